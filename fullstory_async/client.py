@@ -1,0 +1,99 @@
+"""FullStoryClient: opens, owns and closes what the calls share, and offers the operations.
+
+A client has three states. It is made *unopened*, and touches neither network nor event loop; ``async with``
+opens it; leaving the block closes it for good. It closes what it made (the aiohttp session) and never
+what it was given (a session, a limiter).
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import attrs
+
+from fullstory_async.api import SessionsAPI
+from fullstory_async.config import ClientConfig
+from fullstory_async.errors import ConfigurationError
+from fullstory_async.http.pipeline import Pipeline, Stats
+from fullstory_async.http.ratelimit import RateLimiter
+from fullstory_async.http.transport import Transport
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["FullStoryClient"]
+
+
+class FullStoryClient:
+    """An asynchronous client of the FullStory Sessions API."""
+
+    sessions: SessionsAPI
+    """The operations on sessions."""
+    config: ClientConfig
+    """The settings, complete with those from the environment."""
+    limiter: RateLimiter
+    """The rate limiter; pass it to another client that uses the same key."""
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        config: ClientConfig | None = None,
+        session: aiohttp.ClientSession | None = None,
+        limiter: RateLimiter | None = None,
+    ) -> None:
+        """Make a client; nothing is opened before ``async with``.
+
+        Args:
+            api_key: the API key; read from ``FULLSTORY_API_KEY`` if neither it nor ``config`` is given.
+            config: all settings; ``api_key``, where given too, replaces the key in it.
+            session: an aiohttp session to use. It is not closed. Its own middlewares are not called.
+            limiter: a rate limiter to share with other clients of the same key, instead of ``config.rate_limit``.
+
+        Raises:
+            ConfigurationError: no key, or a setting that can't be used.
+        """
+        if config is not None and not isinstance(config, ClientConfig):
+            raise ConfigurationError(f"config must be a ClientConfig, not {type(config).__name__}")
+        if limiter is not None and not isinstance(limiter, RateLimiter):
+            raise ConfigurationError(f"limiter must be a RateLimiter, not {type(limiter).__name__}")
+        config = ClientConfig() if config is None else config
+        if api_key is not None:
+            config = config.with_api_key(api_key)
+        if config.api_key is None:
+            raise ConfigurationError(
+                "no API key: pass api_key or set FULLSTORY_API_KEY; "
+                "to try the client without one, run 'fullstory-async demo'"
+            )
+        self.config = config
+        self.limiter = limiter or RateLimiter(config.rate_limit, max_wait=config.max_wait)
+        self._transport = Transport(config, session)
+        self._pipeline = Pipeline(self._transport, self.limiter, config.retry, timeout=config.overall_timeout)
+        self.sessions = SessionsAPI(self._pipeline)
+
+    @property
+    def stats(self) -> Stats:
+        """What this client has done so far: requests, retries, 429s, activations. A copy."""
+        return attrs.evolve(self._pipeline.stats)
+
+    async def __aenter__(self) -> FullStoryClient:
+        await self._transport.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the client and the session that it made. Closing twice does nothing more."""
+        await self._transport.close()
+
+    def __enter__(self) -> None:
+        raise TypeError("FullStoryClient is asynchronous: use 'async with'")
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def __repr__(self) -> str:
+        return f"FullStoryClient({self.config.base_url!r}, {self._transport.state.name.lower()})"

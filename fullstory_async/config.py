@@ -1,0 +1,176 @@
+"""ClientConfig: every setting of a client, checked when it is made.
+
+The key and the base URL come from arguments, or else from the environment: ``FULLSTORY_API_KEY`` and
+``FULLSTORY_BASE_URL``. Nothing else is read from anywhere.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+from typing import Any
+
+import attrs
+from yarl import URL
+
+from fullstory_async._version import __version__
+from fullstory_async.errors import ConfigurationError
+from fullstory_async.http.ratelimit import DEFAULT_MAX_WAIT, RateLimit
+from fullstory_async.http.retry import RetryPolicy
+
+__all__ = ["ClientConfig"]
+
+_NA_URL = "https://api.fullstory.com"
+_EU_URL = "https://api.eu1.fullstory.com"
+
+
+def _api_key(value: str | None) -> str | None:
+    """Strip the key and the ``Basic`` that users of other clients paste along; refuse what no header can hold."""
+    key = (os.environ.get("FULLSTORY_API_KEY") or None) if value is None else value
+    if key is None:
+        return None
+    if not isinstance(key, str):
+        raise ConfigurationError(f"the API key must be text, not {type(key).__name__}")
+    key = key.strip(" \t\r\n")
+    key = key[6:].strip() if key[:6].lower() == "basic " else key
+    if not key:
+        raise ConfigurationError("the API key is empty")
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise ConfigurationError("the API key holds a space, a control character or a non-ASCII character")
+    return key
+
+
+def _default_base_url(api_key: str | None) -> str:
+    region = _EU_URL if (api_key or "").startswith("eu1.") else _NA_URL
+    return os.environ.get("FULLSTORY_BASE_URL") or region
+
+
+def _positive_seconds(_: object, attribute: attrs.Attribute[float], value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ConfigurationError(f"{attribute.name} must be a positive number of seconds, not {value!r}")
+
+
+def _positive_int(_: object, attribute: attrs.Attribute[int], value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{attribute.name} must be a whole number, 1 or more, not {value!r}")
+
+
+def _header_text(_: object, attribute: attrs.Attribute[str], value: Any) -> None:
+    if value is not None and not (
+        isinstance(value, str) and value.isascii() and value.isprintable() and value
+    ):
+        raise ConfigurationError(f"{attribute.name} must be printable ASCII text, not {value!r}")
+
+
+def _is(*kinds: type) -> Any:
+    def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not isinstance(value, kinds):
+            names = " or ".join(kind.__name__ for kind in kinds)
+            raise ConfigurationError(f"{attribute.name} must be a {names}, not {type(value).__name__}")
+
+    return check
+
+
+def _proxy(_: object, attribute: attrs.Attribute[str], value: Any) -> None:
+    if value is None:
+        return
+    url = _parsed(value, attribute.name)
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ConfigurationError("proxy must be an http:// or https:// URL with a host")
+
+
+@attrs.frozen(kw_only=True)
+class ClientConfig:
+    """Settings of a `FullStoryClient`. Every time is in seconds, as a float.
+
+    Raises:
+        ConfigurationError: a value is missing or can't be used; the message names it, never the key.
+    """
+
+    api_key: str | None = attrs.field(default=None, converter=_api_key, repr=False)
+    """The API key, sent as it is; from ``FULLSTORY_API_KEY`` where it is not given. Never shown.
+
+    It may be missing here: a client can be given the key and the other settings apart."""
+
+    allow_http: bool = attrs.field(default=False, validator=_is(bool))
+    """Whether the key may travel unencrypted to a host other than this machine."""
+
+    base_url: str = attrs.field()
+    """Where the API is: ``FULLSTORY_BASE_URL``, or else by the key's region (``eu1.…`` → EU)."""
+
+    rate_limit: RateLimit = attrs.field(factory=RateLimit, validator=_is(RateLimit))
+    """How fast to go. FullStory publishes no numbers; 8 a second with bursts of 8 is cautious."""
+
+    max_wait: float = attrs.field(default=DEFAULT_MAX_WAIT, validator=_positive_seconds)
+    """The longest pause that is waited out; a longer ``Retry-After`` raises `RateLimitedError`."""
+
+    retry: RetryPolicy = attrs.field(factory=RetryPolicy, validator=_is(RetryPolicy))
+    """When to try again."""
+
+    connect_timeout: float = attrs.field(default=10.0, validator=_positive_seconds)
+    """To make a connection, TLS included."""
+
+    read_timeout: float = attrs.field(default=60.0, validator=_positive_seconds)
+    """From the connection to the last byte of the answer, for one attempt."""
+
+    summary_read_timeout: float = attrs.field(default=180.0, validator=_positive_seconds)
+    """The same for summaries, which a language model writes while the call waits."""
+
+    overall_timeout: float = attrs.field(default=600.0, validator=_positive_seconds)
+    """For one call with all its attempts and waits; the per-call option ``timeout=`` replaces it."""
+
+    max_response_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=_positive_int)
+    """The largest body that is read, counted after decompression."""
+
+    proxy: str | None = attrs.field(default=None, validator=_proxy, repr=False)
+    """An HTTP proxy's URL; never taken from the environment. Hidden: it may hold a password."""
+
+    integration_source: str | None = attrs.field(default=None, validator=_header_text)
+    """The ``Integration-Source`` header, meant for FullStory's partners."""
+
+    user_agent: str = attrs.field(default=f"fullstory_async/{__version__}", validator=_header_text)
+    """The ``User-Agent`` header."""
+
+    @base_url.default
+    def _regional(self) -> str:
+        return _default_base_url(self.api_key)
+
+    @base_url.validator
+    def _check_base_url(self, _: object, value: Any) -> None:
+        url = _parsed(value, "base_url")
+        if url.scheme not in ("http", "https") or not url.host:
+            raise ConfigurationError(f"base_url must be an https:// URL with a host, not {value!r}")
+        if url.user is not None or url.password is not None or url.raw_query_string or url.fragment:
+            raise ConfigurationError("base_url must not hold a user, a password, a query or a fragment")
+        if url.scheme == "http" and not (self.allow_http or _is_loopback(url.host)):
+            raise ConfigurationError(
+                f"base_url {value!r} would send the API key unencrypted; use https:// or set allow_http=True"
+            )
+
+    def with_api_key(self, api_key: str) -> ClientConfig:
+        """Return these settings with another key; a base URL that followed the old key follows the new one."""
+        changed = attrs.evolve(self, api_key=api_key)
+        if self.base_url == _default_base_url(self.api_key):
+            changed = attrs.evolve(changed, base_url=_default_base_url(changed.api_key))
+        return changed
+
+
+def _parsed(value: Any, name: str) -> URL:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name} must be text, not {type(value).__name__}")
+    try:
+        url = URL(value)
+        _ = url.port  # reading it checks it
+    except ValueError:
+        raise ConfigurationError(f"{name} is not a URL") from None
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

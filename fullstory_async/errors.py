@@ -1,0 +1,293 @@
+"""The errors that this package raises.
+
+::
+
+    FullStoryError
+    ├── ConfigurationError       a setting or an argument is wrong; nothing was sent
+    ├── ClientStateError         the client is not open, closed, or on another event loop
+    ├── InvalidSessionId         the text is no session id; nothing was sent
+    ├── TransportError           no usable HTTP answer
+    │   ├── ConnectError             no connection was made; the request was not sent
+    │   ├── APITimeoutError          a timeout or the call's deadline passed
+    │   ├── ProtocolError            the connection broke, or the answer was not HTTP
+    │   ├── UnexpectedRedirect       a 3xx; never followed, so the key goes nowhere else
+    │   └── ResponseTooLarge         the body passed max_response_bytes
+    ├── APIStatusError           the service answered with an error status
+    │   ├── BadRequestError          400
+    │   ├── AuthenticationError      401
+    │   ├── PermissionDeniedError    403
+    │   ├── NotFoundError            404
+    │   ├── ConflictError            409
+    │   ├── RateLimitedError         429, or a rate limit pause longer than max_wait
+    │   └── ServerError              500 and above
+    ├── DecodeError              a 2xx answer that can't be read; its body is kept in .response
+    └── PaginationError          the server's page tokens go round in a circle
+
+Every error pickles, and none holds the API key: a `Request` is a call before the key is added.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fullstory_async.http.messages import Request, Response
+
+__all__ = [
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "BadRequestError",
+    "ClientStateError",
+    "ConfigurationError",
+    "ConflictError",
+    "ConnectError",
+    "DecodeError",
+    "FullStoryError",
+    "InvalidSessionId",
+    "NotFoundError",
+    "PaginationError",
+    "PermissionDeniedError",
+    "ProtocolError",
+    "RateLimitedError",
+    "ResponseTooLarge",
+    "ServerError",
+    "TransportError",
+    "UnexpectedRedirect",
+    "error_for",
+]
+
+_SHOWN_BODY = 200
+"""Characters of a body that is not JSON, quoted in an error's message."""
+
+
+class FullStoryError(Exception):
+    """The base of every error of this package.
+
+    Each carries what it knows of; what it does not know is ``None``, ``0`` or ``False``.
+    """
+
+    request: Request | None
+    """The call that failed."""
+    response: Response | None
+    """The answer, body included, where there was one."""
+    message: str
+    """What happened, in the service's own words where it said something; `str` adds the call."""
+    code: str | int | None
+    """The service's own error code: a snake-case string, or an integer in the published contract."""
+    retry_after: float | None
+    """Seconds that the service asked to wait."""
+    attempts: int
+    """How often the request was handed to the network."""
+    elapsed: float
+    """Seconds from the call's start to the error."""
+    may_have_cost: bool
+    """Whether an activation may have been spent, on any of the attempts."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        request: Request | None = None,
+        response: Response | None = None,
+        code: str | int | None = None,
+        retry_after: float | None = None,
+        may_have_cost: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.request = request
+        self.response = response
+        self.code = code
+        self.retry_after = retry_after
+        self.attempts = 0
+        self.elapsed = 0.0
+        self.may_have_cost = may_have_cost
+
+    @property
+    def method(self) -> str | None:
+        """The HTTP method of the call."""
+        return self.request.method if self.request else None
+
+    @property
+    def path(self) -> str | None:
+        """The call's path, without the query."""
+        return self.request.path if self.request else None
+
+    @property
+    def session_id(self) -> str | None:
+        """The session that the call was about."""
+        return self.request.session_id if self.request else None
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status, where there was an answer."""
+        return self.response.status if self.response else None
+
+    def __str__(self) -> str:
+        known = [self.status if isinstance(self, APIStatusError) else None, self.code]
+        text = " ".join([str(part) for part in known if part is not None] + [self.message])
+        if self.request is not None:
+            text = f"{self.request.method} {self.request.path}: {text}"
+        if self.attempts > 1:
+            text += f" (after {self.attempts} attempts in {self.elapsed:.1f} s)"
+        if self.may_have_cost:
+            text += " [may have cost an activation]"
+        return text
+
+
+class ConfigurationError(FullStoryError, ValueError):
+    """A setting or an argument is wrong. Nothing was sent."""
+
+
+class ClientStateError(FullStoryError, RuntimeError):
+    """The client or the limiter can't be used now, or not from here. Nothing was sent."""
+
+
+class InvalidSessionId(FullStoryError, ValueError):
+    """A text is not usable as a session id. Nothing was sent."""
+
+
+class TransportError(FullStoryError):
+    """The network gave no usable answer."""
+
+    sent: bool
+    """Whether the request may have reached the server."""
+    permanent: bool
+    """Whether another attempt would fail the same way (an untrusted certificate, say)."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        request: Request | None = None,
+        response: Response | None = None,
+        sent: bool = True,
+        permanent: bool = False,
+    ) -> None:
+        cost = sent and request is not None and request.metered
+        super().__init__(message, request=request, response=response, may_have_cost=cost)
+        self.sent = sent
+        self.permanent = permanent
+
+
+class ConnectError(TransportError):
+    """No connection was made: name look-up, refusal, TLS. The request was not sent."""
+
+
+class APITimeoutError(TransportError, TimeoutError):
+    """A timeout or the call's deadline passed. `sent` says whether the server may have seen it."""
+
+
+class ProtocolError(TransportError):
+    """The connection broke after sending, or what came back was not HTTP."""
+
+
+class UnexpectedRedirect(TransportError):
+    """The server answered 3xx. It is not followed: the key is meant for one origin only."""
+
+
+class ResponseTooLarge(TransportError):
+    """The body passed ``ClientConfig.max_response_bytes``; the rest was not read."""
+
+
+class APIStatusError(FullStoryError):
+    """The service answered with an error status that has no class of its own."""
+
+
+class BadRequestError(APIStatusError):
+    """400: the service does not accept the parameters."""
+
+
+class AuthenticationError(APIStatusError):
+    """401: the API key is missing, wrong or revoked."""
+
+
+class PermissionDeniedError(APIStatusError):
+    """403: the key's role is too low, or the feature is not enabled."""
+
+
+class NotFoundError(APIStatusError):
+    """404: no such session or profile."""
+
+
+class ConflictError(APIStatusError):
+    """409: the request collides with another."""
+
+
+class RateLimitedError(APIStatusError):
+    """429, or a pause of the rate limiter longer than ``max_wait`` (then `status` is ``None``)."""
+
+
+class ServerError(APIStatusError):
+    """500 and above: the service failed."""
+
+
+class DecodeError(FullStoryError):
+    """A 2xx answer can't be read as what it should be. `response` still holds the paid-for body."""
+
+
+class PaginationError(FullStoryError):
+    """The server sent a page token a second time; following it would never end."""
+
+
+_CLASS_BY_STATUS: dict[int, type[APIStatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    429: RateLimitedError,
+}
+
+_FREE_STATUSES = frozenset({401, 429})
+"""Refused before any work. Whether other refusals are charged is undocumented, so they count as maybe."""
+
+
+def error_for(
+    request: Request, response: Response, *, retry_after: float | None = None
+) -> FullStoryError | None:
+    """Return the error that an answer stands for, or ``None`` for a 2xx. Pure."""
+    status = response.status
+    if 200 <= status < 300:
+        return None
+    if 300 <= status < 400:
+        return UnexpectedRedirect(
+            f"the server answered {status}, a redirect, which is never followed; check base_url",
+            request=request,
+            response=response,
+            permanent=True,
+        )
+    if status < 200:
+        return ProtocolError(
+            f"the server answered {status}", request=request, response=response, permanent=True
+        )
+    cls = _CLASS_BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
+    code, message = _code_and_message(response)
+    if status == 404 and request.not_found_hint:
+        message += f" ({request.not_found_hint})"
+    return cls(
+        message,
+        request=request,
+        response=response,
+        code=code,
+        retry_after=retry_after,
+        may_have_cost=request.metered and status not in _FREE_STATUSES,
+    )
+
+
+def _code_and_message(response: Response) -> tuple[str | int | None, str]:
+    """Read ``{"code", "message"}`` in both wire forms; a body that is not JSON is quoted."""
+    try:
+        answer: Any = json.loads(response.body)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        text = response.body[: _SHOWN_BODY * 4].decode("utf-8", "replace").strip()
+        shown = "".join(c if c.isprintable() else " " for c in text)[:_SHOWN_BODY]
+        return None, shown or "no message"
+    code, message = answer.get("code"), answer.get("message")
+    return (
+        code if isinstance(code, (str, int)) else None,
+        message if isinstance(message, str) and message else "no message",
+    )

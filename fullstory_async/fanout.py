@@ -1,0 +1,216 @@
+"""FanOut: one call for each of many ids, by N workers that pull from one iterator.
+
+Not a task per id: at a hundred thousand ids that costs 150 MB and delays the first result, while
+workers cost the same at any number. Ids are taken when a worker is free, results wait in a bounded
+hand-off, so a slow consumer slows the fetching instead of filling the memory.
+
+Every id that is taken gives exactly one `Outcome`; a failed call is a result, not an exception. Three
+things end the work early: an API key that the service rejects, an id source or a program that fails,
+and `FanOut.stop`. Then no more ids are taken, but calls that are on their way finish and are delivered,
+because they may have been paid for; only then is the error raised. Leaving the ``async with``
+block drops everything at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Generic, Literal, TypeVar
+
+import attrs
+
+from fullstory_async.errors import (
+    AuthenticationError,
+    ClientStateError,
+    ConfigurationError,
+    FullStoryError,
+    InvalidSessionId,
+    PermissionDeniedError,
+)
+from fullstory_async.models import Session, SessionRef, session_id_of
+from fullstory_async.session_id import SessionId
+
+__all__ = ["FanOut", "Outcome"]
+
+T = TypeVar("T")
+
+
+class _End(enum.Enum):
+    """What the id source gives after its last id; ``None`` could be one of its (bad) ids."""
+
+    END = enum.auto()
+
+
+_DENIALS = 3
+"""403s, with no success between, after which the key is taken to lack the permission."""
+
+
+@attrs.frozen(kw_only=True)
+class Outcome(Generic[T]):
+    """What became of one id."""
+
+    session_id: str
+    """The id, a `SessionId`; or the text as it was given, where that is no session id."""
+
+    value: T | None = None
+    """The answer; ``None`` where the call failed."""
+
+    error: FullStoryError | None = None
+    """Why the call failed; ``None`` where it did not."""
+
+    attempts: int = 0
+    """How often the request was sent; 0 where nothing was."""
+
+    elapsed: float = 0.0
+    """Seconds from taking the id to the outcome, waits included."""
+
+
+class FanOut(Generic[T]):
+    """Many calls under way at once; ``async with`` starts them, ``async for`` gives their outcomes.
+
+    Outcomes come in the order of completion. The block's end cancels what is still running.
+    """
+
+    def __init__(
+        self,
+        ids: Iterable[SessionRef] | AsyncIterable[SessionRef],
+        fetch: Callable[[SessionId], Awaitable[tuple[T, int]]],
+        *,
+        concurrency: int,
+    ) -> None:
+        """Prepare a fan-out; nothing starts before ``async with``.
+
+        Args:
+            ids: consumed lazily, by one worker at a time.
+            fetch: makes one call; returns its value and how many attempts it took.
+            concurrency: the number of workers.
+
+        Raises:
+            ConfigurationError: ``ids`` can't be iterated or is a single text, or ``concurrency`` is below 1.
+        """
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+            raise ConfigurationError(f"concurrency must be a whole number, 1 or more, not {concurrency!r}")
+        if isinstance(ids, (str, bytes, Session)) or not isinstance(ids, (Iterable, AsyncIterable)):
+            raise ConfigurationError(f"ids must be an iterable of session ids, not one {type(ids).__name__}")
+        self._ids = ids
+        self._fetch = fetch
+        self._concurrency = concurrency
+        self._workers: list[asyncio.Task[None]] = []
+        self._running = 0
+        self._taking: set[asyncio.Task[None] | None] = set()
+        self._stopping = False
+        self._denials = 0
+        self._fatal: BaseException | None = None
+
+    async def __aenter__(self) -> FanOut[T]:
+        if self._workers:
+            raise ClientStateError("this FanOut has been entered before; make a new one")
+        self._source: Iterator[SessionRef] | AsyncIterator[SessionRef] = (
+            aiter(self._ids) if isinstance(self._ids, AsyncIterable) else iter(self._ids)
+        )
+        self._turn = asyncio.Lock()
+        self._done: asyncio.Queue[Outcome[T] | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(self._concurrency)
+        self._running = self._concurrency
+        self._workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
+        for worker in self._workers:
+            worker.add_done_callback(self._worker_ended)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping = True
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.wait(self._workers)
+
+    def __aiter__(self) -> FanOut[T]:
+        if not self._workers:
+            raise ClientStateError(
+                "open the fan-out first: async with client.sessions.events_many(…) as results"
+            )
+        return self
+
+    async def __anext__(self) -> Outcome[T]:
+        outcome = await self._done.get()
+        if outcome is None:
+            self._done.put_nowait(None)  # so that the next look finds the end again
+            if self._fatal is not None:
+                raise self._fatal
+            raise StopAsyncIteration
+        self._room.release()
+        return outcome
+
+    def __enter__(self) -> None:
+        raise TypeError("a FanOut is asynchronous: use 'async with'")
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def stop(self) -> None:
+        """Take no more ids. Calls on their way finish, and iteration ends after their outcomes."""
+        self._stopping = True
+        for worker in self._taking:
+            if worker is not None:
+                worker.cancel()
+
+    async def _work(self) -> None:
+        while not self._stopping:
+            ref = await self._take()
+            if ref is _End.END:
+                return
+            outcome = await self._call(ref)
+            await self._room.acquire()
+            self._done.put_nowait(outcome)
+
+    async def _take(self) -> SessionRef | Literal[_End.END]:
+        if isinstance(self._source, Iterator):
+            return next(self._source, _End.END)
+        worker = asyncio.current_task()
+        self._taking.add(worker)
+        try:
+            async with self._turn:
+                return await anext(self._source, _End.END)
+        finally:
+            self._taking.discard(worker)
+
+    async def _call(self, ref: SessionRef) -> Outcome[T]:
+        try:
+            session_id = session_id_of(ref)
+        except InvalidSessionId as error:
+            text = ref.session_id if isinstance(ref, Session) else str(ref)
+            return Outcome(session_id=text, error=error)
+        now = asyncio.get_running_loop().time
+        started = now()
+        try:
+            value, attempts = await self._fetch(session_id)
+        except (ClientStateError, ConfigurationError):
+            raise  # the program is wrong, not this id
+        except FullStoryError as error:
+            self._note_refusal(error)
+            return Outcome(
+                session_id=session_id, error=error, attempts=error.attempts, elapsed=now() - started
+            )
+        self._denials = 0
+        return Outcome(session_id=session_id, value=value, attempts=attempts, elapsed=now() - started)
+
+    def _note_refusal(self, error: FullStoryError) -> None:
+        """Stop the work where further calls would be refused as this one was."""
+        if isinstance(error, PermissionDeniedError):
+            self._denials += 1
+        if isinstance(error, AuthenticationError) or self._denials >= _DENIALS:
+            self._fail(error)
+
+    def _worker_ended(self, worker: asyncio.Task[None]) -> None:
+        if not worker.cancelled() and (error := worker.exception()) is not None:
+            self._fail(error)
+        self._running -= 1
+        if self._running == 0:
+            self._done.put_nowait(None)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._fatal is None:
+            self._fatal = error
+        self.stop()

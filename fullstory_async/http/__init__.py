@@ -1,0 +1,4 @@
+"""One request's way, in walking order.
+
+messages → endpoints → ratelimit → transport → retry → pipeline.
+"""

@@ -1,0 +1,61 @@
+"""Request and Response: frozen values, the only things that enter and leave the transport."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+__all__ = ["Request", "Response"]
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """One API call, before the base URL and the key are added."""
+
+    operation: str
+    """The operation's short name, as logs and errors print it: ``list``, ``events``, ``summary``."""
+
+    method: str = "GET"
+    """The HTTP method."""
+
+    path: str
+    """The path below the base URL; every segment is already percent-encoded."""
+
+    query: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
+    """Query parameters in order, not yet encoded. Hidden from repr: they hold e-mails and uids."""
+
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    """The caller's extra headers. The key is not among them: the transport adds it."""
+
+    session_id: str | None = None
+    """The session that the call is about, if it is about one."""
+
+    metered: bool = False
+    """Whether the call costs one activation."""
+
+    repeatable: bool = True
+    """Whether sending it twice leaves the account as sending it once does (money aside)."""
+
+    slow: bool = False
+    """Whether the answer is written by a language model, so that the longer read timeout applies."""
+
+    not_found_hint: str = ""
+    """What a 404 for this request probably means, for the error's message."""
+
+
+@attrs.frozen(kw_only=True)
+class Response:
+    """One answer, read to its end; no connection is held by it."""
+
+    status: int
+    """The HTTP status."""
+
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    """The headers; names are in lower case, the last of a repeated header wins."""
+
+    body: bytes = attrs.field(default=b"", repr=False)
+    """The whole body, decompressed."""
+
+    elapsed: float = 0.0
+    """Seconds from sending to the last byte."""

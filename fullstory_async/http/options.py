@@ -1,0 +1,81 @@
+"""CallOptions: what a caller may set on a single call, checked when it is made."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from fullstory_async.errors import ConfigurationError
+from fullstory_async.http.messages import Request
+
+__all__ = ["CallOptions", "ExtraQuery"]
+
+ExtraQuery = Mapping[str, str | int | bool]
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OURS = frozenset({"authorization", "host", "content-length", "transfer-encoding", "connection"})
+
+
+def _check_timeout(_: object, attribute: attrs.Attribute[float], value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ConfigurationError(f"timeout must be a positive number of seconds, not {value!r}")
+
+
+def _query(given: ExtraQuery | None) -> tuple[tuple[str, str], ...]:
+    return tuple((name, _query_text(name, value)) for name, value in (given or {}).items())
+
+
+def _query_text(name: str, value: str | int | bool) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, int)):
+        return str(value)
+    raise ConfigurationError(f"extra_query[{name!r}] must be text, an integer or a boolean, not {value!r}")
+
+
+def _headers(given: Mapping[str, str] | None) -> dict[str, str]:
+    for name, value in (given or {}).items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ConfigurationError(f"{name!r} is not a header name")
+        if name.lower() in _OURS:
+            raise ConfigurationError(f"the header {name} is the client's own and can't be replaced")
+        if not (isinstance(value, str) and value.isprintable() and value.isascii()):
+            raise ConfigurationError(f"the value of the header {name} is not printable ASCII text")
+    return dict(given or {})
+
+
+@attrs.frozen
+class CallOptions:
+    """Options of one call."""
+
+    timeout: float | None = attrs.field(default=None, validator=_check_timeout)
+    """Seconds for the whole call, instead of the configured ``overall_timeout``."""
+
+    query: tuple[tuple[str, str], ...] = attrs.field(default=None, converter=_query, repr=False)
+    """Query parameters to add; one of the same name is replaced."""
+
+    headers: Mapping[str, str] = attrs.field(default=None, converter=_headers, repr=False)
+    """Headers to add."""
+
+    def apply(self, request: Request) -> Request:
+        """Return the request with the extras added. Raises `ConfigurationError` for text no URL can hold."""
+        added = {name for name, _ in self.query}
+        query = tuple(pair for pair in request.query if pair[0] not in added) + self.query
+        for name, text in query:
+            if not _encodable(name + text):
+                raise ConfigurationError(f"the query parameter {name!a} holds a lone surrogate")
+        return attrs.evolve(request, query=query, headers=self.headers)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

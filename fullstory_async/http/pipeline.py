@@ -1,0 +1,220 @@
+"""The pipeline: the one loop that every call walks.
+
+``limiter → transport → error_for → policy → next attempt``, then ``decode``. It is the only place that
+waits. Nothing is held while it does, so a call may be cancelled at any ``await``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import attrs
+
+from fullstory_async.errors import (
+    APIStatusError,
+    APITimeoutError,
+    DecodeError,
+    FullStoryError,
+    RateLimitedError,
+    TransportError,
+    error_for,
+)
+from fullstory_async.http.messages import Request, Response
+from fullstory_async.http.ratelimit import RateLimiter
+from fullstory_async.http.retry import Retry, RetryBudget, RetryPolicy, retry_after
+
+__all__ = ["Pipeline", "SendsRequests", "Stats"]
+
+T = TypeVar("T")
+
+_logger = logging.getLogger("fullstory_async.http")
+
+
+class SendsRequests(Protocol):
+    """What the pipeline needs of a transport."""
+
+    def check(self) -> object:
+        """Raise `ClientStateError` if requests can't be sent here and now."""
+
+    async def send(self, request: Request, *, deadline: float) -> Response:
+        """Send one request once, answered by loop time ``deadline``; raise `TransportError` for no answer."""
+
+
+@attrs.define
+class Stats:
+    """What a client has done since it was made."""
+
+    requests: int = 0
+    """Requests handed to the network, retries included."""
+    retries: int = 0
+    """Requests that were sent again after a failure, 429s included."""
+    throttled: int = 0
+    """Answers 429."""
+    activations: int = 0
+    """Activations that were spent: metered calls that the service answered with success."""
+    activations_at_risk: int = 0
+    """Metered requests that failed in a way that may have been charged all the same."""
+
+
+@attrs.define
+class _Call:
+    """The state of one call on its way through the loop."""
+
+    request: Request
+    started: float
+    deadline: float
+    patient: bool
+    attempts: int = 0
+    throttles: int = 0
+    taken: int = 0
+    may_have_cost: bool = False
+
+    def elapsed(self) -> float:
+        return asyncio.get_running_loop().time() - self.started
+
+    def left(self) -> float:
+        return self.deadline - asyncio.get_running_loop().time()
+
+
+class Pipeline:
+    """Sends requests through a limiter and a transport, and tries again where the policy says so."""
+
+    __slots__ = ("_budget", "_limiter", "_policy", "_rng", "_timeout", "_transport", "stats")
+
+    def __init__(
+        self,
+        transport: SendsRequests,
+        limiter: RateLimiter,
+        policy: RetryPolicy,
+        *,
+        timeout: float,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        """Put the parts together; ``timeout`` is the seconds that a call may take in all."""
+        self._transport = transport
+        self._limiter = limiter
+        self._policy = policy
+        self._timeout = timeout
+        self._rng = rng
+        self._budget = RetryBudget()
+        self.stats = Stats()
+
+    async def fetch(
+        self,
+        request: Request,
+        decode: Callable[[Response], T],
+        *,
+        timeout: float | None = None,
+        patient: bool = False,
+    ) -> tuple[T, int]:
+        """Send a request until it is answered, the policy gives up or the time is over.
+
+        Args:
+            request: what to send.
+            decode: makes the value of the answer; raises `DecodeError`.
+            timeout: seconds for the whole call, instead of the configured ones.
+            patient: wait out every 429 until the deadline, as fan-out does.
+
+        Returns:
+            The decoded value, and the number of attempts it took.
+        """
+        self._transport.check()
+        started = asyncio.get_running_loop().time()
+        deadline = started + (self._timeout if timeout is None else timeout)
+        call = _Call(request, started, deadline, patient)
+        while True:
+            try:
+                response = await self._attempt(call)
+            except (TransportError, APIStatusError) as error:
+                self._note(call, error)
+                retry = self._decide(call, error)
+                if retry is None:
+                    raise
+                await self._wait(retry, error, call)
+            else:
+                return self._decoded(decode, response, call), call.attempts
+
+    async def _attempt(self, call: _Call) -> Response:
+        """Pass the limiter, send, and raise the error that the answer stands for."""
+        request = call.request
+        try:
+            async with asyncio.timeout_at(call.deadline):
+                await self._limiter.acquire()
+        except TimeoutError:
+            raise APITimeoutError(
+                "the call's time was over while it waited for the rate limiter", request=request, sent=False
+            ) from None
+        except RateLimitedError as error:
+            error.request = request
+            raise
+        call.attempts += 1
+        self.stats.requests += 1
+        response = await self._transport.send(request, deadline=call.deadline)
+        _logger.debug(
+            "%s %s: attempt %d, status %d, %d bytes in %.3f s",
+            request.operation, request.session_id or "", call.attempts,
+            response.status, len(response.body), response.elapsed,
+        )  # fmt: skip
+        failure = error_for(request, response, retry_after=retry_after(response))
+        if failure is not None:
+            raise failure
+        return response
+
+    def _note(self, call: _Call, error: TransportError | APIStatusError) -> None:
+        """Write down on the error and in the counters what the attempt was."""
+        if error.may_have_cost:
+            self.stats.activations_at_risk += 1
+        call.may_have_cost = error.may_have_cost = call.may_have_cost or error.may_have_cost
+        error.attempts, error.elapsed = call.attempts, call.elapsed()
+        if error.status == 429:
+            call.throttles += 1
+            self.stats.throttled += 1
+
+    def _decide(self, call: _Call, error: TransportError | APIStatusError) -> Retry | None:
+        """Ask the policy, the deadline and the budget; make the limiter wait for what the server asked."""
+        throttled = isinstance(error, RateLimitedError)
+        if throttled and error.response is None:
+            return None  # the limiter's own verdict: its pause is too long to wait for
+        counted = (
+            call.throttles if throttled and call.patient else call.attempts - call.throttles * call.patient
+        )
+        retry = self._policy.decide(
+            call.request, error, counted, elapsed=call.elapsed(), patient=call.patient, rng=self._rng
+        )
+        if error.retry_after is not None:
+            self._limiter.pause(error.retry_after)
+        elif throttled:
+            self._limiter.pause(retry.delay if retry else self._policy.wait(counted, error, rng=self._rng))
+        if retry is None or retry.delay > min(call.left(), self._limiter.max_wait):
+            return None
+        if not (throttled and call.patient):
+            if not self._budget.take(retry.cost):
+                _logger.info("%s: no retry, the retry budget is used up", call.request.operation)
+                return None
+            call.taken += retry.cost
+        return retry
+
+    async def _wait(self, retry: Retry, error: FullStoryError, call: _Call) -> None:
+        _logger.info(
+            "%s %s: %s, status %s; trying again in %.2f s",
+            call.request.operation, call.request.session_id or "",
+            type(error).__name__, error.status, retry.delay,
+        )  # fmt: skip  # not its message: the service may quote an e-mail in it
+        self.stats.retries += 1
+        if not retry.throttled:  # else the limiter, paused, does the waiting
+            await asyncio.sleep(retry.delay)
+
+    def _decoded(self, decode: Callable[[Response], T], response: Response, call: _Call) -> T:
+        self._budget.give_back(call.taken)
+        self.stats.activations += call.request.metered
+        try:
+            return decode(response)
+        except DecodeError as error:
+            error.request, error.response = call.request, response
+            error.attempts, error.elapsed = call.attempts, call.elapsed()
+            error.may_have_cost = call.request.metered
+            raise

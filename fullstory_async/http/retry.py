@@ -1,0 +1,211 @@
+"""When to try again: a frozen policy with one pure decision, and a budget shared by all calls.
+
+What may be repeated. A request that was refused before any work (429) or never left (`ConnectError`)
+is always safe. After that the server may have done the work, and for a *metered* call the work is
+money: those are repeated only if the policy says so. Other error statuses are answers, not accidents.
+
+How long to wait. Before attempt ``n + 1`` (n = 1, 2, …)::
+
+    min(wait_max, wait_initial · wait_exp_base^(n − 1) + random(0, wait_jitter))
+
+and never less than the server's ``Retry-After``. A 429 without that header waits a second at least.
+
+How often in all. Each retry takes tokens from a bucket of 500 that successes refill: 14 for a
+transient failure, 5 for a throttled one. In an outage the bucket runs dry and calls fail at once, so
+the total traffic stays within 2 % of one request per call instead of ``attempts`` times that.
+The numbers are those of the AWS SDKs' standard mode.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import math
+import random
+import re
+import time
+from collections.abc import Callable
+from datetime import timezone
+
+import attrs
+
+from fullstory_async.errors import (
+    APITimeoutError,
+    ConfigurationError,
+    ConnectError,
+    FullStoryError,
+    ProtocolError,
+    RateLimitedError,
+    ServerError,
+)
+from fullstory_async.http.messages import Request, Response
+
+__all__ = ["Retry", "RetryBudget", "RetryPolicy", "retry_after"]
+
+_RETRIED_STATUSES = frozenset({500, 502, 503, 504})
+_LEAST_THROTTLE_WAIT = 1.0
+_BUDGET = 500
+_COST_TRANSIENT = 14
+_COST_THROTTLED = 5
+
+
+def _seconds(_: object, attribute: attrs.Attribute[float], value: float | None) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ConfigurationError(f"{attribute.name} must be a finite number, 0 or more, not {value!r}")
+
+
+def _attempts(_: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{attribute.name} must be a whole number, 1 or more, not {value!r}")
+
+
+@attrs.frozen
+class Retry:
+    """The decision to try again."""
+
+    delay: float
+    """Seconds to wait first."""
+
+    throttled: bool
+    """Whether the server asked for less traffic: then the limiter waits, and with it every call."""
+
+    @property
+    def cost(self) -> int:
+        """Tokens that the retry takes from the shared budget."""
+        return _COST_THROTTLED if self.throttled else _COST_TRANSIENT
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """When and how often to try again; the module describes the rules and the formula."""
+
+    attempts: int = attrs.field(default=3, validator=_attempts)
+    """How often one call is sent at most; 1 means never again. In fan-out a 429 is not counted."""
+
+    timeout: float | None = attrs.field(default=None, validator=_seconds)
+    """Seconds after which no further attempt is begun; ``None`` leaves that to the call's deadline."""
+
+    wait_initial: float = attrs.field(default=0.5, validator=_seconds)
+    """Seconds before the second attempt, jitter aside."""
+
+    wait_max: float = attrs.field(default=8.0, validator=_seconds)
+    """The longest wait of our own; ``Retry-After`` may ask for more."""
+
+    wait_jitter: float = attrs.field(default=0.5, validator=_seconds)
+    """The most that is added at random, in seconds."""
+
+    wait_exp_base: float = attrs.field(default=2.0, validator=_seconds)
+    """By how much each wait is longer than the one before."""
+
+    repeat_metered: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    """Whether a metered call is repeated although the first try may have been charged."""
+
+    def decide(
+        self,
+        request: Request,
+        error: FullStoryError,
+        attempt: int,
+        *,
+        elapsed: float = 0.0,
+        patient: bool = False,
+        rng: Callable[[], float] = random.random,
+    ) -> Retry | None:
+        """Decide whether to send a failed request again. Pure but for ``rng``.
+
+        Args:
+            request: what failed.
+            error: how it failed.
+            attempt: which attempt failed, counted from 1.
+            elapsed: seconds since the call began.
+            patient: whether being throttled is no reason to give up, as in fan-out.
+            rng: returns a number from 0 to 1, for the jitter.
+
+        Returns:
+            How to try again, or ``None`` to give up.
+        """
+        throttled = isinstance(error, RateLimitedError)
+        if not (throttled or self._may_repeat(request, error)):
+            return None
+        if attempt >= self.attempts and not (throttled and patient):
+            return None
+        retry = Retry(self.wait(attempt, error, rng=rng), throttled)
+        if self.timeout is not None and elapsed + retry.delay > self.timeout:
+            return None
+        return retry
+
+    def wait(self, attempt: int, error: FullStoryError, *, rng: Callable[[], float] = random.random) -> float:
+        """Return the seconds to wait after failed attempt number ``attempt``."""
+        try:
+            backoff = self.wait_initial * self.wait_exp_base ** (attempt - 1)
+        except OverflowError:
+            backoff = self.wait_max
+        backoff = min(self.wait_max, backoff + rng() * self.wait_jitter)
+        if error.retry_after is None and isinstance(error, RateLimitedError):
+            return max(_LEAST_THROTTLE_WAIT, backoff)
+        if isinstance(error, RateLimitedError):
+            return error.retry_after or 0.0
+        return max(error.retry_after or 0.0, backoff)
+
+    def _may_repeat(self, request: Request, error: FullStoryError) -> bool:
+        if isinstance(error, (APITimeoutError, ConnectError, ProtocolError)):
+            if error.permanent:
+                return False
+            if not error.sent:
+                return True
+        elif not (isinstance(error, ServerError) and error.status in _RETRIED_STATUSES):
+            return False
+        return request.repeatable and (self.repeat_metered or not request.metered)
+
+
+class RetryBudget:
+    """The tokens that retries take and successes give back; one for all calls of a client."""
+
+    __slots__ = ("tokens",)
+
+    tokens: int
+    """Tokens left."""
+
+    def __init__(self) -> None:
+        self.tokens = _BUDGET
+
+    def take(self, cost: int) -> bool:
+        """Take ``cost`` tokens, or nothing and return False if there are too few."""
+        if self.tokens < cost:
+            return False
+        self.tokens -= cost
+        return True
+
+    def give_back(self, taken: int) -> None:
+        """Refill after a success: what its retries took, or one token if it needed none."""
+        self.tokens = min(_BUDGET, self.tokens + max(1, taken))
+
+
+def retry_after(response: Response, *, clock: Callable[[], float] = time.time) -> float | None:
+    """Read ``Retry-After``: seconds, or an HTTP date in any of its three forms. Pure but for ``clock``.
+
+    A date counts from the response's own ``Date``, so that a wrong clock here does no harm, and from
+    this machine's clock only where that header is missing. A date in the past is 0.0; a value that is
+    negative, infinite or unreadable is ``None``.
+    """
+    text = response.headers.get("retry-after", "").strip()
+    if re.fullmatch(
+        r"[0-9]+(\.[0-9]+)?", text
+    ):  # float() alone would read "nan", "1_0" and any script's digits
+        seconds = float(text)
+        return seconds if math.isfinite(seconds) else None
+    until = _epoch(text)
+    if until is None:
+        return None
+    now = _epoch(response.headers.get("date", ""))
+    return max(0.0, until - (clock() if now is None else now))
+
+
+def _epoch(http_date: str) -> float | None:
+    try:
+        parsed = email.utils.parsedate_to_datetime(http_date)
+        if parsed.tzinfo is None:  # the asctime form names no zone; HTTP dates are UTC
+            parsed = parsed.replace(tzinfo=timezone.utc)
+        return parsed.timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
