@@ -1,1 +1,21 @@
-"""x"""
+"""A local FullStory that enforces its own limits, for trying the client and for testing against.
+
+::
+
+    async with Sandbox(seed=0, rate_limit=RateLimit(50, 50)) as sandbox:
+        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
+
+It serves the Sessions API in the live service's wire form or the published contract's, with users, sessions,
+events and summaries made from a seed. It checks the key, limits the rate, counts activations, records every
+request, and misbehaves on request::
+
+    sandbox.inject(faults.status(503), operation="events", times=2)
+"""
+
+from fullstory_async.sandbox import faults
+from fullstory_async.sandbox.app import RecordedRequest, Sandbox
+from fullstory_async.sandbox.faults import FaultRule
+from fullstory_async.sandbox.service import Wire
+from fullstory_async.sandbox.world import User
+
+__all__ = ["FaultRule", "RecordedRequest", "Sandbox", "User", "Wire", "faults"]

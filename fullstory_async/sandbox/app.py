@@ -1,0 +1,300 @@
+"""The sandbox as a server: what happens to a request on its way to the service and back.
+
+In order: it is noted down, its key is checked (401), the token bucket is asked (429), the latency passes, a
+fault may step in, and the service answers. Beside the API stand ``/_sandbox/stats`` and
+``/_sandbox/sessions``, without key, limit or note.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, get_args
+
+import attrs
+from aiohttp import web
+
+from fullstory_async.errors import ClientStateError, ConfigurationError
+from fullstory_async.http.ratelimit import RateLimit
+from fullstory_async.sandbox.faults import Exchange, Fault, FaultRule
+from fullstory_async.sandbox.limits import TokenBucket
+from fullstory_async.sandbox.service import Refusal, Service, Wire
+from fullstory_async.sandbox.world import User, World
+from fullstory_async.session_id import SessionId
+
+__all__ = ["RecordedRequest", "Sandbox"]
+
+API_KEY = "na1.c2FuZGJveA/SANDBOX"
+_KEPT_REQUESTS = 100_000
+_GZIP_FROM = 1024
+
+
+@attrs.define(kw_only=True)
+class RecordedRequest:
+    """One request that reached the sandbox."""
+
+    operation: str
+    """``list``, ``events``, ``summary``, or ``unknown`` for any other path."""
+    method: str
+    raw_path: str
+    """Path and query as they were sent, still percent-encoded."""
+    query: dict[str, str]
+    headers: dict[str, str]
+    """Names in lower case; the key is not kept."""
+    session_id: str | None
+    """The session id in the path, decoded."""
+    at: float
+    """Seconds of the monotonic clock at arrival."""
+    status: int | None = None
+    """The answer's status; ``None`` while there is none, and for a connection that was dropped."""
+    activations: int = 0
+    """Activations that this request was charged."""
+
+
+class Sandbox:
+    """A local FullStory: ``async with Sandbox() as sandbox:`` serves until the block ends."""
+
+    requests: list[RecordedRequest]
+    """Every request so far; beyond 100 000 the older half is dropped. The counts go on."""
+    api_key: str
+    """The one key that is accepted."""
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        users: int = 20,
+        sessions: int = 200,
+        mean_events: int = 200,
+        wire: Wire = "live",
+        rate_limit: RateLimit | None = None,
+        activation_quota: int | None = None,
+        latency: float = 0.0,
+        port: int = 0,
+    ) -> None:
+        """Make a sandbox; nothing listens before ``async with``.
+
+        Args:
+            seed: determines users, sessions, events and faults.
+            users: how many people there are; the first is ``ada@example.com``, uid ``u-1``.
+            sessions: how many sessions they have in all.
+            mean_events: events in a session on average, log-normal, up to 20 000.
+            wire: the ``live`` service's form of answers, or the published contract's, ``spec``.
+            rate_limit: a token bucket for all requests; ``None`` for no limit.
+            activation_quota: how many activations there are; ``None`` for any number.
+            latency: seconds that each answer takes besides the work.
+            port: where to listen on 127.0.0.1; 0 takes a free one.
+
+        Raises:
+            ConfigurationError: a value that makes no sense.
+        """
+        for name, number, least in (
+            ("users", users, 1), ("sessions", sessions, 0), ("mean_events", mean_events, 1),
+            ("latency", latency, 0), ("port", port, 0), ("activation_quota", activation_quota or 0, 0),
+        ):  # fmt: skip
+            if isinstance(number, bool) or not isinstance(number, (int, float)) or not number >= least:
+                raise ConfigurationError(f"the sandbox's {name} must be {least} or more, not {number!r}")
+        if wire not in get_args(Wire):
+            raise ConfigurationError(f"the sandbox's wire must be 'live' or 'spec', not {wire!r}")
+        self.api_key = API_KEY
+        self.requests = []
+        self._service = Service(World(seed, users, sessions, mean_events), wire, activation_quota)
+        self._bucket = None if rate_limit is None else TokenBucket(rate_limit)
+        self._latency = latency
+        self._port = port
+        self._rng = random.Random(f"{seed}/faults")
+        self._rules: list[FaultRule] = []
+        self._by_status: Counter[str] = Counter()
+        self._by_operation: Counter[str] = Counter()
+        self._by_session: Counter[str] = Counter()
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """The base URL, for ``ClientConfig(base_url=…)``. Raises `ClientStateError` before the start."""
+        if self._runner is None:
+            raise ClientStateError("the sandbox is not running: use 'async with Sandbox() as sandbox:'")
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def session_ids(self) -> list[SessionId]:
+        """Every session's id, oldest session first."""
+        return list(self._service.world.sessions)
+
+    @property
+    def users(self) -> tuple[User, ...]:
+        """The people, with ``uid`` and ``email``."""
+        return self._service.world.users
+
+    @property
+    def activations(self) -> int:
+        """Activations that were charged so far."""
+        return self._service.activations
+
+    def inject(
+        self,
+        fault: Fault,
+        *,
+        operation: str | None = None,
+        session_id: str | None = None,
+        times: int | None = 1,
+        skip: int = 0,
+        share: float = 1.0,
+    ) -> FaultRule:
+        """Spoil requests from now on; see `FaultRule` for the conditions. The first rule that fits acts."""
+        rule = FaultRule(
+            fault=fault, operation=operation, session_id=session_id, times=times, skip=skip, share=share
+        )
+        self._rules.append(rule)
+        return rule
+
+    def stats(self) -> dict[str, Any]:
+        """Return what ``/_sandbox/stats`` serves: counts since the start, dropped requests included."""
+        charged = self._service.activations_by_session
+        return {
+            "requests": self._by_operation.total(),
+            "activations": self.activations,
+            "by_status": dict(self._by_status),
+            "by_operation": dict(self._by_operation),
+            "by_session": {
+                session_id: {"requests": count, "activations": charged[session_id]}
+                for session_id, count in self._by_session.items()
+            },
+        }
+
+    async def __aenter__(self) -> Sandbox:
+        app = web.Application()
+        app.router.add_get("/_sandbox/stats", self._serve_stats)
+        app.router.add_get("/_sandbox/sessions", self._serve_sessions)
+        app.router.add_get("/sessions/v2", self._serve_list)
+        app.router.add_get("/v2/sessions/{session_id}/events", self._serve_events)
+        app.router.add_get("/v2/sessions/{session_id}/summary", self._serve_summary)
+        app.router.add_route("*", "/{unknown:.*}", self._serve_unknown)
+        try:
+            listening = socket.create_server(("127.0.0.1", self._port), backlog=1024)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the sandbox can't listen on port {self._port}: {error.strerror}"
+            ) from None
+        self._port = listening.getsockname()[1]
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        await web.SockSite(self._runner, listening).start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _serve_stats(self, _: web.Request) -> web.Response:
+        return web.json_response(self.stats())
+
+    async def _serve_sessions(self, _: web.Request) -> web.Response:
+        users = [{"uid": user.uid, "email": user.email} for user in self.users]
+        return web.json_response({"session_ids": self.session_ids, "users": users})
+
+    async def _serve_list(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, "list", lambda: self._service.list(request.query))
+
+    async def _serve_events(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(
+            request, "events", lambda: self._service.events(request.match_info["session_id"])
+        )
+
+    async def _serve_summary(self, request: web.Request) -> web.StreamResponse:
+        session_id = request.match_info["session_id"]
+        return await self._serve(request, "summary", lambda: self._service.summary(session_id, request.query))
+
+    async def _serve_unknown(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, "unknown", _refuse_path)
+
+    async def _serve(
+        self, request: web.Request, operation: str, work: Callable[[], bytes]
+    ) -> web.StreamResponse:
+        """Take one request through the stages that the module describes."""
+        record = self._note(request, operation)
+        exchange = Exchange(request, operation, record.session_id, self._error)
+
+        async def proceed() -> web.Response:
+            before = self.activations
+            answer = self._answer(request, work)
+            record.activations += self.activations - before
+            return answer
+
+        try:
+            self._admit(request)
+        except Refusal as refusal:
+            answer: web.StreamResponse = self._refused(refusal)
+        else:
+            if self._latency:
+                await asyncio.sleep(self._latency)
+            answer = await self._faulty(exchange, proceed)
+        alive = request.transport is not None and not request.transport.is_closing()
+        record.status = answer.status if alive else None
+        self._by_status[str(record.status) if alive else "dropped"] += 1
+        return answer
+
+    async def _faulty(
+        self, exchange: Exchange, proceed: Callable[[], Awaitable[web.Response]]
+    ) -> web.StreamResponse:
+        for rule in self._rules:
+            if rule.applies(exchange, self._rng):
+                return await rule.fault(exchange, proceed)
+        return await proceed()
+
+    def _note(self, request: web.Request, operation: str) -> RecordedRequest:
+        record = RecordedRequest(
+            operation=operation,
+            method=request.method,
+            raw_path=request.raw_path,
+            query=dict(request.query),
+            headers={k.lower(): v for k, v in request.headers.items() if k.lower() != "authorization"},
+            session_id=request.match_info.get("session_id"),
+            at=time.monotonic(),
+        )
+        if len(self.requests) >= _KEPT_REQUESTS:
+            del self.requests[: _KEPT_REQUESTS // 2]
+        self.requests.append(record)
+        self._by_operation[operation] += 1
+        if record.session_id is not None:
+            self._by_session[record.session_id] += 1
+        return record
+
+    def _admit(self, request: web.Request) -> None:
+        if request.headers.get("Authorization") != f"Basic {self.api_key}":
+            raise Refusal(401, "unauthorized", "the API key is missing or wrong")
+        if self._bucket is not None and (wait := self._bucket.take()):
+            text = "the rate limit of this endpoint is exceeded"
+            raise Refusal(429, "too_many_requests", text, retry_after=wait)
+
+    def _answer(self, request: web.Request, work: Callable[[], bytes]) -> web.Response:
+        try:
+            body = work()
+        except Refusal as refusal:
+            return self._refused(refusal)
+        answer = web.Response(body=body, content_type="application/json", charset="utf-8")
+        if len(body) >= _GZIP_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):
+            answer.enable_compression(web.ContentCoding.gzip)
+        return answer
+
+    def _refused(self, refusal: Refusal) -> web.Response:
+        answer = self._error(refusal.status, refusal.code, refusal.message)
+        if refusal.retry_after is not None:
+            answer.headers["Retry-After"] = str(refusal.retry_after)
+        return answer
+
+    def _error(self, status: int, code: str, message: str) -> web.Response:
+        shown: str | int = code if self._service.wire == "live" else status
+        return web.json_response({"code": shown, "message": message}, status=status)
+
+
+def _refuse_path() -> bytes:
+    raise Refusal(404, "resource_not_found", "no such path")
