@@ -1,0 +1,142 @@
+"""The bulk job of ``fetch`` and ``demo``: one fan-out for each operation, results written as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+
+from fullstory_async.cli.exits import Exit, exit_for
+from fullstory_async.cli.output import Lines, answer_line, error_line
+from fullstory_async.cli.progress import BulkProgress, Tally
+from fullstory_async.client import FullStoryClient
+from fullstory_async.errors import FullStoryError
+from fullstory_async.fanout import FanOut
+
+__all__ = ["Job", "Report"]
+
+
+@attrs.define
+class Report:
+    """How a bulk job ended."""
+
+    tally: Tally
+    errors: Counter[str] = attrs.field(factory=Counter)
+    """Failed calls by the name of their error."""
+    at_risk: int = 0
+    """Failed calls that may have been charged."""
+    seconds: float = 0.0
+    exits: set[Exit] = attrs.field(factory=set)
+    """The exit codes that the failed calls would have had on their own."""
+    interrupted: Exit | None = None
+    fatal: FullStoryError | None = None
+    """What ended the job early, if anything did."""
+
+    @property
+    def exit_code(self) -> Exit:
+        """The one code that says it best."""
+        if self.interrupted is not None:
+            return self.interrupted
+        if self.fatal is not None:
+            return exit_for(self.fatal)
+        if self.exits == {Exit.RATE_LIMIT_OR_DEADLINE}:
+            return Exit.RATE_LIMIT_OR_DEADLINE
+        return Exit.SOME_FAILED if self.tally.failed else Exit.OK
+
+
+@attrs.define(kw_only=True)
+class Job:
+    """Many ids, one or two operations on each."""
+
+    client: FullStoryClient
+    ids: Sequence[str]
+    events: Lines | None
+    """Where the answers of ``events`` go; ``None`` does not fetch them."""
+    summaries: Lines | None
+    """Where summaries go; ``None`` does not generate any."""
+    errors: Lines | None
+    """Where failures go; ``None`` prints them to standard error."""
+    profile: str | None
+    concurrency: int
+    _current: FanOut[Any] | None = attrs.field(default=None, init=False)
+    _signal: signal.Signals | None = attrs.field(default=None, init=False)
+
+    async def run(self) -> Report:
+        """Do the job. Failed calls are in the report; only a program error is raised."""
+        operations = [
+            (name, lines)
+            for name, lines in (("events", self.events), ("summary", self.summaries))
+            if lines is not None
+        ]
+        report = Report(Tally(total=len(self.ids) * len(operations)))
+        started = asyncio.get_running_loop().time()
+        with self._interruptible(), BulkProgress(report.tally.total, label="fetching") as progress:
+            for name, lines in operations:
+                if self._signal is None and report.fatal is None:
+                    await self._fan_out(name, lines, report, progress)
+        report.seconds = asyncio.get_running_loop().time() - started
+        if self._signal is not None:
+            report.interrupted = Exit(128 + self._signal)
+        return report
+
+    async def _fan_out(self, name: str, lines: Lines, report: Report, progress: BulkProgress) -> None:
+        sessions = self.client.sessions
+        self._current = (
+            sessions.events_many(self.ids, concurrency=self.concurrency)
+            if name == "events"
+            else sessions.summaries_many(
+                self.ids, config_profile_id=self.profile, concurrency=self.concurrency
+            )
+        )
+        async with self._current as results:
+            try:
+                async for outcome in results:
+                    report.tally.done += 1
+                    if outcome.value is not None:
+                        lines.write(answer_line(outcome.session_id, name, outcome.value))
+                    elif outcome.error is not None:
+                        self._note_failure(report, outcome.session_id, name, outcome.error)
+                    progress.show(name, report.tally, self.client.stats)
+            except FullStoryError as error:
+                report.fatal = error
+
+    def _note_failure(self, report: Report, session_id: str, name: str, error: FullStoryError) -> None:
+        report.tally.failed += 1
+        report.errors[type(error).__name__] += 1
+        report.at_risk += error.may_have_cost
+        report.exits.add(exit_for(error))
+        if self.errors is not None:
+            self.errors.write(error_line(session_id, name, error))
+        else:
+            sys.stderr.write(f"{session_id}: {error}\n")
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let the first signal stop the job in good order, and the second one at once."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def on_signal(received: signal.Signals) -> None:
+            if self._signal is not None and task is not None:
+                task.cancel()
+                return
+            self._signal = received
+            if self._current is not None:
+                self._current.stop()
+            sys.stderr.write(
+                "\nstopping: waiting for calls on their way, they may be paid for; again to drop them\n"
+            )
+
+        signals = (signal.SIGINT, signal.SIGTERM)
+        for number in signals:
+            loop.add_signal_handler(number, on_signal, number)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)

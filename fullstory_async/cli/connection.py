@@ -1,0 +1,79 @@
+"""What every command connects to: the service, or a sandbox of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import attrs
+from cyclopts import Parameter
+
+from fullstory_async.cli.exits import UsageError
+from fullstory_async.client import FullStoryClient
+from fullstory_async.config import ClientConfig
+from fullstory_async.http.ratelimit import RateLimit
+from fullstory_async.sandbox import Sandbox
+
+__all__ = ["Connection"]
+
+_FLAG = Parameter(negative="")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Connection:
+    """Options of every command that sends requests."""
+
+    sandbox: Annotated[bool, _FLAG] = False
+    """Use an embedded sandbox instead of the service: no key, no cost, the same data every time."""
+
+    api_key_file: Path | None = None
+    """Read the API key from this file; otherwise FULLSTORY_API_KEY or FULLSTORY_API_KEY_FILE name it."""
+
+    base_url: str | None = None
+    """The API's address; otherwise FULLSTORY_BASE_URL, or the key's region."""
+
+    rate: float | None = None
+    """Requests a second in the long run. [default: 8]"""
+
+    burst: float | None = None
+    """Requests that may leave at once. [default: one second's worth]"""
+
+    timeout: float | None = None
+    """Seconds that one call may take with all its waits. [default: 600]"""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[FullStoryClient]:
+        """Open a client, and the sandbox if it is asked for."""
+        config = self._config()
+        async with AsyncExitStack() as stack:
+            if self.sandbox:
+                server = await stack.enter_async_context(Sandbox())
+                config = attrs.evolve(config, api_key=server.api_key, base_url=server.url)
+            yield await stack.enter_async_context(FullStoryClient(config=config))
+
+    def _config(self) -> ClientConfig:
+        settings: dict[str, object] = {"api_key": "sandbox" if self.sandbox else self._key()}
+        if self.base_url is not None:
+            settings["base_url"] = self.base_url
+        if self.timeout is not None:
+            settings["overall_timeout"] = self.timeout
+        if self.rate is not None or self.burst is not None:
+            given = {"rate": self.rate, "burst": self.burst}
+            settings["rate_limit"] = RateLimit(
+                **{name: value for name, value in given.items() if value is not None}
+            )
+        return ClientConfig(**settings)  # type: ignore[arg-type]  # each value has its field's type
+
+    def _key(self) -> str | None:
+        path = self.api_key_file or os.environ.get("FULLSTORY_API_KEY_FILE")
+        if self.api_key_file is None and (os.environ.get("FULLSTORY_API_KEY") or not path):
+            return None
+        try:
+            return Path(path or "").read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"the API key file {str(path)!r} can't be read: {error}") from None
