@@ -7,13 +7,13 @@ The key and the base URL come from arguments, or else from the environment: ``FU
 from __future__ import annotations
 
 import ipaddress
-import math
 import os
 from typing import Any
 
 import attrs
 from yarl import URL
 
+from fullstory_async import checks
 from fullstory_async._version import __version__
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.http.ratelimit import DEFAULT_MAX_WAIT, RateLimit
@@ -46,30 +46,11 @@ def _default_base_url(api_key: str | None) -> str:
     return os.environ.get("FULLSTORY_BASE_URL") or region
 
 
-def _positive_seconds(_: object, attribute: attrs.Attribute[float], value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ConfigurationError(f"{attribute.name} must be a positive number of seconds, not {value!r}")
-
-
-def _positive_int(_: object, attribute: attrs.Attribute[int], value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{attribute.name} must be a whole number, 1 or more, not {value!r}")
-
-
 def _header_text(_: object, attribute: attrs.Attribute[str], value: Any) -> None:
     if value is not None and not (
         isinstance(value, str) and value.isascii() and value.isprintable() and value
     ):
         raise ConfigurationError(f"{attribute.name} must be printable ASCII text, not {value!r}")
-
-
-def _is(*kinds: type) -> Any:
-    def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not isinstance(value, kinds):
-            names = " or ".join(kind.__name__ for kind in kinds)
-            raise ConfigurationError(f"{attribute.name} must be a {names}, not {type(value).__name__}")
-
-    return check
 
 
 def _proxy(_: object, attribute: attrs.Attribute[str], value: Any) -> None:
@@ -93,34 +74,34 @@ class ClientConfig:
 
     It may be missing here: a client can be given the key and the other settings apart."""
 
-    allow_http: bool = attrs.field(default=False, validator=_is(bool))
+    allow_http: bool = attrs.field(default=False, validator=checks.instance_of(bool))
     """Whether the key may travel unencrypted to a host other than this machine."""
 
     base_url: str = attrs.field()
     """Where the API is: ``FULLSTORY_BASE_URL``, or else by the key's region (``eu1.…`` → EU)."""
 
-    rate_limit: RateLimit = attrs.field(factory=RateLimit, validator=_is(RateLimit))
+    rate_limit: RateLimit = attrs.field(factory=RateLimit, validator=checks.instance_of(RateLimit))
     """How fast to go. FullStory publishes no numbers; 8 a second with bursts of 8 is cautious."""
 
-    max_wait: float = attrs.field(default=DEFAULT_MAX_WAIT, validator=_positive_seconds)
+    max_wait: float = attrs.field(default=DEFAULT_MAX_WAIT, validator=checks.number(above=0))
     """The longest pause that is waited out; a longer ``Retry-After`` raises `RateLimitedError`."""
 
-    retry: RetryPolicy = attrs.field(factory=RetryPolicy, validator=_is(RetryPolicy))
+    retry: RetryPolicy = attrs.field(factory=RetryPolicy, validator=checks.instance_of(RetryPolicy))
     """When to try again."""
 
-    connect_timeout: float = attrs.field(default=10.0, validator=_positive_seconds)
+    connect_timeout: float = attrs.field(default=10.0, validator=checks.number(above=0))
     """To make a connection, TLS included."""
 
-    read_timeout: float = attrs.field(default=60.0, validator=_positive_seconds)
+    read_timeout: float = attrs.field(default=60.0, validator=checks.number(above=0))
     """From the connection to the last byte of the answer, for one attempt."""
 
-    summary_read_timeout: float = attrs.field(default=180.0, validator=_positive_seconds)
+    summary_read_timeout: float = attrs.field(default=180.0, validator=checks.number(above=0))
     """The same for summaries, which a language model writes while the call waits."""
 
-    overall_timeout: float = attrs.field(default=600.0, validator=_positive_seconds)
+    overall_timeout: float = attrs.field(default=600.0, validator=checks.number(above=0))
     """For one call with all its attempts and waits; the per-call option ``timeout=`` replaces it."""
 
-    max_response_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=_positive_int)
+    max_response_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=checks.whole_number(at_least=1))
     """The largest body that is read, counted after decompression."""
 
     proxy: str | None = attrs.field(default=None, validator=_proxy, repr=False)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 
+from fullstory_async import checks
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.http.messages import Request
 
@@ -18,13 +17,6 @@ ExtraQuery = Mapping[str, str | int | bool]
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS = frozenset({"authorization", "host", "content-length", "transfer-encoding", "connection"})
-
-
-def _check_timeout(_: object, attribute: attrs.Attribute[float], value: Any) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ConfigurationError(f"timeout must be a positive number of seconds, not {value!r}")
 
 
 def _query(given: ExtraQuery | None) -> tuple[tuple[str, str], ...]:
@@ -54,7 +46,7 @@ def _headers(given: Mapping[str, str] | None) -> dict[str, str]:
 class CallOptions:
     """Options of one call."""
 
-    timeout: float | None = attrs.field(default=None, validator=_check_timeout)
+    timeout: float | None = attrs.field(default=None, validator=checks.number(above=0, optional=True))
     """Seconds for the whole call, instead of the configured ``overall_timeout``."""
 
     query: tuple[tuple[str, str], ...] = attrs.field(default=None, converter=_query, repr=False)

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 
 import attrs
 from aiolimiter import AsyncLimiter
 
+from fullstory_async import checks
 from fullstory_async.errors import ClientStateError, ConfigurationError, RateLimitedError
 
 __all__ = ["DEFAULT_MAX_WAIT", "MARGIN", "RateLimit", "RateLimiter"]
@@ -40,32 +40,19 @@ _NOTABLE_WAIT = 5.0
 _logger = logging.getLogger("fullstory_async.ratelimit")
 
 
-def _positive(_: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigurationError(f"{attribute.name} must be a number, not {value!r}")
-    if not (math.isfinite(value) and value > 0):
-        raise ConfigurationError(f"{attribute.name} must be positive and finite, not {value!r}")
-
-
-def _at_least_one(_: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if value < 1:
-        raise ConfigurationError(f"{attribute.name} must be at least 1, or no request is ever admitted")
-
-
 @attrs.frozen
 class RateLimit:
     """At most ``burst + rate·W`` requests in any window of W seconds."""
 
-    rate: float = attrs.field(default=8.0, validator=_positive)
+    rate: float = attrs.field(default=8.0, validator=checks.number(above=0))
     """Requests a second in the long run."""
 
-    burst: float = attrs.field(validator=[_positive, _at_least_one])
+    burst: float = attrs.field(validator=checks.number(at_least=1))
     """Requests that may leave at once after a rest; one second's worth unless given."""
 
     @burst.default
     def _one_second(self) -> float:
-        ok = isinstance(self.rate, (int, float)) and self.rate > 0 and math.isfinite(self.rate)
-        return max(1.0, float(self.rate)) if ok else 1.0
+        return max(1.0, self.rate) if checks.is_number(self.rate) else 1.0
 
 
 class RateLimiter:
@@ -84,7 +71,7 @@ class RateLimiter:
 
     def __init__(self, limit: RateLimit | None = None, *, max_wait: float = DEFAULT_MAX_WAIT) -> None:
         """Make a limiter with a full bucket. Raises `ConfigurationError` for a bad ``max_wait``."""
-        if not (isinstance(max_wait, (int, float)) and max_wait >= 0):  # also refuses nan
+        if not (checks.is_number(max_wait) and max_wait >= 0):
             raise ConfigurationError(f"max_wait must be a number of seconds, 0 or more, not {max_wait!r}")
         self.limit = RateLimit() if limit is None else limit
         self.max_wait = float(max_wait)

@@ -28,9 +28,9 @@ from datetime import timezone
 
 import attrs
 
+from fullstory_async import checks
 from fullstory_async.errors import (
     APITimeoutError,
-    ConfigurationError,
     ConnectError,
     FullStoryError,
     ProtocolError,
@@ -46,18 +46,6 @@ _LEAST_THROTTLE_WAIT = 1.0
 _BUDGET = 500
 _COST_TRANSIENT = 14
 _COST_THROTTLED = 5
-
-
-def _seconds(_: object, attribute: attrs.Attribute[float], value: float | None) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise ConfigurationError(f"{attribute.name} must be a finite number, 0 or more, not {value!r}")
-
-
-def _attempts(_: object, attribute: attrs.Attribute[int], value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{attribute.name} must be a whole number, 1 or more, not {value!r}")
 
 
 @attrs.frozen
@@ -80,25 +68,25 @@ class Retry:
 class RetryPolicy:
     """When and how often to try again; the module describes the rules and the formula."""
 
-    attempts: int = attrs.field(default=3, validator=_attempts)
+    attempts: int = attrs.field(default=3, validator=checks.whole_number(at_least=1))
     """How often one call is sent at most; 1 means never again. In fan-out a 429 is not counted."""
 
-    timeout: float | None = attrs.field(default=None, validator=_seconds)
+    timeout: float | None = attrs.field(default=None, validator=checks.number(at_least=0, optional=True))
     """Seconds after which no further attempt is begun; ``None`` leaves that to the call's deadline."""
 
-    wait_initial: float = attrs.field(default=0.5, validator=_seconds)
+    wait_initial: float = attrs.field(default=0.5, validator=checks.number(at_least=0))
     """Seconds before the second attempt, jitter aside."""
 
-    wait_max: float = attrs.field(default=8.0, validator=_seconds)
+    wait_max: float = attrs.field(default=8.0, validator=checks.number(at_least=0))
     """The longest wait of our own; ``Retry-After`` may ask for more."""
 
-    wait_jitter: float = attrs.field(default=0.5, validator=_seconds)
+    wait_jitter: float = attrs.field(default=0.5, validator=checks.number(at_least=0))
     """The most that is added at random, in seconds."""
 
-    wait_exp_base: float = attrs.field(default=2.0, validator=_seconds)
+    wait_exp_base: float = attrs.field(default=2.0, validator=checks.number(at_least=0))
     """By how much each wait is longer than the one before."""
 
-    repeat_metered: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    repeat_metered: bool = attrs.field(default=False, validator=checks.instance_of(bool))
     """Whether a metered call is repeated although the first try may have been charged."""
 
     def decide(

@@ -19,6 +19,7 @@ from typing import Any, get_args
 import attrs
 from aiohttp import web
 
+from fullstory_async import checks
 from fullstory_async.errors import ClientStateError, ConfigurationError
 from fullstory_async.http.ratelimit import RateLimit
 from fullstory_async.sandbox.faults import Exchange, Fault, FaultRule
@@ -72,7 +73,7 @@ class Sandbox:
         sessions: int = 200,
         mean_events: int = 200,
         wire: Wire = "live",
-        rate_limit: RateLimit | None = None,
+        rate_limit: RateLimit | float | None = None,
         activation_quota: int | None = None,
         latency: float = 0.0,
         port: int = 0,
@@ -85,7 +86,8 @@ class Sandbox:
             sessions: how many sessions they have in all.
             mean_events: events in a session on average, log-normal, up to 20 000.
             wire: the ``live`` service's form of answers, or the published contract's, ``spec``.
-            rate_limit: a token bucket for all requests; ``None`` for no limit.
+            rate_limit: a token bucket for all requests; a number is its rate, with a burst of one second's
+                worth; ``None`` for no limit.
             activation_quota: how many activations there are; ``None`` for any number.
             latency: seconds that each answer takes besides the work.
             port: where to listen on 127.0.0.1; 0 takes a free one.
@@ -97,14 +99,15 @@ class Sandbox:
             ("users", users, 1), ("sessions", sessions, 0), ("mean_events", mean_events, 1),
             ("latency", latency, 0), ("port", port, 0), ("activation_quota", activation_quota or 0, 0),
         ):  # fmt: skip
-            if isinstance(number, bool) or not isinstance(number, (int, float)) or not number >= least:
+            if not (checks.is_number(number) and number >= least):
                 raise ConfigurationError(f"the sandbox's {name} must be {least} or more, not {number!r}")
         if wire not in get_args(Wire):
             raise ConfigurationError(f"the sandbox's wire must be 'live' or 'spec', not {wire!r}")
         self.api_key = API_KEY
         self.requests = []
         self._service = Service(World(seed, users, sessions, mean_events), wire, activation_quota)
-        self._bucket = None if rate_limit is None else TokenBucket(rate_limit)
+        limit = rate_limit if isinstance(rate_limit, RateLimit | None) else RateLimit(rate_limit)
+        self._bucket = None if limit is None else TokenBucket(limit)
         self._latency = latency
         self._port = port
         self._rng = random.Random(f"{seed}/faults")

@@ -1,0 +1,40 @@
+"""How tests run: async ones on a loop of their own, in virtual time where they are marked so, and leak-free."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import Any
+
+import pytest
+
+from tests.virtual_time import VirtualLoop
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "virtual_time: run on a loop whose clock jumps to the next timer")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    factory = VirtualLoop if pyfuncitem.get_closest_marker("virtual_time") else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(_leaving_nothing(pyfuncitem.obj, arguments))
+    return True
+
+
+async def _leaving_nothing(test: Any, arguments: dict[str, Any]) -> None:
+    await test(**arguments)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not left, f"the test left tasks behind: {left}"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FULLSTORY_API_KEY", "FULLSTORY_API_KEY_FILE", "FULLSTORY_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)

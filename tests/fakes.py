@@ -1,0 +1,58 @@
+"""A transport without a network, and the parts around it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+
+from fullstory_async import FullStoryError, RateLimit, RateLimiter, RetryPolicy
+from fullstory_async.api import SessionsAPI
+from fullstory_async.http.messages import Request, Response
+from fullstory_async.http.pipeline import Pipeline
+
+Answer = Response | FullStoryError
+
+
+class FakeTransport:
+    """Answers from a script, or by a function; notes what was sent and when."""
+
+    def __init__(
+        self,
+        answers: Iterable[Answer] = (),
+        *,
+        answer: Callable[[Request], Answer] | None = None,
+        seconds: float = 0.0,
+    ) -> None:
+        self.sent: list[tuple[float, Request]] = []
+        self._script = list(answers)
+        self._answer = answer
+        self._seconds = seconds
+
+    def check(self) -> None:
+        pass
+
+    async def send(self, request: Request, *, deadline: float) -> Response:
+        self.sent.append((asyncio.get_running_loop().time(), request))
+        if self._seconds:
+            await asyncio.sleep(self._seconds)
+        answer = self._script.pop(0) if self._script or self._answer is None else self._answer(request)
+        if isinstance(answer, FullStoryError):
+            answer.request = request
+            raise answer
+        return answer
+
+
+def json_response(value: object = None, status: int = 200, **headers: str) -> Response:
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return Response(status=status, headers=named, body=b"{}" if value is None else json.dumps(value).encode())
+
+
+def make_pipeline(transport: FakeTransport, limiter: RateLimiter | None = None, **settings) -> Pipeline:
+    policy = settings.pop("retry", RetryPolicy(wait_jitter=0))
+    limiter = limiter or RateLimiter(RateLimit(1000, 1000))
+    return Pipeline(transport, limiter, policy, timeout=settings.pop("timeout", 600.0), **settings)
+
+
+def make_sessions(transport: FakeTransport, limiter: RateLimiter | None = None, **settings) -> SessionsAPI:
+    return SessionsAPI(make_pipeline(transport, limiter, **settings))

@@ -1,0 +1,139 @@
+"""The error tree: one class for each status, everything known on the error, picklable, and no key in sight."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+
+import pytest
+
+import fullstory_async
+from fullstory_async import (
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    FullStoryError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitedError,
+    ServerError,
+    TransportError,
+    UnexpectedRedirect,
+)
+from fullstory_async import errors as errors_module
+from fullstory_async.errors import error_for
+from fullstory_async.http.messages import Request, Response
+from tests.fakes import json_response
+
+EVENTS = Request(operation="events", path="/v2/sessions/1%3A2/events", session_id="1:2", metered=True)
+LIST = Request(operation="list", path="/sessions/v2", query=(("email", "ada@example.com"),))
+
+ERRORS = [
+    value
+    for name, value in vars(errors_module).items()
+    if inspect.isclass(value) and issubclass(value, FullStoryError)
+]
+BY_STATUS = {
+    400: BadRequestError, 401: AuthenticationError, 403: PermissionDeniedError, 404: NotFoundError,
+    409: ConflictError, 429: RateLimitedError,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("status", range(100, 600))
+def test_each_status_is_success_or_one_class(status):
+    error = error_for(EVENTS, Response(status=status))
+    if 200 <= status < 300:
+        assert error is None
+    elif status < 200:
+        assert type(error) is ProtocolError
+    elif status < 400:
+        assert type(error) is UnexpectedRedirect
+    else:
+        assert type(error) is BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
+        assert error.status == status
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        (b'{"code":"resource_not_found","message":"no session"}', "resource_not_found", "no session"),
+        (b'{"code":404,"message":"no session"}', 404, "no session"),
+        (b'{"message":""}', None, "no message"),
+        (b'{"code":{"a":1},"message":5}', None, "no message"),
+        (b"<html>\n<h1>Bad  gateway</h1>\x1b[31m</html>", None, "<html> <h1>Bad  gateway</h1> [31m</html>"),
+        (b"[1]", None, "[1]"),
+        (b"", None, "no message"),
+        (b"\xff\xfe", None, "\ufffd\ufffd"),
+        (b"[" * 100_000, None, "[" * 200),
+    ],
+)
+def test_both_error_bodies_and_any_other_are_read(body, code, message):
+    error = error_for(EVENTS, Response(status=502, body=body))
+    assert (error.code, error.message) == (code, message)
+    assert str(error).startswith("GET /v2/sessions/1%3A2/events: 502 ")
+
+
+def test_a_404_for_an_id_that_is_no_pair_says_what_ids_look_like():
+    hinted = Request(operation="events", path="/x", not_found_hint="ids are USER:SESSION pairs")
+    assert "USER:SESSION" in error_for(hinted, json_response({"message": "gone"}, 404)).message
+    assert "USER:SESSION" not in str(error_for(hinted, Response(status=400)))
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 422, 500, 502, 503])
+def test_a_metered_call_that_was_worked_on_may_have_cost(status):
+    error = error_for(EVENTS, Response(status=status))
+    assert error.may_have_cost
+    assert "may have cost an activation" in str(error)
+    assert not error_for(LIST, Response(status=status)).may_have_cost
+
+
+@pytest.mark.parametrize("status", [401, 429])
+def test_what_is_refused_before_any_work_has_not_cost(status):
+    assert not error_for(EVENTS, Response(status=status)).may_have_cost
+
+
+def test_transport_errors_may_have_cost_once_sent():
+    assert TransportError("x", request=EVENTS, sent=True).may_have_cost
+    assert not TransportError("x", request=EVENTS, sent=False).may_have_cost
+    assert not TransportError("x", request=LIST, sent=True).may_have_cost
+
+
+@pytest.mark.parametrize("cls", ERRORS)
+def test_every_error_pickles_with_all_it_knows(cls):
+    error = cls("what happened", request=EVENTS, response=json_response({}, 503, retry_after="3"))
+    error.attempts, error.elapsed, error.retry_after, error.code = 3, 1.25, 3.0, "busy"
+    error.may_have_cost = True
+    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(twin) is cls
+        assert vars(twin) == vars(error)
+        assert str(twin) == str(error)
+        assert (twin.method, twin.path, twin.session_id) == ("GET", EVENTS.path, "1:2")
+        assert (twin.status, twin.response.headers["retry-after"]) == (503, "3")
+
+
+@pytest.mark.parametrize("cls", ERRORS)
+def test_every_error_is_public_and_knows_little_when_made_bare(cls):
+    assert getattr(fullstory_async, cls.__name__) is cls
+    bare = cls("x")
+    known = (bare.method, bare.path, bare.status, bare.code, bare.retry_after, bare.session_id)
+    assert known == (None,) * 6
+    assert (bare.attempts, bare.elapsed, bare.may_have_cost) == (0, 0.0, False)
+    assert str(bare) == "x"
+
+
+def test_the_tree_is_drawn_in_full():
+    for cls in ERRORS:
+        assert f" {cls.__name__} " in errors_module.__doc__ or cls is FullStoryError
+
+
+def test_neither_query_nor_headers_nor_bodies_show():
+    request = Request(
+        operation="list", path="/p", query=(("email", "ada@example.com"),), headers={"X-Token": "t0p"}
+    )
+    error = error_for(request, Response(status=500, headers={"set-cookie": "c00kie"}, body=b"secret-body"))
+    shown = repr(error.request) + repr(error.response) + str(error.request)
+    for secret in ("ada@", "t0p", "c00kie", "secret-body"):
+        assert secret not in shown

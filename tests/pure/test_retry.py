@@ -1,0 +1,176 @@
+"""The retry policy's decision as a table, the waits, the budget, and Retry-After."""
+
+from __future__ import annotations
+
+import math
+from email.utils import format_datetime
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fullstory_async import (
+    APITimeoutError,
+    ConfigurationError,
+    ConnectError,
+    ProtocolError,
+    RateLimitedError,
+    ResponseTooLarge,
+    RetryPolicy,
+    UnexpectedRedirect,
+)
+from fullstory_async.errors import error_for
+from fullstory_async.http.messages import Request, Response
+from fullstory_async.http.retry import RetryBudget, retry_after
+
+LIST = Request(operation="list", path="/sessions/v2")
+EVENTS = Request(operation="events", path="/v2/sessions/1%3A2/events", session_id="1:2", metered=True)
+CREATE = Request(operation="create", method="POST", path="/x", repeatable=False)
+
+
+def status(code):
+    return lambda request: error_for(request, Response(status=code))
+
+
+def failing(cls, **how):
+    return lambda request: cls("failed", request=request, **how)
+
+
+SAFE = [status(429), failing(ConnectError, sent=False), failing(APITimeoutError, sent=False)]
+DOUBTFUL = [
+    status(500), status(502), status(503), status(504),
+    failing(APITimeoutError, sent=True), failing(ProtocolError),
+]  # fmt: skip
+NEVER = [
+    *(status(code) for code in (400, 401, 402, 403, 404, 408, 409, 418, 422, 425, 499, 501, 505, 599)),
+    failing(ConnectError, sent=False, permanent=True), failing(UnexpectedRedirect), failing(ResponseTooLarge),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("failure", SAFE)
+@pytest.mark.parametrize("request_", [LIST, EVENTS, CREATE])
+def test_what_cost_nothing_is_always_repeated(failure, request_):
+    assert RetryPolicy().decide(request_, failure(request_), 1) is not None
+
+
+@pytest.mark.parametrize("failure", DOUBTFUL)
+def test_what_may_have_cost_is_repeated_only_for_unmetered_calls_or_by_the_policy(failure):
+    policy, paying = RetryPolicy(), RetryPolicy(repeat_metered=True)
+    assert policy.decide(LIST, failure(LIST), 1) is not None
+    assert policy.decide(EVENTS, failure(EVENTS), 1) is None
+    assert paying.decide(EVENTS, failure(EVENTS), 1) is not None
+    assert paying.decide(CREATE, failure(CREATE), 1) is None
+
+
+@pytest.mark.parametrize("failure", NEVER)
+def test_answers_and_permanent_failures_are_never_repeated(failure):
+    assert RetryPolicy(repeat_metered=True, attempts=99).decide(LIST, failure(LIST), 1) is None
+
+
+def test_attempts_end_it_unless_patience_covers_a_429():
+    policy = RetryPolicy(attempts=2)
+    limited, lost = status(429)(LIST), failing(ProtocolError)(LIST)
+    assert policy.decide(LIST, limited, 1) is not None
+    assert policy.decide(LIST, limited, 2) is None
+    assert policy.decide(LIST, limited, 50, patient=True) is not None
+    assert policy.decide(LIST, lost, 2, patient=True) is None
+
+
+def test_a_timeout_ends_it():
+    policy = RetryPolicy(timeout=10, wait_initial=4, wait_jitter=0)
+    lost = failing(ProtocolError)(LIST)
+    assert policy.decide(LIST, lost, 1, elapsed=5.9) is not None
+    assert policy.decide(LIST, lost, 1, elapsed=6.1) is None
+
+
+def test_waits_grow_to_the_maximum_with_jitter_added():
+    policy = RetryPolicy(wait_initial=0.5, wait_max=8, wait_jitter=0.5, wait_exp_base=2)
+    lost = failing(ProtocolError)(LIST)
+    assert [policy.wait(n, lost, rng=lambda: 0) for n in range(1, 8)] == [0.5, 1, 2, 4, 8, 8, 8]
+    assert [policy.wait(n, lost, rng=lambda: 1) for n in range(1, 7)] == [1, 1.5, 2.5, 4.5, 8, 8]
+    assert policy.wait(100_000, lost) == 8
+
+
+def test_retry_after_is_a_floor_and_a_429_without_it_waits_a_second():
+    policy = RetryPolicy(wait_initial=0.1, wait_jitter=0)
+    asked = error_for(LIST, Response(status=429), retry_after=30.0)
+    assert policy.wait(1, asked) == 30.0
+    assert policy.wait(1, status(429)(LIST)) == 1.0
+    busy = error_for(LIST, Response(status=503), retry_after=7.0)
+    assert policy.wait(1, busy) == 7.0
+    assert policy.wait(1, error_for(LIST, Response(status=503), retry_after=0.0)) == 0.1
+
+
+def test_costs():
+    policy = RetryPolicy()
+    assert policy.decide(LIST, RateLimitedError("x"), 1).cost == 5
+    assert policy.decide(LIST, failing(ProtocolError)(LIST), 1).cost == 14
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("attempts", 0), ("attempts", 1.5), ("attempts", True), ("timeout", -1), ("wait_initial", math.inf),
+        ("wait_max", math.nan), ("wait_jitter", "1"), ("wait_exp_base", -2),
+    ],
+)  # fmt: skip
+def test_bad_settings_are_refused_by_name(setting, value):
+    with pytest.raises(ConfigurationError, match=setting):
+        RetryPolicy(**{setting: value})
+
+
+def test_repeat_metered_is_a_bool():
+    with pytest.raises(ConfigurationError, match="repeat_metered"):
+        RetryPolicy(repeat_metered="no")
+
+
+def test_the_budget_runs_dry_and_refills():
+    budget = RetryBudget()
+    taken = sum(budget.take(14) for _ in range(100))
+    assert taken == 500 // 14
+    assert not budget.take(14)
+    budget.give_back(0)
+    assert budget.tokens == 500 % 14 + 1
+    budget.give_back(14)
+    assert budget.take(14)
+    for _ in range(100):
+        budget.give_back(14)
+    assert budget.tokens == 500
+
+
+NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=timezone.utc)
+LATER = NOW + timedelta(seconds=90)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("120", 120.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        (" 7 ", 7.0),
+        (format_datetime(LATER, usegmt=True), 90.0),
+        (LATER.strftime("%A, %d-%b-%y %H:%M:%S GMT"), 90.0),
+        (LATER.strftime("%a %b %d %H:%M:%S %Y"), 90.0),
+        (format_datetime(NOW - timedelta(hours=1), usegmt=True), 0.0),
+        ("", None), ("-5", None), ("+5", None), ("nan", None), ("inf", None), ("1e9", None), ("1_0", None),
+        ("٣", None), ("soon", None), ("9" * 400, None), ("Mon, 99 Foo 2026", None),
+    ],
+)  # fmt: skip
+def test_retry_after(text, seconds):
+    headers = {"retry-after": text, "date": format_datetime(NOW, usegmt=True)}
+    assert retry_after(Response(status=429, headers=headers)) == seconds
+
+
+def test_retry_after_date_counts_from_this_clock_only_without_a_date_header():
+    asked = {"retry-after": format_datetime(LATER, usegmt=True)}
+    clock = NOW.timestamp() + 30
+    assert retry_after(Response(status=429, headers=asked), clock=lambda: clock) == 60.0
+    assert retry_after(Response(status=429)) is None
+
+
+@given(st.text())
+def test_retry_after_never_fails_and_never_is_negative(text):
+    seconds = retry_after(Response(status=429, headers={"retry-after": text}))
+    assert seconds is None or (seconds >= 0 and math.isfinite(seconds))

@@ -1,0 +1,168 @@
+"""SessionId.parse: every form, every refusal, and what holds for any text."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fullstory_async import FullStoryError, InvalidSessionId, SessionId
+
+PAIR = "406214335320288249:3829143070270885557"
+USER, SESSION = PAIR.split(":")
+CLIENT = "3e2bf53f-1b2c-4d5e-8f90-29c9276febf9:cef16b56-1b2c-4d5e-8f90-d955b1a50eb5"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PAIR,
+        f"  {PAIR}\n",
+        PAIR.replace(":", "%3A"),
+        PAIR.replace(":", "%3a"),
+        PAIR.replace(":", "%253A"),
+        f"{USER}!{SESSION}",
+        f"5423563266297856:{USER}!{SESSION}",
+        f"{PAIR}:1716480000000",
+        f"https://app.fullstory.com/ui/ORG/session/{PAIR}",
+        f"https://app.fullstory.com/ui/ORG/session/{USER}%3A{SESSION}",
+        f"https://app.fullstory.com/ui/ORG/session/{USER}%253A{SESSION}",
+        f"https://www.fullstory.com/ui/ORG/discover/session/{PAIR}",
+        f"https://app.eu1.fullstory.com/ui/o-234FQH-eu1/session/{PAIR}",
+        f"https://www.fullstory.com/ui/ORG/session/5423563266297856:{USER}!{SESSION}",
+        f"https://app.fullstory.com/ui/ORG/client-session/{PAIR}",
+        f"https://app.fullstory.com/ui/ORG/segments/everyone/people:search:((a:==:b))/0/({USER}!{SESSION}(x",
+        f"https://app.fullstory.com/ui/ORG/segments/everyone/({USER}!{SESSION})",
+        f"https://app.fullstory.com/ui/sessions/{PAIR}",
+        f"https://app.staging.fullstory.com/ui/ORG/session/{PAIR}",
+        f"https://app.fullstory.com/ui/session/{PAIR}",
+        f"https://app.fullstory.com/ui/ORG/session/{PAIR}:1716480000000",
+        f"https://app.fullstory.com/ui/ORG/session/{PAIR}?url_source=DD",
+        f"https://app.fullstory.com/ui/ORG/session/{PAIR}#t=3",
+        f"https://app.fullstory.com/ui/ORG/session/{PAIR}/",
+        f"app.fullstory.com/ui/ORG/session/{PAIR}",
+    ],
+)
+def test_each_form_becomes_the_pair(text):
+    parsed = SessionId.parse(text)
+    assert str(parsed) == PAIR
+    assert parsed.is_pair
+    assert type(str(parsed)) is str
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        (CLIENT, CLIENT),
+        (f"https://app.fullstory.com/ui/ORG/client-session/{CLIENT}", CLIENT),
+        (f"{CLIENT}:1716480000000", CLIENT),
+        ("-5:-6", "-5:-6"),
+    ],
+)
+def test_client_ids_and_negative_ids_are_pairs(text, canonical):
+    assert SessionId.parse(text) == canonical
+    assert SessionId.parse(text).is_pair
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5629499534213120",
+        "abc",
+        "1:2:3",
+        "1:2:9999999999999",
+        "a b",
+        "a%41",
+        "a?b#c",
+        "ünïcode",
+        "x(1)",
+        "a:b",
+        "%",
+        "%zz",
+    ],
+)
+def test_anything_else_is_opaque(text):
+    assert str(SessionId.parse(text)) == text
+    assert not SessionId.parse(text).is_pair
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "empty"),
+        (" \n", "empty"),
+        (".", "relative path"),
+        ("..", "relative path"),
+        ("%2e%2E", "relative path"),
+        ("a\r\nX-Evil: 1", "control character"),
+        ("a%0d%0aX", "control character"),
+        ("a%250aX", "control character"),
+        ("a\x00b", "control character"),
+        ("a\x85b", "control character"),
+        ("a\x7fb", "control character"),
+        ("1/2", "slash"),
+        ("../1:2", "slash"),
+        ("a%2Fb", "slash"),
+        ("a\\b", "slash"),
+        ("\ud800", "lone surrogate"),
+        ("x" * 513, "512 bytes"),
+        ("ü" * 257, "512 bytes"),
+        ("https://app.fullstory.com/ui/ORG/home", "URL without a session id"),
+        ("https://app.fullstory.com", "URL without a session id"),
+        ("https://app.fullstory.com/ui/ORG/session/%2E%2E", "relative path"),
+        ("https://app.fullstory.com/ui/ORG/session/%20", "empty"),
+    ],
+)
+def test_what_can_not_be_sent_is_refused(text, reason):
+    with pytest.raises(InvalidSessionId, match=reason) as caught:
+        SessionId.parse(text)
+    assert isinstance(caught.value, (FullStoryError, ValueError))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, 5, b"1:2", ["1:2"]])
+def test_what_is_not_text_is_refused(value):
+    with pytest.raises(InvalidSessionId, match="is text, not"):
+        SessionId.parse(value)
+
+
+def test_it_is_a_value():
+    one, other = SessionId.parse("1!2"), SessionId.parse("1:2")
+    assert one == other == "1:2"
+    assert hash(one) == hash(other)
+    assert len({one, other, "1:2"}) == 1
+    assert sorted([SessionId("2:2"), one]) == ["1:2", "2:2"]
+    assert json.dumps(one) == '"1:2"'
+    assert repr(one) == "SessionId('1:2')"
+    assert SessionId(one) is one
+
+
+@given(st.text())
+def test_any_text_is_refused_or_one_safe_segment(text):
+    try:
+        parsed = SessionId.parse(text)
+    except InvalidSessionId:
+        return
+    assert SessionId.parse(str(parsed)) == parsed
+    assert pickle.loads(pickle.dumps(parsed)) == parsed
+    segment = quote(parsed, safe="")
+    assert segment not in ("", ".", "..")
+    assert segment.isascii()
+    assert segment.isprintable()
+    assert not set(segment) & set("/?#\\ ")
+
+
+@given(st.from_regex(r"[0-9]{1,19}", fullmatch=True), st.from_regex(r"[0-9]{1,19}", fullmatch=True))
+def test_every_pair_survives_every_form(user, session):
+    pair = f"{user}:{session}"
+    forms = [
+        pair,
+        f"{user}!{session}",
+        quote(pair, safe=""),
+        f"https://app.fullstory.com/ui/O/session/{quote(pair, safe='')}",
+    ]
+    assert {str(SessionId.parse(form)) for form in forms} == {pair}
