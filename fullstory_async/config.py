@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from typing import Any
 
 import attrs
@@ -33,7 +34,7 @@ def _api_key(value: str | None) -> str | None:
     if not isinstance(key, str):
         raise ConfigurationError(f"the API key must be text, not {type(key).__name__}")
     key = key.strip(" \t\r\n")
-    key = key[6:].strip() if key[:6].lower() == "basic " else key
+    key = re.sub(r"^basic(\s+|$)", "", key, flags=re.IGNORECASE)
     if not key:
         raise ConfigurationError("the API key is empty")
     if not (key.isascii() and key.isprintable() and " " not in key):
@@ -47,9 +48,7 @@ def _default_base_url(api_key: str | None) -> str:
 
 
 def _header_text(_: object, attribute: attrs.Attribute[str], value: Any) -> None:
-    if value is not None and not (
-        isinstance(value, str) and value.isascii() and value.isprintable() and value
-    ):
+    if not (isinstance(value, str) and value and value.isascii() and value.isprintable()):
         raise ConfigurationError(f"{attribute.name} must be printable ASCII text, not {value!r}")
 
 
@@ -107,7 +106,9 @@ class ClientConfig:
     proxy: str | None = attrs.field(default=None, validator=_proxy, repr=False)
     """An HTTP proxy's URL; never taken from the environment. Hidden: it may hold a password."""
 
-    integration_source: str | None = attrs.field(default=None, validator=_header_text)
+    integration_source: str | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_header_text)
+    )
     """The ``Integration-Source`` header, meant for FullStory's partners."""
 
     user_agent: str = attrs.field(default=f"fullstory_async/{__version__}", validator=_header_text)

@@ -1,0 +1,433 @@
+"""The command line as a user meets it: data, messages, files and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from fullstory_async import (
+    APITimeoutError,
+    AuthenticationError,
+    ConfigurationError,
+    ConnectError,
+    InvalidSessionId,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ServerError,
+)
+from fullstory_async.cli import main
+from fullstory_async.cli.exits import Exit, UsageError, exit_for
+from fullstory_async.sandbox.world import World
+
+WORLD = World(0, 20, 200, 200)
+IDS = [str(session_id) for session_id, session in WORLD.sessions.items() if session.event_count < 60][:6]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+
+    def run_command(*arguments: str):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        printed = capfd.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return run_command
+
+
+def lines(text: str):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_help_teaches(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    for word in ("sessions", "events", "summary", "fetch", "sandbox", "demo", "Exit codes", "activation"):
+        assert word in out
+    for command in ("sessions", "events", "summary", "fetch", "sandbox", "demo"):
+        code, out, _ = run(command, "--help")
+        assert code == 0
+        assert len(out) > 300
+    assert run("--version")[1].strip()
+
+
+def test_sessions(run):
+    code, out, err = run("sessions", "--email", "ada@example.com", "--sandbox")
+    assert (code, err) == (0, "")
+    assert len(lines(out)) == 20
+    assert set(lines(out)[0]) == {"id", "session_id", "user_id", "url", "created"}
+    everything = lines(run("sessions", "--uid", "u-1", "--all", "--sandbox")[1])
+    assert len(everything) == len(WORLD.of_user(uid="u-1", email=None))
+    assert len(lines(run("sessions", "--uid", "u-1", "--limit", "3", "--sandbox")[1])) == 3
+    code, out, _ = run("sessions", "--uid", "u-2", "--sandbox", "--output", "table")
+    assert (code, "created" in out, "{" in out) == (0, True, False)
+    assert run("sessions", "--uid", "nobody", "--sandbox") == (0, "", "no sessions\n")
+
+
+def test_events_and_summary(run):
+    code, out, _ = run("events", IDS[0], "--sandbox")
+    assert code == 0
+    assert len(lines(out)) == WORLD.sessions[IDS[0]].event_count
+    assert {"type", "timestamp", "data"} <= set(lines(out)[0])
+    code, out, _ = run(
+        "events", f"https://app.fullstory.com/ui/O/session/{IDS[0]}", "--sandbox", "--output", "table"
+    )
+    assert (code, "click" in out) == (0, True)
+    code, out, _ = run("summary", IDS[0], "--profile", "triage", "--sandbox")
+    assert (code, lines(out)[0]["response"]["needs_follow_up"] in (True, False)) == (0, True)
+    assert lines(run("summary", IDS[0], "--sandbox")[1])[0]["config_profile_id"] is None
+
+
+def test_verbose_logs_each_request_and_no_e_mail(run):
+    code, out, err = run("sessions", "--email", "ada@example.com", "--sandbox", "--verbose")
+    assert code == 0
+    assert "attempt 1, status 200" in err
+    assert "ada@" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("events", "1:2", "--sandbox"), 5, "session not found"),
+        (("events", "12345", "--sandbox"), 5, "USER:SESSION pairs"),
+        (("events", "..", "--sandbox"), 2, "relative path"),
+        (("events", "1:2"), 2, "FULLSTORY_API_KEY"),
+        (("summary", IDS[0], "--profile", "nonsense", "--sandbox"), 5, "no such profile"),
+        (("sessions", "--sandbox"), 2, "--email or --uid"),
+        (("sessions", "--uid", "u", "--limit", "0", "--sandbox"), 2, "--limit"),
+        (("sessions", "--uid", "u", "--nonsense"), 2, "--nonsense"),
+        (("nonsense",), 2, "nonsense"),
+        (("events",), 2, "SESSION-ID"),
+        (("events", "1:2", "--sandbox", "--rate", "0"), 2, "rate"),
+        (("events", "1:2", "--sandbox", "--burst", "0"), 2, "burst"),
+        (("events", "1:2", "--sandbox", "--timeout", "-1"), 2, "overall_timeout"),
+        (("events", "1:2", "--api-key-file", "missing"), 2, "missing"),
+        (("sandbox", "--burst", "5"), 2, "--rate"),
+        (("sandbox", "--users", "0"), 2, "users"),
+        (("demo", "--sessions", "0"), 2, "--sessions"),
+        (("demo", "--rate", "0"), 2, "rate"),
+        (("demo", "--out-dir", "a/b"), 2, "can't be made"),
+        (("demo", "--out-dir", "."), 2, "exists"),
+    ],
+)
+def test_errors_are_one_line_and_a_code(run, arguments, code, said):
+    got, out, err = run(*arguments)
+    assert (got, out) == (code, "")
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_the_key_comes_from_the_environment_or_a_file(run, monkeypatch, tmp_path):
+    (tmp_path / "key").write_text("na1.wrong\n")
+    (tmp_path / "bytes").write_bytes(b"\xff")
+    nobody = ("events", "1:2", "--base-url", "http://127.0.0.1:1", "--timeout", "5")
+    assert run(*nobody, "--api-key-file", "key")[0] == 1
+    assert run(*nobody, "--api-key-file", "bytes")[0] == 2
+    monkeypatch.setenv("FULLSTORY_API_KEY_FILE", "key")
+    assert "no connection" in run(*nobody)[2]
+    monkeypatch.setenv("FULLSTORY_API_KEY", "na1.other")
+    assert run(*nobody)[0] == 1
+
+
+def test_fetch(run, tmp_path):
+    ids = tmp_path / "ids.txt"
+    ids.write_text(
+        f"# mine\n\n{IDS[0]}\n{IDS[1]}\n  {IDS[0].replace(':', '!')}\nhttps://app.fullstory.com/ui/O/session/{IDS[2]}\n"
+    )
+    code, out, err = run(
+        "fetch",
+        "--ids",
+        "ids.txt",
+        "--events",
+        "--summary",
+        "support",
+        "--rate",
+        "100",
+        "--sandbox",
+        "--out",
+        "out.jsonl",
+    )
+    assert (code, out) == (0, "")
+    assert "3 ids, 1 duplicates dropped" in err
+    assert "6 answers, 0 failed, 6 activations" in err
+    written = lines((tmp_path / "out.jsonl").read_text())
+    assert {(line["session_id"], line["operation"]) for line in written} == {
+        (i, o) for i in IDS[:3] for o in ("events", "summary")
+    }
+    assert all(
+        ("events" if line["operation"] == "events" else "summary") in line["answer"] for line in written
+    )
+    assert (tmp_path / "out.jsonl").stat().st_mode & 0o777 == 0o600
+    assert not (tmp_path / "out.jsonl.errors.jsonl").exists()
+
+    before = (tmp_path / "out.jsonl").read_bytes()
+    code, _, err = run("fetch", "--ids", "ids.txt", "--events", "--sandbox", "--out", "out.jsonl")
+    assert (code, "--force" in err) == (2, True)
+    assert (tmp_path / "out.jsonl").read_bytes() == before
+    assert run("fetch", "--ids", "ids.txt", "--events", "--sandbox", "--out", "out.jsonl", "--force")[0] == 0
+    assert len(lines((tmp_path / "out.jsonl").read_text())) == 3
+
+
+def test_fetch_says_which_ids_failed(run, tmp_path, monkeypatch):
+    (tmp_path / "ids.txt").write_text(f"{IDS[0]}\n1:2\na/b\n")
+    code, _, err = run("fetch", "--ids", "ids.txt", "--events", "--sandbox", "--out", "out.jsonl")
+    assert code == 3
+    assert "1 are no session ids" in err
+    assert "1 × NotFoundError" in err
+    assert "1 of the failed calls may have cost an activation" in err
+    failures = lines((tmp_path / "out.jsonl.errors.jsonl").read_text())
+    assert {(line["session_id"], line["error"]) for line in failures} == {
+        ("1:2", "NotFoundError"),
+        ("a/b", "InvalidSessionId"),
+    }
+    code, out, err = run("fetch", "--ids", "ids.txt", "--events", "--sandbox")
+    assert (code, len(lines(out))) == (3, 1)
+    assert "1:2: GET" in err
+
+
+def test_fetch_reads_standard_input_and_stays_in_its_budget(run, tmp_path, monkeypatch):
+    (tmp_path / "in").write_text("\n".join(IDS))
+    monkeypatch.setattr("sys.stdin", (tmp_path / "in").open())
+    code, out, err = run("fetch", "--ids", "-", "--events", "--sandbox", "--max-activations", "4")
+    assert (code, len(lines(out))) == (7, 4)
+    assert "the activation budget covers 4" in err
+    assert "2 ids were left over" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--ids", "missing", "--events"), "No such file"),
+        (("--ids", ".", "--events"), "directory"),
+        (("--ids", "empty", "--events"), "no session ids"),
+        (("--ids", "binary", "--events"), "not UTF-8"),
+        (("--ids", "ids"), "--events, --summary"),
+        (("--ids", "ids", "--events", "--concurrency", "0"), "--concurrency"),
+        (("--ids", "ids", "--events", "--rate", "0"), "rate"),
+        (("--ids", "ids", "--events", "--summary", "x", "--max-activations", "1"), "--max-activations"),
+        (("--ids", "ids", "--events", "--out", "missing/out"), "missing"),
+        (("--ids", "ids", "--events", "--out", "folder"), "folder"),
+        (("--ids", "ids", "--events", "--errors", "ids"), "exists"),
+        (("--ids", "bad.jsonl", "--events"), "can't be read"),
+        (("--ids", "other.csv", "--events", "--id-column", "nope"), "nope"),
+        (("--ids", "other.jsonl", "--events"), "--id-column"),
+    ],
+)
+def test_bad_input_is_said_before_anything_is_sent(run, tmp_path, arguments, said):
+    (tmp_path / "ids").write_text(IDS[0])
+    (tmp_path / "empty").write_text("# nothing\n\n")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "bad.jsonl").write_text('{"id": "1:2"}\n{"id"\n')
+    (tmp_path / "other.jsonl").write_text('{"name": "x"}\n')
+    (tmp_path / "other.csv").write_text("name,id\nx,1:2\n")
+    (tmp_path / "folder").mkdir()
+    before = {p: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
+    code, out, err = run("fetch", *arguments, "--sandbox")
+    assert (code, out) == (2, "")
+    assert said in err
+    assert {p: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == before
+
+
+def test_the_demo_leaves_files_behind_and_overwrites_none(run, tmp_path):
+    for folder in ("fullstory-demo", "fullstory-demo-2"):
+        code, out, err = run("demo", "--sessions", "30", "--rate", "1000")
+        assert code == 0
+        assert "60 of 60" in out
+        assert folder in out
+        assert "60 counted here, 60 charged" in out
+        assert "listens on http://127.0.0.1:" in err
+        assert {p.name for p in (tmp_path / folder).iterdir()} == {
+            "sessions.jsonl",
+            "events.jsonl",
+            "summaries.jsonl",
+        }
+        assert len(lines((tmp_path / folder / "events.jsonl").read_text())) == 30
+
+
+def start(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "fullstory_async", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def served():
+    """A sandbox in a process of its own; gives its URL and key."""
+    process = start(
+        "sandbox",
+        "--port",
+        "0",
+        "--sessions",
+        "50",
+        "--mean-events",
+        "20",
+        "--latency",
+        "0.3",
+        "--rate",
+        "500",
+        "--quota",
+        "60",
+    )
+    settings = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
+    yield settings
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    process.stdout.close()
+    process.stderr.close()
+
+
+def ask(served, path):
+    with urllib.request.urlopen(served["FULLSTORY_BASE_URL"] + path, timeout=10) as answer:
+        return json.load(answer)
+
+
+def test_a_sandbox_of_its_own_process_serves_the_commands(served, tmp_path):
+    ids = ask(served, "/_sandbox/sessions")["session_ids"]
+    (tmp_path / "ids").write_text("\n".join(ids))
+    command = start(
+        "fetch", "--ids", "ids", "--events", "--rate", "200", "--out", "out.jsonl", cwd=tmp_path, **served
+    )
+    _, err = command.communicate(timeout=40)
+    assert command.returncode == 0, err
+    stats = ask(served, "/_sandbox/stats")
+    assert (stats["activations"], stats["by_status"]) == (50, {"200": 50})
+
+    again = start(
+        "fetch",
+        "--ids",
+        "ids",
+        "--summary",
+        "support",
+        "--rate",
+        "200",
+        "--out",
+        "more.jsonl",
+        cwd=tmp_path,
+        **served,
+    )
+    _, err = again.communicate(timeout=40)
+    assert again.returncode == 6, err
+    assert len((tmp_path / "more.jsonl").read_text().splitlines()) == 10
+
+
+def test_a_wrong_key_stops_the_job(served, tmp_path):
+    (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(500)))
+    command = start(
+        "fetch",
+        "--ids",
+        "ids",
+        "--events",
+        "--concurrency",
+        "4",
+        "--out",
+        "o",
+        cwd=tmp_path,
+        **{**served, "FULLSTORY_API_KEY": "no"},
+    )
+    _, err = command.communicate(timeout=40)
+    assert command.returncode == 4
+    assert "stopped early" in err
+    assert ask(served, "/_sandbox/stats")["requests"] <= 12
+
+
+def test_an_interrupt_keeps_what_was_paid_for(served, tmp_path):
+    ids = ask(served, "/_sandbox/sessions")["session_ids"]
+    (tmp_path / "ids").write_text("\n".join(ids))
+    command = start(
+        "fetch",
+        "--ids",
+        "ids",
+        "--events",
+        "--concurrency",
+        "5",
+        "--rate",
+        "200",
+        "--out",
+        "out",
+        cwd=tmp_path,
+        **served,
+    )
+    out = tmp_path / "out"
+    for _ in range(400):
+        if out.exists() and out.stat().st_size:
+            break
+        time.sleep(0.02)
+    command.send_signal(signal.SIGINT)
+    _, err = command.communicate(timeout=40)
+    assert command.returncode == 130, err
+    assert "calls on their way" in err
+    assert re.search(r"\d+ calls were not made", err)
+    charged = ask(served, "/_sandbox/stats")["activations"]
+    assert 0 < len(out.read_text().splitlines()) == charged < 50
+
+
+def test_a_second_interrupt_ends_it_at_once(served, tmp_path):
+    (tmp_path / "ids").write_text("\n".join(ask(served, "/_sandbox/sessions")["session_ids"]))
+    command = start(
+        "fetch",
+        "--ids",
+        "ids",
+        "--events",
+        "--concurrency",
+        "2",
+        "--rate",
+        "0.1",
+        "--burst",
+        "2",
+        "--out",
+        "out",
+        cwd=tmp_path,
+        **served,
+    )
+    for _ in range(400):
+        if (tmp_path / "out").exists():
+            break
+        time.sleep(0.02)
+    command.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    command.send_signal(signal.SIGINT)
+    _, err = command.communicate(timeout=10)
+    assert command.returncode == 130, err
+
+
+def test_a_closed_pipe_is_silent(tmp_path):
+    command = (
+        f"{sys.executable} -m fullstory_async events {IDS[0]} --sandbox | head -n 1; exit ${{PIPESTATUS[0]}}"
+    )
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, timeout=40)
+    assert run.returncode in (0, 141)
+    assert len(run.stdout.splitlines()) == 1
+    assert run.stderr == ""
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as ended:
+        main(["demo"])
+    assert ended.value.code == 2
+    assert "pip install 'fullstory-async[cli]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("x"), 2), (ConfigurationError("x"), 2), (InvalidSessionId("x"), 2), (AuthenticationError("x"), 4),
+        (PermissionDeniedError("x"), 4), (NotFoundError("x"), 5), (RateLimitedError("x"), 6), (APITimeoutError("x"), 6),
+        (ServerError("x"), 1), (ConnectError("x"), 1), (OSError("x"), 1),
+    ],
+)  # fmt: skip
+def test_each_error_has_its_code(error, code):
+    assert exit_for(error) == code
+    assert Exit(code)

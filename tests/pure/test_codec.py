@@ -1,0 +1,350 @@
+"""Decoding: both wire forms into the same models, oddities tolerated, and errors that name the path."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from datetime import datetime, timedelta, timezone
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fullstory_async import (
+    DecodeError,
+    InvalidSessionId,
+    Session,
+    SessionEvent,
+    SessionEvents,
+    SessionId,
+    SessionSummary,
+)
+from fullstory_async.codec import decode_events, decode_sessions, decode_summary
+from fullstory_async.codec.converter import timestamp
+from fullstory_async.http.messages import Response
+
+ID = SessionId("5736495272951808:5629499534213120")
+MOMENT = datetime(2024, 5, 23, 14, 40, tzinfo=timezone.utc)
+LIVE_EVENT = {
+    "device_id": "5736495272951808", "session_id": "5629499534213120", "view_id": "88",
+    "event_time": "2026-05-04T10:00:05.120Z", "event_type": "click",
+    "event_properties": {"target": {"text": "Zur Kasse", "masked": False}, "fs_rage_count": 4},
+    "source_type": "web", "source_properties": {"url": {"query": {"ref": {"values": ["mail"]}}}},
+}  # fmt: skip
+
+
+def answer(value, status=200):
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return Response(status=status, body=body)
+
+
+def events(*items):
+    return decode_events(answer({"events": list(items)}), ID)
+
+
+LIVE_SESSION = {
+    "userId": "5736495272951808",
+    "sessionId": "5629499534213120",
+    "createdTime": "1716475200",
+    "fsUrl": "https://x",
+}
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        LIVE_SESSION,
+        {
+            "user_id": 5736495272951808,
+            "session_id": 5629499534213120,
+            "created_time": 1716475200,
+            "fs_url": "https://x",
+        },
+        {
+            "UserId": 5736495272951808,
+            "SessionId": 5629499534213120,
+            "CreatedTime": 1716475200000,
+            "FsUrl": "https://x",
+        },
+        {**LIVE_SESSION, "createdTime": "2024-05-23T14:40:00Z", "surprise": [1]},
+    ],
+)
+def test_every_spelling_of_a_session_is_the_same_session(item):
+    page = decode_sessions(answer({"sessions": [item]}))
+    assert list(page) == [
+        Session(session_id="5629499534213120", user_id="5736495272951808", url="https://x", created=MOMENT)
+    ]
+    assert page[0].id == ID
+    assert json.loads(page[0].raw) == item
+
+
+def test_the_published_form_of_a_session():
+    item = {"sessionId": "abc", "url": "https://x", "created": "2024-05-23T16:40:00+02:00"}
+    (session,) = decode_sessions(answer({"sessions": [item]}))
+    assert (session.session_id, session.user_id, session.url, session.created) == (
+        "abc",
+        None,
+        "https://x",
+        MOMENT,
+    )
+    assert session.id == "abc"
+    assert Session(session_id="1:2", user_id="9").id == "1:2"
+
+
+def test_an_empty_session_has_no_id():
+    (session,) = decode_sessions(answer({"sessions": [{}]}))
+    assert session == Session()
+    with pytest.raises(InvalidSessionId):
+        _ = session.id
+
+
+@pytest.mark.parametrize("value", [{}, {"sessions": []}, {"sessions": None}, {"sessions": [None]}, []])
+def test_a_missing_list_is_empty(value):
+    page = decode_sessions(answer(value))
+    assert (page.items, page.next_token) == ((), None)
+
+
+def test_204_is_an_empty_answer():
+    assert len(decode_sessions(answer(b"", 204))) == 0
+    assert len(decode_events(answer(b"", 204), ID)) == 0
+    assert decode_summary(answer(b"", 204), ID, "p") == SessionSummary(
+        session_id=str(ID), config_profile_id="p"
+    )
+
+
+def test_the_v1_list_is_read():
+    assert decode_sessions(answer([{"SessionId": 1}]))[0].session_id == "1"
+
+
+def test_a_session_of_a_body_that_only_json_reads_keeps_its_content():
+    (session,) = decode_sessions(
+        answer(b'\xef\xbb\xbf{"sessions":[{"sessionId":"a", "x": NaN}]}'.removeprefix(b"\xef\xbb\xbf"))
+    )
+    assert session.session_id == "a"
+    assert b"NaN" in session.raw
+
+
+@pytest.mark.parametrize("key", ["pagination_token", "next_pagination_token", "nextPaginationToken"])
+def test_a_page_token_is_found(key):
+    assert decode_sessions(answer({"sessions": [], key: "t"})).next_token == "t"
+    assert decode_sessions(answer({"sessions": [], key: ""})).next_token is None
+
+
+def test_a_live_event():
+    (event,) = events({**LIVE_EVENT, "unknown": {"a": 1}})
+    assert event == SessionEvent(
+        type="click", timestamp=datetime(2026, 5, 4, 10, 0, 5, 120_000, tzinfo=timezone.utc),
+        device_id="5736495272951808", session_id="5629499534213120", view_id="88", source_type="web",
+        data=LIVE_EVENT["event_properties"], source_properties=LIVE_EVENT["source_properties"],
+    )  # fmt: skip
+
+
+def test_a_published_event():
+    (event,) = events(
+        {"type": "click", "timestamp": "2026-05-04T10:00:05.120Z", "data": {"a": [1, {"b": None}]}}
+    )
+    assert (event.type, event.data, event.device_id) == ("click", {"a": [1, {"b": None}]}, None)
+    assert event.timestamp.tzinfo is not None
+    assert event.source_properties == {}
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {},
+        {"events": None},
+        {"event_type": None, "data": None, "event_properties": None},
+        {"event_time": "gestern"},
+    ],
+)
+def test_an_event_of_nothing(item):
+    (event,) = events(item)
+    assert event == SessionEvent()
+
+
+def test_integers_for_ids_are_texts():
+    (event,) = events({"device_id": 9007199254740993, "view_id": 88, "event_type": 5})
+    assert (event.device_id, event.view_id, event.type) == ("9007199254740993", "88", "5")
+
+
+TOLERATED = [
+    b'{"events":[{"event_type":"a","event_properties":{"n":NaN}}]}',
+    b'{"events":[{"event_type":"a","event_properties":{"n":"\\ud800"}}]}',
+    b'\xef\xbb\xbf{"events":[{"event_type":"a"}]}',
+    b'{"events":[{"event_type":"a","event_properties":{"n":1e999}}]}',
+]
+
+
+@pytest.mark.parametrize("body", TOLERATED)
+def test_what_only_pythons_json_reads_is_read(body):
+    decoded = decode_events(answer(body), ID)
+    assert decoded[0].type == "a"
+    assert decoded[0].data == pytest.approx(
+        json.loads(body.decode("utf-8-sig"))["events"][0].get("event_properties", {}), nan_ok=True
+    )
+
+
+def test_both_ways_of_decoding_agree():
+    strict = {
+        "events": [
+            LIVE_EVENT,
+            None,
+            {"type": "x", "data": {"big": 2**70, "f": 0.1, "u": "\u00e9\U0001f600"}},
+            {},
+        ]
+    }
+    tolerant = {**strict, "aside": float("nan")}
+    one, other = decode_events(answer(strict), ID), decode_events(answer(tolerant), ID)
+    assert one == other
+    assert one[1].data["big"] == 2**70
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "empty"), (b"{", "JSON"), (b'{"events":[', "JSON"), (b"<html>", "JSON"), (b"\xff\xfe", "JSON"),
+        (b'{"events":[{"event_properties":{"a":"\xff"}}]}', "JSON"),
+        (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
+        (b'{"events":[{"view_id":' + b"9" * 5000 + b"}]}", "JSON"),
+        (b"[]", r"expected an object, not list @ \$"), (b"null", "expected an object"), (b'"x"', "expected an object"),
+        (b'{"events":{}}', r"expected a list, not dict @ \$\.events"),
+        (b'{"events":[{}, 5]}', r"expected an object, not int @ \$\.events\[1\]"),
+        (b'{"events":[{"event_type":{}}]}', r"expected text, not dict @ \$\.events\[0\]\.type"),
+        (b'{"events":[{"view_id":true}]}', r"expected text, not bool @ \$\.events\[0\]\.view_id"),
+    ],
+)  # fmt: skip
+def test_an_unreadable_answer_names_the_place(body, reason):
+    with pytest.raises(DecodeError, match=reason):
+        decode_events(answer(body), ID)
+
+
+def test_unreadable_lists_and_summaries_name_the_place():
+    with pytest.raises(DecodeError, match=r"\$\.sessions\[1\]\.url"):
+        decode_sessions(answer({"sessions": [{}, {"url": ["x"]}]}))
+    with pytest.raises(DecodeError, match=r"expected an object, not str @ \$\.sessions\[0\]"):
+        decode_sessions(answer({"sessions": ["x"]}))
+    with pytest.raises(DecodeError, match=r"\$\.summary"):
+        decode_summary(answer({"summary": {"a": 1}}), ID, None)
+
+
+def test_a_number_that_nothing_can_hold_fails_when_it_is_read():
+    (event,) = decode_events(answer(b'{"events":[{"event_properties":{"n":' + b"9" * 5000 + b"}}]}"), ID)
+    with pytest.raises(DecodeError, match="properties"):
+        _ = event.data
+
+
+def test_summaries_of_both_forms():
+    live = decode_summary(answer({"summary": "text"}), ID, "support")
+    assert live == SessionSummary(session_id=str(ID), config_profile_id="support", summary="text")
+    published = decode_summary(
+        answer({"sessionId": "s", "summary": "text", "configProfileId": "p"}), ID, "support"
+    )
+    assert published == SessionSummary(session_id="s", config_profile_id="p", summary="text")
+    schema = {"type": "OBJECT", "properties": {}}
+    structured = decode_summary(
+        answer({"response": {"a": [None]}, "response_schema": schema, "new": 1}), ID, None
+    )
+    assert structured == SessionSummary(session_id=str(ID), response={"a": [None]}, response_schema=schema)
+    assert json.loads(structured.raw)["new"] == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("1716475200", MOMENT), (1716475200, MOMENT), (1716475200.0, MOMENT), ("1716475200000", MOMENT),
+        ("2024-05-23T14:40:00Z", MOMENT), ("2024-05-23T14:40:00", MOMENT), ("2024-05-23T14:40:00.000000000Z", MOMENT),
+        (" 2024-05-23T16:40:00+0200 ", MOMENT), ("20240523T144000Z", MOMENT),
+        ("20240523", datetime(2024, 5, 23, tzinfo=timezone.utc)),
+        ("1891-01-01T00:00:00Z", datetime(1891, 1, 1, tzinfo=timezone.utc)), ("-1", MOMENT.fromtimestamp(-1, timezone.utc)),
+        ("2024-05-23T14:40:60Z", None), ("2024-05-23T24:00:00Z", None), ("", None), ("soon", None), (None, None),
+        (True, None), ({}, None), ([], None), (float("nan"), None), (float("inf"), None), ("9" * 30, None), (10**400, None),
+    ],
+)  # fmt: skip
+def test_timestamps(value, expected):
+    assert timestamp(value) == expected
+
+
+@given(st.one_of(st.text(), st.integers(), st.floats(), st.none(), st.booleans()))
+def test_any_timestamp_is_aware_or_none(value):
+    parsed = timestamp(value)
+    assert parsed is None or parsed.tzinfo is not None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=4))
+def test_free_form_json_is_untouched(properties):
+    (event,) = events(
+        {"event_type": "custom", "event_properties": properties, "source_properties": properties}
+    )
+    assert event.data == properties
+    assert event.source_properties == properties
+
+
+@given(JSON)
+def test_any_json_is_decoded_or_a_decode_error(value):
+    for decode in (
+        decode_sessions,
+        lambda r: list(decode_events(r, ID)),
+        lambda r: decode_summary(r, ID, None),
+    ):
+        try:
+            decode(answer(value))
+        except DecodeError:
+            continue
+
+
+def test_events_are_a_lazy_sequence_of_lasting_objects():
+    decoded = events(LIVE_EVENT, {"type": "b"}, {"type": "c"})
+    assert isinstance(decoded, SessionEvents)
+    assert [event.type for event in decoded] == ["click", "b", "c"]
+    assert decoded[-1].type == "c"
+    assert [event.type for event in decoded[:2]] == ["click", "b"]
+    assert decoded[0] is decoded[0] is next(iter(decoded))
+    assert decoded[0].data is decoded[0].data
+    assert decoded[1] in decoded
+    assert len(decoded) == 3
+    assert decoded.session_id == ID
+    assert json.loads(decoded.raw)["events"][0] == LIVE_EVENT
+    assert repr(decoded) == f"SessionEvents(session_id='{ID}', 3 events)"
+    with pytest.raises(IndexError):
+        decoded[3]
+    with pytest.raises(TypeError):
+        hash(decoded)
+    assert decoded != [1]
+
+
+def test_events_and_their_parts_copy_and_pickle():
+    decoded = events(LIVE_EVENT, {"type": "b"})
+    for twin in (pickle.loads(pickle.dumps(decoded)), copy.deepcopy(decoded)):
+        assert twin == decoded
+        assert twin.raw == decoded.raw
+    event = pickle.loads(pickle.dumps(decoded[0]))
+    assert event == decoded[0]
+    assert hash(event) == hash(decoded[0])
+    assert attrs.asdict(event)["data"] == LIVE_EVENT["event_properties"]
+    assert "Zur Kasse" in repr(decoded[0])
+    assert attrs.evolve(event, type="x").data == event.data
+
+
+def test_models_are_frozen_and_refuse_unknown_names():
+    (event,) = events(LIVE_EVENT)
+    for model in (event, Session(), SessionSummary(session_id="x")):
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            model.session_id = "y"
+        with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+            _ = model.nonsense
+    with pytest.raises(AttributeError):
+        _ = SessionEvent().nonsense
+
+
+def test_created_in_a_zone_of_its_own_is_kept():
+    (session,) = decode_sessions(answer({"sessions": [{"created": "2024-05-23T16:40:00+02:00"}]}))
+    assert session.created.utcoffset() == timedelta(hours=2)

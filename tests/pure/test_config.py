@@ -1,0 +1,150 @@
+"""ClientConfig: defaults, the environment, and a clear word for each bad value."""
+
+from __future__ import annotations
+
+import math
+import pickle
+
+import pytest
+
+from fullstory_async import (
+    ClientConfig,
+    ConfigurationError,
+    FullStoryClient,
+    RateLimit,
+    RateLimiter,
+    RetryPolicy,
+)
+
+KEY = "na1.c2VjcmV0L0RFTU8="
+
+
+def test_the_region_follows_the_key():
+    assert ClientConfig(api_key=KEY).base_url == "https://api.fullstory.com"
+    assert ClientConfig(api_key="old-key").base_url == "https://api.fullstory.com"
+    assert ClientConfig(api_key="eu1.abc").base_url == "https://api.eu1.fullstory.com"
+    assert (
+        ClientConfig(api_key="eu1.abc", base_url="https://proxy.test/fs").base_url == "https://proxy.test/fs"
+    )
+
+
+def test_the_environment_fills_in(monkeypatch):
+    monkeypatch.setenv("FULLSTORY_API_KEY", KEY)
+    monkeypatch.setenv("FULLSTORY_BASE_URL", "http://127.0.0.1:8765")
+    config = ClientConfig()
+    assert (config.api_key, config.base_url) == (KEY, "http://127.0.0.1:8765")
+    assert ClientConfig(api_key="other").api_key == "other"
+    assert FullStoryClient().config == config
+
+
+def test_a_key_given_apart_takes_its_region_along():
+    config = ClientConfig(rate_limit=RateLimit(3, 3))
+    assert config.api_key is None
+    client = FullStoryClient("eu1.abc", config=config)
+    assert client.config.base_url == "https://api.eu1.fullstory.com"
+    assert client.config.rate_limit == RateLimit(3, 3)
+    fixed = FullStoryClient("eu1.abc", config=ClientConfig(base_url="https://x.test"))
+    assert fixed.config.base_url == "https://x.test"
+
+
+@pytest.mark.parametrize("given", [KEY, f"Basic {KEY}", f"basic {KEY}", f" {KEY}\n"])
+def test_the_key_is_taken_as_it_is_pasted(given):
+    assert ClientConfig(api_key=given).api_key == KEY
+
+
+@pytest.mark.parametrize("key", ["", "  ", "Basic ", "a\r\nX-Evil: 1", "a b", "a\x00", "schlüssel", 5])
+def test_a_bad_key_is_refused_and_not_shown(key):
+    with pytest.raises(ConfigurationError, match="API key") as caught:
+        FullStoryClient(key)
+    assert "Evil" not in str(caught.value)
+
+
+def test_no_key_says_how_to_go_on(monkeypatch):
+    monkeypatch.setenv("FULLSTORY_API_KEY", "")
+    with pytest.raises(ConfigurationError, match="FULLSTORY_API_KEY.*fullstory-async demo"):
+        FullStoryClient()
+
+
+@pytest.mark.parametrize(
+    "name", ["connect_timeout", "read_timeout", "summary_read_timeout", "overall_timeout", "max_wait"]
+)
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, True, "5", None])
+def test_times_are_positive_seconds(name, value):
+    with pytest.raises(ConfigurationError, match=name):
+        ClientConfig(api_key=KEY, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("base_url", ""), ("base_url", "api.fullstory.com"), ("base_url", "ftp://x"), ("base_url", "https://"),
+        ("base_url", "http://api.fullstory.com"), ("base_url", "https://u:p@x.test"), ("base_url", "https://x.test/?a=1"),
+        ("base_url", "https://x.test/#a"), ("base_url", 5), ("base_url", "https://x.test:port"),
+        ("rate_limit", 8), ("retry", 3), ("allow_http", "yes"),
+        ("max_response_bytes", 0), ("max_response_bytes", 1.5), ("max_response_bytes", True),
+        ("proxy", "socks5://x"), ("proxy", "nonsense"), ("proxy", 5),
+        ("integration_source", "a\nb"), ("integration_source", ""), ("user_agent", "a\r\nb"), ("user_agent", None),
+    ],
+)  # fmt: skip
+def test_each_bad_value_is_refused_by_name(name, value):
+    with pytest.raises(ConfigurationError, match=name):
+        ClientConfig(api_key=KEY, **{name: value})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost:1",
+        "http://127.0.0.1",
+        "http://127.9.9.9:80",
+        "http://[::1]:80",
+        "http://a.localhost",
+    ],
+)
+def test_loopback_may_be_unencrypted(url):
+    assert ClientConfig(api_key=KEY, base_url=url).base_url == url
+
+
+def test_elsewhere_it_must_be_allowed():
+    assert ClientConfig(api_key=KEY, base_url="http://10.0.0.1", allow_http=True).allow_http
+
+
+def test_the_key_and_the_proxy_are_never_shown():
+    config = ClientConfig(api_key=KEY, proxy="http://user:pass@proxy.test:3128")
+    client = FullStoryClient(config=config)
+    for shown in (repr(config), str(config), repr(client), repr(vars(client)), repr(client.limiter)):
+        assert KEY not in shown
+        assert "pass" not in shown.replace("_pass", "")
+
+
+@pytest.mark.parametrize(
+    ("rate", "burst"), [(0, 1), (-1, 1), (math.inf, 1), (math.nan, 1), ("8", 1), (8, 0), (8, 0.5), (True, 1)]
+)
+def test_a_rate_limit_must_admit_something(rate, burst):
+    with pytest.raises(ConfigurationError):
+        RateLimit(rate, burst)
+
+
+def test_rate_limit_defaults():
+    assert RateLimit() == RateLimit(8, 8)
+    assert RateLimit(50).burst == 50
+    assert RateLimit(0.5).burst == 1
+    with pytest.raises(ConfigurationError, match="rate"):
+        RateLimit("8")
+
+
+@pytest.mark.parametrize("max_wait", [-1, math.nan, "5", None])
+def test_max_wait_is_checked(max_wait):
+    with pytest.raises(ConfigurationError, match="max_wait"):
+        RateLimiter(RateLimit(), max_wait=max_wait)
+
+
+def test_values_compare_and_pickle():
+    config = ClientConfig(api_key=KEY, retry=RetryPolicy(attempts=5))
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+@pytest.mark.parametrize("wrong", [{"config": {"api_key": KEY}}, {"api_key": KEY, "limiter": RateLimit()}])
+def test_a_client_takes_only_its_own_kinds(wrong):
+    with pytest.raises(ConfigurationError, match="must be a"):
+        FullStoryClient(**wrong)

@@ -1,0 +1,98 @@
+"""What the project's own files promise: versions, the changelog, the README."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import fullstory_async
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_changelog_names_this_version_first():
+    versions = re.findall(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == fullstory_async.__version__
+
+
+def test_the_dependencies_are_the_ones_that_were_decided():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[<>=\[]", requirement)[0] for requirement in project["dependencies"]}
+    assert names == {"aiohttp", "aiolimiter", "attrs", "cattrs", "msgspec", "yarl"}
+    assert project["requires-python"] == ">=3.11"
+
+
+def test_the_quick_start_has_two_shell_blocks_and_ci_runs_them_as_they_are():
+    section = README.split("## Quick start")[1].split("\n## ")[0]
+    assert len(blocks(section, "sh")) == 2
+    assert "Quick start" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_python_examples_run_against_a_sandbox():
+    examples = [
+        text
+        for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+        for text in blocks(path.read_text(), "python")
+    ]
+    assert examples
+    for example in examples:
+        run = subprocess.run(
+            [sys.executable, "-W", "error", "-c", _with_sandbox(example)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert run.returncode == 0, f"{example}\n{run.stderr}"
+
+
+def _with_sandbox(example: str) -> str:
+    """Give an example a sandbox of its own, in a thread, under the names that it expects from its surroundings."""
+    return f"""
+import asyncio, os, threading
+from fullstory_async.sandbox import Sandbox
+
+ready, over = threading.Event(), threading.Event()
+
+async def serve():
+    async with Sandbox(sessions=40, mean_events=5) as sandbox:
+        os.environ["FULLSTORY_BASE_URL"], os.environ["FULLSTORY_API_KEY"] = sandbox.url, sandbox.api_key
+        open_ids.extend(sandbox.session_ids[:10])
+        ready.set()
+        while not over.is_set():
+            await asyncio.sleep(0.01)
+
+open_ids = []
+thread = threading.Thread(target=asyncio.run, args=(serve(),))
+thread.start()
+ready.wait(10)
+try:
+    exec(compile({example!r}, "example", "exec"), {{"__name__": "__main__", "ids": open_ids}})
+finally:
+    over.set()
+    thread.join()
+"""
+
+
+def test_the_commands_that_the_readme_shows_exist():
+    shown = [
+        line.removeprefix("$ ")
+        for block in blocks(README, "console")
+        for line in block.splitlines()
+        if line.startswith("$ fullstory-async")
+    ]
+    assert shown
+    for line in shown:
+        command = shlex.split(line.split("|")[0].split(">")[0])[1]
+        run = subprocess.run(
+            [sys.executable, "-m", "fullstory_async", command, "--help"], capture_output=True, timeout=60
+        )
+        assert run.returncode == 0, line

@@ -1,0 +1,173 @@
+"""The shape of the package: levels, imports, public names, sizes, no global state."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fullstory_async
+
+ROOT = Path(fullstory_async.__file__).parent
+
+LEVELS = {
+    "http.messages": 0, "_version": 0,
+    "errors": 1,
+    "checks": 2, "session_id": 2, "pagination": 2,
+    "models": 3, "http.endpoints": 3, "http.options": 3, "http.ratelimit": 3, "http.retry": 3,
+    "config": 4, "codec": 4, "fanout": 4,
+    "http.transport": 5,
+    "http.pipeline": 6,
+    "api": 7,
+    "client": 8, "sandbox": 8,
+    "cli": 9,
+    "": 10, "__main__": 10,
+}  # fmt: skip
+"""Room → level. A module imports only from strictly lower levels, or from its own room."""
+
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
+    for path in ROOT.rglob("*.py")
+)
+
+
+def room_of(module: str) -> str:
+    rooms = [room for room in LEVELS if module == room or (room and module.startswith(room + "."))]
+    return max(rooms, key=len)
+
+
+def path_of(module: str) -> Path:
+    path = ROOT.joinpath(*module.split(".")) if module else ROOT
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def imports_of(module: str) -> set[str]:
+    """Return the package's modules that one imports when it runs."""
+    found: set[str] = set()
+    tree = ast.parse(path_of(module).read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module
+            and node.module.split(".")[0] == "fullstory_async"
+        ):
+            assert node.level == 0
+            base = node.module.removeprefix("fullstory_async").removeprefix(".")
+            for alias in node.names:
+                deeper = f"{base}.{alias.name}".removeprefix(".")
+                found.add(deeper if deeper in MODULES else base)
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_strictly_downwards(module):
+    if module == "http":
+        assert imports_of(module) == set()
+        return
+    room = room_of(module)
+    for imported in imports_of(module):
+        other = room_of(imported)
+        if other != room:
+            assert LEVELS[other] < LEVELS[room], f"{module} imports {imported}, which is not below it"
+
+
+def test_there_are_no_circles():
+    graph = {module: imports_of(module) for module in MODULES}
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, f"a circle: {' → '.join((*trail, module))}"
+        if module not in done:
+            for imported in graph[module]:
+                visit(imported, (*trail, module))
+            done.add(module)
+
+    for module in MODULES:
+        visit(module, ())
+
+
+def test_only_the_transport_imports_the_network_client():
+    importers = {
+        module
+        for module in MODULES
+        for node in ast.walk(ast.parse(path_of(module).read_text()))
+        if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "aiohttp" for alias in node.names)
+    }
+    assert importers == {"http.transport", "client"}
+    assert "if TYPE_CHECKING:\n    import aiohttp\n" in path_of("client").read_text()
+    assert {m for m in MODULES if "from aiohttp import" in path_of(m).read_text()} == {
+        "sandbox.app",
+        "sandbox.faults",
+    }
+
+
+def test_every_module_can_be_imported_alone_without_a_warning():
+    names = ["fullstory_async" + (f".{m}" if m else "") for m in MODULES if m != "__main__"]
+    script = "import sys, importlib; importlib.import_module(sys.argv[1])"
+    running = []
+    for name in names:
+        running.append(
+            (
+                name,
+                subprocess.Popen([sys.executable, "-W", "error", "-c", script, name], stderr=subprocess.PIPE),
+            )
+        )
+        if len(running) >= 4:
+            _finish(*running.pop(0))
+    for name, process in running:
+        _finish(name, process)
+
+
+def _finish(name, process):
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, f"{name}: {errors.decode()}"
+
+
+def test_the_public_names_are_exactly_those_in_all():
+    public = {
+        name
+        for name, value in vars(fullstory_async).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    assert public | {"__version__"} == set(fullstory_async.__all__)
+    assert list(fullstory_async.__all__) == sorted(fullstory_async.__all__)
+
+
+@pytest.mark.parametrize("name", [n for n in fullstory_async.__all__ if n != "__version__"])
+def test_everything_public_is_documented(name):
+    cls = getattr(fullstory_async, name)
+    assert cls.__doc__
+    for attribute, value in vars(cls).items():
+        if not attribute.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
+            assert value.__doc__, f"{name}.{attribute}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_says_what_it_is_for_and_is_small(module):
+    text = path_of(module).read_text()
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree)
+    assert text.count("\n") <= 350
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            assert not body or node.end_lineno - body[0].lineno < 45, f"{module}.{node.name} is long"
+
+
+def test_no_module_holds_mutable_state():
+    for found in pkgutil.walk_packages([str(ROOT)], "fullstory_async."):
+        if found.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(found.name)
+        for name, value in vars(module).items():
+            if isinstance(value, (list, set)) and name not in ("__all__", "__path__"):
+                pytest.fail(f"{found.name}.{name} is mutable")

@@ -1,0 +1,352 @@
+"""Fan-out: one outcome for each id, lazily, in order of completion, and nothing left running."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tracemalloc
+
+import pytest
+
+from fullstory_async import (
+    AuthenticationError,
+    ClientStateError,
+    ConfigurationError,
+    FanOut,
+    InvalidSessionId,
+    NotFoundError,
+    Outcome,
+    PermissionDeniedError,
+    RateLimit,
+    RateLimitedError,
+    RateLimiter,
+    Session,
+    SessionId,
+)
+from tests.fakes import FakeTransport, json_response, make_sessions
+from tests.virtual_time import now
+
+pytestmark = pytest.mark.virtual_time
+
+EMPTY = json_response({"events": []})
+
+
+def ids(count):
+    return (f"1:{n}" for n in range(count))
+
+
+async def collect(results):
+    async with results:
+        return [outcome async for outcome in results]
+
+
+def echo(seconds=0.0):
+    async def fetch(session_id):
+        await asyncio.sleep(seconds)
+        return f"v-{session_id}", 1
+
+    return fetch
+
+
+async def test_one_outcome_for_each_id():
+    outcomes = await collect(FanOut(ids(50), echo(), concurrency=7))
+    assert {o.session_id: o.value for o in outcomes} == {f"1:{n}": f"v-1:{n}" for n in range(50)}
+    assert all((o.error, o.attempts) == (None, 1) for o in outcomes)
+    assert all(isinstance(o.session_id, SessionId) for o in outcomes)
+
+
+async def test_outcomes_come_in_order_of_completion_and_say_how_long_they_took():
+    async def fetch(session_id):
+        await asyncio.sleep(float(session_id.split(":")[1]))
+        return None, 1
+
+    outcomes = await collect(FanOut(["1:3", "1:1", "1:2"], fetch, concurrency=3))
+    assert [o.session_id for o in outcomes] == ["1:1", "1:2", "1:3"]
+    assert [round(o.elapsed, 2) for o in outcomes] == [1, 2, 3]
+
+
+async def test_as_many_at_once_as_said():
+    under_way = most = 0
+
+    async def fetch(_):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(1)
+        under_way -= 1
+        return None, 1
+
+    start = now()
+    await collect(FanOut(ids(20), fetch, concurrency=5))
+    assert most == 5
+    assert now() - start == pytest.approx(4, abs=0.01)
+
+
+async def test_ids_may_be_of_any_kind_and_bad_ones_cost_nothing():
+    transport = FakeTransport(answer=lambda _: EMPTY)
+    given = [
+        SessionId("1:1"), Session(user_id="1", session_id="2"), "1!3", "https://app.fullstory.com/ui/O/session/1:4",
+        "", "a/b", None, 5, Session(), Session(session_id=".."),
+    ]  # fmt: skip
+    outcomes = await collect(make_sessions(transport).events_many(given))
+    good = {o.session_id for o in outcomes if o.error is None}
+    bad = [o for o in outcomes if o.error is not None]
+    assert good == {"1:1", "1:2", "1:3", "1:4"}
+    assert len(transport.sent) == 4
+    assert {o.session_id for o in bad} == {"", "a/b", "None", "5", ".."}
+    assert all(isinstance(o.error, InvalidSessionId) and o.attempts == 0 and o.value is None for o in bad)
+
+
+async def test_ids_may_come_asynchronously_and_from_a_pager():
+    async def arriving():
+        for n in range(5):
+            await asyncio.sleep(1)
+            yield f"1:{n}"
+
+    assert len(await collect(FanOut(arriving(), echo(), concurrency=3))) == 5
+
+    transport = FakeTransport(
+        answer=lambda r: (
+            EMPTY
+            if r.operation == "events"
+            else json_response({"sessions": [{"userId": "1", "sessionId": "7"}]})
+        )
+    )
+    sessions = make_sessions(transport)
+    outcomes = await collect(sessions.events_many(sessions.list(uid="u")))
+    assert [o.session_id for o in outcomes] == ["1:7"]
+
+
+async def test_ids_are_taken_only_as_workers_and_the_consumer_get_on():
+    taken = 0
+
+    def source():
+        nonlocal taken
+        for session_id in ids(1000):
+            taken += 1
+            yield session_id
+
+    async with FanOut(source(), echo(), concurrency=4) as results:
+        assert taken == 0
+        await asyncio.sleep(1)
+        assert taken <= 4 * 3
+        await anext(results)
+        await asyncio.sleep(1)
+        assert taken <= 4 * 3 + 1
+
+
+async def test_a_failed_call_is_an_outcome():
+    def answer(request):
+        return json_response({"message": "gone"}, 404) if request.session_id == "1:3" else EMPTY
+
+    outcomes = await collect(make_sessions(FakeTransport(answer=answer)).events_many(ids(6)))
+    (failed,) = [o for o in outcomes if o.error is not None]
+    assert failed.session_id == "1:3"
+    assert isinstance(failed.error, NotFoundError)
+    assert failed.attempts == 1
+
+
+async def test_two_thousand_ids_at_a_fifth_of_the_clients_rate_lose_none():
+    bucket = {"tokens": 20.0, "at": now()}
+
+    def answer(_):
+        bucket["tokens"] = min(20.0, bucket["tokens"] + (now() - bucket["at"]) * 10)
+        bucket["at"] = now()
+        if bucket["tokens"] < 1:
+            return json_response({"code": "too_many_requests"}, 429, retry_after="1")
+        bucket["tokens"] -= 1
+        return EMPTY
+
+    transport = FakeTransport(answer=answer, seconds=0.05)
+    sessions = make_sessions(transport, RateLimiter(RateLimit(50, 50)))
+    outcomes = await collect(sessions.events_many(ids(2000), concurrency=50))
+    assert len(outcomes) == 2000
+    assert not [o for o in outcomes if o.error is not None]
+
+
+async def test_a_rejected_key_stops_the_work_after_the_calls_on_their_way():
+    def answer(request):
+        return json_response(status=401) if request.session_id == "1:2" else EMPTY
+
+    transport = FakeTransport(answer=answer, seconds=1)
+    outcomes = []
+    with pytest.raises(AuthenticationError):
+        async with make_sessions(transport).events_many(ids(1000), concurrency=4) as results:
+            async for outcome in results:
+                outcomes.append(outcome)
+    assert len(transport.sent) == len(outcomes) <= 8
+    assert [o.session_id for o in outcomes if o.error is not None] == ["1:2"]
+
+
+async def test_three_denials_in_a_row_stop_the_work_but_single_ones_do_not():
+    denied = FakeTransport(answer=lambda _: json_response(status=403))
+    with pytest.raises(PermissionDeniedError):
+        await collect(make_sessions(denied).events_many(ids(1000), concurrency=1))
+    assert len(denied.sent) == 3
+
+    def some(request):
+        return json_response(status=403) if int(request.session_id[2:]) % 3 == 0 else EMPTY
+
+    mixed = FakeTransport(answer=some)
+    assert len(await collect(make_sessions(mixed).events_many(ids(30), concurrency=1))) == 30
+
+
+async def test_a_limit_that_is_closed_for_a_day_fails_the_rest_without_a_request():
+    transport = FakeTransport(answer=lambda _: json_response(status=429, retry_after="86400"))
+    outcomes = await collect(make_sessions(transport).events_many(ids(500), concurrency=10))
+    assert len(outcomes) == 500
+    assert all(isinstance(o.error, RateLimitedError) and o.error.retry_after > 86_000 for o in outcomes)
+    assert len(transport.sent) <= 10
+
+
+async def test_an_error_of_the_id_source_is_raised_after_what_was_paid_for():
+    def source():
+        yield from ids(5)
+        raise OSError("the file is gone")
+
+    outcomes = []
+    with pytest.raises(OSError, match="gone"):
+        async with FanOut(source(), echo(1), concurrency=8) as results:
+            async for outcome in results:
+                outcomes.append(outcome)
+    assert len(outcomes) == 5
+
+
+async def test_a_programming_error_is_raised_not_reported():
+    async def fetch(session_id):
+        if session_id == "1:3":
+            raise ZeroDivisionError
+        await asyncio.sleep(1)
+        return None, 1
+
+    with pytest.raises(ZeroDivisionError):
+        await collect(FanOut(ids(100), fetch, concurrency=5))
+
+
+async def test_a_client_that_is_not_open_is_a_programming_error():
+    async def fetch(_):
+        raise ClientStateError("not open")
+
+    with pytest.raises(ClientStateError):
+        await collect(FanOut(ids(100), fetch, concurrency=5))
+
+
+async def test_leaving_early_leaves_nothing_running():
+    cancelled = 0
+
+    async def fetch(_):
+        nonlocal cancelled
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled += 1
+            raise
+
+    async with FanOut(ids(100), fetch, concurrency=6):
+        await asyncio.sleep(1)
+    assert cancelled == 6
+
+
+async def test_breaking_off_and_errors_in_the_block_leave_nothing_running():
+    with pytest.raises(ValueError, match="mine"):
+        async with FanOut(ids(100), echo(1), concurrency=6) as results:
+            async for _ in results:
+                raise ValueError("mine")
+
+
+async def test_stop_delivers_what_is_on_its_way():
+    outcomes = []
+    async with FanOut(ids(100), echo(1), concurrency=5) as results:
+        async for outcome in results:
+            outcomes.append(outcome)
+            results.stop()
+    assert {o.session_id for o in outcomes} == {
+        f"1:{n}" for n in range(10)
+    }  # five had been taken anew by then
+
+
+async def test_stop_does_not_wait_for_a_source_that_gives_nothing():
+    async def source():
+        yield "1:1"
+        await asyncio.sleep(10_000)
+        yield "1:2"
+
+    start = now()
+    async with FanOut(source(), echo(1), concurrency=3) as results:
+        async for _ in results:
+            results.stop()
+    assert now() - start < 2
+
+
+async def test_no_ids_at_all():
+    assert await collect(FanOut([], echo(), concurrency=3)) == []
+    assert await collect(FanOut(iter(()), echo(), concurrency=3)) == []
+
+
+async def test_iteration_stays_ended():
+    async with FanOut(ids(1), echo(), concurrency=1) as results:
+        assert len([o async for o in results]) == 1
+        assert [o async for o in results] == []
+
+
+@pytest.mark.parametrize("concurrency", [0, -1, 1.5, True, None, "8"])
+def test_concurrency_is_checked(concurrency):
+    with pytest.raises(ConfigurationError, match="concurrency"):
+        make_sessions(FakeTransport()).events_many([], concurrency=concurrency)
+
+
+@pytest.mark.parametrize("wrong", ["1:2", b"1:2", Session(session_id="1"), 5, None])
+def test_ids_must_be_many(wrong):
+    with pytest.raises(ConfigurationError, match="iterable of session ids"):
+        make_sessions(FakeTransport()).events_many(wrong)
+
+
+@pytest.mark.parametrize("profile", ["", 5])
+def test_a_profile_must_be_an_id(profile):
+    with pytest.raises(ConfigurationError, match="config_profile_id"):
+        make_sessions(FakeTransport()).summaries_many([], config_profile_id=profile)
+
+
+async def test_wrong_use_says_what_to_write():
+    results = FanOut(ids(1), echo(), concurrency=1)
+    with pytest.raises(ClientStateError, match="async with"):
+        aiter(results)
+    with pytest.raises(TypeError, match="async with"), results:
+        pass
+    await collect(results)
+    with pytest.raises(ClientStateError, match="entered before"):
+        await results.__aenter__()
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_cancelling_the_consumer_at_any_moment_leaves_nothing(seed):
+    rng = random.Random(seed)
+    limiter = RateLimiter(RateLimit(30, 5))
+    transport = FakeTransport(answer=lambda _: EMPTY, seconds=0.1)
+    task = asyncio.create_task(
+        collect(make_sessions(transport, limiter).events_many(ids(1000), concurrency=16))
+    )
+    await asyncio.sleep(rng.uniform(0, 3))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.wait_for(limiter.acquire(), 5)
+
+
+async def test_twenty_thousand_ids_keep_the_memory_flat():
+    transport = FakeTransport(answer=lambda _: EMPTY)
+    transport.sent = type("Forgetful", (list,), {"append": lambda *_: None})()
+    sessions = make_sessions(transport, RateLimiter(RateLimit(1e6, 1e6)))
+    tracemalloc.start()
+    async with sessions.events_many(ids(20_000), concurrency=64) as results:
+        done = 0
+        async for _ in results:
+            done += 1
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert done == 20_000
+    assert peak < 5_000_000
+
+
+def test_an_outcome_is_a_value():
+    assert Outcome(session_id="1:2", value=3) == Outcome(session_id="1:2", value=3)

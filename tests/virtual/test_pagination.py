@@ -1,0 +1,205 @@
+"""Pager and the widening of the session list."""
+
+from __future__ import annotations
+
+import pytest
+
+from fullstory_async import ConfigurationError, Page, Pager, PaginationError
+from fullstory_async.api.widening import Position
+from tests.fakes import FakeTransport, json_response, make_sessions
+
+pytestmark = pytest.mark.virtual_time
+
+
+def pager_of(
+    pages: dict[str | None, Page[int]], asked: list[str | None], limit: int | None = None
+) -> Pager[int]:
+    async def fetch(token: str | None) -> Page[int]:
+        asked.append(token)
+        return pages[token]
+
+    return Pager(fetch, limit=limit)
+
+
+THREE = {
+    None: Page(items=(1, 2), next_token="a"),
+    "a": Page(items=(), next_token="b"),
+    "b": Page(items=(3,), next_token=None),
+}
+
+
+async def test_awaiting_gives_the_first_page_each_time():
+    asked: list[str | None] = []
+    pager = pager_of(THREE, asked)
+    assert list(await pager) == list(await pager) == [1, 2]
+    assert asked == [None, None]
+
+
+async def test_iteration_goes_on_after_an_empty_page():
+    assert [item async for item in pager_of(THREE, [])] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("limit", "items", "requests"), [(1, [1], 1), (2, [1, 2], 1), (3, [1, 2, 3], 3), (9, [1, 2, 3], 3)]
+)
+async def test_the_limit_ends_it_without_a_needless_request(limit, items, requests):
+    asked: list[str | None] = []
+    assert [item async for item in pager_of(THREE, asked, limit)] == items
+    assert len(asked) == requests
+
+
+async def test_pages_resume_from_a_token():
+    asked: list[str | None] = []
+    assert [page.items async for page in pager_of(THREE, asked).pages("a")] == [(), (3,)]
+    assert asked == ["a", "b"]
+
+
+async def test_an_empty_token_is_the_end():
+    pages = {None: Page(items=(1,), next_token="")}
+    assert [page.items async for page in pager_of(pages, []).pages()] == [(1,)]
+
+
+async def test_a_token_that_comes_back_is_an_error():
+    pages = {None: Page(items=(1,), next_token="a"), "a": Page(items=(2,), next_token="a")}
+    seen = []
+    with pytest.raises(PaginationError, match="twice"):
+        async for item in pager_of(pages, []):
+            seen.append(item)
+    assert seen == [1, 2]
+
+
+async def test_two_thousand_empty_pages_are_a_loop_not_a_recursion():
+    pages = {None if n == 0 else str(n): Page(items=(), next_token=str(n + 1)) for n in range(2000)}
+    pages["2000"] = Page(items=(7,))
+    assert [item async for item in pager_of(pages, [])] == [7]
+
+
+def test_a_plain_for_says_what_to_write():
+    with pytest.raises(TypeError, match="async for"):
+        iter(pager_of(THREE, []))
+
+
+def test_a_page_is_a_sequence():
+    page = Page(items=(1, 2, 3))
+    assert (page[0], page[1:], len(page), list(page), 2 in page) == (1, (2, 3), 3, [1, 2, 3], True)
+
+
+def listing(total: int, cap: int | None = None) -> FakeTransport:
+    """A service with so many sessions that answers the last ``limit`` of them, newest last."""
+
+    def answer(request):
+        limit = int(dict(request.query)["limit"])
+        shown = min(limit, cap or limit, total)
+        return json_response(
+            {"sessions": [{"userId": "1", "sessionId": str(n)} for n in range(total - shown, total)]}
+        )
+
+    return FakeTransport(answer=answer)
+
+
+def limits(transport: FakeTransport) -> list[int]:
+    return [int(dict(request.query)["limit"]) for _, request in transport.sent]
+
+
+@pytest.mark.parametrize(
+    ("total", "asked"),
+    [(0, [100]), (99, [100]), (100, [100, 200]), (250, [100, 200, 400]), (1000, [100, 200, 400, 800, 1600])],
+)
+async def test_without_a_limit_it_widens_until_the_end(total, asked):
+    transport = listing(total)
+    found = [session.session_id async for session in make_sessions(transport).list(uid="u", limit=None)]
+    assert sorted(map(int, found)) == list(range(total))
+    assert limits(transport) == asked
+
+
+async def test_a_server_that_caps_the_limit_ends_it():
+    transport = listing(500, cap=100)
+    found = [session async for session in make_sessions(transport).list(uid="u", limit=None)]
+    assert len(found) == 100
+    assert limits(transport) == [100, 200]
+
+
+@pytest.mark.parametrize(("limit", "asked", "given"), [(20, [20], 20), (1, [1], 1), (300, [300], 250)])
+async def test_a_limit_is_asked_for_as_it_is(limit, asked, given):
+    transport = listing(250)
+    found = [session async for session in make_sessions(transport).list(uid="u", limit=limit)]
+    assert (len(found), limits(transport)) == (given, asked)
+
+
+async def test_twenty_unless_said_otherwise():
+    transport = listing(50)
+    assert len(await make_sessions(transport).list(email="a@b.c")) == 20
+    assert limits(transport) == [20]
+
+
+async def test_a_listing_resumes_in_another_process():
+    transport = listing(250)
+    first = await make_sessions(transport).list(uid="u", limit=None)
+    rest = [
+        session
+        async for page in make_sessions(transport).list(uid="u", limit=None).pages(first.next_token)
+        for session in page
+    ]
+    assert len(first) == 100
+    assert {s.session_id for s in (*first, *rest)} == {str(n) for n in range(250)}
+    assert len(rest) == 150
+    assert limits(transport) == [100, 200, 400]
+
+
+async def test_the_servers_own_token_is_followed_if_one_comes():
+    def answer(request):
+        token = dict(request.query).get("pagination_token")
+        number = int(token or 0)
+        items = [{"sessionId": f"{number}-{n}"} for n in range(2)] if number != 1 else []
+        return json_response(
+            {"sessions": items, **({"next_pagination_token": str(number + 1)} if number < 3 else {})}
+        )
+
+    transport = FakeTransport(answer=answer)
+    found = [session.session_id async for session in make_sessions(transport).list(uid="u", limit=None)]
+    assert found == ["0-0", "0-1", "2-0", "2-1", "3-0", "3-1"]
+    assert [dict(r.query).get("pagination_token") for _, r in transport.sent] == [None, "1", "2", "3"]
+
+
+async def test_a_circle_of_server_tokens_is_an_error():
+    transport = FakeTransport(
+        answer=lambda _: json_response({"sessions": [{"sessionId": "1"}], "pagination_token": "t"})
+    )
+    with pytest.raises(PaginationError):
+        async for _ in make_sessions(transport).list(uid="u", limit=None):
+            pass
+    assert len(transport.sent) == 2
+
+
+async def test_a_session_that_comes_twice_in_one_answer_is_given_once():
+    transport = FakeTransport(
+        answer=lambda _: json_response({"sessions": [{"sessionId": "1"}, {"sessionId": "1"}]})
+    )
+    assert len(await make_sessions(transport).list(uid="u", email="e@x.y")) == 1
+
+
+@pytest.mark.parametrize("token", ["nonsense", "widen.!!", "widen.bnVsbA==", "server.x.y", "server.5"])
+async def test_a_foreign_token_is_refused(token):
+    with pytest.raises(ConfigurationError, match="page token"):
+        async for _ in make_sessions(FakeTransport()).list(uid="u").pages(token):
+            pass
+
+
+def test_positions_survive_as_tokens():
+    for position in (Position(limit=7, seen=frozenset({"a", "b"})), Position(limit=3, server_token="a.b/c=")):
+        assert Position.from_token(position.to_token()) == position
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({}, "email or a uid"), ({"email": ""}, "email or a uid"), ({"uid": "", "email": None}, "email or a uid"),
+        ({"uid": "u", "limit": 0}, "limit"), ({"uid": "u", "limit": -5}, "limit"), ({"uid": "u", "limit": 2.5}, "limit"),
+        ({"uid": "u", "limit": True}, "limit"), ({"uid": "u", "timeout": 0}, "timeout"), ({"uid": "\ud800"}, "surrogate"),
+    ],
+)  # fmt: skip
+def test_bad_arguments_are_refused_before_anything_is_sent(arguments, reason):
+    transport = FakeTransport()
+    with pytest.raises(ConfigurationError, match=reason):
+        make_sessions(transport).list(**arguments)
+    assert not transport.sent

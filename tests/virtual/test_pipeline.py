@@ -1,0 +1,265 @@
+"""The loop: what is sent again and when, what it costs, and that it ends in time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fullstory_async import (
+    APITimeoutError,
+    AuthenticationError,
+    ConnectError,
+    DecodeError,
+    NotFoundError,
+    ProtocolError,
+    RateLimit,
+    RateLimitedError,
+    RateLimiter,
+    RetryPolicy,
+    ServerError,
+)
+from fullstory_async.http.messages import Request
+from tests.fakes import FakeTransport, json_response, make_pipeline
+from tests.virtual_time import now
+
+pytestmark = pytest.mark.virtual_time
+
+LIST = Request(operation="list", path="/sessions/v2")
+EVENTS = Request(operation="events", path="/v2/sessions/1%3A2/events", session_id="1:2", metered=True)
+OK = json_response({"ok": True})
+
+
+def lost():
+    return ProtocolError("lost", request=LIST)
+
+
+def limited(retry_after: str | None = "2"):
+    return json_response(
+        {"code": "too_many_requests"}, 429, **({"retry_after": retry_after} if retry_after else {})
+    )
+
+
+def times(transport, start):
+    return [round(at - start, 3) for at, _ in transport.sent]
+
+
+async def test_success_takes_one_attempt():
+    transport = FakeTransport([OK])
+    pipeline = make_pipeline(transport)
+    assert await pipeline.fetch(LIST, lambda response: response.status) == (200, 1)
+    assert (pipeline.stats.requests, pipeline.stats.activations) == (1, 0)
+
+
+async def test_an_unmetered_call_backs_off_and_succeeds():
+    transport = FakeTransport([lost(), json_response(status=503), OK])
+    pipeline = make_pipeline(transport)
+    start = now()
+    assert (await pipeline.fetch(LIST, lambda _: "value")) == ("value", 3)
+    assert times(transport, start) == [0.0, 0.5, 1.5]
+    assert pipeline.stats.retries == 2
+
+
+async def test_the_last_error_is_raised_with_what_is_known():
+    transport = FakeTransport([lost(), lost(), json_response({"code": "server_error", "message": "m"}, 500)])
+    with pytest.raises(ServerError) as caught:
+        await make_pipeline(transport).fetch(LIST, lambda _: None)
+    error = caught.value
+    assert (error.status, error.code, error.message, error.attempts) == (500, "server_error", "m", 3)
+    assert error.elapsed == pytest.approx(1.5, abs=0.01)
+    assert "after 3 attempts in 1.5 s" in str(error)
+    assert not error.may_have_cost
+
+
+@pytest.mark.parametrize(
+    "failure", [lost, lambda: json_response(status=500), lambda: APITimeoutError("slow", request=EVENTS)]
+)
+async def test_a_metered_call_is_not_repeated_once_it_may_have_arrived(failure):
+    transport = FakeTransport([failure(), OK])
+    pipeline = make_pipeline(transport)
+    with pytest.raises((ProtocolError, ServerError, APITimeoutError)) as caught:
+        await pipeline.fetch(EVENTS, lambda _: None)
+    assert len(transport.sent) == 1
+    assert caught.value.attempts == 1
+
+
+async def test_a_metered_call_is_repeated_where_the_policy_says_so_and_the_risk_is_remembered():
+    answers = [
+        json_response(status=500),
+        ConnectError("refused", request=EVENTS, sent=False),
+        json_response(status=401),
+    ]
+    pipeline = make_pipeline(FakeTransport(answers), retry=RetryPolicy(repeat_metered=True, wait_jitter=0))
+    with pytest.raises(AuthenticationError) as caught:
+        await pipeline.fetch(EVENTS, lambda _: None)
+    assert caught.value.may_have_cost
+    assert pipeline.stats.activations_at_risk == 1
+
+
+async def test_a_metered_call_that_never_left_is_repeated():
+    transport = FakeTransport([ConnectError("refused", request=EVENTS, sent=False), OK])
+    pipeline = make_pipeline(transport)
+    assert (await pipeline.fetch(EVENTS, lambda _: 1)) == (1, 2)
+    assert pipeline.stats.activations == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
+async def test_refusals_are_final(status):
+    transport = FakeTransport([json_response(status=status), OK])
+    with pytest.raises(Exception, match=str(status)):
+        await make_pipeline(transport).fetch(LIST, lambda _: None)
+    assert len(transport.sent) == 1
+
+
+async def test_a_429_pauses_everybody():
+    limiter = RateLimiter(RateLimit(100, 100))
+    transport = FakeTransport([limited("3"), OK, OK], seconds=0.1)
+    pipeline = make_pipeline(transport, limiter)
+    start = now()
+
+    async def later():
+        await asyncio.sleep(1)
+        return await pipeline.fetch(EVENTS, lambda _: "other")
+
+    await asyncio.gather(pipeline.fetch(EVENTS, lambda _: "first"), later())
+    assert times(transport, start)[0] == 0.0
+    assert all(3.1 <= at < 3.2 for at in times(transport, start)[1:])
+    assert pipeline.stats.throttled == 1
+
+
+async def test_a_single_call_gives_up_after_its_attempts():
+    transport = FakeTransport(answer=lambda _: limited("1"))
+    with pytest.raises(RateLimitedError) as caught:
+        await make_pipeline(transport).fetch(EVENTS, lambda _: None)
+    assert (len(transport.sent), caught.value.attempts, caught.value.retry_after) == (3, 3, 1.0)
+    assert not caught.value.may_have_cost
+
+
+async def test_a_429_without_retry_after_backs_off_a_second_at_least():
+    transport = FakeTransport([limited(None), limited(None), OK])
+    start = now()
+    await make_pipeline(transport, retry=RetryPolicy(wait_initial=0.1, wait_jitter=0)).fetch(
+        EVENTS, lambda _: None
+    )
+    assert times(transport, start) == [0.0, 1.0, 2.0]
+
+
+async def test_a_retry_after_beyond_max_wait_raises_at_once_and_keeps_the_limiter_shut():
+    limiter = RateLimiter(RateLimit(100, 100))
+    transport = FakeTransport([limited("86400"), OK])
+    pipeline = make_pipeline(transport, limiter)
+    start = now()
+    for patient in (False, True):
+        with pytest.raises(RateLimitedError) as caught:
+            await pipeline.fetch(EVENTS, lambda _: None, patient=patient)
+        assert caught.value.retry_after == pytest.approx(86400, abs=1)
+        assert caught.value.path == EVENTS.path
+    assert now() - start < 0.01
+    assert len(transport.sent) == 1
+
+
+async def test_a_503_with_retry_after_waits_as_asked():
+    transport = FakeTransport([json_response(status=503, retry_after="4"), OK])
+    start = now()
+    await make_pipeline(transport).fetch(LIST, lambda _: None)
+    assert times(transport, start) == [0.0, 4.0]
+
+
+async def test_patience_outlasts_any_number_of_429s():
+    transport = FakeTransport([*(limited("1") for _ in range(200)), OK])
+    pipeline = make_pipeline(transport)
+    assert await pipeline.fetch(EVENTS, lambda _: "v", patient=True) == ("v", 201)
+
+
+async def test_patience_does_not_extend_to_other_failures():
+    transport = FakeTransport([limited("1"), lost(), limited("1"), lost(), lost()])
+    with pytest.raises(ProtocolError) as caught:
+        await make_pipeline(transport).fetch(LIST, lambda _: None, patient=True)
+    assert caught.value.attempts == 5
+
+
+async def test_patience_ends_at_the_deadline():
+    transport = FakeTransport(answer=lambda _: limited("7"))
+    start = now()
+    with pytest.raises(RateLimitedError):
+        await make_pipeline(transport, timeout=60).fetch(EVENTS, lambda _: None, patient=True)
+    assert 50 < now() - start <= 60
+
+
+async def test_no_wait_begins_that_would_pass_the_deadline():
+    transport = FakeTransport(answer=lambda _: json_response(status=503, retry_after="30"))
+    start = now()
+    with pytest.raises(ServerError):
+        await make_pipeline(transport).fetch(LIST, lambda _: None, timeout=10)
+    assert now() - start < 0.01
+
+
+async def test_the_deadline_ends_a_wait_for_the_limiter():
+    limiter = RateLimiter(RateLimit(0.01, 1))
+    pipeline = make_pipeline(FakeTransport([OK, OK]), limiter)
+    await pipeline.fetch(EVENTS, lambda _: None)
+    start = now()
+    with pytest.raises(APITimeoutError, match="rate limiter") as caught:
+        await pipeline.fetch(EVENTS, lambda _: None, timeout=5)
+    assert now() - start == pytest.approx(5, abs=0.05)
+    assert (caught.value.sent, caught.value.may_have_cost, caught.value.attempts) == (False, False, 0)
+
+
+async def test_an_outage_stays_within_two_percent_of_one_request_per_call():
+    transport = FakeTransport(answer=lambda _: json_response(status=503))
+    pipeline = make_pipeline(transport, RateLimiter(RateLimit(1e6, 1e6)))
+    for _ in range(10_000):
+        with pytest.raises(ServerError):
+            await pipeline.fetch(LIST, lambda _: None)
+    assert len(transport.sent) <= 10_200
+    transport._script = [json_response(status=503), OK]
+    transport._answer = lambda _: OK
+    for _ in range(100):
+        try:
+            await pipeline.fetch(LIST, lambda _: None)
+        except ServerError:
+            continue
+    transport._script = [lost(), OK]
+    assert (await pipeline.fetch(LIST, lambda _: None))[1] == 2  # successes have refilled the budget
+
+
+async def test_an_unreadable_answer_keeps_its_body_and_counts_as_paid():
+    def decode(_):
+        raise DecodeError("no")
+
+    transport = FakeTransport([json_response({"events": 5})])
+    pipeline = make_pipeline(transport)
+    with pytest.raises(DecodeError) as caught:
+        await pipeline.fetch(EVENTS, decode)
+    error = caught.value
+    assert error.response.body == b'{"events": 5}'
+    assert (error.attempts, error.may_have_cost, error.session_id) == (1, True, "1:2")
+    assert pipeline.stats.activations == 1
+
+
+async def test_logs_name_the_session_and_nothing_personal(caplog):
+    request = Request(operation="list", path="/sessions/v2", query=(("email", "ada@example.com"),))
+    failure = json_response({"message": "ada@example.com is unknown"}, 503)
+    transport = FakeTransport([failure, OK, json_response({"message": "ada@example.com"}, 404)])
+    pipeline = make_pipeline(transport)
+    with caplog.at_level("DEBUG", "fullstory_async"):
+        await pipeline.fetch(request, lambda _: None)
+        with pytest.raises(NotFoundError):
+            await pipeline.fetch(EVENTS, lambda _: None)
+    assert "events 1:2: attempt 1, status 404" in caplog.text
+    assert "trying again in 0.50 s" in caplog.text
+    assert "ada@" not in caplog.text
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.3, 0.6, 1.1, 2.5])
+async def test_cancelling_at_any_wait_leaves_the_pipeline_usable(seconds):
+    limiter = RateLimiter(RateLimit(2, 1))
+    transport = FakeTransport([lost(), limited("2"), OK, OK], seconds=0.2)
+    pipeline = make_pipeline(transport, limiter)
+    task = asyncio.create_task(pipeline.fetch(LIST, lambda _: None))
+    await asyncio.sleep(seconds)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    transport._script, transport._answer = [], lambda _: OK
+    await asyncio.wait_for(pipeline.fetch(LIST, lambda _: None), 5)

@@ -1,0 +1,165 @@
+"""The limiter: its contract in every window, the pause, cancellation, one loop after another."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fullstory_async import ClientStateError, RateLimit, RateLimitedError, RateLimiter
+from tests.virtual_time import VirtualLoop, now
+
+pytestmark = pytest.mark.virtual_time
+
+
+async def grants(limiter: RateLimiter, count: int, workers: int) -> list[float]:
+    """Take so many tokens by so many workers; return the times."""
+    times: list[float] = []
+
+    async def work() -> None:
+        while len(times) + 1 <= count:
+            times.append(0.0)
+            place = len(times) - 1
+            await limiter.acquire()
+            times[place] = now()
+
+    await asyncio.gather(*(work() for _ in range(workers)))
+    return sorted(times)
+
+
+def worst_excess(times: list[float], limit: RateLimit) -> float:
+    """Return by how much the busiest of all windows passes ``burst + rate·W``."""
+    worst = -1.0
+    for i, start in enumerate(times):
+        for j in range(i, len(times)):
+            worst = max(worst, (j - i + 1) - (limit.burst + limit.rate * (times[j] - start)))
+    return worst
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.floats(0.2, 200), st.floats(1, 60), st.integers(1, 40),
+    st.lists(st.tuples(st.floats(0, 5), st.floats(0, 3)), max_size=3),
+)  # fmt: skip
+def test_every_window_keeps_the_contract(rate, burst, workers, pauses):
+    limit = RateLimit(rate, burst)
+
+    async def scenario() -> list[float]:
+        limiter = RateLimiter(limit)
+        loop = asyncio.get_running_loop()
+        for at, length in pauses:
+            loop.call_later(at, limiter.pause, length)
+        return await grants(limiter, 120, workers)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        times = runner.run(scenario())
+    assert len(times) == 120
+    assert worst_excess(times, limit) <= 1e-6
+
+
+async def test_the_rate_is_used_in_full():
+    limit = RateLimit(50, 50)
+    times = await grants(RateLimiter(limit), 1000, 32)
+    assert 1000 / (times[-1] - times[0]) >= 50
+    assert times[46] - times[0] < 0.001  # all of the burst but its margin leaves at once
+
+
+async def test_a_burst_of_one_goes_one_by_one():
+    times = await grants(RateLimiter(RateLimit(10, 1)), 11, 4)
+    assert times[-1] - times[0] == pytest.approx(1.0, abs=0.01)
+
+
+async def test_nobody_leaves_during_a_pause_and_few_right_after_it():
+    limiter = RateLimiter(RateLimit(10, 2))
+    start = now()
+    asyncio.get_running_loop().call_later(1.0, limiter.pause, 5.0)
+    times = [t - start for t in await grants(limiter, 60, 50)]
+    assert not [t for t in times if 1.0 < t < 6.0]
+    assert len([t for t in times if 6.0 <= t < 6.1]) <= 3
+
+
+async def test_a_pause_is_only_lengthened():
+    limiter = RateLimiter(RateLimit())
+    limiter.pause(5)
+    limiter.pause(1)
+    limiter.pause(-3)
+    assert limiter.paused_for == pytest.approx(5)
+    await asyncio.sleep(5)
+    assert limiter.paused_for == 0
+
+
+async def test_a_pause_that_is_too_long_is_an_error_at_once():
+    limiter = RateLimiter(RateLimit(), max_wait=120)
+    limiter.pause(86_400)
+    before = now()
+    with pytest.raises(RateLimitedError, match="86400 s") as caught:
+        await limiter.acquire()
+    assert now() == before
+    assert caught.value.retry_after == pytest.approx(86_400)
+    assert caught.value.status is None
+
+
+async def test_a_long_wait_is_logged(caplog):
+    limiter = RateLimiter(RateLimit())
+    limiter.pause(30)
+    with caplog.at_level("INFO", "fullstory_async"):
+        await limiter.acquire()
+    assert "waiting 30.0 s" in caplog.text
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_any_cancellation_leaves_it_usable(seed):
+    rng = random.Random(seed)
+    limiter = RateLimiter(RateLimit(20, 3))
+    loop = asyncio.get_running_loop()
+    tasks = [asyncio.create_task(limiter.acquire()) for _ in range(100)]
+    for task in rng.sample(tasks, 60):
+        loop.call_later(rng.uniform(0, 3), task.cancel)
+    loop.call_later(rng.uniform(0, 2), limiter.pause, rng.uniform(0, 2))
+    await asyncio.gather(*tasks, return_exceptions=True)
+    before = now()
+    await asyncio.wait_for(limiter.acquire(), 1)
+    assert now() - before < 0.2
+
+
+def test_one_limiter_in_one_loop_after_another_keeps_its_level():
+    limiter = RateLimiter(RateLimit(10, 5))
+
+    async def take(count: int) -> float:
+        start = now()
+        for _ in range(count):
+            await limiter.acquire()
+        return now() - start
+
+    def run(count: int) -> float:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            return runner.run(take(count))
+
+    assert run(4) == pytest.approx(0, abs=0.001)
+    assert run(5) >= 0.4  # the bucket was nearly empty; a fresh one would let all five through
+
+
+async def test_it_refuses_to_serve_two_running_loops():
+    limiter = RateLimiter(RateLimit())
+    await limiter.acquire()
+
+    raised: list[BaseException] = []
+
+    def elsewhere() -> None:
+        try:
+            asyncio.run(limiter.acquire())
+        except ClientStateError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join(10)  # this loop stands still meanwhile, but it is the running one
+    assert "another running event loop" in str(raised[0])
+
+
+def test_repr():
+    assert repr(RateLimiter(RateLimit(2, 3))) == "RateLimiter(RateLimit(rate=2, burst=3), max_wait=120.0)"

@@ -1,0 +1,100 @@
+"""Servers that answer with exactly the given bytes, and what a client needs to talk to one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import attrs
+
+from fullstory_async import ClientConfig, FullStoryClient, RateLimit, RetryPolicy
+from fullstory_async.sandbox import Sandbox
+
+KEY = "na1.CANARY-0f3a"
+FAST = RateLimit(1000, 1000)
+ONCE = RetryPolicy(attempts=1)
+
+Handler = Callable[["Connection"], Awaitable[None]]
+
+
+@attrs.define
+class Connection:
+    """One connection of a raw server, and the request that came in over it."""
+
+    head: bytes
+    writer: asyncio.StreamWriter
+    number: int
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    def reset(self) -> None:
+        self.writer.transport.abort()
+
+
+@attrs.define
+class RawServer:
+    url: str
+    requests: list[bytes]
+    """The head of every request, in order."""
+
+
+@asynccontextmanager
+async def raw_server(handler: Handler) -> AsyncIterator[RawServer]:
+    """Serve requests one after another on each connection by ``handler``, until it closes the connection."""
+    requests: list[bytes] = []
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        tasks.add(task)
+        try:
+            while not writer.is_closing():
+                head = await reader.readuntil(b"\r\n\r\n")
+                requests.append(head)
+                await handler(Connection(head, writer, len(requests)))
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # the client went away, or the test is over
+        finally:
+            tasks.discard(task)
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield RawServer(f"http://127.0.0.1:{port}", requests)
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def http(body: bytes = b'{"events":[]}', status: str = "200 OK", **headers: str) -> bytes:
+    """Return a whole response."""
+    named = {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        **{k.replace("_", "-"): v for k, v in headers.items()},
+    }
+    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in named.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def client_of(url: str, *, session=None, limiter=None, **settings) -> FullStoryClient:
+    settings = {"rate_limit": FAST, "retry": ONCE, **settings}
+    return FullStoryClient(
+        config=ClientConfig(api_key=KEY, base_url=url, **settings), session=session, limiter=limiter
+    )
+
+
+@asynccontextmanager
+async def connected(sandbox: Sandbox, **settings) -> AsyncIterator[FullStoryClient]:
+    """Run a sandbox and a client of it."""
+    async with sandbox:
+        settings = {"rate_limit": FAST, **settings}
+        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, **settings)
+        async with FullStoryClient(config=config) as client:
+            yield client

@@ -1,0 +1,262 @@
+"""The sandbox: determined by its seed, true to the service's forms, strict about its limits."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import statistics
+
+import aiohttp
+import pytest
+
+from fullstory_async import ClientStateError, ConfigurationError, RateLimit, SessionId
+from fullstory_async.sandbox import Sandbox, faults
+from fullstory_async.sandbox.events import EVENT_TYPES, events_of
+from fullstory_async.sandbox.world import World
+
+DOCUMENTED_TYPES = set(
+    "background change click consent console_message copy crash cumulative_layout_shift custom element_seen exception "
+    "first_input_delay force_restart form_abandon highlight identify interaction_to_next_paint keyboard_close keyboard_open "
+    "load low_memory mouse_thrash navigate page_properties page_view paste pinch_gesture request".split()
+)
+
+
+def asking(sandbox, **headers):
+    return aiohttp.ClientSession(
+        sandbox.url, headers={"Authorization": f"Basic {sandbox.api_key}", **headers}
+    )
+
+
+async def get(session, path, **options):
+    async with session.get(path, **options) as answer:
+        return answer.status, await answer.json(), answer.headers
+
+
+def test_a_seed_determines_everything():
+    one, same, other = World(7, 5, 30, 40), World(7, 5, 30, 40), World(8, 5, 30, 40)
+    assert one.users == same.users
+    assert one.sessions == same.sessions
+    assert list(one.sessions) != list(other.sessions)
+    for session in one.sessions.values():
+        assert list(events_of(one, session)) == list(events_of(same, session))
+
+
+def test_sessions_are_log_normal_around_the_mean_and_events_of_every_type():
+    world = World(0, 20, 2000, 100)
+    counts = [session.event_count for session in world.sessions.values()]
+    assert 80 < statistics.mean(counts) < 120
+    assert statistics.median(counts) < 70
+    assert max(counts) <= 20_000
+    seen = {
+        event["event_type"]
+        for session in list(world.sessions.values())[:300]
+        for event in events_of(world, session)
+    }
+    assert seen == EVENT_TYPES == DOCUMENTED_TYPES
+
+
+def test_every_session_has_its_number_of_events_in_order():
+    world = World(0, 3, 30, 30)
+    for session in world.sessions.values():
+        events = list(events_of(world, session))
+        times = [event["event_time"] for event in events]
+        assert len(events) == session.event_count
+        assert times == sorted(times)
+        assert {event["device_id"] for event in events} == {session.device_id}
+
+
+def test_everybody_has_a_session_and_ids_are_too_large_for_floats():
+    world = World(0, 10, 40, 1)
+    assert all(world.of_user(uid=user.uid, email=None) for user in world.users)
+    assert all(int(part) > 2**53 for i in world.sessions for part in i.split(":"))
+    assert (world.users[0].email, world.users[0].uid) == ("ada@example.com", "u-1")
+    assert len({user.email for user in World(0, 100, 0, 1).users}) == 100
+
+
+async def test_refusals_in_both_forms():
+    for wire, code in (("live", "unauthorized"), ("spec", 401)):
+        async with Sandbox(users=1, sessions=1, wire=wire) as sandbox:
+            async with aiohttp.ClientSession(sandbox.url) as anyone:
+                status, body, _ = await get(anyone, "/sessions/v2?uid=u-1")
+                assert (status, body["code"]) == (401, code)
+            async with asking(sandbox) as session:
+                assert (await get(session, "/sessions/v2"))[0] == 400
+                assert (await get(session, "/sessions/v2?uid=u-1&limit=x"))[0] == 400
+                assert (await get(session, "/v2/sessions/1%3A2/events"))[0] == 404
+                assert (await get(session, "/v2/nothing"))[0] == 404
+                assert (await get(session, f"/v2/sessions/{sandbox.session_ids[0]}/summary"))[0] == (
+                    200 if wire == "live" else 400
+                )
+
+
+async def test_the_profile_counts_under_the_name_of_the_wire_form():
+    async with Sandbox(users=1, sessions=1, mean_events=2) as sandbox, asking(sandbox) as session:
+        path = f"/v2/sessions/{sandbox.session_ids[0]}/summary"
+        assert (await get(session, path, params={"config_profile": "nonsense"}))[0] == 404
+        assert (await get(session, path, params={"config_profile_id": "nonsense"}))[0] == 200
+    async with (
+        Sandbox(users=1, sessions=1, mean_events=2, wire="spec") as sandbox,
+        asking(sandbox) as session,
+    ):
+        path = f"/v2/sessions/{sandbox.session_ids[0]}/summary"
+        assert (await get(session, path, params={"config_profile_id": "nonsense"}))[0] == 404
+        assert (await get(session, path, params={"config_profile_id": "triage"}))[1][
+            "configProfileId"
+        ] == "triage"
+
+
+async def test_uid_and_email_give_the_union():
+    async with Sandbox(users=2, sessions=10) as sandbox, asking(sandbox) as session:
+        both = (await get(session, "/sessions/v2?uid=u-1&email=grace@example.com"))[1]["sessions"]
+        assert len(both) == 10
+        last = (await get(session, "/sessions/v2?uid=u-1&limit=2"))[1]["sessions"]
+        assert last == (await get(session, "/sessions/v2?uid=u-1"))[1]["sessions"][-2:]
+        assert (await get(session, "/sessions/v2?uid=nobody"))[1] == {}
+
+
+async def test_the_bucket_refuses_with_whole_seconds():
+    async with (
+        Sandbox(users=1, sessions=1, rate_limit=RateLimit(0.4, 2)) as sandbox,
+        asking(sandbox) as session,
+    ):
+        answers = [await get(session, "/sessions/v2?uid=u-1") for _ in range(4)]
+    assert [status for status, _, _ in answers] == [200, 200, 429, 429]
+    assert answers[2][2]["Retry-After"] == "3"
+    assert answers[2][1]["code"] == "too_many_requests"
+    assert sandbox.stats()["by_status"] == {"200": 2, "429": 2}
+
+
+async def test_a_number_is_a_rate_limit():
+    async with Sandbox(users=1, sessions=1, rate_limit=2) as sandbox, asking(sandbox) as session:
+        assert [(await get(session, "/sessions/v2?uid=u-1"))[0] for _ in range(3)] == [200, 200, 429]
+
+
+async def test_metering_by_request_and_by_session():
+    async with (
+        Sandbox(users=1, sessions=2, mean_events=1, activation_quota=2) as sandbox,
+        asking(sandbox) as session,
+    ):
+        a, b = sandbox.session_ids
+        statuses = [
+            (await get(session, path))[0]
+            for path in (
+                f"/v2/sessions/{a}/events",
+                "/sessions/v2?uid=u-1",
+                f"/v2/sessions/{a}/summary",
+                f"/v2/sessions/{b}/events",
+            )
+        ]
+        status, stats, _ = await get(session, "/_sandbox/stats")
+    assert statuses == [200, 200, 200, 429]
+    assert [r.activations for r in sandbox.requests] == [1, 0, 1, 0]
+    assert (status, sandbox.activations) == (200, 2)
+    assert stats == {
+        "requests": 4, "activations": 2, "by_status": {"200": 3, "429": 1},
+        "by_operation": {"events": 2, "list": 1, "summary": 1},
+        "by_session": {a: {"requests": 2, "activations": 2}, b: {"requests": 1, "activations": 0}},
+    }  # fmt: skip
+
+
+async def test_outsiders_learn_ids_and_users_without_a_key():
+    async with Sandbox(users=2, sessions=3) as sandbox, aiohttp.ClientSession(sandbox.url) as anyone:
+        _, body, _ = await get(anyone, "/_sandbox/sessions")
+    assert [SessionId(i) for i in body["session_ids"]] == sandbox.session_ids
+    assert body["users"][0] == {"uid": "u-1", "email": "ada@example.com"}
+    assert sandbox.requests == []
+
+
+async def test_it_compresses_only_when_asked():
+    async with Sandbox(users=1, sessions=1, mean_events=100) as sandbox:
+        path = f"/v2/sessions/{sandbox.session_ids[0]}/events"
+        async with aiohttp.ClientSession(sandbox.url, auto_decompress=False) as session:
+            headers = {"Authorization": f"Basic {sandbox.api_key}"}
+            async with session.get(path, headers={**headers, "Accept-Encoding": "gzip"}) as answer:
+                packed = await answer.read()
+                assert answer.headers["Content-Encoding"] == "gzip"
+            async with session.get(path, headers={**headers, "Accept-Encoding": "identity"}) as answer:
+                plain = await answer.read()
+                assert "Content-Encoding" not in answer.headers
+    assert gzip.decompress(packed) == plain
+    assert json.loads(plain)["events"]
+
+
+async def test_requests_are_recorded_without_the_key():
+    async with Sandbox(users=1, sessions=1) as sandbox, asking(sandbox) as session:
+        await get(session, "/sessions/v2?email=ada%40example.com")
+        await get(session, "/v2/sessions/a%2Fb/events")
+    first, second = sandbox.requests
+    assert (first.operation, first.query, first.status) == ("list", {"email": "ada@example.com"}, 200)
+    assert (second.session_id, second.raw_path, second.status) == ("a/b", "/v2/sessions/a%2Fb/events", 404)
+    assert sandbox.api_key not in repr(sandbox.requests)
+
+
+async def test_rules_apply_by_their_conditions():
+    async with Sandbox(users=1, sessions=2, mean_events=1) as sandbox, asking(sandbox) as session:
+        a, b = sandbox.session_ids
+        rule = sandbox.inject(
+            faults.status(503, headers={"Retry-After": "9"}),
+            operation="events",
+            session_id=a,
+            times=1,
+            skip=1,
+        )
+        paths = [
+            f"/v2/sessions/{i}/{op}"
+            for i, op in ((a, "events"), (b, "events"), (a, "summary"), (a, "events"), (a, "events"))
+        ]
+        answers = [await get(session, path) for path in paths]
+        assert [status for status, _, _ in answers] == [200, 200, 200, 503, 200]
+        assert answers[3][2]["Retry-After"] == "9"
+        assert rule.hits == 1
+
+        half = sandbox.inject(faults.status(500, after_work=True), operation="list", times=None, share=0.5)
+        statuses = [(await get(session, "/sessions/v2?uid=u-1"))[0] for _ in range(60)]
+        assert 10 < statuses.count(500) == half.hits < 50
+
+
+async def test_a_fault_of_ones_own_and_delays():
+    async def teapot(exchange, proceed):
+        answer = await proceed()
+        answer.headers["X-Operation"] = exchange.operation
+        return answer
+
+    async with Sandbox(users=1, sessions=1, latency=0.05) as sandbox, asking(sandbox) as session:
+        sandbox.inject(teapot)
+        _, _, headers = await get(session, "/sessions/v2?uid=u-1")
+        assert headers["X-Operation"] == "list"
+        sandbox.inject(faults.delay(0.2))
+        started = asyncio.get_running_loop().time()
+        await get(session, "/sessions/v2?uid=u-1")
+        assert asyncio.get_running_loop().time() - started >= 0.25
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"users": 0}, {"sessions": -1}, {"mean_events": 0}, {"latency": -1}, {"port": -1}, {"activation_quota": -1},
+        {"wire": "carrier pigeon"}, {"users": "3"}, {"rate_limit": 0}, {"rate_limit": "8"},
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(settings):
+    with pytest.raises(ConfigurationError):
+        Sandbox(**settings)
+
+
+async def test_a_port_in_use_and_a_sandbox_not_running_say_so():
+    with pytest.raises(ClientStateError, match="async with Sandbox"):
+        _ = Sandbox().url
+    async with Sandbox(users=1, sessions=0) as sandbox:
+        port = int(sandbox.url.rsplit(":", 1)[1])
+        with pytest.raises(ConfigurationError, match=str(port)):
+            await Sandbox(users=1, sessions=0, port=port).__aenter__()
+        assert sandbox.session_ids == []
+
+
+async def test_old_records_are_dropped_but_counted(monkeypatch):
+    monkeypatch.setattr("fullstory_async.sandbox.app._KEPT_REQUESTS", 4)
+    async with Sandbox(users=1, sessions=1) as sandbox, asking(sandbox) as session:
+        for _ in range(6):
+            await get(session, "/sessions/v2?uid=u-1")
+    assert len(sandbox.requests) == 4
+    assert sandbox.stats()["requests"] == 6

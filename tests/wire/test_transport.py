@@ -1,0 +1,366 @@
+"""The transport against raw sockets: every fault is one of our errors, and one attempt is one request."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import inspect
+import resource
+import time
+
+import aiohttp
+import pytest
+
+from fullstory_async import (
+    APITimeoutError,
+    ClientStateError,
+    ConfigurationError,
+    ConnectError,
+    DecodeError,
+    FullStoryError,
+    ProtocolError,
+    ResponseTooLarge,
+    RetryPolicy,
+    ServerError,
+    TransportError,
+    UnexpectedRedirect,
+)
+from fullstory_async.http.messages import Request
+from fullstory_async.http.transport import _translated
+from tests.wire.servers import KEY, client_of, http, raw_server
+
+
+def answering(*answers: bytes, close: bool = False):
+    async def handler(connection):
+        await connection.send(answers[min(connection.number, len(answers)) - 1])
+        if close:
+            connection.writer.close()
+
+    return handler
+
+
+async def test_the_request_on_the_wire():
+    async with raw_server(answering(http(b'{"summary":"x"}'))) as server:
+        async with client_of(server.url, integration_source="partner") as client:
+            await client.sessions.summary(
+                "1:2",
+                config_profile_id="a b&c",
+                extra_headers={"X-Trace": "7"},
+                extra_query={"end_timestamp": "2026-05-04T10:00:00Z"},
+            )
+    (head,) = server.requests
+    line, *headers = head.decode().split("\r\n")
+    assert line.startswith(
+        "GET /v2/sessions/1%3A2/summary?config_profile_id=a+b%26c&config_profile=a+b%26c&end_timestamp="
+    )
+    named = {name.lower(): value for name, _, value in (h.partition(": ") for h in headers)}
+    assert named["authorization"] == f"Basic {KEY}"
+    assert named["accept"] == "application/json"
+    assert named["user-agent"].startswith("fullstory_async/")
+    assert named["integration-source"] == "partner"
+    assert named["x-trace"] == "7"
+    assert "gzip" in named["accept-encoding"]
+    assert "cookie" not in named
+
+
+async def test_odd_ids_and_a_path_in_the_base_url_arrive_as_they_are():
+    async with raw_server(answering(http())) as server:
+        async with client_of(server.url + "/gateway/") as client:
+            for session_id in ("a%41", "a?b#c", "a b+c", "ü"):
+                await client.sessions.events(session_id)
+            page = await client.sessions.list(email="ada+1@example.com", uid="a/b?c")
+    paths = [head.split(b" ")[1] for head in server.requests]
+    assert paths[:4] == [
+        b"/gateway/v2/sessions/a%2541/events", b"/gateway/v2/sessions/a%3Fb%23c/events",
+        b"/gateway/v2/sessions/a%20b%2Bc/events", b"/gateway/v2/sessions/%C3%BC/events",
+    ]  # fmt: skip
+    assert paths[4].startswith(b"/gateway/sessions/v2?email=ada%2B1@example.com&uid=a/b?c&limit=20")
+    assert len(page) == 0
+
+
+async def reset(connection):
+    connection.reset()
+
+
+async def hang(connection):
+    await asyncio.sleep(30)
+
+
+async def drip(connection):
+    await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    while True:
+        await connection.send(b" ")
+        await asyncio.sleep(0.05)
+
+
+def stalling(start: bytes):
+    async def handler(connection):
+        await connection.send(start)
+        await asyncio.sleep(30)
+
+    return handler
+
+
+FAULTS = {
+    "reset": (reset, ProtocolError),
+    "closed": (answering(b"", close=True), ProtocolError),
+    "half a head": (answering(b"HTTP/1.1 200 O", close=True), ProtocolError),
+    "half a body": (
+        answering(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"ev', close=True),
+        ProtocolError,
+    ),
+    "half a chunk": (
+        answering(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n{"ev', close=True),
+        ProtocolError,
+    ),
+    "half a body up to the close": (
+        answering(b'HTTP/1.1 200 OK\r\n\r\n{"events":[', close=True),
+        ProtocolError,
+    ),
+    "garbage": (answering(b"SSH-2.0-OpenSSH\r\n\r\n", close=True), ProtocolError),
+    "a huge header": (
+        answering(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", close=True),
+        ProtocolError,
+    ),
+    "bad gzip": (answering(http(b"not gzip", Content_Encoding="gzip")), ProtocolError),
+    "silence": (hang, APITimeoutError),
+    "half a head and silence": (stalling(b"HTTP/1.1 200"), APITimeoutError),
+    "half a body and silence": (stalling(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"), APITimeoutError),
+    "a body drop by drop": (drip, APITimeoutError),
+    "another host": (answering(http(b"", "302 Found", Location="http://127.0.0.2:9/")), UnexpectedRedirect),
+    "not modified": (answering(http(b"", "304 Not Modified")), UnexpectedRedirect),
+    "an HTML page": (answering(http(b"<html>Hello</html>", Content_Type="text/html")), DecodeError),
+    "nothing": (answering(http(b"")), DecodeError),
+    "a gateway's page": (
+        answering(http(b"<html>", "502 Bad Gateway", Content_Type="text/html")),
+        ServerError,
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_each_fault_is_one_error_and_one_request(fault):
+    handler, error_class = FAULTS[fault]
+    async with raw_server(handler) as server:
+        async with client_of(server.url, connect_timeout=0.2, read_timeout=0.3) as client:
+            with pytest.raises(error_class) as caught:
+                await client.sessions.events("1:2")
+    error = caught.value
+    assert type(error) is error_class
+    assert len(server.requests) == 1
+    assert (error.attempts, error.session_id, error.may_have_cost) == (1, "1:2", True)
+    assert KEY not in str(error) + repr(vars(error))
+    assert error.__context__ is None or isinstance(error.__context__, FullStoryError)
+    assert error.__cause__ is None
+
+
+@pytest.mark.parametrize("operation", ["events", "list"])
+async def test_a_dropped_kept_alive_connection_is_not_silently_asked_again(operation):
+    """aiohttp re-sends a GET on its own here: two requests, and two charges, for one call."""
+
+    async def handler(connection):
+        if connection.number == 1:
+            await connection.send(http(b"{}"))
+        else:
+            connection.reset()
+
+    async with raw_server(handler) as server:
+        async with client_of(server.url) as client:
+            call = (
+                client.sessions.events if operation == "events" else lambda uid: client.sessions.list(uid=uid)
+            )
+            await call("1:2")
+            with pytest.raises(ProtocolError):
+                await call("1:2")
+    assert len(server.requests) == 2
+
+
+async def test_a_good_answer_that_only_the_close_ends_is_taken():
+    async with raw_server(answering(b'HTTP/1.1 200 OK\r\n\r\n{"events":[]}\n', close=True)) as server:
+        async with client_of(server.url) as client:
+            assert len(await client.sessions.events("1:2")) == 0
+    async with raw_server(answering(b"HTTP/1.1 204 No Content\r\n\r\n", close=True)) as server:
+        async with client_of(server.url) as client:
+            assert len(await client.sessions.events("1:2")) == 0
+
+
+async def test_a_mislabelled_answer_is_taken():
+    async with raw_server(answering(http(b'{"events":[]}', Content_Type="text/plain"))) as server:
+        async with client_of(server.url) as client:
+            assert len(await client.sessions.events("1:2")) == 0
+
+
+async def test_a_redirect_target_sees_nothing():
+    async with raw_server(answering(http())) as target:
+        async with raw_server(answering(http(b"", "307 Temporary Redirect", Location=target.url))) as server:
+            async with client_of(server.url) as client:
+                with pytest.raises(UnexpectedRedirect, match="307"):
+                    await client.sessions.events("1:2")
+    assert target.requests == []
+
+
+async def test_a_refused_connection_was_not_sent_and_cost_nothing():
+    async with client_of("http://127.0.0.1:1") as client:
+        with pytest.raises(ConnectError, match="127.0.0.1:1") as caught:
+            await client.sessions.events("1:2")
+    assert (caught.value.sent, caught.value.may_have_cost, caught.value.permanent) == (False, False, False)
+
+
+async def test_a_name_that_does_not_resolve():
+    async with client_of("https://nowhere.invalid", connect_timeout=5) as client:
+        with pytest.raises(TransportError) as caught:
+            await client.sessions.events("1:2")
+    assert not caught.value.sent
+
+
+async def test_tls_to_a_server_without_it_is_never_retried():
+    connections = 0
+
+    async def speak_plainly(_, writer):
+        nonlocal connections
+        connections += 1
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(speak_plainly, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        async with client_of(f"https://127.0.0.1:{port}", retry=RetryPolicy(attempts=3)) as client:
+            with pytest.raises(ConnectError) as caught:
+                await client.sessions.events("1:2")
+    assert caught.value.permanent
+    assert connections == 1
+
+
+async def test_a_body_over_the_limit_is_not_read():
+    async with raw_server(answering(http(b'{"events":[' + b" " * 100_000 + b"]}"))) as server:
+        async with client_of(server.url, max_response_bytes=10_000) as client:
+            with pytest.raises(ResponseTooLarge, match="10000"):
+                await client.sessions.events("1:2")
+
+
+async def test_a_gzip_bomb_does_not_fill_the_memory():
+    bomb = gzip.compress(b" " * 200_000_000)
+    async with raw_server(answering(http(bomb, Content_Encoding="gzip"))) as server:
+        async with client_of(server.url, max_response_bytes=5_000_000) as client:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            with pytest.raises(ResponseTooLarge):
+                await client.sessions.events("1:2")
+            grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert grown < 50
+
+
+async def test_an_error_answers_body_does_not_hold_its_connection():
+    big = http(b'{"message":"' + b"x" * 3_000_000 + b'"}', "503 Service Unavailable")
+    async with raw_server(answering(big, http(b"{}"))) as server:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session:
+            async with client_of(server.url, session=session) as client:
+                with pytest.raises(ServerError):
+                    await client.sessions.events("1:2")
+                await client.sessions.events("1:2", timeout=5)
+    assert len(server.requests) == 2
+
+
+async def test_the_calls_own_timeout_is_kept():
+    async with raw_server(hang) as server:
+        async with client_of(server.url) as client:
+            started = time.monotonic()
+            with pytest.raises(APITimeoutError) as caught:
+                await client.sessions.events("1:2", timeout=0.2)
+    assert 0.15 < time.monotonic() - started < 2
+    assert (caught.value.sent, caught.value.may_have_cost) == (True, True)
+
+
+async def test_summaries_have_a_longer_timeout():
+    async def slowly(connection):
+        await asyncio.sleep(0.6)
+        await connection.send(http(b'{"summary":"x"}'))
+
+    async with raw_server(slowly) as server:
+        async with client_of(
+            server.url, connect_timeout=0.1, read_timeout=0.1, summary_read_timeout=5
+        ) as client:
+            assert (await client.sessions.summary("1:2")).summary == "x"
+            with pytest.raises(APITimeoutError):
+                await client.sessions.events("1:2")
+
+
+async def test_a_proxy_is_used():
+    async with raw_server(answering(http())) as proxy:
+        async with client_of("http://api.test", allow_http=True, proxy=proxy.url) as client:
+            await client.sessions.events("1:2")
+    assert proxy.requests[0].startswith(b"GET http://api.test/v2/sessions/1%3A2/events HTTP/1.1")
+
+
+async def test_a_proxy_that_refuses_the_tunnel_was_not_asked_to_pay():
+    async with raw_server(answering(http(b"", "407 Proxy Authentication Required"))) as proxy:
+        async with client_of("https://api.test", proxy=proxy.url) as client:
+            with pytest.raises(ConnectError, match="proxy refused: 407") as caught:
+                await client.sessions.events("1:2")
+    assert not caught.value.may_have_cost
+
+
+async def test_a_given_session_is_used_and_left_open():
+    async with (
+        raw_server(answering(http())) as server,
+        aiohttp.ClientSession(headers={"X-Mine": "1"}) as session,
+    ):
+        async with client_of(server.url, session=session) as client:
+            await client.sessions.events("1:2")
+        assert not session.closed
+        async with client_of(server.url, session=session) as client:
+            await client.sessions.events("1:2")
+    assert all(b"X-Mine: 1" in head for head in server.requests)
+
+
+async def test_a_given_session_that_is_closed_or_has_auth_is_refused():
+    session = aiohttp.ClientSession()
+    await session.close()
+    async with client_of("http://127.0.0.1:1", session=session) as client:
+        with pytest.raises(ClientStateError, match="given is closed"):
+            await client.sessions.events("1:2")
+    with pytest.warns(DeprecationWarning):
+        auth = aiohttp.BasicAuth("a", "b")
+    async with aiohttp.ClientSession(auth=auth) as session:
+        with pytest.raises(ConfigurationError, match="auth="):
+            await client_of("http://127.0.0.1:1", session=session).__aenter__()
+
+
+REQUEST = Request(operation="events", path="/x", metered=True)
+
+
+def _example(cls):
+    """Make any of aiohttp's exceptions without caring for its arguments."""
+    error = cls.__new__(cls)
+    for name, value in {
+        "status": 502,
+        "message": "m",
+        "_conn_key": None,
+        "_os_error": OSError(1, "x"),
+        "os_error": OSError(1, "x"),
+    }.items():
+        try:
+            setattr(error, name, value)
+        except AttributeError:
+            continue
+    error.args = ("x",)
+    return error
+
+
+AIOHTTP_ERRORS = [
+    value
+    for value in vars(aiohttp).values()
+    if inspect.isclass(value) and issubclass(value, aiohttp.ClientError)
+]
+
+
+@pytest.mark.parametrize("cls", AIOHTTP_ERRORS)
+def test_every_aiohttp_error_has_one_class_of_ours(cls, monkeypatch):
+    monkeypatch.setattr(cls, "__str__", lambda _: "text", raising=False)
+    error = _translated(_example(cls), REQUEST, sent=True)
+    before_sending = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL,
+                      aiohttp.ServerFingerprintMismatch, aiohttp.NonHttpUrlClientError, aiohttp.ClientHttpProxyError)  # fmt: skip
+    assert isinstance(error, TransportError)
+    assert error.sent is not issubclass(cls, before_sending)
+    assert error.may_have_cost is error.sent
