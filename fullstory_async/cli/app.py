@@ -38,6 +38,7 @@ _EPILOGUE = """Exit codes: 0 ok · 1 unexpected · 2 usage · 3 some ids failed 
 
 Output = Literal["jsonl", "table"]
 _Flag = Parameter(negative="")
+_MayBeDash = Parameter(allow_leading_hyphen=True)
 
 app = App(
     name="fullstory-async",
@@ -69,10 +70,18 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _await(command: Coroutine[Any, Any, Exit], *, verbose: bool) -> Exit:
-    if verbose:
-        logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
-        logging.getLogger("fullstory_async").setLevel(logging.DEBUG)
-    return asyncio.run(command)
+    if not verbose:
+        return asyncio.run(command)
+    logger, handler = logging.getLogger("fullstory_async"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        return asyncio.run(command)
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 @app.command
@@ -162,11 +171,11 @@ def summary(
 @app.command
 def fetch(
     *,
-    ids: str,
-    events: Annotated[bool, _Flag] = False,  # noqa: ARG001, RUF100  (read by locals below)
+    ids: Annotated[str, _MayBeDash],
+    events: Annotated[bool, _Flag] = False,
     summary: str | None = None,
     concurrency: int = 32,
-    out: Path | None = None,
+    out: Annotated[Path | None, _MayBeDash] = None,
     errors: Path | None = None,
     force: Annotated[bool, _Flag] = False,
     id_column: str | None = None,
@@ -193,7 +202,7 @@ def fetch(
     concurrency
         How many calls are under way at most.
     out
-        The file for the answers; standard output unless given. An existing file is refused.
+        The file for the answers; standard output unless given, or for -. An existing file is refused.
     errors
         The file for failures, as JSON Lines. [default: OUT.errors.jsonl, or standard error]
     force

@@ -13,10 +13,10 @@ from fullstory_async.session_id import SessionId
 
 __all__ = ["User", "World", "WorldSession"]
 
-_NAMES = (
+_NAMES = tuple(
     "ada grace alan edsger barbara donald margaret ken dennis radia linus guido katherine tim anita john "
-    "frances claude hedy vint jean niklaus adele leslie sophie tony mary bjarne evelyn james"
-).split()
+    "frances claude hedy vint jean niklaus adele leslie sophie tony mary bjarne evelyn james".split()
+)
 _FIRST_DAY = datetime(2026, 5, 4, 8, tzinfo=timezone.utc)
 _SPAN = timedelta(days=30)
 _SIGMA = 1.2

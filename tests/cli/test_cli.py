@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -108,7 +109,7 @@ def test_verbose_logs_each_request_and_no_e_mail(run):
         (("sessions", "--uid", "u", "--limit", "0", "--sandbox"), 2, "--limit"),
         (("sessions", "--uid", "u", "--nonsense"), 2, "--nonsense"),
         (("nonsense",), 2, "nonsense"),
-        (("events",), 2, "SESSION-ID"),
+        (("events",), 2, "requires an argument"),
         (("events", "1:2", "--sandbox", "--rate", "0"), 2, "rate"),
         (("events", "1:2", "--sandbox", "--burst", "0"), 2, "burst"),
         (("events", "1:2", "--sandbox", "--timeout", "-1"), 2, "overall_timeout"),
@@ -197,8 +198,7 @@ def test_fetch_says_which_ids_failed(run, tmp_path, monkeypatch):
 
 
 def test_fetch_reads_standard_input_and_stays_in_its_budget(run, tmp_path, monkeypatch):
-    (tmp_path / "in").write_text("\n".join(IDS))
-    monkeypatch.setattr("sys.stdin", (tmp_path / "in").open())
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(IDS).encode())))
     code, out, err = run("fetch", "--ids", "-", "--events", "--sandbox", "--max-activations", "4")
     assert (code, len(lines(out))) == (7, 4)
     assert "the activation budget covers 4" in err

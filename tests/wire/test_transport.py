@@ -321,8 +321,8 @@ async def test_a_given_session_that_is_closed_or_has_auth_is_refused():
         with pytest.raises(ClientStateError, match="given is closed"):
             await client.sessions.events("1:2")
     with pytest.warns(DeprecationWarning):
-        auth = aiohttp.BasicAuth("a", "b")
-    async with aiohttp.ClientSession(auth=auth) as session:
+        session = aiohttp.ClientSession(auth=aiohttp.BasicAuth("a", "b"))
+    async with session:
         with pytest.raises(ConfigurationError, match="auth="):
             await client_of("http://127.0.0.1:1", session=session).__aenter__()
 

@@ -1,0 +1,1 @@
+"""Benchmarks: ratios within one run, since this kind of machine is shared and noisy."""
