@@ -67,7 +67,7 @@ def timestamp(value: Any) -> datetime | None:
     A text without a time zone is in UTC. What can't be read is ``None``.
     """
     try:
-        if isinstance(value, str) and not _is_number(value):
+        if isinstance(value, str) and (value[4:5] == "-" or not _is_number(value)):
             parsed = datetime.fromisoformat(value.strip())
             return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=timezone.utc)
         if value is None or isinstance(value, bool):

@@ -10,7 +10,6 @@ same result, and with the path in the error where there is none.
 from __future__ import annotations
 
 import json
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -47,6 +46,7 @@ class _WireEvents(msgspec.Struct, gc=False):
 
 
 _decoder = msgspec.json.Decoder(_WireEvents)
+_nested_decoder = msgspec.json.Decoder()
 
 
 def events_from_bytes(body: bytes) -> list[Any] | None:
@@ -62,17 +62,16 @@ def events_from_bytes(body: bytes) -> list[Any] | None:
 
 def event_from_wire(wire: Any) -> SessionEvent:
     """Build one event of what `events_from_bytes` returned."""
-    data = wire.data if _is_null(wire.event_properties) else wire.event_properties
+    data = wire.data if wire.event_properties is _NULL else wire.event_properties
     return SessionEvent._deferred(
-        {
-            "type": _text(wire.event_type) or _text(wire.type) or "",
-            "timestamp": timestamp(wire.timestamp if wire.event_time is None else wire.event_time),
-            "device_id": _text(wire.device_id),
-            "session_id": _text(wire.session_id),
-            "view_id": _text(wire.view_id),
-            "source_type": _text(wire.source_type),
-        },
-        {"data": partial(_nested, data), "source_properties": partial(_nested, wire.source_properties)},
+        type=_text(wire.event_type) or _text(wire.type) or "",
+        timestamp=timestamp(wire.timestamp if wire.event_time is None else wire.event_time),
+        device_id=_text(wire.device_id),
+        session_id=_text(wire.session_id),
+        view_id=_text(wire.view_id),
+        source_type=_text(wire.source_type),
+        sources={"data": data, "source_properties": wire.source_properties},
+        decode=_nested,
     )
 
 
@@ -80,18 +79,16 @@ def _text(value: _Text) -> str | None:
     return value if value is None or isinstance(value, str) else str(value)
 
 
-def _is_null(raw: msgspec.Raw) -> bool:
-    return raw is _NULL or (len(memoryview(raw)) == len(b"null") and bytes(raw) == b"null")
-
-
 def _nested(raw: msgspec.Raw) -> Any:
     """Decode a nested object; null is an empty one."""
-    if _is_null(raw):
-        return {}
     try:
-        return msgspec.json.decode(raw)
+        value = _nested_decoder.decode(raw)
     except msgspec.MsgspecError:  # numbers beyond a float's range; json reads them as infinite
-        text = bytes(raw)
+        value = _by_json(bytes(raw))
+    return {} if value is None else value
+
+
+def _by_json(text: bytes) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:

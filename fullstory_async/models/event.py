@@ -19,21 +19,22 @@ __all__ = ["SessionEvent", "SessionEvents"]
 
 
 class _Deferred:
-    """Lets the slots of a frozen attrs class stay empty until they are first read.
+    """Lets slots of a frozen attrs class stay empty until they are first read.
 
-    An empty slot sends the look-up here; the value is decoded, put into the slot, and never asked for again.
+    An empty slot sends the look-up here; its source is decoded, put into the slot, and never asked for again.
     """
 
-    __slots__ = ("_pending",)
+    __slots__ = ("_decode", "_sources")
 
     if not TYPE_CHECKING:  # a type checker would otherwise allow any attribute name
 
         def __getattr__(self, name: str) -> Any:
+            find = object.__getattribute__
             try:
-                decode = object.__getattribute__(self, "_pending")[name]
+                source, decode = find(self, "_sources")[name], find(self, "_decode")
             except (AttributeError, KeyError):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}") from None
-            value = decode()
+            value = decode(source)
             object.__setattr__(self, name, value)
             return value
 
@@ -68,14 +69,28 @@ class SessionEvent(_Deferred):
 
     @classmethod
     def _deferred(
-        cls, fields: Mapping[str, Any], pending: Mapping[str, Callable[[], dict[str, Any]]]
+        cls,
+        *,
+        type: str,  # noqa: A002  (the field's name)
+        timestamp: datetime | None,
+        device_id: str | None,
+        session_id: str | None,
+        view_id: str | None,
+        source_type: str | None,
+        sources: Mapping[str, Any],
+        decode: Callable[[Any], Any],
     ) -> SessionEvent:
-        """Make an event of which the `pending` fields are decoded when they are read."""
+        """Make an event whose ``sources`` are decoded when the field of their name is first read."""
         event = cls.__new__(cls)
         put = object.__setattr__
-        for name, value in fields.items():
-            put(event, name, value)
-        put(event, "_pending", pending)
+        put(event, "type", type)
+        put(event, "timestamp", timestamp)
+        put(event, "device_id", device_id)
+        put(event, "session_id", session_id)
+        put(event, "view_id", view_id)
+        put(event, "source_type", source_type)
+        put(event, "_sources", sources)
+        put(event, "_decode", decode)
         return event
 
 

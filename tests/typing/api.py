@@ -1,0 +1,62 @@
+"""Never run, only type-checked: how users write against the public names, and what they get."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+from typing_extensions import assert_type
+
+from fullstory_async import (
+    ClientConfig,
+    FullStoryClient,
+    FullStoryError,
+    Outcome,
+    Page,
+    RateLimit,
+    RateLimiter,
+    RetryPolicy,
+    Session,
+    SessionEvent,
+    SessionEvents,
+    SessionId,
+    SessionSummary,
+)
+
+
+async def singles(client: FullStoryClient) -> None:
+    page = await client.sessions.list(email="ada@example.com")
+    assert_type(page, Page[Session])
+    assert_type(page[0].id, SessionId)
+    assert_type(page[0].created, datetime | None)
+    async for session in client.sessions.list(uid="u-1", limit=None):
+        assert_type(session, Session)
+    async for part in client.sessions.list(uid="u-1").pages(page.next_token):
+        assert_type(part, Page[Session])
+    events = await client.sessions.events("1:2", timeout=5)
+    assert_type(events, SessionEvents)
+    assert_type(events[0], SessionEvent)
+    assert_type(events[1:], list[SessionEvent])
+    assert_type(events[0].data, dict[str, Any])
+    assert_type(await client.sessions.summary(page[0]), SessionSummary)
+
+
+async def many(client: FullStoryClient, ids: list[str], more: AsyncIterator[SessionId]) -> None:
+    async with client.sessions.events_many(ids, concurrency=32) as results:
+        async for outcome in results:
+            assert_type(outcome, Outcome[SessionEvents])
+            assert_type(outcome.error, FullStoryError | None)
+            assert_type(outcome.value, SessionEvents | None)
+            assert_type(outcome.session_id, str)
+    async with client.sessions.summaries_many(more, config_profile_id="support") as summaries:
+        async for other in summaries:
+            assert_type(other.value, SessionSummary | None)
+
+
+def settings() -> FullStoryClient:
+    limiter = RateLimiter(RateLimit(rate=8, burst=8), max_wait=60)
+    config = ClientConfig(
+        api_key="na1.key", retry=RetryPolicy(attempts=5), base_url="https://api.fullstory.com"
+    )
+    return FullStoryClient("na1.key", config=config, limiter=limiter)
