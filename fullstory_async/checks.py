@@ -24,11 +24,13 @@ def number(*, above: float | None = None, at_least: float | None = None, optiona
     """Accept finite numbers above, or not below, a bound; and ``None`` where it is ``optional``."""
     wanted = f"a finite number above {above}" if above is not None else f"a finite number, {at_least} or more"
 
+    def enough(value: Any) -> bool:
+        return (above is None or value > above) and (at_least is None or value >= at_least)
+
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if value is None and optional:
             return
-        enough = is_number(value) and (value > above if above is not None else value >= (at_least or 0))
-        if not enough:
+        if not (is_number(value) and enough(value)):
             raise ConfigurationError(f"{attribute.name} must be {wanted}, not {value!r}")
 
     return check

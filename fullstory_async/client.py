@@ -8,7 +8,7 @@ what it was given (a session, a limiter).
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
@@ -77,7 +77,7 @@ class FullStoryClient:
         """What this client has done so far: requests, retries, 429s, activations. A copy."""
         return attrs.evolve(self._pipeline.stats)
 
-    async def __aenter__(self) -> FullStoryClient:
+    async def __aenter__(self) -> Self:
         await self._transport.open()
         return self
 

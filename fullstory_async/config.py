@@ -60,6 +60,18 @@ def _proxy(_: object, attribute: attrs.Attribute[str], value: Any) -> None:
         raise ConfigurationError("proxy must be an http:// or https:// URL with a host")
 
 
+def _check_base_url(config: ClientConfig, _: object, value: Any) -> None:
+    url = _parsed(value, "base_url")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ConfigurationError(f"base_url must be an https:// URL with a host, not {value!r}")
+    if url.user is not None or url.password is not None or url.raw_query_string or url.fragment:
+        raise ConfigurationError("base_url must not hold a user, a password, a query or a fragment")
+    if url.scheme == "http" and not (config.allow_http or _is_loopback(url.host)):
+        raise ConfigurationError(
+            f"base_url {value!r} would send the API key unencrypted; use https:// or set allow_http=True"
+        )
+
+
 @attrs.frozen(kw_only=True)
 class ClientConfig:
     """Settings of a `FullStoryClient`. Every time is in seconds, as a float.
@@ -76,7 +88,10 @@ class ClientConfig:
     allow_http: bool = attrs.field(default=False, validator=checks.instance_of(bool))
     """Whether the key may travel unencrypted to a host other than this machine."""
 
-    base_url: str = attrs.field()
+    base_url: str = attrs.field(
+        default=attrs.Factory(lambda self: _default_base_url(self.api_key), takes_self=True),
+        validator=_check_base_url,
+    )
     """Where the API is: ``FULLSTORY_BASE_URL``, or else by the key's region (``eu1.…`` → EU)."""
 
     rate_limit: RateLimit = attrs.field(factory=RateLimit, validator=checks.instance_of(RateLimit))
@@ -113,22 +128,6 @@ class ClientConfig:
 
     user_agent: str = attrs.field(default=f"fullstory_async/{__version__}", validator=_header_text)
     """The ``User-Agent`` header."""
-
-    @base_url.default
-    def _regional(self) -> str:
-        return _default_base_url(self.api_key)
-
-    @base_url.validator
-    def _check_base_url(self, _: object, value: Any) -> None:
-        url = _parsed(value, "base_url")
-        if url.scheme not in ("http", "https") or not url.host:
-            raise ConfigurationError(f"base_url must be an https:// URL with a host, not {value!r}")
-        if url.user is not None or url.password is not None or url.raw_query_string or url.fragment:
-            raise ConfigurationError("base_url must not hold a user, a password, a query or a fragment")
-        if url.scheme == "http" and not (self.allow_http or _is_loopback(url.host)):
-            raise ConfigurationError(
-                f"base_url {value!r} would send the API key unencrypted; use https:// or set allow_http=True"
-            )
 
     def with_api_key(self, api_key: str) -> ClientConfig:
         """Return these settings with another key; a base URL that followed the old key follows the new one."""

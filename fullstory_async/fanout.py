@@ -17,7 +17,7 @@ import asyncio
 import enum
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Self, TypeVar
 
 import attrs
 
@@ -104,7 +104,7 @@ class FanOut(Generic[T]):
         self._denials = 0
         self._fatal: BaseException | None = None
 
-    async def __aenter__(self) -> FanOut[T]:
+    async def __aenter__(self) -> Self:
         if self._workers:
             raise ClientStateError("this FanOut has been entered before; make a new one")
         self._source: Iterator[SessionRef] | AsyncIterator[SessionRef] = (
@@ -127,7 +127,7 @@ class FanOut(Generic[T]):
             worker.cancel()
         await asyncio.wait(self._workers)
 
-    def __aiter__(self) -> FanOut[T]:
+    def __aiter__(self) -> Self:
         if not self._workers:
             raise ClientStateError(
                 "open the fan-out first: async with client.sessions.events_many(…) as results"

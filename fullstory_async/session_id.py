@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Self
 from urllib.parse import unquote
 
 from fullstory_async.errors import InvalidSessionId
@@ -42,7 +43,7 @@ class SessionId(str):
 
     __slots__ = ()
 
-    def __new__(cls, text: str) -> SessionId:
+    def __new__(cls, text: str) -> Self:
         """Read any form that the module describes. Raises `InvalidSessionId`."""
         if type(text) is cls:
             return text

@@ -45,10 +45,10 @@ class Lines:
 
     def write(self, line: str) -> None:
         """Write one line at once, so that a program that is killed loses none."""
-        if self._file is None:
-            self._file = sys.stdout if self.path is None else _create(self.path)
-        self._file.write(line + "\n")
-        self._file.flush()
+        file = self._file or (sys.stdout if self.path is None else _create(self.path))
+        self._file = file
+        file.write(line + "\n")
+        file.flush()
 
     def close(self) -> None:
         """Close the file; standard output stays open."""
@@ -94,18 +94,12 @@ def answer_line(session_id: str, operation: str, answer: SessionEvents | Session
 
 def error_line(session_id: str, operation: str, error: FullStoryError) -> str:
     """Return one line about a session that failed."""
-    return json.dumps(
-        {
-            "session_id": session_id,
-            "operation": operation,
-            "error": type(error).__name__,
-            "status": error.status,
-            "code": error.code,
-            "message": error.message,
-            "attempts": error.attempts,
-            "may_have_cost": error.may_have_cost,
-        }  # fmt: skip
-    )
+    line = {
+        "session_id": session_id, "operation": operation, "error": type(error).__name__, "status": error.status,
+        "code": error.code, "message": error.message, "attempts": error.attempts,
+        "may_have_cost": error.may_have_cost,
+    }  # fmt: skip
+    return json.dumps(line)
 
 
 def print_table(console: Console, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

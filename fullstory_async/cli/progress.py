@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Self
 
 import attrs
 from rich.console import Console
@@ -45,7 +46,7 @@ class BulkProgress:
             label, total=total, failed=0, rate=0.0, throttled=0, activations=0
         )
 
-    def __enter__(self) -> BulkProgress:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import cattrs
@@ -69,13 +69,13 @@ def timestamp(value: Any) -> datetime | None:
     try:
         if isinstance(value, str) and (value[4:5] == "-" or not _is_number(value)):
             parsed = datetime.fromisoformat(value.strip())
-            return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=timezone.utc)
+            return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
         if value is None or isinstance(value, bool):
             return None
         seconds = float(value)
         if abs(seconds) > _EPOCH_MILLISECONDS:
             seconds /= 1000
-        return datetime.fromtimestamp(seconds, timezone.utc) if math.isfinite(seconds) else None
+        return datetime.fromtimestamp(seconds, UTC) if math.isfinite(seconds) else None
     except (ValueError, TypeError, OverflowError, OSError):
         return None
 

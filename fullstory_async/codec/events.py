@@ -63,7 +63,7 @@ def events_from_bytes(body: bytes) -> list[Any] | None:
 def event_from_wire(wire: Any) -> SessionEvent:
     """Build one event of what `events_from_bytes` returned."""
     data = wire.data if wire.event_properties is _NULL else wire.event_properties
-    return SessionEvent._deferred(
+    return SessionEvent._deferred(  # noqa: SLF001  (for the codec alone)
         type=_text(wire.event_type) or _text(wire.type) or "",
         timestamp=timestamp(wire.timestamp if wire.event_time is None else wire.event_time),
         device_id=_text(wire.device_id),

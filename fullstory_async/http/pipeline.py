@@ -39,9 +39,11 @@ class SendsRequests(Protocol):
 
     def check(self) -> object:
         """Raise `ClientStateError` if requests can't be sent here and now."""
+        ...
 
     async def send(self, request: Request, *, deadline: float) -> Response:
         """Send one request once, answered by loop time ``deadline``; raise `TransportError` for no answer."""
+        ...
 
 
 @attrs.define

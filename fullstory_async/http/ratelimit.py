@@ -40,6 +40,10 @@ _NOTABLE_WAIT = 5.0
 _logger = logging.getLogger("fullstory_async.ratelimit")
 
 
+def _one_second(limit: RateLimit) -> float:
+    return max(1.0, limit.rate) if checks.is_number(limit.rate) else 1.0
+
+
 @attrs.frozen
 class RateLimit:
     """At most ``burst + rate·W`` requests in any window of W seconds."""
@@ -47,12 +51,10 @@ class RateLimit:
     rate: float = attrs.field(default=8.0, validator=checks.number(above=0))
     """Requests a second in the long run."""
 
-    burst: float = attrs.field(validator=checks.number(at_least=1))
+    burst: float = attrs.field(
+        default=attrs.Factory(_one_second, takes_self=True), validator=checks.number(at_least=1)
+    )
     """Requests that may leave at once after a rest; one second's worth unless given."""
-
-    @burst.default
-    def _one_second(self) -> float:
-        return max(1.0, self.rate) if checks.is_number(self.rate) else 1.0
 
 
 class RateLimiter:

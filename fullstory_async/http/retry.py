@@ -24,7 +24,7 @@ import random
 import re
 import time
 from collections.abc import Callable
-from datetime import timezone
+from datetime import UTC
 
 import attrs
 
@@ -193,7 +193,7 @@ def _epoch(http_date: str) -> float | None:
     try:
         parsed = email.utils.parsedate_to_datetime(http_date)
         if parsed.tzinfo is None:  # the asctime form names no zone; HTTP dates are UTC
-            parsed = parsed.replace(tzinfo=timezone.utc)
+            parsed = parsed.replace(tzinfo=UTC)
         return parsed.timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

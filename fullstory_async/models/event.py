@@ -101,8 +101,8 @@ class SessionEvents(Sequence[SessionEvent]):
     session_id: str
     """The session that was asked for."""
 
-    _events: list[Any] = attrs.field(factory=list)
-    _build: Callable[[Any], SessionEvent] | None = attrs.field(default=None, kw_only=True)
+    _events: list[Any] = attrs.field(factory=list, alias="events")
+    _build: Callable[[Any], SessionEvent] | None = attrs.field(default=None, alias="build", kw_only=True)
 
     raw: bytes = attrs.field(default=b"", kw_only=True)
     """The answer as it came."""

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import attrs
 from aiohttp import web
@@ -170,7 +170,7 @@ class Sandbox:
             },
         }
 
-    async def __aenter__(self) -> Sandbox:
+    async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_get("/_sandbox/stats", self._serve_stats)
         app.router.add_get("/_sandbox/sessions", self._serve_sessions)

@@ -11,7 +11,6 @@ import msgspec
 from fullstory_async.sandbox.events import events_of, in_spec_form
 from fullstory_async.sandbox.summaries import PROFILES, summarise
 from fullstory_async.sandbox.world import World, WorldSession
-from fullstory_async.session_id import SessionId
 
 __all__ = ["Refusal", "Service", "Wire"]
 
@@ -21,7 +20,7 @@ _DEFAULT_LIMIT = 20
 _MONTH = 30 * 24 * 3600
 
 
-class Refusal(Exception):  # noqa: N818  (an answer of the service, not a fault of the program)
+class Refusal(Exception):
     """An error answer: status, snake-case code, message, and seconds to wait."""
 
     def __init__(self, status: int, code: str, message: str, *, retry_after: int | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import attrs
 
@@ -13,11 +13,12 @@ from fullstory_async.session_id import SessionId
 
 __all__ = ["User", "World", "WorldSession"]
 
-_NAMES = tuple(
-    "ada grace alan edsger barbara donald margaret ken dennis radia linus guido katherine tim anita john "
-    "frances claude hedy vint jean niklaus adele leslie sophie tony mary bjarne evelyn james".split()
-)
-_FIRST_DAY = datetime(2026, 5, 4, 8, tzinfo=timezone.utc)
+_NAMES = (
+    "ada", "grace", "alan", "edsger", "barbara", "donald", "margaret", "ken", "dennis", "radia",
+    "linus", "guido", "katherine", "tim", "anita", "john", "frances", "claude", "hedy", "vint",
+    "jean", "niklaus", "adele", "leslie", "sophie", "tony", "mary", "bjarne", "evelyn", "james",
+)  # fmt: skip
+_FIRST_DAY = datetime(2026, 5, 4, 8, tzinfo=UTC)
 _SPAN = timedelta(days=30)
 _SIGMA = 1.2
 """Spread of the log-normal number of events: half the sessions have fewer than half the mean."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import attrs
 import pytest
@@ -26,7 +26,7 @@ from fullstory_async.codec.converter import timestamp
 from fullstory_async.http.messages import Response
 
 ID = SessionId("5736495272951808:5629499534213120")
-MOMENT = datetime(2024, 5, 23, 14, 40, tzinfo=timezone.utc)
+MOMENT = datetime(2024, 5, 23, 14, 40, tzinfo=UTC)
 LIVE_EVENT = {
     "device_id": "5736495272951808", "session_id": "5629499534213120", "view_id": "88",
     "event_time": "2026-05-04T10:00:05.120Z", "event_type": "click",
@@ -135,7 +135,7 @@ def test_a_page_token_is_found(key):
 def test_a_live_event():
     (event,) = events({**LIVE_EVENT, "unknown": {"a": 1}})
     assert event == SessionEvent(
-        type="click", timestamp=datetime(2026, 5, 4, 10, 0, 5, 120_000, tzinfo=timezone.utc),
+        type="click", timestamp=datetime(2026, 5, 4, 10, 0, 5, 120_000, tzinfo=UTC),
         device_id="5736495272951808", session_id="5629499534213120", view_id="88", source_type="web",
         data=LIVE_EVENT["event_properties"], source_properties=LIVE_EVENT["source_properties"],
     )  # fmt: skip
@@ -256,8 +256,8 @@ def test_summaries_of_both_forms():
         ("1716475200", MOMENT), (1716475200, MOMENT), (1716475200.0, MOMENT), ("1716475200000", MOMENT),
         ("2024-05-23T14:40:00Z", MOMENT), ("2024-05-23T14:40:00", MOMENT), ("2024-05-23T14:40:00.000000000Z", MOMENT),
         (" 2024-05-23T16:40:00+0200 ", MOMENT), ("20240523T144000Z", MOMENT),
-        ("20240523", datetime(2024, 5, 23, tzinfo=timezone.utc)),
-        ("1891-01-01T00:00:00Z", datetime(1891, 1, 1, tzinfo=timezone.utc)), ("-1", MOMENT.fromtimestamp(-1, timezone.utc)),
+        ("20240523", datetime(2024, 5, 23, tzinfo=UTC)),
+        ("1891-01-01T00:00:00Z", datetime(1891, 1, 1, tzinfo=UTC)), ("-1", MOMENT.fromtimestamp(-1, UTC)),
         ("2024-05-23T14:40:60Z", None), ("2024-05-23T24:00:00Z", None), ("", None), ("soon", None), (None, None),
         (True, None), ({}, None), ([], None), (float("nan"), None), (float("inf"), None), ("9" * 30, None), (10**400, None),
     ],

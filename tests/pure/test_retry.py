@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from datetime import datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -139,7 +139,7 @@ def test_the_budget_runs_dry_and_refills():
     assert budget.tokens == 500
 
 
-NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=timezone.utc)
+NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=90)
 
 

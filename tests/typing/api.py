@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any
-
-from typing_extensions import assert_type
+from typing import Any, assert_type
 
 from fullstory_async import (
     ClientConfig,

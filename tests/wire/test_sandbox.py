@@ -15,11 +15,13 @@ from fullstory_async.sandbox import Sandbox, faults
 from fullstory_async.sandbox.events import EVENT_TYPES, events_of
 from fullstory_async.sandbox.world import World
 
-DOCUMENTED_TYPES = set(
-    "background change click consent console_message copy crash cumulative_layout_shift custom element_seen exception "
-    "first_input_delay force_restart form_abandon highlight identify interaction_to_next_paint keyboard_close keyboard_open "
-    "load low_memory mouse_thrash navigate page_properties page_view paste pinch_gesture request".split()
-)
+DOCUMENTED_TYPES = {
+    "background", "change", "click", "consent", "console_message", "copy",
+    "crash", "cumulative_layout_shift", "custom", "element_seen", "exception", "first_input_delay",
+    "force_restart", "form_abandon", "highlight", "identify", "interaction_to_next_paint", "keyboard_close",
+    "keyboard_open", "load", "low_memory", "mouse_thrash", "navigate", "page_properties",
+    "page_view", "paste", "pinch_gesture", "request",
+}  # fmt: skip
 
 
 def asking(sandbox, **headers):
