@@ -62,10 +62,13 @@ def decode_summary(
     response: Response, session_id: SessionId, config_profile_id: str | None
 ) -> SessionSummary:
     """Decode a summary; the ids that the answer does not repeat are the request's."""
-    answer = _object(_json(response))
-    asked = {"session_id": str(session_id), "config_profile_id": config_profile_id}
-    given = {key: value for key, value in answer.items() if value is not None}
-    return attrs.evolve(structure({**asked, **given}, SessionSummary), raw=response.body)
+    summary = structure({"session_id": "", **_object(_json(response))}, SessionSummary)
+    return attrs.evolve(
+        summary,
+        session_id=summary.session_id or str(session_id),
+        config_profile_id=summary.config_profile_id or config_profile_id,
+        raw=response.body,
+    )
 
 
 def _json(response: Response) -> Any:
