@@ -6,7 +6,7 @@ import nox
 
 nox.needs_version = ">=2024.10.9"
 nox.options.sessions = ["lint", "types", "tests", "coverage"]
-nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.default_venv_backend = "uv|venv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
 

@@ -92,7 +92,6 @@ def sessions(
     limit: int = 20,
     all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
     output: Output = "jsonl",
-    verbose: Annotated[bool, _Flag] = False,
     connection: Connection = Connection(),  # noqa: B008  (frozen)
 ) -> Exit:
     """List a user's sessions with their replay URLs. Free of charge.
@@ -111,11 +110,9 @@ def sessions(
         Every session there is.
     output
         JSON Lines for programs, or a table for people.
-    verbose
-        Log each request to standard error.
     """
     command = commands.sessions(connection, email, uid, None if all_ else limit, as_table=output == "table")
-    return _await(command, verbose=verbose)
+    return _await(command, verbose=connection.verbose)
 
 
 @app.command
@@ -124,7 +121,6 @@ def events(
     /,
     *,
     output: Output = "jsonl",
-    verbose: Annotated[bool, _Flag] = False,
     connection: Connection = Connection(),  # noqa: B008
 ) -> Exit:
     """Fetch all events of a session, one a line. Costs one activation.
@@ -135,10 +131,10 @@ def events(
         A USER:SESSION pair, a client id, or a replay URL.
     output
         JSON Lines for programs, or a table for people.
-    verbose
-        Log each request to standard error.
     """
-    return _await(commands.events(connection, session_id, as_table=output == "table"), verbose=verbose)
+    return _await(
+        commands.events(connection, session_id, as_table=output == "table"), verbose=connection.verbose
+    )
 
 
 @app.command
@@ -148,7 +144,6 @@ def summary(
     *,
     profile: str | None = None,
     output: Output = "jsonl",
-    verbose: Annotated[bool, _Flag] = False,
     connection: Connection = Connection(),  # noqa: B008
 ) -> Exit:
     """Generate an AI summary of a session. Costs one activation.
@@ -161,11 +156,9 @@ def summary(
         The summary profile's id; FullStory has a default one. The sandbox knows support, sales and triage.
     output
         JSON Lines for programs, or a table for people.
-    verbose
-        Log each request to standard error.
     """
     command = commands.summary(connection, session_id, profile, as_table=output == "table")
-    return _await(command, verbose=verbose)
+    return _await(command, verbose=connection.verbose)
 
 
 @app.command
@@ -180,7 +173,6 @@ def fetch(
     force: Annotated[bool, _Flag] = False,
     id_column: str | None = None,
     max_activations: int | None = None,
-    verbose: Annotated[bool, _Flag] = False,
     connection: Connection = Connection(),  # noqa: B008
 ) -> Exit:
     """Fetch events, summaries or both for many sessions at once. Costs one activation for each call.
@@ -211,14 +203,12 @@ def fetch(
         The column of a CSV or JSON Lines file that holds the ids, if it can't be told from its name.
     max_activations
         Make no more calls than this; exits with 7 if ids are left over.
-    verbose
-        Log each request to standard error.
     """
     order = commands.Order(
         ids=ids, events=events, profile=summary, concurrency=concurrency, out=out, errors=errors, force=force,
         id_column=id_column, max_activations=max_activations,
     )  # fmt: skip
-    return _await(commands.fetch(connection, order), verbose=verbose)
+    return _await(commands.fetch(connection, order), verbose=connection.verbose)
 
 
 @app.command
@@ -266,7 +256,7 @@ def sandbox(
         port=port, seed=seed, users=users, sessions=sessions, mean_events=mean_events, wire=wire,
         rate=rate, burst=burst, activation_quota=quota, latency=latency,
     )  # fmt: skip
-    return _await(command, verbose=False)
+    return asyncio.run(command)
 
 
 @app.command
@@ -277,7 +267,6 @@ def demo(
     rate: float = 100.0,
     concurrency: int = 32,
     out_dir: Path | None = None,
-    verbose: Annotated[bool, _Flag] = False,
 ) -> Exit:
     """Watch the main job against an embedded sandbox: no key, no settings, no cost.
 
@@ -296,8 +285,6 @@ def demo(
         How many calls are under way at most.
     out_dir
         A new folder for the files. [default: fullstory-demo, numbered if that exists]
-    verbose
-        Log each request to standard error.
     """
     command = run_demo(sessions=sessions, seed=seed, rate=rate, concurrency=concurrency, out_dir=out_dir)
-    return _await(command, verbose=verbose)
+    return asyncio.run(command)

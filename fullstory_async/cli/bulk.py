@@ -6,8 +6,8 @@ import asyncio
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -15,6 +15,7 @@ import attrs
 from fullstory_async.cli.exits import Exit, exit_for
 from fullstory_async.cli.output import Lines, answer_line, error_line
 from fullstory_async.cli.progress import BulkProgress, Tally
+from fullstory_async.cli.signals import on_interrupt
 from fullstory_async.client import FullStoryClient
 from fullstory_async.errors import FullStoryError
 from fullstory_async.fanout import FanOut
@@ -76,7 +77,8 @@ class Job:
         ]
         report = Report(Tally(total=len(self.ids) * len(operations)))
         started = asyncio.get_running_loop().time()
-        with self._interruptible(), BulkProgress(report.tally.total, label="fetching") as progress:
+        on_signal = partial(self._on_signal, asyncio.current_task())
+        with on_interrupt(on_signal), BulkProgress(report.tally.total, label="fetching") as progress:
             for name, lines in operations:
                 if self._signal is None and report.fatal is None:
                     await self._fan_out(name, lines, report, progress)
@@ -116,27 +118,14 @@ class Job:
         else:
             sys.stderr.write(f"{session_id}: {error}\n")
 
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Let the first signal stop the job in good order, and the second one at once."""
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-
-        def on_signal(received: signal.Signals) -> None:
-            if self._signal is not None and task is not None:
-                task.cancel()
-                return
-            self._signal = received
-            if self._current is not None:
-                self._current.stop()
-            sys.stderr.write(
-                "\nstopping: waiting for calls on their way, they may be paid for; again to drop them\n"
-            )
-
-        signals = (signal.SIGINT, signal.SIGTERM)
-        for number in signals:
-            loop.add_signal_handler(number, on_signal, number)
-        try:
-            yield
-        finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
+    def _on_signal(self, task: asyncio.Task[Any] | None, received: signal.Signals) -> None:
+        """Stop the job in good order on the first signal, and at once on the second."""
+        if self._signal is not None and task is not None:
+            task.cancel()
+            return
+        self._signal = received
+        if self._current is not None:
+            self._current.stop()
+        sys.stderr.write(
+            "\nstopping: waiting for calls on their way, they may be paid for; again to drop them\n"
+        )

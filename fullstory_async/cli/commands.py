@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.ids import read_ids
 from fullstory_async.cli.output import Lines, as_row, open_lines, print_table
+from fullstory_async.cli.signals import on_interrupt
 from fullstory_async.http.ratelimit import RateLimit
 from fullstory_async.models import Session, SessionEvent, SessionSummary
 from fullstory_async.sandbox import Sandbox
@@ -175,9 +175,8 @@ async def sandbox(*, rate: float | None, burst: float | None, **settings: Any) -
             f"the first is {user.email}, uid {user.uid}; Ctrl-C ends it\n"
         )
         ended = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, ended.set)
-        await ended.wait()
+        with on_interrupt(lambda _: ended.set()):
+            await ended.wait()
     return Exit.OK
 
 

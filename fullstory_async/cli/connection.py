@@ -46,6 +46,9 @@ class Connection:
     timeout: float | None = None
     """Seconds that one call may take with all its waits. [default: 600]"""
 
+    verbose: Annotated[bool, _FLAG] = False
+    """Log each request to standard error; ids are shown, keys and e-mails never."""
+
     @asynccontextmanager
     async def open(self) -> AsyncIterator[FullStoryClient]:
         """Open a client, and the sandbox if it is asked for."""
