@@ -72,7 +72,9 @@ class RateLimiter:
     """Seconds of pause beyond which `acquire` raises instead of waiting."""
 
     def __init__(self, limit: RateLimit | None = None, *, max_wait: float = DEFAULT_MAX_WAIT) -> None:
-        """Make a limiter with a full bucket. Raises `ConfigurationError` for a bad ``max_wait``."""
+        """Make a limiter with a full bucket. Raises `ConfigurationError` for values of a wrong kind."""
+        if limit is not None and not isinstance(limit, RateLimit):
+            raise ConfigurationError(f"limit must be a RateLimit, not {limit!r}")
         if not (checks.is_number(max_wait) and max_wait >= 0):
             raise ConfigurationError(f"max_wait must be a number of seconds, 0 or more, not {max_wait!r}")
         self.limit = RateLimit() if limit is None else limit

@@ -139,6 +139,11 @@ def test_max_wait_is_checked(max_wait):
         RateLimiter(RateLimit(), max_wait=max_wait)
 
 
+def test_a_limiter_takes_a_rate_limit():
+    with pytest.raises(ConfigurationError, match="RateLimit"):
+        RateLimiter(8)
+
+
 def test_values_compare_and_pickle():
     config = ClientConfig(api_key=KEY, retry=RetryPolicy(attempts=5))
     assert pickle.loads(pickle.dumps(config)) == config
