@@ -60,7 +60,7 @@ class FullStoryClient:
             raise ConfigurationError(f"limiter must be a RateLimiter, not {type(limiter).__name__}")
         config = ClientConfig() if config is None else config
         if api_key is not None:
-            config = config.with_api_key(api_key)
+            config = attrs.evolve(config, api_key=api_key)  # a base URL that nobody gave follows the key
         if config.api_key is None:
             raise ConfigurationError(
                 "no API key: pass api_key or set FULLSTORY_API_KEY; "
@@ -96,4 +96,6 @@ class FullStoryClient:
     def __exit__(self, *_: object) -> None: ...
 
     def __repr__(self) -> str:
+        if not hasattr(self, "sessions"):  # its making was refused, and a traceback shows it
+            return "FullStoryClient(not made)"
         return f"FullStoryClient({self.config.base_url!r}, {self._transport.state.name.lower()})"

@@ -42,8 +42,11 @@ def _api_key(value: str | None) -> str | None:
     return key
 
 
-def _default_base_url(api_key: str | None) -> str:
-    region = _EU_URL if (api_key or "").startswith("eu1.") else _NA_URL
+def _base_url(config: ClientConfig) -> str:
+    given = config._given_base_url  # noqa: SLF001  (this function is a part of the class)
+    if given is not None:
+        return given
+    region = _EU_URL if (config.api_key or "").startswith("eu1.") else _NA_URL
     return os.environ.get("FULLSTORY_BASE_URL") or region
 
 
@@ -88,11 +91,12 @@ class ClientConfig:
     allow_http: bool = attrs.field(default=False, validator=checks.instance_of(bool))
     """Whether the key may travel unencrypted to a host other than this machine."""
 
+    _given_base_url: str | None = attrs.field(default=None, alias="base_url", repr=False)
+
     base_url: str = attrs.field(
-        default=attrs.Factory(lambda self: _default_base_url(self.api_key), takes_self=True),
-        validator=_check_base_url,
+        init=False, default=attrs.Factory(_base_url, takes_self=True), validator=_check_base_url
     )
-    """Where the API is: ``FULLSTORY_BASE_URL``, or else by the key's region (``eu1.…`` → EU)."""
+    """Where the API is: as given, or ``FULLSTORY_BASE_URL``, or by the key's region (``eu1.…`` → EU)."""
 
     rate_limit: RateLimit = attrs.field(factory=RateLimit, validator=checks.instance_of(RateLimit))
     """How fast to go. FullStory publishes no numbers; 8 a second with bursts of 8 is cautious."""
@@ -129,12 +133,17 @@ class ClientConfig:
     user_agent: str = attrs.field(default=f"fullstory_async/{__version__}", validator=_header_text)
     """The ``User-Agent`` header."""
 
-    def with_api_key(self, api_key: str) -> ClientConfig:
-        """Return these settings with another key; a base URL that followed the old key follows the new one."""
-        changed = attrs.evolve(self, api_key=api_key)
-        if self.base_url == _default_base_url(self.api_key):
-            changed = attrs.evolve(changed, base_url=_default_base_url(changed.api_key))
-        return changed
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle everything but the key, which the reading process takes from its own environment."""
+        settings = attrs.asdict(
+            self, recurse=False, filter=lambda field, _: field.init and field.name != "api_key"
+        )
+        settings["base_url"] = settings.pop("_given_base_url")
+        return _from_settings, (settings,)
+
+
+def _from_settings(settings: dict[str, Any]) -> ClientConfig:
+    return ClientConfig(**settings)
 
 
 def _parsed(value: Any, name: str) -> URL:

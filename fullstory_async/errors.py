@@ -125,7 +125,8 @@ class FullStoryError(Exception):
         return self.response.status if self.response else None
 
     def __str__(self) -> str:
-        known = [self.status if isinstance(self, APIStatusError) else None, self.code]
+        code = None if self.code == self.status else self.code  # the published contract's code is the status
+        known = [self.status if isinstance(self, APIStatusError) else None, code]
         text = " ".join([str(part) for part in known if part is not None] + [self.message])
         if self.request is not None:
             text = f"{self.request.method} {self.request.path}: {text}"

@@ -4,18 +4,27 @@ Not a task per id: at a hundred thousand ids that costs 150 MB and delays the fi
 workers cost the same at any number. Ids are taken when a worker is free, results wait in a bounded
 hand-off, so a slow consumer slows the fetching instead of filling the memory.
 
-Every id that is taken gives exactly one `Outcome`; a failed call is a result, not an exception. Three
-things end the work early: an API key that the service rejects, an id source or a program that fails,
-and `FanOut.stop`. Then no more ids are taken, but calls that are on their way finish and are delivered,
-because they may have been paid for; only then is the error raised. Leaving the ``async with``
-block drops everything at once.
+Every call gives exactly one `Outcome`; a failed call is a result, not an exception. Three things end the
+work early: an API key that the service rejects, an id source or a program that fails, and `FanOut.stop`.
+Then no more ids are taken, and calls that have not been sent yet are dropped; but those that were sent finish
+and are delivered, because they may have been paid for, and only then is the error raised. Leaving the
+``async with`` block drops everything at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+)
+from functools import partial
 from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar
 
@@ -35,6 +44,9 @@ from fullstory_async.session_id import SessionId
 __all__ = ["FanOut", "Outcome"]
 
 T = TypeVar("T")
+
+Fetch = Callable[[SessionId, Callable[[], None] | None], Awaitable[tuple[T, int]]]
+"""Makes one call, and calls its second argument when the request is sent; gives the value and the attempts."""
 
 
 class _End(enum.Enum):
@@ -76,7 +88,7 @@ class FanOut(Generic[T]):
     def __init__(
         self,
         ids: Iterable[SessionRef] | AsyncIterable[SessionRef],
-        fetch: Callable[[SessionId], Awaitable[tuple[T, int]]],
+        fetch: Fetch[T],
         *,
         concurrency: int,
     ) -> None:
@@ -84,7 +96,7 @@ class FanOut(Generic[T]):
 
         Args:
             ids: consumed lazily, by one worker at a time.
-            fetch: makes one call; returns its value and how many attempts it took.
+            fetch: makes one call, as `Fetch` says.
             concurrency: the number of workers.
 
         Raises:
@@ -92,15 +104,18 @@ class FanOut(Generic[T]):
         """
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
             raise ConfigurationError(f"concurrency must be a whole number, 1 or more, not {concurrency!r}")
-        if isinstance(ids, (str, bytes, Session)) or not isinstance(ids, (Iterable, AsyncIterable)):
+        many = isinstance(ids, AsyncIterable) or hasattr(ids, "__iter__") or hasattr(ids, "__getitem__")
+        if isinstance(ids, (str, bytes, Session)) or not many:
             raise ConfigurationError(f"ids must be an iterable of session ids, not one {type(ids).__name__}")
         self._ids = ids
         self._fetch = fetch
         self._concurrency = concurrency
         self._workers: list[asyncio.Task[None]] = []
         self._running = 0
-        self._taking: set[asyncio.Task[None] | None] = set()
+        self._unsent: set[asyncio.Task[None] | None] = set()
+        self._dropped: set[asyncio.Task[None] | None] = set()
         self._stopping = False
+        self._raised = False
         self._denials = 0
         self._fatal: BaseException | None = None
 
@@ -123,9 +138,19 @@ class FanOut(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopping = True
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.wait(self._workers)
+        self._drop(self._workers)
+        interrupted: asyncio.CancelledError | None = None
+        while not all(worker.done() for worker in self._workers):
+            try:
+                await asyncio.wait(self._workers)
+            except asyncio.CancelledError as cancelled:  # nothing may be left running, so they end first
+                interrupted = cancelled
+        if self._source is not self._ids and isinstance(self._source, AsyncGenerator):
+            await self._source.aclose()  # made here, by aiter(); a generator that was given is the giver's
+        if interrupted is not None:
+            raise interrupted
+        if error is None and not self._raised and not isinstance(self._fatal, FullStoryError | None):
+            raise self._fatal  # a bug is not lost because the consumer left early
 
     def __aiter__(self) -> Self:
         if not self._workers:
@@ -139,6 +164,7 @@ class FanOut(Generic[T]):
         if outcome is None:
             self._done.put_nowait(None)  # so that the next look finds the end again
             if self._fatal is not None:
+                self._raised = True
                 raise self._fatal
             raise StopAsyncIteration
         self._room.release()
@@ -150,33 +176,40 @@ class FanOut(Generic[T]):
     def __exit__(self, *_: object) -> None: ...
 
     def stop(self) -> None:
-        """Take no more ids. Calls on their way finish, and iteration ends after their outcomes."""
+        """Take no more ids and drop calls that were not sent yet.
+
+        Calls that were sent finish, and iteration ends after their outcomes.
+        """
         self._stopping = True
-        for worker in self._taking:
-            if worker is not None:
+        self._drop(self._unsent)
+
+    def _drop(self, workers: Iterable[asyncio.Task[None] | None]) -> None:
+        for worker in workers:
+            if worker is not None and not worker.done():
+                self._dropped.add(worker)
                 worker.cancel()
 
     async def _work(self) -> None:
+        worker = asyncio.current_task()
         while not self._stopping:
-            ref = await self._take()
-            if ref is _End.END:
-                return
-            outcome = await self._call(ref)
+            self._unsent.add(worker)
+            try:
+                ref = await self._take()
+                if ref is _End.END:
+                    return
+                outcome = await self._call(ref, partial(self._unsent.discard, worker))
+            finally:
+                self._unsent.discard(worker)
             await self._room.acquire()
             self._done.put_nowait(outcome)
 
     async def _take(self) -> SessionRef | Literal[_End.END]:
-        if isinstance(self._source, Iterator):
+        if not isinstance(self._source, AsyncIterator):
             return next(self._source, _End.END)
-        worker = asyncio.current_task()
-        self._taking.add(worker)
-        try:
-            async with self._turn:
-                return await anext(self._source, _End.END)
-        finally:
-            self._taking.discard(worker)
+        async with self._turn:
+            return await anext(self._source, _End.END)
 
-    async def _call(self, ref: SessionRef) -> Outcome[T]:
+    async def _call(self, ref: SessionRef, on_send: Callable[[], None]) -> Outcome[T]:
         try:
             session_id = session_id_of(ref)
         except InvalidSessionId as error:
@@ -185,7 +218,7 @@ class FanOut(Generic[T]):
         now = asyncio.get_running_loop().time
         started = now()
         try:
-            value, attempts = await self._fetch(session_id)
+            value, attempts = await self._fetch(session_id, on_send)
         except (ClientStateError, ConfigurationError):
             raise  # the program is wrong, not this id
         except FullStoryError as error:
@@ -204,7 +237,12 @@ class FanOut(Generic[T]):
             self._fail(error)
 
     def _worker_ended(self, worker: asyncio.Task[None]) -> None:
-        if not worker.cancelled() and (error := worker.exception()) is not None:
+        if worker.cancelled():
+            if worker not in self._dropped:
+                self._fail(
+                    RuntimeError("a call of the fan-out was cancelled by something other than the fan-out")
+                )
+        elif (error := worker.exception()) is not None:
             self._fail(error)
         self._running -= 1
         if self._running == 0:

@@ -30,6 +30,9 @@ class Page(Sequence[T]):
     next_token: str | None = None
     """Where to go on, for `Pager.pages`; ``None`` on the last page."""
 
+    received: int | None = attrs.field(default=None, repr=False, eq=False)
+    """How many entries the answer held, before any was left out."""
+
     raw: bytes = attrs.field(default=b"", repr=False, eq=False)
     """The answer as it came."""
 
@@ -77,7 +80,7 @@ class Pager(Generic[T]):
             PaginationError: the server sent the same token twice.
             FullStoryError: as the request does.
         """
-        seen: set[str] = set()
+        seen = {token} if token else set()
         while True:
             page = await self._fetch(token)
             yield page

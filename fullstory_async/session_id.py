@@ -22,15 +22,19 @@ from fullstory_async.errors import InvalidSessionId
 
 __all__ = ["SessionId"]
 
+_AROUND = " \t\r\n\f\v\ufeff\u200b\u200e\u200f\u2060\u00a0"
+"""What a paste may bring along at either end: white space, a byte order mark, invisible marks."""
 _MAX_BYTES = 512
 _SHOWN = 80
 _PART = r"(?:-?[0-9]+|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})"
 _PAIR = re.compile(rf"({_PART}):({_PART})")
 _BANG = re.compile(rf"(?:{_PART}:)?({_PART})!({_PART})")
-_STAMPED = re.compile(rf"({_PART}):({_PART}):([0-9]{{13}})")
+_STAMPED = re.compile(r"(.+):([0-9]{13})")
 _STAMP_RANGE = range(1_200_000_000_000, 4_000_000_000_000)
 """Milliseconds that are plausibly a date (2008 to 2096), as opposed to a third id."""
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*(/[^?#]*)?|[A-Za-z0-9.-]*fullstory\.com(/[^?#]*)")
+_URL = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*(/[^?#]*)?|[A-Za-z0-9.-]*fullstory\.com(/[^?#]*)", re.IGNORECASE
+)
 _AFTER_MARKER = re.compile(r".*/(?:client-session|sessions?)/([^/]+)")
 _IN_PARENTHESES = re.compile(r"\(([^()]+)(?=[()])")
 
@@ -70,13 +74,13 @@ class SessionId(str):
 def _canonical(text: str) -> str:
     if not isinstance(text, str):
         raise InvalidSessionId(f"a session id is text, not {type(text).__name__}: {text!r:.{_SHOWN}}")
-    given = text.strip()
+    given = text.strip(_AROUND)
     decoded = unquote(unquote(given))
     if problem := _unsendable(given) or _unsendable(decoded):
         raise InvalidSessionId(f"{_show(text)} is not a session id: it {problem}")
     url = _URL.fullmatch(given.split("#")[0].split("?")[0])
     if url is not None:
-        segment = _from_url(unquote(unquote(url[1] or url[2] or "")))
+        segment = _from_url(url[1] or url[2] or "")
         if segment is None:
             raise InvalidSessionId(f"{_show(text)} is a URL without a session id: nothing after /session/")
         return _canonical(segment)
@@ -87,8 +91,12 @@ def _canonical(text: str) -> str:
 
 
 def _from_url(path: str) -> str | None:
-    segment = _AFTER_MARKER.match(path)
-    return _from_parentheses(path) or (segment and segment[1])
+    """Find the id in a URL's path; one that is no pair keeps the escapes of its own."""
+    decoded = unquote(unquote(path))
+    opaque = _AFTER_MARKER.match(path)
+    segment = _AFTER_MARKER.match(decoded)
+    pair = segment and _pair(re.split("[?#;]", segment[1])[0])
+    return pair or _from_parentheses(decoded) or (opaque and unquote(opaque[1]))
 
 
 def _from_parentheses(text: str) -> str | None:
@@ -99,8 +107,8 @@ def _pair(text: str) -> str | None:
     """Return ``A:B`` where the text is a pair in one of its spellings."""
     if match := _PAIR.fullmatch(text) or _BANG.fullmatch(text):
         return f"{match[1]}:{match[2]}"
-    if (match := _STAMPED.fullmatch(text)) and int(match[3]) in _STAMP_RANGE:
-        return f"{match[1]}:{match[2]}"
+    if (match := _STAMPED.fullmatch(text)) and int(match[2]) in _STAMP_RANGE:
+        return _pair(match[1])
     return None
 
 

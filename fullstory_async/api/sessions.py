@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from functools import partial
 from typing import TypeVar
 
 from fullstory_async.api.widening import FIRST_LIMIT, Position, next_page
 from fullstory_async.codec import decode_events, decode_sessions, decode_summary
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.fanout import FanOut
+from fullstory_async.fanout import FanOut, Fetch
 from fullstory_async.http import endpoints
 from fullstory_async.http.messages import Request, Response
 from fullstory_async.http.options import CallOptions, ExtraQuery
@@ -63,6 +63,9 @@ class SessionsAPI:
         Raises:
             ConfigurationError: neither email nor uid, or a limit below 1; nothing was sent.
         """
+        for name, value in (("email", email), ("uid", uid)):
+            if not isinstance(value, str | None):
+                raise ConfigurationError(f"{name} must be text, not {value!r}")
         if not (email or uid):
             raise ConfigurationError("listing sessions needs an email or a uid")
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
@@ -99,7 +102,7 @@ class SessionsAPI:
     ) -> SessionEvents:
         """Fetch all events of a session. Costs one activation."""
         call = self._events_call(CallOptions(timeout, extra_query, extra_headers), patient=False)
-        return (await call(session_id_of(session_id)))[0]
+        return (await call(session_id_of(session_id), None))[0]
 
     async def summary(
         self,
@@ -119,7 +122,7 @@ class SessionsAPI:
         """
         options = CallOptions(timeout, extra_query, extra_headers)
         call = self._summary_call(config_profile_id, options, patient=False)
-        return (await call(session_id_of(session_id)))[0]
+        return (await call(session_id_of(session_id), None))[0]
 
     def events_many(
         self,
@@ -158,14 +161,12 @@ class SessionsAPI:
         call = self._summary_call(config_profile_id, options, patient=True)
         return FanOut(ids, call, concurrency=concurrency)
 
-    def _events_call(
-        self, options: CallOptions, *, patient: bool
-    ) -> Callable[[SessionId], Awaitable[tuple[SessionEvents, int]]]:
+    def _events_call(self, options: CallOptions, *, patient: bool) -> Fetch[SessionEvents]:
         return self._call(endpoints.session_events, decode_events, options, patient=patient)
 
     def _summary_call(
         self, config_profile_id: str | None, options: CallOptions, *, patient: bool
-    ) -> Callable[[SessionId], Awaitable[tuple[SessionSummary, int]]]:
+    ) -> Fetch[SessionSummary]:
         if config_profile_id is not None and not (isinstance(config_profile_id, str) and config_profile_id):
             raise ConfigurationError(f"config_profile_id must be a profile's id, not {config_profile_id!r}")
         return self._call(
@@ -182,15 +183,16 @@ class SessionsAPI:
         options: CallOptions,
         *,
         patient: bool,
-    ) -> Callable[[SessionId], Awaitable[tuple[T, int]]]:
+    ) -> Fetch[T]:
         """Return the function that makes one operation's call for one id."""
 
-        async def call(session_id: SessionId) -> tuple[T, int]:
+        async def call(session_id: SessionId, on_send: Callable[[], None] | None = None) -> tuple[T, int]:
             return await self._pipeline.fetch(
                 options.apply(endpoint(session_id)),
                 lambda response: decode(response, session_id),
                 timeout=options.timeout,
                 patient=patient,
+                on_send=on_send,
             )
 
         return call

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from fullstory_async.errors import ConfigurationError
+from fullstory_async.errors import ConfigurationError, PaginationError
 from fullstory_async.models import Session
 from fullstory_async.pagination import Page
 
@@ -25,8 +25,7 @@ FIRST_LIMIT = 100
 """What FullStory's own client asks for; whether more is allowed at once is not documented."""
 
 _DIGEST_BYTES = 8
-_OURS = "widen."
-_SERVERS = "server."
+_PREFIX = "fs1."
 
 
 @attrs.frozen(kw_only=True)
@@ -35,64 +34,84 @@ class Position:
 
     limit: int
     """How many sessions to ask for."""
+    given: int = 0
+    """How many sessions the caller has got so far."""
     seen: frozenset[str] = frozenset()
-    """Short digests of the sessions that earlier pages held."""
+    """Short digests of what must not come again: those sessions, or the server tokens that were followed."""
     server_token: str | None = None
     """The service's own token, if it sent one."""
 
     def to_token(self) -> str:
         """Return the position as an opaque text."""
-        if self.server_token is not None:
-            return f"{_SERVERS}{self.limit}.{self.server_token}"
-        state = json.dumps([self.limit, sorted(self.seen)], separators=(",", ":"))
-        return _OURS + base64.urlsafe_b64encode(state.encode()).decode()
+        state = json.dumps(
+            [self.limit, self.given, sorted(self.seen), self.server_token], separators=(",", ":")
+        )
+        return _PREFIX + base64.urlsafe_b64encode(state.encode()).decode()
 
     @classmethod
     def from_token(cls, token: str) -> Position:
         """Read what `to_token` made. Raises `ConfigurationError` for anything else."""
         try:
-            if token.startswith(_SERVERS):
-                limit, server_token = token.removeprefix(_SERVERS).split(".", 1)
-                return cls(limit=int(limit), server_token=server_token)
-            if not token.startswith(_OURS):
+            if not (isinstance(token, str) and token.startswith(_PREFIX)):
                 raise ValueError
-            limit, seen = json.loads(base64.urlsafe_b64decode(token.removeprefix(_OURS)))
-            return cls(limit=int(limit), seen=frozenset(map(str, seen)))
-        except (ValueError, TypeError):
+            limit, given, seen, server_token = json.loads(
+                base64.urlsafe_b64decode(token.removeprefix(_PREFIX))
+            )
+            if int(limit) < 1 or not isinstance(server_token, str | None):
+                raise ValueError
+            return cls(
+                limit=int(limit), given=int(given), seen=frozenset(map(str, seen)), server_token=server_token
+            )
+        except (ValueError, TypeError, RecursionError):
             raise ConfigurationError("the page token is not one that this client gave") from None
 
 
 def next_page(answer: Page[Session], at: Position, *, ceiling: int | None) -> Page[Session]:
-    """Make the caller's page of an answer: only what is new, and where to go on.
+    """Make the caller's page of an answer: only what is new and still wanted, and where to go on.
 
     Args:
         answer: what the service sent when asked for ``at.limit`` sessions.
         at: the position that the request was made from.
         ceiling: the most sessions that the caller wants, or ``None``.
+
+    Raises:
+        PaginationError: the service sent a token that has been followed already.
     """
-    if answer.next_token is not None:
-        after = Position(limit=at.limit, server_token=answer.next_token)
-        return attrs.evolve(answer, next_token=after.to_token())
-    if at.server_token is not None:
-        return answer
     new = tuple(_unseen(answer, at.seen))
-    at_the_end = len(answer) < at.limit or not new or at.limit == ceiling
-    if at_the_end:
-        return attrs.evolve(answer, items=new)
-    wider = at.limit * 2 if ceiling is None else min(at.limit * 2, ceiling)
-    after = Position(limit=wider, seen=at.seen | {_digest(session) for session in new})
-    return attrs.evolve(answer, items=new, next_token=after.to_token())
+    if ceiling is not None:
+        new = new[: max(0, ceiling - at.given)]
+    given = at.given + len(new)
+    after: Position | None = None
+    if given == ceiling:
+        pass  # the caller has what was wanted
+    elif answer.next_token is not None:
+        digest = _digest(answer.next_token)
+        if digest in at.seen:
+            raise PaginationError("the server sent the same page token twice")
+        after = Position(limit=at.limit, given=given, seen=at.seen | {digest}, server_token=answer.next_token)
+    elif at.server_token is None and at.limit != ceiling and _may_hold_back(answer, at.limit) and new:
+        wider = at.limit * 2 if ceiling is None else min(at.limit * 2, ceiling)
+        after = Position(limit=wider, given=given, seen=at.seen | set(map(_identity, new)))
+    return attrs.evolve(answer, items=new, next_token=None if after is None else after.to_token())
+
+
+def _may_hold_back(answer: Page[Session], limit: int) -> bool:
+    """Tell whether the answer is as long as it was allowed to be, so that there may be more."""
+    return (len(answer) if answer.received is None else answer.received) >= limit
 
 
 def _unseen(sessions: Iterable[Session], seen: frozenset[str]) -> Iterable[Session]:
     known = set(seen)
     for session in sessions:
-        if (digest := _digest(session)) not in known:
+        if (digest := _identity(session)) not in known:
             known.add(digest)
             yield session
 
 
-def _digest(session: Session) -> str:
-    identity = "\0".join((session.user_id or "", session.session_id, session.url))
-    digest = hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).digest()
+def _identity(session: Session) -> str:
+    return _digest("\0".join((session.user_id or "", session.session_id, session.url)))
+
+
+def _digest(text: str) -> str:
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).digest()
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")

@@ -42,7 +42,7 @@ def decode_sessions(response: Response) -> Page[Session]:
     )
     tokens = (answer.get(key) for key in _TOKEN_KEYS)
     token = next((token for token in tokens if isinstance(token, str) and token), None)
-    return Page(items=sessions, next_token=token, raw=response.body)
+    return Page(items=sessions, next_token=token, received=len(items), raw=response.body)
 
 
 def decode_events(response: Response, session_id: SessionId) -> SessionEvents:
@@ -62,7 +62,7 @@ def decode_summary(
     response: Response, session_id: SessionId, config_profile_id: str | None
 ) -> SessionSummary:
     """Decode a summary; the ids that the answer does not repeat are the request's."""
-    summary = structure({"session_id": "", **_object(_json(response))}, SessionSummary)
+    summary = structure(_object(_json(response)), SessionSummary)
     return attrs.evolve(
         summary,
         session_id=summary.session_id or str(session_id),

@@ -9,6 +9,7 @@ an event is not lost for its clock.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -85,11 +86,11 @@ def _is_number(text: str) -> bool:
 
 
 def _text(value: Any, _: object = None) -> str:
-    """Read a text, or an integer that stands for one: ids are int64, and come either way."""
+    """Read a text, or a number that stands for one: ids are int64, and come either way."""
     if isinstance(value, str):
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+    if isinstance(value, (int, float)):
+        return json.dumps(value)
     raise TypeError(f"expected text, not {type(value).__name__}")
 
 
@@ -108,7 +109,9 @@ def _register(converter: cattrs.Converter, cls: type) -> None:
     def by_wire_key(value: Any, kind: type) -> Any:
         if not isinstance(value, Mapping):
             raise TypeError(f"expected an object, not {type(value).__name__}")
-        return by_field({keys[k]: v for k, v in value.items() if k in keys and v is not None}, kind)
+        # in the table's order, so that the live service's name wins over the published one
+        given = {field: value[key] for key, field in keys.items() if value.get(key) is not None}
+        return by_field(given, kind)
 
     converter.register_structure_hook(cls, by_wire_key)
 

@@ -20,8 +20,7 @@ from fullstory_async.models import SessionEvent
 
 __all__ = ["event_from_wire", "events_from_bytes"]
 
-_Text = str | int | None
-_Time = str | int | float | None
+_Text = str | int | float | bool | None
 _NULL = msgspec.Raw(b"null")
 
 
@@ -29,10 +28,10 @@ class _WireEvent(msgspec.Struct, gc=False):
     """One event in either wire form, as slices of the body."""
 
     type: _Text = None
-    timestamp: _Time = None
+    timestamp: _Text = None
     data: msgspec.Raw = _NULL
     event_type: _Text = None
-    event_time: _Time = None
+    event_time: _Text = None
     event_properties: msgspec.Raw = _NULL
     device_id: _Text = None
     session_id: _Text = None
@@ -62,7 +61,8 @@ def events_from_bytes(body: bytes) -> list[Any] | None:
 
 def event_from_wire(wire: Any) -> SessionEvent:
     """Build one event of what `events_from_bytes` returned."""
-    data = wire.data if wire.event_properties is _NULL else wire.event_properties
+    live_form = wire.data is _NULL or bytes(wire.event_properties) != b"null"
+    data = wire.event_properties if live_form else wire.data
     return SessionEvent._deferred(  # noqa: SLF001  (for the codec alone)
         type=_text(wire.event_type) or _text(wire.type) or "",
         timestamp=timestamp(wire.timestamp if wire.event_time is None else wire.event_time),
@@ -76,7 +76,7 @@ def event_from_wire(wire: Any) -> SessionEvent:
 
 
 def _text(value: _Text) -> str | None:
-    return value if value is None or isinstance(value, str) else str(value)
+    return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
 def _nested(raw: msgspec.Raw) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import attrs
 
@@ -20,7 +21,7 @@ _OURS = frozenset({"authorization", "host", "content-length", "transfer-encoding
 
 
 def _query(given: ExtraQuery | None) -> tuple[tuple[str, str], ...]:
-    return tuple((name, _query_text(name, value)) for name, value in (given or {}).items())
+    return tuple((name, _query_text(name, value)) for name, value in _items("extra_query", given))
 
 
 def _query_text(name: str, value: str | int | bool) -> str:
@@ -32,14 +33,23 @@ def _query_text(name: str, value: str | int | bool) -> str:
 
 
 def _headers(given: Mapping[str, str] | None) -> dict[str, str]:
-    for name, value in (given or {}).items():
+    checked = dict(_items("extra_headers", given))
+    for name, value in checked.items():
         if not _HEADER_NAME.fullmatch(name):
             raise ConfigurationError(f"{name!r} is not a header name")
         if name.lower() in _OURS:
             raise ConfigurationError(f"the header {name} is the client's own and can't be replaced")
         if not (isinstance(value, str) and value.isprintable() and value.isascii()):
             raise ConfigurationError(f"the value of the header {name} is not printable ASCII text")
-    return dict(given or {})
+    return checked
+
+
+def _items(option: str, given: Any) -> Iterable[tuple[str, Any]]:
+    if given is None:
+        return ()
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise ConfigurationError(f"{option} must be a mapping with text for keys, not {given!r}")
+    return given.items()
 
 
 @attrs.frozen

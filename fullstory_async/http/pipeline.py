@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -20,6 +21,7 @@ from fullstory_async.errors import (
     DecodeError,
     FullStoryError,
     RateLimitedError,
+    ServerError,
     TransportError,
     error_for,
 )
@@ -59,7 +61,7 @@ class Stats:
     activations: int = 0
     """Activations that were spent: metered calls that the service answered with success."""
     activations_at_risk: int = 0
-    """Metered requests that failed in a way that may have been charged all the same."""
+    """Metered requests that failed, or were cancelled, in a way that may have been charged all the same."""
 
 
 @attrs.define
@@ -68,8 +70,11 @@ class _Call:
 
     request: Request
     started: float
-    deadline: float
+    timeout: float
     patient: bool
+    on_send: Callable[[], None] | None
+    deadline: float = math.inf
+    last_error: FullStoryError | None = None
     attempts: int = 0
     throttles: int = 0
     taken: int = 0
@@ -112,6 +117,7 @@ class Pipeline:
         *,
         timeout: float | None = None,
         patient: bool = False,
+        on_send: Callable[[], None] | None = None,
     ) -> tuple[T, int]:
         """Send a request until it is answered, the policy gives up or the time is over.
 
@@ -119,15 +125,18 @@ class Pipeline:
             request: what to send.
             decode: makes the value of the answer; raises `DecodeError`.
             timeout: seconds for the whole call, instead of the configured ones.
-            patient: wait out every 429 until the deadline, as fan-out does.
+            patient: as fan-out waits: for the first token as long as it takes, since many calls share the
+                rate; from then on the time counts, and every 429 within it is waited out.
+            on_send: called whenever the request is about to be sent.
 
         Returns:
             The decoded value, and the number of attempts it took.
         """
         self._transport.check()
         started = asyncio.get_running_loop().time()
-        deadline = started + (self._timeout if timeout is None else timeout)
-        call = _Call(request, started, deadline, patient)
+        call = _Call(request, started, self._timeout if timeout is None else timeout, patient, on_send)
+        if not patient:
+            call.deadline = started + call.timeout
         while True:
             try:
                 response = await self._attempt(call)
@@ -140,22 +149,40 @@ class Pipeline:
             else:
                 return self._decoded(decode, response, call), call.attempts
 
+    async def _admit(self, call: _Call) -> None:
+        """Wait for the limiter, within the call's time."""
+        longest = min(call.timeout, call.left()) if call.patient else None
+        try:
+            async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
+                await self._limiter.acquire(longest_pause=longest)
+        except TimeoutError:
+            raise self._out_of_time(call) from call.last_error
+        except RateLimitedError as error:
+            error.request = call.request
+            raise
+        if call.deadline == math.inf:
+            call.deadline = asyncio.get_running_loop().time() + call.timeout
+        elif call.left() <= 0:
+            raise self._out_of_time(call) from call.last_error
+
+    def _out_of_time(self, call: _Call) -> APITimeoutError:
+        text = "the call's time was over while it waited for the rate limiter"
+        return APITimeoutError(text, request=call.request, sent=False)
+
     async def _attempt(self, call: _Call) -> Response:
         """Pass the limiter, send, and raise the error that the answer stands for."""
         request = call.request
-        try:
-            async with asyncio.timeout_at(call.deadline):
-                await self._limiter.acquire()
-        except TimeoutError:
-            raise APITimeoutError(
-                "the call's time was over while it waited for the rate limiter", request=request, sent=False
-            ) from None
-        except RateLimitedError as error:
-            error.request = request
-            raise
+        await self._admit(call)
+        self.stats.retries += call.attempts > 0
         call.attempts += 1
         self.stats.requests += 1
-        response = await self._transport.send(request, deadline=call.deadline)
+        if call.on_send is not None:
+            call.on_send()
+        try:
+            response = await self._transport.send(request, deadline=call.deadline)
+        except asyncio.CancelledError:
+            self.stats.activations_at_risk += request.metered
+            raise
         _logger.debug(
             "%s %s: attempt %d, status %d, %d bytes in %.3f s",
             request.operation, request.session_id or "", call.attempts,
@@ -171,6 +198,7 @@ class Pipeline:
         if error.may_have_cost:
             self.stats.activations_at_risk += 1
         call.may_have_cost = error.may_have_cost = call.may_have_cost or error.may_have_cost
+        call.last_error = error
         error.attempts, error.elapsed = call.attempts, call.elapsed()
         if error.status == 429:
             call.throttles += 1
@@ -180,18 +208,19 @@ class Pipeline:
         """Ask the policy, the deadline and the budget; make the limiter wait for what the server asked."""
         throttled = isinstance(error, RateLimitedError)
         if throttled and error.response is None:
-            return None  # the limiter's own verdict: its pause is too long to wait for
+            return None  # the limiter's own verdict: the wait is too long
         counted = (
             call.throttles if throttled and call.patient else call.attempts - call.throttles * call.patient
         )
         retry = self._policy.decide(
             call.request, error, counted, elapsed=call.elapsed(), patient=call.patient, rng=self._rng
         )
-        if error.retry_after is not None:
-            self._limiter.pause(error.retry_after)
-        elif throttled:
+        if throttled:
             self._limiter.pause(retry.delay if retry else self._policy.wait(counted, error, rng=self._rng))
-        if retry is None or retry.delay > min(call.left(), self._limiter.max_wait):
+        elif error.retry_after is not None and isinstance(error, ServerError):
+            self._limiter.pause(error.retry_after)
+        longest = call.left() if call.patient else min(call.left(), self._limiter.max_wait)
+        if retry is None or retry.delay > longest:
             return None
         if not (throttled and call.patient):
             if not self._budget.take(retry.cost):
@@ -206,7 +235,6 @@ class Pipeline:
             call.request.operation, call.request.session_id or "",
             type(error).__name__, error.status, retry.delay,
         )  # fmt: skip  # not its message: the service may quote an e-mail in it
-        self.stats.retries += 1
         if not retry.throttled:  # else the limiter, paused, does the waiting
             await asyncio.sleep(retry.delay)
 

@@ -7,7 +7,8 @@ allowance for bursts that recharges. On `aiolimiter` that is ``AsyncLimiter(burs
 
 A request granted now arrives a little later, and the delay varies: two grants 20 ms apart can arrive
 together, which a server that counts as strictly as we do would refuse. So `MARGIN` seconds' worth of
-the burst is never used.
+the burst is not used, where the burst is large enough to give it: a burst of 1 leaves no room, and a strict
+server then answers 429 now and then.
 
 A 429 pauses the limiter. The pause is a timestamp, not an event or a task: nothing has to survive to
 end it, so no cancellation can leave the limiter shut. A request passes a gate (no pause now), takes a
@@ -34,8 +35,11 @@ MARGIN = 0.05
 DEFAULT_MAX_WAIT = 120.0
 """Seconds of pause that a call waits out rather than fail."""
 
+_LONGEST_PAUSE = 86_400.0
+"""Seconds that one pause lasts at most: what a server asks beyond a day is asked of it anew."""
+
 _NOTABLE_WAIT = 5.0
-"""Seconds of pause from which a wait is logged at INFO."""
+"""Seconds from which a wait is logged at INFO."""
 
 _logger = logging.getLogger("fullstory_async.ratelimit")
 
@@ -64,12 +68,9 @@ class RateLimiter:
     ``asyncio.run``), its level carried over, but not in two running loops at once.
     """
 
-    __slots__ = ("_bucket", "_level", "_level_at", "_loop", "_not_before", "limit", "max_wait")
-
-    limit: RateLimit
-    """The contract that is kept."""
-    max_wait: float
-    """Seconds of pause beyond which `acquire` raises instead of waiting."""
+    __slots__ = (
+        "_bucket", "_capacity", "_level", "_level_at", "_limit", "_loop", "_max_wait", "_not_before", "_queued",
+    )  # fmt: skip
 
     def __init__(self, limit: RateLimit | None = None, *, max_wait: float = DEFAULT_MAX_WAIT) -> None:
         """Make a limiter with a full bucket. Raises `ConfigurationError` for values of a wrong kind."""
@@ -77,8 +78,10 @@ class RateLimiter:
             raise ConfigurationError(f"limit must be a RateLimit, not {limit!r}")
         if not (checks.is_number(max_wait) and max_wait >= 0):
             raise ConfigurationError(f"max_wait must be a number of seconds, 0 or more, not {max_wait!r}")
-        self.limit = RateLimit() if limit is None else limit
-        self.max_wait = float(max_wait)
+        self._limit = RateLimit() if limit is None else limit
+        self._max_wait = float(max_wait)
+        self._capacity = max(1.0, self._limit.burst - self._limit.rate * MARGIN)
+        self._queued = 0
         self._not_before = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bucket: AsyncLimiter
@@ -86,40 +89,71 @@ class RateLimiter:
         self._level_at = 0.0
 
     @property
+    def limit(self) -> RateLimit:
+        """The contract that is kept."""
+        return self._limit
+
+    @property
+    def max_wait(self) -> float:
+        """Seconds of waiting beyond which `acquire` raises instead."""
+        return self._max_wait
+
+    @property
     def paused_for(self) -> float:
         """Seconds until the present pause ends; 0.0 when there is none."""
         return max(0.0, self._not_before - self._now())
 
-    async def acquire(self) -> None:
+    async def acquire(self, *, longest_pause: float | None = None) -> None:
         """Wait until one request may be sent.
 
+        Args:
+            longest_pause: wait out a pause of so many seconds, and a queue of any length, instead of
+                ``max_wait`` for both; for bulk work, which expects to wait.
+
         Raises:
-            RateLimitedError: the pause lasts longer than ``max_wait``; ``retry_after`` says how long.
+            RateLimitedError: the wait would be longer than that; ``retry_after`` says how long.
             ClientStateError: another event loop is using this limiter now.
         """
+        bucket = await self._bucket_here()
         while True:
-            await self._pass_gate()
-            bucket = await self._bucket_here()
-            await bucket.acquire()
+            await self._pass_gate(self._max_wait if longest_pause is None else longest_pause)
+            self._look_at_queue(bounded=longest_pause is None)
+            self._queued += 1
+            try:
+                await bucket.acquire()
+            finally:
+                self._queued -= 1
             if self._now() >= self._not_before:
                 self._count()
                 return
 
     def pause(self, seconds: float) -> None:
-        """Admit nothing for so many seconds from now. A pause is only ever lengthened."""
-        self._not_before = max(self._not_before, self._now() + max(0.0, seconds))
+        """Admit nothing for so many seconds from now, a day at most. A pause is only ever lengthened."""
+        self._not_before = max(self._not_before, self._now() + min(max(0.0, seconds), _LONGEST_PAUSE))
 
-    async def _pass_gate(self) -> None:
+    async def _pass_gate(self, longest: float) -> None:
         while (wait := self.paused_for) > 0:
-            if wait > self.max_wait:
+            if wait > longest:
                 raise RateLimitedError(
-                    f"the rate limit is closed for another {wait:.0f} s, longer than max_wait "
-                    f"({self.max_wait:.0f} s); try again then",
+                    f"the rate limit is closed for another {wait:.0f} s, and at most {longest:.0f} s are "
+                    "waited out; try again then",
                     retry_after=wait,
                 )
             if wait >= _NOTABLE_WAIT:
                 _logger.info("rate limit pause: waiting %.1f s", wait)
             await asyncio.sleep(wait)
+
+    def _look_at_queue(self, *, bounded: bool) -> None:
+        """Make a long wait for a token visible: in the log, and as an error where it is ``bounded``."""
+        wait = (self._drained() + self._queued + 1 - self._capacity) / self._limit.rate
+        if bounded and wait > self._max_wait:
+            raise RateLimitedError(
+                f"{self._queued} calls wait for the rate limit of {self._limit.rate:g}/s, this one for "
+                f"{wait:.0f} s, longer than max_wait ({self._max_wait:.0f} s); a fan-out waits for any time",
+                retry_after=wait,
+            )
+        if wait >= _NOTABLE_WAIT:
+            _logger.info("rate limit: %d calls wait before this one, %.1f s", self._queued, wait)
 
     async def _bucket_here(self) -> AsyncLimiter:
         """Return the bucket of the running loop: an AsyncLimiter belongs to the loop that it first ran in."""
@@ -127,11 +161,9 @@ class RateLimiter:
         if loop is not self._loop:
             if self._loop is not None and self._loop.is_running():
                 raise ClientStateError("this RateLimiter is in use by another running event loop")
-            limit = self.limit
-            capacity = max(1.0, limit.burst - limit.rate * MARGIN)
-            self._bucket = AsyncLimiter(capacity, capacity / limit.rate)
-            self._loop = loop
-            if spent := min(capacity, self._drained()):
+            self._bucket = AsyncLimiter(self._capacity, self._capacity / self._limit.rate)
+            self._loop, self._queued = loop, 0
+            if spent := min(self._capacity, self._drained()):
                 await self._bucket.acquire(spent)  # at once: the new bucket is empty
         return self._bucket
 
@@ -140,11 +172,11 @@ class RateLimiter:
         self._level, self._level_at = self._drained() + 1.0, self._now()
 
     def _drained(self) -> float:
-        return max(0.0, self._level - (self._now() - self._level_at) * self.limit.rate)
+        return max(0.0, self._level - (self._now() - self._level_at) * self._limit.rate)
 
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
 
     def __repr__(self) -> str:
-        return f"RateLimiter({self.limit!r}, max_wait={self.max_wait!r})"
+        return f"RateLimiter({self._limit!r}, max_wait={self._max_wait!r})"

@@ -8,7 +8,8 @@ How long to wait. Before attempt ``n + 1`` (n = 1, 2, …)::
 
     min(wait_max, wait_initial · wait_exp_base^(n − 1) + random(0, wait_jitter))
 
-and never less than the server's ``Retry-After``. A 429 without that header waits a second at least.
+and never less than the server's ``Retry-After``. A 429 waits for what that header says, and a second at
+least: a server that refuses and says "0" would be asked again as fast as the limiter lets us.
 
 How often in all. Each retry takes tokens from a bucket of 500 that successes refill: 14 for a
 transient failure, 5 for a throttled one. In an outage the bucket runs dry and calls fail at once, so
@@ -129,10 +130,8 @@ class RetryPolicy:
         except OverflowError:
             backoff = self.wait_max
         backoff = min(self.wait_max, backoff + rng() * self.wait_jitter)
-        if error.retry_after is None and isinstance(error, RateLimitedError):
-            return max(_LEAST_THROTTLE_WAIT, backoff)
         if isinstance(error, RateLimitedError):
-            return error.retry_after or 0.0
+            return max(_LEAST_THROTTLE_WAIT, backoff if error.retry_after is None else error.retry_after)
         return max(error.retry_after or 0.0, backoff)
 
     def _may_repeat(self, request: Request, error: FullStoryError) -> bool:

@@ -7,7 +7,7 @@ The only module that imports aiohttp's client. What it does that aiohttp alone w
 * The whole body is read, or the connection closed, before anything else happens; no caller ever waits
   with a connection in hand.
 * A deadline covers request *and* body. aiohttp's ``total`` timeout is not used: it also counts the time
-  that a request waits for a pooled connection.
+  that a request waits for a pooled connection. With a given session that wait is done here, before the clock starts.
 * Redirects are never followed, so the key reaches only the configured origin.
 * The body is counted while it is decompressed, so a small bomb can't fill the memory.
 * Every aiohttp exception becomes one of ours, without the original attached: the repr of some holds
@@ -29,6 +29,7 @@ from fullstory_async.errors import (
     ClientStateError,
     ConfigurationError,
     ConnectError,
+    FullStoryError,
     ProtocolError,
     ResponseTooLarge,
     TransportError,
@@ -38,6 +39,7 @@ from fullstory_async.http.messages import Request, Response
 __all__ = ["Transport"]
 
 _NEVER_SENT = (
+    aiohttp.ClientHttpProxyError,
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
     aiohttp.ServerFingerprintMismatch,
@@ -63,18 +65,23 @@ class State(enum.Enum):
 class Transport:
     """Sends requests through an aiohttp session of its own, or through one that it was given."""
 
-    __slots__ = ("_base", "_config", "_loop", "_owned", "_session", "state")
+    __slots__ = ("_base", "_config", "_loop", "_owned", "_places", "_session", "state")
 
     state: State
     """Unopened, open or closed."""
 
     def __init__(self, config: ClientConfig, session: aiohttp.ClientSession | None = None) -> None:
-        """Prepare to send; no session is made before `open`."""
+        """Prepare to send; no session is made before `open`. Raises `ConfigurationError` for another kind of session."""
+        if session is not None and not isinstance(session, aiohttp.ClientSession):
+            raise ConfigurationError(
+                f"session must be an aiohttp.ClientSession, not {type(session).__name__}"
+            )
         self.state = State.UNOPENED
         self._config = config
         self._base = str(URL(config.base_url)).rstrip("/")
         self._session = session
         self._owned = session is None
+        self._places: asyncio.Semaphore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self) -> None:
@@ -98,6 +105,11 @@ class Transport:
             raise ConfigurationError(
                 "the given aiohttp session has auth=…, which would replace the API key; make it without"
             )
+        else:
+            connector = self._session.connector
+            limits = [] if connector is None else [connector.limit, connector.limit_per_host]
+            if any(limits):
+                self._places = asyncio.Semaphore(min(filter(None, limits)))
         self._loop = asyncio.get_running_loop()
         self.state = State.OPEN
 
@@ -128,15 +140,29 @@ class Transport:
             TransportError: no whole HTTP answer came; ``sent`` says whether the server may have worked.
             ClientStateError: as `check` does.
         """
+        if self._places is None:
+            return await self._send(request, deadline)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._places.acquire()
+        except TimeoutError:
+            text = "the call's time was over while it waited for a connection of the given session"
+            raise APITimeoutError(text, request=request, sent=False) from None
+        try:
+            return await self._send(request, deadline)
+        finally:
+            self._places.release()
+
+    async def _send(self, request: Request, deadline: float) -> Response:
         session = self.check()
         loop = asyncio.get_running_loop()
         config = self._config
         started = loop.time()
         read_timeout = config.summary_read_timeout if request.slow else config.read_timeout
-        until = min(deadline, started + config.connect_timeout + read_timeout)
-        progress = SimpleNamespace(sent=not self._owned)  # a given session does not tell: assume the worse
+        progress = _Progress(sent=not self._owned)  # a given session does not tell: assume the worse
         try:
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout(None) as timer:
+                progress.limit(timer, deadline, connect=config.connect_timeout, read=read_timeout)
                 async with session.request(
                     request.method,
                     self._url(request),
@@ -145,9 +171,7 @@ class Transport:
                     raise_for_status=False,
                     auto_decompress=True,
                     proxy=config.proxy,
-                    timeout=aiohttp.ClientTimeout(
-                        total=None, sock_connect=config.connect_timeout, sock_read=read_timeout
-                    ),
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.connect_timeout),
                     middlewares=(_send_once,),
                     trace_request_ctx=progress,
                 ) as answer:
@@ -155,7 +179,11 @@ class Transport:
                     headers = {name.lower(): value for name, value in answer.headers.items()}
                     status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError, _Dropped) as raised:
-            error = _translated(raised, request, sent=progress.sent)
+            error: FullStoryError = _translated(raised, request, sent=progress.sent)
+        except ValueError:  # aiohttp's, for a session with trust_env=True and a netrc entry for the host
+            error = ConfigurationError(
+                "the given aiohttp session adds credentials of its own", request=request
+            )
         else:
             return Response(status=status, headers=headers, body=body, elapsed=loop.time() - started)
         raise error  # outside the handler: no aiohttp exception stays attached
@@ -185,16 +213,39 @@ class Transport:
                 )
             chunks.append(chunk)
         body = b"".join(chunks)
+        if not answer.ok and self._config.api_key is not None:  # some gateways quote what they refuse
+            body = body.replace(self._config.api_key.encode(), b"[the API key]")
         if answer.ok and _looks_cut_off(answer, body):
             raise ProtocolError("the connection broke in the middle of the answer", request=request)
         return body
 
 
 def _looks_cut_off(answer: aiohttp.ClientResponse, body: bytes) -> bool:
-    """Tell whether a body that only the connection's close delimits lacks the end of its JSON."""
-    if answer.status == 204 or "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers:
+    """Tell whether a body that only the connection's close delimits begins as JSON and lacks its end."""
+    if "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers:
         return False
-    return not body.rstrip().endswith((b"}", b"]"))
+    return body.lstrip().startswith((b"{", b"[")) and not body.rstrip().endswith((b"}", b"]"))
+
+
+class _Progress:
+    """How far an attempt has come, and until when it has time: first to connect, then to be answered."""
+
+    __slots__ = ("_deadline", "_read", "_timer", "sent")
+
+    def __init__(self, *, sent: bool) -> None:
+        self.sent = sent
+
+    def limit(self, timer: asyncio.Timeout, deadline: float, *, connect: float, read: float) -> None:
+        self._timer, self._deadline, self._read = timer, deadline, read
+        self._give(connect + read if self.sent else connect)
+
+    def note_sent(self) -> None:
+        self.sent = True
+        self._give(self._read)
+
+    def _give(self, seconds: float) -> None:
+        if not self._timer.expired():
+            self._timer.reschedule(min(self._deadline, asyncio.get_running_loop().time() + seconds))
 
 
 class _Dropped(Exception):
@@ -216,26 +267,27 @@ async def _send_once(
 async def _note_sent(
     _: aiohttp.ClientSession, context: SimpleNamespace, __: aiohttp.TraceRequestHeadersSentParams
 ) -> None:
-    context.trace_request_ctx.sent = True
+    context.trace_request_ctx.note_sent()
 
 
 def _translated(raised: BaseException, request: Request, *, sent: bool) -> TransportError:
     """Return our error for one of aiohttp's; each has exactly one. Pure."""
-    permanent = isinstance(raised, _PERMANENT)
-    if isinstance(raised, aiohttp.ConnectionTimeoutError):
-        return APITimeoutError("no connection within connect_timeout", request=request, sent=False)
-    if isinstance(raised, (aiohttp.ClientHttpProxyError, *_NEVER_SENT)):
-        text = (
-            f"the proxy refused: {raised.status}"
-            if isinstance(raised, aiohttp.ClientHttpProxyError)
-            else str(raised)
-        )
-        return ConnectError(f"no connection: {text}", request=request, sent=False, permanent=permanent)
+    if not sent or isinstance(raised, _NEVER_SENT):
+        return _unsent(raised, request)
     if isinstance(raised, TimeoutError):
-        where = "before the whole answer was there" if sent else "before the request was sent"
-        return APITimeoutError(f"timed out {where}", request=request, sent=sent)
+        return APITimeoutError("timed out before the whole answer was there", request=request)
     if isinstance(raised, aiohttp.ClientResponseError):  # a parser's verdict, not the server's status
         return ProtocolError(f"the answer is not HTTP: {raised.message}", request=request)
     if isinstance(raised, aiohttp.ClientPayloadError):
         return ProtocolError("the connection broke in the middle of the answer", request=request)
     return ProtocolError(f"the connection broke: {raised or type(raised).__name__}", request=request)
+
+
+def _unsent(raised: BaseException, request: Request) -> TransportError:
+    if isinstance(raised, TimeoutError):
+        return APITimeoutError("no connection in time; nothing was sent", request=request, sent=False)
+    if isinstance(raised, aiohttp.ClientHttpProxyError):
+        return ConnectError(f"the proxy refused: {raised.status}", request=request, sent=False)
+    permanent = isinstance(raised, _PERMANENT)
+    text = raised.message if isinstance(raised, aiohttp.ClientResponseError) else str(raised)
+    return ConnectError(f"no connection: {text}", request=request, sent=False, permanent=permanent)

@@ -43,8 +43,8 @@ def test_a_key_given_apart_takes_its_region_along():
     client = FullStoryClient("eu1.abc", config=config)
     assert client.config.base_url == "https://api.eu1.fullstory.com"
     assert client.config.rate_limit == RateLimit(3, 3)
-    fixed = FullStoryClient("eu1.abc", config=ClientConfig(base_url="https://x.test"))
-    assert fixed.config.base_url == "https://x.test"
+    for url in ("https://x.test", "https://api.fullstory.com"):
+        assert FullStoryClient("eu1.abc", config=ClientConfig(base_url=url)).config.base_url == url
 
 
 @pytest.mark.parametrize("given", [KEY, f"Basic {KEY}", f"basic {KEY}", f" {KEY}\n"])
@@ -144,12 +144,30 @@ def test_a_limiter_takes_a_rate_limit():
         RateLimiter(8)
 
 
-def test_values_compare_and_pickle():
-    config = ClientConfig(api_key=KEY, retry=RetryPolicy(attempts=5))
+def test_values_compare_and_pickle_without_the_key(monkeypatch):
+    config = ClientConfig(api_key=KEY, retry=RetryPolicy(attempts=5), base_url="https://x.test", max_wait=7)
+    assert config == ClientConfig(
+        api_key=KEY, retry=RetryPolicy(attempts=5), base_url="https://x.test", max_wait=7
+    )
+    assert KEY.encode() not in pickle.dumps(config)
+    monkeypatch.setenv("FULLSTORY_API_KEY", KEY)
     assert pickle.loads(pickle.dumps(config)) == config
+    assert pickle.loads(pickle.dumps(ClientConfig(api_key="eu1.x"))).base_url == "https://api.fullstory.com"
 
 
-@pytest.mark.parametrize("wrong", [{"config": {"api_key": KEY}}, {"api_key": KEY, "limiter": RateLimit()}])
+def test_a_client_that_could_not_be_made_can_still_be_shown():
+    half_made = FullStoryClient.__new__(FullStoryClient)
+    assert repr(half_made) == "FullStoryClient(not made)"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"config": {"api_key": KEY}},
+        {"api_key": KEY, "limiter": RateLimit()},
+        {"api_key": KEY, "session": "session"},
+    ],
+)
 def test_a_client_takes_only_its_own_kinds(wrong):
     with pytest.raises(ConfigurationError, match="must be a"):
         FullStoryClient(**wrong)

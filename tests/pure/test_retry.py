@@ -97,6 +97,7 @@ def test_retry_after_is_a_floor_and_a_429_without_it_waits_a_second():
     asked = error_for(LIST, Response(status=429), retry_after=30.0)
     assert policy.wait(1, asked) == 30.0
     assert policy.wait(1, status(429)(LIST)) == 1.0
+    assert policy.wait(1, error_for(LIST, Response(status=429), retry_after=0.0)) == 1.0
     busy = error_for(LIST, Response(status=503), retry_after=7.0)
     assert policy.wait(1, busy) == 7.0
     assert policy.wait(1, error_for(LIST, Response(status=503), retry_after=0.0)) == 0.1

@@ -45,6 +45,11 @@ CLIENT = "3e2bf53f-1b2c-4d5e-8f90-29c9276febf9:cef16b56-1b2c-4d5e-8f90-d955b1a50
         f"https://app.fullstory.com/ui/ORG/session/{PAIR}#t=3",
         f"https://app.fullstory.com/ui/ORG/session/{PAIR}/",
         f"app.fullstory.com/ui/ORG/session/{PAIR}",
+        f"APP.FULLSTORY.COM/ui/ORG/session/{PAIR}",
+        f"5423563266297856:{USER}!{SESSION}:1716480000000",
+        f"https://app.fullstory.com/ui/ORG/session/{PAIR};x=1",
+        f"https://app.fullstory.com/ui/ORG/session/{PAIR}%3Furl_source%3DDD",
+        f"\ufeff{PAIR}\u200b",
     ],
 )
 def test_each_form_becomes_the_pair(text):
@@ -122,6 +127,11 @@ def test_what_can_not_be_sent_is_refused(text, reason):
         SessionId.parse(text)
     assert isinstance(caught.value, (FullStoryError, ValueError))
     assert "\n" not in str(caught.value)
+
+
+def test_an_opaque_id_in_a_url_is_decoded_once():
+    assert SessionId.parse("https://h.test/session/a%2541") == "a%41"
+    assert SessionId.parse("https://h.test/session/a%41") == "aA"
 
 
 @pytest.mark.parametrize("value", [None, 5, b"1:2", ["1:2"]])

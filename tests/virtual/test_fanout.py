@@ -15,7 +15,6 @@ from fullstory_async import (
     FanOut,
     InvalidSessionId,
     NotFoundError,
-    Outcome,
     PermissionDeniedError,
     RateLimit,
     RateLimitedError,
@@ -41,7 +40,8 @@ async def collect(results):
 
 
 def echo(seconds=0.0):
-    async def fetch(session_id):
+    async def fetch(session_id, on_send):
+        on_send()
         await asyncio.sleep(seconds)
         return f"v-{session_id}", 1
 
@@ -56,7 +56,7 @@ async def test_one_outcome_for_each_id():
 
 
 async def test_outcomes_come_in_order_of_completion_and_say_how_long_they_took():
-    async def fetch(session_id):
+    async def fetch(session_id, on_send):
         await asyncio.sleep(float(session_id.split(":")[1]))
         return None, 1
 
@@ -68,7 +68,7 @@ async def test_outcomes_come_in_order_of_completion_and_say_how_long_they_took()
 async def test_as_many_at_once_as_said():
     under_way = most = 0
 
-    async def fetch(_):
+    async def fetch(_, on_send):
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
@@ -213,7 +213,7 @@ async def test_an_error_of_the_id_source_is_raised_after_what_was_paid_for():
 
 
 async def test_a_programming_error_is_raised_not_reported():
-    async def fetch(session_id):
+    async def fetch(session_id, on_send):
         if session_id == "1:3":
             raise ZeroDivisionError
         await asyncio.sleep(1)
@@ -224,7 +224,7 @@ async def test_a_programming_error_is_raised_not_reported():
 
 
 async def test_a_client_that_is_not_open_is_a_programming_error():
-    async def fetch(_):
+    async def fetch(_, on_send):
         raise ClientStateError("not open")
 
     with pytest.raises(ClientStateError):
@@ -234,7 +234,7 @@ async def test_a_client_that_is_not_open_is_a_programming_error():
 async def test_leaving_early_leaves_nothing_running():
     cancelled = 0
 
-    async def fetch(_):
+    async def fetch(_, on_send):
         nonlocal cancelled
         try:
             await asyncio.sleep(60)
@@ -276,6 +276,152 @@ async def test_stop_does_not_wait_for_a_source_that_gives_nothing():
         async for _ in results:
             results.stop()
     assert now() - start < 2
+
+
+async def test_stop_drops_calls_that_were_not_sent_yet():
+    """They have cost nothing, and sending them would."""
+    transport = FakeTransport(answer=lambda _: EMPTY, seconds=0.5)
+    sessions = make_sessions(transport, RateLimiter(RateLimit(2, 1)))
+    outcomes = []
+    async with sessions.events_many(ids(1000), concurrency=32) as results:
+        async for outcome in results:
+            outcomes.append(outcome)
+            if len(outcomes) == 1:
+                sent = len(transport.sent)
+                results.stop()
+    assert len(transport.sent) == sent == len(outcomes) <= 2
+
+
+async def test_a_rejected_key_sends_nothing_more():
+    transport = FakeTransport(answer=lambda _: json_response(status=401), seconds=0.1)
+    start = now()
+    with pytest.raises(AuthenticationError):
+        await collect(
+            make_sessions(transport, RateLimiter(RateLimit(8, 8))).events_many(ids(10_000), concurrency=1000)
+        )
+    assert len(transport.sent) <= 9
+    assert now() - start < 1
+
+
+async def test_a_call_cancelled_from_outside_is_not_lost_silently():
+    async def fetch(session_id, on_send):
+        if session_id == "1:3":
+            raise asyncio.CancelledError
+        return None, 1
+
+    with pytest.raises(RuntimeError, match="cancelled by something other"):
+        await collect(FanOut(ids(10), fetch, concurrency=2))
+
+    async def source():
+        yield "1:1"
+        inner = asyncio.get_running_loop().create_future()
+        inner.cancel()
+        await inner
+
+    with pytest.raises(RuntimeError, match="cancelled by something other"):
+        await collect(FanOut(source(), echo(), concurrency=2))
+
+
+async def test_a_bug_is_raised_although_the_consumer_leaves_early():
+    async def fetch(session_id, on_send):
+        if session_id == "1:1":
+            raise ZeroDivisionError
+        return None, 1
+
+    with pytest.raises(ZeroDivisionError):
+        async with FanOut(ids(2), fetch, concurrency=2) as results:
+            await anext(results)
+            await asyncio.sleep(1)
+
+
+async def test_leaving_waits_for_the_workers_even_when_cancelled_again():
+    ended = 0
+
+    async def fetch(_, on_send):
+        nonlocal ended
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(2)
+            ended += 1
+
+    async def work():
+        async with FanOut(ids(4), fetch, concurrency=4):
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(work())
+    for _ in range(3):
+        await asyncio.sleep(0.5)
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == 4
+
+
+async def test_an_iterator_made_here_is_closed_here_and_a_given_one_is_not():
+    closed = []
+
+    class Source:
+        async def __aiter__(self):
+            try:
+                for session_id in ids(100):
+                    yield session_id
+            finally:
+                closed.append("made here")
+
+    async with FanOut(Source(), echo(), concurrency=2) as results:
+        await anext(results)
+    assert closed == ["made here"]
+
+    async def given():
+        try:
+            for session_id in ids(100):
+                yield session_id
+        finally:
+            closed.append("given")
+
+    source = given()
+    async with FanOut(source, echo(), concurrency=2) as results:
+        await anext(results)
+    assert closed == ["made here"]
+    await source.aclose()
+
+
+async def test_old_style_sequences_and_iterators_are_iterables():
+    class Sequence:
+        def __getitem__(self, index):
+            return ["1:1", "1:2"][index]
+
+    class Iterator:
+        def __init__(self):
+            self.left = ["1:1", "1:2"]
+
+        def __next__(self):
+            if not self.left:
+                raise StopIteration
+            return self.left.pop()
+
+    class Source:
+        def __iter__(self):
+            return Iterator()
+
+    for source in (Sequence(), Source()):
+        assert len(await collect(FanOut(source, echo(), concurrency=2))) == 2
+
+
+async def test_waiting_for_our_own_limiter_is_no_failure_in_bulk():
+    """At one a second, the last of these waits longer than any call may take once it has begun."""
+    transport = FakeTransport(answer=lambda _: EMPTY)
+    sessions = make_sessions(transport, RateLimiter(RateLimit(1, 1)), timeout=60.0)
+    outcomes = await collect(sessions.events_many(ids(500), concurrency=300))
+    assert not [o.error for o in outcomes if o.error is not None]
+
+
+async def test_a_pause_within_the_deadline_is_waited_out_in_bulk():
+    transport = FakeTransport([json_response(status=429, retry_after="150")], answer=lambda _: EMPTY)
+    outcomes = await collect(make_sessions(transport).events_many(ids(200), concurrency=14))
+    assert not [o.error for o in outcomes if o.error is not None]
+    assert len(transport.sent) == 201
 
 
 async def test_no_ids_at_all():
@@ -346,7 +492,3 @@ async def test_twenty_thousand_ids_keep_the_memory_flat():
     tracemalloc.stop()
     assert done == 20_000
     assert peak < 5_000_000
-
-
-def test_an_outcome_is_a_value():
-    assert Outcome(session_id="1:2", value=3) == Outcome(session_id="1:2", value=3)

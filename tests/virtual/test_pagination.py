@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 import pytest
 
 from fullstory_async import ConfigurationError, Page, Pager, PaginationError
@@ -62,6 +65,9 @@ async def test_an_empty_token_is_the_end():
 async def test_a_token_that_comes_back_is_an_error():
     pages = {None: Page(items=(1,), next_token="a"), "a": Page(items=(2,), next_token="a")}
     seen = []
+    with pytest.raises(PaginationError, match="twice"):
+        async for _ in pager_of(pages, []).pages("a"):
+            pass
     with pytest.raises(PaginationError, match="twice"):
         async for item in pager_of(pages, []):
             seen.append(item)
@@ -171,6 +177,36 @@ async def test_a_circle_of_server_tokens_is_an_error():
     assert len(transport.sent) == 2
 
 
+async def test_the_callers_limit_holds_for_pages_and_for_the_first_page_too():
+    def answer(request):
+        number = int(dict(request.query).get("pagination_token", 0))
+        items = [{"sessionId": f"{number}-{n}"} for n in range(10)]
+        return json_response({"sessions": items, "pagination_token": str(number + 1)})
+
+    transport = FakeTransport(answer=answer)
+    pages = [len(page) async for page in make_sessions(transport).list(uid="u", limit=25).pages()]
+    assert (pages, len(transport.sent)) == ([10, 10, 5], 3)
+    assert len(await make_sessions(FakeTransport(answer=answer)).list(uid="u", limit=5)) == 5
+
+
+async def test_a_null_in_the_list_does_not_end_it():
+    def answer(request):
+        limit = int(dict(request.query)["limit"])
+        items = [None, *({"sessionId": str(n)} for n in range(249))]
+        return json_response({"sessions": items[:limit]})
+
+    found = [s async for s in make_sessions(FakeTransport(answer=answer)).list(uid="u", limit=None)]
+    assert len(found) == 249
+
+
+async def test_a_full_answer_with_nothing_new_is_the_end():
+    transport = FakeTransport(
+        answer=lambda _: json_response({"sessions": [{"sessionId": str(n % 100)} for n in range(500)]})
+    )
+    assert len([s async for s in make_sessions(transport).list(uid="u", limit=None)]) == 100
+    assert limits(transport) == [100, 200]
+
+
 async def test_a_session_that_comes_twice_in_one_answer_is_given_once():
     transport = FakeTransport(
         answer=lambda _: json_response({"sessions": [{"sessionId": "1"}, {"sessionId": "1"}]})
@@ -178,7 +214,17 @@ async def test_a_session_that_comes_twice_in_one_answer_is_given_once():
     assert len(await make_sessions(transport).list(uid="u", email="e@x.y")) == 1
 
 
-@pytest.mark.parametrize("token", ["nonsense", "widen.!!", "widen.bnVsbA==", "server.x.y", "server.5"])
+def token_of(state) -> str:
+    return "fs1." + base64.urlsafe_b64encode(json.dumps(state).encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "nonsense", "fs1.!!", "fs1.", token_of(None), token_of([1, 0]), token_of([0, 0, [], None]), token_of([-5, 0, [], None]),
+        token_of([1, 0, [], 5]), token_of(["x", 0, [], None]), "fs1." + base64.urlsafe_b64encode(b"[" * 10**5).decode(), 5,
+    ],
+)  # fmt: skip
 async def test_a_foreign_token_is_refused(token):
     with pytest.raises(ConfigurationError, match="page token"):
         async for _ in make_sessions(FakeTransport()).list(uid="u").pages(token):
@@ -186,7 +232,10 @@ async def test_a_foreign_token_is_refused(token):
 
 
 def test_positions_survive_as_tokens():
-    for position in (Position(limit=7, seen=frozenset({"a", "b"})), Position(limit=3, server_token="a.b/c=")):
+    for position in (
+        Position(limit=7, given=2, seen=frozenset({"a", "b"})),
+        Position(limit=3, server_token="a.b/c="),
+    ):
         assert Position.from_token(position.to_token()) == position
 
 
@@ -196,6 +245,9 @@ def test_positions_survive_as_tokens():
         ({}, "email or a uid"), ({"email": ""}, "email or a uid"), ({"uid": "", "email": None}, "email or a uid"),
         ({"uid": "u", "limit": 0}, "limit"), ({"uid": "u", "limit": -5}, "limit"), ({"uid": "u", "limit": 2.5}, "limit"),
         ({"uid": "u", "limit": True}, "limit"), ({"uid": "u", "timeout": 0}, "timeout"), ({"uid": "\ud800"}, "surrogate"),
+        ({"uid": 5}, "uid"), ({"email": b"x"}, "email"), ({"uid": "u", "extra_query": "ab"}, "extra_query"),
+        ({"uid": "u", "extra_query": {5: "x"}}, "extra_query"), ({"uid": "u", "extra_headers": "ab"}, "extra_headers"),
+        ({"uid": "u", "extra_headers": {5: "x"}}, "extra_headers"),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_refused_before_anything_is_sent(arguments, reason):

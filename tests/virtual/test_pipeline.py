@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from fullstory_async import (
+    APIStatusError,
     APITimeoutError,
     AuthenticationError,
     ConnectError,
@@ -203,6 +204,66 @@ async def test_the_deadline_ends_a_wait_for_the_limiter():
         await pipeline.fetch(EVENTS, lambda _: None, timeout=5)
     assert now() - start == pytest.approx(5, abs=0.05)
     assert (caught.value.sent, caught.value.may_have_cost, caught.value.attempts) == (False, False, 0)
+
+
+async def test_retry_after_zero_is_no_invitation_to_hammer():
+    transport = FakeTransport(answer=lambda _: limited("0"))
+    with pytest.raises(RateLimitedError):
+        await make_pipeline(transport).fetch(EVENTS, lambda _: None, patient=True, timeout=60)
+    assert len(transport.sent) <= 61
+
+
+async def test_only_429_and_5xx_pause_the_limiter_and_for_a_day_at_most():
+    for status, paused in ((404, 0), (400, 0), (503, 3600), (429, 3600)):
+        limiter = RateLimiter(RateLimit(100, 100))
+        with pytest.raises(APIStatusError):
+            await make_pipeline(
+                FakeTransport([json_response(status=status, retry_after="3600")]), limiter
+            ).fetch(LIST, lambda _: None)
+        assert limiter.paused_for == pytest.approx(paused, abs=1)
+    limiter.pause(1e300)
+    assert limiter.paused_for == pytest.approx(86_400, abs=1)
+
+
+async def test_a_cancelled_metered_call_is_at_risk():
+    pipeline = make_pipeline(FakeTransport(answer=lambda _: OK, seconds=10))
+    for request in (EVENTS, LIST):
+        task = asyncio.create_task(pipeline.fetch(request, lambda _: None))
+        await asyncio.sleep(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert pipeline.stats.activations_at_risk == 1
+
+
+async def test_the_deadline_behind_a_failure_names_it_as_its_cause():
+    limiter = RateLimiter(RateLimit(0.05, 1))
+    transport = FakeTransport([json_response(status=503), OK])
+    pipeline = make_pipeline(transport, limiter)
+    with pytest.raises(APITimeoutError) as caught:
+        await pipeline.fetch(LIST, lambda _: None, timeout=5)
+    assert isinstance(caught.value.__cause__, ServerError)
+    assert (pipeline.stats.requests, pipeline.stats.retries, caught.value.attempts) == (1, 0, 1)
+
+
+async def test_a_queue_longer_than_max_wait_is_an_error_for_a_single_call():
+    pipeline = make_pipeline(FakeTransport(answer=lambda _: OK), RateLimiter(RateLimit(1, 1), max_wait=10))
+    ended = await asyncio.gather(
+        *(pipeline.fetch(EVENTS, lambda _: None) for _ in range(30)), return_exceptions=True
+    )
+    refused = [e for e in ended if isinstance(e, RateLimitedError)]
+    assert 15 <= len(refused) <= 20
+    assert "a fan-out waits for any time" in str(refused[0])
+    assert refused[0].retry_after > 10
+
+
+async def test_an_unreadable_list_cost_nothing():
+    def decode(_):
+        raise DecodeError("no")
+
+    with pytest.raises(DecodeError) as caught:
+        await make_pipeline(FakeTransport([OK])).fetch(LIST, decode)
+    assert not caught.value.may_have_cost
 
 
 async def test_an_outage_stays_within_two_percent_of_one_request_per_call():

@@ -108,7 +108,11 @@ async def test_a_long_wait_is_logged(caplog):
     limiter.pause(30)
     with caplog.at_level("INFO", "fullstory_async"):
         await limiter.acquire()
-    assert "waiting 30.0 s" in caplog.text
+        assert "waiting 30.0 s" in caplog.text
+        slow = RateLimiter(RateLimit(0.1, 1))
+        await slow.acquire()
+        await slow.acquire()
+    assert "0 calls wait before this one, 10.0 s" in caplog.text
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -141,6 +145,17 @@ def test_one_limiter_in_one_loop_after_another_keeps_its_level():
 
     assert run(4) == pytest.approx(0, abs=0.001)
     assert run(5) >= 0.4  # the bucket was nearly empty; a fresh one would let all five through
+
+
+async def test_a_wait_for_a_token_beyond_max_wait_is_an_error_unless_it_is_bulk_work():
+    limiter = RateLimiter(RateLimit(0.002, 1), max_wait=120)
+    await limiter.acquire()
+    before = now()
+    with pytest.raises(RateLimitedError, match="500 s, longer than max_wait"):
+        await limiter.acquire()
+    assert now() == before
+    await limiter.acquire(longest_pause=60)
+    assert now() - before == pytest.approx(500, abs=1)
 
 
 async def test_it_refuses_to_serve_two_running_loops():
