@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import inspect
 import resource
+import socket
 import time
 
 import aiohttp
@@ -18,6 +19,7 @@ from fullstory_async import (
     ConnectError,
     DecodeError,
     FullStoryError,
+    PermissionDeniedError,
     ProtocolError,
     ResponseTooLarge,
     RetryPolicy,
@@ -325,6 +327,128 @@ async def test_a_given_session_that_is_closed_or_has_auth_is_refused():
     async with session:
         with pytest.raises(ConfigurationError, match="auth="):
             await client_of("http://127.0.0.1:1", session=session).__aenter__()
+
+
+async def test_a_given_sessions_small_pool_is_waited_for_without_losing_time():
+    async def slowly(connection):
+        await asyncio.sleep(0.2)
+        await connection.send(http())
+
+    async with raw_server(slowly) as server:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session:
+            async with client_of(
+                server.url, session=session, connect_timeout=0.2, read_timeout=0.2
+            ) as client:
+                async with client.sessions.events_many([f"1:{n}" for n in range(6)]) as results:
+                    assert all([o.error is None async for o in results])
+                calls = (client.sessions.events("1:2", timeout=0.1) for _ in range(3))
+                errors = await asyncio.gather(*calls, return_exceptions=True)
+    assert sorted(error.sent for error in errors) == [False, False, True]
+    assert "connection of the given session" in str(next(error for error in errors if not error.sent))
+
+
+async def test_a_given_session_with_credentials_of_its_own_is_an_error_of_ours(monkeypatch, tmp_path):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login a password b\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    async with raw_server(answering(http())) as server, aiohttp.ClientSession(trust_env=True) as session:
+        async with client_of(server.url, session=session) as client:
+            with pytest.raises(ConfigurationError, match="credentials of its own"):
+                await client.sessions.events("1:2")
+    assert server.requests == []
+
+
+async def test_cookies_are_not_sent_back():
+    async with raw_server(answering(http(Set_Cookie="track=me"))) as server, client_of(server.url) as client:
+        for _ in range(2):
+            await client.sessions.events("1:2")
+    assert not [head for head in server.requests if b"track" in head]
+
+
+async def test_as_many_connections_as_workers():
+    together = asyncio.Barrier(120)
+
+    async def all_at_once(connection):
+        await together.wait()
+        await connection.send(http())
+
+    async with raw_server(all_at_once) as server, client_of(server.url) as client:
+        async with client.sessions.events_many([f"1:{n}" for n in range(120)], concurrency=120) as results:
+            assert all([o.error is None async for o in results])
+
+
+async def silent_listener():
+    """Return a socket that takes no more connections: its backlog is full, so that connecting hangs."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    fillers = []
+    for _ in range(3):
+        filler = socket.socket()
+        filler.setblocking(False)
+        filler.connect_ex(listener.getsockname())
+        fillers.append(filler)
+    return listener, fillers
+
+
+@pytest.mark.parametrize("given", [False, True])
+async def test_connecting_has_a_timeout_of_its_own_and_sends_nothing(given):
+    listener, fillers = await silent_listener()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    async with aiohttp.ClientSession() as session:
+        async with client_of(
+            url, connect_timeout=0.3, read_timeout=30, session=session if given else None
+        ) as client:
+            started = time.monotonic()
+            with pytest.raises(APITimeoutError) as caught:
+                await client.sessions.events("1:2")
+            assert 0.2 < time.monotonic() - started < 3
+            assert (caught.value.sent, caught.value.may_have_cost) == (False, False)
+            with pytest.raises(APITimeoutError) as caught:
+                await client.sessions.events("1:2", timeout=0.1)
+            assert caught.value.sent is given  # a given session does not tell how far it came
+    for each in (listener, *fillers):
+        each.close()
+
+
+async def test_the_read_timeout_begins_when_the_request_is_sent():
+    async with (
+        raw_server(drip) as server,
+        client_of(server.url, connect_timeout=30, read_timeout=0.4) as client,
+    ):
+        started = time.monotonic()
+        with pytest.raises(APITimeoutError, match="whole answer") as caught:
+            await client.sessions.events("1:2")
+    assert 0.3 < time.monotonic() - started < 3
+    assert caught.value.sent
+
+
+async def test_a_tunnel_that_breaks_before_it_stands_sent_nothing():
+    async with raw_server(reset) as proxy:
+        async with client_of("https://api.test", proxy=proxy.url) as client:
+            with pytest.raises(ConnectError) as caught:
+                await client.sessions.events("1:2")
+    assert not caught.value.may_have_cost
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"code":"unauthorized","message":"bad credentials: Basic %s"}', b"<html>Basic %s</html>"]
+)
+async def test_a_key_that_the_server_quotes_is_not_shown(body):
+    async with raw_server(answering(http(body % KEY.encode(), "403 Forbidden"))) as server:
+        async with client_of(server.url) as client:
+            with pytest.raises(PermissionDeniedError) as caught:
+                await client.sessions.events("1:2")
+    assert KEY not in str(caught.value)
+    assert KEY.encode() not in caught.value.response.body
+    assert "[the API key]" in str(caught.value)
+
+
+async def test_an_html_page_that_only_the_close_ends_is_no_broken_connection():
+    async with raw_server(answering(b"HTTP/1.1 200 OK\r\n\r\n<html>Welcome", close=True)) as server:
+        async with client_of(server.url) as client:
+            with pytest.raises(DecodeError):
+                await client.sessions.events("1:2")
 
 
 REQUEST = Request(operation="events", path="/x", metered=True)
