@@ -102,22 +102,22 @@ class ClientConfig:
     """How fast to go. FullStory publishes no numbers; 8 a second with bursts of 8 is cautious."""
 
     max_wait: float = attrs.field(default=DEFAULT_MAX_WAIT, validator=checks.number(above=0))
-    """The longest pause that is waited out; a longer ``Retry-After`` raises `RateLimitedError`."""
+    """The longest that a single call waits for the rate limit; a longer pause or queue raises `RateLimitedError`."""
 
     retry: RetryPolicy = attrs.field(factory=RetryPolicy, validator=checks.instance_of(RetryPolicy))
     """When to try again."""
 
     connect_timeout: float = attrs.field(default=10.0, validator=checks.number(above=0))
-    """To make a connection, TLS included."""
+    """To make a connection: name look-up, TCP, a proxy's tunnel and TLS."""
 
     read_timeout: float = attrs.field(default=60.0, validator=checks.number(above=0))
-    """From the connection to the last byte of the answer, for one attempt."""
+    """From sending the request to the last byte of the answer, for one attempt."""
 
     summary_read_timeout: float = attrs.field(default=180.0, validator=checks.number(above=0))
     """The same for summaries, which a language model writes while the call waits."""
 
     overall_timeout: float = attrs.field(default=600.0, validator=checks.number(above=0))
-    """For one call with all its attempts and waits; the per-call option ``timeout=`` replaces it."""
+    """For one call with all attempts and waits; ``timeout=`` replaces it. In fan-out from the first admission on."""
 
     max_response_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=checks.whole_number(at_least=1))
     """The largest body that is read, counted after decompression."""

@@ -45,8 +45,11 @@ __all__ = ["FanOut", "Outcome"]
 
 T = TypeVar("T")
 
-Fetch = Callable[[SessionId, Callable[[], None] | None], Awaitable[tuple[T, int]]]
-"""Makes one call, and calls its second argument when the request is sent; gives the value and the attempts."""
+Fetch = Callable[[SessionId, Callable[[bool], None]], Awaitable[tuple[T, int]]]
+"""Makes one call; gives the value and the attempts.
+
+It tells its second argument True when dropping the call would begin to lose something, as its request is
+sent, and False when that is over, as it was refused before any work."""
 
 
 class _End(enum.Enum):
@@ -112,7 +115,7 @@ class FanOut(Generic[T]):
         self._concurrency = concurrency
         self._workers: list[asyncio.Task[None]] = []
         self._running = 0
-        self._unsent: set[asyncio.Task[None] | None] = set()
+        self._droppable: set[asyncio.Task[None] | None] = set()
         self._dropped: set[asyncio.Task[None] | None] = set()
         self._stopping = False
         self._raised = False
@@ -176,12 +179,12 @@ class FanOut(Generic[T]):
     def __exit__(self, *_: object) -> None: ...
 
     def stop(self) -> None:
-        """Take no more ids and drop calls that were not sent yet.
+        """Take no more ids and drop calls that were not sent yet, or were sent and refused.
 
         Calls that were sent finish, and iteration ends after their outcomes.
         """
         self._stopping = True
-        self._drop(self._unsent)
+        self._drop(self._droppable)
 
     def _drop(self, workers: Iterable[asyncio.Task[None] | None]) -> None:
         for worker in workers:
@@ -192,14 +195,14 @@ class FanOut(Generic[T]):
     async def _work(self) -> None:
         worker = asyncio.current_task()
         while not self._stopping:
-            self._unsent.add(worker)
+            self._droppable.add(worker)
             try:
                 ref = await self._take()
                 if ref is _End.END:
                     return
-                outcome = await self._call(ref, partial(self._unsent.discard, worker))
+                outcome = await self._call(ref, partial(self._note_stake, worker))
             finally:
-                self._unsent.discard(worker)
+                self._droppable.discard(worker)
             await self._room.acquire()
             self._done.put_nowait(outcome)
 
@@ -209,7 +212,15 @@ class FanOut(Generic[T]):
         async with self._turn:
             return await anext(self._source, _End.END)
 
-    async def _call(self, ref: SessionRef, on_send: Callable[[], None]) -> Outcome[T]:
+    def _note_stake(self, worker: asyncio.Task[None] | None, at_stake: bool) -> None:
+        if at_stake:
+            self._droppable.discard(worker)
+        else:
+            self._droppable.add(worker)
+            if self._stopping:
+                self._drop([worker])
+
+    async def _call(self, ref: SessionRef, at_stake: Callable[[bool], None]) -> Outcome[T]:
         try:
             session_id = session_id_of(ref)
         except InvalidSessionId as error:
@@ -218,7 +229,7 @@ class FanOut(Generic[T]):
         now = asyncio.get_running_loop().time
         started = now()
         try:
-            value, attempts = await self._fetch(session_id, on_send)
+            value, attempts = await self._fetch(session_id, at_stake)
         except (ClientStateError, ConfigurationError):
             raise  # the program is wrong, not this id
         except FullStoryError as error:

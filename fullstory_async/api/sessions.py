@@ -102,7 +102,7 @@ class SessionsAPI:
     ) -> SessionEvents:
         """Fetch all events of a session. Costs one activation."""
         call = self._events_call(CallOptions(timeout, extra_query, extra_headers), patient=False)
-        return (await call(session_id_of(session_id), None))[0]
+        return (await call(session_id_of(session_id), lambda _: None))[0]
 
     async def summary(
         self,
@@ -122,7 +122,7 @@ class SessionsAPI:
         """
         options = CallOptions(timeout, extra_query, extra_headers)
         call = self._summary_call(config_profile_id, options, patient=False)
-        return (await call(session_id_of(session_id), None))[0]
+        return (await call(session_id_of(session_id), lambda _: None))[0]
 
     def events_many(
         self,
@@ -186,13 +186,13 @@ class SessionsAPI:
     ) -> Fetch[T]:
         """Return the function that makes one operation's call for one id."""
 
-        async def call(session_id: SessionId, on_send: Callable[[], None] | None = None) -> tuple[T, int]:
+        async def call(session_id: SessionId, at_stake: Callable[[bool], None]) -> tuple[T, int]:
             return await self._pipeline.fetch(
                 options.apply(endpoint(session_id)),
                 lambda response: decode(response, session_id),
                 timeout=options.timeout,
                 patient=patient,
-                on_send=on_send,
+                at_stake=at_stake,
             )
 
         return call

@@ -19,7 +19,8 @@ from fullstory_async.cli import commands
 from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.demo import demo as run_demo
 from fullstory_async.cli.exits import Exit, UsageError, exit_for
-from fullstory_async.errors import FullStoryError
+from fullstory_async.cli.output import WriteError
+from fullstory_async.errors import DecodeError, FullStoryError
 from fullstory_async.sandbox import Wire
 
 __all__ = ["run"]
@@ -33,7 +34,7 @@ FullStory means this API for real-time activation, not for data export. Each eve
 costs one activation (1 000 a month on common plans); listing sessions is free.
 """
 _EPILOGUE = """Exit codes: 0 ok · 1 unexpected · 2 usage · 3 some ids failed · 4 authentication · 5 not found ·
-6 rate limit or deadline · 7 activation budget · 130 interrupted
+6 rate limit or deadline · 7 activation budget · 130 interrupted · 141 nobody reads the output · 143 terminated
 """
 
 Output = Literal["jsonl", "table"]
@@ -63,7 +64,11 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would complain again
         return Exit.PIPE_CLOSED
-    except (UsageError, FullStoryError, OSError) as error:
+    except DecodeError as error:
+        sys.stderr.write(f"fullstory-async: {error}\nThe answer as it came follows on standard output.\n")
+        sys.stdout.buffer.write(b"" if error.response is None else error.response.body)
+        return exit_for(error)
+    except (UsageError, WriteError, FullStoryError, OSError) as error:
         sys.stderr.write(f"fullstory-async: {error}\n")
         return exit_for(error)
     return int(result) if isinstance(result, int) else Exit.OK
@@ -89,7 +94,7 @@ def sessions(
     *,
     email: str | None = None,
     uid: str | None = None,
-    limit: int = 20,
+    limit: int | None = None,
     all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
     output: Output = "jsonl",
     connection: Connection = Connection(),  # noqa: B008  (frozen)
@@ -105,13 +110,16 @@ def sessions(
     uid
         Your own id of the user.
     limit
-        How many sessions at most.
+        How many sessions at most. [default: 20]
     all_
         Every session there is.
     output
         JSON Lines for programs, or a table for people.
     """
-    command = commands.sessions(connection, email, uid, None if all_ else limit, as_table=output == "table")
+    if all_ and limit is not None:
+        raise UsageError("--all and --limit exclude each other")
+    wanted = None if all_ else 20 if limit is None else limit
+    command = commands.sessions(connection, email, uid, wanted, as_table=output == "table")
     return _await(command, verbose=connection.verbose)
 
 
@@ -178,7 +186,7 @@ def fetch(
     """Fetch events, summaries or both for many sessions at once. Costs one activation for each call.
 
     Every answer becomes one line: {"session_id": …, "operation": …, "answer": the service's JSON}.
-    Ids may be plain lines (blank lines and # comments are skipped), CSV with a header, or JSON Lines.
+    Ids may be plain lines (blank lines and # comments are skipped), a table with a header (CSV), or JSON Lines.
     An id that comes twice is fetched once. The first Ctrl-C waits for calls on their way, the second drops them.
 
     Example: fullstory-async fetch --ids ids.txt --events --summary support --out answers.jsonl
@@ -196,7 +204,8 @@ def fetch(
     out
         The file for the answers; standard output unless given, or for -. An existing file is refused.
     errors
-        The file for failures, as JSON Lines. [default: OUT.errors.jsonl, or standard error]
+        The file for failures and for calls that were not made, as JSON Lines that --ids reads again.
+        [default: OUT.errors.jsonl, or standard error]
     force
         Overwrite existing files.
     id_column
@@ -208,7 +217,8 @@ def fetch(
         ids=ids, events=events, profile=summary, concurrency=concurrency, out=out, errors=errors, force=force,
         id_column=id_column, max_activations=max_activations,
     )  # fmt: skip
-    return _await(commands.fetch(connection, order), verbose=connection.verbose)
+    given = order.read()  # outside the event loop, where Ctrl-C ends a wait for standard input
+    return _await(commands.fetch(connection, order, given), verbose=connection.verbose)
 
 
 @app.command

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from fullstory_async.cli.exits import Exit, exit_for
-from fullstory_async.cli.output import Lines, answer_line, error_line
+from fullstory_async.cli.output import Lines, WriteError, answer_line, error_line, not_made_line
 from fullstory_async.cli.progress import BulkProgress, Tally
 from fullstory_async.cli.signals import on_interrupt
 from fullstory_async.client import FullStoryClient
@@ -30,13 +30,11 @@ class Report:
     tally: Tally
     errors: Counter[str] = attrs.field(factory=Counter)
     """Failed calls by the name of their error."""
-    at_risk: int = 0
-    """Failed calls that may have been charged."""
     seconds: float = 0.0
     exits: set[Exit] = attrs.field(factory=set)
     """The exit codes that the failed calls would have had on their own."""
     interrupted: Exit | None = None
-    fatal: FullStoryError | None = None
+    fatal: FullStoryError | WriteError | None = None
     """What ended the job early, if anything did."""
 
     @property
@@ -62,32 +60,33 @@ class Job:
     summaries: Lines | None
     """Where summaries go; ``None`` does not generate any."""
     errors: Lines | None
-    """Where failures go; ``None`` prints them to standard error."""
+    """Where failures go, and calls that were not made; ``None`` prints failures to standard error."""
     profile: str | None
     concurrency: int
     _current: FanOut[Any] | None = attrs.field(default=None, init=False)
     _signal: signal.Signals | None = attrs.field(default=None, init=False)
 
     async def run(self) -> Report:
-        """Do the job. Failed calls are in the report; only a program error is raised."""
-        operations = [
-            (name, lines)
-            for name, lines in (("events", self.events), ("summary", self.summaries))
-            if lines is not None
-        ]
+        """Do the job. What fails is in the report; only a program error is raised."""
+        wanted = (("events", self.events), ("summary", self.summaries))
+        operations = [(name, lines) for name, lines in wanted if lines is not None]
         report = Report(Tally(total=len(self.ids) * len(operations)))
         started = asyncio.get_running_loop().time()
         on_signal = partial(self._on_signal, asyncio.current_task())
         with on_interrupt(on_signal), BulkProgress(report.tally.total, label="fetching") as progress:
             for name, lines in operations:
+                left = dict.fromkeys(self.ids)
                 if self._signal is None and report.fatal is None:
-                    await self._fan_out(name, lines, report, progress)
+                    await self._fan_out(name, lines, report, progress, left)
+                self._note_not_made(name, left)
         report.seconds = asyncio.get_running_loop().time() - started
         if self._signal is not None:
             report.interrupted = Exit(128 + self._signal)
         return report
 
-    async def _fan_out(self, name: str, lines: Lines, report: Report, progress: BulkProgress) -> None:
+    async def _fan_out(
+        self, name: str, lines: Lines, report: Report, progress: BulkProgress, left: dict[str, None]
+    ) -> None:
         sessions = self.client.sessions
         self._current = (
             sessions.events_many(self.ids, concurrency=self.concurrency)
@@ -96,27 +95,37 @@ class Job:
                 self.ids, config_profile_id=self.profile, concurrency=self.concurrency
             )
         )
-        async with self._current as results:
-            try:
+        try:
+            async with self._current as results:
                 async for outcome in results:
-                    report.tally.done += 1
                     if outcome.value is not None:
                         lines.write(answer_line(outcome.session_id, name, outcome.value))
                     elif outcome.error is not None:
                         self._note_failure(report, outcome.session_id, name, outcome.error)
+                    report.tally.done += 1
+                    left.pop(outcome.session_id, None)
                     progress.show(name, report.tally, self.client.stats)
-            except FullStoryError as error:
-                report.fatal = error
+        except (FullStoryError, WriteError) as error:
+            report.fatal = error
+        except asyncio.CancelledError:
+            if self._signal is None:
+                raise
+            sys.stderr.write("dropped the calls on their way\n")
 
     def _note_failure(self, report: Report, session_id: str, name: str, error: FullStoryError) -> None:
         report.tally.failed += 1
         report.errors[type(error).__name__] += 1
-        report.at_risk += error.may_have_cost
         report.exits.add(exit_for(error))
         if self.errors is not None:
             self.errors.write(error_line(session_id, name, error))
         else:
             sys.stderr.write(f"{session_id}: {error}\n")
+
+    def _note_not_made(self, name: str, left: dict[str, None]) -> None:
+        """Name the calls without an outcome, so that the failures are what is to be fetched again."""
+        if self.errors is not None:
+            for session_id in left:
+                self.errors.write(not_made_line(session_id, name))
 
     def _on_signal(self, task: asyncio.Task[Any] | None, received: signal.Signals) -> None:
         """Stop the job in good order on the first signal, and at once on the second."""

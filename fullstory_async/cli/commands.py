@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,9 +18,11 @@ from rich.console import Console
 from fullstory_async.cli.bulk import Job, Report
 from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import Exit, UsageError
-from fullstory_async.cli.ids import read_ids
-from fullstory_async.cli.output import Lines, as_row, open_lines, print_table
+from fullstory_async.cli.ids import IdInput, read_ids
+from fullstory_async.cli.output import Lines, as_row, not_made_line, print_table
 from fullstory_async.cli.signals import on_interrupt
+from fullstory_async.client import FullStoryClient
+from fullstory_async.http.pipeline import Stats
 from fullstory_async.http.ratelimit import RateLimit
 from fullstory_async.models import Session, SessionEvent, SessionSummary
 from fullstory_async.sandbox import Sandbox
@@ -73,19 +77,29 @@ class Order:
     max_activations: int | None
 
     @property
+    def operations(self) -> list[str]:
+        """What is called for each id."""
+        return ["events"] * self.events + ["summary"] * (self.profile is not None)
+
+    @property
     def calls_per_id(self) -> int:
         """How many activations one id costs."""
-        return self.events + (self.profile is not None)
+        return len(self.operations)
 
     @property
     def errors_path(self) -> Path | None:
         """Where failures go: beside the answers, unless said otherwise."""
-        if self.errors is not None or self.out is None:
+        if self.errors is not None or self.answers_path is None:
             return self.errors
-        return self.out.with_name(self.out.name + ".errors.jsonl")
+        return self.answers_path.with_name(self.answers_path.name + ".errors.jsonl")
 
-    def check(self) -> None:
-        """Raise `UsageError` for options that make no sense together."""
+    @property
+    def answers_path(self) -> Path | None:
+        """Where answers go; ``None`` is standard output."""
+        return None if self.out is None or str(self.out) == "-" else self.out
+
+    def read(self) -> IdInput:
+        """Check the options and read the ids. Raises `UsageError` for what makes no sense."""
         if self.calls_per_id == 0:
             raise UsageError("say what to fetch: --events, --summary PROFILE, or both")
         if self.concurrency < 1:
@@ -94,27 +108,31 @@ class Order:
             raise UsageError(
                 f"--max-activations must be {self.calls_per_id} or more: one id costs that much here"
             )
+        files = [Path(self.ids)] if self.ids != "-" else []
+        files += [path for path in (self.answers_path, self.errors_path) if path is not None]
+        if len({os.path.realpath(path) for path in files}) < len(files):
+            raise UsageError("--ids, --out and --errors must be three different files")
+        return read_ids(self.ids, self.id_column)
 
 
-async def fetch(connection: Connection, order: Order) -> Exit:
+async def fetch(connection: Connection, order: Order, given: IdInput) -> Exit:
     """Fetch events, summaries or both for many sessions."""
-    order.check()
-    out = None if order.out is None or str(order.out) == "-" else order.out
-    given = read_ids(order.ids, order.id_column)
     affordable = len(given.ids)
     if order.max_activations is not None:
         affordable = min(affordable, order.max_activations // order.calls_per_id)
-    errors_path = order.errors_path if out is not None or order.errors is not None else None
-    with contextlib.ExitStack() as files:
-        lines = files.enter_context(open_lines(out, force=order.force))
-        errors = None
-        if errors_path is not None:
-            errors = files.enter_context(open_lines(errors_path, force=order.force))
-        sys.stderr.write(_announcement(len(given.ids), given.duplicates, given.invalid, affordable))
-        async with connection.open() as client:
+    async with connection.open() as client:
+        with contextlib.ExitStack() as files:
+            errors = None
+            if order.errors_path is not None:
+                errors = files.enter_context(Lines(order.errors_path, force=order.force, at_once=False))
+            lines = files.enter_context(Lines(order.answers_path, force=order.force))
+            sys.stderr.write(_announcement(len(given.ids), given.duplicates, given.invalid, affordable))
             report = await _job(client, order, given.ids[:affordable], lines, errors).run()
-            activations = client.stats.activations
-    say_report(report, activations, out, errors)
+            left_over = itertools.product(order.operations, given.ids[affordable:])
+            if errors is not None:
+                for name, session_id in left_over:
+                    errors.write(not_made_line(session_id, name))
+        say_report(report, client.stats, lines, errors)
     if affordable < len(given.ids) and report.exit_code in (Exit.OK, Exit.SOME_FAILED):
         sys.stderr.write(
             f"{len(given.ids) - affordable} ids were left over: the activation budget is used up\n"
@@ -123,7 +141,9 @@ async def fetch(connection: Connection, order: Order) -> Exit:
     return report.exit_code
 
 
-def _job(client: Any, order: Order, ids: Sequence[str], lines: Lines, errors: Lines | None) -> Job:
+def _job(
+    client: FullStoryClient, order: Order, ids: Sequence[str], lines: Lines, errors: Lines | None
+) -> Job:
     return Job(
         client=client, ids=ids, events=lines if order.events else None,
         summaries=lines if order.profile is not None else None, errors=errors,
@@ -139,22 +159,21 @@ def _announcement(ids: int, duplicates: int, invalid: int, affordable: int) -> s
     return ", ".join(notes) + "\n"
 
 
-def say_report(report: Report, activations: int, out: Path | None, errors: Lines | None) -> None:
+def say_report(report: Report, stats: Stats, out: Lines, errors: Lines | None) -> None:
     """Say on standard error how a bulk job ended."""
     tally = report.tally
     say = sys.stderr.write
-    say(
-        f"{tally.done - tally.failed} answers, {tally.failed} failed, {activations} activations, {report.seconds:.1f} s"
-    )
-    say(f" → {out}\n" if out is not None else "\n")
+    say(f"{tally.done - tally.failed} answers, {tally.failed} failed, ")
+    say(f"{stats.activations} activations, {report.seconds:.1f} s")
+    say(f" → {out.path}\n" if out.path is not None else "\n")
     for name, count in report.errors.most_common():
         say(f"  {count} × {name}\n")
-    if report.at_risk:
-        say(f"  {report.at_risk} of the failed calls may have cost an activation all the same\n")
-    if tally.failed and errors is not None:
-        say(f"  failures: {errors.path}\n")
+    if stats.activations_at_risk:
+        say(f"  {stats.activations_at_risk} more calls may have cost an activation without an answer\n")
     if tally.done < tally.total:
-        say(f"  {tally.total - tally.done} calls were not made\n")
+        say(f"  {tally.total - tally.done} calls were not made, or dropped on their way\n")
+    if errors is not None and errors.count:
+        say(f"  failed and missing calls: {errors.path}\n")
     if report.fatal is not None:
         say(f"fullstory-async: stopped early: {report.fatal}\n")
 

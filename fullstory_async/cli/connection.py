@@ -52,7 +52,7 @@ class Connection:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[FullStoryClient]:
         """Open a client, and the sandbox if it is asked for."""
-        config = self._config()
+        config = self._config()  # before anything starts, so that a wrong setting is said first
         async with AsyncExitStack() as stack:
             if self.sandbox:
                 server = await stack.enter_async_context(Sandbox())
@@ -61,8 +61,8 @@ class Connection:
 
     def _config(self) -> ClientConfig:
         settings: dict[str, object] = {"api_key": "sandbox" if self.sandbox else self._key()}
-        if self.base_url is not None:
-            settings["base_url"] = self.base_url
+        if self.sandbox or self.base_url is not None:
+            settings["base_url"] = "http://127.0.0.1" if self.sandbox else self.base_url
         if self.timeout is not None:
             settings["overall_timeout"] = self.timeout
         if self.rate is not None or self.burst is not None:
@@ -74,9 +74,14 @@ class Connection:
 
     def _key(self) -> str | None:
         path = self.api_key_file or os.environ.get("FULLSTORY_API_KEY_FILE")
-        if self.api_key_file is None and (os.environ.get("FULLSTORY_API_KEY") or not path):
-            return None
+        if self.api_key_file is None and os.environ.get("FULLSTORY_API_KEY"):
+            return None  # ClientConfig reads it
+        if not path:
+            raise UsageError(
+                "no API key: set FULLSTORY_API_KEY or FULLSTORY_API_KEY_FILE, or give --api-key-file; "
+                "--sandbox needs none"
+            )
         try:
-            return Path(path or "").read_text(encoding="utf-8")
+            return Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"the API key file {str(path)!r} can't be read: {error}") from None

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from fullstory_async.cli.bulk import Job, Report
 from fullstory_async.cli.exits import Exit, UsageError
-from fullstory_async.cli.output import as_row, open_lines
+from fullstory_async.cli.output import Lines, as_row
 from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ClientConfig
 from fullstory_async.http.pipeline import Stats
@@ -56,17 +56,17 @@ async def demo(*, sessions: int, seed: int, rate: float, concurrency: int, out_d
 
 
 async def _fetch(client: FullStoryClient, listed: list[Session], folder: Path, concurrency: int) -> Report:
-    def lines(name: str) -> Path:
-        return folder / f"{name}.jsonl"
+    def lines(name: str, *, at_once: bool = True) -> Lines:
+        return Lines(folder / f"{name}.jsonl", force=False, at_once=at_once)
 
     with (
-        open_lines(lines("sessions"), force=False) as found,
-        open_lines(lines("events"), force=False) as events,
-        open_lines(lines("summaries"), force=False) as summaries,
-        open_lines(lines("errors"), force=False) as errors,
+        lines("sessions") as found,
+        lines("events") as events,
+        lines("summaries") as summaries,
+        lines("errors", at_once=False) as errors,
     ):
         for session in listed:
-            found.write(json.dumps(as_row(session)))
+            found.write(json.dumps(as_row(session)).encode())
         job = Job(
             client=client, ids=[session.id for session in listed], events=events, summaries=summaries,
             errors=errors, profile="support", concurrency=concurrency,
@@ -106,7 +106,7 @@ def _closing_table(
         ("Requests sent", f"{stats.requests} ({stats.retries} of them again)"),
         ("429s from the sandbox", f"{answered_429}"),
         ("Activations", f"{stats.activations} counted here, {charged} charged by the sandbox"),
-        ("Files", f"{folder}/ (sessions.jsonl, events.jsonl, summaries.jsonl)"),
+        ("Files", f"{folder}/ ({', '.join(sorted(path.name for path in folder.iterdir()))})"),
     )
     for name, value in rows:
         table.add_row(name, value)

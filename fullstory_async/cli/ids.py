@@ -1,14 +1,17 @@
-"""Session ids from a file or standard input: plain lines, CSV with a header, or JSON Lines.
+"""Session ids from a file or standard input: plain lines, a table with a header, or JSON.
 
-The whole input is read and checked before the first request: a spelling mistake should cost no activation.
+The whole input is read and checked before the first request: a misread file should cost no activation. The
+published contract would allow nearly any text as an id; here a line has to look like one, since a line of something else
+(a table without a header, a program, a list of e-mails) would be sent to the service as it is.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,10 @@ from fullstory_async.session_id import SessionId
 __all__ = ["IdInput", "read_ids"]
 
 _PAIR_COLUMNS = (("userid", "sessionid"), ("deviceid", "sessionid"))
-_ID_COLUMNS = ("sessionid", "id", "session", "fsurl", "url", "replayurl", "sessionurl")
+_ID_COLUMNS = ("sessionid", "session", "fsurl", "replayurl", "sessionurl", "url", "id")
+_DELIMITERS = (",", ";", "\t", "|")
+_STRANGE = re.compile(r"[\s,;|\"'\[\]{}()<>@]")
+"""What no id in a plain line holds; an id that needs it can stand in a table or in JSON."""
 
 
 @attrs.frozen
@@ -40,13 +46,12 @@ def read_ids(source: str, column: str | None = None) -> IdInput:
     """Read the ids of a file, or of standard input for ``-``.
 
     Raises:
-        UsageError: the file can't be read, has no id column, or holds no ids.
+        UsageError: the file can't be read or understood, has no id column, or holds no ids.
     """
-    lines = _text(source).splitlines()
     try:
-        texts = [text for text in _texts(lines, column, source) if text]
-    except (json.JSONDecodeError, csv.Error) as error:
-        raise UsageError(f"{_name(source)} can't be read: {error}") from None
+        texts = [text for text in _texts(_read(source), column) if text]
+    except UsageError as error:
+        raise UsageError(f"{_name(source)} {error}") from None
     seen: dict[str, bool] = {}
     for text in texts:
         try:
@@ -58,64 +63,132 @@ def read_ids(source: str, column: str | None = None) -> IdInput:
     return IdInput(tuple(seen), len(texts) - len(seen), sum(not valid for valid in seen.values()))
 
 
-def _text(source: str) -> str:
+def _name(source: str) -> str:
+    return "standard input" if source == "-" else f"the ids file {source!r}"
+
+
+def _read(source: str) -> str:
+    if source == "-" and sys.stdin is None:
+        raise UsageError("is closed")
     try:
         raw = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     except OSError as error:
-        raise UsageError(f"the ids file {source!r} can't be read: {error.strerror}") from None
+        raise UsageError(f"can't be read: {error.strerror}") from None
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise UsageError(f"{_name(source)} is not UTF-8 text") from None
+        raise UsageError("is not UTF-8 text") from None
 
 
-def _texts(lines: list[str], column: str | None, source: str) -> Iterator[str]:
-    content = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if content and content[0].lstrip().startswith("{"):
-        for line in content:
-            row = json.loads(line)
-            yield _from_row(row if isinstance(row, dict) else {}, column, source)
-    elif content and _is_header(content[0], column):
-        for row in csv.DictReader(content):
-            yield _from_row({key: value for key, value in row.items() if key}, column, source)
-    elif column is not None:
-        raise UsageError(f"{_name(source)} has no column {column!r}")
-    else:
-        yield from (line.strip() for line in content)
-
-
-def _is_header(line: str, column: str | None) -> bool:
-    names = next(csv.reader([line]))
+def _texts(text: str, column: str | None) -> Iterator[str]:
+    """Tell the forms apart by the first line that is neither empty nor a comment."""
+    lines = [line.rstrip("\r") for line in text.split("\n")]
+    first = next(
+        (n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), None
+    )
+    if first is None:
+        return iter(())
+    head = lines[first].lstrip()
+    if head.startswith("["):
+        return _from_array("\n".join(lines[first:]), column)
+    if head.startswith("{"):
+        return _from_json_lines(lines, column)
+    delimiter = _delimiter(lines[first], column)
+    if delimiter is not None:
+        return _from_table(lines[first:], first, delimiter, column)
     if column is not None:
-        return column in names
-    return any(_plain(name) in _ID_COLUMNS for name in names)
+        raise UsageError(f"has no column {column!r}")
+    return _from_plain_lines(lines)
 
 
-def _from_row(row: Mapping[str, Any], column: str | None, source: str) -> str:
+def _from_plain_lines(lines: list[str]) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        text = "" if line.lstrip().startswith("#") else re.split(r"\s#", line)[0].strip()
+        if _STRANGE.search(text) and not _is_pair(text):
+            raise UsageError(
+                f"can't be understood: line {number} looks like no session id: {text[:60]!a}; "
+                "a table needs a header with a column like session_id, or --id-column"
+            )
+        yield text
+
+
+def _from_table(lines: list[str], offset: int, delimiter: str, column: str | None) -> Iterator[str]:
+    reader = csv.DictReader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
+    try:
+        for row in reader:
+            yield _from_row({k: v for k, v in row.items() if k}, column, offset + reader.line_num)
+    except csv.Error as error:
+        raise UsageError(f"can't be read: line {offset + reader.line_num}: {error}") from None
+
+
+def _from_json_lines(lines: list[str], column: str | None) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"can't be read as JSON Lines: line {number}: {error}") from None
+        if not isinstance(row, dict):
+            raise UsageError(f"can't be understood: line {number} is no JSON object")
+        yield _from_row(row, column, number)
+
+
+def _from_array(text: str, column: str | None) -> Iterator[str]:
+    try:
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"can't be read as a JSON array: {error}") from None
+    for number, row in enumerate(rows, 1):
+        yield _from_row(row if isinstance(row, dict) else {"session_id": row}, column, number)
+
+
+def _delimiter(line: str, column: str | None) -> str | None:
+    """Return what separates the columns of a header line; ``None`` if it is no header."""
+    for delimiter in _DELIMITERS:
+        names = next(csv.reader([line], delimiter=delimiter))
+        if column in names if column is not None else any(_plain(name) in _ID_COLUMNS for name in names):
+            return delimiter
+    return None
+
+
+def _from_row(row: Mapping[str, Any], column: str | None, number: int) -> str:
     """Find the id in one row: the named column, a pair of columns, or the first that is called like an id."""
     if column is not None:
         if column not in row:
-            raise UsageError(f"{_name(source)} has a row without the column {column!r}")
-        return str(row[column] or "")
-    by_name = {_plain(name): str(value) for name, value in row.items() if value not in (None, "")}
+            raise UsageError(f"has no column {column!r} in row {number}")
+        return _text(row[column], number)
+    by_name = {_plain(name): _text(value, number) for name, value in row.items() if _plain(name) in _KNOWN}
     for user, session in _PAIR_COLUMNS:
-        if user in by_name and session in by_name and ":" not in by_name[session]:
+        if by_name.get(user) and by_name.get(session) and ":" not in by_name[session]:
             return f"{by_name[user]}:{by_name[session]}"
-    found = _first(by_name, _ID_COLUMNS)
-    if found is None:
+    found = [by_name[name] for name in _ID_COLUMNS if by_name.get(name)]
+    if not found and not any(name in by_name for name in _ID_COLUMNS):
         raise UsageError(
-            f"{_name(source)} has a row without an id column (one of session_id, id, url, …); name it with --id-column"
+            f"has no id column in row {number} (session_id, id, url, …); name it with --id-column"
         )
-    return found
+    return next(filter(_is_pair, found), found[0] if found else "")
 
 
-def _first(by_name: Mapping[str, str], names: Iterable[str]) -> str | None:
-    return next((by_name[name] for name in names if name in by_name), None)
+_KNOWN = frozenset({*_ID_COLUMNS, *(name for pair in _PAIR_COLUMNS for name in pair)})
+
+
+def _text(value: Any, number: int) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        return str(value).strip()
+    raise UsageError(
+        f"can't be understood: the id in row {number} is neither text nor an integer: {value!r:.60}"
+    )
+
+
+def _is_pair(text: str) -> bool:
+    try:
+        return SessionId(text).is_pair
+    except InvalidSessionId:
+        return False
 
 
 def _plain(name: str) -> str:
-    return name.strip().lower().replace("_", "").replace(" ", "").replace("-", "")
-
-
-def _name(source: str) -> str:
-    return "standard input" if source == "-" else f"the ids file {source!r}"
+    return re.sub(r"[\s_-]", "", name).lower()

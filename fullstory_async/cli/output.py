@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Self
 
 import attrs
 from rich.console import Console
@@ -17,94 +17,142 @@ from rich.table import Table
 from rich.text import Text
 
 from fullstory_async.cli.exits import UsageError
-from fullstory_async.errors import FullStoryError
+from fullstory_async.errors import DecodeError, FullStoryError
 from fullstory_async.models import Session, SessionEvent, SessionEvents, SessionSummary
 
-__all__ = ["Lines", "answer_line", "as_row", "error_line", "open_lines", "print_table"]
+__all__ = ["Lines", "WriteError", "answer_line", "as_row", "error_line", "not_made_line", "print_table"]
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class WriteError(Exception):
+    """Data can't be written; what came after the last good line is lost."""
 
 
 class Lines:
-    """A file of JSON Lines that is made when its first line is written."""
+    """JSON Lines to a file, each written at once so that a program that is killed loses none."""
 
-    def __init__(self, path: Path | None, *, force: bool) -> None:
-        """Prepare to write to ``path``, or to standard output for ``None``.
+    path: Path | None
+    """The file; ``None`` is standard output."""
+    count: int
+    """How many lines were written."""
+
+    def __init__(self, path: Path | None, *, force: bool, at_once: bool = True) -> None:
+        """Open a file, or standard output for ``None``.
+
+        Args:
+            path: where to write. The file is readable by its owner only: sessions are personal data.
+            force: overwrite a file that exists.
+            at_once: make the file now, before anything is paid for; otherwise with its first line.
 
         Raises:
-            UsageError: the file exists and ``force`` is not set, or its folder does not.
+            UsageError: the file exists and ``force`` is not set, or it can't be written.
         """
-        self.path = path
-        self._file: IO[str] | None = None
+        self.path, self.count = path, 0
+        self._flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
+        self._file: IO[bytes] | None = None
         if path is None:
+            if sys.stdout is None:
+                raise UsageError("standard output is closed; give --out FILE")
+            self._file = sys.stdout.buffer
             return
-        if path.exists() and not force:
-            raise UsageError(f"{path} exists; choose another name or overwrite it with --force")
-        if path.is_dir() or not path.parent.is_dir():
-            raise UsageError(
-                f"{path} can't be written: {'it is' if path.is_dir() else path.parent} a missing folder"
-            )
+        try:
+            if at_once:
+                self._file = self._open(path)
+            elif force:
+                path.unlink(missing_ok=True)
+            elif path.exists():
+                raise UsageError(_exists(path))
+        except OSError as error:
+            raise UsageError(f"{path} can't be written: {error.strerror}") from None
 
-    def write(self, line: str) -> None:
-        """Write one line at once, so that a program that is killed loses none."""
-        file = self._file or (sys.stdout if self.path is None else _create(self.path))
-        self._file = file
-        file.write(line + "\n")
-        file.flush()
+    def write(self, line: bytes) -> None:
+        """Write one line. Raises `WriteError`, or `BrokenPipeError` where nobody reads any more."""
+        try:
+            if self._file is None and self.path is not None:
+                self._file = self._open(self.path)
+            if self._file is not None:
+                self._file.write(line + b"\n")
+                self._file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            place = "standard output" if self.path is None else str(self.path)
+            text = f"{place} can't be written: {error.strerror}; {self.count} lines are in it"
+            raise WriteError(text) from None
+        except UsageError as error:
+            raise WriteError(str(error)) from None
+        self.count += 1
 
-    def close(self) -> None:
-        """Close the file; standard output stays open."""
-        if self._file is not None and self.path is not None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is None or self.path is None:
+            return
+        try:
             self._file.close()
+        except OSError as failed:  # what could not be written has been reported when it was tried
+            sys.stderr.write(f"{self.path}: {failed.strerror}\n")
+        if self.count == 0 and self.path.is_file():
+            self.path.unlink()  # an empty file would only stand in the way of the next try
+
+    def _open(self, path: Path) -> IO[bytes]:
+        try:
+            return os.fdopen(os.open(path, self._flags, 0o600), "wb")
+        except FileExistsError:
+            raise UsageError(_exists(path)) from None
 
 
-@contextmanager
-def open_lines(path: Path | None, *, force: bool) -> Iterator[Lines]:
-    """Open `Lines` for a block."""
-    lines = Lines(path, force=force)
-    try:
-        yield lines
-    finally:
-        lines.close()
-
-
-def _create(path: Path) -> IO[str]:
-    """Open for writing, readable by nobody else: sessions are personal data."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    except OSError as error:
-        raise UsageError(f"{path} can't be written: {error.strerror}") from None
-    return os.fdopen(descriptor, "w", encoding="utf-8")
+def _exists(path: Path) -> str:
+    return f"{path} exists; choose another name or overwrite it with --force"
 
 
 def as_row(item: Session | SessionEvent | SessionSummary) -> dict[str, Any]:
     """Return a model's fields as JSON-ready values."""
     row = attrs.asdict(item, recurse=False, filter=lambda field, _: field.name != "raw")
     if isinstance(item, Session):
-        row = {"id": item.id, **row}
+        row = {"id": item.id if item.session_id else "", **row}
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
 
 
-def answer_line(session_id: str, operation: str, answer: SessionEvents | SessionSummary) -> str:
-    """Return one line that holds a whole answer, as it came."""
-    raw = answer.raw.decode("utf-8", "surrogateescape")
-    if "\n" in raw or "\r" in raw:
-        raw = json.dumps(json.loads(raw))
-    head = json.dumps({"session_id": str(session_id), "operation": operation})
-    return f'{head[:-1]}, "answer": {raw or "{}"}}}'
+def answer_line(session_id: str, operation: str, answer: SessionEvents | SessionSummary) -> bytes:
+    """Return one line that holds a whole answer, byte for byte but for line breaks between its parts."""
+    raw = answer.raw.removeprefix(_BYTE_ORDER_MARK).replace(b"\r", b" ").replace(b"\n", b" ")
+    head = json.dumps({"session_id": str(session_id), "operation": operation}).encode()
+    return head[:-1] + b', "answer": ' + (raw or b"{}") + b"}"
 
 
-def error_line(session_id: str, operation: str, error: FullStoryError) -> str:
-    """Return one line about a session that failed."""
+def error_line(session_id: str, operation: str, error: FullStoryError) -> bytes:
+    """Return one line about a call that failed; of an unreadable answer it holds the text that was paid for."""
     line = {
         "session_id": session_id, "operation": operation, "error": type(error).__name__, "status": error.status,
         "code": error.code, "message": error.message, "attempts": error.attempts,
         "may_have_cost": error.may_have_cost,
     }  # fmt: skip
-    return json.dumps(line)
+    if isinstance(error, DecodeError) and error.response is not None:
+        line["answer_text"] = error.response.body.decode("utf-8", "replace")
+    return json.dumps(line).encode()
+
+
+def not_made_line(session_id: str, operation: str) -> bytes:
+    """Return one line about a call that has no outcome, since the job ended before."""
+    line = {
+        "session_id": session_id,
+        "operation": operation,
+        "error": "NotMade",
+        "message": "the job ended before",
+    }
+    return json.dumps(line).encode()
 
 
 def print_table(console: Console, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Print rows for people; control characters in them can't reach the terminal."""
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number == 0, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_visible(row.get(column))) for column in columns))
     console.print(table)

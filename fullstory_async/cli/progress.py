@@ -40,6 +40,7 @@ class BulkProgress:
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
+            redirect_stdout=False,  # data goes there, and not to this console
             transient=True,
         )
         self._task = self._progress.add_task(

@@ -36,6 +36,10 @@ T = TypeVar("T")
 _logger = logging.getLogger("fullstory_async.http")
 
 
+def _nobody_asks(_: bool) -> None:
+    """Take no notice of what is at stake."""
+
+
 class SendsRequests(Protocol):
     """What the pipeline needs of a transport."""
 
@@ -72,7 +76,7 @@ class _Call:
     started: float
     timeout: float
     patient: bool
-    on_send: Callable[[], None] | None
+    at_stake: Callable[[bool], None]
     deadline: float = math.inf
     last_error: FullStoryError | None = None
     attempts: int = 0
@@ -117,7 +121,7 @@ class Pipeline:
         *,
         timeout: float | None = None,
         patient: bool = False,
-        on_send: Callable[[], None] | None = None,
+        at_stake: Callable[[bool], None] = _nobody_asks,
     ) -> tuple[T, int]:
         """Send a request until it is answered, the policy gives up or the time is over.
 
@@ -127,14 +131,15 @@ class Pipeline:
             timeout: seconds for the whole call, instead of the configured ones.
             patient: as fan-out waits: for the first token as long as it takes, since many calls share the
                 rate; from then on the time counts, and every 429 within it is waited out.
-            on_send: called whenever the request is about to be sent.
+            at_stake: told True when the request is about to be sent, and False when that attempt is over
+                and can't have cost anything, so that dropping the call would lose nothing.
 
         Returns:
             The decoded value, and the number of attempts it took.
         """
         self._transport.check()
         started = asyncio.get_running_loop().time()
-        call = _Call(request, started, self._timeout if timeout is None else timeout, patient, on_send)
+        call = _Call(request, started, self._timeout if timeout is None else timeout, patient, at_stake)
         if not patient:
             call.deadline = started + call.timeout
         while True:
@@ -176,8 +181,7 @@ class Pipeline:
         self.stats.retries += call.attempts > 0
         call.attempts += 1
         self.stats.requests += 1
-        if call.on_send is not None:
-            call.on_send()
+        call.at_stake(True)
         try:
             response = await self._transport.send(request, deadline=call.deadline)
         except asyncio.CancelledError:
@@ -199,6 +203,8 @@ class Pipeline:
             self.stats.activations_at_risk += 1
         call.may_have_cost = error.may_have_cost = call.may_have_cost or error.may_have_cost
         call.last_error = error
+        if not call.may_have_cost:
+            call.at_stake(False)
         error.attempts, error.elapsed = call.attempts, call.elapsed()
         if error.status == 429:
             call.throttles += 1

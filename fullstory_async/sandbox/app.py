@@ -8,6 +8,7 @@ fault may step in, and the service answers. Beside the API stand ``/_sandbox/sta
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import socket
 import time
@@ -25,7 +26,7 @@ from fullstory_async.http.ratelimit import RateLimit
 from fullstory_async.sandbox.faults import Exchange, Fault, FaultRule
 from fullstory_async.sandbox.limits import TokenBucket
 from fullstory_async.sandbox.service import Refusal, Service, Wire
-from fullstory_async.sandbox.world import User, World
+from fullstory_async.sandbox.world import MOST_EVENTS, User, World
 from fullstory_async.session_id import SessionId
 
 __all__ = ["RecordedRequest", "Sandbox"]
@@ -95,12 +96,15 @@ class Sandbox:
         Raises:
             ConfigurationError: a value that makes no sense.
         """
-        for name, number, least in (
-            ("users", users, 1), ("sessions", sessions, 0), ("mean_events", mean_events, 1),
-            ("latency", latency, 0), ("port", port, 0), ("activation_quota", activation_quota or 0, 0),
+        for name, number, least, most in (
+            ("users", users, 1, math.inf), ("sessions", sessions, 0, math.inf),
+            ("mean_events", mean_events, 1, MOST_EVENTS), ("latency", latency, 0, math.inf),
+            ("port", port, 0, 65535), ("activation_quota", activation_quota or 0, 0, math.inf),
         ):  # fmt: skip
-            if not (checks.is_number(number) and number >= least):
-                raise ConfigurationError(f"the sandbox's {name} must be {least} or more, not {number!r}")
+            if not (checks.is_number(number) and least <= number <= most):
+                raise ConfigurationError(
+                    f"the sandbox's {name} must be from {least} to {most:g}, not {number!r}"
+                )
         if wire not in get_args(Wire):
             raise ConfigurationError(f"the sandbox's wire must be 'live' or 'spec', not {wire!r}")
         self.api_key = API_KEY

@@ -11,7 +11,7 @@ import attrs
 
 from fullstory_async.session_id import SessionId
 
-__all__ = ["User", "World", "WorldSession"]
+__all__ = ["MOST_EVENTS", "User", "World", "WorldSession"]
 
 _NAMES = (
     "ada", "grace", "alan", "edsger", "barbara", "donald", "margaret", "ken", "dennis", "radia",
@@ -22,7 +22,8 @@ _FIRST_DAY = datetime(2026, 5, 4, 8, tzinfo=UTC)
 _SPAN = timedelta(days=30)
 _SIGMA = 1.2
 """Spread of the log-normal number of events: half the sessions have fewer than half the mean."""
-_MOST_EVENTS = 20_000
+MOST_EVENTS = 20_000
+"""The largest mean, and the largest session."""
 _MOBILE_SHARE = 0.2
 
 
@@ -103,7 +104,7 @@ class World:
             id=SessionId(f"{rng.choice(user.device_ids)}:{_int64(rng)}"),
             user=user,
             created=_FIRST_DAY + _SPAN * rng.random(),
-            event_count=min(max(1, count), _MOST_EVENTS),
+            event_count=min(max(1, count), MOST_EVENTS),
             mobile=rng.random() < _MOBILE_SHARE,
         )
 

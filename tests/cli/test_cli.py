@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from fullstory_async import (
     APITimeoutError,
@@ -25,9 +28,12 @@ from fullstory_async import (
     PermissionDeniedError,
     RateLimitedError,
     ServerError,
+    SessionEvents,
 )
 from fullstory_async.cli import main
 from fullstory_async.cli.exits import Exit, UsageError, exit_for
+from fullstory_async.cli.output import answer_line
+from fullstory_async.sandbox import Sandbox
 from fullstory_async.sandbox.world import World
 
 WORLD = World(0, 20, 200, 200)
@@ -107,6 +113,9 @@ def test_verbose_logs_each_request_and_no_e_mail(run):
         (("summary", IDS[0], "--profile", "nonsense", "--sandbox"), 5, "no such profile"),
         (("sessions", "--sandbox"), 2, "--email or --uid"),
         (("sessions", "--uid", "u", "--limit", "0", "--sandbox"), 2, "--limit"),
+        (("sessions", "--uid", "u", "--limit", "5", "--all", "--sandbox"), 2, "exclude each other"),
+        (("sandbox", "--port", "99999"), 2, "port"),
+        (("sandbox", "--mean-events", "30000"), 2, "mean_events"),
         (("sessions", "--uid", "u", "--nonsense"), 2, "--nonsense"),
         (("nonsense",), 2, "nonsense"),
         (("events",), 2, "requires an argument"),
@@ -135,6 +144,8 @@ def test_the_key_comes_from_the_environment_or_a_file(run, monkeypatch, tmp_path
     nobody = ("events", "1:2", "--base-url", "http://127.0.0.1:1", "--timeout", "5")
     assert run(*nobody, "--api-key-file", "key")[0] == 1
     assert run(*nobody, "--api-key-file", "bytes")[0] == 2
+    code, _, err = run(*nobody)
+    assert (code, "--api-key-file" in err) == (2, True)
     monkeypatch.setenv("FULLSTORY_API_KEY_FILE", "key")
     assert "no connection" in run(*nobody)[2]
     monkeypatch.setenv("FULLSTORY_API_KEY", "na1.other")
@@ -186,7 +197,7 @@ def test_fetch_says_which_ids_failed(run, tmp_path, monkeypatch):
     assert code == 3
     assert "1 are no session ids" in err
     assert "1 × NotFoundError" in err
-    assert "1 of the failed calls may have cost an activation" in err
+    assert "1 more calls may have cost an activation" in err
     failures = lines((tmp_path / "out.jsonl.errors.jsonl").read_text())
     assert {(line["session_id"], line["error"]) for line in failures} == {
         ("1:2", "NotFoundError"),
@@ -205,6 +216,109 @@ def test_fetch_reads_standard_input_and_stays_in_its_budget(run, tmp_path, monke
     assert "2 ids were left over" in err
 
 
+def test_what_was_not_fetched_can_be_fetched_from_the_errors_file(run, tmp_path):
+    (tmp_path / "ids").write_text("\n".join([*IDS, "1:2"]))
+    arguments = ("fetch", "--events", "--sandbox", "--rate", "100")
+    assert run(*arguments, "--ids", "ids", "--out", "a", "--max-activations", "4")[0] == 7
+    assert run(*arguments, "--ids", "a.errors.jsonl", "--out", "b")[0] == 3
+    fetched = [line["session_id"] for name in ("a", "b") for line in lines((tmp_path / name).read_text())]
+    assert sorted(fetched) == sorted(IDS)
+    assert [line["session_id"] for line in lines((tmp_path / "b.errors.jsonl").read_text())] == ["1:2"]
+
+
+def test_force_leaves_nothing_stale(run, tmp_path):
+    (tmp_path / "ids").write_text("1:2")
+    (tmp_path / "out").write_text("old")
+    (tmp_path / "out.errors.jsonl").write_text("old")
+    arguments = ("fetch", "--ids", "ids", "--events", "--sandbox", "--out", "out", "--force")
+    assert run(*arguments)[0] == 3
+    assert not (tmp_path / "out").exists()
+    assert len(lines((tmp_path / "out.errors.jsonl").read_text())) == 1
+    (tmp_path / "ids").write_text(IDS[0])
+    assert run(*arguments)[0] == 0
+    assert len(lines((tmp_path / "out").read_text())) == 1
+    assert not (tmp_path / "out.errors.jsonl").exists()
+
+
+def test_an_output_that_fills_up_ends_the_job_and_says_so(run, tmp_path):
+    (tmp_path / "ids").write_text("\n".join(IDS))
+    code, _, err = run(
+        "fetch", "--ids", "ids", "--events", "--sandbox", "--out", "/dev/full", "--errors", "e", "--force"
+    )
+    assert code == 1
+    assert "/dev/full can't be written: No space left on device; 0 lines are in it" in err
+    assert "Traceback" not in err
+    assert len(lines((tmp_path / "e").read_text())) == len(IDS)
+
+
+def test_an_output_that_can_not_be_made_costs_nothing(run, tmp_path):
+    (tmp_path / "ids").write_text(IDS[0])
+    code, _, err = run("fetch", "--ids", "ids", "--events", "--sandbox", "--out", "/proc/nothing")
+    assert (code, "can't be written" in err) == (2, True)
+    assert "answers" not in err
+
+
+def test_an_unreadable_answer_is_kept(run, tmp_path, monkeypatch):
+    async def nonsense(exchange, proceed):
+        await proceed()
+        return web.Response(body=b'{"events": 5}')
+
+    begin = Sandbox.__aenter__
+
+    async def begin_badly(self):
+        self.inject(nonsense, times=None)
+        return await begin(self)
+
+    monkeypatch.setattr(Sandbox, "__aenter__", begin_badly)
+    code, out, err = run("events", IDS[0], "--sandbox")
+    assert (code, out) == (1, '{"events": 5}')
+    assert "as it came" in err
+    (tmp_path / "ids").write_text(IDS[0])
+    assert run("fetch", "--ids", "ids", "--events", "--sandbox", "--out", "out")[0] == 3
+    (line,) = lines((tmp_path / "out.errors.jsonl").read_text())
+    assert (line["error"], line["answer_text"]) == ("DecodeError", '{"events": 5}')
+
+
+def test_an_answer_is_written_as_it_came_on_one_line():
+    raw = b'\xef\xbb\xbf{\r\n "events": [{"event_properties": {"n": 1e999, "n": 2}}]}\n'
+    line = answer_line("1:2", "events", SessionEvents("1:2", [], raw=raw))
+    assert line.count(b"\n") == 0
+    assert b'"answer": {   "events": [{"event_properties": {"n": 1e999, "n": 2}}]} }' in line
+    assert json.loads(line)["session_id"] == "1:2"
+
+
+def on_a_terminal(*arguments: str, cwd: Path, stdout: int) -> tuple[int, str]:
+    """Run a command whose standard input and error are a terminal."""
+    terminal, inside = pty.openpty()
+    command = [sys.executable, "-m", "fullstory_async", *arguments]
+    process = subprocess.Popen(
+        command, stdin=inside, stdout=stdout, stderr=inside, cwd=cwd, env={**os.environ, "TERM": "xterm"}
+    )
+    os.close(inside)
+    seen = b""
+    while process.poll() is None or select.select([terminal], [], [], 0)[0]:
+        if select.select([terminal], [], [], 0.1)[0]:
+            try:
+                seen += os.read(terminal, 65536)
+            except OSError:
+                break
+    os.close(terminal)
+    return process.wait(30), seen.decode(errors="replace")
+
+
+def test_on_a_terminal_progress_is_shown_there_and_data_goes_to_standard_output(tmp_path):
+    (tmp_path / "ids").write_text("\n".join(IDS))
+    with (tmp_path / "data").open("wb") as data:
+        code, shown = on_a_terminal(
+            "fetch", "--ids", "ids", "--events", "--sandbox", cwd=tmp_path, stdout=data.fileno()
+        )
+    assert code == 0
+    assert {line["session_id"] for line in lines((tmp_path / "data").read_text())} == set(IDS)
+    assert "event_type" not in shown
+    assert "activations" in shown
+    assert "6 answers, 0 failed" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -217,8 +331,13 @@ def test_fetch_reads_standard_input_and_stays_in_its_budget(run, tmp_path, monke
         (("--ids", "ids", "--events", "--rate", "0"), "rate"),
         (("--ids", "ids", "--events", "--summary", "x", "--max-activations", "1"), "--max-activations"),
         (("--ids", "ids", "--events", "--out", "missing/out"), "missing"),
-        (("--ids", "ids", "--events", "--out", "folder"), "folder"),
-        (("--ids", "ids", "--events", "--errors", "ids"), "exists"),
+        (("--ids", "ids", "--events", "--out", "folder"), "folder exists"),
+        (("--ids", "ids", "--events", "--out", "folder", "--force"), "directory"),
+        (("--ids", "ids", "--events", "--out", "x" * 300), "too long"),
+        (("--ids", "ids", "--events", "--out", "same", "--errors", "same"), "three different files"),
+        (("--ids", "ids", "--events", "--out", "./ids", "--force"), "three different files"),
+        (("--ids", "program.py", "--events"), "line 1 looks like no session id"),
+        (("--ids", "ids", "--events", "--errors", "empty"), "exists"),
         (("--ids", "bad.jsonl", "--events"), "can't be read"),
         (("--ids", "other.csv", "--events", "--id-column", "nope"), "nope"),
         (("--ids", "other.jsonl", "--events"), "--id-column"),
@@ -231,6 +350,7 @@ def test_bad_input_is_said_before_anything_is_sent(run, tmp_path, arguments, sai
     (tmp_path / "bad.jsonl").write_text('{"id": "1:2"}\n{"id"\n')
     (tmp_path / "other.jsonl").write_text('{"name": "x"}\n')
     (tmp_path / "other.csv").write_text("name,id\nx,1:2\n")
+    (tmp_path / "program.py").write_text("import this\n")
     (tmp_path / "folder").mkdir()
     before = {p: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
     code, out, err = run("fetch", *arguments, "--sandbox")
@@ -369,37 +489,36 @@ def test_an_interrupt_keeps_what_was_paid_for(served, tmp_path):
     assert command.returncode == 130, err
     assert "calls on their way" in err
     assert re.search(r"\d+ calls were not made", err)
+    missing = [
+        json.loads(line)["session_id"] for line in (tmp_path / "out.errors.jsonl").read_text().splitlines()
+    ]
+    answered = [json.loads(line)["session_id"] for line in out.read_text().splitlines()]
+    assert sorted(missing + answered) == sorted(ids)
     charged = ask(served, "/_sandbox/stats")["activations"]
     assert 0 < len(out.read_text().splitlines()) == charged < 50
 
 
-def test_a_second_interrupt_ends_it_at_once(served, tmp_path):
-    (tmp_path / "ids").write_text("\n".join(ask(served, "/_sandbox/sessions")["session_ids"]))
-    command = start(
-        "fetch",
-        "--ids",
-        "ids",
-        "--events",
-        "--concurrency",
-        "2",
-        "--rate",
-        "0.1",
-        "--burst",
-        "2",
-        "--out",
-        "out",
-        cwd=tmp_path,
-        **served,
-    )
+def test_a_second_interrupt_ends_it_at_once(tmp_path):
+    slow = start("sandbox", "--port", "0", "--sessions", "5", "--latency", "30")
+    settings = dict(slow.stdout.readline().strip().split("=", 1) for _ in range(2))
+    (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(9)))
+    arguments = ("fetch", "--ids", "ids", "--events", "--concurrency", "3", "--out", "out")
+    command = start(*arguments, cwd=tmp_path, **settings)
     for _ in range(400):
-        if (tmp_path / "out").exists():
+        if ask(settings, "/_sandbox/stats")["requests"] == 3:
             break
         time.sleep(0.02)
     command.send_signal(signal.SIGTERM)
-    time.sleep(0.5)
+    time.sleep(0.3)
     command.send_signal(signal.SIGINT)
     _, err = command.communicate(timeout=10)
-    assert command.returncode == 130, err
+    assert command.returncode == 143, err
+    assert "dropped the calls on their way" in err
+    assert "3 more calls may have cost an activation" in err
+    assert len(lines((tmp_path / "out.errors.jsonl").read_text())) == 9
+    assert not (tmp_path / "out").exists()
+    slow.kill()
+    slow.communicate()
 
 
 def test_a_closed_pipe_is_silent(tmp_path):

@@ -1,4 +1,4 @@
-"""Ids files: plain lines, CSV, JSON Lines."""
+"""Ids files: plain lines, tables, JSON; and what looks like none of them."""
 
 from __future__ import annotations
 
@@ -19,23 +19,63 @@ def read(tmp_path, text, column=None):
     [
         "1:2\n3:4\n",
         "\ufeff1:2\r\n# comment\r\n\r\n  3!4  \r\n",
+        "1:2  # Ada\n\u200b3:4\n",
         "session_id\n1:2\n3:4\n",
-        "name,Session ID,plan\nx,1:2,pro\ny,3%3A4,free\n",
+        "# exported today\nname,Session ID,plan\nx,1:2,pro\ny,3%3A4,free\n",
+        "email;session_id\na@b;1:2\nc@d;3:4\n",
+        "who\tid\nx\t1:2\ny\t3:4\n",
         "UserId,SessionId\n1,2\n3,4\n",
+        "order,session_id\n#1001,1:2\n#1002,3:4\n",
+        'note,session_id\n"two\nlines",1:2\n"#",3:4\n',
+        "id,session_url\n17,https://app.fullstory.com/ui/O/session/1:2\n18,https://app.fullstory.com/ui/O/session/3:4\n",
         'fsUrl,x\n"https://app.fullstory.com/ui/O/session/1:2",1\nhttps://app.fullstory.com/ui/O/session/3:4,2\n',
         '{"session_id": "1:2"}\n\n{"id": "3:4", "x": [1]}\n',
-        '{"UserId": 1, "SessionId": 2}\n{"userId": "3", "sessionId": "4"}\n',
+        '{"UserId": 1, "SessionId": 2}\n# aside\n{"userId": "3", "sessionId": "4"}\n',
         '{"sessionId": "1:2", "userId": "9"}\n{"url": "https://app.fullstory.com/ui/O/session/3:4"}\n',
+        '{"session_id": "1:2", "note": "a\u2028b"}\n{"session_id": "3:4"}\n',
+        '["1:2", "3:4"]',
+        '[\n  {"session_id": "1:2"},\n  "3:4"\n]\n',
+        "1:2\nhttps://app.fullstory.com/ui/ORG/segments/x/(3!4(y\n",
     ],
 )
 def test_every_form_gives_the_same_ids(tmp_path, text):
     assert read(tmp_path, text).ids == ("1:2", "3:4")
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("who,replay\na@b,1:2\n", "line 1 looks like no session id"),
+        ("a@b,1:2\n", "line 1 looks like no session id"),
+        ("1:2\n1:2,\n", "line 2 looks like no session id"),
+        ('"1:2"\n', "line 1 looks like no session id"),
+        ("import os\n", "line 1 looks like no session id"),
+        ("ada@example.com\n", "line 1 looks like no session id"),
+        ('session_id,note\n1:2,"hello\n3:4,x\n', "line"),
+        ('{"session_id": "1:2"}\n{"session_id"\n', "line 2"),
+        ('{"session_id": "1:2"}\n"x"\n', "line 2 is no JSON object"),
+        ('{"session_id": true}\n', "row 1 is neither text nor an integer"),
+        ('{"session_id": ["1:2"]}\n', "row 1 is neither text nor an integer"),
+        ('{"session_id": 1.5e10}\n', "row 1 is neither text nor an integer"),
+        ('{"session_id": "1:2"}\n{"name": "x"}\n', "no id column in row 2"),
+        ("[1, 2", "JSON array"),
+        ("[true]", "row 1 is neither"),
+        (b"\xff\xfe", "not UTF-8"),
+        ("", "holds no session ids"),
+        ("\n# nothing\n", "holds no session ids"),
+        ("session_id\n", "holds no session ids"),
+    ],
+)
+def test_what_is_no_list_of_ids_is_refused_with_its_place(tmp_path, text, reason):
+    with pytest.raises(UsageError, match=reason):
+        read(tmp_path, text)
+
+
 def test_a_named_column_wins(tmp_path):
     assert read(tmp_path, "id,mine\n9:9,1:2\n", "mine").ids == ("1:2",)
+    assert read(tmp_path, "id;mine\n9:9;1:2\n", "mine").ids == ("1:2",)
     assert read(tmp_path, '{"id": "9:9", "mine": "1:2"}\n', "mine").ids == ("1:2",)
-    with pytest.raises(UsageError, match="without the column 'mine'"):
+    with pytest.raises(UsageError, match="no column 'mine' in row 1"):
         read(tmp_path, '{"id": "9:9"}\n', "mine")
     with pytest.raises(UsageError, match="no column 'mine'"):
         read(tmp_path, "1:2\n", "mine")
@@ -48,12 +88,17 @@ def test_large_integers_stay_exact(tmp_path):
 
 
 def test_duplicates_and_bad_ids_are_counted(tmp_path):
-    found = read(tmp_path, "1:2\n1!2\na/b\na/b\n..\n")
-    assert found.ids == ("1:2", "a/b", "..")
+    found = read(tmp_path, "1:2\n1!2\na/b\na/b\n..\nabc\n")
+    assert found.ids == ("1:2", "a/b", "..", "abc")
     assert (found.duplicates, found.invalid) == (2, 2)
 
 
-def test_empty_cells_are_skipped_and_rows_that_are_no_objects_refused(tmp_path):
+def test_empty_cells_are_skipped(tmp_path):
     assert read(tmp_path, "mine,x\n1:2,a\n,b\n", "mine").ids == ("1:2",)
-    with pytest.raises(UsageError, match="id column"):
-        read(tmp_path, '{"id": "1:2"}\n[1]\n')
+    assert read(tmp_path, '{"id": "1:2"}\n{"id": ""}\n{"id": null}\n').ids == ("1:2",)
+
+
+def test_a_closed_standard_input_is_an_error(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(UsageError, match="standard input is closed"):
+        read_ids("-")

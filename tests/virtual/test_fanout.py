@@ -40,8 +40,8 @@ async def collect(results):
 
 
 def echo(seconds=0.0):
-    async def fetch(session_id, on_send):
-        on_send()
+    async def fetch(session_id, at_stake):
+        at_stake(True)
         await asyncio.sleep(seconds)
         return f"v-{session_id}", 1
 
@@ -56,7 +56,7 @@ async def test_one_outcome_for_each_id():
 
 
 async def test_outcomes_come_in_order_of_completion_and_say_how_long_they_took():
-    async def fetch(session_id, on_send):
+    async def fetch(session_id, at_stake):
         await asyncio.sleep(float(session_id.split(":")[1]))
         return None, 1
 
@@ -68,7 +68,7 @@ async def test_outcomes_come_in_order_of_completion_and_say_how_long_they_took()
 async def test_as_many_at_once_as_said():
     under_way = most = 0
 
-    async def fetch(_, on_send):
+    async def fetch(_, at_stake):
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
@@ -213,7 +213,7 @@ async def test_an_error_of_the_id_source_is_raised_after_what_was_paid_for():
 
 
 async def test_a_programming_error_is_raised_not_reported():
-    async def fetch(session_id, on_send):
+    async def fetch(session_id, at_stake):
         if session_id == "1:3":
             raise ZeroDivisionError
         await asyncio.sleep(1)
@@ -224,7 +224,7 @@ async def test_a_programming_error_is_raised_not_reported():
 
 
 async def test_a_client_that_is_not_open_is_a_programming_error():
-    async def fetch(_, on_send):
+    async def fetch(_, at_stake):
         raise ClientStateError("not open")
 
     with pytest.raises(ClientStateError):
@@ -234,7 +234,7 @@ async def test_a_client_that_is_not_open_is_a_programming_error():
 async def test_leaving_early_leaves_nothing_running():
     cancelled = 0
 
-    async def fetch(_, on_send):
+    async def fetch(_, at_stake):
         nonlocal cancelled
         try:
             await asyncio.sleep(60)
@@ -292,6 +292,17 @@ async def test_stop_drops_calls_that_were_not_sent_yet():
     assert len(transport.sent) == sent == len(outcomes) <= 2
 
 
+async def test_stop_does_not_wait_out_a_pause():
+    transport = FakeTransport(
+        [json_response({"events": []})], answer=lambda _: json_response(status=429, retry_after="500")
+    )
+    start = now()
+    async with make_sessions(transport).events_many(ids(100), concurrency=8) as results:
+        asyncio.get_running_loop().call_later(5, results.stop)
+        assert len([o async for o in results]) == 1
+    assert now() - start < 6
+
+
 async def test_a_rejected_key_sends_nothing_more():
     transport = FakeTransport(answer=lambda _: json_response(status=401), seconds=0.1)
     start = now()
@@ -304,7 +315,7 @@ async def test_a_rejected_key_sends_nothing_more():
 
 
 async def test_a_call_cancelled_from_outside_is_not_lost_silently():
-    async def fetch(session_id, on_send):
+    async def fetch(session_id, at_stake):
         if session_id == "1:3":
             raise asyncio.CancelledError
         return None, 1
@@ -323,7 +334,7 @@ async def test_a_call_cancelled_from_outside_is_not_lost_silently():
 
 
 async def test_a_bug_is_raised_although_the_consumer_leaves_early():
-    async def fetch(session_id, on_send):
+    async def fetch(session_id, at_stake):
         if session_id == "1:1":
             raise ZeroDivisionError
         return None, 1
@@ -337,7 +348,7 @@ async def test_a_bug_is_raised_although_the_consumer_leaves_early():
 async def test_leaving_waits_for_the_workers_even_when_cancelled_again():
     ended = 0
 
-    async def fetch(_, on_send):
+    async def fetch(_, at_stake):
         nonlocal ended
         try:
             await asyncio.sleep(60)
