@@ -215,10 +215,14 @@ class FanOut(Generic[T]):
     def _note_stake(self, worker: asyncio.Task[None] | None, at_stake: bool) -> None:
         if at_stake:
             self._droppable.discard(worker)
-        else:
-            self._droppable.add(worker)
-            if self._stopping:
-                self._drop([worker])
+            return
+        self._droppable.add(worker)
+        if self._stopping:  # but this may be its last attempt, whose outcome it is about to deliver
+            asyncio.get_running_loop().call_soon(self._drop_waiting, worker)
+
+    def _drop_waiting(self, worker: asyncio.Task[None] | None) -> None:
+        if worker in self._droppable:
+            self._drop([worker])
 
     async def _call(self, ref: SessionRef, at_stake: Callable[[bool], None]) -> Outcome[T]:
         try:
@@ -233,6 +237,7 @@ class FanOut(Generic[T]):
         except (ClientStateError, ConfigurationError):
             raise  # the program is wrong, not this id
         except FullStoryError as error:
+            at_stake(True)  # its outcome is
             self._note_refusal(error)
             return Outcome(
                 session_id=session_id, error=error, attempts=error.attempts, elapsed=now() - started

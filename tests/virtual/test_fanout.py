@@ -314,6 +314,44 @@ async def test_a_rejected_key_sends_nothing_more():
     assert now() - start < 1
 
 
+async def test_a_slow_consumer_gets_every_outcome_of_what_was_sent():
+    transport = FakeTransport(
+        answer=lambda r: json_response(status=401 if int(r.session_id[2:]) >= 20 else 200), seconds=0.1
+    )
+    outcomes = []
+    with pytest.raises(AuthenticationError):
+        async with make_sessions(transport).events_many(ids(1000), concurrency=4) as results:
+            async for outcome in results:
+                outcomes.append(outcome)
+                await asyncio.sleep(5)
+    assert {o.session_id for o in outcomes} == {r.session_id for _, r in transport.sent}
+    assert any(o.error is not None for o in outcomes)
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500])
+async def test_stopping_at_any_moment_delivers_every_call_that_may_have_cost(status):
+    for moment in range(0, 30, 3):
+        transport = FakeTransport(
+            answer=lambda r: json_response(
+                status=status if int(r.session_id[2:]) % 2 else 200, retry_after="1"
+            ),
+            seconds=0.15,
+        )
+        sessions = make_sessions(transport, RateLimiter(RateLimit(20, 5)))
+        outcomes = []
+        async with sessions.events_many(ids(60), concurrency=8) as results:
+            asyncio.get_running_loop().call_later(moment / 10, results.stop)
+            try:
+                async for outcome in results:
+                    outcomes.append(outcome)
+            except AuthenticationError:
+                assert status == 401
+        sent = {r.session_id for _, r in transport.sent}
+        may_have_cost = {i for i in sent if status in (404, 500) or int(i[2:]) % 2 == 0}
+        assert may_have_cost <= {o.session_id for o in outcomes} <= sent
+        assert len({o.session_id for o in outcomes}) == len(outcomes)
+
+
 async def test_a_call_cancelled_from_outside_is_not_lost_silently():
     async def fetch(session_id, at_stake):
         if session_id == "1:3":
