@@ -13,7 +13,7 @@ import sys
 import time
 import tracemalloc
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fullstory_async import ClientConfig, FullStoryClient, RateLimit, RateLimiter, RetryPolicy
@@ -37,8 +37,9 @@ class NoNetwork:
     def check(self) -> None:
         """Accept everything."""
 
-    async def send(self, request: Request, *, deadline: float) -> Response:  # noqa: ARG002
+    async def send(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:  # noqa: ARG002
         """Answer in the loop's next turn, as a network would at the earliest."""
+        begun()
         await asyncio.sleep(0)
         return self.answer
 

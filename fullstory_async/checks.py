@@ -16,8 +16,11 @@ Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a value is a finite number; a bool is none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Tell whether a value is a finite number that a float can hold; a bool is none."""
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def number(*, above: float | None = None, at_least: float | None = None, optional: bool = False) -> Validator:

@@ -42,12 +42,15 @@ def _api_key(value: str | None) -> str | None:
     return key
 
 
+def _given_base_url(value: str | None) -> str | None:
+    return (os.environ.get("FULLSTORY_BASE_URL") or None) if value is None else value
+
+
 def _base_url(config: ClientConfig) -> str:
     given = config._given_base_url  # noqa: SLF001  (this function is a part of the class)
     if given is not None:
         return given
-    region = _EU_URL if (config.api_key or "").startswith("eu1.") else _NA_URL
-    return os.environ.get("FULLSTORY_BASE_URL") or region
+    return _EU_URL if (config.api_key or "").startswith("eu1.") else _NA_URL
 
 
 def _header_text(_: object, attribute: attrs.Attribute[str], value: Any) -> None:
@@ -91,7 +94,9 @@ class ClientConfig:
     allow_http: bool = attrs.field(default=False, validator=checks.instance_of(bool))
     """Whether the key may travel unencrypted to a host other than this machine."""
 
-    _given_base_url: str | None = attrs.field(default=None, alias="base_url", repr=False)
+    _given_base_url: str | None = attrs.field(
+        default=None, alias="base_url", converter=_given_base_url, repr=False, eq=False
+    )
 
     base_url: str = attrs.field(
         init=False, default=attrs.Factory(_base_url, takes_self=True), validator=_check_base_url
@@ -138,8 +143,16 @@ class ClientConfig:
         settings = attrs.asdict(
             self, recurse=False, filter=lambda field, _: field.init and field.name != "api_key"
         )
-        settings["base_url"] = settings.pop("_given_base_url")
-        return _from_settings, (settings,)
+        del settings["_given_base_url"]
+        return _from_settings, ({**settings, "base_url": self.base_url},)
+
+    def __copy__(self) -> ClientConfig:
+        """Return itself, key included: it never changes."""
+        return self
+
+    def __deepcopy__(self, _: Any) -> ClientConfig:
+        """Return itself, key included: it never changes."""
+        return self
 
 
 def _from_settings(settings: dict[str, Any]) -> ClientConfig:
@@ -151,7 +164,9 @@ def _parsed(value: Any, name: str) -> URL:
         raise ConfigurationError(f"{name} must be text, not {type(value).__name__}")
     try:
         url = URL(value)
-        _ = url.port  # reading it checks it
+        _ = url.port, str(url)  # reading them checks them
+        if any(char.isspace() or not char.isprintable() for char in value):
+            raise ValueError
     except ValueError:
         raise ConfigurationError(f"{name} is not a URL") from None
     return url

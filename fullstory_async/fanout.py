@@ -82,6 +82,14 @@ class Outcome(Generic[T]):
     """Seconds from taking the id to the outcome, waits included."""
 
 
+async def _next(source: AsyncIterator[SessionRef]) -> SessionRef | Literal[_End.END]:
+    """Do what the built-in does, for iterators too that have no ``__aiter__`` of their own."""
+    try:
+        return await source.__anext__()
+    except StopAsyncIteration:
+        return _End.END
+
+
 class FanOut(Generic[T]):
     """Many calls under way at once; ``async with`` starts them, ``async for`` gives their outcomes.
 
@@ -125,9 +133,13 @@ class FanOut(Generic[T]):
     async def __aenter__(self) -> Self:
         if self._workers:
             raise ClientStateError("this FanOut has been entered before; make a new one")
-        self._source: Iterator[SessionRef] | AsyncIterator[SessionRef] = (
-            aiter(self._ids) if isinstance(self._ids, AsyncIterable) else iter(self._ids)
-        )
+        self._source: Iterator[SessionRef] | AsyncIterator[SessionRef]
+        if isinstance(self._ids, AsyncIterable):
+            self._source = aiter(self._ids)
+            self._take = partial(self._take_later, self._source)
+        else:
+            self._source = iter(self._ids)
+            self._take = partial(self._take_now, self._source)
         self._turn = asyncio.Lock()
         self._done: asyncio.Queue[Outcome[T] | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(self._concurrency)
@@ -198,7 +210,7 @@ class FanOut(Generic[T]):
             self._droppable.add(worker)
             try:
                 ref = await self._take()
-                if ref is _End.END:
+                if ref is _End.END or self._stopping:  # the source itself may have stopped the work
                     return
                 outcome = await self._call(ref, partial(self._note_stake, worker))
             finally:
@@ -206,11 +218,12 @@ class FanOut(Generic[T]):
             await self._room.acquire()
             self._done.put_nowait(outcome)
 
-    async def _take(self) -> SessionRef | Literal[_End.END]:
-        if not isinstance(self._source, AsyncIterator):
-            return next(self._source, _End.END)
+    async def _take_now(self, source: Iterator[SessionRef]) -> SessionRef | Literal[_End.END]:
+        return next(source, _End.END)
+
+    async def _take_later(self, source: AsyncIterator[SessionRef]) -> SessionRef | Literal[_End.END]:
         async with self._turn:
-            return await anext(self._source, _End.END)
+            return await _next(source)
 
     def _note_stake(self, worker: asyncio.Task[None] | None, at_stake: bool) -> None:
         if at_stake:

@@ -32,7 +32,8 @@ class FakeTransport:
     def check(self) -> None:
         pass
 
-    async def send(self, request: Request, *, deadline: float) -> Response:
+    async def send(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:
+        begun()
         self.sent.append((asyncio.get_running_loop().time(), request))
         if self._seconds:
             await asyncio.sleep(self._seconds)

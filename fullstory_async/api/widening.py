@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from fullstory_async.errors import ConfigurationError, PaginationError
+from fullstory_async.errors import ConfigurationError
 from fullstory_async.models import Session
 from fullstory_async.pagination import Page
 
@@ -62,7 +62,7 @@ class Position:
             return cls(
                 limit=int(limit), given=int(given), seen=frozenset(map(str, seen)), server_token=server_token
             )
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             raise ConfigurationError("the page token is not one that this client gave") from None
 
 
@@ -73,25 +73,23 @@ def next_page(answer: Page[Session], at: Position, *, ceiling: int | None) -> Pa
         answer: what the service sent when asked for ``at.limit`` sessions.
         at: the position that the request was made from.
         ceiling: the most sessions that the caller wants, or ``None``.
-
-    Raises:
-        PaginationError: the service sent a token that has been followed already.
     """
     new = tuple(_unseen(answer, at.seen))
     if ceiling is not None:
         new = new[: max(0, ceiling - at.given)]
     given = at.given + len(new)
     after: Position | None = None
-    if given == ceiling:
+    if ceiling is not None and given >= ceiling:
         pass  # the caller has what was wanted
     elif answer.next_token is not None:
         digest = _digest(answer.next_token)
-        if digest in at.seen:
-            raise PaginationError("the server sent the same page token twice")
-        after = Position(limit=at.limit, given=given, seen=at.seen | {digest}, server_token=answer.next_token)
-    elif at.server_token is None and at.limit != ceiling and _may_hold_back(answer, at.limit) and new:
-        wider = at.limit * 2 if ceiling is None else min(at.limit * 2, ceiling)
-        after = Position(limit=wider, given=given, seen=at.seen | set(map(_identity, new)))
+        after = at  # a token that was followed already leads here again, and the pager sees that
+        if digest not in at.seen:
+            after = Position(
+                limit=at.limit, given=given, seen=at.seen | {digest}, server_token=answer.next_token
+            )
+    elif at.server_token is None and new and _may_hold_back(answer, at.limit):
+        after = Position(limit=at.limit * 2, given=given, seen=at.seen | set(map(_identity, new)))
     return attrs.evolve(answer, items=new, next_token=None if after is None else after.to_token())
 
 

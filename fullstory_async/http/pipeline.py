@@ -47,8 +47,11 @@ class SendsRequests(Protocol):
         """Raise `ClientStateError` if requests can't be sent here and now."""
         ...
 
-    async def send(self, request: Request, *, deadline: float) -> Response:
-        """Send one request once, answered by loop time ``deadline``; raise `TransportError` for no answer."""
+    async def send(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:
+        """Send one request once, answered by loop time ``deadline``; raise `TransportError` for no answer.
+
+        ``begun`` is called when nothing stands between the request and the network any more.
+        """
         ...
 
 
@@ -178,14 +181,13 @@ class Pipeline:
         """Pass the limiter, send, and raise the error that the answer stands for."""
         request = call.request
         await self._admit(call)
-        self.stats.retries += call.attempts > 0
-        call.attempts += 1
-        self.stats.requests += 1
-        call.at_stake(True)
+        before = call.attempts
         try:
-            response = await self._transport.send(request, deadline=call.deadline)
+            response = await self._transport.send(
+                request, deadline=call.deadline, begun=lambda: self._begin(call)
+            )
         except asyncio.CancelledError:
-            self.stats.activations_at_risk += request.metered
+            self.stats.activations_at_risk += request.metered and call.attempts > before
             raise
         _logger.debug(
             "%s %s: attempt %d, status %d, %d bytes in %.3f s",
@@ -196,6 +198,13 @@ class Pipeline:
         if failure is not None:
             raise failure
         return response
+
+    def _begin(self, call: _Call) -> None:
+        """Count a request that is being sent now."""
+        self.stats.requests += 1
+        self.stats.retries += call.attempts > 0
+        call.attempts += 1
+        call.at_stake(True)
 
     def _note(self, call: _Call, error: TransportError | APIStatusError) -> None:
         """Write down on the error and in the counters what the attempt was."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 
 import attrs
 from aiolimiter import AsyncLimiter
@@ -115,9 +116,12 @@ class RateLimiter:
             ClientStateError: another event loop is using this limiter now.
         """
         bucket = await self._bucket_here()
+        started = self._now()
         while True:
-            await self._pass_gate(self._max_wait if longest_pause is None else longest_pause)
-            self._look_at_queue(bounded=longest_pause is None)
+            left = self._max_wait - (self._now() - started)
+            await self._pass_gate(left if longest_pause is None else longest_pause)
+            left = self._max_wait - (self._now() - started)
+            self._look_at_queue(left if longest_pause is None else math.inf)
             self._queued += 1
             try:
                 await bucket.acquire()
@@ -132,21 +136,23 @@ class RateLimiter:
         self._not_before = max(self._not_before, self._now() + min(max(0.0, seconds), _LONGEST_PAUSE))
 
     async def _pass_gate(self, longest: float) -> None:
+        until = self._now() + longest
         while (wait := self.paused_for) > 0:
+            longest = until - self._now()
             if wait > longest:
                 raise RateLimitedError(
-                    f"the rate limit is closed for another {wait:.0f} s, and at most {longest:.0f} s are "
-                    "waited out; try again then",
+                    f"the rate limit is closed for another {wait:.0f} s, and only {max(0.0, longest):.0f} s "
+                    "more would be waited; try again then",
                     retry_after=wait,
                 )
             if wait >= _NOTABLE_WAIT:
                 _logger.info("rate limit pause: waiting %.1f s", wait)
             await asyncio.sleep(wait)
 
-    def _look_at_queue(self, *, bounded: bool) -> None:
-        """Make a long wait for a token visible: in the log, and as an error where it is ``bounded``."""
+    def _look_at_queue(self, longest: float) -> None:
+        """Make a long wait for a token visible: in the log, and beyond ``longest`` as an error."""
         wait = (self._drained() + self._queued + 1 - self._capacity) / self._limit.rate
-        if bounded and wait > self._max_wait:
+        if wait > max(0.0, longest):
             raise RateLimitedError(
                 f"{self._queued} calls wait for the rate limit of {self._limit.rate:g}/s, this one for "
                 f"{wait:.0f} s, longer than max_wait ({self._max_wait:.0f} s); a fan-out waits for any time",

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from collections.abc import Callable
+from http import HTTPStatus
 from types import SimpleNamespace
 
 import aiohttp
@@ -129,19 +131,20 @@ class Transport:
             raise ClientStateError("this client was opened in another event loop; make one for this loop")
         return self._session
 
-    async def send(self, request: Request, *, deadline: float) -> Response:
+    async def send(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:
         """Send one request once and read its answer.
 
         Args:
             request: what to send.
             deadline: the loop time by which the call has to be over, this attempt included.
+            begun: called when the request no longer waits for its turn.
 
         Raises:
             TransportError: no whole HTTP answer came; ``sent`` says whether the server may have worked.
             ClientStateError: as `check` does.
         """
         if self._places is None:
-            return await self._send(request, deadline)
+            return await self._send(request, deadline, begun)
         try:
             async with asyncio.timeout_at(deadline):
                 await self._places.acquire()
@@ -149,12 +152,13 @@ class Transport:
             text = "the call's time was over while it waited for a connection of the given session"
             raise APITimeoutError(text, request=request, sent=False) from None
         try:
-            return await self._send(request, deadline)
+            return await self._send(request, deadline, begun)
         finally:
             self._places.release()
 
-    async def _send(self, request: Request, deadline: float) -> Response:
+    async def _send(self, request: Request, deadline: float, begun: Callable[[], None]) -> Response:
         session = self.check()
+        begun()
         loop = asyncio.get_running_loop()
         config = self._config
         started = loop.time()
@@ -176,10 +180,12 @@ class Transport:
                     trace_request_ctx=progress,
                 ) as answer:
                     body = await self._read(answer, request)
-                    headers = {name.lower(): value for name, value in answer.headers.items()}
+                    headers = {k.lower(): self._scrubbed(value) for k, value in answer.headers.items()}
                     status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError, _Dropped) as raised:
             error: FullStoryError = _translated(raised, request, sent=progress.sent)
+            error.message = self._scrubbed(error.message)
+            error.args = (error.message,)
         except ValueError:  # aiohttp's, for a session with trust_env=True and a netrc entry for the host
             error = ConfigurationError(
                 "the given aiohttp session adds credentials of its own", request=request
@@ -213,11 +219,17 @@ class Transport:
                 )
             chunks.append(chunk)
         body = b"".join(chunks)
-        if not answer.ok and self._config.api_key is not None:  # some gateways quote what they refuse
-            body = body.replace(self._config.api_key.encode(), b"[the API key]")
-        if answer.ok and _looks_cut_off(answer, body):
+        success = HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES
+        if success and _looks_cut_off(answer, body):
             raise ProtocolError("the connection broke in the middle of the answer", request=request)
-        return body
+        return body if success else self._scrubbed(body.decode("latin-1")).encode("latin-1")
+
+    def _scrubbed(self, text: str) -> str:
+        """Take the key out of what a server or gateway said: some quote what they refuse."""
+        key = self._config.api_key or ""
+        for form in (key, key.replace("/", "\\/")):  # as it is, and as JSON may write it
+            text = text.replace(form, "[the API key]") if form else text
+        return text
 
 
 def _looks_cut_off(answer: aiohttp.ClientResponse, body: bytes) -> bool:

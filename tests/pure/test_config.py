@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import pickle
 
@@ -79,7 +80,8 @@ def test_times_are_positive_seconds(name, value):
     [
         ("base_url", ""), ("base_url", "api.fullstory.com"), ("base_url", "ftp://x"), ("base_url", "https://"),
         ("base_url", "http://api.fullstory.com"), ("base_url", "https://u:p@x.test"), ("base_url", "https://x.test/?a=1"),
-        ("base_url", "https://x.test/#a"), ("base_url", 5), ("base_url", "https://x.test:port"),
+        ("base_url", "https://x.test/#a"), ("base_url", 5), ("base_url", "https://x.test:port"), ("base_url", "https://x y"),
+        ("base_url", "https://x.test\n"), ("base_url", "https://x.test/\ud800"), ("overall_timeout", 10**400),
         ("rate_limit", 8), ("retry", 3), ("allow_http", "yes"),
         ("max_response_bytes", 0), ("max_response_bytes", 1.5), ("max_response_bytes", True),
         ("proxy", "socks5://x"), ("proxy", "nonsense"), ("proxy", 5),
@@ -152,7 +154,20 @@ def test_values_compare_and_pickle_without_the_key(monkeypatch):
     assert KEY.encode() not in pickle.dumps(config)
     monkeypatch.setenv("FULLSTORY_API_KEY", KEY)
     assert pickle.loads(pickle.dumps(config)) == config
-    assert pickle.loads(pickle.dumps(ClientConfig(api_key="eu1.x"))).base_url == "https://api.fullstory.com"
+    assert (
+        pickle.loads(pickle.dumps(ClientConfig(api_key="eu1.x"))).base_url == "https://api.eu1.fullstory.com"
+    )
+    assert copy.copy(config).api_key == copy.deepcopy(config).api_key == KEY
+    assert ClientConfig(api_key="eu1.x") == ClientConfig(
+        api_key="eu1.x", base_url="https://api.eu1.fullstory.com"
+    )
+
+
+def test_a_base_url_from_the_environment_stays(monkeypatch):
+    monkeypatch.setenv("FULLSTORY_BASE_URL", "http://127.0.0.1:1")
+    config = ClientConfig(api_key=KEY)
+    monkeypatch.delenv("FULLSTORY_BASE_URL")
+    assert FullStoryClient("eu1.x", config=config).config.base_url == "http://127.0.0.1:1"
 
 
 def test_a_client_that_could_not_be_made_can_still_be_shown():

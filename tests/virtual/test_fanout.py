@@ -458,6 +458,40 @@ async def test_old_style_sequences_and_iterators_are_iterables():
         assert len(await collect(FanOut(source, echo(), concurrency=2))) == 2
 
 
+async def test_asynchronous_iterators_need_no_aiter_of_their_own():
+    class Iterator:
+        def __init__(self):
+            self.left = ["1:1", "1:2"]
+
+        async def __anext__(self):
+            if not self.left:
+                raise StopAsyncIteration
+            return self.left.pop()
+
+    class Source:
+        def __aiter__(self):
+            return Iterator()
+
+    assert len(await collect(FanOut(Source(), echo(), concurrency=2))) == 2
+
+
+async def test_a_source_that_stops_the_work_sends_nothing_more():
+    called = []
+
+    async def fetch(session_id, at_stake):
+        called.append(session_id)
+        return None, 1
+
+    def source():
+        yield "1:1"
+        results.stop()
+        yield "1:2"
+
+    async with FanOut(source(), fetch, concurrency=1) as results:
+        assert len([o async for o in results]) == 1
+    assert called == ["1:1"]
+
+
 async def test_waiting_for_our_own_limiter_is_no_failure_in_bulk():
     """At one a second, the last of these waits longer than any call may take once it has begun."""
     transport = FakeTransport(answer=lambda _: EMPTY)

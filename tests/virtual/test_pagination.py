@@ -189,6 +189,28 @@ async def test_the_callers_limit_holds_for_pages_and_for_the_first_page_too():
     assert len(await make_sessions(FakeTransport(answer=answer)).list(uid="u", limit=5)) == 5
 
 
+async def test_sessions_that_come_twice_do_not_use_up_the_limit():
+    def answer(request):
+        limit = int(dict(request.query)["limit"])
+        return json_response({"sessions": [{"sessionId": str(n // 2)} for n in range(200)][:limit]})
+
+    assert len([s async for s in make_sessions(FakeTransport(answer=answer)).list(uid="u", limit=20)]) == 20
+
+
+async def test_resuming_with_a_smaller_limit_ends():
+    transport = FakeTransport(
+        answer=lambda r: json_response(
+            {
+                "sessions": [{"sessionId": str(n)} for n in range(10)],
+                "pagination_token": str(len(transport.sent)),
+            }
+        )
+    )
+    first = await make_sessions(transport).list(uid="u", limit=50)
+    pages = [page async for page in make_sessions(transport).list(uid="u", limit=5).pages(first.next_token)]
+    assert [len(page) for page in pages] == [0]
+
+
 async def test_a_null_in_the_list_does_not_end_it():
     def answer(request):
         limit = int(dict(request.query)["limit"])
@@ -222,7 +244,7 @@ def token_of(state) -> str:
     "token",
     [
         "nonsense", "fs1.!!", "fs1.", token_of(None), token_of([1, 0]), token_of([0, 0, [], None]), token_of([-5, 0, [], None]),
-        token_of([1, 0, [], 5]), token_of(["x", 0, [], None]), "fs1." + base64.urlsafe_b64encode(b"[" * 10**5).decode(), 5,
+        token_of([1, 0, [], 5]), token_of(["x", 0, [], None]), "fs1." + base64.urlsafe_b64encode(b"[1e999,0,[],null]").decode(), "fs1." + base64.urlsafe_b64encode(b"[" * 10**5).decode(), 5,
     ],
 )  # fmt: skip
 async def test_a_foreign_token_is_refused(token):

@@ -158,6 +158,34 @@ async def test_a_wait_for_a_token_beyond_max_wait_is_an_error_unless_it_is_bulk_
     assert now() - before == pytest.approx(500, abs=1)
 
 
+async def test_max_wait_bounds_pauses_and_queue_together():
+    limiter = RateLimiter(RateLimit(100, 100), max_wait=10)
+    limiter.pause(9)
+    loop = asyncio.get_running_loop()
+    for n in range(1, 20):
+        loop.call_later(8 * n, limiter.pause, 9)
+    before = now()
+    with pytest.raises(RateLimitedError):
+        await limiter.acquire()
+    assert now() - before <= 10
+
+    slow = RateLimiter(RateLimit(8, 8), max_wait=20)
+    slow.pause(10)
+    waits = []
+
+    async def one():
+        try:
+            await slow.acquire()
+        except RateLimitedError:
+            return
+        waits.append(now() - before)
+
+    before = now()
+    await asyncio.gather(*(one() for _ in range(400)))
+    assert 60 < len(waits) < 110
+    assert max(waits) <= 20.1
+
+
 async def test_it_refuses_to_serve_two_running_loops():
     limiter = RateLimiter(RateLimit())
     await limiter.acquire()

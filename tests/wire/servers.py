@@ -11,7 +11,7 @@ import attrs
 from fullstory_async import ClientConfig, FullStoryClient, RateLimit, RetryPolicy
 from fullstory_async.sandbox import Sandbox
 
-KEY = "na1.CANARY-0f3a"
+KEY = "na1.CANARY/0f3a+="
 FAST = RateLimit(1000, 1000)
 ONCE = RetryPolicy(attempts=1)
 

@@ -19,7 +19,6 @@ from fullstory_async import (
     ConnectError,
     DecodeError,
     FullStoryError,
-    PermissionDeniedError,
     ProtocolError,
     ResponseTooLarge,
     RetryPolicy,
@@ -347,6 +346,28 @@ async def test_a_given_sessions_small_pool_is_waited_for_without_losing_time():
     assert "connection of the given session" in str(next(error for error in errors if not error.sent))
 
 
+async def test_calls_that_wait_for_a_given_sessions_pool_have_not_begun():
+    async def slowly(connection):
+        await asyncio.sleep(0.4)
+        await connection.send(http())
+
+    async with raw_server(slowly) as server:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=2)) as session:
+            async with client_of(server.url, session=session) as client:
+                async with client.sessions.events_many(
+                    [f"1:{n}" for n in range(50)], concurrency=32
+                ) as results:
+                    asyncio.get_running_loop().call_later(0.2, results.stop)
+                    assert len([o async for o in results]) == 2
+                assert (len(server.requests), client.stats.requests) == (2, 2)
+                tasks = [asyncio.create_task(client.sessions.events("1:2")) for _ in range(20)]
+                await asyncio.sleep(0.1)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                assert client.stats.activations_at_risk == 2
+
+
 async def test_a_given_session_with_credentials_of_its_own_is_an_error_of_ours(monkeypatch, tmp_path):
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login a password b\n")
@@ -431,17 +452,31 @@ async def test_a_tunnel_that_breaks_before_it_stands_sent_nothing():
     assert not caught.value.may_have_cost
 
 
+ESCAPED = KEY.replace("/", "\\/")
+
+
 @pytest.mark.parametrize(
-    "body", [b'{"code":"unauthorized","message":"bad credentials: Basic %s"}', b"<html>Basic %s</html>"]
+    "answer",
+    [
+        http(b'{"message":"bad credentials: Basic %s"}' % KEY.encode(), "403 Forbidden"),
+        http(b'{"message":"bad credentials: Basic %s"}' % ESCAPED.encode(), "400 Bad Request"),
+        http(b"<html>Basic %s</html>" % KEY.encode(), "502 Bad Gateway", X_Quoted=f"Basic {KEY}"),
+        http(KEY.encode(), "302 Found", Location=f"https://x.test/?key={KEY}"),
+        f"HTTP/1.1 2x0 {KEY}\r\n\r\n".encode(),
+    ],
 )
-async def test_a_key_that_the_server_quotes_is_not_shown(body):
-    async with raw_server(answering(http(body % KEY.encode(), "403 Forbidden"))) as server:
+async def test_a_key_that_the_server_quotes_is_not_shown(answer):
+    async with raw_server(answering(answer, close=True)) as server:
         async with client_of(server.url) as client:
-            with pytest.raises(PermissionDeniedError) as caught:
+            with pytest.raises(FullStoryError) as caught:
                 await client.sessions.events("1:2")
-    assert KEY not in str(caught.value)
-    assert KEY.encode() not in caught.value.response.body
-    assert "[the API key]" in str(caught.value)
+    error = caught.value
+    shown = (
+        str(error) + repr(error.args) + repr(error.response and (error.response.headers, error.response.body))
+    )
+    assert KEY not in shown
+    assert ESCAPED not in shown
+    assert "[the API key]" in shown
 
 
 async def test_an_html_page_that_only_the_close_ends_is_no_broken_connection():
