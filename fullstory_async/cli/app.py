@@ -62,8 +62,7 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would complain again
-        return Exit.PIPE_CLOSED
+        result = Exit.PIPE_CLOSED
     except DecodeError as error:
         sys.stderr.write(f"fullstory-async: {error}\nThe answer as it came follows on standard output.\n")
         sys.stdout.buffer.write(b"" if error.response is None else error.response.body)
@@ -71,6 +70,8 @@ def run(arguments: Sequence[str]) -> int:
     except (UsageError, WriteError, FullStoryError, OSError) as error:
         sys.stderr.write(f"fullstory-async: {error}\n")
         return exit_for(error)
+    if result == Exit.PIPE_CLOSED:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would complain again
     return int(result) if isinstance(result, int) else Exit.OK
 
 

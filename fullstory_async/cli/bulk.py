@@ -34,7 +34,7 @@ class Report:
     exits: set[Exit] = attrs.field(factory=set)
     """The exit codes that the failed calls would have had on their own."""
     interrupted: Exit | None = None
-    fatal: FullStoryError | WriteError | None = None
+    fatal: FullStoryError | WriteError | BrokenPipeError | None = None
     """What ended the job early, if anything did."""
 
     @property
@@ -76,9 +76,11 @@ class Job:
         with on_interrupt(on_signal), BulkProgress(report.tally.total, label="fetching") as progress:
             for name, lines in operations:
                 left = dict.fromkeys(self.ids)
+                dropped = False
                 if self._signal is None and report.fatal is None:
-                    await self._fan_out(name, lines, report, progress, left)
-                self._note_not_made(name, left)
+                    dropped = await self._fan_out(name, lines, report, progress, left)
+                for session_id in left:
+                    self._to_errors(not_made_line(session_id, name, may_have_cost=None if dropped else False))
         report.seconds = asyncio.get_running_loop().time() - started
         if self._signal is not None:
             report.interrupted = Exit(128 + self._signal)
@@ -86,16 +88,15 @@ class Job:
 
     async def _fan_out(
         self, name: str, lines: Lines, report: Report, progress: BulkProgress, left: dict[str, None]
-    ) -> None:
-        sessions = self.client.sessions
-        self._current = (
-            sessions.events_many(self.ids, concurrency=self.concurrency)
-            if name == "events"
-            else sessions.summaries_many(
-                self.ids, config_profile_id=self.profile, concurrency=self.concurrency
-            )
-        )
+    ) -> bool:
+        """Do one operation on every id; return whether calls on their way were dropped."""
+        sessions, profile, many = self.client.sessions, self.profile, self.concurrency
         try:
+            self._current = (
+                sessions.events_many(self.ids, concurrency=many)
+                if name == "events"
+                else sessions.summaries_many(self.ids, config_profile_id=profile, concurrency=many)
+            )
             async with self._current as results:
                 async for outcome in results:
                     if outcome.value is not None:
@@ -105,27 +106,35 @@ class Job:
                     report.tally.done += 1
                     left.pop(outcome.session_id, None)
                     progress.show(name, report.tally, self.client.stats)
-        except (FullStoryError, WriteError) as error:
+        except FullStoryError as error:
             report.fatal = error
+        except (WriteError, BrokenPipeError) as error:
+            report.fatal = error
+            return True
         except asyncio.CancelledError:
             if self._signal is None:
                 raise
             sys.stderr.write("dropped the calls on their way\n")
+            return True
+        return False
 
     def _note_failure(self, report: Report, session_id: str, name: str, error: FullStoryError) -> None:
         report.tally.failed += 1
         report.errors[type(error).__name__] += 1
         report.exits.add(exit_for(error))
-        if self.errors is not None:
-            self.errors.write(error_line(session_id, name, error))
-        else:
+        if self.errors is None:
             sys.stderr.write(f"{session_id}: {error}\n")
+        self._to_errors(error_line(session_id, name, error))
 
-    def _note_not_made(self, name: str, left: dict[str, None]) -> None:
-        """Name the calls without an outcome, so that the failures are what is to be fetched again."""
-        if self.errors is not None:
-            for session_id in left:
-                self.errors.write(not_made_line(session_id, name))
+    def _to_errors(self, line: bytes) -> None:
+        """Write to the errors file; if that fails, answers are still worth fetching."""
+        if self.errors is None:
+            return
+        try:
+            self.errors.write(line)
+        except (WriteError, BrokenPipeError) as error:
+            self.errors = None
+            sys.stderr.write(f"{error}; further failures are shown here\n")
 
     def _on_signal(self, task: asyncio.Task[Any] | None, received: signal.Signals) -> None:
         """Stop the job in good order on the first signal, and at once on the second."""

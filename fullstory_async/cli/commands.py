@@ -102,6 +102,8 @@ class Order:
         """Check the options and read the ids. Raises `UsageError` for what makes no sense."""
         if self.calls_per_id == 0:
             raise UsageError("say what to fetch: --events, --summary PROFILE, or both")
+        if self.profile == "":
+            raise UsageError("--summary needs the profile's id")
         if self.concurrency < 1:
             raise UsageError("--concurrency must be 1 or more")
         if self.max_activations is not None and self.max_activations < self.calls_per_id:
@@ -124,14 +126,17 @@ async def fetch(connection: Connection, order: Order, given: IdInput) -> Exit:
         with contextlib.ExitStack() as files:
             errors = None
             if order.errors_path is not None:
-                errors = files.enter_context(Lines(order.errors_path, force=order.force, at_once=False))
+                errors = files.enter_context(Lines(order.errors_path, force=order.force))
             lines = files.enter_context(Lines(order.answers_path, force=order.force))
+            for each in (errors, lines):
+                if each is not None:
+                    each.begin()
             sys.stderr.write(_announcement(len(given.ids), given.duplicates, given.invalid, affordable))
             report = await _job(client, order, given.ids[:affordable], lines, errors).run()
             left_over = itertools.product(order.operations, given.ids[affordable:])
             if errors is not None:
                 for name, session_id in left_over:
-                    errors.write(not_made_line(session_id, name))
+                    errors.write(not_made_line(session_id, name, may_have_cost=False))
         say_report(report, client.stats, lines, errors)
     if affordable < len(given.ids) and report.exit_code in (Exit.OK, Exit.SOME_FAILED):
         sys.stderr.write(
@@ -174,7 +179,9 @@ def say_report(report: Report, stats: Stats, out: Lines, errors: Lines | None) -
         say(f"  {tally.total - tally.done} calls were not made, or dropped on their way\n")
     if errors is not None and errors.count:
         say(f"  failed and missing calls: {errors.path}\n")
-    if report.fatal is not None:
+    if isinstance(report.fatal, BrokenPipeError):
+        say("fullstory-async: stopped early: nobody reads the output any more\n")
+    elif report.fatal is not None:
         say(f"fullstory-async: stopped early: {report.fatal}\n")
 
 

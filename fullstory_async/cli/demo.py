@@ -56,14 +56,14 @@ async def demo(*, sessions: int, seed: int, rate: float, concurrency: int, out_d
 
 
 async def _fetch(client: FullStoryClient, listed: list[Session], folder: Path, concurrency: int) -> Report:
-    def lines(name: str, *, at_once: bool = True) -> Lines:
-        return Lines(folder / f"{name}.jsonl", force=False, at_once=at_once)
+    def lines(name: str) -> Lines:
+        return Lines(folder / f"{name}.jsonl", force=False)
 
     with (
         lines("sessions") as found,
         lines("events") as events,
         lines("summaries") as summaries,
-        lines("errors", at_once=False) as errors,
+        lines("errors") as errors,
     ):
         for session in listed:
             found.write(json.dumps(as_row(session)).encode())

@@ -8,7 +8,6 @@ from fullstory_async.errors import (
     APITimeoutError,
     AuthenticationError,
     ConfigurationError,
-    FullStoryError,
     InvalidSessionId,
     NotFoundError,
     PermissionDeniedError,
@@ -41,6 +40,8 @@ class UsageError(Exception):
 def exit_for(error: BaseException) -> Exit:
     """Return the exit code that an error ends a command with."""
     match error:
+        case BrokenPipeError():
+            return Exit.PIPE_CLOSED
         case UsageError() | ConfigurationError() | InvalidSessionId():
             return Exit.USAGE
         case AuthenticationError() | PermissionDeniedError():
@@ -49,6 +50,4 @@ def exit_for(error: BaseException) -> Exit:
             return Exit.NOT_FOUND
         case RateLimitedError() | APITimeoutError():
             return Exit.RATE_LIMIT_OR_DEADLINE
-        case FullStoryError():
-            return Exit.UNEXPECTED
     return Exit.UNEXPECTED

@@ -26,8 +26,8 @@ __all__ = ["IdInput", "read_ids"]
 _PAIR_COLUMNS = (("userid", "sessionid"), ("deviceid", "sessionid"))
 _ID_COLUMNS = ("sessionid", "session", "fsurl", "replayurl", "sessionurl", "url", "id")
 _DELIMITERS = (",", ";", "\t", "|")
-_STRANGE = re.compile(r"[\s,;|\"'\[\]{}()<>@]")
-"""What no id in a plain line holds; an id that needs it can stand in a table or in JSON."""
+_STRANGE = re.compile(r"[\s,;|\"'\[\]{}()<>@#]|^[^0-9]*$|[0-9]E\+[0-9]")
+"""What no session id looks like: with such a character, without a digit, or rounded by a spreadsheet."""
 
 
 @attrs.frozen
@@ -104,21 +104,19 @@ def _texts(text: str, column: str | None) -> Iterator[str]:
 def _from_plain_lines(lines: list[str]) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         text = "" if line.lstrip().startswith("#") else re.split(r"\s#", line)[0].strip()
-        if _STRANGE.search(text) and not _is_pair(text):
-            raise UsageError(
-                f"can't be understood: line {number} looks like no session id: {text[:60]!a}; "
-                "a table needs a header with a column like session_id, or --id-column"
-            )
-        yield text
+        quoted = re.fullmatch('"([^"]*)"', text)
+        yield _checked(quoted[1] if quoted else text, f"line {number}")
 
 
 def _from_table(lines: list[str], offset: int, delimiter: str, column: str | None) -> Iterator[str]:
     reader = csv.DictReader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
     try:
         for row in reader:
-            yield _from_row({k: v for k, v in row.items() if k}, column, offset + reader.line_num)
+            cells = {k: v for k, v in row.items() if k}
+            if len(cells) > 1 or not str(next(iter(cells.values()))).lstrip().startswith("#"):
+                yield _from_row(cells, column, offset + reader.line_num)
     except csv.Error as error:
-        raise UsageError(f"can't be read: line {offset + reader.line_num}: {error}") from None
+        raise UsageError(f"can't be read: line {offset + reader.reader.line_num}: {error}") from None
 
 
 def _from_json_lines(lines: list[str], column: str | None) -> Iterator[str]:
@@ -146,7 +144,10 @@ def _from_array(text: str, column: str | None) -> Iterator[str]:
 def _delimiter(line: str, column: str | None) -> str | None:
     """Return what separates the columns of a header line; ``None`` if it is no header."""
     for delimiter in _DELIMITERS:
-        names = next(csv.reader([line], delimiter=delimiter))
+        try:
+            names = next(csv.reader([line], delimiter=delimiter))
+        except csv.Error:  # a cell longer than any header
+            return None
         if column in names if column is not None else any(_plain(name) in _ID_COLUMNS for name in names):
             return delimiter
     return None
@@ -154,32 +155,47 @@ def _delimiter(line: str, column: str | None) -> str | None:
 
 def _from_row(row: Mapping[str, Any], column: str | None, number: int) -> str:
     """Find the id in one row: the named column, a pair of columns, or the first that is called like an id."""
+    place = f"row {number}"
     if column is not None:
         if column not in row:
-            raise UsageError(f"has no column {column!r} in row {number}")
-        return _text(row[column], number)
-    by_name = {_plain(name): _text(value, number) for name, value in row.items() if _plain(name) in _KNOWN}
-    for user, session in _PAIR_COLUMNS:
-        if by_name.get(user) and by_name.get(session) and ":" not in by_name[session]:
-            return f"{by_name[user]}:{by_name[session]}"
-    found = [by_name[name] for name in _ID_COLUMNS if by_name.get(name)]
-    if not found and not any(name in by_name for name in _ID_COLUMNS):
+            raise UsageError(f"has no column {column!r} in {place}")
+        return _checked(_text(row[column], place), place)
+    by_name = {_plain(name): value for name, value in row.items()}
+    for names in _PAIR_COLUMNS:
+        user, session = (_text_or_nothing(by_name.get(name)) for name in names)
+        if user and session and ":" not in session:
+            return _checked(f"{user}:{session}", place)
+    given = [by_name[name] for name in _ID_COLUMNS if name in by_name]
+    if not given:
+        raise UsageError(f"has no id column in {place} (session_id, id, url, …); name it with --id-column")
+    texts = [text for text in map(_text_or_nothing, given) if text]
+    if not texts:
+        return _text(next((value for value in given if value not in ("", None)), None), place)
+    return next(filter(_is_pair, texts), None) or _checked(texts[0], place)
+
+
+def _text_or_nothing(value: Any) -> str:
+    """Return an id's text; nothing for a value that can be none."""
+    usable = isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
+    return str(value).strip() if usable else ""
+
+
+def _text(value: Any, place: str) -> str:
+    text = _text_or_nothing(value)
+    if not text and value not in ("", None) and not isinstance(value, str):
         raise UsageError(
-            f"has no id column in row {number} (session_id, id, url, …); name it with --id-column"
+            f"can't be understood: the id in {place} is neither text nor an integer: {value!r:.60}"
         )
-    return next(filter(_is_pair, found), found[0] if found else "")
+    return text
 
 
-_KNOWN = frozenset({*_ID_COLUMNS, *(name for pair in _PAIR_COLUMNS for name in pair)})
-
-
-def _text(value: Any, number: int) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-        return str(value).strip()
+def _checked(text: str, place: str) -> str:
+    """Return a text that may be an id; refuse the whole input for one that is surely something else."""
+    if not text or not _STRANGE.search(text) or _is_pair(text) or text in (".", ".."):
+        return text
     raise UsageError(
-        f"can't be understood: the id in row {number} is neither text nor an integer: {value!r:.60}"
+        f"can't be understood: {place} looks like no session id: {text[:60]!a}; "
+        "a table needs a header with a column like session_id, or --id-column"
     )
 
 

@@ -37,51 +37,49 @@ class Lines:
     count: int
     """How many lines were written."""
 
-    def __init__(self, path: Path | None, *, force: bool, at_once: bool = True) -> None:
-        """Open a file, or standard output for ``None``.
+    def __init__(self, path: Path | None, *, force: bool) -> None:
+        """Open a file, or standard output for ``None``, before anything is paid for.
 
         Args:
             path: where to write. The file is readable by its owner only: sessions are personal data.
-            force: overwrite a file that exists.
-            at_once: make the file now, before anything is paid for; otherwise with its first line.
+            force: overwrite a file that exists; what is in it stays until `begin`.
 
         Raises:
             UsageError: the file exists and ``force`` is not set, or it can't be written.
         """
         self.path, self.count = path, 0
-        self._flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
-        self._file: IO[bytes] | None = None
+        self._begun = False
         if path is None:
             if sys.stdout is None:
                 raise UsageError("standard output is closed; give --out FILE")
-            self._file = sys.stdout.buffer
+            self._file: IO[bytes] = sys.stdout.buffer
             return
         try:
-            if at_once:
-                self._file = self._open(path)
-            elif force:
-                path.unlink(missing_ok=True)
-            elif path.exists():
-                raise UsageError(_exists(path))
+            self._fresh = not os.path.lexists(path)
+            flags = os.O_WRONLY | os.O_CREAT | (0 if force else os.O_EXCL)
+            self._file = os.fdopen(os.open(path, flags, 0o600), "wb")
+        except FileExistsError:
+            raise UsageError(f"{path} exists; choose another name or overwrite it with --force") from None
         except OSError as error:
             raise UsageError(f"{path} can't be written: {error.strerror}") from None
+
+    def begin(self) -> None:
+        """Empty the file, now that everything else is ready."""
+        self._begun = True
+        if self.path is not None and self.path.is_file():
+            self._file.truncate()
 
     def write(self, line: bytes) -> None:
         """Write one line. Raises `WriteError`, or `BrokenPipeError` where nobody reads any more."""
         try:
-            if self._file is None and self.path is not None:
-                self._file = self._open(self.path)
-            if self._file is not None:
-                self._file.write(line + b"\n")
-                self._file.flush()
+            self._file.write(line + b"\n")
+            self._file.flush()
         except BrokenPipeError:
             raise
         except OSError as error:
             place = "standard output" if self.path is None else str(self.path)
             text = f"{place} can't be written: {error.strerror}; {self.count} lines are in it"
             raise WriteError(text) from None
-        except UsageError as error:
-            raise WriteError(str(error)) from None
         self.count += 1
 
     def __enter__(self) -> Self:
@@ -90,24 +88,15 @@ class Lines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is None or self.path is None:
+        if self.path is None:
             return
         try:
             self._file.close()
         except OSError as failed:  # what could not be written has been reported when it was tried
             sys.stderr.write(f"{self.path}: {failed.strerror}\n")
-        if self.count == 0 and self.path.is_file():
-            self.path.unlink()  # an empty file would only stand in the way of the next try
-
-    def _open(self, path: Path) -> IO[bytes]:
-        try:
-            return os.fdopen(os.open(path, self._flags, 0o600), "wb")
-        except FileExistsError:
-            raise UsageError(_exists(path)) from None
-
-
-def _exists(path: Path) -> str:
-    return f"{path} exists; choose another name or overwrite it with --force"
+        ours = self._fresh or (self._begun and self.path.is_file() and not self.path.is_symlink())
+        if self.count == 0 and ours:
+            self.path.unlink(missing_ok=True)  # an empty file would only stand in the way of the next try
 
 
 def as_row(item: Session | SessionEvent | SessionSummary) -> dict[str, Any]:
@@ -137,14 +126,12 @@ def error_line(session_id: str, operation: str, error: FullStoryError) -> bytes:
     return json.dumps(line).encode()
 
 
-def not_made_line(session_id: str, operation: str) -> bytes:
-    """Return one line about a call that has no outcome, since the job ended before."""
+def not_made_line(session_id: str, operation: str, *, may_have_cost: bool | None) -> bytes:
+    """Return one line about a call that has no outcome; ``None`` where nobody knows whether it was made."""
     line = {
-        "session_id": session_id,
-        "operation": operation,
-        "error": "NotMade",
-        "message": "the job ended before",
-    }
+        "session_id": session_id, "operation": operation, "error": "NoOutcome",
+        "message": "the job ended before", "may_have_cost": may_have_cost,
+    }  # fmt: skip
     return json.dumps(line).encode()
 
 

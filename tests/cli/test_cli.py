@@ -192,7 +192,7 @@ def test_fetch(run, tmp_path):
 
 
 def test_fetch_says_which_ids_failed(run, tmp_path, monkeypatch):
-    (tmp_path / "ids.txt").write_text(f"{IDS[0]}\n1:2\na/b\n")
+    (tmp_path / "ids.txt").write_text(f"{IDS[0]}\n1:2\na/5\n")
     code, _, err = run("fetch", "--ids", "ids.txt", "--events", "--sandbox", "--out", "out.jsonl")
     assert code == 3
     assert "1 are no session ids" in err
@@ -201,7 +201,7 @@ def test_fetch_says_which_ids_failed(run, tmp_path, monkeypatch):
     failures = lines((tmp_path / "out.jsonl.errors.jsonl").read_text())
     assert {(line["session_id"], line["error"]) for line in failures} == {
         ("1:2", "NotFoundError"),
-        ("a/b", "InvalidSessionId"),
+        ("a/5", "InvalidSessionId"),
     }
     code, out, err = run("fetch", "--ids", "ids.txt", "--events", "--sandbox")
     assert (code, len(lines(out))) == (3, 1)
@@ -249,6 +249,29 @@ def test_an_output_that_fills_up_ends_the_job_and_says_so(run, tmp_path):
     assert "/dev/full can't be written: No space left on device; 0 lines are in it" in err
     assert "Traceback" not in err
     assert len(lines((tmp_path / "e").read_text())) == len(IDS)
+
+
+def test_an_errors_file_that_fills_up_does_not_end_the_job(run, tmp_path):
+    (tmp_path / "ids").write_text("\n".join(["1:2", *IDS]))
+    code, _, err = run(
+        "fetch", "--ids", "ids", "--events", "--sandbox", "--out", "out", "--errors", "/dev/full", "--force"
+    )
+    assert code == 3
+    assert "/dev/full can't be written" in err
+    assert "6 answers, 1 failed" in err
+    assert Path("/dev/full").exists()
+
+
+def test_a_reader_that_goes_away_gets_an_account(tmp_path):
+    (tmp_path / "ids").write_text("\n".join(IDS))
+    shell = f"{sys.executable} -m fullstory_async fetch --ids ids --events --sandbox --rate 3 --burst 1 --errors e | head -n 1; exit ${{PIPESTATUS[0]}}"
+    run = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=tmp_path, timeout=40)
+    assert run.returncode == 141
+    assert "nobody reads the output any more" in run.stderr
+    assert "Traceback" not in run.stderr
+    missing = lines((tmp_path / "e").read_text())
+    assert len(missing) >= 4
+    assert {line["error"] for line in missing} == {"NoOutcome"}
 
 
 def test_an_output_that_can_not_be_made_costs_nothing(run, tmp_path):
@@ -337,6 +360,12 @@ def test_on_a_terminal_progress_is_shown_there_and_data_goes_to_standard_output(
         (("--ids", "ids", "--events", "--out", "same", "--errors", "same"), "three different files"),
         (("--ids", "ids", "--events", "--out", "./ids", "--force"), "three different files"),
         (("--ids", "program.py", "--events"), "line 1 looks like no session id"),
+        (("--ids", "ids", "--events", "--summary", ""), "--summary needs"),
+        (("--ids", "ids", "--events", "--out", "new", "--errors", "nodir/e"), "nodir/e can't be written"),
+        (
+            ("--ids", "ids", "--events", "--out", "nodir/o", "--errors", "empty", "--force"),
+            "nodir/o can't be written",
+        ),
         (("--ids", "ids", "--events", "--errors", "empty"), "exists"),
         (("--ids", "bad.jsonl", "--events"), "can't be read"),
         (("--ids", "other.csv", "--events", "--id-column", "nope"), "nope"),

@@ -20,6 +20,9 @@ def read(tmp_path, text, column=None):
         "1:2\n3:4\n",
         "\ufeff1:2\r\n# comment\r\n\r\n  3!4  \r\n",
         "1:2  # Ada\n\u200b3:4\n",
+        '"1:2"\n"3:4"\n',
+        "session_id\n# batch 2\n1:2\n3:4\n",
+        '{"session_id": "1:2", "session": {"a": 1}, "url": ["x"]}\n{"id": true, "session_id": "3:4"}\n',
         "session_id\n1:2\n3:4\n",
         "# exported today\nname,Session ID,plan\nx,1:2,pro\ny,3%3A4,free\n",
         "email;session_id\na@b;1:2\nc@d;3:4\n",
@@ -48,7 +51,12 @@ def test_every_form_gives_the_same_ids(tmp_path, text):
         ("who,replay\na@b,1:2\n", "line 1 looks like no session id"),
         ("a@b,1:2\n", "line 1 looks like no session id"),
         ("1:2\n1:2,\n", "line 2 looks like no session id"),
-        ('"1:2"\n', "line 1 looks like no session id"),
+        ("session_ids\n1:2\n", "line 1 looks like no session id"),
+        ("1:2\n---\n", "line 2 looks like no session id"),
+        ("user_id,session_id\n6.1E+18,1.5E+18\n", "row 2 looks like no session id"),
+        ("session_id,n\n1:2,a\nTotal,b\n", "row 3 looks like no session id"),
+        ('["hello world 5"]', "row 1 looks like no session id"),
+        ('session_id,n\n1:2,"a"b\n', "line 2"),
         ("import os\n", "line 1 looks like no session id"),
         ("ada@example.com\n", "line 1 looks like no session id"),
         ('session_id,note\n1:2,"hello\n3:4,x\n', "line"),
@@ -88,8 +96,8 @@ def test_large_integers_stay_exact(tmp_path):
 
 
 def test_duplicates_and_bad_ids_are_counted(tmp_path):
-    found = read(tmp_path, "1:2\n1!2\na/b\na/b\n..\nabc\n")
-    assert found.ids == ("1:2", "a/b", "..", "abc")
+    found = read(tmp_path, "1:2\n1!2\na/5\na/5\n..\nabc-5\n")
+    assert found.ids == ("1:2", "a/5", "..", "abc-5")
     assert (found.duplicates, found.invalid) == (2, 2)
 
 
@@ -102,3 +110,8 @@ def test_a_closed_standard_input_is_an_error(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(UsageError, match="standard input is closed"):
         read_ids("-")
+
+
+def test_an_endless_line_is_one_bad_id(tmp_path):
+    found = read(tmp_path, "1:2" + "x" * 200_000)
+    assert (len(found.ids), found.invalid) == (1, 1)
