@@ -34,6 +34,16 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def lowest(session: nox.Session) -> None:
+    """Pass the tests with the oldest versions that the project says it works with."""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["cli"]
+    session.install("-e", ".[test]")
+    session.install(*(requirement.replace(">=", "==") for requirement in wanted))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     session.run("coverage", "erase")

@@ -7,8 +7,14 @@ import inspect
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.virtual_time import VirtualLoop
+
+# The same examples in every run, so that a run that passes passes again; --hypothesis-profile=explore looks further.
+settings.register_profile("default", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=2000, deadline=None)
+settings.load_profile("default")
 
 
 def pytest_configure(config: pytest.Config) -> None:
