@@ -18,7 +18,7 @@
     │   ├── PermissionDeniedError    403
     │   ├── NotFoundError            404
     │   ├── ConflictError            409
-    │   ├── RateLimitedError         429, or a rate limit pause longer than max_wait
+    │   ├── RateLimitedError         429, or a wait for the rate limiter longer than max_wait
     │   └── ServerError              500 and above
     ├── DecodeError              a 2xx answer that can't be read; its body is kept in .response
     └── PaginationError          the server's page tokens go round in a circle
@@ -217,7 +217,7 @@ class ConflictError(APIStatusError):
 
 
 class RateLimitedError(APIStatusError):
-    """429, or a pause of the rate limiter longer than ``max_wait`` (then `status` is ``None``)."""
+    """429, or a wait for the rate limiter longer than ``max_wait`` (then `status` is ``None``)."""
 
 
 class ServerError(APIStatusError):

@@ -63,6 +63,8 @@ class Job:
     """Where failures go, and calls that were not made; ``None`` prints failures to standard error."""
     profile: str | None
     concurrency: int
+    left_over: Sequence[str] = ()
+    """Ids that the activation budget does not cover: not fetched, but named among the errors."""
     _current: FanOut[Any] | None = attrs.field(default=None, init=False)
     _signal: signal.Signals | None = attrs.field(default=None, init=False)
 
@@ -81,6 +83,8 @@ class Job:
                     dropped = await self._fan_out(name, lines, report, progress, left)
                 for session_id in left:
                     self._to_errors(not_made_line(session_id, name, may_have_cost=None if dropped else False))
+                for session_id in self.left_over:
+                    self._to_errors(not_made_line(session_id, name, may_have_cost=False))
         report.seconds = asyncio.get_running_loop().time() - started
         if self._signal is not None:
             report.interrupted = Exit(128 + self._signal)
@@ -134,7 +138,7 @@ class Job:
             self.errors.write(line)
         except (WriteError, BrokenPipeError) as error:
             self.errors = None
-            sys.stderr.write(f"{error}; further failures are shown here\n")
+            sys.stderr.write(f"{error}; what would go there is shown here\n{line.decode()}\n")
 
     def _on_signal(self, task: asyncio.Task[Any] | None, received: signal.Signals) -> None:
         """Stop the job in good order on the first signal, and at once on the second."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import os
 import sys
@@ -19,9 +18,8 @@ from fullstory_async.cli.bulk import Job, Report
 from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.ids import IdInput, read_ids
-from fullstory_async.cli.output import Lines, as_row, not_made_line, print_table
+from fullstory_async.cli.output import Lines, as_row, print_table
 from fullstory_async.cli.signals import on_interrupt
-from fullstory_async.client import FullStoryClient
 from fullstory_async.http.pipeline import Stats
 from fullstory_async.http.ratelimit import RateLimit
 from fullstory_async.models import Session, SessionEvent, SessionSummary
@@ -77,14 +75,9 @@ class Order:
     max_activations: int | None
 
     @property
-    def operations(self) -> list[str]:
-        """What is called for each id."""
-        return ["events"] * self.events + ["summary"] * (self.profile is not None)
-
-    @property
     def calls_per_id(self) -> int:
         """How many activations one id costs."""
-        return len(self.operations)
+        return self.events + (self.profile is not None)
 
     @property
     def errors_path(self) -> Path | None:
@@ -132,11 +125,13 @@ async def fetch(connection: Connection, order: Order, given: IdInput) -> Exit:
                 if each is not None:
                     each.begin()
             sys.stderr.write(_announcement(len(given.ids), given.duplicates, given.invalid, affordable))
-            report = await _job(client, order, given.ids[:affordable], lines, errors).run()
-            left_over = itertools.product(order.operations, given.ids[affordable:])
-            if errors is not None:
-                for name, session_id in left_over:
-                    errors.write(not_made_line(session_id, name, may_have_cost=False))
+            job = Job(
+                client=client, ids=given.ids[:affordable], left_over=given.ids[affordable:],
+                events=lines if order.events else None,
+                summaries=lines if order.profile is not None else None, errors=errors,
+                profile=order.profile, concurrency=order.concurrency,
+            )  # fmt: skip
+            report = await job.run()
         say_report(report, client.stats, lines, errors)
     if affordable < len(given.ids) and report.exit_code in (Exit.OK, Exit.SOME_FAILED):
         sys.stderr.write(
@@ -144,16 +139,6 @@ async def fetch(connection: Connection, order: Order, given: IdInput) -> Exit:
         )
         return Exit.BUDGET
     return report.exit_code
-
-
-def _job(
-    client: FullStoryClient, order: Order, ids: Sequence[str], lines: Lines, errors: Lines | None
-) -> Job:
-    return Job(
-        client=client, ids=ids, events=lines if order.events else None,
-        summaries=lines if order.profile is not None else None, errors=errors,
-        profile=order.profile, concurrency=order.concurrency,
-    )  # fmt: skip
 
 
 def _announcement(ids: int, duplicates: int, invalid: int, affordable: int) -> str:

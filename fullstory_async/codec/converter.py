@@ -82,6 +82,7 @@ def timestamp(value: Any) -> datetime | None:
 
 
 def _is_number(text: str) -> bool:
+    """Tell epoch digits from ISO dates; eight digits are a date (20260504), not a second of the 1970s."""
     return text.isascii() and text.strip().lstrip("-").replace(".", "", 1).isdigit() and len(text) != 8
 
 

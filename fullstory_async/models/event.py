@@ -3,13 +3,13 @@
 A session has hundreds to thousands of events, and most readers look at a few fields of a few of them.
 So nothing is built before it is asked for: `SessionEvents` makes an event when it is first reached,
 and an event decodes its ``data`` and ``source_properties`` when they are first read. Both keep what
-they made, so an event is the same object on every pass. Until then an event refers to the answer's
+they made, so an event is the same object on every pass. Until both are read an event refers to the answer's
 bytes; keep ``event.data`` rather than the event to let a large answer go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, overload
 
@@ -31,11 +31,13 @@ class _Deferred:
         def __getattr__(self, name: str) -> Any:
             find = object.__getattribute__
             try:
-                source, decode = find(self, "_sources")[name], find(self, "_decode")
+                sources, decode = find(self, "_sources"), find(self, "_decode")
+                source = sources[name]
             except (AttributeError, KeyError):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}") from None
             value = decode(source)
             object.__setattr__(self, name, value)
+            del sources[name]  # with the last one goes the event's hold on the answer's bytes
             return value
 
 
@@ -77,7 +79,7 @@ class SessionEvent(_Deferred):
         session_id: str | None,
         view_id: str | None,
         source_type: str | None,
-        sources: Mapping[str, Any],
+        sources: dict[str, Any],
         decode: Callable[[Any], Any],
     ) -> SessionEvent:
         """Make an event whose ``sources`` are decoded when the field of their name is first read."""

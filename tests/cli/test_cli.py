@@ -258,8 +258,18 @@ def test_an_errors_file_that_fills_up_does_not_end_the_job(run, tmp_path):
     )
     assert code == 3
     assert "/dev/full can't be written" in err
+    assert '"session_id": "1:2"' in err
     assert "6 answers, 1 failed" in err
     assert Path("/dev/full").exists()
+
+
+def test_a_budget_and_an_errors_file_that_fills_up_still_end_in_a_report(run, tmp_path):
+    (tmp_path / "ids").write_text("\n".join(IDS))
+    arguments = ("--out", "out", "--errors", "/dev/full", "--force", "--max-activations", "2")
+    code, _, err = run("fetch", "--ids", "ids", "--events", "--sandbox", *arguments)
+    assert code == 7
+    assert "2 answers, 0 failed, 2 activations" in err
+    assert "4 ids were left over" in err
 
 
 def test_a_reader_that_goes_away_gets_an_account(tmp_path):

@@ -349,6 +349,16 @@ def test_events_and_their_parts_copy_and_pickle():
     assert attrs.evolve(event, type="x").data == event.data
 
 
+def test_an_event_that_was_read_lets_the_answer_go():
+    (event,) = events(LIVE_EVENT)
+    assert event.data and event.source_properties
+    assert event._sources == {}
+    (odd,) = decode_events(answer(b'{"events":[{"event_properties":{"n":' + b"9" * 5000 + b"}}]}"), ID)
+    for _ in range(2):  # what can't be read is said again, not forgotten
+        with pytest.raises(DecodeError, match="properties"):
+            _ = odd.data
+
+
 def test_models_are_frozen_and_refuse_unknown_names():
     (event,) = events(LIVE_EVENT)
     for model in (event, Session(), SessionSummary(session_id="x")):
