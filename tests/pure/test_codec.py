@@ -351,7 +351,8 @@ def test_events_and_their_parts_copy_and_pickle():
 
 def test_an_event_that_was_read_lets_the_answer_go():
     (event,) = events(LIVE_EVENT)
-    assert event.data and event.source_properties
+    assert event.data
+    assert event.source_properties
     assert event._sources == {}
     (odd,) = decode_events(answer(b'{"events":[{"event_properties":{"n":' + b"9" * 5000 + b"}}]}"), ID)
     for _ in range(2):  # what can't be read is said again, not forgotten
