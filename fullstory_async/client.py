@@ -7,17 +7,23 @@ what it was given (a session, a limiter).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from fullstory_async.api import SessionsAPI
+from fullstory_async.api import Account, ProfilesAPI, SessionsAPI, call_once
+from fullstory_async.codec import decode_key_owner
 from fullstory_async.config import ClientConfig
 from fullstory_async.errors import ConfigurationError
+from fullstory_async.http import endpoints
+from fullstory_async.http.options import CallOptions, ExtraQuery
 from fullstory_async.http.pipeline import Pipeline, Stats
 from fullstory_async.http.ratelimit import RateLimiter
 from fullstory_async.http.transport import Transport
+from fullstory_async.models import KeyOwner
+from fullstory_async.summary_cache import SummaryCache
 
 if TYPE_CHECKING:
     import aiohttp
@@ -30,6 +36,8 @@ class FullStoryClient:
 
     sessions: SessionsAPI
     """The operations on sessions."""
+    profiles: ProfilesAPI
+    """The operations on summary profiles."""
     config: ClientConfig
     """The settings, complete with those from the environment."""
     limiter: RateLimiter
@@ -42,6 +50,7 @@ class FullStoryClient:
         config: ClientConfig | None = None,
         session: aiohttp.ClientSession | None = None,
         limiter: RateLimiter | None = None,
+        summary_cache: SummaryCache | None = None,
     ) -> None:
         """Make a client; nothing is opened before ``async with``.
 
@@ -50,6 +59,8 @@ class FullStoryClient:
             config: all settings; ``api_key``, where given too, replaces the key in it.
             session: an aiohttp session to use. It is not closed. Its own middlewares are not called.
             limiter: a rate limiter to share with other clients of the same key, instead of ``config.rate_limit``.
+            summary_cache: a file that keeps summaries, so that the same one is not paid for twice. Nothing is kept
+                without it.
 
         Raises:
             ConfigurationError: no key, or a setting that can't be used.
@@ -58,6 +69,8 @@ class FullStoryClient:
             raise ConfigurationError(f"config must be a ClientConfig, not {type(config).__name__}")
         if limiter is not None and not isinstance(limiter, RateLimiter):
             raise ConfigurationError(f"limiter must be a RateLimiter, not {type(limiter).__name__}")
+        if summary_cache is not None and not isinstance(summary_cache, SummaryCache):
+            raise ConfigurationError(f"summary_cache must be a SummaryCache, not {summary_cache!r:.60}")
         config = ClientConfig() if config is None else config
         if api_key is not None:
             config = attrs.evolve(config, api_key=api_key)  # a base URL that nobody gave follows the key
@@ -70,12 +83,31 @@ class FullStoryClient:
         self.limiter = limiter or RateLimiter(config.rate_limit, max_wait=config.max_wait)
         self._transport = Transport(config, session)
         self._pipeline = Pipeline(self._transport, self.limiter, config.retry, timeout=config.overall_timeout)
-        self.sessions = SessionsAPI(self._pipeline)
+        name = f"{config.base_url} {config.key_fingerprint}"
+        self._account = Account(self._pipeline, name, summary_cache)
+        self.sessions = SessionsAPI(self._account)
+        self.profiles = ProfilesAPI(self._account)
 
     @property
     def stats(self) -> Stats:
         """What this client has done so far: requests, retries, 429s, activations. A copy."""
         return attrs.evolve(self._pipeline.stats)
+
+    async def whoami(
+        self,
+        *,
+        timeout: float | None = None,
+        extra_query: ExtraQuery | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> KeyOwner:
+        """Ask whose key this is: organisation, e-mail address and role. Not metered; a way to check a key.
+
+        Raises:
+            AuthenticationError: the key is wrong or revoked.
+            FullStoryError: as the other calls do.
+        """
+        options = CallOptions(timeout, extra_query, extra_headers)
+        return await call_once(self._account, endpoints.me(), decode_key_owner, options)
 
     async def __aenter__(self) -> Self:
         await self._transport.open()

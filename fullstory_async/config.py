@@ -6,6 +6,7 @@ The key and the base URL come from arguments, or else from the environment: ``FU
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 import re
@@ -137,6 +138,11 @@ class ClientConfig:
 
     user_agent: str = attrs.field(default=f"fullstory_async/{__version__}", validator=_header_text)
     """The ``User-Agent`` header."""
+
+    @property
+    def key_fingerprint(self) -> str:
+        """Tells keys apart without telling the key; for files that several accounts share."""
+        return hashlib.sha256(f"fullstory_async:{self.api_key}".encode()).hexdigest()[:16]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle everything but the key, which the reading process takes from its own environment."""

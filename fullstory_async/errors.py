@@ -267,6 +267,8 @@ def error_for(
     code, message = _code_and_message(response)
     if status == 404 and request.not_found_hint:
         message += f" ({request.not_found_hint})"
+    if status == 403 and request.role:
+        message += f" (the key probably lacks the role {request.role}; whoami tells which one it has)"
     return cls(
         message,
         request=request,

@@ -30,6 +30,7 @@ from typing import Generic, Literal, Self, TypeVar
 
 import attrs
 
+from fullstory_async import checks
 from fullstory_async.errors import (
     AuthenticationError,
     ClientStateError,
@@ -113,8 +114,7 @@ class FanOut(Generic[T]):
         Raises:
             ConfigurationError: ``ids`` can't be iterated or is a single text, or ``concurrency`` is below 1.
         """
-        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-            raise ConfigurationError(f"concurrency must be a whole number, 1 or more, not {concurrency!r}")
+        checks.positive(concurrency, "concurrency")
         many = isinstance(ids, AsyncIterable) or hasattr(ids, "__iter__") or hasattr(ids, "__getitem__")
         if isinstance(ids, (str, bytes, Session)) or not many:
             raise ConfigurationError(f"ids must be an iterable of session ids, not one {type(ids).__name__}")

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable
 
 from fullstory_async import FullStoryError, RateLimit, RateLimiter, RetryPolicy
-from fullstory_async.api import SessionsAPI
+from fullstory_async.api import Account, SessionsAPI
 from fullstory_async.http.messages import Request, Response
 from fullstory_async.http.pipeline import Pipeline
 
@@ -56,4 +56,4 @@ def make_pipeline(transport: FakeTransport, limiter: RateLimiter | None = None, 
 
 
 def make_sessions(transport: FakeTransport, limiter: RateLimiter | None = None, **settings) -> SessionsAPI:
-    return SessionsAPI(make_pipeline(transport, limiter, **settings))
+    return SessionsAPI(Account(make_pipeline(transport, limiter, **settings)))

@@ -1,22 +1,44 @@
-"""The Sessions API: list sessions, fetch events, generate summaries; for one id and for many."""
+"""The Sessions API: list sessions, fetch events, generate context and summaries; for one id and for many."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
+from fullstory_async import checks
+from fullstory_async.api.calls import Account, call_once, call_per_session, summary_per_session
 from fullstory_async.api.widening import FIRST_LIMIT, Position, next_page
-from fullstory_async.codec import decode_events, decode_sessions, decode_summary
+from fullstory_async.codec import (
+    context_body,
+    decode_context,
+    decode_events,
+    decode_sessions,
+    decode_summary,
+    rfc3339,
+    summary_body,
+)
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.fanout import FanOut, Fetch
 from fullstory_async.http import endpoints
-from fullstory_async.http.messages import Request, Response
+from fullstory_async.http.messages import Request
 from fullstory_async.http.options import CallOptions, ExtraQuery
-from fullstory_async.http.pipeline import Pipeline
-from fullstory_async.models import Session, SessionEvents, SessionRef, SessionSummary, session_id_of
+from fullstory_async.models import (
+    CacheOptions,
+    ContextOptions,
+    EventOptions,
+    MediaOptions,
+    ProfileConfiguration,
+    Session,
+    SessionContext,
+    SessionEvents,
+    SessionRef,
+    SessionSummary,
+    SliceOptions,
+    session_id_of,
+)
 from fullstory_async.pagination import Page, Pager
-from fullstory_async.session_id import SessionId
 
 __all__ = ["SessionsAPI"]
 
@@ -34,17 +56,18 @@ class SessionsAPI:
     `InvalidSessionId` for arguments that can't be sent.
     """
 
-    __slots__ = ("_pipeline",)
+    __slots__ = ("_account",)
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        """Offer the operations over a pipeline."""
-        self._pipeline = pipeline
+    def __init__(self, account: Account) -> None:
+        """Offer the operations of an account."""
+        self._account = account
 
     def list(
         self,
         *,
         email: str | None = None,
         uid: str | None = None,
+        session_uid: str | None = None,
         limit: int | None = 20,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
@@ -55,79 +78,122 @@ class SessionsAPI:
         Args:
             email: the user's e-mail address.
             uid: your own id of the user. With both given, the service looks up each and joins the lists.
+            session_uid: your own id of one session, as your code gave it to FullStory; goes with neither of the others.
             limit: how many sessions at most; ``None`` for every session there is.
 
         Returns:
             A `Pager`: ``await`` it for the first page, or iterate over it. Nothing is sent before that.
 
         Raises:
-            ConfigurationError: neither email nor uid, or a limit below 1; nothing was sent.
+            ConfigurationError: neither email, uid nor session_uid, or a limit below 1; nothing was sent.
         """
-        for name, value in (("email", email), ("uid", uid)):
+        for name, value in (("email", email), ("uid", uid), ("session_uid", session_uid)):
             if not isinstance(value, str | None):
                 raise ConfigurationError(f"{name} must be text, not {value!r}")
-        if not (email or uid):
-            raise ConfigurationError("listing sessions needs an email or a uid")
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-            raise ConfigurationError(
-                f"limit must be a whole number, 1 or more, or None for all, not {limit!r}"
-            )
+        if not (email or uid or session_uid):
+            raise ConfigurationError("listing sessions needs an email, a uid or a session_uid")
+        if session_uid and (email or uid):
+            raise ConfigurationError("session_uid names one session, so it goes with neither email nor uid")
+        if limit is not None:
+            checks.positive(limit, "limit", instead="None for all")
         options = CallOptions(timeout, extra_query, extra_headers)
         first = Position(limit=FIRST_LIMIT if limit is None else limit)
 
         def request_at(position: Position) -> Request:
-            return options.apply(
-                endpoints.list_sessions(
-                    uid=uid or None, email=email or None, limit=position.limit, token=position.server_token
-                )
-            )
+            return endpoints.list_sessions(
+                uid=uid or None, email=email or None, session_uid=session_uid or None, limit=position.limit,
+                token=position.server_token,
+            )  # fmt: skip
 
         async def fetch(token: str | None) -> Page[Session]:
             position = first if token is None else Position.from_token(token)
-            answer, _ = await self._pipeline.fetch(
-                request_at(position), decode_sessions, timeout=options.timeout
-            )
+            answer = await call_once(self._account, request_at(position), decode_sessions, options)
             return next_page(answer, position, ceiling=limit)
 
-        request_at(first)  # so that what can't be sent is refused here, not at the first await
+        options.apply(request_at(first))  # so that what can't be sent is refused here, not at the first await
         return Pager(fetch, limit=limit)
 
     async def events(
         self,
         session_id: SessionRef,
         *,
+        enable_event_cache: bool | None = None,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> SessionEvents:
-        """Fetch all events of a session. Costs one activation."""
-        call = self._events_call(CallOptions(timeout, extra_query, extra_headers), patient=False)
-        return (await call(session_id_of(session_id), lambda _: None))[0]
+        """Fetch all events of a session. Costs one activation.
+
+        Args:
+            session_id: which session.
+            enable_event_cache: let the service answer from an earlier run over the session where no data came since: faster,
+                but later changes to the account's definitions of elements, events and pages may be missing.
+        """
+        options = CallOptions(timeout, extra_query, extra_headers)
+        return await _one(session_id, self._events_call(enable_event_cache, options, patient=False))
+
+    async def context(
+        self,
+        session_id: SessionRef,
+        *,
+        slice: SliceOptions | None = None,  # noqa: A002  (the API's name)
+        context: ContextOptions | None = None,
+        events: EventOptions | None = None,
+        cache: CacheOptions | None = None,
+        media: MediaOptions | None = None,
+        timeout: float | None = None,
+        extra_query: ExtraQuery | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> SessionContext:
+        """Generate what a language model should know of a session, for a model of your own. Costs one activation.
+
+        Args:
+            session_id: which session.
+            slice: which part of it; from its beginning unless told otherwise.
+            context: what is told besides the events.
+            events: which events, and how much of each.
+            cache: whether earlier work may be used again.
+            media: screenshots; experimental, and only where FullStory has switched it on.
+        """
+        body = context_body(slice=slice, context=context, events=events, cache=cache, media=media)
+        options = CallOptions(timeout, extra_query, extra_headers)
+        return await _one(session_id, self._context_call(body, options, patient=False))
 
     async def summary(
         self,
         session_id: SessionRef,
         *,
         config_profile_id: str | None = None,
+        end_timestamp: datetime | None = None,
+        overrides: ProfileConfiguration | None = None,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> SessionSummary:
         """Generate a summary of a session. Costs one activation; takes seconds to minutes.
 
+        Calls with the same arguments that are made on this client while one is under way share its request and its
+        cost, and with ``FullStoryClient(summary_cache=…)`` a summary that is kept costs nothing.
+
         Args:
             session_id: which session.
             config_profile_id: the summary profile. The live service has a default one; the published
                 contract requires it.
+            end_timestamp: use only events before this time; with a time zone.
+            overrides: what differs from the profile this time, or without a profile the whole configuration. Only
+                fields that were set are sent. A value replaces the profile's, an array is *appended* to the
+                profile's, and an empty value (``False``, ``0``, ``""``, ``()``) changes nothing: no override can switch off what
+                the profile switches on.
         """
         options = CallOptions(timeout, extra_query, extra_headers)
-        call = self._summary_call(config_profile_id, options, patient=False)
-        return (await call(session_id_of(session_id), lambda _: None))[0]
+        call = self._summary_call(config_profile_id, end_timestamp, overrides, options, patient=False)
+        return await _one(session_id, call)
 
     def events_many(
         self,
         ids: Iterable[SessionRef] | AsyncIterable[SessionRef],
         *,
+        enable_event_cache: bool | None = None,
         concurrency: int = 32,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
@@ -138,61 +204,87 @@ class SessionsAPI:
         Args:
             ids: session ids, listed sessions or texts; any iterable or async iterable, consumed lazily. An id that
                 comes twice is fetched twice.
+            enable_event_cache: as for `events`.
             concurrency: how many calls are under way at most; the rate limit applies to all together.
 
         Returns:
             A `FanOut`: ``async with`` starts it, ``async for`` gives one `Outcome` for each id.
         """
-        call = self._events_call(CallOptions(timeout, extra_query, extra_headers), patient=True)
+        options = CallOptions(timeout, extra_query, extra_headers)
+        call = self._events_call(enable_event_cache, options, patient=True)
         return FanOut(ids, call, concurrency=concurrency)
+
+    def contexts_many(
+        self,
+        ids: Iterable[SessionRef] | AsyncIterable[SessionRef],
+        *,
+        slice: SliceOptions | None = None,  # noqa: A002
+        context: ContextOptions | None = None,
+        events: EventOptions | None = None,
+        cache: CacheOptions | None = None,
+        media: MediaOptions | None = None,
+        concurrency: int = 32,
+        timeout: float | None = None,
+        extra_query: ExtraQuery | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> FanOut[SessionContext]:
+        """Generate context of many sessions. Costs one activation for each; as `context` and `events_many`."""
+        body = context_body(slice=slice, context=context, events=events, cache=cache, media=media)
+        options = CallOptions(timeout, extra_query, extra_headers)
+        return FanOut(ids, self._context_call(body, options, patient=True), concurrency=concurrency)
 
     def summaries_many(
         self,
         ids: Iterable[SessionRef] | AsyncIterable[SessionRef],
         *,
         config_profile_id: str | None = None,
+        end_timestamp: datetime | None = None,
+        overrides: ProfileConfiguration | None = None,
         concurrency: int = 32,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> FanOut[SessionSummary]:
-        """Generate summaries of many sessions. Costs one activation for each; as `events_many` otherwise."""
+        """Generate summaries of many sessions. Costs one activation for each; as `summary` and `events_many`."""
         options = CallOptions(timeout, extra_query, extra_headers)
-        call = self._summary_call(config_profile_id, options, patient=True)
+        call = self._summary_call(config_profile_id, end_timestamp, overrides, options, patient=True)
         return FanOut(ids, call, concurrency=concurrency)
 
-    def _events_call(self, options: CallOptions, *, patient: bool) -> Fetch[SessionEvents]:
-        return self._call(endpoints.session_events, decode_events, options, patient=patient)
+    def _events_call(
+        self, enable_event_cache: bool | None, options: CallOptions, *, patient: bool
+    ) -> Fetch[SessionEvents]:
+        if not isinstance(enable_event_cache, bool | None):
+            raise ConfigurationError(f"enable_event_cache must be a boolean, not {enable_event_cache!r}")
+        endpoint = partial(endpoints.session_events, enable_event_cache=enable_event_cache)
+        return call_per_session(self._account, endpoint, decode_events, options, patient=patient)
+
+    def _context_call(self, body: bytes, options: CallOptions, *, patient: bool) -> Fetch[SessionContext]:
+        endpoint = partial(endpoints.session_context, body=body)
+        return call_per_session(self._account, endpoint, decode_context, options, patient=patient)
 
     def _summary_call(
-        self, config_profile_id: str | None, options: CallOptions, *, patient: bool
-    ) -> Fetch[SessionSummary]:
-        if config_profile_id is not None and not (isinstance(config_profile_id, str) and config_profile_id):
-            raise ConfigurationError(f"config_profile_id must be a profile's id, not {config_profile_id!r}")
-        return self._call(
-            partial(endpoints.session_summary, config_profile_id=config_profile_id),
-            partial(decode_summary, config_profile_id=config_profile_id),
-            options,
-            patient=patient,
-        )
-
-    def _call(
         self,
-        endpoint: Callable[[SessionId], Request],
-        decode: Callable[[Response, SessionId], T],
+        config_profile_id: str | None,
+        end_timestamp: datetime | None,
+        overrides: ProfileConfiguration | None,
         options: CallOptions,
         *,
         patient: bool,
-    ) -> Fetch[T]:
-        """Return the function that makes one operation's call for one id."""
-
-        async def call(session_id: SessionId, at_stake: Callable[[bool], None]) -> tuple[T, int]:
-            return await self._pipeline.fetch(
-                options.apply(endpoint(session_id)),
-                lambda response: decode(response, session_id),
-                timeout=options.timeout,
-                patient=patient,
-                at_stake=at_stake,
+    ) -> Fetch[SessionSummary]:
+        if config_profile_id is not None and not (isinstance(config_profile_id, str) and config_profile_id):
+            raise ConfigurationError(f"config_profile_id must be a profile's id, not {config_profile_id!r}")
+        checks.aware(end_timestamp, "end_timestamp")
+        if overrides is None:
+            until = None if end_timestamp is None else rfc3339(end_timestamp)
+            endpoint = partial(
+                endpoints.session_summary, config_profile_id=config_profile_id, end_timestamp=until
             )
+        else:
+            body = summary_body(config_profile_id, end_timestamp, overrides)
+            endpoint = partial(endpoints.session_summary, body=body)
+        decode = partial(decode_summary, config_profile_id=config_profile_id)
+        return summary_per_session(self._account, endpoint, decode, options, patient=patient)
 
-        return call
+
+async def _one(session_id: SessionRef, call: Fetch[T]) -> T:
+    return (await call(session_id_of(session_id), lambda _: None))[0]

@@ -1,8 +1,30 @@
-"""JSON bytes ⇄ models: both wire forms of each answer decode into the same class.
+"""JSON bytes ⇄ models: both wire forms of each answer decode into the same class, and options become bodies.
 
-One function per operation; each takes a `Response` and raises `DecodeError` for what it can't read.
+One function per operation; those that decode take a `Response` and raise `DecodeError` for what they can't read, those that
+encode raise `ConfigurationError` for what makes no sense.
 """
 
-from fullstory_async.codec.answers import decode_events, decode_sessions, decode_summary
+from fullstory_async.codec.answers import (
+    decode_context,
+    decode_events,
+    decode_key_owner,
+    decode_profile,
+    decode_profiles,
+    decode_sessions,
+    decode_summary,
+)
+from fullstory_async.codec.bodies import context_body, profile_body, rfc3339, summary_body
 
-__all__ = ["decode_events", "decode_sessions", "decode_summary"]
+__all__ = [
+    "context_body",
+    "decode_context",
+    "decode_events",
+    "decode_key_owner",
+    "decode_profile",
+    "decode_profiles",
+    "decode_sessions",
+    "decode_summary",
+    "profile_body",
+    "rfc3339",
+    "summary_body",
+]

@@ -10,23 +10,40 @@ import attrs
 import msgspec
 
 from fullstory_async.codec.converter import structure
-from fullstory_async.codec.events import event_from_wire, events_from_bytes
+from fullstory_async.codec.events import by_time, event_from_wire, events_from_bytes
 from fullstory_async.errors import DecodeError
 from fullstory_async.http.messages import Response
-from fullstory_async.models import Session, SessionEvent, SessionEvents, SessionSummary
+from fullstory_async.models import (
+    KeyOwner,
+    Profile,
+    Session,
+    SessionContext,
+    SessionEvent,
+    SessionEvents,
+    SessionSummary,
+)
 from fullstory_async.pagination import Page
 from fullstory_async.session_id import SessionId
 
-__all__ = ["decode_events", "decode_sessions", "decode_summary"]
+__all__ = [
+    "decode_context",
+    "decode_events",
+    "decode_key_owner",
+    "decode_profile",
+    "decode_profiles",
+    "decode_sessions",
+    "decode_summary",
+]
 
 _TOKEN_KEYS = ("pagination_token", "next_pagination_token", "nextPaginationToken")
-"""The list endpoint documents no token; these are the names that its neighbours use."""
+"""The list of sessions documents no token, that of profiles the second; other lists of FullStory's use the third."""
 
 _logger = logging.getLogger("fullstory_async.codec")
 
 
-class _RawSessions(msgspec.Struct):
+class _RawItems(msgspec.Struct):
     sessions: list[msgspec.Raw] | None = None
+    profiles: list[msgspec.Raw] | None = None
 
 
 def decode_sessions(response: Response) -> Page[Session]:
@@ -40,13 +57,63 @@ def decode_sessions(response: Response) -> Page[Session]:
         for i, (item, raw) in enumerate(zip(items, _slices(response.body, items), strict=True))
         if item is not None
     )
-    tokens = (answer.get(key) for key in _TOKEN_KEYS)
-    token = next((token for token in tokens if isinstance(token, str) and token), None)
-    return Page(items=sessions, next_token=token, received=len(items), raw=response.body)
+    return Page(items=sessions, next_token=_next_token(answer), received=len(items), raw=response.body)
+
+
+def decode_profiles(response: Response) -> Page[Profile]:
+    """Decode a page of profiles; entries that are null or have no id are left out, as they can't be used."""
+    answer = _object(_json(response))
+    items = _list(answer, "profiles")
+    profiles = (
+        _profile(item, raw, f"$.profiles[{i}]")
+        for i, (item, raw) in enumerate(zip(items, _slices(response.body, items), strict=True))
+        if item is not None
+    )
+    usable = tuple(profile for profile in profiles if profile.id)
+    return Page(items=usable, next_token=_next_token(answer), received=len(items), raw=response.body)
+
+
+def decode_profile(response: Response) -> Profile:
+    """Decode one profile."""
+    return _profile(_object(_json(response)), response.body, "$")
+
+
+def _profile(item: Any, raw: bytes, path: str) -> Profile:
+    """Make a profile of its answer: ``llm`` beside ``configuration``, or everything on one level."""
+    if isinstance(item, dict):
+        nested = item.get("configuration")
+        groups = nested if isinstance(nested, dict) else item
+        item = {
+            "id": item.get("id") or item.get("profile_id"),
+            "name": item.get("name"),
+            "configuration": {**groups, "llm": item.get("llm", groups.get("llm"))},
+        }
+    return attrs.evolve(structure(item, Profile, path), raw=raw)
+
+
+def decode_key_owner(response: Response) -> KeyOwner:
+    """Decode whose key it is."""
+    return attrs.evolve(structure(_object(_json(response)), KeyOwner), raw=response.body)
+
+
+def decode_context(response: Response, session_id: SessionId) -> SessionContext:
+    """Decode a session's context; a session id that the answer does not repeat is the request's."""
+    answer = _object(_json(response))
+    data = answer.get("context_data")
+    data = answer if data is None else _object(data, "$.context_data")
+    context = data.get("context")
+    context = {} if context is None else _object(context, "$.context_data.context")
+    pages = [
+        {**page, "events": [event for event in _list(page, "events") if event is not None]}
+        for page in _list(data, "pages")
+        if isinstance(page, dict)
+    ]
+    found = structure({**context, "pages": pages}, SessionContext, "$.context_data")
+    return attrs.evolve(found, session_id=found.session_id or str(session_id), raw=response.body)
 
 
 def decode_events(response: Response, session_id: SessionId) -> SessionEvents:
-    """Decode a session's events, in the answer's order."""
+    """Decode a session's events, in the order of time."""
     wire = events_from_bytes(response.body)
     if wire is not None:
         return SessionEvents(str(session_id), wire, build=event_from_wire, raw=response.body)
@@ -55,7 +122,8 @@ def decode_events(response: Response, session_id: SessionId) -> SessionEvents:
     events = [
         structure(item, SessionEvent, f"$.events[{i}]") for i, item in enumerate(items) if item is not None
     ]
-    return SessionEvents(str(session_id), events, raw=response.body)
+    in_order = by_time(events, lambda event: event.timestamp)
+    return SessionEvents(str(session_id), in_order, raw=response.body)
 
 
 def decode_summary(
@@ -87,12 +155,17 @@ def _json(response: Response) -> Any:
     )
 
 
-def _object(value: Any) -> dict[str, Any]:
+def _object(value: Any, path: str = "$") -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DecodeError(
-            f"the answer is not what it should be: expected an object, not {type(value).__name__} @ $"
+            f"the answer is not what it should be: expected an object, not {type(value).__name__} @ {path}"
         )
     return value
+
+
+def _next_token(answer: dict[str, Any]) -> str | None:
+    tokens = (answer.get(key) for key in _TOKEN_KEYS)
+    return next((token for token in tokens if isinstance(token, str) and token), None)
 
 
 def _list(answer: dict[str, Any], key: str) -> list[Any]:
@@ -108,9 +181,10 @@ def _list(answer: dict[str, Any], key: str) -> list[Any]:
 
 
 def _slices(body: bytes, items: list[Any]) -> list[bytes]:
-    """Return each session's own bytes; of a body that only ``json`` reads, the same JSON written anew."""
+    """Return each item's own bytes; of a body that only ``json`` reads, the same JSON written anew."""
     try:
-        slices = msgspec.json.decode(body, type=_RawSessions | list[msgspec.Raw])
+        slices = msgspec.json.decode(body, type=_RawItems | list[msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return [json.dumps(item).encode() for item in items]
-    return [bytes(raw) for raw in (slices.sessions or [] if isinstance(slices, _RawSessions) else slices)]
+    found = slices.sessions or slices.profiles or [] if isinstance(slices, _RawItems) else slices
+    return [bytes(raw) for raw in found]

@@ -15,11 +15,14 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn
 
+from fullstory_async import models
 from fullstory_async.errors import DecodeError
-from fullstory_async.models import Session, SessionEvent, SessionSummary
+from fullstory_async.models import KeyOwner, Session, SessionContext, SessionEvent, SessionSummary, coerce
+from fullstory_async.structuring import reasons
 
 __all__ = ["structure", "timestamp"]
 
@@ -28,7 +31,15 @@ T = TypeVar("T")
 _EPOCH_MILLISECONDS = 1e11
 """Numbers above this are epoch milliseconds: as seconds they would be in the year 5138."""
 
+_AS_NAMED = (
+    models.OrgContext, models.UserContext, models.LocationContext, models.ScreenSize, models.DeviceContext,
+    models.ContextEvent, models.ContextPage, models.ResponseSchema, models.LLMOptions, models.SliceOptions,
+    models.ContextOptions, models.EventOptions, models.CacheOptions, models.ProfileConfiguration, models.Profile,
+)  # fmt: skip
+"""Models whose fields are called as on the wire; a class comes after those that it holds."""
+
 _KEYS: dict[type, dict[str, str]] = {
+    **{cls: {field.name: field.name for field in attrs.fields(cls)} for cls in _AS_NAMED},
     Session: {
         "session_id": "session_id", "sessionId": "session_id", "SessionId": "session_id",
         "user_id": "user_id", "userId": "user_id", "UserId": "user_id",
@@ -47,6 +58,12 @@ _KEYS: dict[type, dict[str, str]] = {
         "configProfileId": "config_profile_id", "config_profile_id": "config_profile_id",
         "summary": "summary", "response": "response", "response_schema": "response_schema",
     },
+    SessionContext: {
+        "session_id": "session_id", "session_url": "session_url", "session_created_at": "created",
+        "org_context": "org", "user_context": "user", "location_context": "location", "device_context": "device",
+        "pages": "pages",
+    },
+    KeyOwner: {"email": "email", "orgId": "org_id", "org_id": "org_id", "role": "role"},
 }  # fmt: skip
 """Wire key → field, for both wire forms and the older spellings."""
 
@@ -55,11 +72,9 @@ def structure(value: Any, cls: type[T], path: str = "$") -> T:
     """Make a model of decoded JSON. Raises `DecodeError` that names the paths of what does not fit."""
     try:
         return _converter.structure(value, cls)
-    except cattrs.BaseValidationError as error:
-        reasons = "; ".join(cattrs.transform_error(error, path=path, format_exception=_reason))
-    except (TypeError, ValueError) as error:
-        reasons = f"{error} @ {path}"
-    raise DecodeError(f"the answer is not what it should be: {reasons}")
+    except (cattrs.BaseValidationError, TypeError, ValueError) as error:
+        found = reasons(error, path)
+    raise DecodeError(f"the answer is not what it should be: {found}")
 
 
 def timestamp(value: Any) -> datetime | None:
@@ -95,8 +110,25 @@ def _text(value: Any, _: object = None) -> str:
     raise TypeError(f"expected text, not {type(value).__name__}")
 
 
-def _reason(error: BaseException, _: type | None) -> str:
-    return str(error)
+def _number(value: Any, _: object = None) -> float:
+    """Read a number, or the text that int64 values come as."""
+    found = coerce.number(value)
+    if found is None:
+        raise TypeError(f"expected a number, not {value!r:.40}")
+    return found
+
+
+def _whole(value: Any, _: object = None) -> int:
+    found = coerce.whole(value)
+    if found is None:
+        raise TypeError(f"expected an integer, not {value!r:.40}")
+    return found
+
+
+def _flag(value: Any, _: object = None) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"expected a boolean, not {type(value).__name__}")
+    return value
 
 
 def _is_json_object(kind: Any) -> bool:
@@ -105,7 +137,6 @@ def _is_json_object(kind: Any) -> bool:
 
 def _register(converter: cattrs.Converter, cls: type) -> None:
     keys = _KEYS[cls]
-    by_field: Callable[[Mapping[str, Any], Any], Any] = make_dict_structure_fn(cls, converter)
 
     def by_wire_key(value: Any, kind: type) -> Any:
         if not isinstance(value, Mapping):
@@ -114,12 +145,14 @@ def _register(converter: cattrs.Converter, cls: type) -> None:
         given = {field: value[key] for key, field in keys.items() if value.get(key) is not None}
         return by_field(given, kind)
 
-    converter.register_structure_hook(cls, by_wire_key)
+    converter.register_structure_hook(cls, by_wire_key)  # first, since a class may hold its own kind
+    by_field: Callable[[Mapping[str, Any], Any], Any] = make_dict_structure_fn(cls, converter)
 
 
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=True)
-    converter.register_structure_hook(str, _text)
+    for kind, read in ((str, _text), (float, _number), (int, _whole), (bool, _flag)):
+        converter.register_structure_hook(kind, read)
     converter.register_structure_hook(datetime | None, lambda value, _: timestamp(value))
     converter.register_structure_hook_func(_is_json_object, lambda value, _: value)
     for cls in _KEYS:

@@ -2,58 +2,148 @@
 
 Session ids hold a ``:``, which the service documents as ``%3A``, and the published contract allows any
 string. So each path segment is quoted with nothing safe, and the transport sends the path as it is.
+
+What only reads may be repeated after a lost answer, money permitting; what writes is sent once.
 """
 
 from __future__ import annotations
 
 from urllib.parse import quote
 
+import attrs
+
 from fullstory_async.http.messages import Request
 from fullstory_async.session_id import SessionId
 
-__all__ = ["PROFILE_PARAMETERS", "list_sessions", "session_events", "session_summary"]
+__all__ = [
+    "PROFILE_PARAMETERS",
+    "create_profile",
+    "delete_profile",
+    "get_profile",
+    "list_profiles",
+    "list_sessions",
+    "me",
+    "session_context",
+    "session_events",
+    "session_summary",
+    "update_profile",
+]
 
 PROFILE_PARAMETERS = ("config_profile_id", "config_profile")
 """The profile's query parameter in the published contract and in the live service; both are sent."""
 
 _NOT_A_PAIR = "FullStory's session ids are USER:SESSION pairs, and this id is not one: join userId and sessionId with ':'"
+_READS = "Architect or Admin"
+"""FullStory's pages disagree: its newest wants this role for reading users' data, an older one Standard."""
+_SENDS = "Standard"
+_PROFILES = "/v2/visit_profile"
 
 
-def list_sessions(*, uid: str | None, email: str | None, limit: int, token: str | None = None) -> Request:
+def list_sessions(
+    *,
+    uid: str | None,
+    email: str | None,
+    session_uid: str | None = None,
+    limit: int,
+    token: str | None = None,
+) -> Request:
     """List sessions: ``GET /sessions/v2``. Not metered."""
-    query = [("email", email), ("uid", uid), ("limit", str(limit)), ("pagination_token", token)]
-    return Request(
-        operation="list",
-        path="/sessions/v2",
-        query=tuple((name, value) for name, value in query if value is not None),
-    )
+    query = {
+        "email": email,
+        "uid": uid,
+        "session_uid": session_uid,
+        "limit": str(limit),
+        "pagination_token": token,
+    }
+    return Request(operation="list", path="/sessions/v2", query=_given(query), role=_SENDS)
 
 
-def session_events(session_id: SessionId) -> Request:
+def session_events(session_id: SessionId, *, enable_event_cache: bool | None = None) -> Request:
     """Get a session's events: ``GET /v2/sessions/{id}/events``. Costs one activation."""
-    return Request(
-        operation="events",
-        path=f"/v2/sessions/{_segment(session_id)}/events",
-        session_id=str(session_id),
-        metered=True,
-        not_found_hint="" if session_id.is_pair else _NOT_A_PAIR,
-    )
+    cached = None if enable_event_cache is None else "true" if enable_event_cache else "false"
+    return _of_session(session_id, "events", query=_given({"enable_event_cache": cached}))
 
 
-def session_summary(session_id: SessionId, *, config_profile_id: str | None) -> Request:
-    """Generate a summary: ``GET /v2/sessions/{id}/summary``. Costs one activation; takes long."""
-    profile = (
+def session_context(session_id: SessionId, *, body: bytes) -> Request:
+    """Generate a session's context: ``POST /v2/sessions/{id}/context``. Costs one activation."""
+    return _of_session(session_id, "context", body=body)
+
+
+def session_summary(
+    session_id: SessionId,
+    *,
+    config_profile_id: str | None = None,
+    end_timestamp: str | None = None,
+    body: bytes | None = None,
+) -> Request:
+    """Generate a summary: ``GET /v2/sessions/{id}/summary``, or ``POST`` with a body. Costs one activation."""
+    query = (
         () if config_profile_id is None else tuple((name, config_profile_id) for name in PROFILE_PARAMETERS)
     )
+    query += _given({"end_timestamp": end_timestamp})
+    return _of_session(session_id, "summary", query=query, body=body)
+
+
+def list_profiles(*, limit: int, token: str | None = None) -> Request:
+    """List summary profiles: ``GET /v2/visit_profile``."""
+    query = _given({"limit": str(limit), "pagination_token": token})
+    return Request(operation="profiles", path=_PROFILES, query=query, role=_READS)
+
+
+def get_profile(profile_id: str) -> Request:
+    """Get a profile: ``GET /v2/visit_profile/{id}``."""
+    return Request(operation="profile", path=f"{_PROFILES}/{_segment(profile_id)}", role=_READS)
+
+
+def create_profile(body: bytes) -> Request:
+    """Create a profile: ``POST /v2/visit_profile``. Names need not be unique, so a second one would be another."""
+    return _write(Request(operation="create profile", path=_PROFILES, body=body))
+
+
+def update_profile(profile_id: str, body: bytes) -> Request:
+    """Change what the body names of a profile: ``POST /v2/visit_profile/{id}``."""
+    path = f"{_PROFILES}/{_segment(profile_id)}"
+    return _write(Request(operation="update profile", path=path, body=body))
+
+
+def delete_profile(profile_id: str) -> Request:
+    """Delete a profile: ``DELETE /v2/visit_profile/{id}``."""
+    path = f"{_PROFILES}/{_segment(profile_id)}"
+    return _write(Request(operation="delete profile", path=path), method="DELETE")
+
+
+def me() -> Request:
+    """Tell whose key this is: ``GET /me``."""
+    return Request(operation="whoami", path="/me", role=_SENDS)
+
+
+def _of_session(
+    session_id: SessionId,
+    operation: str,
+    *,
+    query: tuple[tuple[str, str], ...] = (),
+    body: bytes | None = None,
+) -> Request:
     return Request(
-        operation="summary",
-        path=f"/v2/sessions/{_segment(session_id)}/summary",
-        query=profile,
+        operation=operation,
+        method="GET" if body is None else "POST",
+        path=f"/v2/sessions/{_segment(session_id)}/{operation}",
+        query=query,
+        body=body,
         session_id=str(session_id),
         metered=True,
-        slow=True,
+        slow=operation == "summary",
         not_found_hint="" if session_id.is_pair else _NOT_A_PAIR,
+        role=_READS,
     )
+
+
+def _write(request: Request, *, method: str = "POST") -> Request:
+    return attrs.evolve(request, method=method, repeatable=False, role=_READS)
+
+
+def _given(query: dict[str, str | None]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in query.items() if value is not None)
 
 
 def _segment(text: str) -> str:

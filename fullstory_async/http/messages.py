@@ -14,7 +14,7 @@ class Request:
     """One API call, before the base URL and the key are added."""
 
     operation: str
-    """The operation's short name, as logs and errors print it: ``list``, ``events``, ``summary``."""
+    """The operation's short name, as logs and errors print it: ``list``, ``events``, ``summary``, …"""
 
     method: str = "GET"
     """The HTTP method."""
@@ -27,6 +27,9 @@ class Request:
 
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     """The caller's extra headers. The key is not among them: the transport adds it."""
+
+    body: bytes | None = attrs.field(default=None, repr=False)
+    """The JSON that is sent along. Hidden from repr: prompts are nobody else's business."""
 
     session_id: str | None = None
     """The session that the call is about, if it is about one."""
@@ -42,6 +45,9 @@ class Request:
 
     not_found_hint: str = ""
     """What a 404 for this request probably means, for the error's message."""
+
+    role: str = ""
+    """The least role that a key probably needs for it, for the message of a 403."""
 
 
 @attrs.frozen(kw_only=True)

@@ -117,6 +117,10 @@ class Pipeline:
         self._budget = RetryBudget()
         self.stats = Stats()
 
+    def check(self) -> None:
+        """Raise `ClientStateError` if calls can't be made here and now."""
+        self._transport.check()
+
     async def fetch(
         self,
         request: Request,
@@ -140,7 +144,7 @@ class Pipeline:
         Returns:
             The decoded value, and the number of attempts it took.
         """
-        self._transport.check()
+        self.check()
         started = asyncio.get_running_loop().time()
         call = _Call(request, started, self._timeout if timeout is None else timeout, patient, at_stake)
         if not patient:

@@ -171,6 +171,7 @@ class Transport:
                     request.method,
                     self._url(request),
                     headers=self._headers(request),
+                    data=request.body,
                     allow_redirects=False,
                     raise_for_status=False,
                     auto_decompress=True,
@@ -203,6 +204,8 @@ class Transport:
         ours = {"Accept": "application/json", "User-Agent": config.user_agent}
         if config.integration_source is not None:
             ours["Integration-Source"] = config.integration_source
+        if request.body is not None:
+            ours["Content-Type"] = "application/json"
         return {**ours, **request.headers, "Authorization": f"Basic {config.api_key}"}
 
     async def _read(self, answer: aiohttp.ClientResponse, request: Request) -> bytes:

@@ -1,7 +1,58 @@
-"""What a caller receives: one frozen attrs class per noun of the API."""
+"""What a caller receives, and what a caller may ask for: frozen attrs classes, one module for each noun of the API."""
 
-from fullstory_async.models.event import SessionEvent, SessionEvents
+from fullstory_async.models.configuration import (
+    CacheOptions,
+    ContextOptions,
+    EventOptions,
+    LLMOptions,
+    MediaOptions,
+    Profile,
+    ProfileConfiguration,
+    SliceOptions,
+)
+from fullstory_async.models.context import (
+    ContextEvent,
+    ContextPage,
+    DeviceContext,
+    LocationContext,
+    OrgContext,
+    ScreenSize,
+    SessionContext,
+    UserContext,
+)
+from fullstory_async.models.event import SessionEvent
+from fullstory_async.models.events import SessionEvents, SessionPage
+from fullstory_async.models.key_owner import KeyOwner
+from fullstory_async.models.response_schema import ResponseSchema
 from fullstory_async.models.session import Session, SessionRef, session_id_of
 from fullstory_async.models.summary import SessionSummary
+from fullstory_async.models.vocabulary import UnknownEventTypeWarning
 
-__all__ = ["Session", "SessionEvent", "SessionEvents", "SessionRef", "SessionSummary", "session_id_of"]
+__all__ = [
+    "CacheOptions",
+    "ContextEvent",
+    "ContextOptions",
+    "ContextPage",
+    "DeviceContext",
+    "EventOptions",
+    "KeyOwner",
+    "LLMOptions",
+    "LocationContext",
+    "MediaOptions",
+    "OrgContext",
+    "Profile",
+    "ProfileConfiguration",
+    "ResponseSchema",
+    "ScreenSize",
+    "Session",
+    "SessionContext",
+    "SessionEvent",
+    "SessionEvents",
+    "SessionPage",
+    "SessionRef",
+    "SessionSummary",
+    "SliceOptions",
+    "UnknownEventTypeWarning",
+    "UserContext",
+    "session_id_of",
+]

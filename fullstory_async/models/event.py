@@ -1,21 +1,23 @@
-"""SessionEvent and SessionEvents: what happened in one session.
+"""SessionEvent: one thing that happened in a session.
 
-A session has hundreds to thousands of events, and most readers look at a few fields of a few of them.
-So nothing is built before it is asked for: `SessionEvents` makes an event when it is first reached,
-and an event decodes its ``data`` and ``source_properties`` when they are first read. Both keep what
-they made, so an event is the same object on every pass. Until both are read an event refers to the answer's
-bytes; keep ``event.data`` rather than the event to let a large answer go.
+Most readers look at a few fields of a few events, so an event decodes its ``data`` and ``source_properties``
+when they are first read, and keeps what it made. Until both are read it refers to the answer's bytes; keep
+``event.data`` rather than the event to let a large answer go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-__all__ = ["SessionEvent", "SessionEvents"]
+from fullstory_async.models import description
+from fullstory_async.models.event_data import SourceData
+from fullstory_async.models.views import EventViews
+
+__all__ = ["SessionEvent"]
 
 
 class _Deferred:
@@ -42,8 +44,12 @@ class _Deferred:
 
 
 @attrs.frozen(kw_only=True)
-class SessionEvent(_Deferred):
-    """One event of a session. Both wire forms give the same fields; the live service fills more."""
+class SessionEvent(_Deferred, EventViews):
+    """One event of a session. Both wire forms give the same fields; the live service fills more.
+
+    The attributes that are called like a type of event (``event.click``, ``event.request``, …) give the documented fields
+    of that type as an attrs class, and ``None`` where the event is of another type.
+    """
 
     type: str = ""
     """What happened: ``click``, ``navigate``, …; an open set. Empty where the answer names none."""
@@ -68,6 +74,26 @@ class SessionEvent(_Deferred):
 
     source_properties: dict[str, Any] = attrs.field(factory=dict, hash=False)
     """Browser, URL, location and device, JSON untouched; decoded on first reading. Live service only."""
+
+    @property
+    def source(self) -> SourceData:
+        """The documented fields of `source_properties`: page, browser, device, app and place."""
+        return SourceData.read(self.source_properties)
+
+    @property
+    def description(self) -> str:
+        """What happened, as one line for people; without control characters."""
+        return description.describe(self)
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is an exception, an error on the console, a failed request, or a crash of the app."""
+        return description.is_error(self)
+
+    @property
+    def frustrations(self) -> tuple[str, ...]:
+        """The signs of annoyance in it: ``rage click``, ``dead click``, ``error click``, ``mouse thrash``."""
+        return description.frustrations(self)
 
     @classmethod
     def _deferred(
@@ -94,52 +120,3 @@ class SessionEvent(_Deferred):
         put(event, "_sources", sources)
         put(event, "_decode", decode)
         return event
-
-
-@attrs.frozen(eq=False, repr=False)
-class SessionEvents(Sequence[SessionEvent]):
-    """All events of one session, in the order of the answer: a sequence, built as it is read."""
-
-    session_id: str
-    """The session that was asked for."""
-
-    _events: list[Any] = attrs.field(factory=list, alias="events")
-    _build: Callable[[Any], SessionEvent] | None = attrs.field(default=None, alias="build", kw_only=True)
-
-    raw: bytes = attrs.field(default=b"", kw_only=True)
-    """The answer as it came."""
-
-    @overload
-    def __getitem__(self, index: int) -> SessionEvent: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[SessionEvent]: ...
-    def __getitem__(self, index: int | slice) -> SessionEvent | list[SessionEvent]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        event = self._events[index]
-        if not isinstance(event, SessionEvent) and self._build is not None:
-            event = self._events[index] = self._build(event)
-        return event  # type: ignore[no-any-return]
-
-    def __iter__(self) -> Iterator[SessionEvent]:
-        return map(self.__getitem__, range(len(self._events)))
-
-    def __len__(self) -> int:
-        return len(self._events)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, SessionEvents):
-            return NotImplemented
-        return self.session_id == other.session_id and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]  # a list of events has no stable hash
-
-    def __repr__(self) -> str:
-        return f"SessionEvents(session_id={self.session_id!r}, {len(self)} events)"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self.session_id, list(self), self.raw)
-
-
-def _restore(session_id: str, events: list[SessionEvent], raw: bytes) -> SessionEvents:
-    return SessionEvents(session_id, events, raw=raw)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, TypeVar
 
 import attrs
 
+from fullstory_async.structuring import structured
+
 __all__ = ["SessionSummary"]
+
+T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
@@ -30,3 +35,30 @@ class SessionSummary:
 
     raw: bytes = attrs.field(default=b"", repr=False, eq=False)
     """The answer as it came."""
+
+    @property
+    def text(self) -> str:
+        """The summary as text that can be printed anywhere: what was written, or else the response as JSON.
+
+        Control characters, which a model may pick up from a page, are replaced.
+        """
+        if self.summary is not None:
+            text = self.summary
+        elif self.response is not None:
+            text = json.dumps(self.response, ensure_ascii=False, indent=2)
+        else:
+            return ""
+        return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+    def as_type(self, kind: type[T]) -> T:
+        """Make an instance of an attrs class, a dataclass or a `TypedDict` from the structured response.
+
+        A model wrote the response, so it is checked strictly: a text is no number, and what is required must be there.
+        Keys that the class does not know are left out. `ResponseSchema.from_type` makes the schema that asks for the
+        class.
+
+        Raises:
+            DecodeError: there is no structured response, or it does not fit; the message has the paths.
+            ConfigurationError: ``kind`` is no class that JSON can be read into.
+        """
+        return structured(self.response, kind)

@@ -264,7 +264,7 @@ def test_positions_survive_as_tokens():
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({}, "email or a uid"), ({"email": ""}, "email or a uid"), ({"uid": "", "email": None}, "email or a uid"),
+        ({}, "a uid or a session_uid"), ({"email": ""}, "a uid or a session_uid"), ({"uid": "", "email": None}, "a uid or a session_uid"),
         ({"uid": "u", "limit": 0}, "limit"), ({"uid": "u", "limit": -5}, "limit"), ({"uid": "u", "limit": 2.5}, "limit"),
         ({"uid": "u", "limit": True}, "limit"), ({"uid": "u", "timeout": 0}, "timeout"), ({"uid": "\ud800"}, "surrogate"),
         ({"uid": 5}, "uid"), ({"email": b"x"}, "email"), ({"uid": "u", "extra_query": "ab"}, "extra_query"),

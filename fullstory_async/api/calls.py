@@ -1,0 +1,122 @@
+"""Calls: what every operation does with its request, options and answer, said once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import attrs
+
+from fullstory_async.api.flights import Flights
+from fullstory_async.errors import ConfigurationError
+from fullstory_async.fanout import Fetch
+from fullstory_async.http.messages import Request, Response
+from fullstory_async.http.options import CallOptions
+from fullstory_async.http.pipeline import Pipeline
+from fullstory_async.models import SessionSummary
+from fullstory_async.session_id import SessionId
+from fullstory_async.summary_cache import SummaryCache
+
+__all__ = ["Account", "call_once", "call_per_session", "summary_per_session"]
+
+T = TypeVar("T")
+
+_logger = logging.getLogger("fullstory_async.api")
+
+
+def _nobody_asks(_: bool) -> None:
+    """Take no notice of what is at stake."""
+
+
+@attrs.frozen
+class Account:
+    """What the operations of one client share."""
+
+    pipeline: Pipeline
+    name: str = ""
+    """Tells this account from others in a shared cache: the address and the key's fingerprint."""
+    cache: SummaryCache | None = None
+    """Where summaries are kept, if anywhere."""
+    flights: Flights[tuple[bytes, int]] = attrs.field(factory=Flights)
+    """Summaries that are being generated now, as raw answers with the number of attempts."""
+
+
+async def call_once(
+    account: Account, request: Request, decode: Callable[[Response], T], options: CallOptions
+) -> T:
+    """Make a call that is about no session, and return its answer."""
+    return (await account.pipeline.fetch(options.apply(request), decode, timeout=options.timeout))[0]
+
+
+def call_per_session(
+    account: Account,
+    endpoint: Callable[[SessionId], Request],
+    decode: Callable[[Response, SessionId], T],
+    options: CallOptions,
+    *,
+    patient: bool,
+) -> Fetch[T]:
+    """Return the function that makes one operation's call for one id."""
+
+    async def call(session_id: SessionId, at_stake: Callable[[bool], None] = _nobody_asks) -> tuple[T, int]:
+        return await account.pipeline.fetch(
+            options.apply(endpoint(session_id)),
+            lambda response: decode(response, session_id),
+            timeout=options.timeout,
+            patient=patient,
+            at_stake=at_stake,
+        )
+
+    return call
+
+
+def summary_per_session(
+    account: Account,
+    endpoint: Callable[[SessionId], Request],
+    decode: Callable[[Response, SessionId], SessionSummary],
+    options: CallOptions,
+    *,
+    patient: bool,
+) -> Fetch[SessionSummary]:
+    """Do as `call_per_session`, but pay for the same summary only once.
+
+    Calls that are the same and under way at the same time share a request; with a cache, so do later ones.
+    """
+
+    async def call(
+        session_id: SessionId, at_stake: Callable[[bool], None] = _nobody_asks
+    ) -> tuple[SessionSummary, int]:
+        request = options.apply(endpoint(session_id))
+        account.pipeline.check()
+        same = (request.method, request.path, request.query, request.body, options.timeout, patient)
+
+        async def generate(at_stake: Callable[[bool], None]) -> tuple[bytes, int]:
+            if (kept := await _kept(account, request)) is not None:
+                return kept, 0
+            summary, attempts = await account.pipeline.fetch(
+                request, lambda response: decode(response, session_id), timeout=options.timeout, patient=patient,
+                at_stake=at_stake,
+            )  # fmt: skip
+            await _keep(account, request, summary)
+            return summary.raw, attempts
+
+        (body, attempts), _ = await account.flights.join(same, generate, at_stake)
+        # everybody decodes for themselves, since a structured response can be changed by who has it
+        return decode(Response(status=200, body=body), session_id), attempts
+
+    return call
+
+
+async def _kept(account: Account, request: Request) -> bytes | None:
+    return None if account.cache is None else await account.cache.get(account.name, request)
+
+
+async def _keep(account: Account, request: Request, summary: SessionSummary) -> None:
+    """Keep an answer; where that fails, it has still been paid for, and is given."""
+    if account.cache is None or not summary.text:
+        return
+    try:
+        await account.cache.put(account.name, request, summary.raw)
+    except ConfigurationError as error:
+        _logger.warning("a summary was not kept: %s", error)

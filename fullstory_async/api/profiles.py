@@ -1,0 +1,151 @@
+"""Summary profiles: what the language model is told, and of which part of a session, under an id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fullstory_async import checks
+from fullstory_async.api.calls import Account, call_once
+from fullstory_async.codec import decode_profile, decode_profiles, profile_body
+from fullstory_async.errors import ConfigurationError
+from fullstory_async.http import endpoints
+from fullstory_async.http.options import CallOptions, ExtraQuery
+from fullstory_async.models import Profile, ProfileConfiguration
+from fullstory_async.pagination import Page, Pager
+
+__all__ = ["ProfilesAPI"]
+
+_PAGE = 100
+"""What FullStory's own client asks for; the largest is not documented."""
+
+
+class ProfilesAPI:
+    """The operations on summary profiles, as ``client.profiles``.
+
+    The options ``timeout``, ``extra_query`` and ``extra_headers`` and the errors are those of `SessionsAPI`. Reading is repeated
+    after a lost answer; `create`, `update` and `delete` are sent once, so after a `TransportError` with ``sent`` they may
+    have been done: look with `get` or `list`. None of them is on FullStory's newer list of metered calls; an older
+    copy of it names `create`.
+    """
+
+    __slots__ = ("_account",)
+
+    def __init__(self, account: Account) -> None:
+        """Offer the operations of an account."""
+        self._account = account
+
+    def list(
+        self,
+        *,
+        limit: int | None = None,
+        timeout: float | None = None,
+        extra_query: ExtraQuery | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> Pager[Profile]:
+        """List the account's profiles. The service's default profile is not among them.
+
+        Entries that are null or have no id, which some accounts have from early versions, are left out.
+
+        Args:
+            limit: how many profiles at most; ``None`` for all.
+
+        Returns:
+            A `Pager`: ``await`` it for the first page, or iterate over it. Nothing is sent before that.
+        """
+        if limit is not None:
+            checks.positive(limit, "limit", instead="None for all")
+        options = CallOptions(timeout, extra_query, extra_headers)
+        size = _PAGE if limit is None else min(limit, _PAGE)
+
+        async def fetch(token: str | None) -> Page[Profile]:
+            request = endpoints.list_profiles(limit=size, token=token)
+            return await call_once(self._account, request, decode_profiles, options)
+
+        options.apply(endpoints.list_profiles(limit=size))
+        return Pager(fetch, limit=limit)
+
+    async def get(
+        self,
+        profile_id: str,
+        *,
+        timeout: float | None = None,
+        extra_query: ExtraQuery | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> Profile:
+        """Get a profile. Raises `NotFoundError` if there is none of this id."""
+        options = CallOptions(timeout, extra_query, extra_headers)
+        request = endpoints.get_profile(_checked(profile_id))
+        return await call_once(self._account, request, decode_profile, options)
+
+    async def create(
+        self,
+        name: str,
+        configuration: ProfileConfiguration,
+        *,
+        timeout: float | None = None,
+        extra_query: ExtraQuery | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> Profile:
+        """Make a profile; the service gives it an id. Names need not be unique.
+
+        Args:
+            name: what people call it.
+            configuration: what it says; only fields that were set are sent.
+        """
+        options = CallOptions(timeout, extra_query, extra_headers)
+        body = profile_body(_checked_name(name), configuration)
+        return await call_once(self._account, endpoints.create_profile(body), decode_profile, options)
+
+    async def update(
+        self,
+        profile_id: str,
+        *,
+        name: str | None = None,
+        configuration: ProfileConfiguration | None = None,
+        timeout: float | None = None,
+        extra_query: ExtraQuery | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> Profile:
+        """Change a profile in part: what is not set stays as it is. Returns the profile as it is now.
+
+        Args:
+            profile_id: which profile.
+            name: its new name.
+            configuration: the fields to change.
+
+        Raises:
+            ConfigurationError: there is nothing to change; nothing was sent.
+        """
+        if name is None and configuration is None:
+            raise ConfigurationError("update needs a name, a configuration or both")
+        options = CallOptions(timeout, extra_query, extra_headers)
+        body = profile_body(None if name is None else _checked_name(name), configuration)
+        request = endpoints.update_profile(_checked(profile_id), body)
+        return await call_once(self._account, request, decode_profile, options)
+
+    async def delete(
+        self,
+        profile_id: str,
+        *,
+        timeout: float | None = None,
+        extra_query: ExtraQuery | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Delete a profile. Summaries that name it fail from then on."""
+        options = CallOptions(timeout, extra_query, extra_headers)
+        request = endpoints.delete_profile(_checked(profile_id))
+        await call_once(self._account, request, lambda _: None, options)
+
+
+def _checked(profile_id: str) -> str:
+    """Refuse what can't be one segment of a path."""
+    usable = isinstance(profile_id, str) and profile_id.isprintable() and profile_id.strip(". ")
+    if not usable or "/" in profile_id:
+        raise ConfigurationError(f"a profile's id is a text without slashes, not {profile_id!r:.80}")
+    return profile_id
+
+
+def _checked_name(name: str) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigurationError(f"a profile's name must be text, not {name!r:.80}")
+    return name

@@ -1,0 +1,164 @@
+"""What an event means to a person: a line of text, whether it is an error, whether the user was annoyed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fullstory_async.models.event_data import Target
+
+if TYPE_CHECKING:
+    from fullstory_async.models.event import SessionEvent
+
+__all__ = ["describe", "frustrations", "is_error"]
+
+_LONGEST_QUOTE = 60
+
+
+def is_error(event: SessionEvent) -> bool:
+    """Tell whether something failed: an exception, an error on the console, a failed request, a crash."""
+    if event.type in ("exception", "crash"):
+        return True
+    if (console := event.console_message) is not None:
+        return console.console_message_level in (None, "error")  # today the service keeps no others
+    if (request := event.request) is not None:
+        return request.request_status is None or not 100 <= request.request_status < 400
+    return False
+
+
+def frustrations(event: SessionEvent) -> tuple[str, ...]:
+    """Return the signs of annoyance in an event: ``rage click``, ``dead click``, ``error click``, ``mouse thrash``."""
+    if event.type == "mouse_thrash":
+        return ("mouse thrash",)
+    click = event.click
+    if click is None:
+        return ()
+    signs = {
+        "rage click": (click.fs_rage_count or 0) > 0,
+        "dead click": (click.fs_dead_count or 0) > 0,
+        "error click": click.fs_error_kind not in (None, "", "unknown"),
+    }
+    return tuple(sign for sign, there in signs.items() if there)
+
+
+def describe(event: SessionEvent) -> str:
+    """Return one line about an event, without control characters."""
+    write = _BY_TYPE.get(event.type)
+    return _plain(write(event) if write is not None else event.type.replace("_", " ") or "unknown event")
+
+
+def _plain(text: str) -> str:
+    """Make one printable line of a text from somebody's web page."""
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(shown.split())
+
+
+def _quoted(text: str | None, instead: str = "") -> str:
+    plain = _plain(text or "")
+    if not plain:
+        return instead
+    return f"“{plain[: _LONGEST_QUOTE - 1]}…”" if len(plain) > _LONGEST_QUOTE else f"“{plain}”"
+
+
+def _element(target: Target | None) -> str:
+    """Name an element by its text, or else by the end of its selector."""
+    if target is None:
+        return "something"
+    selector = (target.raw_selector or "").split(" > ")[-1]
+    return _quoted(None if target.masked else target.text, selector[:_LONGEST_QUOTE] or "something")
+
+
+def _seconds(millis: float | None) -> str:
+    if millis is None:
+        return "an unknown time"
+    return f"{millis:.0f} ms" if millis < 1000 else f"{millis / 1000:.1f} s"
+
+
+def _compact(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False) if value else ""
+    return text[: _LONGEST_QUOTE - 1] + "…" if len(text) > _LONGEST_QUOTE else text
+
+
+def _on_target(verb: str) -> Callable[[Any], str]:
+    def write(event: Any) -> str:
+        return f"{verb} {_element(getattr(event, event.type).target)}"
+
+    return write
+
+
+def _navigate(event: Any) -> str:
+    source, reason = event.source, event.navigate.navigate_reason
+    url = source.url
+    place = (url and (url.path or url.full_url)) or source.title or "a page"
+    verbs = {"reload": "Reloaded", "back_forward": "Went back or forward to", "prerender": "Prerendered"}
+    return f"{verbs.get(reason, 'Opened')} {place}"
+
+
+def _request(event: Any) -> str:
+    data = event.request
+    url = data.request_url
+    place = (url and (url.path or url.full_url)) or "a URL"
+    status = "no answer" if data.request_status is None else data.request_status
+    took = "" if data.request_duration_millis is None else f" after {_seconds(data.request_duration_millis)}"
+    return f"{data.request_method or 'Request'} {place} → {status}{took}"
+
+
+def _custom(event: Any) -> str:
+    data = event.custom
+    return f"{data.event_name or 'Custom event'} {_compact(data.event_properties)}"
+
+
+def _consent(event: Any) -> str:
+    given = {True: "Gave consent", False: "Withdrew consent"}.get(event.consent.is_consent_given, "Consent")
+    return f"{given} {event.consent.consent_scope or ''}"
+
+
+def _identify(event: Any) -> str:
+    data = event.identify
+    return f"Identified as {data.user_display_name or data.user_id or data.user_email or 'somebody'}"
+
+
+def _page_view(event: Any) -> str:
+    return f"Viewed {_quoted(event.page_view.page_name, 'a page')} for {_seconds(event.page_view.duration_millis)}"
+
+
+_BY_TYPE: dict[str, Callable[[Any], str]] = {
+    "background": lambda _: "Put the app into the background",
+    "change": _on_target("Changed"),
+    "click": _on_target("Clicked"),
+    "consent": _consent,
+    "console_message": lambda e: f"Console: {e.console_message.message or 'no text'}",
+    "copy": _on_target("Copied from"),
+    "crash": lambda _: "The app crashed",
+    "cumulative_layout_shift": lambda e: (
+        f"The page's layout shifted by {e.cumulative_layout_shift.cumulative_layout_shift}"
+    ),
+    "custom": _custom,
+    "element_seen": lambda e: (
+        f"Saw {_element(e.element_seen.target)} for {_seconds(e.element_seen.element_visible_duration_millis)}"
+    ),
+    "exception": lambda e: f"Exception: {e.exception.message or 'no text'}",
+    "first_input_delay": lambda e: (
+        f"First input waited {_seconds(e.first_input_delay.first_input_delay_millis)}"
+    ),
+    "force_restart": lambda e: f"Restarted the app after {_seconds(e.force_restart.elapsed_millis)}",
+    "form_abandon": _on_target("Abandoned a form at"),
+    "highlight": _on_target("Highlighted"),
+    "identify": _identify,
+    "interaction_to_next_paint": lambda e: (
+        f"Page answered {e.interaction_to_next_paint.event_name or 'an input'} after "
+        f"{_seconds(e.interaction_to_next_paint.interaction_to_next_paint_millis)}"
+    ),
+    "keyboard_close": lambda _: "Closed the keyboard",
+    "keyboard_open": lambda _: "Opened the keyboard",
+    "load": lambda e: f"Page loaded in {_seconds(e.load.load_time_millis)}",
+    "low_memory": lambda _: "The device ran low on memory",
+    "mouse_thrash": lambda _: "Thrashed the mouse",
+    "navigate": _navigate,
+    "page_properties": lambda e: f"Page is {_quoted(e.page_properties.page_name, 'described')}",
+    "page_view": _page_view,
+    "paste": _on_target("Pasted into"),
+    "pinch_gesture": lambda e: f"Pinched {e.pinch_gesture.pinch_gesture_type or ''}",
+    "request": _request,
+}

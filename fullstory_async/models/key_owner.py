@@ -1,0 +1,24 @@
+"""KeyOwner: whose API key it is."""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["KeyOwner"]
+
+
+@attrs.frozen(kw_only=True)
+class KeyOwner:
+    """The account and the role that an API key acts for."""
+
+    email: str | None = None
+    """The e-mail address of the person who made the key."""
+
+    org_id: str | None = None
+    """The organisation's id, as replay URLs have it."""
+
+    role: str | None = None
+    """``ADMIN``, ``ARCHITECT``, ``USER`` (called Standard in the app), ``VIEW_ONLY``, …; an open set."""
+
+    raw: bytes = attrs.field(default=b"", repr=False, eq=False)
+    """The answer as it came."""
