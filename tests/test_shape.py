@@ -109,6 +109,7 @@ def test_only_the_transport_imports_the_network_client():
     assert {m for m in MODULES if "from aiohttp import" in path_of(m).read_text()} == {
         "sandbox.app",
         "sandbox.faults",
+        "sandbox.routes",
     }
 
 

@@ -2,7 +2,7 @@
 
 In order: it is noted down, its key is checked (401), the token bucket is asked (429), the latency passes, a
 fault may step in, and the service answers. Beside the API stand ``/_sandbox/stats`` and
-``/_sandbox/sessions``, without key, limit or note.
+``/_sandbox/sessions``, and at each session's replay URL a page for people; without key, limit or note.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, get_args
 
@@ -25,8 +26,11 @@ from fullstory_async.errors import ClientStateError, ConfigurationError
 from fullstory_async.http.ratelimit import RateLimit
 from fullstory_async.sandbox.faults import Exchange, Fault, FaultRule
 from fullstory_async.sandbox.limits import TokenBucket
-from fullstory_async.sandbox.service import Refusal, Service, Wire
-from fullstory_async.sandbox.world import MOST_EVENTS, User, World
+from fullstory_async.sandbox.refusal import Refusal
+from fullstory_async.sandbox.replay import PAGE_HEADERS
+from fullstory_async.sandbox.routes import ROUTES, Work
+from fullstory_async.sandbox.service import Service, Wire
+from fullstory_async.sandbox.world import MOST_EVENTS, ORG_ID, User, World
 from fullstory_async.session_id import SessionId
 
 __all__ = ["RecordedRequest", "Sandbox"]
@@ -34,6 +38,7 @@ __all__ = ["RecordedRequest", "Sandbox"]
 API_KEY = "na1.c2FuZGJveA/SANDBOX"
 _KEPT_REQUESTS = 100_000
 _GZIP_FROM = 1024
+_LARGEST_BODY = 16 * 1024 * 1024
 
 
 @attrs.define(kw_only=True)
@@ -41,7 +46,8 @@ class RecordedRequest:
     """One request that reached the sandbox."""
 
     operation: str
-    """``list``, ``events``, ``summary``, or ``unknown`` for any other path."""
+    """``list``, ``events``, ``summary``, ``context``, ``profiles``, ``profile``, ``create profile``, ``update profile``,
+    ``delete profile``, ``whoami``, or ``unknown`` for any other path or method."""
     method: str
     raw_path: str
     """Path and query as they were sent, still percent-encoded."""
@@ -50,6 +56,8 @@ class RecordedRequest:
     """Names in lower case; the key is not kept."""
     session_id: str | None
     """The session id in the path, decoded."""
+    body: bytes
+    """The body, as it was sent."""
     at: float
     """Seconds of the monotonic clock at arrival."""
     status: int | None = None
@@ -126,7 +134,7 @@ class Sandbox:
         """The base URL, for ``ClientConfig(base_url=…)``. Raises `ClientStateError` before the start."""
         if self._runner is None:
             raise ClientStateError("the sandbox is not running: use 'async with Sandbox() as sandbox:'")
-        return f"http://127.0.0.1:{self._port}"
+        return self._service.base_url
 
     @property
     def session_ids(self) -> list[SessionId]:
@@ -175,13 +183,12 @@ class Sandbox:
         }
 
     async def __aenter__(self) -> Self:
-        app = web.Application()
+        app = web.Application(client_max_size=_LARGEST_BODY)
         app.router.add_get("/_sandbox/stats", self._serve_stats)
         app.router.add_get("/_sandbox/sessions", self._serve_sessions)
-        app.router.add_get("/sessions/v2", self._serve_list)
-        app.router.add_get("/v2/sessions/{session_id}/events", self._serve_events)
-        app.router.add_get("/v2/sessions/{session_id}/summary", self._serve_summary)
-        app.router.add_route("*", "/{unknown:.*}", self._serve_unknown)
+        app.router.add_get(f"/ui/{ORG_ID}/session/{{session_id}}", self._serve_replay)
+        for method, path, operation, work in ROUTES:
+            app.router.add_route(method, path, partial(self._serve, operation=operation, work=work))
         try:
             listening = socket.create_server(("127.0.0.1", self._port), backlog=1024)
         except OSError as error:
@@ -189,6 +196,7 @@ class Sandbox:
                 f"the sandbox can't listen on port {self._port}: {error.strerror}"
             ) from None
         self._port = listening.getsockname()[1]
+        self._service.base_url = f"http://127.0.0.1:{self._port}"
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.SockSite(self._runner, listening).start()
@@ -206,33 +214,25 @@ class Sandbox:
 
     async def _serve_sessions(self, _: web.Request) -> web.Response:
         users = [{"uid": user.uid, "email": user.email} for user in self.users]
-        return web.json_response({"session_ids": self.session_ids, "users": users})
+        uids = {str(each.id): each.session_uid for each in self._service.world.sessions.values()}
+        return web.json_response({"session_ids": self.session_ids, "session_uids": uids, "users": users})
 
-    async def _serve_list(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, "list", lambda: self._service.list(request.query))
+    async def _serve_replay(self, request: web.Request) -> web.Response:
+        try:
+            page = self._service.replay(request.match_info["session_id"])
+        except Refusal as refusal:
+            return web.Response(status=refusal.status, text=refusal.message, headers=PAGE_HEADERS)
+        return web.Response(body=page, content_type="text/html", charset="utf-8", headers=PAGE_HEADERS)
 
-    async def _serve_events(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(
-            request, "events", lambda: self._service.events(request.match_info["session_id"])
-        )
-
-    async def _serve_summary(self, request: web.Request) -> web.StreamResponse:
-        session_id = request.match_info["session_id"]
-        return await self._serve(request, "summary", lambda: self._service.summary(session_id, request.query))
-
-    async def _serve_unknown(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, "unknown", _refuse_path)
-
-    async def _serve(
-        self, request: web.Request, operation: str, work: Callable[[], bytes]
-    ) -> web.StreamResponse:
+    async def _serve(self, request: web.Request, *, operation: str, work: Work) -> web.StreamResponse:
         """Take one request through the stages that the module describes."""
-        record = self._note(request, operation)
+        body = await request.read()
+        record = self._note(request, operation, body)
         exchange = Exchange(request, operation, record.session_id, self._error)
 
         async def proceed() -> web.Response:
             before = self.activations
-            answer = self._answer(request, work)
+            answer = self._answer(request, partial(work, self._service, request, body))
             record.activations += self.activations - before
             return answer
 
@@ -257,7 +257,7 @@ class Sandbox:
                 return await rule.fault(exchange, proceed)
         return await proceed()
 
-    def _note(self, request: web.Request, operation: str) -> RecordedRequest:
+    def _note(self, request: web.Request, operation: str, body: bytes) -> RecordedRequest:
         record = RecordedRequest(
             operation=operation,
             method=request.method,
@@ -265,6 +265,7 @@ class Sandbox:
             query=dict(request.query),
             headers={k.lower(): v for k, v in request.headers.items() if k.lower() != "authorization"},
             session_id=request.match_info.get("session_id"),
+            body=body,
             at=time.monotonic(),
         )
         if len(self.requests) >= _KEPT_REQUESTS:
@@ -301,7 +302,3 @@ class Sandbox:
     def _error(self, status: int, code: str, message: str) -> web.Response:
         shown: str | int = code if self._service.wire == "live" else status
         return web.json_response({"code": shown, "message": message}, status=status)
-
-
-def _refuse_path() -> bytes:
-    raise Refusal(404, "resource_not_found", "no such path")

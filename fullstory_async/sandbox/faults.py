@@ -23,7 +23,7 @@ class Exchange:
 
     request: web.Request
     operation: str
-    """``list``, ``events`` or ``summary``."""
+    """As in `RecordedRequest`: ``list``, ``events``, ``summary``, …"""
     session_id: str | None
     """The session id in the path, decoded."""
     error: Callable[[int, str, str], web.Response]

@@ -1,4 +1,4 @@
-"""The sandbox's three operations: from a request's parameters to an answer, or to a refusal. No sockets here."""
+"""The sandbox's operations: from a request's parameters to an answer, or to a refusal. No sockets here."""
 
 from __future__ import annotations
 
@@ -8,42 +8,49 @@ from typing import Any, Literal
 
 import msgspec
 
+from fullstory_async.codec import decode_events
+from fullstory_async.codec.bodies import context_body, summary_body
+from fullstory_async.errors import ConfigurationError
+from fullstory_async.http.messages import Response
+from fullstory_async.models import SessionEvents
+from fullstory_async.sandbox.context import context_of
 from fullstory_async.sandbox.events import events_of, in_spec_form
-from fullstory_async.sandbox.summaries import PROFILES, summarise
-from fullstory_async.sandbox.world import World, WorldSession
+from fullstory_async.sandbox.profiles import Profiles, merged, read_body, read_configuration
+from fullstory_async.sandbox.refusal import Refusal
+from fullstory_async.sandbox.replay import replay_page
+from fullstory_async.sandbox.summaries import summarise
+from fullstory_async.sandbox.world import ORG_ID, World, WorldSession
 
-__all__ = ["Refusal", "Service", "Wire"]
+__all__ = ["Service", "Wire"]
 
 Wire = Literal["live", "spec"]
 
 _DEFAULT_LIMIT = 20
 _MONTH = 30 * 24 * 3600
-
-
-class Refusal(Exception):
-    """An error answer: status, snake-case code, message, and seconds to wait."""
-
-    def __init__(self, status: int, code: str, message: str, *, retry_after: int | None = None) -> None:
-        super().__init__(status, code, message)
-        self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
+_KEPT_ANSWERS = 100
 
 
 class Service:
-    """A FullStory account: its world, its wire form and its activation meter."""
+    """A FullStory account: its world, its profiles, its wire form and its activation meter."""
 
     def __init__(self, world: World, wire: Wire, activation_quota: int | None) -> None:
         """Offer a world in one wire form, with at most so many activations."""
         self.world = world
         self.wire = wire
         self.quota = activation_quota
+        self.base_url = ""
+        self.profiles = Profiles(world.seed)
         self.activations = 0
         self.activations_by_session: Counter[str] = Counter()
+        self._processed: dict[str, bytes] = {}
 
     def list(self, query: Mapping[str, str]) -> bytes:
-        """List a user's last sessions, oldest first. Raises `Refusal`."""
-        uid, email = query.get("uid"), query.get("email")
-        if not (uid or email):
-            raise Refusal(400, "required_field", "at least one of uid and email is required")
+        """List a user's last sessions, oldest first, or the one of a session_uid. Raises `Refusal`."""
+        uid, email, session_uid = query.get("uid"), query.get("email"), query.get("session_uid")
+        if not (uid or email or session_uid):
+            raise Refusal(400, "required_field", "at least one of uid, email and session_uid is required")
+        if session_uid and (uid or email):
+            raise Refusal(400, "invalid_field", "session_uid excludes uid and email")
         try:
             limit = int(query.get("limit", _DEFAULT_LIMIT))
         except ValueError:
@@ -51,30 +58,93 @@ class Service:
         if limit < 1:
             raise Refusal(400, "invalid_field", "limit must be a positive integer")
         found = self.world.of_user(uid=uid, email=email)
+        if session_uid:
+            found = self.world.of_session_uid(session_uid)
         items = [self._listed(session) for session in found[-limit:]]
         if not items and self.wire == "live":
             return b"{}"  # the live service leaves empty lists out
         return msgspec.json.encode({"sessions": items})
 
-    def events(self, session_id: str) -> bytes:
+    def events(self, session_id: str, query: Mapping[str, str]) -> bytes:
         """Return all events of a session, and charge for it. Raises `Refusal`."""
         session = self._session(session_id)
+        cached = query.get("enable_event_cache", "false")
+        if cached not in ("true", "false"):
+            raise Refusal(400, "invalid_field", "enable_event_cache must be true or false")
         self._charge(session)
-        return msgspec.json.encode({"events": list(self._events(session))})
+        if cached == "true" and session_id in self._processed:
+            return self._processed[session_id]
+        body = msgspec.json.encode({"events": list(self._events(session))})
+        if len(self._processed) >= _KEPT_ANSWERS:
+            del self._processed[next(iter(self._processed))]
+        self._processed[session_id] = body
+        return body
 
     def summary(self, session_id: str, query: Mapping[str, str]) -> bytes:
-        """Summarise a session, and charge for it. Raises `Refusal`."""
-        session = self._session(session_id)
+        """Summarise a session by a profile, and charge for it. Raises `Refusal`."""
         profile = query.get("config_profile" if self.wire == "live" else "config_profile_id")
         if profile is None and self.wire == "spec":
             raise Refusal(400, "required_field", "config_profile_id is required")
-        if profile is not None and profile not in PROFILES:
-            raise Refusal(404, "resource_not_found", "no such profile")
+        override = {"slice": {"end_timestamp": query["end_timestamp"]}} if "end_timestamp" in query else {}
+        return self._summarised(session_id, profile, override)
+
+    def summary_with_overrides(self, session_id: str, raw: bytes) -> bytes:
+        """Summarise a session by a profile, a body, or both, and charge for it. Raises `Refusal`."""
+        body = read_body(raw)
+        profile = body.pop("config_profile", None)
+        if not isinstance(profile, str | None):
+            raise Refusal(400, "invalid_field", "config_profile must be a string")
+        return self._summarised(session_id, profile, body)
+
+    def context(self, session_id: str, raw: bytes) -> bytes:
+        """Tell a language model's view of a session, and charge for it. Raises `Refusal`."""
+        session = self._session(session_id)
+        configuration, media = read_configuration(read_body(raw))
+        if configuration.llm is not None:
+            raise Refusal(400, "invalid_field", "llm is no option of context")
+        try:
+            context_body(
+                slice=configuration.slice, context=configuration.context, events=configuration.events,
+                cache=configuration.cache, media=media,
+            )  # fmt: skip
+        except ConfigurationError as error:
+            raise Refusal(400, "invalid_field", error.message) from None
         self._charge(session)
-        answer = summarise(session, events_of(self.world, session), profile)
+        url = self.replay_url(session)
+        return msgspec.json.encode(context_of(session, self.typed_events(session), configuration, media, url))
+
+    def me(self) -> bytes:
+        """Tell whose key it is."""
+        return msgspec.json.encode({"email": "admin@example.com", "orgId": ORG_ID, "role": "ADMIN"})
+
+    def replay(self, session_id: str) -> bytes:
+        """Return a page that shows a session to a person. Raises `Refusal`."""
+        session = self._session(session_id)
+        return replay_page(session, self.typed_events(session))
+
+    def replay_url(self, session: WorldSession) -> str:
+        """Return where that page is."""
+        return f"{self.base_url}/ui/{ORG_ID}/session/{session.id}"
+
+    def typed_events(self, session: WorldSession) -> SessionEvents:
+        """Return a session's events as the client reads them."""
+        body = msgspec.json.encode({"events": list(events_of(self.world, session))})
+        return decode_events(Response(status=200, body=body), session.id)
+
+    def _summarised(self, session_id: str, profile: str | None, override: dict[str, Any]) -> bytes:
+        session = self._session(session_id)
+        read_configuration(override)
+        stored = {} if profile is None else self.profiles.configuration(profile)
+        configuration, _ = read_configuration(merged(stored, override))
+        try:
+            summary_body(profile, None, configuration)
+        except ConfigurationError as error:
+            raise Refusal(400, "invalid_field", error.message) from None
+        self._charge(session)
+        answer = summarise(session, self.typed_events(session), configuration)
         if self.wire == "spec":
             text = answer.get("summary") or msgspec.json.encode(answer["response"]).decode()
-            answer = {"sessionId": str(session.id), "summary": text, "configProfileId": profile}
+            answer = {"sessionId": str(session.id), "summary": text, "configProfileId": profile or ""}
         return msgspec.json.encode(answer)
 
     def _events(self, session: WorldSession) -> Iterator[dict[str, Any]]:
@@ -95,10 +165,11 @@ class Service:
         self.activations_by_session[session.id] += 1
 
     def _listed(self, session: WorldSession) -> dict[str, Any]:
+        url = self.replay_url(session)
         if self.wire == "spec":
             created = session.created.isoformat(timespec="milliseconds")
-            return {"sessionId": str(session.id), "url": session.replay_url, "created": created}
+            return {"sessionId": str(session.id), "url": url, "created": created}
         return {
             "userId": session.device_id, "sessionId": session.session_id,
-            "createdTime": str(int(session.created.timestamp())), "fsUrl": session.replay_url,
+            "createdTime": str(int(session.created.timestamp())), "fsUrl": url,
         }  # fmt: skip

@@ -1,57 +1,76 @@
-"""The sandbox's summaries: composed of what a session's own events say, as prose or by a schema."""
+"""The sandbox's summaries: composed of what a session's own events say, as prose or by any response schema."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fullstory_async.models import LLMOptions, ProfileConfiguration, ResponseSchema, SessionEvents
+from fullstory_async.sandbox.context import looked_at
 from fullstory_async.sandbox.world import WorldSession
 
-__all__ = ["PROFILES", "summarise"]
+__all__ = ["summarise"]
 
-_SCHEMA = {
-    "type": "OBJECT",
-    "properties": {
-        "summary": {"type": "STRING"},
-        "pages": {"type": "ARRAY", "items": {"type": "STRING"}},
-        "rage_clicks": {"type": "INTEGER"},
-        "errors": {"type": "INTEGER"},
-        "needs_follow_up": {"type": "BOOLEAN"},
-    },
-    "required": ["summary", "needs_follow_up"],
-}
-
-PROFILES: Mapping[str, dict[str, Any] | None] = {"support": None, "sales": None, "triage": _SCHEMA}
-"""Profile id → response schema, or ``None`` for prose."""
+_SHOWN_PROMPT = 80
 
 
-def summarise(session: WorldSession, events: Iterable[dict[str, Any]], profile: str | None) -> dict[str, Any]:
+def summarise(
+    session: WorldSession, events: SessionEvents, configuration: ProfileConfiguration
+) -> dict[str, Any]:
     """Return a summary's answer in live form."""
-    kinds: Counter[str] = Counter()
-    pages: dict[str, None] = {}
-    rage = 0
-    last = ""
-    for event in events:
-        kinds[event["event_type"]] += 1
-        pages.setdefault(event["source_properties"].get("title") or "the app", None)
-        rage += bool(event["event_properties"].get("fs_rage_count"))
-        last = event["event_time"]
+    facts = _facts(session, looked_at(events, configuration))
+    llm = configuration.llm or LLMOptions()
+    asked = " … ".join(prompt for prompt in (llm.pre_prompt, llm.post_prompt) if prompt)
+    if asked:
+        facts["summary"] = f"Asked “{asked[:_SHOWN_PROMPT]}”: {facts['summary']}"
+    if llm.response_schema is None:
+        return {"summary": facts["summary"]}
+    return {
+        "response": _by_schema(llm.response_schema, facts, ""),
+        "response_schema": llm.response_schema.to_dict(),
+    }
+
+
+def _facts(session: WorldSession, events: SessionEvents) -> dict[str, Any]:
+    kinds = Counter(event.type for event in events)
+    pages = list(dict.fromkeys(event.source.title or "the app" for event in events))
+    rage = sum("rage click" in event.frustrations for event in events)
     errors = kinds["exception"] + kinds["request"] + kinds["crash"]
-    text = (
-        f"{session.user.name} was active until {last} with {kinds.total()} events, "
-        f"among them {kinds['click']} clicks and {kinds['change']} inputs, on: {', '.join(pages)}. "
-        + (
-            f"{rage} rage clicks and {errors} errors point to friction."
-            if rage or errors
-            else "All went well."
-        )
+    last = events[-1].timestamp if len(events) else None
+    until = "no time" if last is None else last.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    trouble = (
+        f"{rage} rage clicks and {errors} errors point to friction." if rage or errors else "All went well."
     )
-    schema = PROFILES[profile] if profile is not None else None
-    if schema is None:
-        return {"summary": text if profile != "sales" else f"Sales view. {text}"}
-    answer = {
-        "summary": text, "pages": list(pages), "rage_clicks": rage, "errors": errors,
+    return {
+        "summary": (
+            f"{session.user.name} was active until {until} with {kinds.total()} events, among them "
+            f"{kinds['click']} clicks and {kinds['change']} inputs, on: {', '.join(pages)}. {trouble}"
+        ),
+        "pages": pages,
+        "rage_clicks": rage,
+        "errors": errors,
         "needs_follow_up": bool(rage or errors),
-    }  # fmt: skip
-    return {"response": answer, "response_schema": schema}
+    }
+
+
+def _by_schema(schema: ResponseSchema, facts: dict[str, Any], name: str) -> Any:
+    """Make a value that a schema allows: a fact where one is called so, else something of the right kind."""
+    if schema.type == "OBJECT":
+        return {key: _by_schema(each, facts, key) for key, each in (schema.properties or {}).items()}
+    if schema.type == "ARRAY":
+        items = schema.items or ResponseSchema(type="STRING")
+        listed = facts.get(name) if items.type == "STRING" and not items.enum else None
+        return listed if isinstance(listed, list) else [_by_schema(items, facts, name)]
+    if schema.enum:
+        return schema.enum[0]
+    kind, instead = _PLAIN.get(schema.type or "", (str, "summary"))
+    if schema.format == "date-time":
+        return "2026-05-04T10:00:00Z"
+    known = facts.get(name)
+    return known if type(known) is kind else facts[instead]
+
+
+_PLAIN: dict[str, tuple[type, str]] = {
+    "INTEGER": (int, "errors"), "NUMBER": (int, "errors"), "BOOLEAN": (bool, "needs_follow_up"),
+}  # fmt: skip
+"""Type → what Python calls it, and the fact that is told where none has the name."""

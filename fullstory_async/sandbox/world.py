@@ -11,7 +11,10 @@ import attrs
 
 from fullstory_async.session_id import SessionId
 
-__all__ = ["MOST_EVENTS", "User", "World", "WorldSession"]
+__all__ = ["MOST_EVENTS", "ORG_ID", "User", "World", "WorldSession"]
+
+ORG_ID = "SANDBOX"
+"""The account, as replay URLs name it."""
 
 _NAMES = (
     "ada", "grace", "alan", "edsger", "barbara", "donald", "margaret", "ken", "dennis", "radia",
@@ -58,9 +61,9 @@ class WorldSession:
         return self.id.split(":")[1]
 
     @property
-    def replay_url(self) -> str:
-        """Where a person would watch it."""
-        return f"https://app.fullstory.com/ui/SANDBOX/session/{self.id}"
+    def session_uid(self) -> str:
+        """The id that the customer's own code gave it."""
+        return f"visit-{self.session_id[-8:]}"
 
 
 class World:
@@ -89,6 +92,10 @@ class World:
             if user.uid == uid or user.email == email
             for session in self._by_user[user.uid]
         ]
+
+    def of_session_uid(self, session_uid: str) -> list[WorldSession]:
+        """Return the session that the customer's code called so, if there is one."""
+        return [session for session in self.sessions.values() if session.session_uid == session_uid]
 
     def rng(self, session: WorldSession, purpose: str) -> random.Random:
         """Return a generator that always gives the same for the same session and purpose."""

@@ -44,7 +44,7 @@ async def test_the_whole_of_it(wire):
         everything = [session async for session in client.sessions.list(uid="u-1", limit=None)]
         assert len(page) == min(20, len(everything))
         assert {s.id for s in page} <= {s.id for s in everything} <= set(sandbox.session_ids)
-        assert all(s.created.tzinfo and s.url.startswith("https://app.fullstory.com/ui/") for s in everything)
+        assert all(s.created.tzinfo and s.url.startswith(f"{sandbox.url}/ui/") for s in everything)
 
         session = page[0]
         events = await client.sessions.events(session.id)
@@ -64,7 +64,7 @@ async def test_the_whole_of_it(wire):
         assert set(lengths) == set(sandbox.session_ids)
         assert lengths[session.id] == len(events)
         async with client.sessions.summaries_many(everything, config_profile_id="sales") as results:
-            assert all([o.value.summary.startswith("Sales view") async for o in results])
+            assert all(["salesperson" in o.value.summary async for o in results])
     assert client.stats.activations == sandbox.activations
     assert sandbox.stats()["activations"] == 3 + 40 + len(everything)
 
