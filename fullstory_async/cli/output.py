@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -18,11 +21,26 @@ from rich.text import Text
 
 from fullstory_async.cli.exits import UsageError
 from fullstory_async.errors import DecodeError, FullStoryError
-from fullstory_async.models import Session, SessionEvent, SessionEvents, SessionSummary
+from fullstory_async.models import Session, SessionEvents, SessionSummary
 
-__all__ = ["Lines", "WriteError", "answer_line", "as_row", "error_line", "not_made_line", "print_table"]
+__all__ = [
+    "Lines",
+    "WriteError",
+    "answer_line",
+    "as_row",
+    "console_for_people",
+    "error_line",
+    "not_made_line",
+    "print_csv",
+    "print_json",
+    "print_rows",
+    "print_table",
+    "visible",
+]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""The last four are these characters in full width, which some spreadsheets take for the same."""
 
 
 class WriteError(Exception):
@@ -99,7 +117,7 @@ class Lines:
             self.path.unlink(missing_ok=True)  # an empty file would only stand in the way of the next try
 
 
-def as_row(item: Session | SessionEvent | SessionSummary) -> dict[str, Any]:
+def as_row(item: attrs.AttrsInstance) -> dict[str, Any]:
     """Return a model's fields as JSON-ready values."""
     row = attrs.asdict(item, recurse=False, filter=lambda field, _: field.name != "raw")
     if isinstance(item, Session):
@@ -141,10 +159,47 @@ def print_table(console: Console, columns: Sequence[str], rows: Iterable[Mapping
     for number, column in enumerate(columns):
         table.add_column(column, no_wrap=number == 0, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_visible(row.get(column))) for column in columns))
+        table.add_row(*(Text(visible(row.get(column))) for column in columns))
     console.print(table)
 
 
-def _visible(value: Any) -> str:
+def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print rows as CSV; no cell can be a formula to a spreadsheet, or move a terminal's cursor."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_harmless(visible(row.get(column))) for column in columns])
+    sys.stdout.flush()
+
+
+def print_rows(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print JSON Lines."""
+    for row in rows:
+        sys.stdout.write(json.dumps(row) + "\n")
+    sys.stdout.flush()
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    sys.stdout.flush()
+
+
+def console_for_people() -> Console:
+    """Return a console on standard output that prints what its encoding can't hold as a question mark."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    return Console()
+
+
+def _harmless(text: str) -> str:
+    """Put an apostrophe before what a spreadsheet would run; a number is left alone, as ids may be negative."""
+    if text.lstrip()[:1] in _FORMULA_STARTS and not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", text):
+        return f"'{text}"
+    return text
+
+
+def visible(value: Any) -> str:
+    """Return a value as text without control characters."""
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["on_interrupt"]
+__all__ = ["on_interrupt", "until_interrupted"]
 
 
 @contextmanager
@@ -28,3 +28,10 @@ def on_interrupt(callback: Callable[[signal.Signals], None]) -> Iterator[None]:
     finally:
         for number in installed:
             loop.remove_signal_handler(number)
+
+
+async def until_interrupted() -> None:
+    """Wait for the first signal."""
+    ended = asyncio.Event()
+    with on_interrupt(lambda _: ended.set()):
+        await ended.wait()

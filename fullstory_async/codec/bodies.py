@@ -14,7 +14,6 @@ from typing import Any, TypeVar, get_args
 
 import attrs
 
-from fullstory_async import checks
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.models import (
     CacheOptions,
@@ -27,7 +26,7 @@ from fullstory_async.models import (
 )
 from fullstory_async.models.vocabulary import warn_of_context_types
 
-__all__ = ["context_body", "profile_body", "read_options", "rfc3339", "summary_body"]
+__all__ = ["context_body", "options_json", "profile_body", "read_options", "rfc3339", "summary_body"]
 
 T = TypeVar("T", bound=attrs.AttrsInstance)
 
@@ -60,7 +59,7 @@ def context_body(
     _check(slice, context, events, alone=True)
     if media is not None:
         warn_of_context_types(media.screenshot_event_types or (), stacklevel=5)
-    return _encoded({name: _json(group) for name, group in groups.items() if group is not None})
+    return _encoded({name: options_json(group) for name, group in groups.items() if group is not None})
 
 
 _GROUPS = (SliceOptions, ContextOptions, EventOptions, CacheOptions, MediaOptions)
@@ -77,7 +76,7 @@ def summary_body(
         overrides = attrs.evolve(overrides, slice=attrs.evolve(part, end_timestamp=end_timestamp))
     _check(overrides.slice, overrides.context, overrides.events, alone=config_profile_id is None)
     profile = {} if config_profile_id is None else {"config_profile": config_profile_id}
-    return _encoded({**profile, **_json(overrides)})
+    return _encoded({**profile, **options_json(overrides)})
 
 
 def profile_body(name: str | None, configuration: ProfileConfiguration | None) -> bytes:
@@ -87,14 +86,14 @@ def profile_body(name: str | None, configuration: ProfileConfiguration | None) -
     if not isinstance(configuration, ProfileConfiguration):
         raise ConfigurationError(f"configuration must be a ProfileConfiguration, not {configuration!r:.60}")
     _check(configuration.slice, configuration.context, configuration.events, alone=False)
-    return _encoded({**({} if name is None else {"name": name}), **_json(configuration)})
+    return _encoded({**({} if name is None else {"name": name}), **options_json(configuration)})
 
 
 def _encoded(body: dict[str, Any]) -> bytes:
     return json.dumps(body).encode()
 
 
-def _json(options: attrs.AttrsInstance) -> dict[str, Any]:
+def options_json(options: attrs.AttrsInstance) -> dict[str, Any]:
     """Return what was set, and of groups only those in which something was."""
     found = {field.name: getattr(options, field.name) for field in attrs.fields(type(options))}
     return {name: _value(value) for name, value in found.items() if value is not None}
@@ -104,7 +103,7 @@ def _value(value: Any) -> Any:
     if isinstance(value, ResponseSchema):
         return value.to_dict()
     if attrs.has(type(value)):
-        return _json(value)
+        return options_json(value)
     if isinstance(value, datetime):
         return rfc3339(value)
     return list(value) if isinstance(value, tuple) else value
@@ -200,5 +199,8 @@ def _read_time(text: str, where: str) -> datetime:
         when = datetime.fromisoformat(text.strip())
     except ValueError:
         raise ConfigurationError(f"{where} must be a time like 2026-05-04T10:00:00Z, not {text!r}") from None
-    checks.aware(when, where)
+    if when.utcoffset() is None:
+        raise ConfigurationError(
+            f"{where} has no time zone: write {text}Z for UTC, or an offset as in {text}+02:00"
+        )
     return when

@@ -1,7 +1,7 @@
 """SessionContext: what the service tells a language model about a session, for a model of one's own.
 
 `SessionContext.to_markdown` writes it down for a prompt or a chat message. What stands in it comes from web pages and
-their users, so text is escaped: it can't become a heading, a link or a mention of its own.
+their users, so text is escaped: it can't become a heading, a link or emphasis of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
     "UserContext",
 ]
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>#|~@!])")
+_SPECIAL = re.compile(r"([\\`*_\[\]<>~])")
 _LONGEST_TEXT = 300
 
 

@@ -111,7 +111,7 @@ def _custom(event: Any) -> str:
 
 def _consent(event: Any) -> str:
     given = {True: "Gave consent", False: "Withdrew consent"}.get(event.consent.is_consent_given, "Consent")
-    return f"{given} {event.consent.consent_scope or ''}"
+    return f"{given}: {event.consent.consent_scope}" if event.consent.consent_scope else given
 
 
 def _identify(event: Any) -> str:

@@ -142,6 +142,11 @@ class Sandbox:
         return list(self._service.world.sessions)
 
     @property
+    def event_counts(self) -> dict[SessionId, int]:
+        """How many events each session has."""
+        return {each.id: each.event_count for each in self._service.world.sessions.values()}
+
+    @property
     def users(self) -> tuple[User, ...]:
         """The people, with ``uid`` and ``email``."""
         return self._service.world.users
@@ -167,6 +172,13 @@ class Sandbox:
         )
         self._rules.append(rule)
         return rule
+
+    def replay_page(self, session_id: SessionId) -> bytes:
+        """Return the page that a session's replay URL opens, as HTML. Raises `ConfigurationError` for no session of ours."""
+        try:
+            return self._service.replay(session_id)
+        except Refusal:
+            raise ConfigurationError(f"the sandbox has no session {session_id}") from None
 
     def stats(self) -> dict[str, Any]:
         """Return what ``/_sandbox/stats`` serves: counts since the start, dropped requests included."""

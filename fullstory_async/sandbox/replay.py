@@ -30,10 +30,10 @@ h2 { font-size: 1.05rem; margin: 1.6rem 0 .2rem; }
 p { margin: .1rem 0; } .dim { color: var(--dim); overflow-wrap: anywhere; }
 ul.facts { list-style: none; display: flex; flex-wrap: wrap; gap: .4rem 1.6rem; padding: .6rem 0; margin: .6rem 0 0;
   border-block: 1px solid var(--line); }
-table { border-collapse: collapse; width: 100%; }
+table { border-collapse: collapse; width: 100%; table-layout: fixed; }
 td { padding: .18rem .7rem .18rem 0; vertical-align: top; border-bottom: 1px solid var(--line); }
 td.at { white-space: nowrap; font-variant-numeric: tabular-nums; color: var(--dim); width: 5rem; }
-td.kind { white-space: nowrap; color: var(--dim); width: 11rem; }
+td.kind { white-space: nowrap; color: var(--dim); width: 12.5rem; }
 td.what { overflow-wrap: anywhere; }
 .mark { font-size: .8rem; border: 1px solid; border-radius: .6rem; padding: 0 .45rem; margin-left: .5rem; white-space: nowrap; }
 .error { color: var(--error); } .warn { color: var(--warn); }

@@ -410,6 +410,7 @@ def test_the_demo_leaves_files_behind_and_overwrites_none(run, tmp_path):
             "sessions.jsonl",
             "events.jsonl",
             "summaries.jsonl",
+            "replay.html",
         }
         assert len(lines((tmp_path / folder / "events.jsonl").read_text())) == 30
 

@@ -1,63 +1,28 @@
-"""What each command does, once its options are read."""
+"""The command ``fetch``: what was ordered, the files it goes to, and the account at the end."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import attrs
-from rich.console import Console
+from cyclopts import Parameter
 
 from fullstory_async.cli.bulk import Job, Report
 from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.ids import IdInput, read_ids
-from fullstory_async.cli.output import Lines, as_row, print_table
-from fullstory_async.cli.signals import on_interrupt
+from fullstory_async.cli.output import Lines
+from fullstory_async.cli.running import run_async
 from fullstory_async.http.pipeline import Stats
-from fullstory_async.http.ratelimit import RateLimit
-from fullstory_async.models import Session, SessionEvent, SessionSummary
-from fullstory_async.sandbox import Sandbox
 
-__all__ = ["Order", "events", "fetch", "sandbox", "say_report", "sessions", "summary"]
+__all__ = ["fetch"]
 
-
-async def sessions(
-    connection: Connection, email: str | None, uid: str | None, limit: int | None, *, as_table: bool
-) -> Exit:
-    """List a user's sessions."""
-    if not (email or uid):
-        raise UsageError("give --email or --uid")
-    if limit is not None and limit < 1:
-        raise UsageError("--limit must be 1 or more")
-    async with connection.open() as client:
-        found = [session async for session in client.sessions.list(email=email, uid=uid, limit=limit)]
-    if not found:
-        sys.stderr.write("no sessions\n")
-    _print(found, ("id", "created", "url"), as_table=as_table)
-    return Exit.OK
-
-
-async def events(connection: Connection, session_id: str, *, as_table: bool) -> Exit:
-    """Fetch one session's events."""
-    async with connection.open() as client:
-        found = await client.sessions.events(session_id)
-    _print(found, ("timestamp", "type", "data"), as_table=as_table)
-    return Exit.OK
-
-
-async def summary(connection: Connection, session_id: str, profile: str | None, *, as_table: bool) -> Exit:
-    """Generate one session's summary."""
-    async with connection.open() as client:
-        found = await client.sessions.summary(session_id, config_profile_id=profile)
-    _print([found], ("session_id", "summary", "response"), as_table=as_table)
-    return Exit.OK
+_Flag = Parameter(negative="")
+_MayBeDash = Parameter(allow_leading_hyphen=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -110,7 +75,7 @@ class Order:
         return read_ids(self.ids, self.id_column)
 
 
-async def fetch(connection: Connection, order: Order, given: IdInput) -> Exit:
+async def _fetch(connection: Connection, order: Order, given: IdInput) -> Exit:
     """Fetch events, summaries or both for many sessions."""
     affordable = len(given.ids)
     if order.max_activations is not None:
@@ -132,7 +97,7 @@ async def fetch(connection: Connection, order: Order, given: IdInput) -> Exit:
                 profile=order.profile, concurrency=order.concurrency,
             )  # fmt: skip
             report = await job.run()
-        say_report(report, client.stats, lines, errors)
+        _say_report(report, client.stats, lines, errors)
     if affordable < len(given.ids) and report.exit_code in (Exit.OK, Exit.SOME_FAILED):
         sys.stderr.write(
             f"{len(given.ids) - affordable} ids were left over: the activation budget is used up\n"
@@ -149,7 +114,7 @@ def _announcement(ids: int, duplicates: int, invalid: int, affordable: int) -> s
     return ", ".join(notes) + "\n"
 
 
-def say_report(report: Report, stats: Stats, out: Lines, errors: Lines | None) -> None:
+def _say_report(report: Report, stats: Stats, out: Lines, errors: Lines | None) -> None:
     """Say on standard error how a bulk job ended."""
     tally = report.tally
     say = sys.stderr.write
@@ -170,34 +135,52 @@ def say_report(report: Report, stats: Stats, out: Lines, errors: Lines | None) -
         say(f"fullstory-async: stopped early: {report.fatal}\n")
 
 
-async def sandbox(*, rate: float | None, burst: float | None, **settings: Any) -> Exit:
-    """Serve a sandbox until a signal comes."""
-    limit = None
-    if rate is not None:
-        limit = RateLimit(rate) if burst is None else RateLimit(rate, burst)
-    elif burst is not None:
-        raise UsageError("--burst needs --rate")
-    async with Sandbox(rate_limit=limit, **settings) as server:
-        print(f"FULLSTORY_BASE_URL={server.url}")  # noqa: T201  (data: a shell can read it)
-        print(f"FULLSTORY_API_KEY={server.api_key}", flush=True)  # noqa: T201
-        user = server.users[0]
-        sys.stderr.write(
-            f"a sandbox with {len(server.session_ids)} sessions of {len(server.users)} users; "
-            f"the first is {user.email}, uid {user.uid}; Ctrl-C ends it\n"
-        )
-        ended = asyncio.Event()
-        with on_interrupt(lambda _: ended.set()):
-            await ended.wait()
-    return Exit.OK
+def fetch(
+    *,
+    ids: Annotated[str, _MayBeDash],
+    events: Annotated[bool, _Flag] = False,
+    summary: str | None = None,
+    concurrency: int = 32,
+    out: Annotated[Path | None, _MayBeDash] = None,
+    errors: Path | None = None,
+    force: Annotated[bool, _Flag] = False,
+    id_column: str | None = None,
+    max_activations: int | None = None,
+    connection: Connection = Connection(),  # noqa: B008
+) -> Exit:
+    """Fetch events, summaries or both for many sessions at once. Costs one activation for each call.
 
+    Every answer becomes one line: {"session_id": …, "operation": …, "answer": the service's JSON}.
+    Ids may be plain lines (blank lines and # comments are skipped), a table with a header (CSV), or JSON Lines.
+    An id that comes twice is fetched once. The first Ctrl-C waits for calls on their way, the second drops them.
 
-def _print(
-    items: Iterable[Session | SessionEvent | SessionSummary], columns: Sequence[str], *, as_table: bool
-) -> None:
-    rows = (as_row(item) for item in items)
-    if as_table:
-        print_table(Console(), columns, rows)
-        return
-    for row in rows:
-        sys.stdout.write(json.dumps(row) + "\n")
-    sys.stdout.flush()
+    Example: fullstory-async fetch --ids ids.txt --events --summary support --out answers.jsonl
+
+    Parameters
+    ----------
+    ids
+        A file of session ids, or - for standard input.
+    events
+        Fetch each session's events.
+    summary
+        Generate each session's summary with this profile.
+    concurrency
+        How many calls are under way at most.
+    out
+        The file for the answers; standard output unless given, or for -. An existing file is refused.
+    errors
+        The file for failures and for calls that were not made, as JSON Lines that --ids reads again.
+        [default: OUT.errors.jsonl, or standard error]
+    force
+        Overwrite existing files.
+    id_column
+        The column of a CSV or JSON Lines file that holds the ids, if it can't be told from its name.
+    max_activations
+        Make no more calls than this; exits with 7 if ids are left over.
+    """
+    order = Order(
+        ids=ids, events=events, profile=summary, concurrency=concurrency, out=out, errors=errors, force=force,
+        id_column=id_column, max_activations=max_activations,
+    )  # fmt: skip
+    given = order.read()  # outside the event loop, where Ctrl-C ends a wait for standard input
+    return run_async(_fetch(connection, order, given), verbose=connection.verbose)

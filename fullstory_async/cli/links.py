@@ -1,0 +1,75 @@
+"""What a session id's text tells besides the id: the account, the region, and where to watch the session."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, unquote
+
+import attrs
+
+from fullstory_async.session_id import SessionId
+
+__all__ = ["SessionLink"]
+
+_REPLAY = re.compile(
+    r"(?:(https?)://)?([^/?#]+)/ui/([^/?#]+)/(?:discover/)?(?:client-session|sessions?|segments?)/",
+    re.IGNORECASE,
+)
+_NO_ORG = frozenset({"session", "sessions", "client-session"})
+_REGION = re.compile(r"-(na1|eu1)$")
+
+
+@attrs.frozen
+class SessionLink:
+    """A session as a person pastes it."""
+
+    id: SessionId
+    """The id that the API takes."""
+    org: str | None
+    """The account, as it stands in replay URLs; ``None`` where neither the text nor anybody else says it."""
+    region: str | None
+    """``na1`` or ``eu1``; ``None`` where nothing tells."""
+    url: str | None
+    """The replay URL; ``None`` without an account."""
+
+    @classmethod
+    def read(cls, text: str, *, org: str | None = None, api_key: str | None = None) -> SessionLink:
+        """Read any form of a session id. Raises `InvalidSessionId`.
+
+        Args:
+            text: the id or the URL.
+            org: the account's id, where the text has none.
+            api_key: a key that begins with its region.
+        """
+        session_id = SessionId(text)
+        found = _REPLAY.match(unquote(text.strip()))
+        scheme, host, named = (
+            (found[1] or "https", found[2].lower(), found[3]) if found else ("https", "", None)
+        )
+        org = named if named is not None and named not in _NO_ORG else org
+        region = _region(host, org, api_key)
+        if not host or host.endswith("fullstory.com"):
+            scheme, host = "https", "app.eu1.fullstory.com" if region == "eu1" else "app.fullstory.com"
+        kind = (
+            "client-session"
+            if "-" in session_id.strip("-") and session_id.is_pair and _is_client(session_id)
+            else "session"
+        )
+        url = (
+            None if org is None else f"{scheme}://{host}/ui/{quote(org)}/{kind}/{quote(session_id, safe=':')}"
+        )
+        return cls(session_id, org, region, url)
+
+
+def _is_client(session_id: SessionId) -> bool:
+    """Tell a pair of GUIDs from a pair of numbers."""
+    return len(session_id.split(":")[0]) == len("00000000-0000-0000-0000-000000000000")
+
+
+def _region(host: str, org: str | None, api_key: str | None) -> str | None:
+    if host.endswith("fullstory.com") and host:
+        return "eu1" if ".eu1." in host else "na1"
+    if org and (suffix := _REGION.search(org)):
+        return suffix[1]
+    prefix = (api_key or "").split(".")[0]
+    return prefix if prefix in ("na1", "eu1") else None

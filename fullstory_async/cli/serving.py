@@ -1,0 +1,119 @@
+"""The commands ``sandbox`` and ``demo``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from fullstory_async.cli.demo import demo as run_demo
+from fullstory_async.cli.exits import Exit, UsageError
+from fullstory_async.cli.signals import until_interrupted
+from fullstory_async.http.ratelimit import RateLimit
+from fullstory_async.sandbox import Sandbox, Wire
+
+__all__ = ["demo", "sandbox"]
+
+
+def sandbox(
+    *,
+    port: int = 8765,
+    seed: int = 0,
+    users: int = 20,
+    sessions: int = 200,
+    mean_events: int = 200,
+    rate: float | None = None,
+    burst: float | None = None,
+    quota: int | None = None,
+    latency: float = 0.0,
+    wire: Wire = "live",
+) -> Exit:
+    """Run a local FullStory until Ctrl-C; prints its URL and its key.
+
+    /_sandbox/stats on it tells what it was asked, /_sandbox/sessions which ids and users it knows.
+
+    Parameters
+    ----------
+    port
+        Where to listen on 127.0.0.1; 0 takes a free port.
+    seed
+        Determines users, sessions and events.
+    users
+        How many users there are.
+    sessions
+        How many sessions they have in all.
+    mean_events
+        Events in a session on average, up to 20000.
+    rate
+        Requests a second before 429; no limit unless given.
+    burst
+        Requests at once before 429. [default: one second's worth]
+    quota
+        How many activations there are; no limit unless given.
+    latency
+        Seconds that each answer takes.
+    wire
+        The form of answers: the live service's, or the published contract's.
+    """
+    command = _serve(
+        port=port, seed=seed, users=users, sessions=sessions, mean_events=mean_events, wire=wire,
+        rate=rate, burst=burst, activation_quota=quota, latency=latency,
+    )  # fmt: skip
+    return asyncio.run(command)
+
+
+def demo(
+    *,
+    sessions: int = 300,
+    seed: int = 0,
+    rate: float = 100.0,
+    concurrency: int = 32,
+    out_dir: Path | None = None,
+    serve: Annotated[bool, Parameter(negative="")] = False,
+) -> Exit:
+    """Watch the main job against an embedded sandbox: no key, no settings, no cost.
+
+    Lists users' sessions, fetches events and summaries of all of them under one rate limit that the
+    sandbox enforces, and leaves the files behind.
+
+    Parameters
+    ----------
+    sessions
+        How many sessions the sandbox has.
+    seed
+        Determines the sandbox's data.
+    rate
+        The rate limit, in requests a second.
+    concurrency
+        How many calls are under way at most.
+    out_dir
+        A new folder for the files. [default: fullstory-demo, numbered if that exists]
+    serve
+        Keep the sandbox running afterwards, until Ctrl-C, so that the replay URLs open in a browser.
+    """
+    command = run_demo(
+        sessions=sessions, seed=seed, rate=rate, concurrency=concurrency, out_dir=out_dir, serve=serve
+    )
+    return asyncio.run(command)
+
+
+async def _serve(*, rate: float | None, burst: float | None, **settings: Any) -> Exit:
+    """Serve a sandbox until a signal comes."""
+    limit = None
+    if rate is not None:
+        limit = RateLimit(rate) if burst is None else RateLimit(rate, burst)
+    elif burst is not None:
+        raise UsageError("--burst needs --rate")
+    async with Sandbox(rate_limit=limit, **settings) as server:
+        print(f"FULLSTORY_BASE_URL={server.url}")  # noqa: T201  (data: a shell can read it)
+        print(f"FULLSTORY_API_KEY={server.api_key}", flush=True)  # noqa: T201
+        user = server.users[0]
+        sys.stderr.write(
+            f"a sandbox with {len(server.session_ids)} sessions of {len(server.users)} users; "
+            f"the first is {user.email}, uid {user.uid}; Ctrl-C ends it\n"
+        )
+        await until_interrupted()
+    return Exit.OK
