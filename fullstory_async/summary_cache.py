@@ -135,10 +135,10 @@ class SummaryCache:
     def _prepare(self, database: sqlite3.Connection) -> None:
         """Make the tables in a new file, and close a file of ours that others may read."""
         database.execute("PRAGMA secure_delete = ON")
-        if not self._is_ours(database):
+        if _marks(database) != (_APPLICATION_ID, _VERSION):
             with database:
-                database.execute("BEGIN IMMEDIATE")
-                if not self._is_ours(database):  # nor has another process just made it
+                database.execute("BEGIN IMMEDIATE")  # so that no other process changes the file meanwhile
+                if not self._is_ours(database):
                     for statement in _SCHEMA:
                         database.execute(statement)
         if stat.S_IMODE(self.path.stat().st_mode) & 0o077:
@@ -146,8 +146,7 @@ class SummaryCache:
 
     def _is_ours(self, database: sqlite3.Connection) -> bool:
         """Tell a cache from an empty file; refuse anything else."""
-        application = database.execute("PRAGMA application_id").fetchone()[0]
-        version = database.execute("PRAGMA user_version").fetchone()[0]
+        application, version = _marks(database)
         if application == _APPLICATION_ID and version == _VERSION:
             return True
         if application == _APPLICATION_ID:
@@ -158,6 +157,13 @@ class SummaryCache:
         if application or version or database.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise ConfigurationError(f"{self.path} is a database of something else, not a summary cache")
         return False
+
+
+def _marks(database: sqlite3.Connection) -> tuple[int, int]:
+    """Return what a file says it is, and in which format."""
+    names = ("application_id", "user_version")
+    application, version = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+    return application, version
 
 
 def _key(account: str, request: Request) -> str:

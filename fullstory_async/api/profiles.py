@@ -93,6 +93,8 @@ class ProfilesAPI:
             configuration: what it says; only fields that were set are sent.
         """
         options = CallOptions(timeout, extra_query, extra_headers)
+        if configuration is None:
+            raise ConfigurationError("configuration must be a ProfileConfiguration, not None")
         body = profile_body(_checked_name(name), configuration)
         return await call_once(self._account, endpoints.create_profile(body), decode_profile, options)
 

@@ -68,7 +68,7 @@ def events(
         raise UsageError("--since must be before --until")
     types = [name for given in type_ or () for name in given.split(",")]
     for name in types:
-        warn_of_event_type(name)
+        warn_of_event_type(name, stacklevel=2)
 
     async def command() -> SessionEvents:
         async with connection.open() as client:

@@ -11,10 +11,7 @@ from fullstory_async.session_id import SessionId
 
 __all__ = ["SessionLink"]
 
-_REPLAY = re.compile(
-    r"(?:(https?)://)?([^/?#]+)/ui/([^/?#]+)/(?:discover/)?(?:client-session|sessions?|segments?)/",
-    re.IGNORECASE,
-)
+_REPLAY = re.compile(r"(?:(https?)://)?([^/?#]+)/ui/([^/?#]+)", re.IGNORECASE)
 _NO_ORG = frozenset({"session", "sessions", "client-session"})
 _REGION = re.compile(r"-(na1|eu1)$")
 
@@ -50,11 +47,7 @@ class SessionLink:
         region = _region(host, org, api_key)
         if not host or host.endswith("fullstory.com"):
             scheme, host = "https", "app.eu1.fullstory.com" if region == "eu1" else "app.fullstory.com"
-        kind = (
-            "client-session"
-            if "-" in session_id.strip("-") and session_id.is_pair and _is_client(session_id)
-            else "session"
-        )
+        kind = "client-session" if _is_client(session_id) else "session"
         url = (
             None if org is None else f"{scheme}://{host}/ui/{quote(org)}/{kind}/{quote(session_id, safe=':')}"
         )
@@ -63,7 +56,7 @@ class SessionLink:
 
 def _is_client(session_id: SessionId) -> bool:
     """Tell a pair of GUIDs from a pair of numbers."""
-    return len(session_id.split(":")[0]) == len("00000000-0000-0000-0000-000000000000")
+    return session_id.is_pair and session_id.count("-") == 8
 
 
 def _region(host: str, org: str | None, api_key: str | None) -> str | None:

@@ -26,7 +26,15 @@ from fullstory_async.models import (
 )
 from fullstory_async.models.vocabulary import warn_of_context_types
 
-__all__ = ["context_body", "options_json", "profile_body", "read_options", "rfc3339", "summary_body"]
+__all__ = [
+    "check_options",
+    "context_body",
+    "options_json",
+    "profile_body",
+    "read_options",
+    "rfc3339",
+    "summary_body",
+]
 
 T = TypeVar("T", bound=attrs.AttrsInstance)
 
@@ -56,9 +64,9 @@ def context_body(
     for (name, group), kind in zip(groups.items(), _GROUPS, strict=True):
         if not isinstance(group, kind | None):
             raise ConfigurationError(f"{name} must be {kind.__name__}, not {group!r:.60}")
-    _check(slice, context, events, alone=True)
-    if media is not None:
-        warn_of_context_types(media.screenshot_event_types or (), stacklevel=5)
+    check_options(slice, context, events, alone=True)
+    named = (*_types_in(events), *((media and media.screenshot_event_types) or ()))
+    warn_of_context_types(named, stacklevel=4)
     return _encoded({name: options_json(group) for name, group in groups.items() if group is not None})
 
 
@@ -69,12 +77,15 @@ def summary_body(
     config_profile_id: str | None, end_timestamp: datetime | None, overrides: ProfileConfiguration
 ) -> bytes:
     """Write the body of a summary with overrides. Raises `ConfigurationError` for contradictions."""
+    if not isinstance(overrides, ProfileConfiguration):
+        raise ConfigurationError(f"overrides must be a ProfileConfiguration, not {overrides!r:.60}")
     if end_timestamp is not None:
         part = overrides.slice or SliceOptions()
         if part.end_timestamp is not None:
             raise ConfigurationError("end_timestamp is given twice: as an argument and in overrides.slice")
         overrides = attrs.evolve(overrides, slice=attrs.evolve(part, end_timestamp=end_timestamp))
-    _check(overrides.slice, overrides.context, overrides.events, alone=config_profile_id is None)
+    check_options(overrides.slice, overrides.context, overrides.events, alone=config_profile_id is None)
+    warn_of_context_types(_types_in(overrides.events), stacklevel=5)
     profile = {} if config_profile_id is None else {"config_profile": config_profile_id}
     return _encoded({**profile, **options_json(overrides)})
 
@@ -85,7 +96,8 @@ def profile_body(name: str | None, configuration: ProfileConfiguration | None) -
         return _encoded({"name": name})
     if not isinstance(configuration, ProfileConfiguration):
         raise ConfigurationError(f"configuration must be a ProfileConfiguration, not {configuration!r:.60}")
-    _check(configuration.slice, configuration.context, configuration.events, alone=False)
+    check_options(configuration.slice, configuration.context, configuration.events, alone=False)
+    warn_of_context_types(_types_in(configuration.events), stacklevel=4)
     return _encoded({**({} if name is None else {"name": name}), **options_json(configuration)})
 
 
@@ -109,10 +121,10 @@ def _value(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _check(
+def check_options(
     part: SliceOptions | None, context: ContextOptions | None, events: EventOptions | None, *, alone: bool
 ) -> None:
-    """Refuse contradictions; ``alone`` says that no profile fills in what is not set."""
+    """Raise `ConfigurationError` for contradictions; ``alone`` says that no profile fills in what is not set."""
     if part is not None:
         _check_slice(part, alone=alone)
     if context is not None:
@@ -121,7 +133,10 @@ def _check(
         both = set(events.include_types or ()) & set(events.exclude_types or ())
         if both:
             raise ConfigurationError(f"events.include_types and events.exclude_types both name {min(both)!r}")
-        warn_of_context_types((*(events.include_types or ()), *(events.exclude_types or ())), stacklevel=6)
+
+
+def _types_in(events: EventOptions | None) -> tuple[str, ...]:
+    return () if events is None else (*(events.include_types or ()), *(events.exclude_types or ()))
 
 
 def _check_slice(part: SliceOptions, *, alone: bool) -> None:

@@ -62,7 +62,7 @@ class SessionEvents(Sequence[SessionEvent]):
         """
         present = {event.type for event in self}
         for name in types:
-            warn_of_event_type(name, present)
+            warn_of_event_type(name, present, stacklevel=3)
         return self._selected(lambda event: event.type in types)
 
     def between(self, start: datetime | None = None, end: datetime | None = None) -> SessionEvents:

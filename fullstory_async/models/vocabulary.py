@@ -32,8 +32,11 @@ class UnknownEventTypeWarning(UserWarning):
     """A type of event that FullStory does not document was asked for; it may be a slip of the pen."""
 
 
-def warn_of_event_type(name: str, present: Iterable[str] = (), *, stacklevel: int = 2) -> None:
-    """Warn of a name that is no documented type of the events API, and is not ``present`` either."""
+def warn_of_event_type(name: str, present: Iterable[str] = (), *, stacklevel: int) -> None:
+    """Warn of a name that is no documented type of the events API, and is not ``present`` either.
+
+    ``stacklevel`` is counted as `warnings.warn` counts it, from here.
+    """
     if name in EVENT_TYPES or name in set(present):
         return
     known = sorted({*EVENT_TYPES, *present})
@@ -42,10 +45,10 @@ def warn_of_event_type(name: str, present: Iterable[str] = (), *, stacklevel: in
         f"; did you mean {close[0]!r}?" if close else f"; FullStory documents {', '.join(EVENT_TYPES)}"
     )
     text = f"{name!r} is no known type of event{suggestion}"
-    warnings.warn(text, UnknownEventTypeWarning, stacklevel=stacklevel + 1)
+    warnings.warn(text, UnknownEventTypeWarning, stacklevel=stacklevel)
 
 
-def warn_of_context_types(names: Iterable[str], *, stacklevel: int = 2) -> None:
+def warn_of_context_types(names: Iterable[str], *, stacklevel: int) -> None:
     """Warn of names that look like a documented type of context's, but are none.
 
     Any other name may be that of an event that the account has defined.
@@ -58,4 +61,4 @@ def warn_of_context_types(names: Iterable[str], *, stacklevel: int = 2) -> None:
         close = close or difflib.get_close_matches(plain, CONTEXT_EVENT_TYPES, n=1, cutoff=0.8)
         if close:
             text = f"{name!r} is no type of event in context; did you mean {close[0]!r}?"
-            warnings.warn(text, UnknownEventTypeWarning, stacklevel=stacklevel + 1)
+            warnings.warn(text, UnknownEventTypeWarning, stacklevel=stacklevel)

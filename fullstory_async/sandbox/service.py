@@ -9,10 +9,10 @@ from typing import Any, Literal
 import msgspec
 
 from fullstory_async.codec import decode_events
-from fullstory_async.codec.bodies import context_body, summary_body
+from fullstory_async.codec.bodies import check_options
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.http.messages import Response
-from fullstory_async.models import SessionEvents
+from fullstory_async.models import ProfileConfiguration, SessionEvents
 from fullstory_async.sandbox.context import context_of
 from fullstory_async.sandbox.events import events_of, in_spec_form
 from fullstory_async.sandbox.profiles import Profiles, merged, read_body, read_configuration
@@ -102,13 +102,7 @@ class Service:
         configuration, media = read_configuration(read_body(raw))
         if configuration.llm is not None:
             raise Refusal(400, "invalid_field", "llm is no option of context")
-        try:
-            context_body(
-                slice=configuration.slice, context=configuration.context, events=configuration.events,
-                cache=configuration.cache, media=media,
-            )  # fmt: skip
-        except ConfigurationError as error:
-            raise Refusal(400, "invalid_field", error.message) from None
+        _check(configuration, alone=True)
         self._charge(session)
         url = self.replay_url(session)
         return msgspec.json.encode(context_of(session, self.typed_events(session), configuration, media, url))
@@ -136,10 +130,7 @@ class Service:
         read_configuration(override)
         stored = {} if profile is None else self.profiles.configuration(profile)
         configuration, _ = read_configuration(merged(stored, override))
-        try:
-            summary_body(profile, None, configuration)
-        except ConfigurationError as error:
-            raise Refusal(400, "invalid_field", error.message) from None
+        _check(configuration, alone=profile is None)
         self._charge(session)
         answer = summarise(session, self.typed_events(session), configuration)
         if self.wire == "spec":
@@ -173,3 +164,10 @@ class Service:
             "userId": session.device_id, "sessionId": session.session_id,
             "createdTime": str(int(session.created.timestamp())), "fsUrl": url,
         }  # fmt: skip
+
+
+def _check(configuration: ProfileConfiguration, *, alone: bool) -> None:
+    try:
+        check_options(configuration.slice, configuration.context, configuration.events, alone=alone)
+    except ConfigurationError as error:
+        raise Refusal(400, "invalid_field", error.message) from None

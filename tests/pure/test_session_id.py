@@ -166,13 +166,45 @@ def test_any_text_is_refused_or_one_safe_segment(text):
     assert not set(segment) & set("/?#\\ ")
 
 
-@given(st.from_regex(r"[0-9]{1,19}", fullmatch=True), st.from_regex(r"[0-9]{1,19}", fullmatch=True))
-def test_every_pair_survives_every_form(user, session):
-    pair = f"{user}:{session}"
-    forms = [
-        pair,
-        f"{user}!{session}",
-        quote(pair, safe=""),
-        f"https://app.fullstory.com/ui/O/session/{quote(pair, safe='')}",
-    ]
-    assert {str(SessionId.parse(form)) for form in forms} == {pair}
+FORMS = {
+    "pair": "{user}:{session}",
+    "percent-encoded": "{user}%3A{session}",
+    "encoded twice": "{user}%253A{session}",
+    "bang": "{user}!{session}",
+    "individual in front": "77:{user}!{session}",
+    "app": "https://app.fullstory.com/ui/O/session/{user}:{session}",
+    "app, encoded": "https://app.fullstory.com/ui/O/session/{user}%3A{session}",
+    "discover": "https://www.fullstory.com/ui/O/discover/session/{user}:{session}",
+    "Europe": "https://app.eu1.fullstory.com/ui/O/session/{user}:{session}",
+    "individual in a URL": "https://www.fullstory.com/ui/O/session/77:{user}!{session}",
+    "client-session": "https://app.fullstory.com/ui/O/client-session/{user}:{session}",
+    "segment": "https://app.fullstory.com/ui/O/segments/x/({user}!{session}(",
+    "streams": "https://app.fullstory.com/ui/sessions/{user}:{session}",
+    "no account": "https://app.staging.fullstory.com/ui/session/{user}:{session}",
+    "url.now": "https://app.fullstory.com/ui/O/session/{user}:{session}:1716480000000",
+    "query": "https://app.fullstory.com/ui/O/session/{user}:{session}?url_source=DD",
+}
+"""Every form in which FullStory shows the pair of two numbers; besides these there are a pair of GUIDs, and
+the session's number alone, which is kept as it is."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))
+def test_every_pair_survives_every_form(form, user, session):
+    parsed = SessionId.parse(FORMS[form].format(user=user, session=session))
+    assert parsed == f"{user}:{session}"
+    assert parsed.is_pair
+    assert SessionId.parse(quote(parsed, safe="")) == parsed
+
+
+@given(st.uuids(), st.uuids())
+def test_client_ids_survive_too(one, other):
+    pair = f"{one}:{other}"
+    for form in (pair, quote(pair, safe=""), f"https://app.fullstory.com/ui/O/client-session/{pair}"):
+        assert SessionId.parse(form) == pair
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_half_an_id_is_kept_and_is_no_pair(session):
+    assert SessionId.parse(str(session)) == str(session)
+    assert not SessionId.parse(str(session)).is_pair

@@ -1,0 +1,241 @@
+"""ResponseSchema: from JSON Schema and from classes to the service's dialect, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+from datetime import datetime
+from typing import Any, Literal, TypedDict
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fullstory_async import ConfigurationError, DecodeError, ResponseSchema, SessionSummary
+
+
+class Mood(enum.Enum):
+    CALM = "calm"
+    ANGRY = "angry"
+
+
+@attrs.frozen
+class Step:
+    """One thing that the user did."""
+
+    what: str
+    seconds: float = 0.0
+
+
+@attrs.define
+class Report:
+    title: str
+    steps: list[Step]
+    mood: Mood
+    urgency: Literal["low", "high"]
+    count: int
+    follow_up: bool
+    last: Step | None = None
+    when: datetime | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass
+class Linked:
+    next: Linked | None = None
+
+
+@dataclasses.dataclass
+class Loose:
+    more: dict[str, int]
+
+
+@dataclasses.dataclass
+class Anything:
+    value: Any
+
+
+class Typed(TypedDict, total=False):
+    title: str
+    count: int
+
+
+STEP = {
+    "type": "OBJECT",
+    "title": "Step",
+    "description": "One thing that the user did.",
+    "properties": {"what": {"type": "STRING"}, "seconds": {"type": "NUMBER"}},
+    "required": ["what"],
+}
+
+
+def test_a_class_becomes_a_schema():
+    schema = ResponseSchema.from_type(Report).to_dict()
+    assert schema["type"] == "OBJECT"
+    assert schema["required"] == ["title", "steps", "mood", "urgency", "count", "follow_up"]
+    properties = schema["properties"]
+    assert properties["title"] == {"type": "STRING"}
+    assert properties["steps"] == {"type": "ARRAY", "items": STEP}
+    assert (properties["mood"]["type"], set(properties["mood"]["enum"])) == ("STRING", {"angry", "calm"})
+    assert set(properties["urgency"]["enum"]) == {"high", "low"}
+    assert properties["count"] == {"type": "INTEGER"}
+    assert properties["follow_up"] == {"type": "BOOLEAN"}
+    assert properties["last"] == {**STEP, "nullable": True}
+    assert properties["when"] == {"type": "STRING", "nullable": True}
+    assert properties["tags"] == {"type": "ARRAY", "items": {"type": "STRING"}}
+    assert ResponseSchema.from_json_schema(schema) == ResponseSchema.from_type(Report)
+    assert ResponseSchema.from_json_schema(json.loads(json.dumps(schema))).to_dict() == schema
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        (Loose, r"\$\.properties\.more\.additionalProperties"), (Anything, r"\$\.properties\.value "),
+        (Linked, r"\$\.properties\.next.*is a part of"), (int, "an attrs class or a dataclass"), (Report("", [], Mood.CALM, "low", 1, True), "an attrs class"),
+    ],
+)  # fmt: skip
+def test_a_class_that_the_dialect_can_not_say_is_refused_with_the_path(kind, path):
+    with pytest.raises(ConfigurationError, match=path):
+        ResponseSchema.from_type(kind)
+
+
+@pytest.mark.parametrize(
+    ("schema", "dialect"),
+    [
+        ({"type": "string"}, {"type": "STRING"}),
+        ({"type": "STRING", "nullable": True}, {"type": "STRING", "nullable": True}),
+        ({"type": ["string", "null"], "format": "date"}, {"type": "STRING", "nullable": True, "format": "date"}),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}], "description": "n"}, {"type": "INTEGER", "nullable": True, "description": "n"}),
+        ({"oneOf": [{"type": "boolean"}]}, {"type": "BOOLEAN"}),
+        ({"enum": ["a", "b", None]}, {"type": "STRING", "nullable": True, "enum": ["a", "b"]}),
+        ({"const": "a"}, {"type": "STRING", "enum": ["a"]}),
+        ({"properties": {"a": {"type": "number"}}, "additionalProperties": False}, {"type": "OBJECT", "properties": {"a": {"type": "NUMBER"}}}),
+        ({"items": {"type": "string"}}, {"type": "ARRAY", "items": {"type": "STRING"}}),
+        ({"type": "object"}, {"type": "OBJECT"}),
+        (
+            {"$schema": "x", "$id": "y", "$comment": "z", "type": "string", "default": "d", "examples": []},
+            {"type": "STRING"},
+        ),
+        (
+            {"$ref": "#/$defs/a~1b%25", "description": "mine", "$defs": {"a/b%": {"type": "string", "description": "theirs"}}},
+            {"type": "STRING", "description": "mine"},
+        ),
+        ({"allOf": [{"$ref": "#/definitions/x"}], "title": "t", "definitions": {"x": {"type": "integer"}}}, {"type": "INTEGER", "title": "t"}),
+        (
+            {"type": "array", "items": {"anyOf": [{"$ref": "#/$defs/x"}, {"type": "null"}]}, "$defs": {"x": {"type": "integer"}}},
+            {"type": "ARRAY", "items": {"type": "INTEGER", "nullable": True}},
+        ),
+    ],
+)  # fmt: skip
+def test_json_schema_is_translated(schema, dialect):
+    assert ResponseSchema.from_json_schema(schema).to_dict() == dialect
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        (5, r"at \$ is no schema"), ({}, r"at \$ allows anything"), ({"type": "null"}, r"\$\.type is 'null'"),
+        ({"type": "string", "minLength": 3}, r"\$\.minLength can't be said"), ({"type": "text"}, r"\$\.type is 'text'"),
+        ({"type": 5}, r"\$\.type"), ({"type": ["string", "integer"]}, r"\$\.type is a choice of types"),
+        ({"type": "array"}, r"at \$ is an array of anything"), ({"items": [{"type": "string"}]}, r"\$\.items is no schema"),
+        ({"type": "object", "properties": {"a": {"pattern": "x", "type": "string"}}}, r"\$\.properties\.a\.pattern"),
+        ({"properties": {"a": {"items": {"type": "integer", "maximum": 3}}}}, r"\$\.properties\.a\.items\.maximum"),
+        ({"properties": []}, r"\$\.properties is no object"), ({"properties": {}, "required": ["a"]}, r"\$\.required names 'a'"),
+        ({"properties": {}, "required": "a"}, r"\$\.required"), ({"properties": {}, "required": [["a"]]}, r"\$\.required"),
+        ({"enum": [1, 2]}, r"\$\.enum holds something else than texts"), ({"enum": []}, r"\$\.enum"),
+        ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, r"\$\.anyOf is a choice"), ({"anyOf": "x"}, r"\$\.anyOf is no list"),
+        ({"allOf": [{"type": "string"}, {"title": "x"}]}, r"\$\.allOf can't be said"),
+        ({"$ref": "https://x.test/s.json"}, r"outside of the schema"), ({"$ref": "#/$defs/x"}, "does not exist"),
+        ({"$ref": "#"}, "is a part of"), ({"$ref": "#/$defs/x", "$defs": {"x": 3}}, "no schema"),
+        ({"properties": {"n": {"$ref": "#"}}}, r"\$\.properties\.n\.properties\.n\.\$ref refers to #, which it is a part of"),
+        ({"type": "string", "description": 3}, r"\$\.description is 3, not text"),
+        ({"type": "object", "additionalProperties": True}, r"\$\.additionalProperties"),
+    ],
+)  # fmt: skip
+def test_what_the_dialect_can_not_say_is_refused_with_the_path(schema, said):
+    with pytest.raises(ConfigurationError, match=said):
+        ResponseSchema.from_json_schema(schema)
+
+
+def test_a_bottomless_schema_is_refused():
+    schema: Any = {"type": "string"}
+    for _ in range(5000):
+        schema = {"items": schema}
+    with pytest.raises(ConfigurationError, match="nested too deeply"):
+        ResponseSchema.from_json_schema(schema)
+
+
+DIALECT = st.recursive(
+    st.builds(
+        ResponseSchema,
+        type=st.sampled_from(["STRING", "NUMBER", "INTEGER", "BOOLEAN"]),
+        description=st.none() | st.text(min_size=1),
+        nullable=st.none() | st.just(value=True),
+    ),
+    lambda inner: (
+        st.builds(ResponseSchema, type=st.just("ARRAY"), items=inner)
+        | st.builds(ResponseSchema, type=st.just("OBJECT"), properties=st.dictionaries(st.text(), inner))
+    ),
+    max_leaves=10,
+)
+
+
+@given(DIALECT)
+def test_the_dialect_translates_into_itself(schema):
+    assert ResponseSchema.from_json_schema(schema.to_dict()) == schema
+
+
+ANSWER = {
+    "title": "t", "steps": [{"what": "w", "seconds": 2}], "mood": "calm", "urgency": "low", "count": 3, "follow_up": True,
+    "last": None, "when": "2026-05-04T10:00:00+00:00", "tags": ["a"], "unknown": 1,
+}  # fmt: skip
+
+
+def test_a_response_becomes_the_class_that_asked_for_it():
+    report = SessionSummary(response=ANSWER).as_type(Report)
+    assert report == Report(
+        title="t", steps=[Step("w", 2.0)], mood=Mood.CALM, urgency="low", count=3, follow_up=True,
+        when=datetime.fromisoformat("2026-05-04T10:00:00+00:00"), tags=("a",),
+    )  # fmt: skip
+    assert isinstance(report.steps[0].seconds, float)
+    assert SessionSummary(response={"title": "t", "count": 1}).as_type(Typed) == {"title": "t", "count": 1}
+    assert SessionSummary(response={"more": {"a": 1}}).as_type(Loose) == Loose({"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"count": "3"}, r"expected int, not str @ \$\.count"), ({"count": True}, r"expected int, not bool @ \$\.count"),
+        ({"title": None}, r"expected str, not NoneType @ \$\.title"), ({"follow_up": "yes"}, r"@ \$\.follow_up"),
+        ({"steps": [{"what": "w"}, {}]}, r"'what' is missing @ \$\.steps\[1\]"), ({"mood": "odd"}, r"@ \$\.mood"),
+        ({"urgency": "odd"}, r"@ \$\.urgency"), ({"steps": 5}, r"@ \$\.steps"), ({"when": "odd"}, r"@ \$\.when"),
+    ],
+)  # fmt: skip
+def test_a_response_that_does_not_fit_says_where(change, said):
+    with pytest.raises(DecodeError, match=said):
+        SessionSummary(response={**ANSWER, **change}).as_type(Report)
+
+
+@pytest.mark.parametrize("response", ["text", 5, [], [1]])
+def test_a_response_that_is_no_object_does_not_fit(response):
+    for kind in (Report, Step, Typed):
+        with pytest.raises(DecodeError, match=f"does not fit {kind.__name__}"):
+            SessionSummary(response=response).as_type(kind)
+
+
+def test_text_summaries_have_no_type_and_only_classes_are_types():
+    with pytest.raises(DecodeError, match=r"only text.*use \.text"):
+        SessionSummary(summary="x").as_type(Report)
+    for kind in (int, dict, list[int], "Report"):
+        with pytest.raises(ConfigurationError, match="must be an attrs class"):
+            SessionSummary(response={}).as_type(kind)
+
+
+def test_text_is_always_printable():
+    assert SessionSummary(summary="a\x1b[2Jb\n\tc\ud800").text == "a�[2Jb\n\tc�"
+    assert SessionSummary(response={"ü": [1]}).text == '{\n  "ü": [\n    1\n  ]\n}'
+    assert SessionSummary(response=[]).text == "[]"
+    assert SessionSummary().text == ""
+    assert SessionSummary(summary="").text == ""

@@ -1,0 +1,128 @@
+"""Calls that are the same and made at the same time share a request, and nobody's leaving harms the others."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fullstory_async import LLMOptions, ProfileConfiguration, RateLimitedError, ServerError
+from fullstory_async.api.flights import Flights
+from tests.fakes import FakeTransport, json_response, make_sessions
+
+pytestmark = pytest.mark.virtual_time
+
+
+def make(seconds: float = 10.0, **settings):
+    transport = FakeTransport(answer=lambda _: json_response({"response": {"a": [1]}}), seconds=seconds)
+    return transport, make_sessions(transport, **settings)
+
+
+async def test_fifty_calls_are_one_request():
+    transport, sessions = make()
+    found = await asyncio.gather(*(sessions.summary("1:2", config_profile_id="p") for _ in range(50)))
+    assert len(transport.sent) == 1
+    assert all(each == found[0] for each in found)
+    found[0].response["a"].append(2)
+    assert found[1].response == {"a": [1]}  # nobody shares what can be changed
+    await sessions.summary("1:2", config_profile_id="p")
+    assert len(transport.sent) == 2  # nothing is remembered without a cache
+
+
+async def test_what_differs_is_another_request():
+    transport, sessions = make()
+    other = ProfileConfiguration(llm=LLMOptions(pre_prompt="x"))
+    await asyncio.gather(
+        sessions.summary("1:2"), sessions.summary("1:3"), sessions.summary("1:2", config_profile_id="p"),
+        sessions.summary("1:2", overrides=other), sessions.summary("1:2", overrides=other),
+        sessions.summary("1:2", extra_query={"a": 1}), sessions.summary("1:2", timeout=60),
+    )  # fmt: skip
+    assert len(transport.sent) == 6
+
+
+async def test_events_and_context_are_never_shared():
+    transport, sessions = make()
+    await asyncio.gather(*(sessions.context("1:2") for _ in range(3)))
+    assert len(transport.sent) == 3
+
+
+async def test_one_that_leaves_does_not_take_the_others_along():
+    transport, sessions = make()
+    calls = [asyncio.create_task(sessions.summary("1:2")) for _ in range(50)]
+    await asyncio.sleep(1)
+    calls[0].cancel()  # the one that started it
+    calls[7].cancel()
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(each, asyncio.CancelledError) for each in ended) == 2
+    assert len(transport.sent) == 1
+
+
+async def test_when_the_last_one_has_left_the_request_is_dropped():
+    transport, sessions = make()
+    calls = [asyncio.create_task(sessions.summary("1:2")) for _ in range(3)]
+    await asyncio.sleep(1)
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert len(asyncio.all_tasks()) == 1
+    await sessions.summary("1:2")  # and is no trap for the next
+    assert len(transport.sent) == 2
+
+
+async def test_an_error_reaches_everybody_and_is_not_remembered():
+    answers = [json_response({"code": "server_error"}, status=500), json_response({"summary": "ok"})]
+    transport = FakeTransport(answers, seconds=1.0)
+    sessions = make_sessions(transport)
+    ended = await asyncio.gather(*(sessions.summary("1:2") for _ in range(3)), return_exceptions=True)
+    assert all(isinstance(each, ServerError) and each.may_have_cost for each in ended)
+    assert (await sessions.summary("1:2")).summary == "ok"
+
+
+async def test_a_fan_out_shares_too_and_still_gives_an_outcome_for_each_id():
+    transport, sessions = make()
+    async with sessions.summaries_many(["1:2"] * 20 + ["1:3"], concurrency=21) as results:
+        outcomes = [outcome async for outcome in results]
+    assert len(outcomes) == 21
+    assert len(transport.sent) == 2
+
+
+async def test_stopping_a_fan_out_delivers_shared_calls_that_were_sent():
+    transport, sessions = make()
+    async with sessions.summaries_many(["1:2"] * 5, concurrency=5) as results:
+        await asyncio.sleep(1)
+        results.stop()
+        outcomes = [outcome async for outcome in results]
+    assert len(outcomes) == 5
+    assert len(transport.sent) == 1
+
+
+async def test_what_is_at_stake_is_told_to_all_who_wait():
+    flights = Flights[str]()
+    begin, heard = asyncio.Event(), {"first": [], "second": [], "third": []}
+
+    async def start(tell):
+        await begin.wait()
+        tell(True)
+        await asyncio.sleep(1)
+        tell(False)
+        await asyncio.sleep(1)
+        return "done"
+
+    def join(name):
+        return asyncio.create_task(flights.join("key", start, heard[name].append))
+
+    first, second = join("first"), join("second")
+    await asyncio.sleep(1)
+    begin.set()
+    await asyncio.sleep(0.5)
+    third = join("third")
+    assert [await first, await second, await third] == [("done", False), ("done", True), ("done", True)]
+    assert heard == {"first": [True, False], "second": [True, False], "third": [True, False]}
+
+
+async def test_a_refusal_reaches_single_calls_as_before():
+    transport = FakeTransport(answer=lambda _: json_response({}, status=429, retry_after="500"))
+    sessions = make_sessions(transport)
+    with pytest.raises(RateLimitedError):
+        await sessions.summary("1:2")
+    assert len(transport.sent) == 1

@@ -1,0 +1,207 @@
+"""SummaryCache: what is found again, what is not, and what the file is like."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import stat
+import sys
+from datetime import UTC, datetime
+
+import attrs
+import pytest
+
+from fullstory_async import (
+    ClientConfig,
+    ConfigurationError,
+    FullStoryClient,
+    LLMOptions,
+    ProfileConfiguration,
+    RateLimit,
+    ServerError,
+    SummaryCache,
+)
+from fullstory_async.http.messages import Request
+from fullstory_async.sandbox import Sandbox, faults
+
+ASK = Request(operation="summary", path="/v2/sessions/1%3A2/summary", session_id="1:2")
+
+
+def client_of(sandbox: Sandbox, cache: SummaryCache | None, **settings) -> FullStoryClient:
+    config = ClientConfig(
+        api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=RateLimit(1000, 1000), **settings
+    )
+    return FullStoryClient(config=config, summary_cache=cache)
+
+
+async def test_the_same_summary_costs_nothing_after_a_restart(tmp_path):
+    path = tmp_path / "summaries.db"
+    async with Sandbox(users=1, sessions=2, mean_events=5) as sandbox:
+        one, other = sandbox.session_ids
+        found = []
+        for _ in range(2):  # as two runs of a program
+            async with client_of(sandbox, SummaryCache(path)) as client:
+                found += await asyncio.gather(
+                    *(client.sessions.summary(one, config_profile_id="triage") for _ in range(50))
+                )
+                assert client.stats.activations == sandbox.activations - (1 if len(found) > 50 else 0)
+        assert sandbox.activations == 1
+        assert all(each == found[0] and each.raw == found[0].raw for each in found)
+        async with client_of(sandbox, SummaryCache(path)) as client:
+            async with client.sessions.summaries_many([one, other], config_profile_id="triage") as results:
+                attempts = {outcome.session_id: outcome.attempts async for outcome in results}
+        assert attempts == {one: 0, other: 1}
+        assert sandbox.activations == 2
+
+
+async def test_another_key_host_profile_prompt_or_time_is_another_summary(tmp_path):
+    cache = SummaryCache(tmp_path / "summaries.db")
+    prompt = ProfileConfiguration(llm=LLMOptions(pre_prompt="x"))
+    calls = [
+        {}, {"config_profile_id": "support"}, {"overrides": prompt}, {"config_profile_id": "support", "overrides": prompt},
+        {"end_timestamp": datetime(2027, 1, 1, tzinfo=UTC)}, {"extra_query": {"a": "b"}},
+    ]  # fmt: skip
+    async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox:
+        (one,) = sandbox.session_ids
+        for _ in range(2):
+            async with client_of(sandbox, cache) as client:
+                for options in calls:
+                    await client.sessions.summary(one, **options)
+        assert sandbox.activations == len(calls)
+        async with client_of(sandbox, cache) as client:
+            account = client._account.name
+            await client.sessions.summary(one, extra_headers={"X-Trace": "1"})  # headers do not count
+        assert sandbox.activations == len(calls)
+    assert sandbox.api_key not in account
+    assert await cache.get(f"{account}x", sandbox_request(one)) is None
+    other = ClientConfig(api_key="na1.other")
+    assert other.key_fingerprint != ClientConfig(api_key=sandbox.api_key).key_fingerprint
+
+
+def sandbox_request(session_id):
+    return Request(operation="summary", path=f"/v2/sessions/{session_id}/summary", session_id=session_id)
+
+
+async def test_events_and_errors_are_never_kept(tmp_path):
+    cache = SummaryCache(tmp_path / "summaries.db")
+    async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox, client_of(sandbox, cache) as client:
+        (one,) = sandbox.session_ids
+        for _ in range(2):
+            await client.sessions.events(one)
+            await client.sessions.context(one)
+        assert sandbox.activations == 4
+        sandbox.inject(faults.status(500), operation="summary")
+        with pytest.raises(ServerError):
+            await client.sessions.summary(one)
+        sandbox.inject(faults.status(200, body=b"{}"), operation="summary")
+        assert (await client.sessions.summary(one)).text == ""
+        assert (await client.sessions.summary(one)).text
+        assert sandbox.stats()["by_operation"]["summary"] == 3  # an empty answer is asked again as well
+        assert sandbox.activations == 5
+
+
+async def test_time_to_live(tmp_path):
+    now = [1000.0]
+    cache = SummaryCache(tmp_path / "s.db", ttl=60, clock=lambda: now[0])
+    await cache.put("a", ASK, b"body")
+    now[0] += 59.9
+    assert await cache.get("a", ASK) == b"body"
+    now[0] += 0.2
+    assert await cache.get("a", ASK) is None
+    await cache.put("a", attrs.evolve(ASK, path="/other"), b"x")  # which clears what is too old
+    assert await cache.clear() == 1
+
+
+async def test_a_session_can_be_forgotten_without_a_trace(tmp_path):
+    cache = SummaryCache(tmp_path / "s.db")
+    await cache.put("a", ASK, b"secret of 1:2")
+    await cache.put("b", ASK, b"secret of 1:2, too")
+    await cache.put("a", attrs.evolve(ASK, path="/other", session_id="3:4"), b"other")
+    assert await cache.forget("1:2") == 2
+    assert await cache.get("a", ASK) is None
+    assert b"secret" not in (tmp_path / "s.db").read_bytes()
+    assert b"other" in (tmp_path / "s.db").read_bytes()
+    assert await cache.forget("1:2") == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of files")
+async def test_the_file_is_for_its_owner_only(tmp_path):
+    path = tmp_path / "s.db"
+    await SummaryCache(path).put("a", ASK, b"x")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o644)
+    await SummaryCache(str(path)).get("a", ASK)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_many_at_once_in_a_new_file(tmp_path):
+    caches = [SummaryCache(tmp_path / "s.db") for _ in range(4)]
+    requests = [attrs.evolve(ASK, path=f"/{n}") for n in range(40)]
+    await asyncio.gather(*(caches[n % 4].put("a", request, b"%d" % n) for n, request in enumerate(requests)))
+    assert [await caches[0].get("a", request) for request in requests] == [b"%d" % n for n in range(40)]
+
+
+async def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path):
+    text, other, later = tmp_path / "text", tmp_path / "other.db", tmp_path / "later.db"
+    text.write_text("not a database, and quite long, " * 100)
+    text.chmod(0o644)
+    with sqlite3.connect(other) as database:
+        database.execute("CREATE TABLE t (a)")
+    database.close()
+    await SummaryCache(later).clear()
+    with sqlite3.connect(later) as database:
+        database.execute("PRAGMA user_version = 2")
+    database.close()
+    said = {
+        text: "not a database",
+        other: "something else",
+        later: "format 2",
+        tmp_path: "directory",
+        tmp_path / "no" / "s.db": "No such file",
+    }
+    before = {path: path.read_bytes() for path in (text, other, later)}
+    for path, reason in said.items():
+        for call in (SummaryCache(path).get("a", ASK), SummaryCache(path).put("a", ASK, b"x")):
+            with pytest.raises(ConfigurationError, match=reason):
+                await call
+    assert before == {path: path.read_bytes() for path in before}
+    assert stat.S_IMODE(text.stat().st_mode) == 0o644
+
+
+async def test_a_cache_that_can_not_be_read_costs_nothing_and_one_that_can_not_be_written_loses_nothing(
+    tmp_path, caplog
+):
+    path = tmp_path / "s.db"
+    path.write_text("no database, and long enough to be read as one " * 100)
+    async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox:
+        (one,) = sandbox.session_ids
+        async with client_of(sandbox, SummaryCache(path)) as client:
+            with pytest.raises(ConfigurationError, match="can't be used"):
+                await client.sessions.summary(one)
+            assert sandbox.activations == 0
+            path.unlink()
+            cache = SummaryCache(path)
+
+        class Full(SummaryCache):
+            def _put(self, *_):
+                raise ConfigurationError("the disk is full")
+
+        async with client_of(sandbox, Full(path)) as client:
+            with caplog.at_level(logging.WARNING):
+                assert (await client.sessions.summary(one)).text
+        assert "was not kept: the disk is full" in caplog.text
+        assert await cache.clear() == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"path": ""}, {"path": 3}, {"path": "x", "ttl": 0}, {"path": "x", "ttl": -1}, {"path": "x", "ttl": "1"}, {"path": "x", "ttl": float("inf")}]
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(arguments):
+    with pytest.raises(ConfigurationError, match="summary cache"):
+        SummaryCache(**arguments)
+
+
+def test_a_client_takes_only_a_cache():
+    with pytest.raises(ConfigurationError, match="summary_cache must be"):
+        FullStoryClient("k", summary_cache="file.db")
