@@ -9,7 +9,11 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import fullstory_async
+from fullstory_async.api import ProfilesAPI, SessionsAPI
+from fullstory_async.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -37,7 +41,7 @@ def test_the_quick_start_has_two_shell_blocks_and_ci_runs_them_as_they_are():
     assert "Quick start" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_the_python_examples_run_against_a_sandbox():
+def test_the_python_examples_run_against_a_sandbox(tmp_path):
     examples = [
         text
         for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
@@ -50,6 +54,7 @@ def test_the_python_examples_run_against_a_sandbox():
             capture_output=True,
             text=True,
             timeout=60,
+            cwd=tmp_path,
         )
         assert run.returncode == 0, f"{example}\n{run.stderr}"
 
@@ -82,17 +87,51 @@ finally:
 """
 
 
-def test_the_commands_that_the_readme_shows_exist():
+def test_the_commands_that_the_readme_shows_exist(capsys):
+    texts = [README, *(path.read_text() for path in (ROOT / "docs").glob("*.md"))]
     shown = [
         line.removeprefix("$ ")
-        for block in blocks(README, "console")
+        for text in texts
+        for block in blocks(text, "console")
         for line in block.splitlines()
         if line.startswith("$ fullstory-async")
     ]
     assert shown
     for line in shown:
-        command = shlex.split(line.split("|")[0].split(">")[0])[1]
-        run = subprocess.run(
-            [sys.executable, "-m", "fullstory_async", command, "--help"], capture_output=True, timeout=60
-        )
-        assert run.returncode == 0, line
+        words = shlex.split(line.split("|")[0].split(">")[0])[1:]
+        command = words[:2] if words[0] == "profiles" else words[:1]
+        with pytest.raises(SystemExit) as ended:
+            main([*command, "--help"])
+        assert not ended.value.code, line
+        printed = capsys.readouterr().out
+        for option in (word for word in words if word.startswith("--")):
+            assert option in printed, f"{line}: no {option}"
+
+
+def test_the_coverage_table_names_what_exists():
+    rows = [
+        line.split("|")[1:-1]
+        for line in README.split("## What it covers")[1].split("\n## ")[0].splitlines()
+        if line.startswith("|")
+    ][2:]
+    assert len(rows) == 11
+    guide = (ROOT / "docs" / "guide.md").read_text()
+    for _, methods, commands, _, link in rows:
+        for method in re.findall(r"client\.(?:(\w+)\.)?(\w+)", methods):
+            api = {"sessions": SessionsAPI, "profiles": ProfilesAPI, "": fullstory_async.FullStoryClient}[
+                method[0]
+            ]
+            assert callable(getattr(api, method[1]))
+            assert f"client.{'.'.join(filter(None, method))}(" in guide
+        for command in re.findall(r"`([^`]+)`", commands):
+            with pytest.raises(SystemExit) as ended:
+                main(
+                    [*command.split()[:2], "--help"]
+                    if "--" not in command
+                    else [command.split()[0], "--help"]
+                )
+            assert not ended.value.code
+        heading = re.search(r"guide\.md#([\w-]+)", link)[1]
+        assert heading in [
+            title.lower().replace(" ", "-") for title in re.findall(r"^## (.*)$", guide, re.MULTILINE)
+        ]

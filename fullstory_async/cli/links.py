@@ -12,6 +12,7 @@ from fullstory_async.session_id import SessionId
 __all__ = ["SessionLink"]
 
 _REPLAY = re.compile(r"(?:(https?)://)?([^/?#]+)/ui/([^/?#]+)", re.IGNORECASE)
+_DOMAIN = "fullstory.com"
 _NO_ORG = frozenset({"session", "sessions", "client-session"})
 _REGION = re.compile(r"-(na1|eu1)$")
 
@@ -45,8 +46,7 @@ class SessionLink:
         )
         org = named if named is not None and named not in _NO_ORG else org
         region = _region(host, org, api_key)
-        if not host or host.endswith("fullstory.com"):
-            scheme, host = "https", "app.eu1.fullstory.com" if region == "eu1" else "app.fullstory.com"
+        host = host.replace("www.", "app.", 1) or ("app.eu1." if region == "eu1" else "app.") + _DOMAIN
         kind = "client-session" if _is_client(session_id) else "session"
         url = (
             None if org is None else f"{scheme}://{host}/ui/{quote(org)}/{kind}/{quote(session_id, safe=':')}"
@@ -60,7 +60,7 @@ def _is_client(session_id: SessionId) -> bool:
 
 
 def _region(host: str, org: str | None, api_key: str | None) -> str | None:
-    if host.endswith("fullstory.com") and host:
+    if f".{host}".endswith(f".{_DOMAIN}"):
         return "eu1" if ".eu1." in host else "na1"
     if org and (suffix := _REGION.search(org)):
         return suffix[1]
