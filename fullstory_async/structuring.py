@@ -6,7 +6,7 @@ so a wrong type is something that the caller wants to know of.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import attrs
@@ -28,6 +28,8 @@ def structured(value: Any, kind: type[T]) -> T:
         raise DecodeError(
             "the summary has no structured response, only text: its profile has no response schema; use .text"
         )
+    if not isinstance(value, Mapping):
+        raise DecodeError(f"the response does not fit {kind.__name__}: expected an object, not {value!r:.60}")
     try:
         return _converter.structure(value, kind)
     except cattrs.errors.StructureHandlerNotFoundError as error:
