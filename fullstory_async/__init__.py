@@ -8,6 +8,7 @@ from fullstory_async._version import __version__
 from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ClientConfig
 from fullstory_async.errors import (
+    ActivationBudgetError,
     APIStatusError,
     APITimeoutError,
     AuthenticationError,
@@ -19,6 +20,9 @@ from fullstory_async.errors import (
     DecodeError,
     FullStoryError,
     InvalidSessionId,
+    JobError,
+    JobLockedError,
+    JobStorageError,
     NotFoundError,
     PaginationError,
     PermissionDeniedError,
@@ -26,6 +30,7 @@ from fullstory_async.errors import (
     RateLimitedError,
     ResponseTooLarge,
     ServerError,
+    StorageError,
     TransportError,
     UnexpectedRedirect,
 )
@@ -61,6 +66,7 @@ from fullstory_async.summary_cache import SummaryCache
 __all__ = [
     "APIStatusError",
     "APITimeoutError",
+    "ActivationBudgetError",
     "AuthenticationError",
     "BadRequestError",
     "CacheOptions",
@@ -78,6 +84,9 @@ __all__ = [
     "FullStoryClient",
     "FullStoryError",
     "InvalidSessionId",
+    "JobError",
+    "JobLockedError",
+    "JobStorageError",
     "KeyOwner",
     "LLMOptions",
     "MediaOptions",
@@ -106,6 +115,7 @@ __all__ = [
     "SessionSummary",
     "SliceOptions",
     "Stats",
+    "StorageError",
     "SummaryCache",
     "TransportError",
     "UnexpectedRedirect",

@@ -38,6 +38,8 @@ def _api_key(value: str | None) -> str | None:
     key = re.sub(r"^basic(\s+|$)", "", key, flags=re.IGNORECASE)
     if not key:
         raise ConfigurationError("the API key is empty")
+    if key[0] in "\"'" or key[-1] in "\"'":
+        raise ConfigurationError("the API key begins or ends with a quotation mark; give it without")
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise ConfigurationError("the API key holds a space, a control character or a non-ASCII character")
     return key
@@ -70,7 +72,9 @@ def _proxy(_: object, attribute: attrs.Attribute[str], value: Any) -> None:
 def _check_base_url(config: ClientConfig, _: object, value: Any) -> None:
     url = _parsed(value, "base_url")
     if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigurationError(f"base_url must be an https:// URL with a host, not {value!r}")
+        raise ConfigurationError(
+            f"base_url must be an https:// URL with a host (http:// for this machine only), not {value!r}"
+        )
     if url.user is not None or url.password is not None or url.raw_query_string or url.fragment:
         raise ConfigurationError("base_url must not hold a user, a password, a query or a fragment")
     if url.scheme == "http" and not (config.allow_http or _is_loopback(url.host)):

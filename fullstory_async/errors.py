@@ -21,7 +21,12 @@
     │   ├── RateLimitedError         429, or a wait for the rate limiter longer than max_wait
     │   └── ServerError              500 and above
     ├── DecodeError              a 2xx answer that can't be read; its body is kept in .response
-    └── PaginationError          the server's page tokens go round in a circle
+    ├── PaginationError          the server's page tokens go round in a circle
+    ├── ActivationBudgetError    the activation budget is used up; nothing was sent
+    ├── StorageError             a file of ours can't be read or written now
+    └── JobError                 a job's folder can't be used as it was asked to
+        ├── JobLockedError           another process runs the job
+        └── JobStorageError          the job can't be written: a full disk, a damaged file (a StorageError too)
 
 Every error pickles, and none holds the API key: a `Request` is a call before the key is added.
 """
@@ -36,6 +41,7 @@ from fullstory_async.http.messages import Request, Response
 __all__ = [
     "APIStatusError",
     "APITimeoutError",
+    "ActivationBudgetError",
     "AuthenticationError",
     "BadRequestError",
     "ClientStateError",
@@ -45,6 +51,9 @@ __all__ = [
     "DecodeError",
     "FullStoryError",
     "InvalidSessionId",
+    "JobError",
+    "JobLockedError",
+    "JobStorageError",
     "NotFoundError",
     "PaginationError",
     "PermissionDeniedError",
@@ -52,6 +61,7 @@ __all__ = [
     "RateLimitedError",
     "ResponseTooLarge",
     "ServerError",
+    "StorageError",
     "TransportError",
     "UnexpectedRedirect",
     "error_for",
@@ -130,6 +140,8 @@ class FullStoryError(Exception):
         text = " ".join([str(part) for part in known if part is not None] + [self.message])
         if self.request is not None:
             text = f"{self.request.method} {self.request.path}: {text}"
+        if self.retry_after is not None and self.retry_after >= 1:
+            text += f" (try again in {self.retry_after:.0f} s)"
         if self.attempts > 1:
             text += f" (after {self.attempts} attempts in {self.elapsed:.1f} s)"
         if self.may_have_cost:
@@ -230,6 +242,26 @@ class DecodeError(FullStoryError):
 
 class PaginationError(FullStoryError):
     """The server sent a page token a second time; following it would never end."""
+
+
+class ActivationBudgetError(FullStoryError):
+    """The activation budget is used up. Nothing was sent."""
+
+
+class StorageError(FullStoryError):
+    """A file of ours can't be read or written now: another process holds it, or the disk is full."""
+
+
+class JobError(FullStoryError):
+    """A job's folder can't be used as it was asked to."""
+
+
+class JobLockedError(JobError):
+    """Another process runs the job."""
+
+
+class JobStorageError(JobError, StorageError):
+    """The job can't be written: the disk is full, or the file is damaged."""
 
 
 _CLASS_BY_STATUS: dict[int, type[APIStatusError]] = {

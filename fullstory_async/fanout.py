@@ -26,7 +26,7 @@ from collections.abc import (
 )
 from functools import partial
 from types import TracebackType
-from typing import Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 import attrs
 
@@ -40,13 +40,12 @@ from fullstory_async.errors import (
     PermissionDeniedError,
 )
 from fullstory_async.models import Session, SessionRef, session_id_of
-from fullstory_async.session_id import SessionId
 
 __all__ = ["FanOut", "Outcome"]
 
 T = TypeVar("T")
 
-Fetch = Callable[[SessionId, Callable[[bool], None]], Awaitable[tuple[T, int]]]
+Fetch = Callable[[Any, Callable[[bool], None]], Awaitable[tuple[T, int]]]
 """Makes one call; gives the value and the attempts.
 
 It tells its second argument True when dropping the call would begin to lose something, as its request is
@@ -99,10 +98,11 @@ class FanOut(Generic[T]):
 
     def __init__(
         self,
-        ids: Iterable[SessionRef] | AsyncIterable[SessionRef],
+        ids: Iterable[Any] | AsyncIterable[Any],
         fetch: Fetch[T],
         *,
         concurrency: int,
+        name: Callable[[Any], Any] = session_id_of,
     ) -> None:
         """Prepare a fan-out; nothing starts before ``async with``.
 
@@ -110,6 +110,7 @@ class FanOut(Generic[T]):
             ids: consumed lazily, by one worker at a time.
             fetch: makes one call, as `Fetch` says.
             concurrency: the number of workers.
+            name: makes of each id what ``fetch`` takes; raises `InvalidSessionId`.
 
         Raises:
             ConfigurationError: ``ids`` can't be iterated or is a single text, or ``concurrency`` is below 1.
@@ -121,6 +122,7 @@ class FanOut(Generic[T]):
         self._ids = ids
         self._fetch = fetch
         self._concurrency = concurrency
+        self._name = name
         self._workers: list[asyncio.Task[None]] = []
         self._running = 0
         self._droppable: set[asyncio.Task[None] | None] = set()
@@ -128,6 +130,7 @@ class FanOut(Generic[T]):
         self._stopping = False
         self._raised = False
         self._denials = 0
+        self._last_denial: FullStoryError | None = None
         self._fatal: BaseException | None = None
 
     async def __aenter__(self) -> Self:
@@ -239,7 +242,7 @@ class FanOut(Generic[T]):
 
     async def _call(self, ref: SessionRef, at_stake: Callable[[bool], None]) -> Outcome[T]:
         try:
-            session_id = session_id_of(ref)
+            session_id = self._name(ref)
         except InvalidSessionId as error:
             text = ref.session_id if isinstance(ref, Session) else str(ref)
             return Outcome(session_id=text, error=error)
@@ -260,8 +263,8 @@ class FanOut(Generic[T]):
 
     def _note_refusal(self, error: FullStoryError) -> None:
         """Stop the work where further calls would be refused as this one was."""
-        if isinstance(error, PermissionDeniedError):
-            self._denials += 1
+        if isinstance(error, PermissionDeniedError) and error is not self._last_denial:
+            self._denials, self._last_denial = self._denials + 1, error  # a shared request's counts once
         if isinstance(error, AuthenticationError) or self._denials >= _DENIALS:
             self._fail(error)
 

@@ -6,11 +6,13 @@ so a wrong type is something that the caller wants to know of.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import attrs
 import cattrs
+import msgspec
 from cattrs.preconf.json import make_converter
 
 from fullstory_async.errors import ConfigurationError, DecodeError
@@ -18,6 +20,8 @@ from fullstory_async.errors import ConfigurationError, DecodeError
 __all__ = ["reasons", "structured"]
 
 T = TypeVar("T")
+
+_logger = logging.getLogger("fullstory_async.structuring")
 
 
 def structured(value: Any, kind: type[T]) -> T:
@@ -30,6 +34,15 @@ def structured(value: Any, kind: type[T]) -> T:
         )
     if not isinstance(value, Mapping):
         raise DecodeError(f"the response does not fit {kind.__name__}: expected an object, not {value!r:.60}")
+    try:
+        msgspec.convert(
+            value, kind
+        )  # which checks more strictly than cattrs does, and says better what is wrong
+    except msgspec.ValidationError as error:
+        text = str(error).replace(" - at ", " @ ").replace("`", "")
+        raise DecodeError(f"the response does not fit {kind.__name__}: {text}") from None
+    except TypeError:
+        _logger.debug("msgspec does not know a type of %s; cattrs alone reads it", kind.__name__)
     try:
         return _converter.structure(value, kind)
     except cattrs.errors.StructureHandlerNotFoundError as error:

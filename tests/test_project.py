@@ -9,6 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import attrs
 import pytest
 
 import fullstory_async
@@ -70,17 +71,15 @@ ready, over = threading.Event(), threading.Event()
 async def serve():
     async with Sandbox(sessions=40, mean_events=5) as sandbox:
         os.environ["FULLSTORY_BASE_URL"], os.environ["FULLSTORY_API_KEY"] = sandbox.url, sandbox.api_key
-        open_ids.extend(sandbox.session_ids[:10])
         ready.set()
         while not over.is_set():
             await asyncio.sleep(0.01)
 
-open_ids = []
 thread = threading.Thread(target=asyncio.run, args=(serve(),))
 thread.start()
 ready.wait(10)
 try:
-    exec(compile({example!r}, "example", "exec"), {{"__name__": "__main__", "ids": open_ids}})
+    exec(compile({example!r}, "example", "exec"), {{"__name__": "__main__"}})
 finally:
     over.set()
     thread.join()
@@ -135,3 +134,13 @@ def test_the_coverage_table_names_what_exists():
         assert heading in [
             title.lower().replace(" ", "-") for title in re.findall(r"^## (.*)$", guide, re.MULTILINE)
         ]
+
+
+def test_the_guide_names_every_option():
+    guide = (ROOT / "docs" / "guide.md").read_text()
+    groups = {
+        "llm": fullstory_async.LLMOptions, "slice": fullstory_async.SliceOptions, "context": fullstory_async.ContextOptions,
+        "events": fullstory_async.EventOptions, "cache": fullstory_async.CacheOptions, "media": fullstory_async.MediaOptions,
+    }  # fmt: skip
+    named = set(re.findall(r"^\| `(\w+\.\w+)` \| \S", guide, re.MULTILINE))
+    assert named == {f"{group}.{field.name}" for group, cls in groups.items() for field in attrs.fields(cls)}

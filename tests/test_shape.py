@@ -19,15 +19,16 @@ ROOT = Path(fullstory_async.__file__).parent
 LEVELS = {
     "http.messages": 0, "_version": 0,
     "errors": 1,
-    "checks": 2, "session_id": 2, "pagination": 2, "structuring": 2,
+    "checks": 2, "session_id": 2, "pagination": 2, "structuring": 2, "private_database": 2,
     "models": 3, "http.endpoints": 3, "http.options": 3, "http.ratelimit": 3, "http.retry": 3,
     "config": 4, "codec": 4, "fanout": 4, "summary_cache": 4,
     "http.transport": 5,
     "http.pipeline": 6,
     "api": 7,
     "client": 8, "sandbox": 8,
-    "cli": 9,
-    "": 10, "__main__": 10,
+    "jobs": 9,
+    "cli": 10,
+    "": 11, "__main__": 11,
 }  # fmt: skip
 """Room → level. A module imports only from strictly lower levels, or from its own room."""
 

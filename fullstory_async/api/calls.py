@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
-from typing import TypeVar
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import attrs
 
 from fullstory_async.api.flights import Flights
-from fullstory_async.errors import ConfigurationError
+from fullstory_async.errors import (
+    APITimeoutError,
+    ConfigurationError,
+    FullStoryError,
+    RateLimitedError,
+    StorageError,
+)
 from fullstory_async.fanout import Fetch
 from fullstory_async.http.messages import Request, Response
 from fullstory_async.http.options import CallOptions
@@ -89,23 +97,61 @@ def summary_per_session(
     ) -> tuple[SessionSummary, int]:
         request = options.apply(endpoint(session_id))
         account.pipeline.check()
-        same = (request.method, request.path, request.query, request.body, options.timeout, patient)
 
         async def generate(at_stake: Callable[[bool], None]) -> tuple[bytes, int]:
             if (kept := await _kept(account, request)) is not None:
                 return kept, 0
             summary, attempts = await account.pipeline.fetch(
-                request, lambda response: decode(response, session_id), timeout=options.timeout, patient=patient,
+                request,
+                lambda response: decode(response, session_id),
+                timeout=options.timeout if patient else math.inf,  # each caller keeps its own time
+                patient=patient,
                 at_stake=at_stake,
-            )  # fmt: skip
+            )
             await _keep(account, request, summary)
             return summary.raw, attempts
 
-        (body, attempts), _ = await account.flights.join(same, generate, at_stake)
+        limit = None if patient else options.timeout or account.pipeline.timeout
+        body, attempts = await _shared(account, request, generate, at_stake, limit)
         # everybody decodes for themselves, since a structured response can be changed by who has it
         return decode(Response(status=200, body=body), session_id), attempts
 
     return call
+
+
+async def _shared(
+    account: Account,
+    request: Request,
+    generate: Callable[[Callable[[bool], None]], Coroutine[Any, Any, tuple[bytes, int]]],
+    at_stake: Callable[[bool], None],
+    limit: float | None,
+) -> tuple[bytes, int]:
+    """Join the request that is under way for the same question, or start one; wait for so many seconds at most."""
+    same = (request.method, request.path, request.query, request.body, tuple(sorted(request.headers.items())))
+    now = asyncio.get_running_loop().time
+    started, sent, attempts = now(), False, 0
+
+    def note(stake: bool) -> None:
+        nonlocal sent, attempts
+        sent, attempts = stake, attempts + stake
+        at_stake(stake)
+
+    while True:
+        joined = account.flights.is_under_way(same)
+        timer = asyncio.timeout_at(None if limit is None else started + limit)
+        try:
+            async with timer:
+                return await account.flights.join(same, generate, note)
+        except TimeoutError as error:
+            if timer.expired() and not isinstance(error, FullStoryError):
+                late = APITimeoutError("the call's time was over", request=request, sent=sent)
+                late.attempts, late.elapsed = attempts, now() - started
+                raise late from None
+            if not (joined and isinstance(error, APITimeoutError) and not error.may_have_cost):
+                raise
+        except RateLimitedError:
+            if not joined:  # it was the verdict of somebody else's patience
+                raise
 
 
 async def _kept(account: Account, request: Request) -> bytes | None:
@@ -118,5 +164,5 @@ async def _keep(account: Account, request: Request, summary: SessionSummary) -> 
         return
     try:
         await account.cache.put(account.name, request, summary.raw)
-    except ConfigurationError as error:
+    except (ConfigurationError, StorageError) as error:
         _logger.warning("a summary was not kept: %s", error)

@@ -27,9 +27,13 @@ class Flights(Generic[T]):
     def __init__(self) -> None:
         self._flights: dict[Hashable, _Flight[T]] = {}
 
+    def is_under_way(self, key: Hashable) -> bool:
+        """Tell whether `join` would join a request that somebody else has started."""
+        return key in self._flights
+
     async def join(
         self, key: Hashable, start: Callable[[AtStake], Coroutine[Any, Any, T]], at_stake: AtStake
-    ) -> tuple[T, bool]:
+    ) -> T:
         """Wait for the request of this key, and start it if there is none.
 
         Args:
@@ -37,18 +41,14 @@ class Flights(Generic[T]):
             start: makes the request; it is given what to tell whether something is at stake.
             at_stake: is told the same, for this caller.
 
-        Returns:
-            The answer, and whether another call had started it.
-
         Raises:
             BaseException: whatever the request raises, to everybody who waits.
         """
         flight = self._flights.get(key)
-        joined = flight is not None
         if flight is None:
             flight = self._flights[key] = _Flight(start)
         try:
-            return await flight.wait(at_stake), joined
+            return await flight.wait(at_stake)
         finally:
             if self._flights.get(key) is flight and flight.is_over:
                 del self._flights[key]

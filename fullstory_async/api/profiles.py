@@ -15,6 +15,7 @@ from fullstory_async.pagination import Page, Pager
 
 __all__ = ["ProfilesAPI"]
 
+_NOTHING = b"{}"
 _PAGE = 100
 """What FullStory's own client asks for; the largest is not documented."""
 
@@ -118,10 +119,10 @@ class ProfilesAPI:
         Raises:
             ConfigurationError: there is nothing to change; nothing was sent.
         """
-        if name is None and configuration is None:
-            raise ConfigurationError("update needs a name, a configuration or both")
         options = CallOptions(timeout, extra_query, extra_headers)
         body = profile_body(None if name is None else _checked_name(name), configuration)
+        if body == _NOTHING:
+            raise ConfigurationError("update needs a name, a configuration with something set, or both")
         request = endpoints.update_profile(_checked(profile_id), body)
         return await call_once(self._account, request, decode_profile, options)
 

@@ -30,7 +30,7 @@ class Connection:
     """Options of every command that sends requests."""
 
     sandbox: Annotated[bool, _FLAG] = False
-    """Use an embedded sandbox instead of the service: no key, no cost, the same data every time."""
+    """Use an embedded sandbox instead of the service: no key, no cost, the same data every time. It ends with the command."""
 
     api_key_file: Path | None = None
     """Read the API key from this file; otherwise FULLSTORY_API_KEY or FULLSTORY_API_KEY_FILE name it."""

@@ -75,7 +75,11 @@ def events(
             return await client.sessions.events(session_id, enable_event_cache=event_cache)
 
     found = run_async(command(), verbose=connection.verbose)
-    _print_events(_chosen(found, types, start, end, errors=errors, frustrations=frustrations), output)
+    chosen = _chosen(found, types, start, end, errors=errors, frustrations=frustrations)
+    if output == "timeline":
+        print_timeline(console_for_people(), found, chosen)
+    else:
+        _print_events(chosen, output)
     return Exit.OK
 
 
@@ -107,8 +111,6 @@ def _chosen(
 
 def _print_events(events: SessionEvents, output: Output) -> None:
     match output:
-        case "timeline":
-            print_timeline(console_for_people(), events)
         case "json":
             print_json(events.to_dicts())
         case "jsonl":

@@ -5,13 +5,18 @@ from __future__ import annotations
 import enum
 
 from fullstory_async.errors import (
+    ActivationBudgetError,
     APITimeoutError,
     AuthenticationError,
     ConfigurationError,
+    ConnectError,
     InvalidSessionId,
+    JobLockedError,
     NotFoundError,
     PermissionDeniedError,
+    ProtocolError,
     RateLimitedError,
+    ServerError,
 )
 
 __all__ = ["Exit", "UsageError", "exit_for"]
@@ -28,6 +33,8 @@ class Exit(enum.IntEnum):
     NOT_FOUND = 5
     RATE_LIMIT_OR_DEADLINE = 6
     BUDGET = 7
+    UNAVAILABLE = 8
+    LOCKED = 75
     INTERRUPTED = 130
     TERMINATED = 143
     PIPE_CLOSED = 141
@@ -50,4 +57,10 @@ def exit_for(error: BaseException) -> Exit:
             return Exit.NOT_FOUND
         case RateLimitedError() | APITimeoutError():
             return Exit.RATE_LIMIT_OR_DEADLINE
+        case ConnectError() | ProtocolError() | ServerError():
+            return Exit.UNAVAILABLE
+        case ActivationBudgetError():
+            return Exit.BUDGET
+        case JobLockedError():
+            return Exit.LOCKED
     return Exit.UNEXPECTED

@@ -11,7 +11,7 @@ from fullstory_async.session_id import SessionId
 
 __all__ = ["SessionLink"]
 
-_REPLAY = re.compile(r"(?:(https?)://)?([^/?#]+)/ui/([^/?#]+)", re.IGNORECASE)
+_REPLAY = re.compile(r"(?:(https?)://)?(?:[^/?#@]*@)?([^/?#@]+)/ui/([^/?#]+)", re.IGNORECASE)
 _DOMAIN = "fullstory.com"
 _NO_ORG = frozenset({"session", "sessions", "client-session"})
 _REGION = re.compile(r"-(na1|eu1)$")
@@ -42,14 +42,16 @@ class SessionLink:
         session_id = SessionId(text)
         found = _REPLAY.match(unquote(text.strip()))
         scheme, host, named = (
-            (found[1] or "https", found[2].lower(), found[3]) if found else ("https", "", None)
+            ((found[1] or "https").lower(), found[2].lower(), found[3]) if found else ("https", "", None)
         )
         org = named if named is not None and named not in _NO_ORG else org
         region = _region(host, org, api_key)
         host = host.replace("www.", "app.", 1) or ("app.eu1." if region == "eu1" else "app.") + _DOMAIN
         kind = "client-session" if _is_client(session_id) else "session"
         url = (
-            None if org is None else f"{scheme}://{host}/ui/{quote(org)}/{kind}/{quote(session_id, safe=':')}"
+            None
+            if org is None
+            else f"{scheme}://{host}/ui/{quote(org, safe='')}/{kind}/{quote(session_id, safe=':')}"
         )
         return cls(session_id, org, region, url)
 
@@ -60,9 +62,11 @@ def _is_client(session_id: SessionId) -> bool:
 
 
 def _region(host: str, org: str | None, api_key: str | None) -> str | None:
-    if f".{host}".endswith(f".{_DOMAIN}"):
-        return "eu1" if ".eu1." in host else "na1"
     if org and (suffix := _REGION.search(org)):
         return suffix[1]
+    if f".{host}".endswith(f".{_DOMAIN}"):
+        return "eu1" if ".eu1." in host else "na1"
+    if host:
+        return None
     prefix = (api_key or "").split(".")[0]
     return prefix if prefix in ("na1", "eu1") else None

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -21,6 +20,7 @@ from rich.text import Text
 
 from fullstory_async.cli.exits import UsageError
 from fullstory_async.errors import DecodeError, FullStoryError
+from fullstory_async.jobs.export.cells import harmless
 from fullstory_async.models import Session, SessionEvents, SessionSummary
 
 __all__ = [
@@ -38,9 +38,8 @@ __all__ = [
     "visible",
 ]
 
+_WIDE = 200
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""The last four are these characters in full width, which some spreadsheets take for the same."""
 
 
 class WriteError(Exception):
@@ -157,18 +156,22 @@ def print_table(console: Console, columns: Sequence[str], rows: Iterable[Mapping
     """Print rows for people; control characters in them can't reach the terminal."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=number == 0, overflow="fold")
+        table.add_column(column, no_wrap=number == 0 or column in ("id", "url"), overflow="fold")
     for row in rows:
         table.add_row(*(Text(visible(row.get(column))) for column in columns))
+    if "url" in columns:  # which has to stay in one piece to be of use
+        console = _Console(width=max(console.width, _WIDE))
     console.print(table)
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Print rows as CSV; no cell can be a formula to a spreadsheet, or move a terminal's cursor."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow([_harmless(visible(row.get(column))) for column in columns])
+        writer.writerow([harmless(visible(row.get(column))) for column in columns])
     sys.stdout.flush()
 
 
@@ -177,6 +180,12 @@ def print_rows(rows: Iterable[Mapping[str, Any]]) -> None:
     for row in rows:
         sys.stdout.write(json.dumps(row) + "\n")
     sys.stdout.flush()
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command to say how it ends."""
+        raise BrokenPipeError
 
 
 def print_json(value: Any) -> None:
@@ -189,14 +198,7 @@ def console_for_people() -> Console:
     """Return a console on standard output that prints what its encoding can't hold as a question mark."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    return Console()
-
-
-def _harmless(text: str) -> str:
-    """Put an apostrophe before what a spreadsheet would run; a number is left alone, as ids may be negative."""
-    if text.lstrip()[:1] in _FORMULA_STARTS and not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", text):
-        return f"'{text}"
-    return text
+    return _Console()
 
 
 def visible(value: Any) -> str:

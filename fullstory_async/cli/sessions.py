@@ -67,7 +67,7 @@ def sessions(
     Parameters
     ----------
     email
-        The user's e-mail address.
+        The user's e-mail address. With --uid too, the sessions of both.
     uid
         Your own id of the user.
     session_uid
@@ -186,9 +186,12 @@ def summary(
 
     async def command() -> SessionSummary:
         async with connection.open(summary_cache=kept) as client:
-            return await client.sessions.summary(
+            found = await client.sessions.summary(
                 session_id, config_profile_id=profile, end_timestamp=end, overrides=overrides
             )
+            if client.stats.requests == 0:
+                sys.stderr.write(f"from {cache}: nothing was spent\n")
+            return found
 
     found = run_async(command(), verbose=connection.verbose)
     if output == "text":

@@ -28,7 +28,9 @@ def read_time(text: str | None, option: str) -> datetime | None:
     except ValueError:
         raise UsageError(f"{option} must be a time like 2026-05-04T10:00:00Z, not {text!r}") from None
     if when.utcoffset() is None:
-        raise UsageError(f"{option} has no time zone: write {text}Z for UTC, or an offset as in {text}+02:00")
+        raise UsageError(
+            f"{option} has no time zone: write {when.isoformat()}Z for UTC, or an offset as in {when.isoformat()}+02:00"
+        )
     return when
 
 
@@ -56,7 +58,7 @@ def read_settings(
 def _value(group: type[attrs.AttrsInstance], field: str, text: str, name: str) -> Any:
     """Read a value by the kind of its field; ``@FILE`` stands for what is in a file."""
     if text.startswith("@"):
-        text = _text_of(text[1:])
+        text = _text_of(text[1:]).removesuffix("\n")
     known = {each.name: each.type for each in attrs.fields(attrs.resolve_types(group))}
     kinds = get_args(known.get(field))
     if field not in known or str in kinds or datetime in kinds:
@@ -68,7 +70,11 @@ def _value(group: type[attrs.AttrsInstance], field: str, text: str, name: str) -
     try:
         return json.loads(text)
     except ValueError:
-        what = "a JSON Schema" if ResponseSchema in kinds else "true, false or a number"
+        what = (
+            "a JSON Schema (@FILE reads one from a file)"
+            if ResponseSchema in kinds
+            else "true, false or a number"
+        )
         raise UsageError(f"--set {name} takes {what}, not {text[:60]!r}") from None
 
 
@@ -92,6 +98,8 @@ def read_profile_file(path: str) -> ProfileFile:
     nested = body.pop("configuration", {})
     if not isinstance(nested, dict):
         raise UsageError(f"{path}: configuration must be an object")
+    if twice := set(nested) & set(body):
+        raise UsageError(f"{path}: {min(twice)} stands in configuration and beside it")
     profile_id, name = body.pop("id", None), body.pop("name", None)
     for field, value in (("id", profile_id), ("name", name)):
         if not isinstance(value, str | None):
@@ -104,7 +112,9 @@ def _parsed(text: str, path: str) -> dict[str, Any]:
     try:
         body = json.loads(text) if as_json else tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} can't be read as {'JSON' if as_json else 'TOML'}: {error}") from None
+        raise UsageError(
+            f"{path} can't be read as {'JSON' if as_json else 'TOML'} (the two that it may be): {error}"
+        ) from None
     if not isinstance(body, dict):
         raise UsageError(f"{path} must hold an object")
     return body

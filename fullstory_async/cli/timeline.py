@@ -13,6 +13,7 @@ from rich.text import Text
 
 from fullstory_async.cli.output import visible
 from fullstory_async.models import SessionEvent, SessionEvents
+from fullstory_async.models.description import clock
 
 __all__ = ["print_timeline"]
 
@@ -25,11 +26,20 @@ _BACKSTAGE = frozenset(
 """What nobody did or saw: shown, but dimly."""
 
 
-def print_timeline(console: Console, events: SessionEvents) -> None:
-    """Print the events in the order of time, with a heading wherever the page changes."""
+def print_timeline(console: Console, events: SessionEvents, shown: SessionEvents | None = None) -> None:
+    """Print a session's events in the order of time, with a heading wherever the page changes.
+
+    Args:
+        console: where to.
+        events: the whole session, which times are counted from the beginning of.
+        shown: the events to print; all of them unless given.
+    """
+    shown = events if shown is None else shown
     console.print(_heading(events))
+    if len(shown) < len(events):
+        console.print(f"{len(shown)} of them shown")
     began = next((event.timestamp for event in events if event.timestamp is not None), None)
-    for place, group in groupby(events, key=_place):
+    for place, group in groupby(shown, key=_place):
         console.print()
         console.print(
             Rule(
@@ -42,7 +52,7 @@ def print_timeline(console: Console, events: SessionEvents) -> None:
 def _heading(events: SessionEvents) -> RenderableType:
     began = next((event.timestamp for event in events if event.timestamp is not None), None)
     errors, frustrations = len(events.errors()), len(events.frustrations())
-    facts = [] if began is None else [f"{began:%Y-%m-%d %H:%M:%S %Z}", f"{_clock(events.duration)} long"]
+    facts = [] if began is None else [f"{began:%Y-%m-%d %H:%M:%S %Z}", f"{clock(events.duration)} long"]
     names = [user.user_display_name or user.user_email or user.user_id or "" for user in events.users()]
     line = Text(", ".join([*facts, f"{len(events)} events"]))
     line.append(f", {errors} errors", style="red" if errors else "")
@@ -77,9 +87,7 @@ def _rows(console: Console, events: list[SessionEvent], began: datetime | None) 
         for sign in _signs(event):
             what.append("  ")
             what.append(sign, style="bold red" if sign == "error" else "bold yellow")
-        table.add_row(
-            Text("" if since is None else _clock(since), style="dim"), Text(mark, style=style), what
-        )
+        table.add_row(Text("" if since is None else clock(since), style="dim"), Text(mark, style=style), what)
     return table
 
 
@@ -105,9 +113,3 @@ def _plain(console: Console) -> bool:
 
 def _line(console: Console) -> str:
     return "-" if _plain(console) else "─"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(max(0.0, seconds), 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"

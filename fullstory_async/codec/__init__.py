@@ -12,6 +12,7 @@ from fullstory_async.codec.answers import (
     decode_profiles,
     decode_sessions,
     decode_summary,
+    events_with_times,
 )
 from fullstory_async.codec.bodies import context_body, profile_body, rfc3339, summary_body
 
@@ -24,6 +25,7 @@ __all__ = [
     "decode_profiles",
     "decode_sessions",
     "decode_summary",
+    "events_with_times",
     "profile_body",
     "rfc3339",
     "summary_body",

@@ -10,7 +10,8 @@ import attrs
 import msgspec
 
 from fullstory_async.codec.converter import structure
-from fullstory_async.codec.events import by_time, event_from_wire, events_from_bytes
+from fullstory_async.codec.events import by_time, event_from_wire, events_from_bytes, raw_time
+from fullstory_async.codec.lenient import lenient
 from fullstory_async.errors import DecodeError
 from fullstory_async.http.messages import Response
 from fullstory_async.models import (
@@ -21,6 +22,7 @@ from fullstory_async.models import (
     SessionEvent,
     SessionEvents,
     SessionSummary,
+    coerce,
 )
 from fullstory_async.pagination import Page
 from fullstory_async.session_id import SessionId
@@ -33,10 +35,11 @@ __all__ = [
     "decode_profiles",
     "decode_sessions",
     "decode_summary",
+    "events_with_times",
 ]
 
-_TOKEN_KEYS = ("pagination_token", "next_pagination_token", "nextPaginationToken")
-"""The list of sessions documents no token, that of profiles the second; other lists of FullStory's use the third."""
+_TOKEN_KEYS = ("next_pagination_token", "nextPaginationToken", "pagination_token")
+"""That of profiles is documented, other lists of FullStory's use the second; the third may also be the request's own."""
 
 _logger = logging.getLogger("fullstory_async.codec")
 
@@ -64,31 +67,25 @@ def decode_profiles(response: Response) -> Page[Profile]:
     """Decode a page of profiles; entries that are null or have no id are left out, as they can't be used."""
     answer = _object(_json(response))
     items = _list(answer, "profiles")
-    profiles = (
-        _profile(item, raw, f"$.profiles[{i}]")
-        for i, (item, raw) in enumerate(zip(items, _slices(response.body, items), strict=True))
-        if item is not None
-    )
+    profiles = (_profile(item, raw) for item, raw in zip(items, _slices(response.body, items), strict=True))
     usable = tuple(profile for profile in profiles if profile.id)
     return Page(items=usable, next_token=_next_token(answer), received=len(items), raw=response.body)
 
 
 def decode_profile(response: Response) -> Profile:
     """Decode one profile."""
-    return _profile(_object(_json(response)), response.body, "$")
+    return _profile(_object(_json(response)), response.body)
 
 
-def _profile(item: Any, raw: bytes, path: str) -> Profile:
+def _profile(item: Any, raw: bytes) -> Profile:
     """Make a profile of its answer: ``llm`` beside ``configuration``, or everything on one level."""
-    if isinstance(item, dict):
-        nested = item.get("configuration")
-        groups = nested if isinstance(nested, dict) else item
-        item = {
-            "id": item.get("id") or item.get("profile_id"),
-            "name": item.get("name"),
-            "configuration": {**groups, "llm": item.get("llm", groups.get("llm"))},
-        }
-    return attrs.evolve(structure(item, Profile, path), raw=raw)
+    if not isinstance(item, dict):
+        return Profile()
+    nested = item.get("configuration")
+    groups = nested if isinstance(nested, dict) else item
+    named = {"id": item.get("id") or item.get("profile_id"), "name": item.get("name")}
+    whole = {**named, "configuration": {**groups, "llm": item.get("llm", groups.get("llm"))}}
+    return attrs.evolve(lenient(whole, Profile), raw=raw)
 
 
 def decode_key_owner(response: Response) -> KeyOwner:
@@ -99,17 +96,16 @@ def decode_key_owner(response: Response) -> KeyOwner:
 def decode_context(response: Response, session_id: SessionId) -> SessionContext:
     """Decode a session's context; a session id that the answer does not repeat is the request's."""
     answer = _object(_json(response))
-    data = answer.get("context_data")
-    data = answer if data is None else _object(data, "$.context_data")
-    context = data.get("context")
-    context = {} if context is None else _object(context, "$.context_data.context")
-    pages = [
-        {**page, "events": [event for event in _list(page, "events") if event is not None]}
-        for page in _list(data, "pages")
-        if isinstance(page, dict)
-    ]
-    found = structure({**context, "pages": pages}, SessionContext, "$.context_data")
+    data = answer if answer.get("context_data") is None else coerce.mapping(answer["context_data"])
+    context = coerce.mapping(data.get("context"))
+    found = lenient({**context, "pages": data.get("pages")}, SessionContext, _CONTEXT_KEYS)
     return attrs.evolve(found, session_id=found.session_id or str(session_id), raw=response.body)
+
+
+_CONTEXT_KEYS = {
+    "session_created_at": "created", "org_context": "org", "user_context": "user", "location_context": "location",
+    "device_context": "device",
+}  # fmt: skip
 
 
 def decode_events(response: Response, session_id: SessionId) -> SessionEvents:
@@ -124,6 +120,20 @@ def decode_events(response: Response, session_id: SessionId) -> SessionEvents:
     ]
     in_order = by_time(events, lambda event: event.timestamp)
     return SessionEvents(str(session_id), in_order, raw=response.body)
+
+
+def events_with_times(response: Response) -> list[tuple[SessionEvent, str | None]]:
+    """Decode a session's events in the order of time, each with its time as the text that came."""
+    wire = events_from_bytes(response.body)
+    if wire is not None:
+        return [(event_from_wire(each), raw_time(each)) for each in wire]
+    items = [item for item in _list(_object(_json(response)), "events") if item is not None]
+    paired = [
+        (structure(item, SessionEvent, f"$.events[{i}]"), item.get("event_time", item.get("timestamp")))
+        for i, item in enumerate(items)
+    ]
+    in_order = by_time(paired, lambda pair: pair[0].timestamp)
+    return [(event, None if raw is None else str(raw)) for event, raw in in_order]
 
 
 def decode_summary(

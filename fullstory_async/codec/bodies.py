@@ -48,7 +48,10 @@ _SWITCHES = {
 
 def rfc3339(when: datetime) -> str:
     """Write a time in UTC, as the service writes its own."""
-    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    try:
+        return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        raise ConfigurationError(f"{when.isoformat()} is no time in UTC") from None
 
 
 def context_body(
@@ -67,7 +70,8 @@ def context_body(
     check_options(slice, context, events, alone=True)
     named = (*_types_in(events), *((media and media.screenshot_event_types) or ()))
     warn_of_context_types(named, stacklevel=4)
-    return _encoded({name: options_json(group) for name, group in groups.items() if group is not None})
+    ready = {name: options_json(group) for name, group in groups.items() if group is not None}
+    return _encoded({name: group for name, group in ready.items() if group})
 
 
 _GROUPS = (SliceOptions, ContextOptions, EventOptions, CacheOptions, MediaOptions)
@@ -92,13 +96,14 @@ def summary_body(
 
 def profile_body(name: str | None, configuration: ProfileConfiguration | None) -> bytes:
     """Write the body that makes or changes a profile. Raises `ConfigurationError` for contradictions."""
+    named = {} if name is None else {"name": name}
     if configuration is None:
-        return _encoded({"name": name})
+        return _encoded(named)
     if not isinstance(configuration, ProfileConfiguration):
         raise ConfigurationError(f"configuration must be a ProfileConfiguration, not {configuration!r:.60}")
     check_options(configuration.slice, configuration.context, configuration.events, alone=False)
     warn_of_context_types(_types_in(configuration.events), stacklevel=4)
-    return _encoded({**({} if name is None else {"name": name}), **options_json(configuration)})
+    return _encoded({**named, **options_json(configuration)})
 
 
 def _encoded(body: dict[str, Any]) -> bytes:
@@ -108,7 +113,10 @@ def _encoded(body: dict[str, Any]) -> bytes:
 def options_json(options: attrs.AttrsInstance) -> dict[str, Any]:
     """Return what was set, and of groups only those in which something was."""
     found = {field.name: getattr(options, field.name) for field in attrs.fields(type(options))}
-    return {name: _value(value) for name, value in found.items() if value is not None}
+    ready = {name: _value(value) for name, value in found.items() if value is not None}
+    return {
+        name: value for name, value in ready.items() if value != {} or isinstance(found[name], ResponseSchema)
+    }
 
 
 def _value(value: Any) -> Any:
@@ -201,21 +209,28 @@ def _read_value(value: Any, kind: Any, where: str) -> Any:
         return None
     for each in get_args(kind) or (kind,):
         if each is ResponseSchema:
-            return ResponseSchema.from_json_schema(value)
+            return _read_schema(value, where)
         if attrs.has(each):
             return read_options(value, each, where)
-        if each is datetime and isinstance(value, str):
+        if each is datetime:
             return _read_time(value, where)
     return value
 
 
-def _read_time(text: str, where: str) -> datetime:
+def _read_schema(value: Any, where: str) -> ResponseSchema:
     try:
-        when = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise ConfigurationError(f"{where} must be a time like 2026-05-04T10:00:00Z, not {text!r}") from None
+        return ResponseSchema.from_json_schema(value)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error.message}") from None
+
+
+def _read_time(value: Any, where: str) -> datetime:
+    try:
+        when = value if isinstance(value, datetime) else datetime.fromisoformat(value.strip())
+    except (ValueError, AttributeError):
+        raise ConfigurationError(f"{where} must be a time like 2026-05-04T10:00:00Z, not {value!r}") from None
     if when.utcoffset() is None:
         raise ConfigurationError(
-            f"{where} has no time zone: write {text}Z for UTC, or an offset as in {text}+02:00"
+            f"{where} has no time zone: write {when.isoformat()}Z for UTC, or an offset as in {when.isoformat()}+02:00"
         )
     return when

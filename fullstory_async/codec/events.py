@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from fullstory_async.codec.converter import timestamp
+from fullstory_async.codec.times import timestamp
 from fullstory_async.errors import DecodeError
 from fullstory_async.models import SessionEvent
 
-__all__ = ["by_time", "event_from_wire", "events_from_bytes"]
+__all__ = ["by_time", "event_from_wire", "events_from_bytes", "raw_time"]
 
 E = TypeVar("E")
 
@@ -64,6 +64,11 @@ def events_from_bytes(body: bytes) -> list[Any] | None:
     if _in_order([event.timestamp if event.event_time is None else event.event_time for event in found]):
         return found  # as the service answers today; no time has to be read for it
     return by_time(found, lambda e: timestamp(e.timestamp if e.event_time is None else e.event_time))
+
+
+def raw_time(wire: Any) -> str | None:
+    """Return an event's time as it came."""
+    return _text(wire.timestamp if wire.event_time is None else wire.event_time)
 
 
 def _in_order(times: list[_Text]) -> bool:

@@ -114,7 +114,7 @@ def delete_profile(profile_id: str) -> Request:
 
 def me() -> Request:
     """Tell whose key this is: ``GET /me``."""
-    return Request(operation="whoami", path="/me", role=_SENDS)
+    return Request(operation="whoami", path="/me")
 
 
 def _of_session(

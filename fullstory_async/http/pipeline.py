@@ -80,6 +80,7 @@ class _Call:
     timeout: float
     patient: bool
     at_stake: Callable[[bool], None]
+    longest_wait: float
     deadline: float = math.inf
     last_error: FullStoryError | None = None
     attempts: int = 0
@@ -97,7 +98,7 @@ class _Call:
 class Pipeline:
     """Sends requests through a limiter and a transport, and tries again where the policy says so."""
 
-    __slots__ = ("_budget", "_limiter", "_policy", "_rng", "_timeout", "_transport", "stats")
+    __slots__ = ("_budget", "_limiter", "_rng", "_transport", "policy", "stats", "timeout")
 
     def __init__(
         self,
@@ -111,8 +112,8 @@ class Pipeline:
         """Put the parts together; ``timeout`` is the seconds that a call may take in all."""
         self._transport = transport
         self._limiter = limiter
-        self._policy = policy
-        self._timeout = timeout
+        self.policy = policy
+        self.timeout = timeout
         self._rng = rng
         self._budget = RetryBudget()
         self.stats = Stats()
@@ -128,6 +129,7 @@ class Pipeline:
         *,
         timeout: float | None = None,
         patient: bool = False,
+        longest_wait: float = math.inf,
         at_stake: Callable[[bool], None] = _nobody_asks,
     ) -> tuple[T, int]:
         """Send a request until it is answered, the policy gives up or the time is over.
@@ -138,6 +140,7 @@ class Pipeline:
             timeout: seconds for the whole call, instead of the configured ones.
             patient: as fan-out waits: for the first token as long as it takes, since many calls share the
                 rate; from then on the time counts, and every 429 within it is waited out.
+            longest_wait: for a patient call, the longest that a single 429 may ask it to wait, in seconds.
             at_stake: told True when the request is about to be sent, and False when that attempt is over
                 and can't have cost anything, so that dropping the call would lose nothing.
 
@@ -146,7 +149,8 @@ class Pipeline:
         """
         self.check()
         started = asyncio.get_running_loop().time()
-        call = _Call(request, started, self._timeout if timeout is None else timeout, patient, at_stake)
+        time = self.timeout if timeout is None else timeout
+        call = _Call(request, started, time, patient, at_stake, longest_wait)
         if not patient:
             call.deadline = started + call.timeout
         while True:
@@ -163,7 +167,7 @@ class Pipeline:
 
     async def _admit(self, call: _Call) -> None:
         """Wait for the limiter, within the call's time."""
-        longest = min(call.timeout, call.left()) if call.patient else None
+        longest = min(call.timeout, call.left(), call.longest_wait) if call.patient else None
         try:
             async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
                 await self._limiter.acquire(longest_pause=longest)
@@ -231,14 +235,14 @@ class Pipeline:
         counted = (
             call.throttles if throttled and call.patient else call.attempts - call.throttles * call.patient
         )
-        retry = self._policy.decide(
+        retry = self.policy.decide(
             call.request, error, counted, elapsed=call.elapsed(), patient=call.patient, rng=self._rng
         )
         if throttled:
-            self._limiter.pause(retry.delay if retry else self._policy.wait(counted, error, rng=self._rng))
+            self._limiter.pause(retry.delay if retry else self.policy.wait(counted, error, rng=self._rng))
         elif error.retry_after is not None and isinstance(error, ServerError):
             self._limiter.pause(error.retry_after)
-        longest = call.left() if call.patient else min(call.left(), self._limiter.max_wait)
+        longest = min(call.left(), call.longest_wait if call.patient else self._limiter.max_wait)
         if retry is None or retry.delay > longest:
             return None
         if not (throttled and call.patient):

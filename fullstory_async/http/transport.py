@@ -40,6 +40,7 @@ from fullstory_async.http.messages import Request, Response
 
 __all__ = ["Transport"]
 
+_SHORTEST_KEY = 8
 _NEVER_SENT = (
     aiohttp.ClientHttpProxyError,
     aiohttp.ClientConnectorError,
@@ -230,6 +231,8 @@ class Transport:
     def _scrubbed(self, text: str) -> str:
         """Take the key out of what a server or gateway said: some quote what they refuse."""
         key = self._config.api_key or ""
+        if len(key) < _SHORTEST_KEY:  # no key of FullStory's, and perhaps a common word
+            return text
         for form in (key, key.replace("/", "\\/")):  # as it is, and as JSON may write it
             text = text.replace(form, "[the API key]") if form else text
         return text

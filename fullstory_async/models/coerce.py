@@ -32,9 +32,10 @@ def number(value: Any) -> float | None:
             value = int(value) if value.strip().lstrip("-").isdigit() else float(value)
         except ValueError:
             return None
-    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    return None
+    try:
+        return value if isinstance(value, (int, float)) and math.isfinite(value) else None
+    except OverflowError:  # an integer beyond a float's range
+        return None
 
 
 def whole(value: Any) -> int | None:

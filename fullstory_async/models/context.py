@@ -1,7 +1,8 @@
 """SessionContext: what the service tells a language model about a session, for a model of one's own.
 
 `SessionContext.to_markdown` writes it down for a prompt or a chat message. What stands in it comes from web pages and
-their users, so text is escaped: it can't become a heading, a link or emphasis of its own.
+their users, so text is escaped: it can't become a heading, emphasis, HTML, a mention of everybody, or a link under another
+name. (A bare URL in it may still be made a link by what shows it.)
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>~])")
+_MENTION = re.compile(r"@(?=everyone|here|channel)")
 _LONGEST_TEXT = 300
 
 
@@ -159,7 +161,7 @@ class SessionContext:
     def _head(self) -> Iterator[str]:
         yield f"# Session {_escaped(self.session_id)}"
         yield ""
-        facts: dict[str, Any] = {"Replay": f"<{_url(self.session_url)}>" if self.session_url else None}
+        facts: dict[str, Any] = {"Replay": _url(self.session_url) if self.session_url else None}
         facts["Began"] = None if self.created is None else self.created.isoformat(timespec="seconds")
         if (user := self.user) is not None:
             facts["User"] = _joined(user.display_name, user.email, user.user_uid)
@@ -183,7 +185,7 @@ class SessionContext:
             yield f"## {_escaped(page.title or page.url or 'A page')}{tab}"
             yield ""
             if page.title and page.url:
-                yield f"<{_url(page.url)}>"
+                yield _url(page.url)
                 yield ""
             for event in page.events:
                 yield self._line(event)
@@ -214,12 +216,13 @@ def _escaped(text: str) -> str:
     plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     if len(plain) > _LONGEST_TEXT:
         plain = plain[: _LONGEST_TEXT - 1] + "…"
-    return _SPECIAL.sub(r"\\\1", plain)
+    return _MENTION.sub("@\u200b", _SPECIAL.sub(r"\\\1", plain))
 
 
 def _url(url: str) -> str:
-    """Keep a URL in its angle brackets: nothing in it may end them or the line."""
-    return "".join(c for c in url if c.isprintable() and c not in "<> ")
+    """Put a web address in angle brackets, with nothing in it that ends them; anything else is text."""
+    plain = "".join(c for c in url if c.isprintable() and c not in "<> ")
+    return f"<{plain}>" if re.match(r"https?://", plain) else _escaped(url)
 
 
 def _fitted(head: str, body: list[str], limit: int) -> str:
@@ -235,7 +238,7 @@ def _fitted(head: str, body: list[str], limit: int) -> str:
     kept = [*(f"{line}\n" for line in body[:first]), marker.format(left_out)]
     kept += [f"{line}\n" for line in body[len(body) - last :]]
     text = head + "".join(kept)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return text if len(text) <= limit else text[: max(0, limit - 2)] + "…\n"[:limit]
 
 
 def _count_fitting(lines: list[str], room: int) -> int:

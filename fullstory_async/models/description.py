@@ -11,9 +11,11 @@ from fullstory_async.models.event_data import Target
 if TYPE_CHECKING:
     from fullstory_async.models.event import SessionEvent
 
-__all__ = ["describe", "frustrations", "is_error"]
+__all__ = ["clock", "describe", "frustrations", "is_error"]
 
 _LONGEST_QUOTE = 60
+_LONGEST_MILLIS = 1e10
+"""Four months; what is said to have taken longer is shown as a bare number."""
 
 
 def is_error(event: SessionEvent) -> bool:
@@ -21,7 +23,9 @@ def is_error(event: SessionEvent) -> bool:
     if event.type in ("exception", "crash"):
         return True
     if (console := event.console_message) is not None:
-        return console.console_message_level in (None, "error")  # today the service keeps no others
+        return (
+            console.console_message_level or "error"
+        ).lower() == "error"  # the service keeps no others today
     if (request := event.request) is not None:
         return request.request_status is None or not 100 <= request.request_status < 400
     return False
@@ -37,7 +41,7 @@ def frustrations(event: SessionEvent) -> tuple[str, ...]:
     signs = {
         "rage click": (click.fs_rage_count or 0) > 0,
         "dead click": (click.fs_dead_count or 0) > 0,
-        "error click": click.fs_error_kind not in (None, "", "unknown"),
+        "error click": (click.fs_error_kind or "unknown").lower() != "unknown",
     }
     return tuple(sign for sign, there in signs.items() if there)
 
@@ -46,6 +50,16 @@ def describe(event: SessionEvent) -> str:
     """Return one line about an event, without control characters."""
     write = _BY_TYPE.get(event.type)
     return _plain(write(event) if write is not None else event.type.replace("_", " ") or "unknown event")
+
+
+def clock(seconds: float) -> str:
+    """Write a time from the beginning of something: ``0:05.2``, ``1:02:03.4``."""
+    tenths = round(abs(seconds) * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    sign = "-" if seconds < 0 and tenths else ""
+    whole = f"{hours}:{minutes:02}" if hours else f"{minutes}"
+    return f"{sign}{whole}:{rest / 10:04.1f}"
 
 
 def _plain(text: str) -> str:
@@ -72,6 +86,8 @@ def _element(target: Target | None) -> str:
 def _seconds(millis: float | None) -> str:
     if millis is None:
         return "an unknown time"
+    if not -1000 < millis < _LONGEST_MILLIS:
+        return f"{millis:.3g} ms"
     return f"{millis:.0f} ms" if millis < 1000 else f"{millis / 1000:.1f} s"
 
 

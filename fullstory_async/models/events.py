@@ -99,11 +99,16 @@ class SessionEvents(Sequence[SessionEvent]):
 
     def users(self) -> tuple[IdentifyData, ...]:
         """Return who the user was said to be, each person once with what was said last."""
-        found: dict[str | None, IdentifyData] = {}
+        found: list[IdentifyData] = []
         for event in self:
-            if (said := event.identify) is not None:
-                found[said.user_id or said.user_email] = said
-        return tuple(found.values())
+            if (said := event.identify) is None:
+                continue
+            known = next((n for n, other in enumerate(found) if _same_person(said, other)), None)
+            if known is None:
+                found.append(said)
+            else:
+                found[known] = said
+        return tuple(found)
 
     @property
     def duration(self) -> float:
@@ -158,6 +163,13 @@ class SessionPage:
     def title(self) -> str | None:
         """The first title that its events name."""
         return next((title for event in self.events if (title := event.source.title)), None)
+
+
+def _same_person(one: IdentifyData, other: IdentifyData) -> bool:
+    """Tell by the id, or by the e-mail address where one of them has no id."""
+    if one.user_id and other.user_id:
+        return one.user_id == other.user_id
+    return (one.user_email or "").lower() == (other.user_email or "").lower()
 
 
 def _restore(session_id: str, events: list[SessionEvent], raw: bytes) -> SessionEvents:

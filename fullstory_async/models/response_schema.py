@@ -34,11 +34,26 @@ _KNOWN = frozenset(
 _TRANSLATED = frozenset({"$ref", "anyOf", "oneOf", "allOf", "const", "additionalProperties"})
 
 
+def _check_type(_: object, __: attrs.Attribute[Any], value: str | None) -> None:
+    if value is not None and value not in _TYPES:
+        raise ConfigurationError(f"a response schema's type is one of {', '.join(_TYPES)}, not {value!r}")
+
+
+def _check_parts(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    parts = value.values() if isinstance(value, Mapping) else [] if value is None else [value]
+    for part in parts:
+        if not isinstance(part, ResponseSchema):
+            raise ConfigurationError(
+                f"a response schema's {attribute.name} are of ResponseSchema, not {part!r:.60}; "
+                "ResponseSchema.from_json_schema reads a dict"
+            )
+
+
 @attrs.frozen(kw_only=True)
 class ResponseSchema:
     """The structure of one value of the answer; the whole answer's is usually an ``OBJECT``."""
 
-    type: str | None = None
+    type: str | None = attrs.field(default=None, validator=_check_type)
     """``STRING``, ``NUMBER``, ``INTEGER``, ``BOOLEAN``, ``ARRAY`` or ``OBJECT``."""
 
     title: str | None = None
@@ -47,10 +62,12 @@ class ResponseSchema:
     description: str | None = None
     """What is meant; the model reads it."""
 
-    items: ResponseSchema | None = None
+    items: ResponseSchema | None = attrs.field(default=None, validator=_check_parts)
     """What an array holds."""
 
-    properties: Mapping[str, ResponseSchema] | None = attrs.field(default=None, hash=False)
+    properties: Mapping[str, ResponseSchema] | None = attrs.field(
+        default=None, hash=False, validator=_check_parts
+    )
     """What an object holds."""
 
     required: tuple[str, ...] | None = None
@@ -127,8 +144,8 @@ class _Source:
     trail: tuple[str, ...]
 
     def follow(self, reference: Any, path: str) -> tuple[Mapping[str, Any], _Source]:
-        if not isinstance(reference, str) or not reference.startswith("#"):
-            raise _refusal(path, f"refers to {reference!r}, which is outside of the schema")
+        if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
+            raise _refusal(path, f"refers to {reference!r}, which is no place in the schema")
         if reference in self.trail:
             raise _refusal(path, f"refers to {reference}, which it is a part of; the dialect can't say that")
         node: Any = self.root
@@ -147,8 +164,7 @@ def _refusal(path: str, reason: str) -> ConfigurationError:
 def _translated(node: Any, path: str, source: _Source) -> ResponseSchema:
     if not isinstance(node, Mapping):
         raise _refusal(path, f"is no schema but {node!r:.60}; the dialect knows only objects")
-    node, source = _resolved(node, path, source)
-    node, source, nullable = _without_null(node, path, source)
+    node, source, nullable = _simplified(node, path, source)
     for word in node:
         if word not in _KNOWN | _TRANSLATED | _NOTES:
             raise _refusal(f"{path}.{word}", "can't be said in FullStory's dialect")
@@ -169,50 +185,65 @@ def _translated(node: Any, path: str, source: _Source) -> ResponseSchema:
     )
 
 
-def _resolved(node: Mapping[str, Any], path: str, source: _Source) -> tuple[Mapping[str, Any], _Source]:
-    """Follow references, keeping what stands beside them; a union or an ``allOf`` of one is that one."""
-    while True:
-        beside = {word: value for word, value in node.items() if word not in ("$ref", "allOf")}
-        if "$ref" in node:
-            target, source = source.follow(node["$ref"], f"{path}.$ref")
-        elif "allOf" in node:
-            parts = node["allOf"]
-            if not isinstance(parts, Sequence) or len(parts) != 1:
-                raise _refusal(f"{path}.allOf", "can't be said in FullStory's dialect")
-            target = parts[0]
-        else:
-            return node, source
-        if not isinstance(target, Mapping):
-            raise _refusal(path, f"leads to {target!r:.60}, which is no schema")
-        node = {**target, **beside}
-
-
-def _without_null(
+def _simplified(
     node: Mapping[str, Any], path: str, source: _Source
 ) -> tuple[Mapping[str, Any], _Source, bool]:
-    """Turn a union with null into a nullable value; any other union is refused."""
-    for word in ("anyOf", "oneOf"):
-        if word not in node:
-            continue
-        parts = node[word]
-        if not isinstance(parts, Sequence) or isinstance(parts, str):
-            raise _refusal(f"{path}.{word}", "is no list")
-        others = [part for part in parts if not (isinstance(part, Mapping) and part.get("type") == "null")]
-        if len(others) != 1 or not isinstance(others[0], Mapping):
-            raise _refusal(f"{path}.{word}", "is a choice of structures, which the dialect can't say")
+    """Follow references, and unions that are of one structure or of one with null; tell whether null was among them."""
+    nullable = False
+    while (word := next((each for each in _LEADING if each in node), None)) is not None:
+        where = f"{path}.{word}"
         beside = {name: value for name, value in node.items() if name != word}
-        inner, source = _resolved(others[0], f"{path}.{word}", source)
-        return {**inner, **beside}, source, len(parts) > 1
-    kinds = node.get("type")
-    if isinstance(kinds, Sequence) and not isinstance(kinds, str):
+        if word == "$ref":
+            target, source = source.follow(node[word], where)
+        else:
+            target, null = _only(node[word], word, where)
+            nullable = nullable or null
+        if not isinstance(target, Mapping):
+            raise _refusal(path, f"leads to {target!r:.60}, which is no schema")
+        node = _joined(target, beside, path)
+    kinds, values = node.get("type"), node.get("enum")
+    if isinstance(kinds, list):
         others = [kind for kind in kinds if kind != "null"]
         if len(others) != 1:
             raise _refusal(f"{path}.type", "is a choice of types, which the dialect can't say")
-        return {**node, "type": others[0]}, source, len(kinds) > 1
-    values = node.get("enum")
-    if isinstance(values, list) and None in values:
-        return {**node, "enum": [value for value in values if value is not None]}, source, True
-    return node, source, False
+        node, nullable = {**node, "type": others[0]}, nullable or len(kinds) > 1
+    if isinstance(values, list) and None in values and len(values) > 1:
+        node, nullable = {**node, "enum": [value for value in values if value is not None]}, True
+    return node, source, nullable
+
+
+_LEADING = ("$ref", "allOf", "anyOf", "oneOf")
+
+
+def _only(parts: Any, word: str, where: str) -> tuple[Any, bool]:
+    """Return the one structure of a union, and whether it is that or null."""
+    if not isinstance(parts, list) or not parts:
+        raise _refusal(where, "is no list of schemas")
+    others = [part for part in parts if word == "allOf" or not _is_null(part)]
+    if len(others) != 1:
+        raise _refusal(where, "joins or offers several structures, which the dialect can't say")
+    return others[0], len(parts) > 1
+
+
+def _is_null(schema: Any) -> bool:
+    if not isinstance(schema, Mapping):
+        return False
+    return (
+        schema.get("type") == "null"
+        or schema.get("enum") == [None]
+        or ("const" in schema and schema["const"] is None)
+    )
+
+
+def _joined(target: Mapping[str, Any], beside: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Join what a reference leads to with what stands beside it; a rule that both state is refused, a note is replaced."""
+    for word in beside:
+        both = word in target and target[word] != beside[word]
+        if both and word not in _NOTES and word not in ("title", "description"):
+            raise _refusal(
+                f"{path}.{word}", "is said here and in what is referred to, which the dialect can't join"
+            )
+    return {**target, **beside}
 
 
 def _type(node: Mapping[str, Any], path: str, enum: tuple[str, ...] | None) -> str:
@@ -233,7 +264,7 @@ def _enum(node: Mapping[str, Any], path: str) -> tuple[str, ...] | None:
     values = [node["const"]] if "const" in node else node.get("enum")
     if values is None:
         return None
-    if not isinstance(values, Sequence) or not values or not all(isinstance(value, str) for value in values):
+    if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
         raise _refusal(f"{path}.enum", "holds something else than texts, which the dialect can't say")
     return tuple(values)
 
@@ -249,9 +280,11 @@ def _items(node: Mapping[str, Any], path: str, kind: str, source: _Source) -> Re
 def _properties(
     node: Mapping[str, Any], path: str, kind: str, source: _Source
 ) -> dict[str, ResponseSchema] | None:
-    given = node.get("properties")
-    if kind != "OBJECT" or given is None:
+    if kind != "OBJECT":
         return None
+    given = node.get("properties")
+    if given is None:
+        raise _refusal(path, "is an object of anything, which the dialect can't say: give it properties")
     if not isinstance(given, Mapping):
         raise _refusal(f"{path}.properties", "is no object")
     return {name: _translated(each, f"{path}.properties.{name}", source) for name, each in given.items()}

@@ -42,12 +42,9 @@ class SessionSummary:
 
         Control characters, which a model may pick up from a page, are replaced.
         """
-        if self.summary is not None:
-            text = self.summary
-        elif self.response is not None:
+        text = self.summary or ""
+        if not text and self.response is not None:
             text = json.dumps(self.response, ensure_ascii=False, indent=2)
-        else:
-            return ""
         return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
     def as_type(self, kind: type[T]) -> T:

@@ -59,6 +59,9 @@ def warn_of_context_types(names: Iterable[str], *, stacklevel: int) -> None:
         plain = name.lower().replace("_", "-").replace(" ", "-")
         close = [_IN_OTHER_WORDS[name]] if name in _IN_OTHER_WORDS else []
         close = close or difflib.get_close_matches(plain, CONTEXT_EVENT_TYPES, n=1, cutoff=0.8)
+        if not close and name in EVENT_TYPES:
+            text = f"{name!r} is a type of the events API; context knows {', '.join(CONTEXT_EVENT_TYPES)}"
+            warnings.warn(text, UnknownEventTypeWarning, stacklevel=stacklevel)
         if close:
             text = f"{name!r} is no type of event in context; did you mean {close[0]!r}?"
             warnings.warn(text, UnknownEventTypeWarning, stacklevel=stacklevel)

@@ -2,7 +2,7 @@
 
 In order: it is noted down, its key is checked (401), the token bucket is asked (429), the latency passes, a
 fault may step in, and the service answers. Beside the API stand ``/_sandbox/stats`` and
-``/_sandbox/sessions``, and at each session's replay URL a page for people; without key, limit or note.
+``/_sandbox/sessions``, a start page, and at each session's replay URL a page for people; without key, limit or note.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from fullstory_async.http.ratelimit import RateLimit
 from fullstory_async.sandbox.faults import Exchange, Fault, FaultRule
 from fullstory_async.sandbox.limits import TokenBucket
 from fullstory_async.sandbox.refusal import Refusal
-from fullstory_async.sandbox.replay import PAGE_HEADERS
+from fullstory_async.sandbox.replay import PAGE_HEADERS, index_page
 from fullstory_async.sandbox.routes import ROUTES, Work
 from fullstory_async.sandbox.service import Service, Wire
 from fullstory_async.sandbox.world import MOST_EVENTS, ORG_ID, User, World
@@ -198,6 +198,7 @@ class Sandbox:
         app = web.Application(client_max_size=_LARGEST_BODY)
         app.router.add_get("/_sandbox/stats", self._serve_stats)
         app.router.add_get("/_sandbox/sessions", self._serve_sessions)
+        app.router.add_get("/", self._serve_index)
         app.router.add_get(f"/ui/{ORG_ID}/session/{{session_id}}", self._serve_replay)
         for method, path, operation, work in ROUTES:
             app.router.add_route(method, path, partial(self._serve, operation=operation, work=work))
@@ -228,6 +229,10 @@ class Sandbox:
         users = [{"uid": user.uid, "email": user.email} for user in self.users]
         uids = {str(each.id): each.session_uid for each in self._service.world.sessions.values()}
         return web.json_response({"session_ids": self.session_ids, "session_uids": uids, "users": users})
+
+    async def _serve_index(self, _: web.Request) -> web.Response:
+        page = index_page(self._service.world.sessions.values(), self._service.replay_url)
+        return web.Response(body=page, content_type="text/html", charset="utf-8", headers=PAGE_HEADERS)
 
     async def _serve_replay(self, request: web.Request) -> web.Response:
         try:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from fullstory_async.codec.bodies import read_options
+from fullstory_async.codec.bodies import options_json, read_options
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.models import MediaOptions, ProfileConfiguration
 from fullstory_async.sandbox.refusal import Refusal
@@ -117,8 +118,8 @@ class Profiles:
         name = body.get("name")
         if not isinstance(name, str | None):
             raise Refusal(400, "invalid_field", "name must be a string")
-        read_configuration(groups)
-        return name, groups
+        configuration, _ = read_configuration(groups)
+        return name, options_json(configuration)
 
     def _shown(self, profile_id: str) -> Json:
         body = self._bodies[profile_id]
@@ -142,11 +143,13 @@ def read_body(raw: bytes) -> Json:
 
 def read_configuration(groups: Json) -> tuple[ProfileConfiguration, MediaOptions]:
     """Check groups of options as the service would, and return them typed. Raises `Refusal`."""
-    groups = dict(groups)
+    groups = {name: value for name, value in groups.items() if value is not None}
     media = groups.pop("media", {})
     part = groups.get("slice")
-    if isinstance(part, dict) and str(part.get(_INT64, "")).isdigit():
+    if isinstance(part, dict) and re.fullmatch(r"[0-9]{1,15}", str(part.get(_INT64, ""))):
         groups["slice"] = {**part, _INT64: int(part[_INT64])}
+    elif isinstance(part, dict) and part.get(_INT64) is not None:
+        raise Refusal(400, "invalid_field", f"slice.{_INT64} must be an int64")
     try:
         return read_options(groups, ProfileConfiguration), read_options(media, MediaOptions, "media")
     except ConfigurationError as error:

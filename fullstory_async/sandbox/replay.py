@@ -6,13 +6,14 @@ It needs no script and nothing from elsewhere, and its headers forbid both. What
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from fullstory_async.models import SessionEvent, SessionEvents, SessionPage
+from fullstory_async.models.description import clock
 from fullstory_async.sandbox.world import WorldSession
 
-__all__ = ["PAGE_HEADERS", "replay_page"]
+__all__ = ["PAGE_HEADERS", "index_page", "replay_page"]
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
@@ -35,6 +36,7 @@ td { padding: .18rem .7rem .18rem 0; vertical-align: top; border-bottom: 1px sol
 td.at { white-space: nowrap; font-variant-numeric: tabular-nums; color: var(--dim); width: 5rem; }
 td.kind { white-space: nowrap; color: var(--dim); width: 12.5rem; }
 td.what { overflow-wrap: anywhere; }
+@media (max-width: 40rem) { td.kind { display: none; } }
 .mark { font-size: .8rem; border: 1px solid; border-radius: .6rem; padding: 0 .45rem; margin-left: .5rem; white-space: nowrap; }
 .error { color: var(--error); } .warn { color: var(--warn); }
 """
@@ -43,6 +45,18 @@ td.what { overflow-wrap: anywhere; }
 def replay_page(session: WorldSession, events: SessionEvents) -> bytes:
     """Return the page as HTML."""
     return "".join(_page(session, events)).encode("utf-8", "replace")
+
+
+def index_page(sessions: Iterable[WorldSession], url_of: Callable[[WorldSession], str]) -> bytes:
+    """Return the sandbox's start page as HTML: every session, with a link to its own page."""
+    rows = (
+        f"<tr><td class=kind>{session.created:%Y-%m-%d %H:%M}<td class=kind>{_text(session.user.email)}"
+        f"<td class=what><a href='{_text(url_of(session))}'>{_text(session.id)}</a>, {session.event_count} events"
+        for session in sessions
+    )
+    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>Sandbox</title><style>{_STYLE}</style>"
+    text = "A local FullStory with made-up people. <a href='/_sandbox/stats'>What it was asked</a>."
+    return f"{head}<h1>The sandbox</h1><p class=dim>{text}</p><table>{''.join(rows)}</table>".encode()
 
 
 def _page(session: WorldSession, events: SessionEvents) -> Iterator[str]:
@@ -54,7 +68,7 @@ def _page(session: WorldSession, events: SessionEvents) -> Iterator[str]:
     yield f"<h1>{_text(title)}</h1><p class=dim>{_text(session.id)}</p>"
     yield "<p class=dim>A replay of the sandbox: made-up people, made-up events.</p><ul class=facts>"
     facts = [
-        f"{session.created:%Y-%m-%d %H:%M} UTC", f"{len(events)} events in {_clock(events.duration)}",
+        f"{session.created:%Y-%m-%d %H:%M} UTC", f"{len(events)} events in {clock(events.duration)}",
         f"{len(events.errors())} errors", f"{len(events.frustrations())} frustrations", session.user.email,
     ]  # fmt: skip
     if source is not None:
@@ -66,23 +80,24 @@ def _page(session: WorldSession, events: SessionEvents) -> Iterator[str]:
             facts.append(f"{place.city}, {place.country}")
     yield from (f"<li>{_text(fact)}" for fact in facts)
     yield "</ul>"
+    began = next((event.timestamp for event in events if event.timestamp is not None), session.created)
     for page in events.pages():
-        yield from _view(session, page)
+        yield from _view(session, page, began)
 
 
-def _view(session: WorldSession, page: SessionPage) -> Iterator[str]:
+def _view(session: WorldSession, page: SessionPage, began: datetime) -> Iterator[str]:
     yield f"<h2>{_text(page.title or ('The app' if session.mobile else 'Sent by a server'))}</h2>"
     if page.url:
         yield f"<p class=dim>{_text(page.url)}</p>"
     yield "<table>"
     for event in page.events:
-        yield _row(session.created, event)
+        yield _row(began, event)
     yield "</table>"
 
 
 def _row(began: datetime, event: SessionEvent) -> str:
     when = event.timestamp
-    at = "" if when is None else _clock((when - began).total_seconds())
+    at = "" if when is None else clock((when - began).total_seconds())
     anchor = "" if when is None else f" id='{_text(when.isoformat())}'"
     marks = [("error", "error")] if event.is_error else []
     marks += [("warn", sign) for sign in event.frustrations]
@@ -92,11 +107,6 @@ def _row(began: datetime, event: SessionEvent) -> str:
         f"<tr{anchor}><td class=at>{at}<td class=kind>{_text(event.type)}"
         f"<td class='what{tone}'>{_text(event.description)}{shown}"
     )
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    return f"{int(minutes)}:{rest:04.1f}"
 
 
 def _text(text: str) -> str:

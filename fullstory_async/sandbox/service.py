@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from fullstory_async.codec import decode_events
-from fullstory_async.codec.bodies import check_options
+from fullstory_async.codec.bodies import check_options, options_json
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.http.messages import Response
 from fullstory_async.models import ProfileConfiguration, SessionEvents
@@ -127,9 +127,9 @@ class Service:
 
     def _summarised(self, session_id: str, profile: str | None, override: dict[str, Any]) -> bytes:
         session = self._session(session_id)
-        read_configuration(override)
+        given, _ = read_configuration(override)
         stored = {} if profile is None else self.profiles.configuration(profile)
-        configuration, _ = read_configuration(merged(stored, override))
+        configuration, _ = read_configuration(merged(stored, options_json(given)))
         _check(configuration, alone=profile is None)
         self._charge(session)
         answer = summarise(session, self.typed_events(session), configuration)

@@ -42,7 +42,7 @@ def context_json(**groups):
 
 def test_only_what_was_set_is_sent():
     assert context_json() == {}
-    assert context_json(slice=SliceOptions()) == {"slice": {}}
+    assert context_json(slice=SliceOptions()) == {}
     assert context_json(
         slice=SliceOptions(mode="last", event_limit=0, end_timestamp=NOON),
         context=ContextOptions(exclude=["org"], exclude_device=False),

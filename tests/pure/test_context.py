@@ -87,17 +87,27 @@ def test_what_is_missing_is_nothing(answer):
     assert found.to_markdown().startswith("# Session 5:6\n")
 
 
-@pytest.mark.parametrize(
-    ("answer", "path"),
-    [
-        ([], r"@ \$"), ({"context_data": 3}, r"@ \$\.context_data"), ({"context_data": {"context": 3}}, r"@ \$\.context_data\.context"),
-        ({"context_data": {"pages": 3}}, r"@ \$\.pages"), ({"context_data": {"pages": [{"tab": "x"}]}}, r"pages\[0\]\.tab"),
-        ({"context_data": {"pages": [{"events": [{"description": []}]}]}}, r"pages\[0\]\.events\[0\]\.description"),
-    ],
-)  # fmt: skip
-def test_what_can_not_be_read_says_where(answer, path):
-    with pytest.raises(DecodeError, match=path):
+@pytest.mark.parametrize("answer", [[], None, "text"])
+def test_an_answer_that_is_no_object_is_an_error(answer):
+    with pytest.raises(DecodeError, match=r"@ \$"):
         decoded(answer)
+
+
+def test_what_is_odd_is_left_out_and_nothing_else():
+    page = {
+        "tab": "main", "title": "Cart", "url": ["x"],
+        "events": [3, {"type": "click", "description": [1], "content": {"a": 1}, "timestamp": "odd", "properties": [1]}, "x"],
+    }  # fmt: skip
+    context = {
+        "session_id": "5:6", "org_context": "Acme", "user_context": {"email": "a@b.c", "properties": 3},
+        "device_context": {"browser": "B", "screen_size": {"height_pixels": 1080.5, "width_pixels": "1920"}},
+    }  # fmt: skip
+    found = decoded({"context_data": {"context": context, "pages": [page, 3]}})
+    assert (found.org, found.user.email, found.user.properties) == (None, "a@b.c", {})
+    assert found.device.screen_size == ScreenSize(width_pixels=1920)
+    assert found.pages == (ContextPage(title="Cart", events=(ContextEvent(type="click"),)),)
+    assert decoded({"context_data": 3}).pages == ()
+    assert decoded({"context_data": {"context": 3, "pages": {"a": 1}}}).pages == ()
 
 
 def test_markdown():
@@ -124,6 +134,10 @@ def test_markdown():
     )
 
 
+def evil_mention():
+    return SessionContext(pages=(ContextPage(title="hello @everyone and @here, a@b.c"),)).to_markdown()
+
+
 def test_what_stands_on_a_page_is_no_markdown():
     evil = SessionContext(
         session_id="1:2",
@@ -138,7 +152,8 @@ def test_what_stands_on_a_page_is_no_markdown():
     text = evil.to_markdown()
     assert "- Replay: <https://x.test/a#bc>\n" in text
     assert "\n## \\[click\\](https://evil.test) # me\n" in text
-    assert "<javascript:alert(1)x>" in text
+    assert "\njavascript:alert(1)\\>x\n" in text
+    assert "@everyone" not in evil_mention()
     assert "- **\\*x\\*** \\`code\\` \\*\\*bold\\*\\* \\<b\\> \\[2J\n" in text
     assert all(c.isprintable() or c == "\n" for c in text)
 
@@ -229,10 +244,44 @@ def test_entries_that_can_not_be_used_are_left_out():
     assert json.loads(profile.raw) == PROFILE
     assert (page.next_token, page.received) == ("t", 4)
     assert decode_profiles(response({})).items == ()
-    with pytest.raises(DecodeError, match=r"\$\.profiles\[1\]"):
-        decode_profiles(response({"profiles": [None, 3]}))
-    with pytest.raises(DecodeError, match="event_limit"):
-        decode_profile(response({"id": "x", "configuration": {"slice": {"event_limit": "many"}}}))
+    assert (
+        decode_profiles(response({"profiles": [3, {"name": "alpha", "llm": {"temperature": "hot"}}]})).items
+        == ()
+    )
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        {"slice": {"event_limit": "many", "mode": "LAST"}}, {"slice": {"event_limit": -1, "mode": "LAST"}},
+        {"slice": {"mode": "LAST"}, "events": {"include_types": "click"}}, {"slice": {"mode": "LAST"}, "events": "x"},
+        {"slice": {"mode": "LAST"}, "cache": {"enable_event_cache": "true"}}, {"slice": {"mode": "LAST"}, "llm": {"temperature": -1}},
+        {"slice": {"mode": "LAST"}, "llm": {"response_schema": "x"}}, {"slice": {"mode": "LAST"}, "events": {"include_types": [""]}},
+    ],
+)  # fmt: skip
+def test_what_is_odd_in_a_profile_is_left_out_and_nothing_else(configuration):
+    found = decode_profile(response({"id": "x", "configuration": configuration}))
+    assert found.configuration.slice.mode == "LAST"
+    assert "many" not in repr(found)
+
+
+def test_a_schema_that_the_dialect_does_not_know_is_read_as_far_as_it_goes():
+    schema = {
+        "type": ["STRING", "NULL"],
+        "items": 3,
+        "properties": {"a": {"type": "STRING", "enum": ["x", None]}, "b": 3},
+    }
+    found = decode_profile(
+        response({"id": "x", "llm": {"response_schema": schema}})
+    ).configuration.llm.response_schema
+    assert found.to_dict() == {"properties": {"a": {"type": "STRING", "enum": ["x"]}}}
+
+
+def test_the_next_pages_token_is_not_the_requests_own():
+    page = decode_profiles(
+        response({"profiles": [], "pagination_token": "same", "next_pagination_token": "next"})
+    )
+    assert page.next_token == "next"
 
 
 def test_whose_key_it_is():

@@ -113,7 +113,11 @@ def test_a_class_that_the_dialect_can_not_say_is_refused_with_the_path(kind, pat
         ({"const": "a"}, {"type": "STRING", "enum": ["a"]}),
         ({"properties": {"a": {"type": "number"}}, "additionalProperties": False}, {"type": "OBJECT", "properties": {"a": {"type": "NUMBER"}}}),
         ({"items": {"type": "string"}}, {"type": "ARRAY", "items": {"type": "STRING"}}),
-        ({"type": "object"}, {"type": "OBJECT"}),
+        ({"type": "object", "properties": {}}, {"type": "OBJECT", "properties": {}}),
+        ({"type": ["string", "null"], "enum": ["a", None]}, {"type": "STRING", "nullable": True, "enum": ["a"]}),
+        ({"anyOf": [{"$ref": "#/$defs/u"}, {"const": None}], "$defs": {"u": {"type": ["integer", "null"]}}}, {"type": "INTEGER", "nullable": True}),
+        ({"oneOf": [{"anyOf": [{"type": "string"}, {"enum": [None]}]}]}, {"type": "STRING", "nullable": True}),
+        ({"allOf": [{"type": "string", "title": "theirs"}], "title": "mine", "default": 1}, {"type": "STRING", "title": "mine"}),
         (
             {"$schema": "x", "$id": "y", "$comment": "z", "type": "string", "default": "d", "examples": []},
             {"type": "STRING"},
@@ -145,9 +149,12 @@ def test_json_schema_is_translated(schema, dialect):
         ({"properties": []}, r"\$\.properties is no object"), ({"properties": {}, "required": ["a"]}, r"\$\.required names 'a'"),
         ({"properties": {}, "required": "a"}, r"\$\.required"), ({"properties": {}, "required": [["a"]]}, r"\$\.required"),
         ({"enum": [1, 2]}, r"\$\.enum holds something else than texts"), ({"enum": []}, r"\$\.enum"),
-        ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, r"\$\.anyOf is a choice"), ({"anyOf": "x"}, r"\$\.anyOf is no list"),
-        ({"allOf": [{"type": "string"}, {"title": "x"}]}, r"\$\.allOf can't be said"),
-        ({"$ref": "https://x.test/s.json"}, r"outside of the schema"), ({"$ref": "#/$defs/x"}, "does not exist"),
+        ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, r"\$\.anyOf joins or offers"), ({"anyOf": "x"}, r"\$\.anyOf is no list"),
+        ({"allOf": [{"type": "string"}, {"title": "x"}]}, r"\$\.allOf joins or offers"), ({"type": "object"}, "object of anything"), ({"enum": "abc"}, r"\$\.enum"),
+        ({"$ref": "https://x.test/s.json"}, "no place in the schema"), ({"$ref": "#Anchor"}, "no place in the schema"),
+        ({"$ref": "#/$defs/a", "required": ["x"], "$defs": {"a": {"properties": {"x": {"type": "string"}, "y": {"type": "string"}}, "required": ["y"]}}}, r"\$\.required is said here and"),
+        ({"allOf": [{"properties": {"a": {"type": "string"}}}], "properties": {"b": {"type": "string"}}}, r"\$\.properties is said here and"),
+        ({"anyOf": [{"type": "string"}], "oneOf": [{"type": "string"}, {"type": "integer"}]}, r"\$\.oneOf joins or offers"), ({"$ref": "#/$defs/x"}, "does not exist"),
         ({"$ref": "#"}, "is a part of"), ({"$ref": "#/$defs/x", "$defs": {"x": 3}}, "no schema"),
         ({"properties": {"n": {"$ref": "#"}}}, r"\$\.properties\.n\.properties\.n\.\$ref refers to #, which it is a part of"),
         ({"type": "string", "description": 3}, r"\$\.description is 3, not text"),
@@ -207,10 +214,11 @@ def test_a_response_becomes_the_class_that_asked_for_it():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"count": "3"}, r"expected int, not str @ \$\.count"), ({"count": True}, r"expected int, not bool @ \$\.count"),
-        ({"title": None}, r"expected str, not NoneType @ \$\.title"), ({"follow_up": "yes"}, r"@ \$\.follow_up"),
-        ({"steps": [{"what": "w"}, {}]}, r"'what' is missing @ \$\.steps\[1\]"), ({"mood": "odd"}, r"@ \$\.mood"),
+        ({"count": "3"}, r"Expected int, got str @ \$\.count"), ({"count": True}, r"Expected int, got bool @ \$\.count"),
+        ({"title": None}, r"Expected str, got null @ \$\.title"), ({"follow_up": "yes"}, r"@ \$\.follow_up"),
+        ({"steps": [{"what": "w"}, {}]}, r"missing required field what @ \$\.steps"), ({"mood": "odd"}, r"@ \$\.mood"),
         ({"urgency": "odd"}, r"@ \$\.urgency"), ({"steps": 5}, r"@ \$\.steps"), ({"when": "odd"}, r"@ \$\.when"),
+        ({"tags": "abc"}, r"Expected array, got str @ \$\.tags"), ({"tags": {"a": 1}}, r"@ \$\.tags"), ({"steps": [[]]}, r"Expected object, got array"),
     ],
 )  # fmt: skip
 def test_a_response_that_does_not_fit_says_where(change, said):
@@ -223,6 +231,28 @@ def test_a_response_that_is_no_object_does_not_fit(response):
     for kind in (Report, Step, Typed):
         with pytest.raises(DecodeError, match=f"does not fit {kind.__name__}"):
             SessionSummary(response=response).as_type(kind)
+
+
+def test_a_class_that_only_cattrs_knows_is_read_too():
+    @attrs.define
+    class Either:
+        one: Step | Report | None
+        count: int
+
+    assert SessionSummary(response={"one": {"what": "w"}, "count": 1}).as_type(Either) == Either(Step("w"), 1)
+    with pytest.raises(DecodeError, match=r"expected int, not str @ \$\.count"):
+        SessionSummary(response={"one": None, "count": "1"}).as_type(Either)
+
+
+def test_a_schema_made_by_hand_is_checked():
+    for fields in (
+        {"type": "object"},
+        {"type": 5},
+        {"items": {"type": "STRING"}},
+        {"properties": {"a": {"type": "STRING"}}},
+    ):
+        with pytest.raises(ConfigurationError, match="a response schema's"):
+            ResponseSchema(**fields)
 
 
 def test_text_summaries_have_no_type_and_only_classes_are_types():
@@ -239,3 +269,4 @@ def test_text_is_always_printable():
     assert SessionSummary(response=[]).text == "[]"
     assert SessionSummary().text == ""
     assert SessionSummary(summary="").text == ""
+    assert SessionSummary(summary="", response={"a": 1}).text == '{\n  "a": 1\n}'

@@ -35,9 +35,65 @@ async def test_what_differs_is_another_request():
     await asyncio.gather(
         sessions.summary("1:2"), sessions.summary("1:3"), sessions.summary("1:2", config_profile_id="p"),
         sessions.summary("1:2", overrides=other), sessions.summary("1:2", overrides=other),
-        sessions.summary("1:2", extra_query={"a": 1}), sessions.summary("1:2", timeout=60),
+        sessions.summary("1:2", extra_query={"a": 1}), sessions.summary("1:2", extra_headers={"X-A": "1"}),
     )  # fmt: skip
     assert len(transport.sent) == 6
+
+
+async def test_how_long_somebody_would_wait_makes_no_difference():
+    transport, sessions = make()
+    async with sessions.summaries_many(["1:2"]) as results:
+        found = await asyncio.gather(sessions.summary("1:2"), sessions.summary("1:2", timeout=100))
+        assert [outcome.value async for outcome in results] == [found[0]]
+    assert len(transport.sent) == 1
+
+
+async def test_each_has_its_own_time():
+    transport, sessions = make()
+    calls = [asyncio.create_task(sessions.summary("1:2", timeout=seconds)) for seconds in (3, 30)]
+    await asyncio.sleep(2)
+    calls.append(asyncio.create_task(sessions.summary("1:2", timeout=3)))  # 5 s from the request's beginning
+    calls.append(asyncio.create_task(sessions.summary("1:2", timeout=9)))
+    started = asyncio.get_running_loop().time()
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(each).__name__ for each in ended] == [
+        "APITimeoutError",
+        "SessionSummary",
+        "APITimeoutError",
+        "SessionSummary",
+    ]
+    assert asyncio.get_running_loop().time() - started == pytest.approx(8, abs=0.01)
+    assert (ended[0].sent, ended[0].attempts, ended[0].may_have_cost) == (True, 1, True)
+    assert ended[2].elapsed == pytest.approx(3, abs=0.01)
+    assert len(transport.sent) == 1
+
+
+async def test_a_patient_call_does_not_take_over_the_verdict_of_an_impatient_one():
+    answers = [json_response({}, status=429, retry_after="200"), json_response({"summary": "ok"})]
+    transport = FakeTransport(answers, seconds=1.0)
+    sessions = make_sessions(transport)
+    hasty = asyncio.create_task(sessions.summary("1:2"))
+    await asyncio.sleep(0.5)
+    async with sessions.summaries_many(["1:2"]) as results:
+        outcomes = [outcome async for outcome in results]
+    with pytest.raises(RateLimitedError):
+        await hasty
+    assert outcomes[0].value.summary == "ok"
+
+
+async def test_one_403_of_a_shared_request_is_one_denial():
+    transport = FakeTransport(
+        answer=lambda request: (
+            json_response({}, status=403) if "%3A2/" in request.path else json_response({"summary": "x"})
+        ),
+        seconds=1.0,
+    )
+    sessions = make_sessions(transport)
+    async with sessions.summaries_many(
+        ["1:2"] * 3 + [f"1:{n}" for n in range(3, 30)], concurrency=4
+    ) as results:
+        outcomes = [outcome async for outcome in results]
+    assert len(outcomes) == 30
 
 
 async def test_events_and_context_are_never_shared():
@@ -116,7 +172,7 @@ async def test_what_is_at_stake_is_told_to_all_who_wait():
     begin.set()
     await asyncio.sleep(0.5)
     third = join("third")
-    assert [await first, await second, await third] == [("done", False), ("done", True), ("done", True)]
+    assert [await first, await second, await third] == ["done"] * 3
     assert heard == {"first": [True, False], "second": [True, False], "third": [True, False]}
 
 

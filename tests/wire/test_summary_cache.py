@@ -6,7 +6,9 @@ import asyncio
 import logging
 import sqlite3
 import stat
+import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 
 import attrs
@@ -16,11 +18,15 @@ from fullstory_async import (
     ClientConfig,
     ConfigurationError,
     FullStoryClient,
+    InvalidSessionId,
     LLMOptions,
     ProfileConfiguration,
     RateLimit,
     ServerError,
+    Session,
+    StorageError,
     SummaryCache,
+    private_database,
 )
 from fullstory_async.http.messages import Request
 from fullstory_async.sandbox import Sandbox, faults
@@ -142,6 +148,79 @@ async def test_many_at_once_in_a_new_file(tmp_path):
     assert [await caches[0].get("a", request) for request in requests] == [b"%d" % n for n in range(40)]
 
 
+HAMMER = """
+import asyncio, sys
+from fullstory_async import SummaryCache
+from fullstory_async.http.messages import Request
+
+async def main(path, who):
+    cache = SummaryCache(path)
+    async def one(n):
+        request = Request(operation="summary", path=f"/{who}/{n}", session_id="1:2")
+        assert await cache.get("a", request) is None
+        await cache.put("a", request, b"x" * 2000)
+        assert await cache.get("a", request) == b"x" * 2000
+    await asyncio.gather(*(one(n) for n in range(40)))
+
+asyncio.run(main(sys.argv[1], sys.argv[2]))
+"""
+
+
+def test_several_processes_with_several_threads_share_a_file(tmp_path):
+    path = tmp_path / "s.db"
+    running = [
+        subprocess.Popen([sys.executable, "-c", HAMMER, str(path), str(n)], stderr=subprocess.PIPE)
+        for n in range(3)
+    ]
+    for process in running:
+        _, errors = process.communicate(timeout=50)
+        assert process.returncode == 0, errors.decode()
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert database.execute("SELECT COUNT(*) FROM summaries").fetchone() == (120,)
+
+
+async def test_a_file_that_is_held_by_somebody_else_fails_that_call_and_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(private_database, "_BUSY_SECONDS", 0.05)
+    cache = SummaryCache(tmp_path / "s.db")
+    await cache.clear()
+    async with Sandbox(users=1, sessions=3, mean_events=5) as sandbox, client_of(sandbox, cache) as client:
+        with closing(sqlite3.connect(cache.path)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            async with client.sessions.summaries_many(sandbox.session_ids) as results:
+                outcomes = [outcome async for outcome in results]
+        assert [type(outcome.error) for outcome in outcomes] == [StorageError] * 3
+        assert sandbox.activations == 0
+        assert (await client.sessions.summary(sandbox.session_ids[0])).text
+
+
+async def test_a_name_is_a_name_and_one_clients_time_to_live_is_not_anothers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    await SummaryCache(":memory:").put("a", ASK, b"x")
+    assert await SummaryCache(tmp_path / ":memory:").get("a", ASK) == b"x"
+    now = [1000.0]
+    lasting, brief = (SummaryCache("s.db", ttl=ttl, clock=lambda: now[0]) for ttl in (1000, 1))
+    await lasting.put("a", ASK, b"kept")
+    now[0] += 10
+    assert await brief.get("a", ASK) is None
+    await brief.put("a", attrs.evolve(ASK, path="/other"), b"x")
+    assert await lasting.get("a", ASK) == b"kept"
+
+
+async def test_every_spelling_of_a_session_is_forgotten(tmp_path):
+    cache = SummaryCache(tmp_path / "s.db")
+    for ref in (
+        "1:2",
+        "https://app.fullstory.com/ui/O/session/1%3A2",
+        "1!2",
+        Session(user_id="1", session_id="2"),
+    ):
+        await cache.put("a", ASK, b"x")
+        assert await cache.forget(ref) == 1
+    with pytest.raises(InvalidSessionId):
+        await cache.forget("../x")
+
+
 async def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path):
     text, other, later = tmp_path / "text", tmp_path / "other.db", tmp_path / "later.db"
     text.write_text("not a database, and quite long, " * 100)
@@ -157,7 +236,7 @@ async def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path):
         text: "not a database",
         other: "something else",
         later: "format 2",
-        tmp_path: "directory",
+        tmp_path: "unable to open",
         tmp_path / "no" / "s.db": "No such file",
     }
     before = {path: path.read_bytes() for path in (text, other, later)}

@@ -344,7 +344,7 @@ async def test_a_403_names_the_role():
                 client.profiles.get("support"), client.profiles.update("support", name="x"), client.profiles.delete("support"),
                 client.profiles.create("x", ProfileConfiguration()),
             ],
-            "Standard": [client.sessions.list(uid="u-1"), client.whoami()],
+            "Standard": [client.sessions.list(uid="u-1")],
         }  # fmt: skip
         sandbox.inject(faults.status(403), times=None)
         for role, pending in calls.items():
@@ -402,7 +402,7 @@ async def test_bad_input_is_refused_before_any_request():
             (lambda: sessions.summary(one, config_profile_id=""), "config_profile_id"),
             (lambda: profiles.create("", ProfileConfiguration()), "name must be text"),
             (lambda: profiles.create("x", ProfileConfiguration(slice=SliceOptions(mode="odd"))), r"slice\.mode"),
-            (lambda: profiles.create("x", None), "configuration must be"), (lambda: profiles.update("support"), "a name, a configuration or both"),
+            (lambda: profiles.create("x", None), "configuration must be"), (lambda: profiles.update("support"), "a name, a configuration with something set"),
             *((lambda bad=bad: profiles.get(bad), "profile's id") for bad in ("", ".", "..", "a/b", "a\nb", 5, None)),
         ]  # fmt: skip
         for call, said in calls:
@@ -483,9 +483,14 @@ async def test_a_replay_page_is_for_everybody_and_escapes_everything():
                 assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
             async with anybody.get(f"{sandbox.url}/ui/SANDBOX/session/1:2") as answer:
                 assert answer.status == 404
+            async with anybody.get(sandbox.url) as answer:
+                index, sandbox_url = await answer.text(), sandbox.url
         assert "<script" not in page
         assert "&lt;script&gt;" in page
         assert page.count("<tr") == session.event_count
+        assert "<script" not in index
+        assert index.count("<tr") == 2
+        assert f"{sandbox_url}/ui/SANDBOX/session/{session.id}" in index
         assert page.encode() == sandbox.replay_page(session.id)
         assert (sandbox.activations, sandbox.requests) == (0, [])
         with pytest.raises(ConfigurationError, match="no session"):

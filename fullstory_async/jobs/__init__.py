@@ -1,0 +1,32 @@
+"""Durable bulk jobs: kill the process anywhere, run it again, lose nothing, pay for nothing twice.
+
+::
+
+    plan = JobPlan(events=True, summary="support", max_activations=5_000)
+    async with Job.open("friday.job", client=client, plan=plan) as job:
+        await job.add(ids)
+        print(job.estimate())
+        report = await job.run()
+
+A job is a folder. `JobReader` reads it without a client, also while another process runs it.
+"""
+
+from fullstory_async.jobs.job import Added, Job, JobEstimate
+from fullstory_async.jobs.plan import JobPlan
+from fullstory_async.jobs.reader import JobFailure, JobReader, JobResult
+from fullstory_async.jobs.runner import JobProgress, JobReport, StopReason
+from fullstory_async.jobs.store import Counts
+
+__all__ = [
+    "Added",
+    "Counts",
+    "Job",
+    "JobEstimate",
+    "JobFailure",
+    "JobPlan",
+    "JobProgress",
+    "JobReader",
+    "JobReport",
+    "JobResult",
+    "StopReason",
+]

@@ -1,0 +1,125 @@
+"""A job's SQLite file: its tables, its format, and how it is opened for writing and for reading.
+
+One transaction holds an answer together with the settling of what it cost. The tables:
+
+* ``items``: the sessions, each once, numbered in the order in which they were added;
+* ``answers`` and ``failures``: what became of a call, by item and operation; a call has one of them or neither;
+* ``reservations``: calls that may be on their way, with the activations that were set aside for them;
+* ``purged``: fingerprints of sessions that were erased and must not come back;
+* ``meta``: the plan, what was spent, and the secret of this job's fingerprints.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from fullstory_async.errors import JobError
+from fullstory_async.private_database import make_private_file
+
+__all__ = ["DATABASE_NAME", "open_reader", "open_writer"]
+
+DATABASE_NAME = "job.sqlite3"
+_APPLICATION_ID = 0x46534A42
+"""Tells our files from other databases: "FSJB"."""
+_VERSION = 1
+_SCHEMA = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+    "CREATE TABLE items (seq INTEGER PRIMARY KEY, session_id TEXT NOT NULL UNIQUE)",
+    (
+        "CREATE TABLE answers (seq INTEGER NOT NULL, operation TEXT NOT NULL, at REAL NOT NULL, attempts INTEGER NOT NULL, "
+        "body BLOB NOT NULL, PRIMARY KEY (seq, operation))"
+    ),
+    (
+        "CREATE TABLE failures (seq INTEGER NOT NULL, operation TEXT NOT NULL, at REAL NOT NULL, attempts INTEGER NOT NULL, "
+        "error TEXT NOT NULL, status INTEGER, code TEXT, message TEXT NOT NULL, may_have_cost INTEGER NOT NULL, "
+        "permanent INTEGER NOT NULL, body BLOB, PRIMARY KEY (seq, operation))"
+    ),
+    (
+        "CREATE TABLE reservations (seq INTEGER NOT NULL, operation TEXT NOT NULL, activations INTEGER NOT NULL, "
+        "PRIMARY KEY (seq, operation)) WITHOUT ROWID"
+    ),
+    "CREATE TABLE purged (fingerprint TEXT PRIMARY KEY) WITHOUT ROWID",
+)
+
+
+def open_writer(folder: Path) -> sqlite3.Connection:
+    """Open a job's file for writing, and make it if there is none. Raises `JobError`."""
+    path = folder / DATABASE_NAME
+    try:
+        make_private_file(path)
+        database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    except (OSError, sqlite3.Error) as error:
+        raise _unusable(folder, error) from None
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")  # an answer that was committed survives a power cut
+        database.execute("PRAGMA secure_delete = ON")
+        _look_for_damage(database, path)
+        if not _is_ours(database, folder):
+            database.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA:
+                database.execute(statement)
+            database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            database.execute(f"PRAGMA user_version = {_VERSION}")
+            database.execute("COMMIT")
+    except (OSError, sqlite3.Error) as error:
+        database.close()
+        raise _unusable(folder, error) from None
+    except JobError:
+        database.close()
+        raise
+    return database
+
+
+def open_reader(folder: Path) -> sqlite3.Connection:
+    """Open a job's file for reading, while it is being written perhaps. Raises `JobError`."""
+    path = folder / DATABASE_NAME
+    if not path.is_file():
+        raise JobError(f"{folder} is no job: it has no {DATABASE_NAME}")
+    try:
+        database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise _unusable(folder, error) from None
+    try:
+        if not _is_ours(database, folder):
+            raise JobError(f"{folder} is no job: its {DATABASE_NAME} is empty")
+    except sqlite3.Error as error:
+        database.close()
+        raise _unusable(folder, error) from None
+    except JobError:
+        database.close()
+        raise
+    return database
+
+
+def _is_ours(database: sqlite3.Connection, folder: Path) -> bool:
+    """Tell a job from an empty file; refuse anything else, and later formats."""
+    application = database.execute("PRAGMA application_id").fetchone()[0]
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    if application == _APPLICATION_ID and version == _VERSION:
+        return True
+    if application == _APPLICATION_ID:
+        raise JobError(
+            f"the job {folder} has format {version}, and this version of fullstory_async knows only {_VERSION}: "
+            "use the version that made it, or a later one"
+        )
+    if application or version or database.execute("SELECT 1 FROM sqlite_master").fetchone():
+        raise JobError(f"{folder / DATABASE_NAME} is a database of something else, not a job")
+    return False
+
+
+def _look_for_damage(database: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file that has lost its end. Its log, if there is one, may hold what the file lacks."""
+    size, pages = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "page_count"))
+    log = path.with_name(path.name + "-wal")
+    has_log = log.exists() and log.stat().st_size > 0
+    if not has_log and path.stat().st_size < size * pages:
+        raise sqlite3.DatabaseError("it is cut off")
+
+
+def _unusable(folder: Path, error: Exception) -> JobError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+    advice = "; what is intact in it can still be exported" if damaged else ""
+    return JobError(f"the job {folder} can't be used: {reason}{advice}")

@@ -1,0 +1,120 @@
+"""Exports of a job: to JSON Lines, CSV, Parquet, DuckDB and SQLite, streamed, and not there until they are whole."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from fullstory_async.errors import ConfigurationError
+from fullstory_async.jobs.export.databases import duckdb_sinks, sqlite_sinks
+from fullstory_async.jobs.export.files import atomic
+from fullstory_async.jobs.export.parquet import parquet_sink
+from fullstory_async.jobs.export.sink import Sink
+from fullstory_async.jobs.export.tables import TABLES, Redaction, Tables
+from fullstory_async.jobs.export.text import csv_sink, json_lines_sink
+from fullstory_async.jobs.reader import JobReader
+
+__all__ = ["Redact", "export", "export_in_thread"]
+
+Redact = Iterable[str] | Mapping[str, Literal["drop", "hash"]]
+
+_PER_TABLE: dict[str, Any] = {
+    ".jsonl": json_lines_sink, ".jsonl.gz": partial(json_lines_sink, compression="gz"),
+    ".jsonl.zst": partial(json_lines_sink, compression="zst"), ".csv": csv_sink,
+    ".csv.gz": partial(csv_sink, compression="gz"), ".csv.zst": partial(csv_sink, compression="zst"),
+    ".parquet": parquet_sink,
+}  # fmt: skip
+_ALL_IN_ONE: dict[str, Any] = {".duckdb": duckdb_sinks, ".sqlite": sqlite_sinks, ".db": sqlite_sinks}
+
+
+def export(
+    reader: JobReader,
+    path: Path,
+    *,
+    redact: Redact = (),
+    progress: Callable[[int], object] = lambda _: None,
+    cancelled: threading.Event | None = None,
+) -> list[Path]:
+    """Write a job's tables to files; the suffix says in which format. Blocks; meant for a thread.
+
+    Args:
+        reader: the job.
+        path: ``.jsonl``, ``.csv`` (both also ``.gz`` and ``.zst``), ``.parquet``, ``.duckdb`` or ``.sqlite``. A database
+            holds all tables. Of the other formats ``path`` holds the main table (events, or summaries where there
+            are none), and files beside it, called ``NAME.summaries.SUFFIX`` and ``NAME.failures.SUFFIX``, the others.
+        redact: fields to hide wherever they stand: names, or names with ``drop`` or ``hash``.
+        progress: told how many sessions are written.
+        cancelled: set from elsewhere, ends the work; no file is left then.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        ConfigurationError: the suffix is unknown, an extra is missing, or the folder can't be written.
+        JobStorageError: writing failed.
+    """
+    tables = Tables(reader.plan, Redaction.of(redact, reader.secret))
+    with _sinks(path, tables.names) as (sinks, written):
+        for count, record in enumerate(reader.records(), 1):
+            if cancelled is not None and cancelled.is_set():
+                raise ConfigurationError("the export was cancelled")
+            for name, row in tables.rows(record):
+                sinks[name](row)
+            progress(count)
+    return written
+
+
+async def export_in_thread(
+    reader: JobReader, path: Path, *, redact: Redact = (), progress: Callable[[int], object] | None = None
+) -> list[Path]:
+    """Do as `export` without blocking the event loop, which is where ``progress`` is called. Cancelling ends it."""
+    loop, cancelled = asyncio.get_running_loop(), threading.Event()
+
+    def tell(count: int) -> None:
+        if progress is not None:
+            loop.call_soon_threadsafe(progress, count)
+
+    work = asyncio.ensure_future(
+        asyncio.to_thread(export, reader, path, redact=redact, progress=tell, cancelled=cancelled)
+    )
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        cancelled.set()
+        await asyncio.wait([work])
+        raise
+
+
+@contextmanager
+def _sinks(path: Path, names: tuple[str, ...]) -> Iterator[tuple[dict[str, Sink], list[Path]]]:
+    suffix = _suffix(path)
+    with ExitStack() as stack:
+        if suffix in _ALL_IN_ONE:
+            part = stack.enter_context(atomic(path))
+            yield stack.enter_context(_ALL_IN_ONE[suffix](part, names)), [path]
+            return
+        stem = path.name.removesuffix(suffix)
+        paths = [path, *(path.with_name(f"{stem}.{name}{suffix}") for name in names[1:])]
+        parts = [stack.enter_context(atomic(each)) for each in paths]
+        yield (
+            {
+                name: stack.enter_context(_PER_TABLE[suffix](part, name, TABLES[name]))
+                for name, part in zip(names, parts, strict=True)
+            },
+            paths,
+        )
+
+
+def _suffix(path: Path) -> str:
+    known = sorted({**_PER_TABLE, **_ALL_IN_ONE}, key=len, reverse=True)
+    for suffix in known:
+        if path.name.endswith(suffix) and path.name != suffix:
+            return suffix
+    raise ConfigurationError(
+        f"the format of {path.name} is not known: it must end in {', '.join(sorted(known))}"
+    )

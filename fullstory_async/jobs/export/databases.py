@@ -1,0 +1,109 @@
+"""Exports as databases: SQLite, and DuckDB; all tables in one file."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fullstory_async.errors import ConfigurationError
+from fullstory_async.jobs.export.sink import Sink
+from fullstory_async.jobs.export.tables import TABLES, Row
+from fullstory_async.jobs.export.text import json_lines_sink
+
+__all__ = ["duckdb_sinks", "sqlite_sinks"]
+
+_BATCH = 1000
+_SQLITE = {
+    "text": "TEXT",
+    "name": "TEXT",
+    "json": "TEXT",
+    "integer": "INTEGER",
+    "boolean": "INTEGER",
+    "time": "TEXT",
+}
+_DUCKDB = {
+    "text": "VARCHAR", "name": "VARCHAR", "json": "JSON", "integer": "INTEGER", "boolean": "BOOLEAN", "time": "TIMESTAMPTZ",
+}  # fmt: skip
+
+
+@contextmanager
+def sqlite_sinks(path: Path, tables: tuple[str, ...]) -> Iterator[dict[str, Sink]]:
+    """Write tables to a SQLite file, in one transaction. Times are ISO 8601 texts, JSON is text."""
+    database = sqlite3.connect(path, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode = OFF")  # the file has another name until it is whole
+        database.execute("BEGIN")
+        with ExitStack() as stack:
+            yield {name: stack.enter_context(_sqlite_sink(database, name)) for name in tables}
+        database.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise OSError(str(error)) from None
+    finally:
+        database.close()
+
+
+@contextmanager
+def _sqlite_sink(database: sqlite3.Connection, name: str) -> Iterator[Sink]:
+    columns = TABLES[name]
+    kinds = ", ".join(f'"{column.name}" {_SQLITE[column.kind]}' for column in columns)
+    database.execute(f"CREATE TABLE {name} ({kinds})")
+    insert = f"INSERT INTO {name} VALUES ({', '.join('?' * len(columns))})"  # noqa: S608  (our own names)
+    waiting: list[list[Any]] = []
+
+    def flush() -> None:
+        database.executemany(insert, waiting)
+        waiting.clear()
+
+    def write(row: Row) -> None:
+        waiting.append([_value(row[column.name], as_json=column.kind == "json") for column in columns])
+        if len(waiting) >= _BATCH:
+            flush()
+
+    yield write
+    flush()
+
+
+@contextmanager
+def duckdb_sinks(path: Path, tables: tuple[str, ...]) -> Iterator[dict[str, Sink]]:
+    """Write tables to a DuckDB file: through JSON Lines beside it, which DuckDB reads faster than it takes rows."""
+    try:
+        import duckdb  # noqa: PLC0415  (an extra)
+    except ImportError:
+        raise ConfigurationError("a .duckdb file needs: pip install 'fullstory-async[duckdb]'") from None
+    lines = {name: path.with_name(f"{path.name}.{name}.jsonl") for name in tables}
+    try:
+        with ExitStack() as stack:
+            yield {
+                name: stack.enter_context(json_lines_sink(part, name, TABLES[name]))
+                for name, part in lines.items()
+            }
+        path.unlink()  # DuckDB refuses a file that is empty
+        with duckdb.connect(str(path)) as database:
+            database.execute("SET TimeZone = 'UTC'")
+            for name, part in lines.items():
+                kinds = {column.name: _DUCKDB[column.kind] for column in TABLES[name]}
+                named = ", ".join(f'"{column}" {kind}' for column, kind in kinds.items())
+                database.execute(f"CREATE TABLE {name} ({named})")
+                read = f"read_json(?, format = 'newline_delimited', columns = {kinds!r}, maximum_object_size = 1073741824)"
+                database.execute(f"INSERT INTO {name} SELECT * FROM {read}", [str(part)])  # noqa: S608
+        path.chmod(0o600)
+    except duckdb.Error as error:
+        raise OSError(str(error)) from None
+    finally:
+        for part in lines.values():
+            part.unlink(missing_ok=True)
+
+
+def _value(value: Any, *, as_json: bool) -> Any:
+    if value is None:
+        return None
+    if as_json:
+        return json.dumps(value)
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

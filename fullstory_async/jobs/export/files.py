@@ -1,0 +1,52 @@
+"""An export's file: not there until it is whole."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fullstory_async.errors import ConfigurationError, JobStorageError
+from fullstory_async.private_database import PRIVATE_FILE
+
+__all__ = ["atomic"]
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a new name beside ``path``, for its owner only; what was written there takes the place of ``path`` at the end.
+
+    Raises:
+        ConfigurationError: the folder can't be written.
+        JobStorageError: the disk is full, or the like. ``path`` is as it was then.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
+    except OSError as error:
+        raise ConfigurationError(f"{path} can't be written: {error.strerror}") from None
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise JobStorageError(f"{path} can't be written: {error.strerror or error}") from None
+    finally:
+        for left in (part, part.with_name(part.name + ".wal"), part.with_name(part.name + "-journal")):
+            left.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make sure of the new name too, where folders can be synchronised."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,160 @@
+"""The tables of an export: their columns, and a job's records as rows of them.
+
+Ids are texts, since 64-bit numbers are more than many readers hold exactly. Times are in UTC, and the text as it came stands
+beside a parsed one, since an event is not lost for its clock. What is free-form stays JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from fullstory_async.codec import decode_summary, events_with_times
+from fullstory_async.errors import ConfigurationError, DecodeError
+from fullstory_async.http.messages import Response
+from fullstory_async.jobs.fingerprints import fingerprint
+from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobPlan
+from fullstory_async.jobs.reader import Record
+from fullstory_async.session_id import SessionId
+
+__all__ = ["TABLES", "Column", "Redaction", "Row", "Table", "Tables"]
+
+Row = dict[str, Any]
+Kind = Literal["text", "name", "integer", "boolean", "time", "json"]
+
+
+@attrs.frozen
+class Column:
+    """One column of a table."""
+
+    name: str
+    kind: Kind
+    """``name`` is a text of which there are few different ones."""
+
+
+def _columns(**kinds: Kind) -> tuple[Column, ...]:
+    return tuple(Column(name, kind) for name, kind in kinds.items())
+
+
+Table = tuple[Column, ...]
+
+TABLES: Mapping[str, Table] = {
+    "events": _columns(
+        session_id="text", seq="integer", event_type="name", event_time="time", event_time_raw="text",
+        source_type="name", device_id="text", view_id="text", properties="json", source_properties="json",
+        fetched_at="time",
+    ),
+    "summaries": _columns(
+        session_id="text", config_profile_id="text", summary="text", response="json", response_schema="json",
+        fetched_at="time",
+    ),
+    "failures": _columns(
+        session_id="text", operation="name", error="name", status="integer", code="text", message="text",
+        attempts="integer", may_have_cost="boolean", permanent="boolean", failed_at="time",
+    ),
+}  # fmt: skip
+"""Table → columns. ``seq`` numbers a session's events in the order of time."""
+
+
+@attrs.frozen
+class Redaction:
+    """Which fields lose their values, wherever they stand: as a column, or at any depth of the JSON in one."""
+
+    how: Mapping[str, Literal["drop", "hash"]]
+    secret: str = attrs.field(repr=False)
+
+    @classmethod
+    def of(cls, fields: Any, secret: str) -> Redaction:
+        """Read ``["user_email"]``, or ``{"user_email": "hash"}``. Raises `ConfigurationError`."""
+        given = dict(fields) if isinstance(fields, Mapping) else None
+        if given is None:
+            if isinstance(fields, str):
+                raise ConfigurationError(
+                    "redact must be a list of names, or a mapping of names to 'drop' or 'hash'"
+                )
+            given = dict.fromkeys(fields, "drop")
+        for name, how in given.items():
+            if not isinstance(name, str) or not name or how not in ("drop", "hash"):
+                raise ConfigurationError(
+                    f"redact takes 'drop' or 'hash' for a field's name, not {name!r}: {how!r}"
+                )
+        return cls(given, secret)
+
+    def apply(self, row: Row) -> Row:
+        """Return the row without what is to be hidden."""
+        if not self.how:
+            return row
+        return {
+            name: self._hidden(name, value) if name in self.how else self._inside(value)
+            for name, value in row.items()
+        }
+
+    def _inside(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                name: self._hidden(name, item) if name in self.how else self._inside(item)
+                for name, item in value.items()
+            }
+        return [self._inside(item) for item in value] if isinstance(value, list) else value
+
+    def _hidden(self, name: str, value: Any) -> Any:
+        if value is None or self.how[name] == "drop":
+            return None
+        text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+        return fingerprint(self.secret, text)
+
+
+@attrs.frozen
+class Tables:
+    """Makes rows of records, by table."""
+
+    plan: JobPlan
+    redaction: Redaction
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tables that a job of this plan has; the first is the main one."""
+        names = (("events",) if self.plan.events else ()) + (("summaries",) if self.plan.summary else ())
+        return (*names, "failures")
+
+    def rows(self, record: Record) -> Iterator[tuple[str, Row]]:
+        """Give the rows of one session, each with its table."""
+        failures = list(record.failures.values())
+        for operation, table, make in (
+            (EVENTS, "events", _event_rows),
+            (SUMMARY, "summaries", self._summary_rows),
+        ):
+            if operation not in record.bodies:
+                continue
+            try:
+                for row in make(record):
+                    yield table, self.redaction.apply(row)
+            except DecodeError as error:
+                failures.append(record.unreadable(operation, error))
+        for failure in failures:
+            row = attrs.asdict(
+                failure, recurse=False, filter=lambda field, _: field.name not in ("at", "body")
+            )
+            yield "failures", self.redaction.apply({**row, "failed_at": failure.at})
+
+    def _summary_rows(self, record: Record) -> Iterator[Row]:
+        response = Response(status=200, body=record.bodies[SUMMARY])
+        found = decode_summary(response, SessionId(record.session_id), self.plan.summary)
+        yield {
+            "session_id": record.session_id, "config_profile_id": found.config_profile_id, "summary": found.summary,
+            "response": found.response, "response_schema": found.response_schema, "fetched_at": record.fetched[SUMMARY],
+        }  # fmt: skip
+
+
+def _event_rows(record: Record) -> Iterator[Row]:
+    response = Response(status=200, body=record.bodies[EVENTS])
+    for seq, (event, raw_time) in enumerate(events_with_times(response)):
+        yield {
+            "session_id": record.session_id, "seq": seq, "event_type": event.type, "event_time": event.timestamp,
+            "event_time_raw": raw_time, "source_type": event.source_type, "device_id": event.device_id,
+            "view_id": event.view_id, "properties": event.data, "source_properties": event.source_properties,
+            "fetched_at": record.fetched[EVENTS],
+        }  # fmt: skip

@@ -1,0 +1,86 @@
+"""Exports as text: JSON Lines, plain or compressed, and CSV."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, cast
+
+from fullstory_async.errors import ConfigurationError
+from fullstory_async.jobs.export.cells import harmless
+from fullstory_async.jobs.export.sink import Sink
+from fullstory_async.jobs.export.tables import Row, Table
+
+__all__ = ["csv_sink", "json_lines_sink"]
+
+
+@contextmanager
+def json_lines_sink(path: Path, _: str, __: Table, *, compression: str = "") -> Iterator[Sink]:
+    """Write rows as JSON Lines; JSON in them is nested, not quoted."""
+    with _opened(path, compression) as file:
+
+        def write(row: Row) -> None:
+            file.write(
+                json.dumps(row, default=_time, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+            )
+
+        yield write
+
+
+@contextmanager
+def csv_sink(path: Path, _: str, table: Table, *, compression: str = "") -> Iterator[Sink]:
+    """Write rows as CSV with a header; a cell that a spreadsheet would run as a formula gets an apostrophe."""
+    with _opened(path, compression) as raw, ExitStack() as stack:
+        file = stack.enter_context(
+            io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="")
+        )
+        writer = csv.writer(file)
+        writer.writerow([column.name for column in table])
+
+        def write(row: Row) -> None:
+            writer.writerow([_cell(row[column.name], as_json=column.kind == "json") for column in table])
+
+        yield write
+        file.flush()
+        file.detach()
+
+
+@contextmanager
+def _opened(path: Path, compression: str) -> Iterator[IO[bytes]]:
+    with ExitStack() as stack:
+        plain = stack.enter_context(path.open("wb"))
+        if compression == "gz":
+            packed = gzip.GzipFile(filename="", fileobj=plain, mode="wb", mtime=0)
+            yield cast("IO[bytes]", stack.enter_context(packed))
+        elif compression == "zst":
+            try:
+                import zstandard  # noqa: PLC0415  (an extra)
+            except ImportError:
+                raise ConfigurationError("a .zst file needs: pip install 'fullstory-async[zstd]'") from None
+            yield stack.enter_context(zstandard.ZstdCompressor().stream_writer(plain, closefd=False))
+        else:
+            yield plain
+
+
+def _cell(value: Any, *, as_json: bool) -> str:
+    if value is None:
+        return ""
+    if as_json:
+        return harmless(json.dumps(value, ensure_ascii=False))
+    if isinstance(value, datetime):
+        return _time(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return harmless(str(value))
+
+
+def _time(value: Any) -> str:
+    if not isinstance(value, datetime):
+        raise TypeError(type(value).__name__)
+    return value.isoformat().replace("+00:00", "Z")

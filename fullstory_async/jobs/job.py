@@ -1,0 +1,303 @@
+"""Job: a folder in which a bulk job's ids, answers and costs survive whatever happens to the process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import attrs
+
+from fullstory_async import checks
+from fullstory_async.client import FullStoryClient
+from fullstory_async.errors import ClientStateError, ConfigurationError, InvalidSessionId, JobError
+from fullstory_async.jobs.export import Redact, export_in_thread
+from fullstory_async.jobs.lock import JobLock
+from fullstory_async.jobs.plan import JobPlan
+from fullstory_async.jobs.reader import JobFailure, JobReader, JobResult
+from fullstory_async.jobs.runner import JobProgress, JobReport, Runner, StopReason
+from fullstory_async.jobs.store import Counts, JobStore
+from fullstory_async.models import Session, SessionRef, session_id_of
+
+__all__ = ["Added", "Job", "JobEstimate"]
+
+_BATCH = 1000
+_LOCK_NAME = "lock"
+NETWORK_PATIENCE = 60.0
+
+
+@attrs.frozen(kw_only=True)
+class Added:
+    """What `Job.add` did."""
+
+    new: int
+    """Ids that were not in the job."""
+    duplicates: int
+    """Ids that were in it already, or came twice; they stay one item."""
+    unusable: int
+    """Texts that are no session ids; each is a permanent failure of the job."""
+
+
+@attrs.frozen(kw_only=True)
+class JobEstimate:
+    """What is still to be done, before anything is spent."""
+
+    sessions: int
+    """Sessions of the whole job."""
+    calls: int
+    """Calls that are left."""
+    activations: int
+    """What these will spend at most, the budget considered."""
+    spent: int
+    """What the job has spent so far."""
+    max_activations: int | None
+    """The most that it may ever spend."""
+    seconds: float
+    """How long the calls take at the client's rate, at least."""
+
+
+class Job:
+    """A durable bulk job; ``async with Job.open(folder, client=client, plan=plan) as job:`` holds it."""
+
+    folder: Path
+    """Where the job is."""
+
+    def __init__(
+        self, folder: str | os.PathLike[str], *, client: FullStoryClient, plan: JobPlan | None = None
+    ) -> None:
+        """Name a job; the same as `open`."""
+        if not isinstance(client, FullStoryClient):
+            raise ConfigurationError(f"client must be a FullStoryClient, not {client!r:.60}")
+        if not isinstance(plan, JobPlan | None):
+            raise ConfigurationError(f"plan must be a JobPlan, not {plan!r:.60}")
+        self.folder = Path(folder)
+        self._client = client
+        self._wanted = plan
+        self._store: JobStore | None = None
+        self._lock: JobLock | None = None
+        self._runner: Runner | None = None
+        self._stop_asked = False
+
+    @classmethod
+    def open(
+        cls, folder: str | os.PathLike[str], *, client: FullStoryClient, plan: JobPlan | None = None
+    ) -> Job:
+        """Name a job, which ``async with`` opens, or makes if there is none in the folder.
+
+        Args:
+            folder: its folder; made if it does not exist, for its owner only.
+            client: what makes the calls. It is not closed.
+            plan: what is done with each session. A job that exists knows its plan; another one may only add
+                operations, or change ``max_activations``.
+
+        Raises (from ``async with``):
+            JobLockedError: another process runs it; the message names that.
+            JobError: the folder holds something else, a job of a later format, or another plan.
+        """
+        return cls(folder, client=client, plan=plan)
+
+    async def __aenter__(self) -> Self:
+        if self._store is not None:
+            raise ClientStateError("this job is open already")
+        await asyncio.to_thread(self._open)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        store, self._store = self._store, None
+        if store is not None:
+            await store.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> None:
+        raise TypeError("a Job is asynchronous: use 'async with'")
+
+    def __exit__(self, *_: object) -> None: ...
+
+    @property
+    def plan(self) -> JobPlan:
+        """What is done with each session."""
+        return self._opened.plan
+
+    @property
+    def counts(self) -> Counts:
+        """How many items, answers and failures the job holds, and what it has spent. A copy."""
+        return attrs.evolve(self._opened.counts)
+
+    async def add(self, ids: Iterable[SessionRef] | AsyncIterable[SessionRef]) -> Added:
+        """Add sessions; ids that the job has already are left as they are. They are kept as they come.
+
+        Args:
+            ids: session ids, listed sessions or texts; any iterable or async iterable, of any length.
+        """
+        if isinstance(ids, (str, bytes, Session)) or not isinstance(ids, Iterable | AsyncIterable):
+            raise ConfigurationError(f"ids must be an iterable of session ids, not one {type(ids).__name__}")
+        batch, given, new, unusable = _Batch(), 0, 0, 0
+        async for ref in _each(ids):
+            given += 1
+            unusable += not batch.take(ref)
+            if len(batch) >= _BATCH:
+                new += await self._opened.add(batch.usable, batch.unusable)
+                batch = _Batch()
+        new += await self._opened.add(batch.usable, batch.unusable)
+        return Added(new=new, duplicates=given - new, unusable=unusable)
+
+    def estimate(self) -> JobEstimate:
+        """Tell what is left, what it will cost and how long it will take."""
+        store, rate = self._opened, self._client.limiter.limit.rate
+        counts, cap = store.counts, store.plan.max_activations
+        calls = counts.items * len(store.plan.operations) - counts.answered - counts.permanent
+        affordable = calls if cap is None else max(0, min(calls, cap - counts.spent))
+        return JobEstimate(
+            sessions=counts.items, calls=calls, activations=affordable, spent=counts.spent, max_activations=cap,
+            seconds=affordable / rate,
+        )  # fmt: skip
+
+    async def run(
+        self,
+        *,
+        progress: Callable[[JobProgress], None] | None = None,
+        concurrency: int = 32,
+        retry_failed: bool = False,
+        network_patience: float = NETWORK_PATIENCE,
+    ) -> JobReport:
+        """Make the calls that are left. Can be run again, in another process too, until nothing is left.
+
+        Args:
+            progress: called after each call, from the event loop; it should be quick.
+            concurrency: how many calls are under way at most.
+            retry_failed: make calls again that failed for good: unknown sessions, refused parameters, answers
+                that could not be read.
+            network_patience: seconds without any connection after which the run ends.
+
+        Returns:
+            Why it ended, and how the job stands.
+        """
+        checks.positive(concurrency, "concurrency")
+        if not (checks.is_number(network_patience) and network_patience >= 0):
+            raise ConfigurationError(
+                f"network_patience must be a number of seconds, not {network_patience!r}"
+            )
+        if self._runner is not None:
+            raise ClientStateError("this job is being run already")
+        store, account = self._opened, self._client._account  # noqa: SLF001  (of the same package)
+        account.pipeline.check()
+        self._runner = Runner(
+            store=store, account=account, folder=self.folder, concurrency=concurrency,
+            max_wait=self._client.config.max_wait, network_patience=network_patience, retry_failed=retry_failed,
+            progress=progress,
+        )  # fmt: skip
+        if self._stop_asked:
+            self._runner.stop()
+        try:
+            return await self._runner.run()
+        finally:
+            self._runner, self._stop_asked = None, False
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """End the run: no more calls are made, and those that were sent have 5 seconds to finish, or none.
+
+        For a signal handler: the first signal stops, the second stops ``at_once``.
+        """
+        if self._runner is None:
+            self._stop_asked = True
+        else:
+            self._runner.stop(StopReason.INTERRUPTED, at_once=at_once)
+
+    def results(self) -> AsyncIterator[JobResult]:
+        """Give every session with what the job has of it, in the order in which the ids were added."""
+        return JobReader(self.folder).results()
+
+    def failures(self) -> AsyncIterator[JobFailure]:
+        """Give every failure, in the order in which the ids were added."""
+        return JobReader(self.folder).failures()
+
+    async def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        redact: Redact = (),
+        progress: Callable[[int], object] | None = None,
+    ) -> list[Path]:
+        """Write the job's answers and failures to files; may be done at any time, and again.
+
+        Args:
+            path: ends in ``.jsonl``, ``.csv`` (both also with ``.gz`` or ``.zst``), ``.parquet``, ``.duckdb`` or ``.sqlite``. A
+                database holds all tables; otherwise ``path`` holds the main one, and ``NAME.summaries.…`` and
+                ``NAME.failures.…`` beside it the others. An existing file is replaced when the new one is whole.
+            redact: fields to hide, wherever they stand: names, or a mapping of names to ``drop`` or ``hash``.
+            progress: called with the number of sessions that are written.
+
+        Returns:
+            The files.
+
+        Raises:
+            ConfigurationError: the format is unknown, or needs an extra that is not installed.
+            JobStorageError: a file can't be written.
+        """
+        return await export_in_thread(JobReader(self.folder), Path(path), redact=redact, progress=progress)
+
+    async def purge(self, session_id: SessionRef) -> bool:
+        """Erase a session from the job, as an erasure request wants it, and never fetch it again.
+
+        Returns whether the job had it. Exports that were made before are not changed.
+        """
+        return await self._opened.purge(session_id_of(session_id))
+
+    @property
+    def _opened(self) -> JobStore:
+        if self._store is None:
+            raise ClientStateError("the job is not open: use 'async with Job.open(…) as job:'")
+        return self._store
+
+    def _open(self) -> None:
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = JobLock(self.folder / _LOCK_NAME)
+        except OSError as error:
+            raise JobError(f"the job {self.folder} can't be used: {error.strerror}") from None
+        try:
+            self._store = JobStore(self.folder, self._wanted)
+        except BaseException:
+            lock.release()
+            raise
+        self._lock = lock
+
+
+@attrs.define
+class _Batch:
+    """Ids on their way into the database."""
+
+    usable: list[str] = attrs.field(factory=list)
+    unusable: list[tuple[str, InvalidSessionId]] = attrs.field(factory=list)
+
+    def take(self, ref: SessionRef) -> bool:
+        try:
+            self.usable.append(str(session_id_of(ref)))
+        except InvalidSessionId as error:
+            text = ref.session_id if isinstance(ref, Session) else str(ref)
+            self.unusable.append((text, error))
+            return False
+        return True
+
+    def __len__(self) -> int:
+        return len(self.usable) + len(self.unusable)
+
+
+async def _each(ids: Any) -> AsyncIterator[SessionRef]:
+    if isinstance(ids, AsyncIterable):
+        async for ref in ids:
+            yield ref
+        return
+    last = time.monotonic()
+    for ref in ids:
+        yield ref
+        if time.monotonic() - last > 0.005:
+            await asyncio.sleep(0)
+            last = time.monotonic()

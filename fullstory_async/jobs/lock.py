@@ -1,0 +1,76 @@
+"""JobLock: one process for each job.
+
+The operating system holds the lock, so it goes with the process however that ends, and a lock that a dead process
+left behind is none. What stands in the file only tells people who the holder is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+
+from fullstory_async.errors import JobLockedError
+from fullstory_async.private_database import PRIVATE_FILE
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+    import msvcrt
+
+__all__ = ["JobLock"]
+
+_FAR = 2**30
+"""Where Windows locks a byte: what stands in the file stays readable."""
+
+
+class JobLock:
+    """Holds a job's lock from its making until `release`."""
+
+    __slots__ = ("_file",)
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock. Raises `JobLockedError`, which names the holder, at once if it is taken."""
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
+        try:
+            _lock(self._file)
+        except OSError:
+            holder = _holder(self._file)
+            os.close(self._file)
+            raise JobLockedError(
+                f"the job {path.parent} is being run by {holder}; one process at a time"
+            ) from None
+        note = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        }
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, json.dumps(note).encode(), 0) if hasattr(os, "pwrite") else os.write(
+            self._file, json.dumps(note).encode()
+        )
+
+    def release(self) -> None:
+        """Give the lock back."""
+        os.close(self._file)
+
+
+def _lock(file: int) -> None:
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        os.lseek(file, _FAR, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        os.lseek(file, 0, os.SEEK_SET)
+
+
+def _holder(file: int) -> str:
+    try:
+        os.lseek(file, 0, os.SEEK_SET)
+        note = json.loads(os.read(file, 1000))
+        return f"process {note['pid']} on {note['host']} since {note['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,0 +1,242 @@
+"""JobReader: what a job holds, read while it is being written or years later."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import attrs
+
+from fullstory_async.codec import decode_events, decode_summary
+from fullstory_async.errors import DecodeError, JobError
+from fullstory_async.http.messages import Response
+from fullstory_async.jobs.database import open_reader
+from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobPlan
+from fullstory_async.models import SessionEvents, SessionSummary
+from fullstory_async.session_id import SessionId
+
+__all__ = ["JobFailure", "JobReader", "JobResult", "Record"]
+
+T = TypeVar("T")
+
+_BLOCK = 200
+"""Items that are read at a time: as many answers are in memory at once, compressed."""
+
+
+@attrs.frozen(kw_only=True)
+class JobFailure:
+    """Why one call of a job failed."""
+
+    session_id: str
+    operation: str
+    """``events`` or ``summary``."""
+    error: str
+    """The name of the error's class."""
+    status: int | None
+    code: str | None
+    message: str
+    attempts: int
+    may_have_cost: bool
+    """Whether an activation may have been spent."""
+    permanent: bool
+    """Whether it is tried again only when asked."""
+    at: datetime
+    body: bytes | None = attrs.field(default=None, repr=False)
+    """An answer that was paid for and could not be read."""
+
+
+@attrs.frozen(kw_only=True)
+class Record:
+    """One item with everything about it, as it is kept."""
+
+    seq: int
+    session_id: str
+    bodies: dict[str, bytes] = attrs.field(repr=False)
+    """Operation → the answer's body."""
+    fetched: dict[str, datetime]
+    """Operation → when the answer came."""
+    failures: dict[str, JobFailure]
+    """Operation → why there is no answer."""
+
+    def unreadable(self, operation: str, error: DecodeError) -> JobFailure:
+        """Return the failure that an answer is which is JSON, but not what its operation answers."""
+        return JobFailure(
+            session_id=self.session_id, operation=operation, error=type(error).__name__, status=None, code=None,
+            message=error.message, attempts=0, may_have_cost=True, permanent=True, at=self.fetched[operation],
+            body=self.bodies[operation],
+        )  # fmt: skip
+
+
+@attrs.frozen(kw_only=True)
+class JobResult:
+    """One session of a job."""
+
+    session_id: str
+    """The session."""
+    events: SessionEvents | None = None
+    """Its events, if they were fetched."""
+    summary: SessionSummary | None = None
+    """Its summary, if it was generated."""
+    failures: tuple[JobFailure, ...] = ()
+    """What failed; a call that is neither here nor above has not been made yet."""
+
+
+class JobReader:
+    """Reads a job's folder. Its database is opened for each pass, and never written."""
+
+    folder: Path
+    plan: JobPlan
+    damaged: int
+    """How many answers and failures the last pass could not read."""
+
+    def __init__(self, folder: Path) -> None:
+        """Look at a job. Raises `JobError` if there is none, or its format is a later one."""
+        self.folder = folder
+        self.damaged = 0
+        database = open_reader(folder)
+        try:
+            meta = dict(database.execute("SELECT name, value FROM meta"))
+            self.plan = JobPlan.from_json(meta["plan"])
+            self.secret: str = meta["secret"]
+            self.spent: int = meta["spent"]
+        except (sqlite3.Error, KeyError, ValueError) as error:
+            raise JobError(f"the job {folder} is damaged at its root: {error}") from None
+        finally:
+            database.close()
+
+    def count(self, query: str) -> int:
+        """Return the number that a query gives."""
+        database = open_reader(self.folder)
+        try:
+            return int(database.execute(query).fetchone()[0])
+        except sqlite3.Error as error:
+            raise JobError(f"the job {self.folder} can't be read: {error}") from None
+        finally:
+            database.close()
+
+    async def results(self) -> AsyncIterator[JobResult]:
+        """Give every session's answers and failures, typed, in the order in which the ids were added."""
+        iterator = self.records()
+        try:
+            while (records := await asyncio.to_thread(_take, iterator, _BLOCK)) != []:
+                for record in records:
+                    yield self._typed(record)
+        finally:
+            await asyncio.to_thread(iterator.close)  # type: ignore[attr-defined]
+
+    async def failures(self) -> AsyncIterator[JobFailure]:
+        """Give every failure, in the order in which the ids were added."""
+        iterator = self.records(with_bodies=False)
+        try:
+            while (records := await asyncio.to_thread(_take, iterator, _BLOCK)) != []:
+                for record in records:
+                    for failure in record.failures.values():
+                        yield failure
+        finally:
+            await asyncio.to_thread(iterator.close)  # type: ignore[attr-defined]
+
+    def records(self, *, with_bodies: bool = True) -> Iterator[Record]:
+        """Give every item; of a damaged database those that are intact, counting the others in `damaged`."""
+        self.damaged = 0
+        database = open_reader(self.folder)
+        try:
+            last = self._last(database)
+            for start in range(1, last + 1, _BLOCK):
+                yield from self._block(
+                    database, start, min(start + _BLOCK - 1, last), with_bodies=with_bodies
+                )
+        finally:
+            database.close()
+
+    def _last(self, database: sqlite3.Connection) -> int:
+        try:
+            return int(database.execute("SELECT COALESCE(MAX(seq), 0) FROM items").fetchone()[0])
+        except sqlite3.DatabaseError:
+            known = database.execute("SELECT value FROM meta WHERE name = 'items'").fetchone()
+            return 0 if known is None else int(known[0])
+
+    def _block(
+        self, database: sqlite3.Connection, start: int, end: int, *, with_bodies: bool
+    ) -> list[Record]:
+        """Read a block of items, and one by one what can't be read together."""
+        try:
+            return self._read(database, start, end, with_bodies=with_bodies)
+        except (sqlite3.DatabaseError, zlib.error):
+            pass
+        found = []
+        for seq in range(start, end + 1):
+            try:
+                found += self._read(database, seq, seq, with_bodies=with_bodies)
+            except (sqlite3.DatabaseError, zlib.error):
+                self.damaged += 1
+        return found
+
+    def _read(self, database: sqlite3.Connection, start: int, end: int, *, with_bodies: bool) -> list[Record]:
+        between = (start, end)
+        items = database.execute("SELECT seq, session_id FROM items WHERE seq BETWEEN ? AND ?", between)
+        records = {
+            seq: Record(seq=seq, session_id=session_id, bodies={}, fetched={}, failures={})
+            for seq, session_id in items
+        }
+        columns = "seq, operation, at, body" if with_bodies else "seq, operation, at, NULL"
+        answers = f"SELECT {columns} FROM answers WHERE seq BETWEEN ? AND ?"  # noqa: S608
+        for seq, operation, at, body in database.execute(answers, between):
+            if (record := records.get(seq)) is not None:
+                record.fetched[operation] = datetime.fromtimestamp(at, UTC)
+                if body is not None:
+                    record.bodies[operation] = zlib.decompress(body)
+        failures = (
+            "SELECT seq, operation, at, attempts, error, status, code, message, may_have_cost, permanent, body "
+            "FROM failures WHERE seq BETWEEN ? AND ?"
+        )
+        for (
+            seq,
+            operation,
+            at,
+            attempts,
+            error,
+            status,
+            code,
+            message,
+            cost,
+            permanent,
+            body,
+        ) in database.execute(failures, between):
+            if (record := records.get(seq)) is not None:
+                record.failures[operation] = JobFailure(
+                    session_id=record.session_id, operation=operation, error=error, status=status, code=code,
+                    message=message, attempts=attempts, may_have_cost=bool(cost), permanent=bool(permanent),
+                    at=datetime.fromtimestamp(at, UTC), body=None if body is None else zlib.decompress(body),
+                )  # fmt: skip
+        return [records[seq] for seq in sorted(records)]
+
+    def _typed(self, record: Record) -> JobResult:
+        failures = list(record.failures.values())
+
+        def decoded(operation: str, decode: Callable[[Response], T]) -> T | None:
+            if operation not in record.bodies:
+                return None
+            try:
+                return decode(Response(status=200, body=record.bodies[operation]))
+            except DecodeError as error:
+                failures.append(record.unreadable(operation, error))
+                return None
+
+        events = decoded(EVENTS, lambda response: decode_events(response, SessionId(record.session_id)))
+        summary = decoded(
+            SUMMARY,
+            lambda response: decode_summary(response, SessionId(record.session_id), self.plan.summary),
+        )
+        return JobResult(
+            session_id=record.session_id, events=events, summary=summary, failures=tuple(failures)
+        )
+
+
+def _take(iterator: Iterator[T], count: int) -> list[T]:
+    """Return the next items, fewer at the end."""
+    return [item for _, item in zip(range(count), iterator, strict=False)]

@@ -1,0 +1,273 @@
+"""JobStore: what a job knows: its plan, its items, their answers and failures, and what they cost."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from fullstory_async.errors import FullStoryError, JobError
+from fullstory_async.jobs.database import open_writer
+from fullstory_async.jobs.fingerprints import fingerprint, new_secret
+from fullstory_async.jobs.plan import JobPlan
+from fullstory_async.jobs.writer import GroupWriter
+
+__all__ = ["Counts", "JobStore", "Unit"]
+
+_COMPRESSION = 3
+
+
+@attrs.frozen
+class Unit:
+    """One call of the job: an item and an operation."""
+
+    seq: int
+    session_id: str
+    operation: str
+
+
+@attrs.define
+class Counts:
+    """What the database holds, in numbers."""
+
+    items: int = 0
+    answered: int = 0
+    failed: int = 0
+    """Failures, permanent ones and others."""
+    permanent: int = 0
+    spent: int = 0
+    """Activations that were spent, or may have been."""
+
+
+class JobStore:
+    """The database of one job, open for writing."""
+
+    counts: Counts
+    """What the database holds; changed with every commit."""
+    reserved: int
+    """Activations set aside for calls that are on their way."""
+
+    def __init__(self, folder: Path, plan: JobPlan | None) -> None:
+        """Open a job's database, or make one. Raises `JobError`; ``plan`` may be ``None`` for a job that exists."""
+        self._folder = folder
+        self._database = open_writer(folder)
+        try:
+            self.plan = self._settle_plan(plan)
+            self.secret = self._meta("secret")
+            self._recover()
+            self.counts = self._count()
+        except sqlite3.Error as error:
+            self._database.close()
+            raise JobError(
+                f"the job {folder} can't be used: {error}; what is intact in it can still be exported"
+            ) from None
+        except JobError:
+            self._database.close()
+            raise
+        self.reserved = 0
+        self._writer = GroupWriter(self._database, folder, finish=self._keep_spent, undo=self._restore)
+
+    async def add(self, session_ids: list[str], unusable: Sequence[tuple[str, FullStoryError]]) -> int:
+        """Add sessions that are not there yet, and texts that are no ids as failures; return how many are new."""
+        return await self._writer.change(lambda database: self._add(database, session_ids, unusable))
+
+    async def reserve(self, unit: Unit, activations: int) -> bool:
+        """Set activations aside for a call before it leaves; return False if the budget does not allow it."""
+        return await self._writer.change(lambda database: self._reserve(database, unit, activations))
+
+    async def settle_answer(self, unit: Unit, body: bytes, *, attempts: int, spent: int) -> None:
+        """Write down an answer and what it cost."""
+        await self._writer.change(lambda database: self._answer(database, unit, body, attempts, spent))
+
+    async def settle_failure(
+        self, unit: Unit, error: FullStoryError, *, body: bytes | None, permanent: bool, spent: int
+    ) -> None:
+        """Write down why a call failed and what it may have cost."""
+        await self._writer.change(
+            lambda database: self._failure(database, unit, error, body, permanent, spent)
+        )
+
+    def settle_later(self, unit: Unit, *, spent: int) -> None:
+        """Settle a call that was dropped; nobody waits for it but `close`."""
+        self._writer.change_later(lambda database: self._release(database, unit, spent))
+
+    async def change_plan(self, plan: JobPlan) -> None:
+        """Keep another plan."""
+        self.plan = plan
+        await self._writer.change(lambda database: _set(database, "plan", plan.to_json()))
+
+    async def purge(self, session_id: str) -> bool:
+        """Erase a session for good; return whether it was there."""
+        found = await self._writer.change(lambda database: self._purge(database, session_id))
+        await asyncio.to_thread(self._empty_log)
+        return found
+
+    async def close(self) -> None:
+        """Write what is waiting, and close the file."""
+        await self._writer.close()
+        self._database.close()
+
+    def _keep_spent(self) -> None:
+        """Put what was spent into the transaction, before it is committed."""
+        _set(self._database, "spent", self.counts.spent)
+        _set(self._database, "items", self.counts.items)
+
+    def _restore(self) -> None:
+        """Count again what is there after a transaction that failed."""
+        query = "SELECT COALESCE(SUM(activations), 0) FROM reservations"
+        self.counts, self.reserved = self._count(), self._database.execute(query).fetchone()[0]
+
+    def _add(
+        self,
+        database: sqlite3.Connection,
+        session_ids: list[str],
+        unusable: Sequence[tuple[str, FullStoryError]],
+    ) -> int:
+        before = self.counts.items
+        purged = database.execute("SELECT COUNT(*) FROM purged").fetchone()[0] > 0
+        for session_id in session_ids:
+            if not (purged and self._was_purged(database, session_id)):
+                self._insert(database, session_id)
+        for text, error in unusable:
+            seq = self._insert(database, text)
+            for operation in self.plan.operations if seq is not None else ():
+                self._failure(database, Unit(seq or 0, text, operation), error, None, True, 0)
+        return self.counts.items - before
+
+    def _insert(self, database: sqlite3.Connection, session_id: str) -> int | None:
+        cursor = database.execute(
+            "INSERT OR IGNORE INTO items (session_id) VALUES (?)", (_storable(session_id),)
+        )
+        if not cursor.rowcount:
+            return None
+        self.counts.items += 1
+        return cursor.lastrowid
+
+    def _was_purged(self, database: sqlite3.Connection, session_id: str) -> bool:
+        mark = (fingerprint(self.secret, session_id),)
+        return database.execute("SELECT 1 FROM purged WHERE fingerprint = ?", mark).fetchone() is not None
+
+    def _reserve(self, database: sqlite3.Connection, unit: Unit, activations: int) -> bool:
+        cap = self.plan.max_activations
+        if cap is not None and self.counts.spent + self.reserved + activations > cap:
+            return False
+        values = (unit.seq, unit.operation, activations)
+        database.execute("INSERT INTO reservations VALUES (?, ?, ?)", values)
+        self.reserved += activations
+        return True
+
+    def _answer(
+        self, database: sqlite3.Connection, unit: Unit, body: bytes, attempts: int, spent: int
+    ) -> None:
+        self._release(database, unit, spent)
+        self._forget_failure(database, unit)
+        values = (unit.seq, unit.operation, time.time(), attempts, zlib.compress(body, _COMPRESSION))
+        database.execute("INSERT INTO answers VALUES (?, ?, ?, ?, ?)", values)
+        self.counts.answered += 1
+
+    def _failure(
+        self,
+        database: sqlite3.Connection,
+        unit: Unit,
+        error: FullStoryError,
+        body: bytes | None,
+        permanent: bool,
+        spent: int,
+    ) -> None:
+        self._release(database, unit, spent)
+        self._forget_failure(database, unit)
+        values = (
+            unit.seq, unit.operation, time.time(), error.attempts, type(error).__name__, error.status,
+            None if error.code is None else _storable(str(error.code)), _storable(error.message), error.may_have_cost, permanent,
+            None if body is None else zlib.compress(body, _COMPRESSION),
+        )  # fmt: skip
+        database.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        self.counts.failed += 1
+        self.counts.permanent += permanent
+
+    def _forget_failure(self, database: sqlite3.Connection, unit: Unit) -> None:
+        call = (unit.seq, unit.operation)
+        found = database.execute(
+            "SELECT permanent FROM failures WHERE seq = ? AND operation = ?", call
+        ).fetchone()
+        if found is not None:
+            database.execute("DELETE FROM failures WHERE seq = ? AND operation = ?", call)
+            self.counts.failed -= 1
+            self.counts.permanent -= found[0]
+
+    def _release(self, database: sqlite3.Connection, unit: Unit, spent: int) -> None:
+        call = (unit.seq, unit.operation)
+        query = "SELECT activations FROM reservations WHERE seq = ? AND operation = ?"
+        if (found := database.execute(query, call).fetchone()) is not None:
+            database.execute("DELETE FROM reservations WHERE seq = ? AND operation = ?", call)
+            self.reserved -= found[0]
+        self.counts.spent += spent
+
+    def _purge(self, database: sqlite3.Connection, session_id: str) -> bool:
+        database.execute("INSERT OR IGNORE INTO purged VALUES (?)", (fingerprint(self.secret, session_id),))
+        found = database.execute("SELECT seq FROM items WHERE session_id = ?", (session_id,)).fetchone()
+        if found is None:
+            return False
+        for table in ("items", "answers", "failures"):
+            database.execute(f"DELETE FROM {table} WHERE seq = ?", found)  # noqa: S608
+        self.counts = attrs.evolve(self._count(), spent=self.counts.spent)
+        return True
+
+    def _empty_log(self) -> None:
+        """Bring everything into the file itself, and leave nothing of what was erased in its log."""
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _settle_plan(self, wanted: JobPlan | None) -> JobPlan:
+        kept = self._meta("plan")
+        if kept is None and wanted is None:
+            raise JobError(f"the job {self._folder} is new, so it needs a plan")
+        plan = wanted if kept is None else JobPlan.from_json(kept)
+        assert plan is not None  # noqa: S101  (for the type checker)
+        if kept is not None and wanted is not None:
+            plan = plan.grown_to(wanted)
+        self._database.execute("BEGIN IMMEDIATE")
+        _set(self._database, "plan", plan.to_json())
+        if kept is None:
+            _set(self._database, "secret", new_secret())
+            _set(self._database, "spent", 0)
+        self._database.execute("COMMIT")
+        return plan
+
+    def _recover(self) -> None:
+        """Count what was on its way when the process died: it may have been charged."""
+        self._database.execute("BEGIN IMMEDIATE")
+        lost = self._database.execute("SELECT COALESCE(SUM(activations), 0) FROM reservations").fetchone()[0]
+        _set(self._database, "spent", self._meta("spent") + lost)
+        self._database.execute("DELETE FROM reservations")
+        self._database.execute("COMMIT")
+
+    def _count(self) -> Counts:
+        def one(query: str) -> int:
+            return int(self._database.execute(query).fetchone()[0])
+
+        return Counts(
+            items=one("SELECT COUNT(*) FROM items"),
+            answered=one("SELECT COUNT(*) FROM answers"),
+            failed=one("SELECT COUNT(*) FROM failures"),
+            permanent=one("SELECT COUNT(*) FROM failures WHERE permanent"),
+            spent=self._meta("spent"),
+        )
+
+    def _meta(self, name: str) -> Any:
+        found = self._database.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if found is None else found[0]
+
+
+def _set(database: sqlite3.Connection, name: str, value: Any) -> None:
+    database.execute("REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def _storable(text: str) -> str:
+    """Replace what SQLite can't hold: lone surrogates, which a server's message or a broken id may have."""
+    return text.encode("utf-8", "replace").decode()

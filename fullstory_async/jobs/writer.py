@@ -1,0 +1,163 @@
+"""GroupWriter: one thread that changes a database, in transactions that hold as many changes as are waiting.
+
+A change is a function of the database. Whatever is asked for while a transaction is being committed goes into the
+next one together, so a commit's cost is shared, and nobody waits longer than two of them. A caller goes on only when
+its change is on the disk.
+
+The disk may become full at any moment, and answers that are on their way then have been paid for. So the job's folder
+holds a file that is good for nothing but to be deleted then: that makes the room in which they are written down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import queue
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+
+from fullstory_async.errors import JobStorageError
+from fullstory_async.private_database import PRIVATE_FILE
+
+__all__ = ["GroupWriter"]
+
+T = TypeVar("T")
+
+_LARGEST_GROUP = 512
+_SPARE_NAME = "spare-room"
+_SPARE_BYTES = 4 * 1024 * 1024
+_SPARE_SHARE = 10
+
+
+@attrs.frozen
+class _Change:
+    work: Callable[[sqlite3.Connection], Any]
+    done: Callable[[Any, BaseException | None], object]
+
+
+class GroupWriter:
+    """Changes one database from a thread of its own."""
+
+    def __init__(
+        self,
+        database: sqlite3.Connection,
+        folder: Path,
+        *,
+        finish: Callable[[], None],
+        undo: Callable[[], None],
+    ) -> None:
+        """Begin to write.
+
+        Args:
+            database: an open database, of which nobody else makes transactions.
+            folder: where it is.
+            finish: called in the thread at the end of each transaction, before it is committed.
+            undo: called in the thread when a transaction has failed.
+        """
+        self._database = database
+        self._folder = folder
+        self._finish = finish
+        self._undo = undo
+        self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
+        self._make_spare_room()
+        self._thread = threading.Thread(target=self._write, name="fullstory-job-writer", daemon=True)
+        self._thread.start()
+
+    def change_later(self, work: Callable[[sqlite3.Connection], Any]) -> None:
+        """Make a change that nobody waits for but `close`."""
+        self._changes.put(_Change(work, lambda *_: None))
+
+    async def close(self) -> None:
+        """Write what is waiting, and end the thread."""
+        self._changes.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    async def change(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Make a change; it is on the disk when this returns. Raises `JobStorageError` if it can't be written."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def resolve(result: T, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        self._changes.put(_Change(work, lambda *outcome: loop.call_soon_threadsafe(resolve, *outcome)))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])  # it is in the queue and will be done: see that it is
+            if not future.cancelled():
+                future.exception()
+            raise
+
+    def _write(self) -> None:
+        while (first := self._changes.get()) is not None:
+            group, last = [first], False
+            while len(group) < _LARGEST_GROUP and not self._changes.empty():
+                following = self._changes.get()
+                if following is None:
+                    last = True
+                    break
+                group.append(following)
+            self._commit(group)
+            if last:
+                return
+
+    def _commit(self, group: list[_Change]) -> None:
+        """Make a group of changes in one transaction, if need be in the room that was kept for that."""
+        for spare in (True, False):
+            try:
+                self._database.execute("BEGIN IMMEDIATE")
+                results = [change.work(self._database) for change in group]
+                self._finish()
+                self._database.execute("COMMIT")
+            except Exception as error:  # noqa: BLE001  (or those who wait would wait for ever)
+                self._take_back()
+                if spare and isinstance(error, sqlite3.Error) and self._give_spare_room():
+                    continue
+                self._report(group, JobStorageError(f"the job {self._folder} can't be written: {error}"))
+            else:
+                for change, result in zip(group, results, strict=True):
+                    change.done(result, None)
+            return
+
+    def _report(self, group: list[_Change], error: JobStorageError) -> None:
+        for change in group:
+            change.done(None, error)
+
+    def _take_back(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # SQLite may have done it already
+            self._database.execute("ROLLBACK")
+        with contextlib.suppress(sqlite3.Error):  # nothing can be read any more, and the callers learn why
+            self._undo()
+
+    def _make_spare_room(self) -> None:
+        """Fill a file with nothing, a tenth of what is free at most."""
+        path = self._folder / _SPARE_NAME
+        if path.exists():
+            return
+        try:
+            size = min(_SPARE_BYTES, shutil.disk_usage(self._folder).free // _SPARE_SHARE)
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT, PRIVATE_FILE), "wb") as file:  # noqa: PTH123
+                file.write(bytes(size))
+        except OSError:
+            path.unlink(missing_ok=True)
+
+    def _give_spare_room(self) -> bool:
+        path = self._folder / _SPARE_NAME
+        try:
+            path.unlink()
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,120 @@
+"""A small SQLite file for its owner only, opened for each transaction: nothing to close, safe between processes.
+
+SQLite would make files that others may read, and would take any database for ours. So a file is made with the right
+mode first, says what it is and in which format, and anything else is refused and left as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+
+from fullstory_async.errors import ConfigurationError, StorageError
+
+__all__ = ["PRIVATE_FILE", "PrivateDatabase", "make_private_file"]
+
+PRIVATE_FILE = 0o600
+_BUSY_SECONDS = 10.0
+
+
+@attrs.frozen(kw_only=True)
+class PrivateDatabase:
+    """One kind of file: where it is, what it calls itself, and how a new one is made."""
+
+    path: Path
+    what: str
+    """What it is, for messages: ``summary cache``."""
+    application_id: int
+    """Four bytes in the file that tell our kind from others."""
+    version: int
+    schema: Sequence[str]
+    """Statements that make the tables."""
+
+    @contextmanager
+    def transaction(self, *, immediate: bool = False) -> Iterator[sqlite3.Connection]:
+        """Open the file for one transaction; ``immediate`` takes the write lock at once.
+
+        Raises:
+            ConfigurationError: the file can't be opened, is something else, or of another version.
+            StorageError: it can't be read or written now: another process holds it, or the disk is full.
+        """
+        try:
+            make_private_file(self.path)
+            database = sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
+            try:
+                self._prepare(database)
+                with database:
+                    if immediate:
+                        database.execute("BEGIN IMMEDIATE")
+                    yield database
+            finally:
+                database.close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname.startswith("SQLITE_CANTOPEN"):
+                raise ConfigurationError(f"the {self.what} {self.path} can't be opened: {error}") from None
+            raise StorageError(f"the {self.what} {self.path} can't be used now: {error}") from None
+        except (sqlite3.Error, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise ConfigurationError(f"the {self.what} {self.path} can't be used: {reason}") from None
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        """Make the tables in a new file, and close a file of ours that others may read."""
+        database.execute("PRAGMA secure_delete = ON")
+        if _marks(database) != (self.application_id, self.version):
+            with database:
+                database.execute("BEGIN IMMEDIATE")  # so that no other process changes the file meanwhile
+                if not self._is_ours(database):
+                    marks = (
+                        f"PRAGMA application_id = {self.application_id}",
+                        f"PRAGMA user_version = {self.version}",
+                    )
+                    for statement in (*self.schema, *marks):
+                        database.execute(statement)
+        if stat.S_IMODE(self.path.stat().st_mode) & 0o077:
+            self.path.chmod(PRIVATE_FILE)
+
+    def _is_ours(self, database: sqlite3.Connection) -> bool:
+        """Tell a file of ours from an empty one; refuse anything else."""
+        application, version = _marks(database)
+        if application == self.application_id and version == self.version:
+            return True
+        if application == self.application_id:
+            raise ConfigurationError(
+                f"the {self.what} {self.path} has format {version}, and this version of fullstory_async knows "
+                f"only {self.version}; name another file"
+            )
+        if application or version or database.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise ConfigurationError(f"{self.path} is a database of something else, not a {self.what}")
+        return False
+
+
+def make_private_file(path: Path) -> None:
+    """Make an empty file for its owner only, unless there is one.
+
+    It appears under its name only when it is closed: SQLite's locks belong to the process and not to the connection, so
+    closing a file that some thread has open through SQLite would take its locks away.
+    """
+    if path.exists():
+        return
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        pass  # somebody else was quicker
+    finally:
+        fresh.unlink()
+
+
+def _marks(database: sqlite3.Connection) -> tuple[int, int]:
+    """Return what a file says it is, and in which format."""
+    names = ("application_id", "user_version")
+    application, version = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+    return application, version
