@@ -38,6 +38,7 @@ from fullstory_async.fanout import FanOut, Outcome
 from fullstory_async.http.pipeline import Stats
 from fullstory_async.http.ratelimit import RateLimit, RateLimiter
 from fullstory_async.http.retry import RetryPolicy
+from fullstory_async.ledger import ActivationLedger
 from fullstory_async.models import (
     CacheOptions,
     ContextEvent,
@@ -67,6 +68,7 @@ __all__ = [
     "APIStatusError",
     "APITimeoutError",
     "ActivationBudgetError",
+    "ActivationLedger",
     "AuthenticationError",
     "BadRequestError",
     "CacheOptions",

@@ -22,6 +22,7 @@ from fullstory_async.http.options import CallOptions, ExtraQuery
 from fullstory_async.http.pipeline import Pipeline, Stats
 from fullstory_async.http.ratelimit import RateLimiter
 from fullstory_async.http.transport import Transport
+from fullstory_async.ledger import ActivationLedger, LedgerAccount
 from fullstory_async.models import KeyOwner
 from fullstory_async.summary_cache import SummaryCache
 
@@ -51,6 +52,7 @@ class FullStoryClient:
         session: aiohttp.ClientSession | None = None,
         limiter: RateLimiter | None = None,
         summary_cache: SummaryCache | None = None,
+        ledger: ActivationLedger | None = None,
     ) -> None:
         """Make a client; nothing is opened before ``async with``.
 
@@ -61,6 +63,7 @@ class FullStoryClient:
             limiter: a rate limiter to share with other clients of the same key, instead of ``config.rate_limit``.
             summary_cache: a file that keeps summaries, so that the same one is not paid for twice. Nothing is kept
                 without it.
+            ledger: a file that counts what the key spends this month, over all clients and jobs that share it.
 
         Raises:
             ConfigurationError: no key, or a setting that can't be used.
@@ -71,6 +74,8 @@ class FullStoryClient:
             raise ConfigurationError(f"limiter must be a RateLimiter, not {type(limiter).__name__}")
         if summary_cache is not None and not isinstance(summary_cache, SummaryCache):
             raise ConfigurationError(f"summary_cache must be a SummaryCache, not {summary_cache!r:.60}")
+        if ledger is not None and not isinstance(ledger, ActivationLedger):
+            raise ConfigurationError(f"ledger must be an ActivationLedger, not {ledger!r:.60}")
         config = ClientConfig() if config is None else config
         if api_key is not None:
             config = attrs.evolve(config, api_key=api_key)  # a base URL that nobody gave follows the key
@@ -82,7 +87,10 @@ class FullStoryClient:
         self.config = config
         self.limiter = limiter or RateLimiter(config.rate_limit, max_wait=config.max_wait)
         self._transport = Transport(config, session)
-        self._pipeline = Pipeline(self._transport, self.limiter, config.retry, timeout=config.overall_timeout)
+        meter = None if ledger is None else LedgerAccount(ledger, config.key_fingerprint)
+        self._pipeline = Pipeline(
+            self._transport, self.limiter, config.retry, timeout=config.overall_timeout, meter=meter
+        )
         name = f"{config.base_url} {config.key_fingerprint}"
         self._account = Account(self._pipeline, name, summary_cache)
         self.sessions = SessionsAPI(self._account)

@@ -32,6 +32,7 @@ import attrs
 
 from fullstory_async import checks
 from fullstory_async.errors import (
+    ActivationBudgetError,
     AuthenticationError,
     ClientStateError,
     ConfigurationError,
@@ -265,7 +266,7 @@ class FanOut(Generic[T]):
         """Stop the work where further calls would be refused as this one was."""
         if isinstance(error, PermissionDeniedError) and error is not self._last_denial:
             self._denials, self._last_denial = self._denials + 1, error  # a shared request's counts once
-        if isinstance(error, AuthenticationError) or self._denials >= _DENIALS:
+        if isinstance(error, (AuthenticationError, ActivationBudgetError)) or self._denials >= _DENIALS:
             self._fail(error)
 
     def _worker_ended(self, worker: asyncio.Task[None]) -> None:

@@ -16,7 +16,7 @@ from fullstory_async.cli import sessions
 from fullstory_async.cli.events import events
 from fullstory_async.cli.exits import Exit, UsageError, exit_for
 from fullstory_async.cli.fetching import fetch
-from fullstory_async.cli.output import WriteError
+from fullstory_async.cli.jobs import job
 from fullstory_async.cli.profiles import profiles
 from fullstory_async.cli.running import warnings_as_messages
 from fullstory_async.cli.serving import demo, sandbox
@@ -51,6 +51,7 @@ for command in (sessions.sessions, events, sessions.context, sessions.summary, f
 app.command(sessions.whoami)
 app.command(sessions.id_, name="id")
 app.command(profiles)
+app.command(job)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -68,7 +69,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"fullstory-async: {error}\nThe answer as it came follows on standard output.\n")
         sys.stdout.buffer.write(b"" if error.response is None else error.response.body)
         return exit_for(error)
-    except (UsageError, WriteError, FullStoryError, OSError) as error:
+    except (UsageError, FullStoryError, OSError) as error:
         sys.stderr.write(f"fullstory-async: {error}\n")
         return exit_for(error)
     if result == Exit.PIPE_CLOSED:

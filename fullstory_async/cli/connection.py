@@ -16,6 +16,7 @@ from fullstory_async.cli.exits import UsageError
 from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ClientConfig
 from fullstory_async.http.ratelimit import RateLimit
+from fullstory_async.ledger import ActivationLedger
 from fullstory_async.sandbox import Sandbox
 from fullstory_async.summary_cache import SummaryCache
 
@@ -51,14 +52,18 @@ class Connection:
     """Log each request to standard error; ids are shown, keys and e-mails never."""
 
     @asynccontextmanager
-    async def open(self, *, summary_cache: SummaryCache | None = None) -> AsyncIterator[FullStoryClient]:
+    async def open(
+        self, *, summary_cache: SummaryCache | None = None, ledger: ActivationLedger | None = None
+    ) -> AsyncIterator[FullStoryClient]:
         """Open a client, and the sandbox if it is asked for."""
         config = self._config()  # before anything starts, so that a wrong setting is said first
         async with AsyncExitStack() as stack:
             if self.sandbox:
                 server = await stack.enter_async_context(Sandbox())
                 config = attrs.evolve(config, api_key=server.api_key, base_url=server.url)
-            yield await stack.enter_async_context(FullStoryClient(config=config, summary_cache=summary_cache))
+            yield await stack.enter_async_context(
+                FullStoryClient(config=config, summary_cache=summary_cache, ledger=ledger)
+            )
 
     def _config(self) -> ClientConfig:
         settings: dict[str, object] = {"api_key": "sandbox" if self.sandbox else self._key()}

@@ -1,23 +1,27 @@
-"""The demo: the main job with nothing to set, against an embedded sandbox."""
+"""The demo: the main job with nothing to set, against an embedded sandbox; killed half way, if that is asked for."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
+import os
 import sys
+import time
 from pathlib import Path
 
+import attrs
 from rich.console import Console
 from rich.table import Table
 
-from fullstory_async.cli.bulk import Job, Report
 from fullstory_async.cli.exits import Exit, UsageError
-from fullstory_async.cli.output import Lines, as_row
+from fullstory_async.cli.fetching import run_job
+from fullstory_async.cli.output import as_row
 from fullstory_async.cli.signals import until_interrupted
 from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ClientConfig
-from fullstory_async.http.pipeline import Stats
 from fullstory_async.http.ratelimit import RateLimit
+from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.models import Session
 from fullstory_async.sandbox import Sandbox
 from fullstory_async.session_id import SessionId
@@ -28,10 +32,26 @@ _LATENCY = 0.08
 _MEAN_EVENTS = 60
 _READABLE = 150
 """Events that a person looks through with pleasure."""
+_PROFILE = "support"
+
+
+@attrs.frozen
+class _Crash:
+    """What a killed process left behind."""
+
+    answers: int
+    requests: int
 
 
 async def demo(
-    *, sessions: int, seed: int, rate: float, concurrency: int, out_dir: Path | None, serve: bool
+    *,
+    sessions: int,
+    seed: int,
+    rate: float,
+    concurrency: int,
+    out_dir: Path | None,
+    serve: bool,
+    crash: bool,
 ) -> Exit:
     """List, fetch and summarise every session of a sandbox; leave the files behind."""
     if sessions < 1 or concurrency < 1:
@@ -48,47 +68,66 @@ async def demo(
             f"and answers 429 above {rate:g} requests a second. Listing sessions, then events and summaries …\n"
         )
         async with FullStoryClient(config=config) as client:
-            listed = [
-                session
-                for user in sandbox.users
-                async for session in client.sessions.list(uid=user.uid, limit=None)
-            ]
-            report = await _fetch(client, listed, folder, concurrency)
-            stats = client.stats
+            listed = await _listed(client, sandbox, folder)
+            crashed = await _crash(sandbox, folder, listed, rate, concurrency) if crash else None
+            started = time.monotonic()
+            plan = JobPlan(events=True, summary=_PROFILE)
+            async with Job.open(folder / "demo.job", client=client, plan=plan) as job:
+                await job.add(listed)
+                code = await run_job(client, job, concurrency=concurrency)
+                await job.export(folder / "events.jsonl")
+        _closing_table(sandbox, folder, len(listed), time.monotonic() - started, crashed)
         worth_seeing = _leave_replay_page(sandbox, folder)
-        _closing_table(report, stats, len(listed), sandbox, folder)
         if serve:
             url = next(session.url for session in listed if session.id == worth_seeing)
             sys.stderr.write(f"A session worth seeing: {url}\nThe sandbox runs until Ctrl-C …\n")
             await until_interrupted()
-    return report.exit_code
+    return code
+
+
+async def _listed(client: FullStoryClient, sandbox: Sandbox, folder: Path) -> list[Session]:
+    found = [
+        session for user in sandbox.users async for session in client.sessions.list(uid=user.uid, limit=None)
+    ]
+    lines = (json.dumps(as_row(session)) + "\n" for session in found)
+    (folder / "sessions.jsonl").write_text("".join(lines), encoding="utf-8")
+    return found
+
+
+async def _crash(
+    sandbox: Sandbox, folder: Path, listed: list[Session], rate: float, concurrency: int
+) -> _Crash:
+    """Run the job in a process of its own, and kill that half way with a signal that nobody can catch."""
+    environment = {**os.environ, "FULLSTORY_BASE_URL": sandbox.url, "FULLSTORY_API_KEY": sandbox.api_key}
+    command = (
+        sys.executable, "-m", "fullstory_async", "fetch", "--ids", str(folder / "sessions.jsonl"), "--events",
+        "--summary", _PROFILE, "--job", str(folder / "demo.job"), "--yes", "--rate", str(rate), "--burst", str(max(1.0, rate)),
+        "--concurrency", str(concurrency),
+    )  # fmt: skip
+    process = await asyncio.create_subprocess_exec(*command, env=environment)
+    try:
+        while sandbox.activations < len(listed) and process.returncode is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # the sandbox has no event for this
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+    left = JobReader(folder / "demo.job").status()
+    sys.stderr.write(
+        f"kill -9 after {sandbox.activations} charged calls: {left.done} answers are on the disk, "
+        f"{left.set_aside} calls were on their way. Going on …\n"
+    )
+    return _Crash(left.done, sandbox.activations)
 
 
 def _leave_replay_page(sandbox: Sandbox, folder: Path) -> SessionId:
     """Write down the page of the session that has the most to see, and return which one that is."""
-    sizes = {name: charged for name, charged in sandbox.event_counts.items() if charged <= _READABLE}
+    sizes = {name: count for name, count in sandbox.event_counts.items() if count <= _READABLE}
     shown = max(sizes or sandbox.event_counts, key=sandbox.event_counts.__getitem__)
     (folder / "replay.html").write_bytes(sandbox.replay_page(shown))
+    Console().print(f"To look at: {(folder / 'replay.html').resolve().as_uri()}", soft_wrap=True)
+    Console().print("With --serve the sandbox stays, and every session's replay URL opens.", soft_wrap=True)
     return shown
-
-
-async def _fetch(client: FullStoryClient, listed: list[Session], folder: Path, concurrency: int) -> Report:
-    def lines(name: str) -> Lines:
-        return Lines(folder / f"{name}.jsonl", force=False)
-
-    with (
-        lines("sessions") as found,
-        lines("events") as events,
-        lines("summaries") as summaries,
-        lines("errors") as errors,
-    ):
-        for session in listed:
-            found.write(json.dumps(as_row(session)).encode())
-        job = Job(
-            client=client, ids=[session.id for session in listed], events=events, summaries=summaries,
-            errors=errors, profile="support", concurrency=concurrency,
-        )  # fmt: skip
-        return await job.run()
 
 
 def _new_folder(wanted: Path | None) -> Path:
@@ -109,21 +148,25 @@ def _numbered(number: int) -> Path:
     return Path("fullstory-demo" if number == 1 else f"fullstory-demo-{number}")
 
 
-def _closing_table(report: Report, stats: Stats, listed: int, sandbox: Sandbox, folder: Path) -> None:
-    tally, answered_429 = report.tally, sandbox.stats()["by_status"].get("429", 0)
+def _closing_table(
+    sandbox: Sandbox, folder: Path, listed: int, seconds: float, crashed: _Crash | None
+) -> None:
+    status, asked = JobReader(folder / "demo.job").status(), sandbox.stats()
     table = Table(title="What happened", show_header=False, title_justify="left")
-    rows = (
+    rows = [
         ("Sessions listed", f"{listed}"),
-        ("Answers fetched", f"{tally.done - tally.failed} of {tally.total}"),
-        ("Failed", f"{tally.failed}"),
-        ("Time", f"{report.seconds:.1f} s"),
-        ("Rate", f"{tally.done / report.seconds:.1f} answers a second" if report.seconds else "-"),
-        ("Requests sent", f"{stats.requests} ({stats.retries} of them again)"),
-        ("429s from the sandbox", f"{answered_429}"),
-        ("Activations", f"{stats.activations} counted here, {sandbox.activations} charged by the sandbox"),
-        ("Files", f"{folder}/ ({', '.join(sorted(path.name for path in folder.iterdir()))})"),
-        ("To look at", (folder / "replay.html").resolve().as_uri()),
-    )
+        ("Answers fetched", f"{status.done} of {status.calls}"),
+        ("Failed", f"{status.failed}"),
+        ("Time", f"{seconds:.1f} s"),
+        ("Requests", f"{asked['requests']}, of which {asked['by_status'].get('429', 0)} were answered 429"),
+        ("Activations", f"{status.spent} counted by the job, {sandbox.activations} charged by the sandbox"),
+    ]
+    if crashed is not None:
+        again = sandbox.activations - status.done
+        rows.append(
+            ("The crash", f"{crashed.answers} answers survived it; {again} calls had to be paid for again")
+        )
+    rows.append(("Files", f"{folder}/ ({', '.join(sorted(path.name for path in folder.iterdir()))})"))
     for name, value in rows:
         table.add_row(name, value)
     Console().print(table)

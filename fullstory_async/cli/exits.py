@@ -46,21 +46,16 @@ class UsageError(Exception):
 
 def exit_for(error: BaseException) -> Exit:
     """Return the exit code that an error ends a command with."""
-    match error:
-        case BrokenPipeError():
-            return Exit.PIPE_CLOSED
-        case UsageError() | ConfigurationError() | InvalidSessionId():
-            return Exit.USAGE
-        case AuthenticationError() | PermissionDeniedError():
-            return Exit.AUTHENTICATION
-        case NotFoundError():
-            return Exit.NOT_FOUND
-        case RateLimitedError() | APITimeoutError():
-            return Exit.RATE_LIMIT_OR_DEADLINE
-        case ConnectError() | ProtocolError() | ServerError():
-            return Exit.UNAVAILABLE
-        case ActivationBudgetError():
-            return Exit.BUDGET
-        case JobLockedError():
-            return Exit.LOCKED
-    return Exit.UNEXPECTED
+    return next((code for kinds, code in _CODES if isinstance(error, kinds)), Exit.UNEXPECTED)
+
+
+_CODES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Exit], ...] = (
+    (BrokenPipeError, Exit.PIPE_CLOSED),
+    ((UsageError, ConfigurationError, InvalidSessionId), Exit.USAGE),
+    ((AuthenticationError, PermissionDeniedError), Exit.AUTHENTICATION),
+    (NotFoundError, Exit.NOT_FOUND),
+    ((RateLimitedError, APITimeoutError), Exit.RATE_LIMIT_OR_DEADLINE),
+    (ActivationBudgetError, Exit.BUDGET),
+    ((ConnectError, ProtocolError, ServerError), Exit.UNAVAILABLE),
+    (JobLockedError, Exit.LOCKED),
+)

@@ -1,51 +1,41 @@
-"""Progress of a bulk job: on standard error, and only where that is a terminal."""
+"""How far a job has come: a live line on a terminal, a plain line now and then elsewhere; both on standard error."""
 
 from __future__ import annotations
 
+import sys
+import time
 from types import TracebackType
 from typing import Self
 
-import attrs
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
-from fullstory_async.http.pipeline import Stats
+from fullstory_async.cli.output import visible
+from fullstory_async.jobs import JobProgress
 
-__all__ = ["BulkProgress", "Tally"]
+__all__ = ["JobDisplay"]
 
-
-@attrs.define
-class Tally:
-    """What a bulk job has done so far."""
-
-    total: int
-    done: int = 0
-    failed: int = 0
+_EVERY = 10.0
+"""Seconds between plain lines."""
+_SHOWN_ERROR = 100
 
 
-class BulkProgress:
-    """A live line: done of total, failed, calls a second, 429s, activations, time left."""
+class JobDisplay:
+    """Shows a running job: done, failed, rate, 429s, activations spent and left, time left, the last error."""
 
-    def __init__(self, total: int, *, label: str) -> None:
-        """Prepare the line for so many calls."""
+    def __init__(self, *, allowed_rate: float) -> None:
+        """Prepare the display; ``allowed_rate`` is the client's limit in requests a second."""
         console = Console(stderr=True)
+        self._allowed = allowed_rate
+        self._live = console.is_terminal
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[failed]} failed"),
-            TextColumn("{task.fields[rate]:.1f}/s"),
-            TextColumn("{task.fields[throttled]} × 429"),
-            TextColumn("{task.fields[activations]} activations"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            redirect_stdout=False,  # data goes there, and not to this console
-            transient=True,
-        )
-        self._task = self._progress.add_task(
-            label, total=total, failed=0, rate=0.0, throttled=0, activations=0
-        )
+            BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn(),
+            console=console, disable=not self._live, redirect_stdout=False, transient=True,
+        )  # fmt: skip
+        self._task = self._progress.add_task("", total=None, text="")
+        self._said = self._began = time.monotonic()
+        self._first: JobProgress | None = None
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -56,10 +46,27 @@ class BulkProgress:
     ) -> None:
         self._progress.stop()
 
-    def show(self, label: str, tally: Tally, stats: Stats) -> None:
-        """Show the present figures."""
-        speed = self._progress.tasks[0].finished_speed or self._progress.tasks[0].speed
-        self._progress.update(
-            self._task, description=label, completed=tally.done, failed=tally.failed, rate=speed or 0.0,
-            throttled=stats.throttled, activations=stats.activations,
-        )  # fmt: skip
+    def show(self, now: JobProgress) -> None:
+        """Show the present figures; the job's ``progress`` callback."""
+        self._first = self._first or now
+        settled = now.done + now.failed
+        text = self._text(now)
+        if self._live:
+            self._progress.update(self._task, total=now.calls, completed=min(settled, now.calls), text=text)
+        elif time.monotonic() - self._said >= _EVERY:
+            self._said = time.monotonic()
+            sys.stderr.write(f"{settled} of {now.calls} calls, {Text.from_markup(text).plain}\n")
+
+    def _text(self, now: JobProgress) -> str:
+        seconds = max(time.monotonic() - self._began, 1e-3)
+        began = self._first or now
+        rate = (now.done + now.failed - began.done - began.failed) / seconds
+        cap = "" if now.max_activations is None else f", {max(0, now.max_activations - now.spent)} left"
+        parts = [
+            f"{now.failed} failed", f"{now.stats.retries} retried", f"{rate:.1f} of {self._allowed:g}/s",
+            f"{now.stats.throttled} × 429", f"{now.spent} activations spent{cap}",
+        ]  # fmt: skip
+        if now.last_error is not None:
+            shown = visible(now.last_error)
+            parts.append(shown if len(shown) <= _SHOWN_ERROR else shown[:_SHOWN_ERROR] + "…")
+        return Text(", ".join(parts)).markup

@@ -73,6 +73,7 @@ def demo(
     concurrency: int = 32,
     out_dir: Path | None = None,
     serve: Annotated[bool, Parameter(negative="")] = False,
+    crash: Annotated[bool, Parameter(negative="")] = False,
 ) -> Exit:
     """Watch the main job against an embedded sandbox: no key, no settings, no cost.
 
@@ -93,9 +94,17 @@ def demo(
         A new folder for the files. [default: fullstory-demo, numbered if that exists]
     serve
         Keep the sandbox running afterwards, until Ctrl-C, so that the replay URLs open in a browser.
+    crash
+        Kill the job half way with kill -9, and go on with it.
     """
     command = run_demo(
-        sessions=sessions, seed=seed, rate=rate, concurrency=concurrency, out_dir=out_dir, serve=serve
+        sessions=sessions,
+        seed=seed,
+        rate=rate,
+        concurrency=concurrency,
+        out_dir=out_dir,
+        serve=serve,
+        crash=crash,
     )
     return asyncio.run(command)
 

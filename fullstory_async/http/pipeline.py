@@ -29,7 +29,7 @@ from fullstory_async.http.messages import Request, Response
 from fullstory_async.http.ratelimit import RateLimiter
 from fullstory_async.http.retry import Retry, RetryBudget, RetryPolicy, retry_after
 
-__all__ = ["Pipeline", "SendsRequests", "Stats"]
+__all__ = ["Meter", "Pipeline", "SendsRequests", "Stats"]
 
 T = TypeVar("T")
 
@@ -52,6 +52,18 @@ class SendsRequests(Protocol):
 
         ``begun`` is called when nothing stands between the request and the network any more.
         """
+        ...
+
+
+class Meter(Protocol):
+    """What counts activations beyond this client: each is set aside before its request is sent."""
+
+    async def set_aside(self) -> None:
+        """Count one activation; raise `ActivationBudgetError` to forbid it."""
+        ...
+
+    async def take_back(self) -> None:
+        """Uncount one that was not spent."""
         ...
 
 
@@ -87,6 +99,7 @@ class _Call:
     throttles: int = 0
     taken: int = 0
     may_have_cost: bool = False
+    set_aside: bool = False
 
     def elapsed(self) -> float:
         return asyncio.get_running_loop().time() - self.started
@@ -98,7 +111,7 @@ class _Call:
 class Pipeline:
     """Sends requests through a limiter and a transport, and tries again where the policy says so."""
 
-    __slots__ = ("_budget", "_limiter", "_rng", "_transport", "policy", "stats", "timeout")
+    __slots__ = ("_budget", "_limiter", "_meter", "_rng", "_transport", "policy", "stats", "timeout")
 
     def __init__(
         self,
@@ -107,9 +120,11 @@ class Pipeline:
         policy: RetryPolicy,
         *,
         timeout: float,
+        meter: Meter | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
         """Put the parts together; ``timeout`` is the seconds that a call may take in all."""
+        self._meter = meter
         self._transport = transport
         self._limiter = limiter
         self.policy = policy
@@ -157,6 +172,9 @@ class Pipeline:
             try:
                 response = await self._attempt(call)
             except (TransportError, APIStatusError) as error:
+                if not error.may_have_cost:
+                    await self._take_back(call, error)
+                call.set_aside = False
                 self._note(call, error)
                 retry = self._decide(call, error)
                 if retry is None:
@@ -189,13 +207,18 @@ class Pipeline:
         """Pass the limiter, send, and raise the error that the answer stands for."""
         request = call.request
         await self._admit(call)
+        if self._meter is not None and request.metered:
+            await self._meter.set_aside()
+            call.set_aside = True
         before = call.attempts
         try:
             response = await self._transport.send(
                 request, deadline=call.deadline, begun=lambda: self._begin(call)
             )
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             self.stats.activations_at_risk += request.metered and call.attempts > before
+            if call.attempts == before:
+                await self._take_back(call, error)
             raise
         _logger.debug(
             "%s %s: attempt %d, status %d, %d bytes in %.3f s",
@@ -206,6 +229,18 @@ class Pipeline:
         if failure is not None:
             raise failure
         return response
+
+    async def _take_back(self, call: _Call, reason: BaseException) -> None:
+        """Uncount what was set aside for an attempt that cost nothing; failing that, it stays counted."""
+        if self._meter is None or not call.set_aside:
+            return
+        call.set_aside = False
+        try:
+            await self._meter.take_back()
+        except FullStoryError as error:
+            _logger.warning(
+                "an activation stays counted that was not spent (%s): %s", type(reason).__name__, error
+            )
 
     def _begin(self, call: _Call) -> None:
         """Count a request that is being sent now."""

@@ -13,7 +13,7 @@ A job is a folder. `JobReader` reads it without a client, also while another pro
 
 from fullstory_async.jobs.job import Added, Job, JobEstimate
 from fullstory_async.jobs.plan import JobPlan
-from fullstory_async.jobs.reader import JobFailure, JobReader, JobResult
+from fullstory_async.jobs.reader import JobFailure, JobReader, JobResult, JobStatus
 from fullstory_async.jobs.runner import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.store import Counts
 
@@ -28,5 +28,6 @@ __all__ = [
     "JobReader",
     "JobReport",
     "JobResult",
+    "JobStatus",
     "StopReason",
 ]

@@ -67,10 +67,14 @@ class Job:
     """Where the job is."""
 
     def __init__(
-        self, folder: str | os.PathLike[str], *, client: FullStoryClient, plan: JobPlan | None = None
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        client: FullStoryClient | None = None,
+        plan: JobPlan | None = None,
     ) -> None:
         """Name a job; the same as `open`."""
-        if not isinstance(client, FullStoryClient):
+        if not isinstance(client, FullStoryClient | None):
             raise ConfigurationError(f"client must be a FullStoryClient, not {client!r:.60}")
         if not isinstance(plan, JobPlan | None):
             raise ConfigurationError(f"plan must be a JobPlan, not {plan!r:.60}")
@@ -84,13 +88,17 @@ class Job:
 
     @classmethod
     def open(
-        cls, folder: str | os.PathLike[str], *, client: FullStoryClient, plan: JobPlan | None = None
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        client: FullStoryClient | None = None,
+        plan: JobPlan | None = None,
     ) -> Job:
         """Name a job, which ``async with`` opens, or makes if there is none in the folder.
 
         Args:
             folder: its folder; made if it does not exist, for its owner only.
-            client: what makes the calls. It is not closed.
+            client: what makes the calls. It is not closed. Only `run` and `estimate` need one.
             plan: what is done with each session. A job that exists knows its plan; another one may only add
                 operations, or change ``max_activations``.
 
@@ -150,7 +158,7 @@ class Job:
 
     def estimate(self) -> JobEstimate:
         """Tell what is left, what it will cost and how long it will take."""
-        store, rate = self._opened, self._client.limiter.limit.rate
+        store, rate = self._opened, self._caller.limiter.limit.rate
         counts, cap = store.counts, store.plan.max_activations
         calls = counts.items * len(store.plan.operations) - counts.answered - counts.permanent
         affordable = calls if cap is None else max(0, min(calls, cap - counts.spent))
@@ -186,11 +194,11 @@ class Job:
             )
         if self._runner is not None:
             raise ClientStateError("this job is being run already")
-        store, account = self._opened, self._client._account  # noqa: SLF001  (of the same package)
+        store, account = self._opened, self._caller._account  # noqa: SLF001  (of the same package)
         account.pipeline.check()
         self._runner = Runner(
             store=store, account=account, folder=self.folder, concurrency=concurrency,
-            max_wait=self._client.config.max_wait, network_patience=network_patience, retry_failed=retry_failed,
+            max_wait=self._caller.config.max_wait, network_patience=network_patience, retry_failed=retry_failed,
             progress=progress,
         )  # fmt: skip
         if self._stop_asked:
@@ -249,6 +257,12 @@ class Job:
         Returns whether the job had it. Exports that were made before are not changed.
         """
         return await self._opened.purge(session_id_of(session_id))
+
+    @property
+    def _caller(self) -> FullStoryClient:
+        if self._client is None:
+            raise ClientStateError("this needs a client: Job.open(folder, client=client)")
+        return self._client
 
     @property
     def _opened(self) -> JobStore:

@@ -20,7 +20,7 @@ from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobPlan
 from fullstory_async.models import SessionEvents, SessionSummary
 from fullstory_async.session_id import SessionId
 
-__all__ = ["JobFailure", "JobReader", "JobResult", "Record"]
+__all__ = ["JobFailure", "JobReader", "JobResult", "JobStatus", "Record"]
 
 T = TypeVar("T")
 
@@ -86,6 +86,26 @@ class JobResult:
     """What failed; a call that is neither here nor above has not been made yet."""
 
 
+@attrs.frozen(kw_only=True)
+class JobStatus:
+    """How a job stands."""
+
+    plan: JobPlan
+    sessions: int
+    calls: int
+    """Calls of the whole job."""
+    done: int
+    """Answers."""
+    failed: int
+    """Failures, those that are tried again among them."""
+    left: int
+    """Calls that are still to be made."""
+    spent: int
+    """Activations that were spent, or may have been."""
+    set_aside: int
+    """Activations of calls that are on their way, or were when the process died."""
+
+
 class JobReader:
     """Reads a job's folder. Its database is opened for each pass, and never written."""
 
@@ -118,6 +138,19 @@ class JobReader:
             raise JobError(f"the job {self.folder} can't be read: {error}") from None
         finally:
             database.close()
+
+    def status(self) -> JobStatus:
+        """Count what the job holds. Raises `JobError` if it can't be read."""
+        operations = len(self.plan.operations)
+        items = self.count("SELECT COUNT(*) FROM items")
+        answered = self.count("SELECT COUNT(*) FROM answers")
+        permanent = self.count("SELECT COUNT(*) FROM failures WHERE permanent")
+        return JobStatus(
+            plan=self.plan, sessions=items, calls=items * operations, done=answered,
+            failed=self.count("SELECT COUNT(*) FROM failures"), left=items * operations - answered - permanent,
+            spent=self.count("SELECT value FROM meta WHERE name = 'spent'"),
+            set_aside=self.count("SELECT COALESCE(SUM(activations), 0) FROM reservations"),
+        )  # fmt: skip
 
     async def results(self) -> AsyncIterator[JobResult]:
         """Give every session's answers and failures, typed, in the order in which the ids were added."""

@@ -19,13 +19,16 @@ import pytest
 from aiohttp import web
 
 from fullstory_async import (
+    ActivationBudgetError,
     APITimeoutError,
     AuthenticationError,
     ConfigurationError,
     ConnectError,
     InvalidSessionId,
+    JobLockedError,
     NotFoundError,
     PermissionDeniedError,
+    ProtocolError,
     RateLimitedError,
     ServerError,
     SessionEvents,
@@ -142,14 +145,14 @@ def test_the_key_comes_from_the_environment_or_a_file(run, monkeypatch, tmp_path
     (tmp_path / "key").write_text("na1.wrong\n")
     (tmp_path / "bytes").write_bytes(b"\xff")
     nobody = ("events", "1:2", "--base-url", "http://127.0.0.1:1", "--timeout", "5")
-    assert run(*nobody, "--api-key-file", "key")[0] == 1
+    assert run(*nobody, "--api-key-file", "key")[0] == 8
     assert run(*nobody, "--api-key-file", "bytes")[0] == 2
     code, _, err = run(*nobody)
     assert (code, "--api-key-file" in err) == (2, True)
     monkeypatch.setenv("FULLSTORY_API_KEY_FILE", "key")
     assert "no connection" in run(*nobody)[2]
     monkeypatch.setenv("FULLSTORY_API_KEY", "na1.other")
-    assert run(*nobody)[0] == 1
+    assert run(*nobody)[0] == 8
 
 
 def test_fetch(run, tmp_path):
@@ -584,7 +587,8 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
     [
         (UsageError("x"), 2), (ConfigurationError("x"), 2), (InvalidSessionId("x"), 2), (AuthenticationError("x"), 4),
         (PermissionDeniedError("x"), 4), (NotFoundError("x"), 5), (RateLimitedError("x"), 6), (APITimeoutError("x"), 6),
-        (ServerError("x"), 1), (ConnectError("x"), 1), (OSError("x"), 1),
+        (ServerError("x"), 8), (ConnectError("x"), 8), (ProtocolError("x"), 8), (JobLockedError("x"), 75), (ActivationBudgetError("x"), 7),
+        (OSError("x"), 1),
     ],
 )  # fmt: skip
 def test_each_error_has_its_code(error, code):

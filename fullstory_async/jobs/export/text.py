@@ -36,19 +36,19 @@ def json_lines_sink(path: Path, _: str, __: Table, *, compression: str = "") -> 
 @contextmanager
 def csv_sink(path: Path, _: str, table: Table, *, compression: str = "") -> Iterator[Sink]:
     """Write rows as CSV with a header; a cell that a spreadsheet would run as a formula gets an apostrophe."""
-    with _opened(path, compression) as raw, ExitStack() as stack:
-        file = stack.enter_context(
-            io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="")
-        )
+    with _opened(path, compression) as raw:
+        file = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="")
         writer = csv.writer(file)
         writer.writerow([column.name for column in table])
 
         def write(row: Row) -> None:
             writer.writerow([_cell(row[column.name], as_json=column.kind == "json") for column in table])
 
-        yield write
-        file.flush()
-        file.detach()
+        try:
+            yield write
+            file.flush()
+        finally:
+            file.detach()  # it is not the wrapper's to close
 
 
 @contextmanager

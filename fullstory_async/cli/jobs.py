@@ -1,0 +1,183 @@
+"""The commands ``job status|results|failures|export|purge``: what a job's folder holds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import attrs
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from fullstory_async.cli.exits import Exit, UsageError
+from fullstory_async.cli.output import console_for_people, print_rows, print_table
+from fullstory_async.cli.sessions import Output
+from fullstory_async.jobs import Job, JobReader
+from fullstory_async.jobs.export import export_in_thread
+
+__all__ = ["job"]
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+job = App(
+    name="job",
+    help="Look into a job's folder, export what it holds, erase a session from it. None of it needs a key.",
+    help_format="markdown",
+)
+
+
+@job.command
+def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
+    """Tell how a job stands; also while it is running.
+
+    Parameters
+    ----------
+    folder
+        The job's folder.
+    output
+        JSON Lines for programs, or a table for people.
+    """
+    found = JobReader(folder).status()
+    row = {"job": str(folder), **attrs.asdict(found, recurse=True)}
+    if output == "table":
+        shown = {**row, **row.pop("plan")}
+        print_table(
+            console_for_people(), ("name", "value"), [{"name": n, "value": v} for n, v in shown.items()]
+        )
+    else:
+        print_rows([row])
+    return Exit.OK
+
+
+@job.command
+def results(folder: Path, /, *, operation: str | None = None) -> Exit:
+    """Print every answer as it came, one a line: {"session_id": …, "operation": …, "answer": the service's JSON}.
+
+    Parameters
+    ----------
+    folder
+        The job's folder.
+    operation
+        Only events, or only summary.
+    """
+    reader = JobReader(folder)
+    if operation not in (None, *reader.plan.operations):
+        raise UsageError(
+            f"--operation of this job is {' or '.join(reader.plan.operations)}, not {operation!r}"
+        )
+    for record in reader.records():
+        for name, body in record.bodies.items():
+            if operation in (None, name):
+                head = json.dumps({"session_id": record.session_id, "operation": name}).encode()
+                raw = body.removeprefix(_BYTE_ORDER_MARK).replace(b"\r", b" ").replace(b"\n", b" ")
+                sys.stdout.buffer.write(head[:-1] + b', "answer": ' + raw + b"}\n")
+    sys.stdout.buffer.flush()
+    return _damage(reader)
+
+
+@job.command
+def failures(folder: Path, /, *, output: Output = "jsonl") -> Exit:
+    """Print why calls failed; --ids of another job reads it again.
+
+    Parameters
+    ----------
+    folder
+        The job's folder.
+    output
+        JSON Lines for programs, or a table for people.
+    """
+    reader = JobReader(folder)
+    rows = (
+        _failure(failure)
+        for record in reader.records(with_bodies=False)
+        for failure in record.failures.values()
+    )
+    if output == "table":
+        print_table(console_for_people(), ("session_id", "operation", "error", "message", "permanent"), rows)
+    else:
+        print_rows(rows)
+    return _damage(reader)
+
+
+@job.command
+def export(
+    folder: Path,
+    out: Path,
+    /,
+    *,
+    redact: Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)] = None,
+) -> Exit:
+    """Write a job's answers and failures to files. They appear when they are whole, and replace older ones.
+
+    The suffix says how: .jsonl and .csv (also .gz, .zst), .parquet, .duckdb, .sqlite. A database holds all tables. Of the others OUT holds
+    the main table, one row an event (or a summary, where there are no events), and OUT's neighbours with .summaries and .failures
+    in their names the rest.
+
+    Parameters
+    ----------
+    folder
+        The job's folder.
+    out
+        The file to write.
+    redact
+        A field to drop wherever it stands, such as user_email, or to replace by a fingerprint, as user_email=hash. May be
+        given several times. URLs and free text are not searched.
+    """
+    hidden: dict[str, Any] = {}
+    for each in redact or ():
+        name, _, how = each.partition("=")
+        hidden[name] = how or "drop"
+    reader = JobReader(folder)
+    console = Console(stderr=True)
+    bar = Progress(
+        BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal,
+        transient=True,
+    )  # fmt: skip
+    task = bar.add_task("", total=reader.status().sessions)
+    with bar:
+        work = export_in_thread(reader, out, redact=hidden, progress=lambda n: bar.update(task, completed=n))
+        written = asyncio.run(work)
+    sys.stderr.write("".join(f"{path}\n" for path in written))
+    return _damage(reader)
+
+
+@job.command
+def purge(folder: Path, /, *, session: str) -> Exit:
+    """Erase a session from a job, answers and id alike, so that the job never fetches it again.
+
+    Files that were exported before are not changed.
+
+    Parameters
+    ----------
+    folder
+        The job's folder.
+    session
+        The session's id, in any form.
+    """
+    JobReader(folder)  # which must be a job
+
+    async def command() -> bool:
+        async with Job.open(folder) as opened:
+            return await opened.purge(session)
+
+    if not asyncio.run(command()):
+        sys.stderr.write(f"{folder} holds nothing of this session; it will not be fetched\n")
+        return Exit.NOT_FOUND
+    sys.stderr.write("erased\n")
+    return Exit.OK
+
+
+def _failure(failure: Any) -> dict[str, Any]:
+    row = attrs.asdict(failure, filter=lambda field, _: field.name != "body")
+    return {**row, "at": failure.at.isoformat()}
+
+
+def _damage(reader: JobReader) -> Exit:
+    if reader.damaged:
+        sys.stderr.write(f"{reader.damaged} sessions can't be read: the job's file is damaged\n")
+        return Exit.SOME_FAILED
+    return Exit.OK
