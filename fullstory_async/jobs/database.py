@@ -82,6 +82,9 @@ def open_reader(folder: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise _unusable(folder, error) from None
     try:
+        database.execute(
+            "PRAGMA writable_schema = ON"
+        )  # or SQLite refuses a file that lost its end altogether
         if not _is_ours(database, folder):
             raise JobError(f"{folder} is no job: its {DATABASE_NAME} is empty")
     except sqlite3.Error as error:

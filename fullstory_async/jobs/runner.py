@@ -146,6 +146,10 @@ class Runner:
         except TimeoutError:
             if not self._timer.expired():
                 raise
+        try:
+            await self.store.flush()
+        except JobStorageError as error:
+            self.stop(StopReason.STORAGE_FAILED, error.message)
         counts = self.store.counts
         return JobReport(
             reason=self._reason or StopReason.FINISHED,

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from fullstory_async.errors import FullStoryError, JobError
+from fullstory_async.errors import FullStoryError, JobError, JobStorageError
 from fullstory_async.jobs.database import open_writer
 from fullstory_async.jobs.fingerprints import fingerprint, new_secret
 from fullstory_async.jobs.plan import JobPlan
@@ -78,7 +78,13 @@ class JobStore:
         return await self._writer.change(lambda database: self._add(database, session_ids, unusable))
 
     async def reserve(self, unit: Unit, activations: int) -> bool:
-        """Set activations aside for a call before it leaves; return False if the budget does not allow it."""
+        """Set activations aside for a call before it leaves; return False if the budget does not allow it.
+
+        Raises:
+            JobStorageError: there is no room for another answer.
+        """
+        if self._writer.is_out_of_room:
+            raise JobStorageError(f"the job {self._folder} can't be written: the disk is full")
         return await self._writer.change(lambda database: self._reserve(database, unit, activations))
 
     async def settle_answer(self, unit: Unit, body: bytes, *, attempts: int, spent: int) -> None:
@@ -97,10 +103,9 @@ class JobStore:
         """Settle a call that was dropped; nobody waits for it but `close`."""
         self._writer.change_later(lambda database: self._release(database, unit, spent))
 
-    async def change_plan(self, plan: JobPlan) -> None:
-        """Keep another plan."""
-        self.plan = plan
-        await self._writer.change(lambda database: _set(database, "plan", plan.to_json()))
+    async def flush(self) -> None:
+        """Wait until everything that was asked for is written."""
+        await self._writer.change(lambda _: None)
 
     async def purge(self, session_id: str) -> bool:
         """Erase a session for good; return whether it was there."""

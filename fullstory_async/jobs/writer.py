@@ -32,8 +32,9 @@ T = TypeVar("T")
 
 _LARGEST_GROUP = 512
 _SPARE_NAME = "spare-room"
-_SPARE_BYTES = 4 * 1024 * 1024
-_SPARE_SHARE = 10
+_SPARE_BYTES = 8 * 1024 * 1024
+_SPARE_SHARE = 4
+"""The spare room is so much, or a quarter of what is free where that is less."""
 
 
 @attrs.frozen
@@ -44,6 +45,9 @@ class _Change:
 
 class GroupWriter:
     """Changes one database from a thread of its own."""
+
+    is_out_of_room: bool
+    """Whether the disk was full and the spare room had to be given: what is under way may still be written."""
 
     def __init__(
         self,
@@ -63,6 +67,7 @@ class GroupWriter:
         """
         self._database = database
         self._folder = folder
+        self.is_out_of_room = False
         self._finish = finish
         self._undo = undo
         self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
@@ -143,7 +148,7 @@ class GroupWriter:
             self._undo()
 
     def _make_spare_room(self) -> None:
-        """Fill a file with nothing, a tenth of what is free at most."""
+        """Fill a file with nothing."""
         path = self._folder / _SPARE_NAME
         if path.exists():
             return
@@ -160,4 +165,5 @@ class GroupWriter:
             path.unlink()
         except OSError:
             return False
+        self.is_out_of_room = True
         return True

@@ -27,7 +27,7 @@ _SQLITE = {
     "time": "TEXT",
 }
 _DUCKDB = {
-    "text": "VARCHAR", "name": "VARCHAR", "json": "JSON", "integer": "INTEGER", "boolean": "BOOLEAN", "time": "TIMESTAMPTZ",
+    "text": "VARCHAR", "name": "VARCHAR", "json": "JSON", "integer": "INTEGER", "boolean": "BOOLEAN", "time": "TIMESTAMP",
 }  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def _sqlite_sink(database: sqlite3.Connection, name: str) -> Iterator[Sink]:
 
 @contextmanager
 def duckdb_sinks(path: Path, tables: tuple[str, ...]) -> Iterator[dict[str, Sink]]:
-    """Write tables to a DuckDB file: through JSON Lines beside it, which DuckDB reads faster than it takes rows."""
+    """Write tables to a DuckDB file: through JSON Lines beside it, which DuckDB reads faster than it takes rows. Times are in UTC."""
     try:
         import duckdb  # noqa: PLC0415  (an extra)
     except ImportError:
@@ -79,7 +79,7 @@ def duckdb_sinks(path: Path, tables: tuple[str, ...]) -> Iterator[dict[str, Sink
     try:
         with ExitStack() as stack:
             yield {
-                name: stack.enter_context(json_lines_sink(part, name, TABLES[name]))
+                name: stack.enter_context(json_lines_sink(part, name, TABLES[name], surrogates="replace"))
                 for name, part in lines.items()
             }
         path.unlink()  # DuckDB refuses a file that is empty

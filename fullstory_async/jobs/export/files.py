@@ -22,6 +22,8 @@ def atomic(path: Path) -> Iterator[Path]:
         ConfigurationError: the folder can't be written.
         JobStorageError: the disk is full, or the like. ``path`` is as it was then.
     """
+    if path.is_dir():
+        raise ConfigurationError(f"{path} is a folder")
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))

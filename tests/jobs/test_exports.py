@@ -1,0 +1,301 @@
+"""Exports: every format read back by its own reader gives what the job holds; nothing half-written, nothing that runs."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import sqlite3
+import stat
+from contextlib import closing
+from datetime import UTC, datetime
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from fullstory_async import ClientConfig, ConfigurationError, FullStoryClient, RateLimit
+from fullstory_async.jobs import Job, JobPlan, JobReader
+from fullstory_async.jobs.export import export
+from fullstory_async.sandbox import Sandbox, faults
+
+BOTH = JobPlan(events=True, summary="triage")
+EVIL = {
+    "events": [
+        {"event_type": "=cmd|'/C calc'!A0", "event_time": "2026-05-04T10:00:00.5Z", "device_id": "-5", "event_properties": {"user_email": "a@b.c", "deep": [{"user_email": "x"}], "big": 2**70}},
+        {"event_type": "click", "event_time": "not a time", "event_properties": {"text": "é\ud800\x00 \n"}, "source_properties": {"url": {"path": "/"}}},
+    ]
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    import asyncio
+
+    path = tmp_path_factory.mktemp("jobs") / "a.job"
+
+    async def make():
+        async with Sandbox(users=3, sessions=12, mean_events=12) as sandbox:
+            config = ClientConfig(
+                api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=RateLimit(10_000, 10_000)
+            )
+            ids = [*sandbox.session_ids, "9:9", "../x"]
+            sandbox.inject(
+                faults.status(200, body=json.dumps(EVIL).encode()), session_id=ids[2], operation="events"
+            )
+            async with (
+                FullStoryClient(config=config) as client,
+                Job.open(path, client=client, plan=BOTH) as job,
+            ):
+                await job.add(ids)
+                await job.run()
+
+    asyncio.run(make())
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(folder):
+    """What the job holds, read from its answers without the code of the exports."""
+    tables = {"events": [], "summaries": [], "failures": []}
+    for record in JobReader(folder).records():
+        if "events" in record.bodies:
+            for seq, event in enumerate(json.loads(record.bodies["events"])["events"]):
+                tables["events"].append(
+                    {
+                        "session_id": record.session_id, "seq": seq, "event_type": event["event_type"], "event_time_raw": event["event_time"],
+                        "device_id": event.get("device_id"), "properties": event.get("event_properties", {}),
+                        "source_properties": event.get("source_properties", {}), "fetched_at": record.fetched["events"],
+                    }
+                )  # fmt: skip
+        if "summary" in record.bodies:
+            answer = json.loads(record.bodies["summary"])
+            tables["summaries"].append(
+                {"session_id": record.session_id, "response": answer["response"], "response_schema": answer["response_schema"], "summary": None}
+            )  # fmt: skip
+        for failure in record.failures.values():
+            tables["failures"].append(
+                {
+                    "session_id": failure.session_id,
+                    "operation": failure.operation,
+                    "error": failure.error,
+                    "permanent": failure.permanent,
+                }
+            )
+    return tables
+
+
+def safe(value):
+    """What a format that can't hold lone surrogates makes of a text."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+def same(rows, wanted, *, times=lambda value: value, formula=lambda value: value):
+    assert len(rows) == len(wanted)
+    for row, want in zip(rows, wanted, strict=True):
+        for name, value in want.items():
+            got = row[name]
+            if name in ("properties", "source_properties", "response", "response_schema"):
+                got = json.loads(got) if isinstance(got, str) else got
+                assert got == value, name
+            elif name == "fetched_at":
+                assert abs((times(got) - value).total_seconds()) < 1e-5
+            else:
+                assert got == formula(value), name
+
+
+def iso(text):
+    return datetime.fromisoformat(text)
+
+
+def names(path):
+    stem, _, suffix = path.name.partition(".")
+    return [path, *(path.with_name(f"{stem}.{table}.{suffix}") for table in ("summaries", "failures"))]
+
+
+OPENERS = {
+    "": lambda path: path.read_bytes(), ".gz": lambda path: gzip.decompress(path.read_bytes()),
+    ".zst": lambda path: zstandard.ZstdDecompressor().stream_reader(path.read_bytes()).read(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("compression", ["", ".gz", ".zst"])
+def test_json_lines(folder, expected, tmp_path, compression):
+    written = export(JobReader(folder), tmp_path / f"out.jsonl{compression}")
+    assert written == names(tmp_path / f"out.jsonl{compression}")
+    for path, table in zip(written, expected, strict=True):
+        rows = [json.loads(line) for line in OPENERS[compression](path).decode("utf-8").splitlines()]
+        if table == "events":
+            for row in rows:
+                row["properties"] = json.loads(json.dumps(row["properties"]).replace("\\\\ud800", "\\ud800"))
+        same(rows, expected[table], times=iso)
+
+
+@pytest.mark.parametrize("compression", ["", ".gz", ".zst"])
+def test_csv(folder, expected, tmp_path, compression):
+    written = export(JobReader(folder), tmp_path / f"out.csv{compression}")
+    for path, table in zip(written, expected, strict=True):
+        text = OPENERS[compression](path).decode("utf-8")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        for row in rows:
+            for cell in row.values():
+                assert not cell.lstrip().startswith(("=", "+", "@")), cell
+                assert not cell.startswith("-") or cell[1:].isdigit()
+            if "permanent" in row:
+                row["permanent"] = row["permanent"] == "true"
+            if "seq" in row:
+                row["seq"] = int(row["seq"])
+                row["properties"] = (
+                    row["properties"].replace("\\ud800", "\ud800")
+                    if "ud800" in row["properties"]
+                    else row["properties"]
+                )
+            row.update({name: None for name, cell in row.items() if cell == ""})
+        same(
+            rows,
+            expected[table],
+            times=iso,
+            formula=lambda value: (
+                f"'{value}"
+                if isinstance(value, str) and value.startswith(("=", "..")) and value[0] == "="
+                else value
+            ),
+        )
+
+
+def test_parquet(folder, expected, tmp_path):
+    written = export(JobReader(folder), tmp_path / "out.parquet")
+    for path, table in zip(written, expected, strict=True):
+        found = pq.read_table(path)
+        same(found.to_pylist(), expected[table])
+    events = pq.ParquetFile(written[0])
+    schema = events.schema_arrow
+    assert str(schema.field("event_type").type) == "dictionary<values=string, indices=int32, ordered=0>"
+    assert str(schema.field("event_time").type) == "timestamp[us, tz=UTC]"
+    assert (str(schema.field("session_id").type), schema.field("session_id").nullable) == ("string", False)
+    assert events.metadata.row_group(0).column(0).compression == "ZSTD"
+    odd = [row for row in pq.read_table(written[0]).to_pylist() if row["event_time_raw"] == "not a time"]
+    assert [row["event_time"] for row in odd] == [None]
+
+
+def test_duckdb(folder, expected, tmp_path):
+    assert export(JobReader(folder), tmp_path / "out.duckdb") == [tmp_path / "out.duckdb"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.duckdb"]
+    with duckdb.connect(str(tmp_path / "out.duckdb"), read_only=True) as database:
+        database.execute("SET TimeZone = 'UTC'")
+        for table, wanted in expected.items():
+            cursor = database.execute(
+                f"SELECT * EXCLUDE (fetched_at), epoch_us(fetched_at) AS fetched_at FROM {table}"
+                if table != "failures"
+                else "SELECT * FROM failures"
+            )
+            columns = [column[0] for column in cursor.description]
+            rows = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+            if table == "events":
+                rows = [row for row in rows if row["event_time_raw"] != "not a time"]
+                wanted = [row for row in wanted if row["event_time_raw"] != "not a time"]
+            same(rows, wanted, times=lambda value: datetime.fromtimestamp(value / 1e6, UTC))
+
+
+def test_sqlite(folder, expected, tmp_path):
+    export(JobReader(folder), tmp_path / "out.sqlite")
+    with closing(sqlite3.connect(tmp_path / "out.sqlite")) as database:
+        database.row_factory = sqlite3.Row
+        for table, wanted in expected.items():
+            same([dict(row) for row in database.execute(f"SELECT * FROM {table}")], wanted, times=iso)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet", "sqlite", "duckdb"])
+def test_exports_are_private_repeatable_and_replace_what_was_there(folder, tmp_path, suffix):
+    path = tmp_path / f"out.{suffix}"
+    path.write_text("something older")
+    counted = []
+    export(JobReader(folder), path, progress=counted.append)
+    first = path.read_bytes()
+    assert counted == list(range(1, 15))
+    export(JobReader(folder), path)
+    if suffix != "duckdb":
+        assert path.read_bytes() == first
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not [each for each in tmp_path.iterdir() if each.name.startswith(".")]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet", "sqlite", "duckdb"])
+def test_redaction_reaches_every_depth(folder, tmp_path, suffix):
+    path = tmp_path / f"out.{suffix}"
+    reader = JobReader(folder)
+    export(reader, path, redact={"user_email": "drop", "device_id": "hash", "ip_address": "hash"})
+    if suffix == "jsonl":
+        rows = [json.loads(line) for line in path.read_text(errors="replace").splitlines()]
+        assert not [row for row in rows if "@example.com" in json.dumps(row["properties"].get("user_email"))]
+        assert {len(row["device_id"]) for row in rows if row["device_id"]} == {16}
+        assert len({row["device_id"] for row in rows}) > 2  # the same stays the same, others differ
+    if suffix != "duckdb":
+        assert b'"user_email": "a@b.c"' not in path.read_bytes()
+    export(reader, tmp_path / "again.jsonl", redact=["device_id"])
+    assert {
+        json.loads(line)["device_id"]
+        for line in (tmp_path / "again.jsonl").read_text(errors="replace").splitlines()
+    } == {None}
+
+
+@pytest.mark.parametrize("redact", ["user_email", {"a": "encrypt"}, [5], {"": "drop"}])
+def test_a_redaction_that_makes_no_sense_is_refused(folder, tmp_path, redact):
+    with pytest.raises(ConfigurationError, match="redact"):
+        export(JobReader(folder), tmp_path / "out.jsonl", redact=redact)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["out.xlsx", "out", ".jsonl", "out.jsonl.bz2"])
+def test_an_unknown_format_is_refused(folder, tmp_path, name):
+    with pytest.raises(ConfigurationError, match="format of"):
+        export(JobReader(folder), tmp_path / name)
+
+
+def test_what_can_not_be_written_leaves_nothing_behind(folder, tmp_path):
+    with pytest.raises(ConfigurationError, match="can't be written"):
+        export(JobReader(folder), tmp_path / "no" / "out.jsonl")
+    (tmp_path / "out.jsonl").mkdir()
+    with pytest.raises(ConfigurationError, match="is a folder"):
+        export(JobReader(folder), tmp_path / "out.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+async def test_a_cancelled_export_leaves_nothing_behind(folder, tmp_path):
+    import asyncio
+
+    async with Job.open(folder) as job:
+        work = asyncio.create_task(job.export(tmp_path / "out.jsonl"))
+        await asyncio.sleep(0)
+        work.cancel()
+        await asyncio.wait([work])
+    assert work.cancelled()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "suffix"), [("zstandard", "jsonl.zst"), ("pyarrow", "parquet"), ("duckdb", "duckdb")]
+)
+def test_without_the_extra_it_says_what_to_install(folder, tmp_path, monkeypatch, module, suffix):
+    import sys
+
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'fullstory-async\["):
+        export(JobReader(folder), tmp_path / f"out.{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_plan_of_summaries_alone(tmp_path):
+    async with Sandbox(users=1, sessions=2, mean_events=5) as sandbox:
+        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
+        async with (
+            FullStoryClient(config=config) as client,
+            Job.open(tmp_path / "j", client=client, plan=JobPlan(summary="support")) as job,
+        ):
+            await job.add(sandbox.session_ids)
+            await job.run()
+            written = await job.export(tmp_path / "out.jsonl")
+    assert [path.name for path in written] == ["out.jsonl", "out.failures.jsonl"]
+    assert all(json.loads(line)["summary"] for line in written[0].read_text().splitlines())

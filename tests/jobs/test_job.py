@@ -1,0 +1,506 @@
+"""Durable jobs against the sandbox: what they keep, what they spend, why they stop, and that they go on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from contextlib import asynccontextmanager, closing
+
+import attrs
+import pytest
+
+from fullstory_async import (
+    ClientConfig,
+    ClientStateError,
+    ConfigurationError,
+    FullStoryClient,
+    JobError,
+    JobLockedError,
+    RateLimit,
+    RetryPolicy,
+    SessionId,
+)
+from fullstory_async.jobs import Job, JobPlan, JobReader, StopReason
+from fullstory_async.sandbox import Sandbox, faults
+
+BOTH = JobPlan(events=True, summary="support")
+
+
+@asynccontextmanager
+async def opened(**settings):
+    client_settings = {"rate_limit": RateLimit(100_000, 100_000), **settings.pop("client", {})}
+    async with Sandbox(**{"users": 5, "sessions": 40, "mean_events": 10, **settings}) as sandbox:
+        config = ClientConfig(**{"api_key": sandbox.api_key, "base_url": sandbox.url, **client_settings})
+        async with FullStoryClient(config=config) as client:
+            yield sandbox, client
+
+
+async def run_once(folder, client, plan, ids=(), **options):
+    async with Job.open(folder, client=client, plan=plan) as job:
+        await job.add(ids)
+        return await job.run(**options)
+
+
+async def test_the_example(tmp_path):
+    seen = []
+    async with opened() as (sandbox, client):
+        ids = [
+            *sandbox.session_ids,
+            sandbox.session_ids[0],
+            "../nonsense",
+            sandbox.session_ids[3].replace(":", "!"),
+        ]
+        async with Job.open(
+            tmp_path / "a.job",
+            client=client,
+            plan=JobPlan(events=True, summary="support", max_activations=5_000),
+        ) as job:
+            added = await job.add(ids)
+            assert (added.new, added.duplicates, added.unusable) == (41, 2, 1)
+            estimate = job.estimate()
+            assert (estimate.sessions, estimate.calls, estimate.activations) == (41, 80, 80)
+            assert estimate.seconds == pytest.approx(80 / 100_000)
+            report = await job.run(progress=seen.append)
+            assert (report.reason, report.done, report.left, report.spent) == ("finished", 80, 0, 80)
+            results = [result async for result in job.results()]
+        assert [result.session_id for result in results] == [*sandbox.session_ids, "../nonsense"]
+        counts = sandbox.event_counts
+        for result in results[:-1]:
+            assert len(result.events) == counts[SessionId(result.session_id)]
+            assert "support agent" in result.summary.text
+            assert result.summary.config_profile_id == "support"
+        assert {failure.operation: failure.error for failure in results[-1].failures} == dict.fromkeys(
+            ("events", "summary"), "InvalidSessionId"
+        )
+        assert (len(seen), seen[-1].done, seen[-1].spent, seen[-1].calls) == (80, 80, 80, 82)
+        assert sandbox.activations == 80
+
+
+async def test_ids_come_from_anywhere_and_are_one_item_each(tmp_path):
+    async def later():
+        for n in range(2500):
+            yield f"1:{n % 1250}"
+
+    async with opened() as (_, client):
+        async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
+            added = await job.add(later())
+            assert (added.new, added.duplicates) == (1250, 1250)
+            assert (await job.add(f"1:{n}" for n in range(1300))).new == 50
+            for wrong in ("1:2", 5, None, b"1:2"):
+                with pytest.raises(ConfigurationError, match="iterable of session ids"):
+                    await job.add(wrong)
+        async with Job.open(tmp_path / "j", client=client) as job:
+            assert job.counts.items == 1300
+
+
+@pytest.mark.parametrize("cap", [1, 7, 33, 79, 80, 200])
+async def test_the_budget_is_never_passed_whatever_goes_wrong(tmp_path, cap):
+    async with opened() as (sandbox, client):
+        sandbox.inject(faults.status(500, after_work=True), share=0.2, times=None)
+        sandbox.inject(faults.drop(), share=0.1, times=None)
+        plan = attrs.evolve(BOTH, max_activations=cap)
+        for _ in range(3):
+            report = await run_once(tmp_path / "j", client, plan, sandbox.session_ids)
+            assert sandbox.activations <= report.spent <= cap
+        assert report.spent == cap or report.reason is StopReason.FINISHED
+
+
+async def test_a_retry_that_may_cost_is_set_aside_beforehand(tmp_path):
+    retry = RetryPolicy(repeat_metered=True, wait_initial=0, wait_jitter=0)
+    async with opened(client={"retry": retry}) as (sandbox, client):
+        sandbox.inject(faults.status(500, after_work=True), share=0.5, times=None)
+        report = await run_once(
+            tmp_path / "j", client, attrs.evolve(BOTH, max_activations=30), sandbox.session_ids
+        )
+        assert report.reason is StopReason.BUDGET_REACHED
+        assert sandbox.activations <= report.spent <= 30
+        assert 30 - report.spent < retry.attempts
+
+
+async def test_a_budget_can_be_raised_and_the_job_goes_on(tmp_path):
+    async with opened() as (sandbox, client):
+        first = await run_once(
+            tmp_path / "j", client, attrs.evolve(BOTH, max_activations=30), sandbox.session_ids
+        )
+        assert (first.reason, first.done, first.left, "30 of 30" in first.detail) == (
+            "budget reached",
+            30,
+            50,
+            True,
+        )
+        again = await run_once(tmp_path / "j", client, BOTH)  # no number leaves the cap as it was
+        assert (again.reason, again.done) == ("budget reached", 30)
+        last = await run_once(tmp_path / "j", client, attrs.evolve(BOTH, max_activations=100))
+        assert (last.reason, last.done, sandbox.activations) == ("finished", 80, 80)
+
+
+async def test_passing_failures_are_tried_again_and_permanent_ones_when_asked(tmp_path):
+    async with opened(sessions=10) as (sandbox, client):
+        plan = JobPlan(events=True)
+        sandbox.inject(faults.status(503), times=4)
+        sandbox.inject(faults.status(200, body=b'{"events": [', after_work=True), times=2)
+        first = await run_once(tmp_path / "j", client, plan, [*sandbox.session_ids, "1:2"])
+        assert first.failed == {"ServerError": 4, "DecodeError": 2, "NotFoundError": 1}
+        assert (first.reason, first.done, first.left) == ("finished", 4 + 0, 4)
+        kept = [
+            failure
+            async for failure in JobReader(tmp_path / "j").failures()
+            if failure.error == "DecodeError"
+        ]
+        assert [failure.body for failure in kept] == [b'{"events": ['] * 2  # it was paid for
+        second = await run_once(tmp_path / "j", client, plan)
+        assert (second.done, second.left, second.failed) == (8, 0, {})
+        third = await run_once(tmp_path / "j", client, plan, retry_failed=True)
+        assert (third.done, third.failed) == (10, {"NotFoundError": 1})
+
+
+async def test_a_rejected_key_ends_it_at_once_and_says_nothing_of_sessions(tmp_path):
+    async with opened() as (sandbox, client):
+        sandbox.inject(faults.status(401), skip=10, times=None)
+        report = await run_once(tmp_path / "j", client, BOTH, sandbox.session_ids, concurrency=1)
+        assert (report.reason, report.done, report.failed) == ("key rejected", 10, {})
+        assert "401" in report.detail
+        assert len(sandbox.requests) == 11
+
+
+async def test_three_denials_end_it(tmp_path):
+    async with opened() as (sandbox, client):
+        sandbox.inject(faults.status(403), skip=5, times=1)
+        sandbox.inject(faults.status(403), skip=10, times=None)
+        report = await run_once(tmp_path / "j", client, BOTH, sandbox.session_ids, concurrency=1)
+        assert (report.reason, report.failed) == ("key rejected", {"PermissionDeniedError": 4})
+
+
+async def test_a_used_up_quota_ends_it_and_the_next_month_goes_on(tmp_path):
+    async with opened(activation_quota=25) as (sandbox, client):
+        report = await run_once(tmp_path / "j", client, BOTH, sandbox.session_ids)
+        assert (report.reason, report.done, report.spent) == ("rate limited", 25, 25)
+        sandbox._service.quota = None
+        client.limiter._not_before = 0.0
+        report = await run_once(tmp_path / "j", client, BOTH)
+        assert (report.reason, report.done, report.spent, sandbox.activations) == ("finished", 80, 80, 80)
+
+
+async def test_short_throttling_is_waited_out(tmp_path):
+    async with opened() as (sandbox, client):
+        sandbox.inject(faults.status(429, headers={"Retry-After": "1"}), times=3)
+        report = await run_once(tmp_path / "j", client, JobPlan(events=True), sandbox.session_ids)
+        assert (report.reason, report.done, report.spent) == ("finished", 40, 40)
+
+
+async def test_a_network_that_is_down_ends_it_without_a_cost(tmp_path):
+    retry = RetryPolicy(attempts=1)
+    async with opened(client={"base_url": "http://127.0.0.1:9", "retry": retry}) as (sandbox, client):
+        report = await run_once(
+            tmp_path / "j", client, BOTH, sandbox.session_ids, network_patience=0.2, concurrency=1
+        )
+        assert report.reason in (StopReason.NETWORK_DOWN, StopReason.FINISHED)
+        assert (report.spent, report.done) == (0, 0)
+        report = await run_once(tmp_path / "j", client, BOTH, network_patience=0, concurrency=1)
+        assert (report.reason, report.left) == ("network down", 80)
+
+
+async def test_stop_lets_calls_on_their_way_finish(tmp_path):
+    async with opened(latency=0.3) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
+            await job.add(sandbox.session_ids)
+            run = asyncio.create_task(job.run(concurrency=8))
+            while len(sandbox.requests) < 12:
+                await asyncio.sleep(0.01)
+            job.stop()
+            report = await run
+        assert report.reason is StopReason.INTERRUPTED
+        assert report.done == report.spent == sandbox.activations >= 12
+        assert len(asyncio.all_tasks()) < 20
+        assert (await run_once(tmp_path / "j", client, BOTH)).done == 80
+        assert sandbox.activations == 80
+
+
+async def test_a_second_stop_drops_them_and_counts_what_they_may_have_cost(tmp_path):
+    async with opened(latency=2) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
+            await job.add(sandbox.session_ids)
+            run = asyncio.create_task(job.run(concurrency=8))
+            while len(sandbox.requests) < 8:
+                await asyncio.sleep(0.01)
+            job.stop()
+            job.stop(at_once=True)
+            started = time.monotonic()
+            report = await run
+        assert time.monotonic() - started < 1.5
+        assert (report.reason, report.done, report.spent) == ("interrupted", 0, 8)
+        await asyncio.sleep(2.2)  # until the sandbox has seen that nobody waits any more
+
+
+async def test_stopping_before_running_and_cancelling_in_the_middle(tmp_path):
+    async with opened(latency=0.2) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
+            await job.add(sandbox.session_ids)
+            job.stop()
+            assert (await job.run()).reason is StopReason.INTERRUPTED
+            assert sandbox.requests == []
+            run = asyncio.create_task(job.run(concurrency=4))
+            while len(sandbox.requests) < 4:
+                await asyncio.sleep(0.01)
+            with pytest.raises(ClientStateError, match="being run already"):
+                await job.run()
+            run.cancel()
+            await asyncio.wait([run])
+            assert run.cancelled()
+            assert job.counts.spent <= 8
+        report = await run_once(tmp_path / "j", client, BOTH)
+        assert report.done == 80
+        assert sandbox.activations <= report.spent
+
+
+async def test_a_plan_may_only_grow(tmp_path):
+    async with opened() as (sandbox, client):
+        await run_once(tmp_path / "j", client, JobPlan(events=True), sandbox.session_ids)
+        for plan, said in ((JobPlan(summary="support"), "can't give that up"),):
+            with pytest.raises(JobError, match=said):
+                await run_once(tmp_path / "j", client, plan)
+        report = await run_once(tmp_path / "j", client, BOTH)
+        assert (report.done, sandbox.activations) == (80, 80)
+        with pytest.raises(JobError, match="profile 'support', and its plan can't change that to 'sales'"):
+            await run_once(tmp_path / "j", client, JobPlan(events=True, summary="sales"))
+        async with Job.open(tmp_path / "j", client=client) as job:
+            assert job.plan == BOTH
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [({}, "events, a summary profile"), ({"summary": ""}, "events, a summary"), ({"events": 1}, "events"), ({"events": True, "max_activations": -1}, "max_activations"), ({"summary": 5}, "summary")],
+)  # fmt: skip
+def test_a_plan_that_makes_no_sense_is_refused(arguments, said):
+    with pytest.raises(ConfigurationError, match=said):
+        JobPlan(**arguments)
+
+
+async def test_misuse_says_what_to_do(tmp_path):
+    async with opened() as (_, client):
+        job = Job.open(tmp_path / "j", client=client, plan=BOTH)
+        with pytest.raises(ClientStateError, match="async with"):
+            await job.run()
+        with pytest.raises(TypeError, match="async with"):
+            job.__enter__()
+        with pytest.raises(JobError, match="new, so it needs a plan"):
+            async with Job.open(tmp_path / "k", client=client):
+                pass
+        with pytest.raises(JobError, match="no job"):
+            JobReader(tmp_path / "l")
+        for wrong in ({"client": "x"}, {"client": client, "plan": "x"}):
+            with pytest.raises(ConfigurationError, match="must be"):
+                Job.open(tmp_path / "j", **wrong)
+        async with Job.open(tmp_path / "j", plan=BOTH) as job:
+            with pytest.raises(ClientStateError, match="needs a client"):
+                job.estimate()
+        async with Job.open(tmp_path / "j", client=client) as job:
+            for options in ({"concurrency": 0}, {"network_patience": -1}, {"network_patience": "x"}):
+                with pytest.raises(ConfigurationError):
+                    await job.run(**options)
+
+
+HOLDER = """
+import asyncio, sys
+from fullstory_async.jobs import Job, JobPlan
+
+async def main():
+    async with Job.open(sys.argv[1], plan=JobPlan(events=True)):
+        print("held", flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_one_process_at_a_time_and_a_dead_ones_lock_is_none(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "j")], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert await asyncio.to_thread(holder.stdout.readline) == "held\n"
+        started = time.monotonic()
+        with pytest.raises(JobLockedError, match=rf"process {holder.pid} on .* since"):
+            async with Job.open(tmp_path / "j", plan=JobPlan(events=True)):
+                pass
+        assert time.monotonic() - started < 2
+        assert JobReader(tmp_path / "j").status().sessions == 0  # reading is allowed
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        holder.stdout.close()
+    async with Job.open(tmp_path / "j", plan=JobPlan(events=True)) as job:
+        assert job.counts.items == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of files")
+async def test_folder_and_files_are_for_their_owner_only(tmp_path):
+    async with opened(sessions=3) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
+            await job.add(sandbox.session_ids)
+            await job.run()
+            assert stat.S_IMODE((tmp_path / "j").stat().st_mode) == 0o700
+            files = list((tmp_path / "j").iterdir())
+            assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+            assert len(files) >= 4
+        for file in (tmp_path / "j").iterdir():
+            assert client.config.api_key.encode() not in file.read_bytes()
+
+
+async def test_an_erased_session_is_gone_and_stays_away(tmp_path):
+    async with opened(sessions=5, mean_events=5) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
+            await job.add(sandbox.session_ids)
+            await job.run()
+            one = sandbox.session_ids[1]
+            assert await job.purge(one.replace(":", "%3A"))
+            assert not await job.purge("9:9")
+            assert (job.counts.items, job.counts.answered, job.counts.spent) == (4, 8, 10)
+            assert (await job.add([one, "9:9"])).new == 0
+            assert one not in [result.session_id async for result in job.results()]
+            files = [(tmp_path / "j" / name).read_bytes() for name in ("job.sqlite3", "job.sqlite3-wal")]
+            assert not any(one.encode() in data for data in files)
+            report = await job.run()
+            assert (report.left, sandbox.activations) == (0, 10)
+
+
+async def test_what_is_no_job_or_a_later_one_is_refused(tmp_path):
+    async with Job.open(tmp_path / "later", plan=BOTH):
+        pass
+    with closing(sqlite3.connect(tmp_path / "later" / "job.sqlite3")) as database:
+        database.execute("PRAGMA user_version = 2")
+    (tmp_path / "other").mkdir()
+    with closing(sqlite3.connect(tmp_path / "other" / "job.sqlite3")) as database:
+        database.execute("CREATE TABLE t (a)")
+    (tmp_path / "file").write_text("x")
+    for name, said in (
+        ("later", "format 2.*knows only 1"),
+        ("other", "something else"),
+        ("file", "can't be used"),
+    ):
+        with pytest.raises(JobError, match=said):
+            async with Job.open(tmp_path / name, plan=BOTH):
+                pass
+    for name in ("later", "other"):
+        with pytest.raises(JobError):
+            JobReader(tmp_path / name)
+
+
+async def filled(tmp_path, sandbox, client):
+    await run_once(tmp_path / "j", client, BOTH, sandbox.session_ids)
+    return tmp_path / "j" / "job.sqlite3"
+
+
+async def test_a_cut_off_file_is_refused_and_what_is_intact_is_exported(tmp_path):
+    async with opened(sessions=60, mean_events=100) as (sandbox, client):
+        path = await filled(tmp_path, sandbox, client)
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) * 2 // 3])
+        with pytest.raises(JobError, match="what is intact in it can still be exported"):
+            async with Job.open(tmp_path / "j", client=client):
+                pass
+        reader = JobReader(tmp_path / "j")
+        intact = [record async for record in reader.results() if record.events is not None]
+        assert 0 < len(intact) < 60
+        assert reader.damaged > 0
+        for result in intact:
+            assert len(result.events) == sandbox.event_counts[SessionId(result.session_id)]
+
+
+async def test_flipped_bits_cost_only_what_they_hit(tmp_path):
+    async with opened(sessions=60, mean_events=100) as (sandbox, client):
+        path = await filled(tmp_path, sandbox, client)
+        data = bytearray(path.read_bytes())
+        for place in range(len(data) // 2, len(data), len(data) // 12):
+            data[place] ^= 0xFF
+        path.write_bytes(data)
+        reader = JobReader(tmp_path / "j")
+        intact = [result async for result in reader.results() if result.events is not None]
+        assert len(intact) > 20
+        for result in intact:
+            assert len(result.events) == sandbox.event_counts[SessionId(result.session_id)]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 600 kB."""
+    mount = shutil.which("mount")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if (
+        mount is None
+        or os.name != "posix"
+        or subprocess.run(
+            [mount, "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True
+        ).returncode
+    ):
+        pytest.skip("only an administrator can make a small file system")
+    yield disk
+    subprocess.run([shutil.which("umount"), "-l", str(disk)], check=True)
+
+
+async def test_a_full_disk_ends_it_and_loses_no_answer(small_disk):
+    async with opened(sessions=300, mean_events=60) as (sandbox, client):
+        report = await run_once(small_disk / "j", client, BOTH, sandbox.session_ids, concurrency=4)
+        assert report.reason is StopReason.STORAGE_FAILED
+        assert "full" in report.detail
+        assert 0 < report.done < 600
+        assert report.done == sandbox.activations  # all that was paid for is there
+        subprocess.run([shutil.which("mount"), "-o", "remount,size=50M", str(small_disk)], check=True)
+        report = await run_once(small_disk / "j", client, BOTH)
+        assert (report.reason, report.done) == ("finished", 600)
+        assert sandbox.activations <= 600 + 4
+        assert report.spent >= sandbox.activations
+
+
+async def test_a_folder_that_can_not_be_written_is_an_error_of_its_own(tmp_path):
+    (tmp_path / "j").mkdir()
+    (tmp_path / "j" / "job.sqlite3").mkdir()
+    with pytest.raises(JobError, match="can't be used"):
+        async with Job.open(tmp_path / "j", plan=BOTH):
+            pass
+
+
+async def test_odd_bodies_survive_the_way_through_the_file(tmp_path):
+    bodies = [
+        b'\xef\xbb\xbf{"events": []}', '{"events": [{"event_type": "ü"}]}'.encode(), b'{"events": [{"x": NaN}]}',
+        b'{"events": null}', b"{}", b'{"events": [{"event_type": "\\ud800"}]}',
+    ]  # fmt: skip
+    async with opened(sessions=len(bodies)) as (sandbox, client):
+        for session_id, body in zip(sandbox.session_ids, bodies, strict=True):
+            sandbox.inject(faults.status(200, body=body, after_work=True), session_id=session_id)
+        report = await run_once(tmp_path / "j", client, JobPlan(events=True), sandbox.session_ids)
+        assert (report.done, report.failed) == (len(bodies), {})
+        kept = {record.session_id: record.bodies["events"] for record in JobReader(tmp_path / "j").records()}
+        assert kept == dict(zip(map(str, sandbox.session_ids), bodies, strict=True))
+
+
+async def test_answers_that_are_no_objects_or_cut_off_are_failures(tmp_path):
+    bodies = [b"", b"[]", b"5", b'{"events": [', b'{"a": }', b"<html>", b'{"events": []} x', b'{"a": "\xff"}']
+    async with opened(sessions=len(bodies)) as (sandbox, client):
+        for session_id, body in zip(sandbox.session_ids, bodies, strict=True):
+            sandbox.inject(faults.status(200, body=body, after_work=True), session_id=session_id)
+        report = await run_once(tmp_path / "j", client, JobPlan(events=True), sandbox.session_ids)
+        assert report.failed == {"DecodeError": len(bodies)}
+        assert report.spent == sandbox.activations == len(bodies)
+        kept = {failure.session_id: failure.body async for failure in JobReader(tmp_path / "j").failures()}
+        assert kept == dict(zip(map(str, sandbox.session_ids), bodies, strict=True))
+
+
+async def test_json_that_is_no_answer_is_a_failure_of_its_result(tmp_path):
+    async with opened(sessions=1) as (sandbox, client):
+        sandbox.inject(faults.status(200, body=b'{"events": 5}', after_work=True))
+        await run_once(tmp_path / "j", client, JobPlan(events=True), sandbox.session_ids)
+        (result,) = [result async for result in JobReader(tmp_path / "j").results()]
+        assert result.events is None
+        assert [(failure.error, json.loads(failure.body)) for failure in result.failures] == [
+            ("DecodeError", {"events": 5})
+        ]

@@ -1,0 +1,188 @@
+"""ActivationLedger: the month's spend of a key, over clients, jobs and processes."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from contextlib import asynccontextmanager, closing
+
+import pytest
+
+from fullstory_async import (
+    ActivationBudgetError,
+    ActivationLedger,
+    APITimeoutError,
+    ClientConfig,
+    ConfigurationError,
+    ConnectError,
+    FullStoryClient,
+    NotFoundError,
+    RateLimit,
+    RateLimiter,
+    RetryPolicy,
+    ServerError,
+    StorageError,
+    private_database,
+)
+from fullstory_async.jobs import Job, JobPlan, StopReason
+from fullstory_async.sandbox import Sandbox, faults
+
+DECEMBER = 1_796_083_200.0
+
+
+@asynccontextmanager
+async def opened(ledger, **settings):
+    client_settings = {"rate_limit": RateLimit(10_000, 10_000), **settings.pop("client", {})}
+    async with Sandbox(**{"users": 2, "sessions": 30, "mean_events": 5, **settings}) as sandbox:
+        config = ClientConfig(**{"api_key": sandbox.api_key, "base_url": sandbox.url, **client_settings})
+        async with FullStoryClient(config=config, ledger=ledger) as client:
+            yield sandbox, client
+
+
+async def test_it_counts_what_costs_and_takes_back_what_did_not(tmp_path):
+    ledger = ActivationLedger(tmp_path / "ledger.db")
+    async with opened(ledger) as (sandbox, client):
+
+        async def spent():
+            return await ledger.spent(client.config.key_fingerprint)
+
+        one = sandbox.session_ids[0]
+        await client.sessions.list(uid="u-1")
+        await client.whoami()
+        assert await spent() == 0
+        await client.sessions.events(one)
+        await client.sessions.context(one)
+        await client.sessions.summary(one)
+        assert await spent() == 3
+        sandbox.inject(faults.status(429, headers={"Retry-After": "1"}))
+        await client.sessions.events(one)
+        assert await spent() == 4
+        for code, error, cost in ((401, Exception, 0), (404, NotFoundError, 1), (500, ServerError, 1)):
+            before = await spent()
+            sandbox.inject(faults.status(code))
+            with pytest.raises(error):
+                await client.sessions.events(one)
+            assert await spent() == before + cost
+        assert await ledger.spent("another key") == 0
+    async with opened(
+        ledger, client={"base_url": "http://127.0.0.1:9", "retry": RetryPolicy(attempts=1)}
+    ) as (_, client):
+        before = await ledger.spent(client.config.key_fingerprint)
+        with pytest.raises(ConnectError):
+            await client.sessions.events("1:2")
+        assert await ledger.spent(client.config.key_fingerprint) == before
+
+
+async def test_a_cap_holds_and_nothing_is_sent_beyond_it(tmp_path):
+    ledger = ActivationLedger(tmp_path / "ledger.db", monthly_cap=10)
+    async with opened(ledger) as (sandbox, client):
+        async with client.sessions.events_many(sandbox.session_ids) as results:
+            outcomes = []
+            with pytest.raises(ActivationBudgetError, match="cap of 10 activations is reached: 10 are spent"):
+                async for outcome in results:
+                    outcomes.append(outcome)
+        assert sum(outcome.value is not None for outcome in outcomes) == 10
+        assert sandbox.activations == 10
+        with pytest.raises(ActivationBudgetError):
+            await client.sessions.summary(sandbox.session_ids[0])
+        assert len(await client.sessions.list(uid="u-1"))  # what is free is free
+
+
+async def test_a_job_stops_at_it_and_goes_on_next_month(tmp_path):
+    now = [DECEMBER - 60]
+    ledger = ActivationLedger(tmp_path / "ledger.db", monthly_cap=25, clock=lambda: now[0])
+    async with opened(ledger) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=JobPlan(events=True)) as job:
+            await job.add(sandbox.session_ids)
+            report = await job.run()
+            assert (report.reason, report.done, report.spent) == (StopReason.BUDGET_REACHED, 25, 25)
+            now[0] = DECEMBER + 60
+            report = await job.run()
+            assert (report.reason, report.done, sandbox.activations) == (StopReason.FINISHED, 30, 30)
+        assert await ledger.spent(client.config.key_fingerprint) == 5
+
+
+async def test_cancelled_calls_count_only_if_they_were_sent(tmp_path):
+    ledger = ActivationLedger(tmp_path / "ledger.db")
+    async with opened(ledger, latency=1.0) as (sandbox, client):
+        sent = asyncio.create_task(client.sessions.events(sandbox.session_ids[0]))
+        while not sandbox.requests:
+            await asyncio.sleep(0.01)
+        sent.cancel()
+        await asyncio.wait([sent])
+        assert await ledger.spent(client.config.key_fingerprint) == 1
+        with pytest.raises(APITimeoutError):
+            await client.sessions.events(sandbox.session_ids[0], timeout=0.2)
+        assert await ledger.spent(client.config.key_fingerprint) == 2
+        await asyncio.sleep(1.2)
+    limiter = RateLimiter(RateLimit(0.01, 1))
+    async with Sandbox(users=1, sessions=1) as sandbox:
+        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
+        async with FullStoryClient(config=config, limiter=limiter, ledger=ledger) as client:
+            await client.sessions.list(uid="u-1")
+            waiting = asyncio.create_task(client.sessions.events(sandbox.session_ids[0]))
+            await asyncio.sleep(0.1)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            assert await ledger.spent(client.config.key_fingerprint) == 2
+
+
+HAMMER = """
+import asyncio, sys
+from fullstory_async import ActivationBudgetError, ActivationLedger
+
+async def main(path):
+    ledger, done = ActivationLedger(path, monthly_cap=150), 0
+    async def one():
+        nonlocal done
+        try:
+            await ledger.add("key", 1)
+            done += 1
+        except ActivationBudgetError:
+            pass
+    await asyncio.gather(*(one() for _ in range(80)))
+    print(done)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_several_processes_share_a_cap(tmp_path):
+    command = [sys.executable, "-c", HAMMER, str(tmp_path / "ledger.db")]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert sum(int(process.communicate(timeout=50)[0]) for process in running) == 150
+    assert asyncio.run(ActivationLedger(tmp_path / "ledger.db").spent("key")) == 150
+
+
+async def test_a_ledger_that_can_not_be_written_costs_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(private_database, "_BUSY_SECONDS", 0.05)
+    ledger = ActivationLedger(tmp_path / "ledger.db")
+    async with opened(ledger) as (sandbox, client):
+        await client.sessions.events(sandbox.session_ids[0])
+        with closing(sqlite3.connect(ledger.path)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(StorageError, match="locked"):
+                await client.sessions.events(sandbox.session_ids[0])
+        assert sandbox.activations == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"path": ""},
+        {"path": 5},
+        {"path": "x", "monthly_cap": -1},
+        {"path": "x", "monthly_cap": 1.5},
+        {"path": "x", "monthly_cap": True},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(arguments):
+    with pytest.raises(ConfigurationError):
+        ActivationLedger(**arguments)
+
+
+def test_a_client_takes_only_a_ledger():
+    with pytest.raises(ConfigurationError, match="ledger must be"):
+        FullStoryClient("na1.key", ledger="file.db")
