@@ -37,7 +37,14 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Pass the tests with the oldest versions that the project says it works with."""
     project = nox.project.load_toml("pyproject.toml")["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["cli"]
+    extras = project["optional-dependencies"]
+    wanted = [
+        *project["dependencies"],
+        *extras["cli"],
+        *extras["duckdb"],
+        *extras["parquet"],
+        *extras["zstd"],
+    ]
     session.install("-e", ".[test]")
     session.install(*(requirement.replace(">=", "==") for requirement in wanted))
     session.run("pytest", *session.posargs)
@@ -56,3 +63,10 @@ def coverage(session: nox.Session) -> None:
 def benchmarks(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     session.run("python", "-m", "benchmarks")
+
+
+@nox.session
+def kills(session: nox.Session) -> None:
+    """Kill a job of 5 000 ids fifty times at random moments, and see that nothing is lost."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "-s", "tests/jobs/test_kills.py", env={"FULLSTORY_KILLS": "50"})

@@ -1,0 +1,386 @@
+"""Durable jobs on the command line: from the estimate to the export, with every way to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from fullstory_async.cli import main
+from fullstory_async.jobs import JobReader
+from fullstory_async.sandbox.world import World
+
+WORLD = World(0, 20, 200, 200)
+IDS = [str(session_id) for session_id, session in WORLD.sessions.items() if session.event_count < 60][:6]
+FAST = ("--rate", "1000", "--sandbox")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+
+    def run_command(*arguments: str):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        printed = capfd.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return run_command
+
+
+def lines(text: str):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def on_a_terminal(*arguments: str, cwd: Path, stdout: int, typed: str = "") -> tuple[int, str]:
+    """Run a command whose standard input and error are a terminal."""
+    terminal, inside = pty.openpty()
+    command = [sys.executable, "-m", "fullstory_async", *arguments]
+    process = subprocess.Popen(
+        command, stdin=inside, stdout=stdout, stderr=inside, cwd=cwd, env={**os.environ, "TERM": "xterm"}
+    )
+    os.close(inside)
+    os.write(terminal, typed.encode())
+    seen = b""
+    while process.poll() is None or select.select([terminal], [], [], 0)[0]:
+        if select.select([terminal], [], [], 0.1)[0]:
+            try:
+                seen += os.read(terminal, 65536)
+            except OSError:
+                break
+    os.close(terminal)
+    return process.wait(30), seen.decode(errors="replace")
+
+
+def start(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "fullstory_async", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def served():
+    """A sandbox in a process of its own; gives its URL and key."""
+    process = start(
+        "sandbox",
+        "--port",
+        "0",
+        "--sessions",
+        "50",
+        "--mean-events",
+        "20",
+        "--latency",
+        "0.3",
+        "--rate",
+        "500",
+        "--quota",
+        "60",
+    )
+    settings = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
+    yield settings
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    process.stdout.close()
+    process.stderr.close()
+
+
+def ask(served, path):
+    with urllib.request.urlopen(served["FULLSTORY_BASE_URL"] + path, timeout=10) as answer:
+        return json.load(answer)
+
+
+def test_from_the_ids_to_the_export(run, tmp_path):
+    (tmp_path / "ids.txt").write_text(
+        f"# mine\n\n{IDS[0]}\n{IDS[1]}\n  {IDS[0].replace(':', '!')}\nhttps://app.fullstory.com/ui/O/session/{IDS[2]}\n"
+    )
+    code, out, err = run(
+        "fetch", "--ids", "ids.txt", "--events", "--summary", "support", "--job", "a.job", *FAST
+    )
+    assert (code, out) == (0, "")
+    assert "3 sessions, 6 calls left, 1 duplicates dropped, up to 6 activations" in err
+    assert "finished: 6 answers, 0 failed, 0 calls left, 6 activations spent" in err
+    assert "fullstory-async job export a.job out.jsonl" in err
+    answers = lines(run("job", "results", "a.job")[1])
+    assert [(line["session_id"], line["operation"]) for line in answers] == [
+        (session_id, operation) for session_id in IDS[:3] for operation in ("events", "summary")
+    ]
+    assert len(answers[0]["answer"]["events"]) == WORLD.sessions[IDS[0]].event_count
+    assert len(lines(run("job", "results", "a.job", "--operation", "summary")[1])) == 3
+    assert run("job", "results", "a.job", "--operation", "context")[0] == 2
+    (status,) = lines(run("job", "status", "a.job")[1])
+    assert (status["sessions"], status["done"], status["left"], status["spent"]) == (3, 6, 0, 6)
+    assert "max_activations" in run("job", "status", "a.job", "--output", "table")[1]
+    code, out, err = run(
+        "job", "export", "a.job", "out.jsonl", "--redact", "user_email", "--redact", "device_id=hash"
+    )
+    assert (code, out, err.splitlines()) == (
+        0,
+        "",
+        ["out.jsonl", "out.summaries.jsonl", "out.failures.jsonl"],
+    )
+    rows = lines((tmp_path / "out.jsonl").read_text())
+    assert len(rows) == sum(WORLD.sessions[session_id].event_count for session_id in IDS[:3])
+    assert {len(row["device_id"]) for row in rows} == {16}
+    assert run("job", "export", "a.job", "out.xlsx")[0] == 2
+    assert run("job", "failures", "a.job") == (0, "", "")
+
+
+def test_what_failed_is_said_and_listed(run, tmp_path):
+    (tmp_path / "ids").write_text(f"{IDS[0]}\n1:2\n")
+    code, _, err = run("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
+    assert (code, "1 × NotFoundError" in err, "job failures j" in err) == (3, True, True)
+    (failure,) = lines(run("job", "failures", "j")[1])
+    assert (failure["session_id"], failure["error"], failure["permanent"]) == ("1:2", "NotFoundError", True)
+    assert "NotFoundError" in run("job", "failures", "j", "--output", "table")[1]
+
+
+def test_a_budget_ends_it_and_more_goes_on(run, tmp_path):
+    (tmp_path / "ids").write_text("\n".join(IDS))
+    code, _, err = run("fetch", "--ids", "ids", "--events", "--job", "j", "--max-activations", "4", *FAST)
+    assert (code, "budget reached: 4 answers" in err, "--max-activations N" in err) == (7, True, True)
+    assert "the budget of 4 does not cover all" in err
+    code, _, err = run("fetch", "--job", "j", "--resume", "--max-activations", "100", *FAST)
+    assert (code, "finished: 6 answers" in err) == (0, True)
+    code, _, err = run("fetch", "--job", "j", "--resume", "--summary", "support", *FAST)
+    assert (code, "12 answers" in err) == (0, True)  # a plan may grow
+
+
+def test_a_dry_run_spends_nothing_and_leaves_nothing(run, tmp_path):
+    (tmp_path / "ids").write_text("\n".join([*IDS, IDS[0]]))
+    code, out, err = run(
+        "fetch", "--ids", "ids", "--events", "--summary", "x", "--job", "j", "--dry-run", "--sandbox"
+    )
+    assert (code, "6 sessions, 12 calls left" in err) == (0, True)
+    (estimate,) = lines(out)
+    assert (estimate["sessions"], estimate["activations"], estimate["seconds"]) == (6, 12, 1.5)
+    assert [path.name for path in tmp_path.iterdir()] == ["ids"]
+
+
+def test_an_erased_session_is_gone(run, tmp_path):
+    (tmp_path / "ids").write_text("\n".join(IDS))
+    run("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
+    assert run("job", "purge", "j", "--session", IDS[0].replace(":", "%3A")) == (0, "", "erased\n")
+    assert run("job", "purge", "j", "--session", IDS[0])[0] == 5
+    assert IDS[0] not in run("job", "results", "j")[1]
+    assert run("job", "purge", "nothing", "--session", IDS[0])[0] == 1
+
+
+def test_a_ledger_caps_the_month_over_jobs(run, tmp_path):
+    (tmp_path / "ids").write_text("\n".join(IDS))
+    for name, code in (("one", 0), ("two", 7)):
+        got, _, err = run(
+            "fetch",
+            "--ids",
+            "ids",
+            "--events",
+            "--job",
+            name,
+            "--ledger",
+            "month.db",
+            "--monthly-cap",
+            "8",
+            *FAST,
+        )
+        assert got == code, err
+    assert "the month's cap of 8 activations is reached" in err
+
+
+def test_a_profile_that_does_not_exist_is_said_before_anything_is_spent(run, tmp_path):
+    (tmp_path / "ids").write_text("\n".join(IDS))
+    code, _, err = run("fetch", "--ids", "ids", "--summary", "suport", "--job", "j", *FAST)
+    assert (code, "there is no profile 'suport'" in err) == (2, True)
+    assert not (tmp_path / "j").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--ids", "missing", "--events"), "No such file"), (("--ids", ".", "--events"), "directory"), (("--ids", "empty", "--events"), "no session ids"),
+        (("--ids", "binary", "--events"), "not UTF-8"), (("--ids", "ids"), "--events, --summary"), (("--events",), "a new job needs --ids"),
+        (("--ids", "ids", "--events", "--concurrency", "0"), "--concurrency"), (("--ids", "ids", "--events", "--rate", "0"), "rate"),
+        (("--ids", "ids", "--events", "--max-activations", "0"), "--max-activations"), (("--ids", "ids", "--events", "--monthly-cap", "5"), "--ledger"),
+        (("--ids", "program.py", "--events"), "line 1 looks like no session id"), (("--ids", "ids", "--events", "--summary", ""), "--summary needs"),
+        (("--ids", "bad.jsonl", "--events"), "can't be read"), (("--ids", "other.csv", "--events", "--id-column", "nope"), "nope"),
+        (("--ids", "other.jsonl", "--events"), "--id-column"), (("--resume",), "no job"), (("--ids", "ids", "--events", "--summary", "x", "--resume"), "no job"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_said_before_anything_is_sent(run, tmp_path, arguments, said):
+    (tmp_path / "ids").write_text(IDS[0])
+    (tmp_path / "empty").write_text("# nothing\n\n")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "bad.jsonl").write_text('{"id": "1:2"}\n{"id"\n')
+    (tmp_path / "other.jsonl").write_text('{"name": "x"}\n')
+    (tmp_path / "other.csv").write_text("name,id\nx,1:2\n")
+    (tmp_path / "program.py").write_text("import this\n")
+    code, out, err = run("fetch", *arguments, "--job", "j", "--sandbox")
+    assert (code, out) == (2, "")
+    assert said in err
+    assert not (tmp_path / "j").exists()
+
+
+def test_a_job_that_exists_is_gone_on_with_only_when_that_is_said(run, tmp_path):
+    (tmp_path / "ids").write_text(IDS[0])
+    assert run("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)[0] == 0
+    code, _, err = run("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
+    assert (code, "--resume goes on with it" in err) == (2, True)
+    (tmp_path / "ids").write_text("\n".join(IDS))
+    code, _, err = run("fetch", "--ids", "ids", "--job", "j", "--resume", *FAST)
+    assert (code, "6 sessions, 5 calls left" in err, "1 spent before" in err) == (0, True, True)
+    code, _, err = run("fetch", "--job", "j", "--resume", "--summary", "support", "--ids", "ids", *FAST)
+    assert code == 0
+    code, _, err = run("fetch", "--job", "j", "--resume", "--summary", "sales", *FAST)
+    assert (code, "can't change that" in err) == (1, True)
+
+
+@pytest.mark.parametrize(("answer", "code", "done"), [("n", 0, 0), ("", 0, 0), ("y", 0, 120)])
+def test_a_person_is_asked_above_a_hundred_activations(tmp_path, answer, code, done):
+    ids = [str(session_id) for session_id in World(0, 20, 200, 200).sessions][:120]
+    (tmp_path / "ids").write_text("\n".join(ids))
+    command = ("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
+    got, shown = on_a_terminal(*command, cwd=tmp_path, stdout=subprocess.DEVNULL, typed=f"{answer}\n")
+    assert got == code, shown
+    assert "Spend up to 120 activations? [y/N]" in shown
+    assert JobReader(tmp_path / "j").status().done == done
+    assert ("nothing was spent" in shown) == (done == 0)
+    if done:
+        assert "activations spent" in shown
+        return
+    got, shown = on_a_terminal(
+        "fetch", "--job", "j", "--resume", "--yes", *FAST, cwd=tmp_path, stdout=subprocess.DEVNULL
+    )
+    assert (got, "Spend up to" in shown) == (0, False)
+
+
+def test_a_sandbox_of_its_own_process_serves_jobs(served, tmp_path):
+    ids = ask(served, "/_sandbox/sessions")["session_ids"]
+    (tmp_path / "ids").write_text("\n".join(ids))
+    command = start(
+        "fetch", "--ids", "ids", "--events", "--rate", "200", "--job", "j", cwd=tmp_path, **served
+    )
+    _, err = command.communicate(timeout=40)
+    assert command.returncode == 0, err
+    stats = ask(served, "/_sandbox/stats")
+    assert (stats["activations"], stats["by_status"]) == (50, {"200": 50})
+    again = start(
+        "fetch", "--job", "j", "--resume", "--summary", "support", "--rate", "200", cwd=tmp_path, **served
+    )
+    _, err = again.communicate(timeout=40)
+    assert (again.returncode, "rate limited" in err) == (6, True), err
+    assert JobReader(tmp_path / "j").status().done == 60  # the sandbox's quota
+
+
+def test_a_wrong_key_stops_the_job(served, tmp_path):
+    (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(500)))
+    wrong = {**served, "FULLSTORY_API_KEY": "na1.wrong"}
+    command = start(
+        "fetch", "--ids", "ids", "--events", "--concurrency", "4", "--job", "j", cwd=tmp_path, **wrong
+    )
+    _, err = command.communicate(timeout=40)
+    assert (command.returncode, "key rejected" in err) == (4, True), err
+    assert ask(served, "/_sandbox/stats")["requests"] <= 12
+
+
+def test_an_interrupt_keeps_what_was_paid_for(served, tmp_path):
+    ids = ask(served, "/_sandbox/sessions")["session_ids"]
+    (tmp_path / "ids").write_text("\n".join(ids))
+    arguments = ("fetch", "--ids", "ids", "--events", "--concurrency", "5", "--rate", "200", "--job", "j")
+    command = start(*arguments, cwd=tmp_path, **served)
+    for _ in range(400):
+        if ask(served, "/_sandbox/stats")["activations"] > 5:
+            break
+        time.sleep(0.02)
+    command.send_signal(signal.SIGINT)
+    _, err = command.communicate(timeout=40)
+    assert command.returncode == 130, err
+    assert "calls on their way have 5 seconds" in err
+    charged = ask(served, "/_sandbox/stats")["activations"]
+    status = JobReader(tmp_path / "j").status()
+    assert 5 < status.done == status.spent == charged < 50
+    assert "to go on: fullstory-async fetch --job j --resume" in err
+    last = start("fetch", "--job", "j", "--resume", "--rate", "200", cwd=tmp_path, **served)
+    last.communicate(timeout=40)
+    assert (last.returncode, ask(served, "/_sandbox/stats")["activations"]) == (0, 50)
+
+
+def test_a_second_interrupt_ends_it_at_once(tmp_path):
+    slow = start("sandbox", "--port", "0", "--sessions", "5", "--latency", "30")
+    settings = dict(slow.stdout.readline().strip().split("=", 1) for _ in range(2))
+    (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(9)))
+    command = start(
+        "fetch", "--ids", "ids", "--events", "--concurrency", "3", "--job", "j", cwd=tmp_path, **settings
+    )
+    for _ in range(400):
+        if ask(settings, "/_sandbox/stats")["requests"] == 3:
+            break
+        time.sleep(0.02)
+    command.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    command.send_signal(signal.SIGINT)
+    _, err = command.communicate(timeout=10)
+    assert command.returncode == 143, err
+    assert "interrupted: 0 answers, 0 failed, 9 calls left, 3 activations spent" in err
+    slow.kill()
+    slow.communicate()
+
+
+def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypatch, capsys):
+    from fullstory_async.cli import progress
+    from fullstory_async.http.pipeline import Stats
+    from fullstory_async.jobs import JobProgress
+
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    with progress.JobDisplay(allowed_rate=8) as display:
+        for second in range(31):
+            clock[0] = float(second)
+            display.show(
+                JobProgress(
+                    calls=100,
+                    done=second * 2,
+                    failed=1,
+                    spent=second,
+                    max_activations=50,
+                    stats=Stats(throttled=3),
+                    last_error="1:2: [red]no\x1b[2J" + "x" * 200,
+                )
+            )
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == 3
+    assert printed[0].startswith(
+        "21 of 100 calls, 1 failed, 0 retried, 2.0 of 8/s, 3 × 429, 10 activations spent, 40 left, 1:2: [red]no"
+    )
+    assert "\x1b" not in "".join(printed)
+    assert max(map(len, printed)) < 220
+
+
+def test_the_demo_leaves_files_behind_and_overwrites_none(run, tmp_path):
+    for folder in ("fullstory-demo", "fullstory-demo-2"):
+        code, out, err = run("demo", "--sessions", "30", "--rate", "1000")
+        assert code == 0
+        assert "60 of 60" in out
+        assert folder in out
+        assert "60 counted by the job, 60 charged" in out
+        assert "listens on http://127.0.0.1:" in err
+        assert {p.name for p in (tmp_path / folder).iterdir()} == {
+            "sessions.jsonl", "demo.job", "events.jsonl", "events.summaries.jsonl", "events.failures.jsonl", "replay.html",
+        }  # fmt: skip
+        assert (
+            len({line["session_id"] for line in lines((tmp_path / folder / "events.jsonl").read_text())})
+            == 30
+        )
+
+
+def test_the_demo_survives_a_crash(run):
+    code, out, err = run("demo", "--sessions", "60", "--rate", "200", "--crash", "--concurrency", "8")
+    assert (code, "120 of 120" in out, "kill -9 after" in err) == (0, True, True)
+    assert "answers survived it" in out
