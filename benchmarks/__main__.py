@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import decode, fanout
+from benchmarks import decode, fanout, jobs
 
 if __name__ == "__main__":
-    kept = [decode.main(), fanout.main()]
+    kept = [decode.main(), fanout.main(), jobs.main()]
     sys.exit(0 if all(kept) else 1)

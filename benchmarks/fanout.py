@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fullstory_async import ClientConfig, FullStoryClient, RateLimit, RateLimiter, RetryPolicy
-from fullstory_async.api import SessionsAPI
+from fullstory_async.api import Account, SessionsAPI
 from fullstory_async.http.messages import Request, Response
 from fullstory_async.http.pipeline import Pipeline
 
@@ -47,7 +47,7 @@ class NoNetwork:
 async def fan_out() -> int:
     """Walk all ids through everything but the network."""
     limiter = RateLimiter(RateLimit(1e6, 1e6))
-    sessions = SessionsAPI(Pipeline(NoNetwork(), limiter, RetryPolicy(), timeout=600))
+    sessions = SessionsAPI(Account(Pipeline(NoNetwork(), limiter, RetryPolicy(), timeout=600)))
     done = 0
     async with sessions.events_many((f"1:{n}" for n in range(IDS)), concurrency=64) as results:
         async for outcome in results:
@@ -86,7 +86,7 @@ def sandbox_process() -> Iterator[tuple[str, str]]:
         "100",
     ]
     command += ["--rate", str(LIMIT.rate), "--burst", str(LIMIT.burst), "--latency", "0.08"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # noqa: S603
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         url, key = (process.stdout.readline().strip().split("=", 1)[1] for _ in range(2))  # type: ignore[union-attr]
         yield url, key

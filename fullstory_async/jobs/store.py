@@ -71,6 +71,7 @@ class JobStore:
             self._database.close()
             raise
         self.reserved = 0
+        self._set_aside: dict[tuple[int, str], int] = {}
         self._writer = GroupWriter(self._database, folder, finish=self._keep_spent, undo=self._restore)
 
     async def add(self, session_ids: list[str], unusable: Sequence[tuple[str, FullStoryError]]) -> int:
@@ -125,8 +126,9 @@ class JobStore:
 
     def _restore(self) -> None:
         """Count again what is there after a transaction that failed."""
-        query = "SELECT COALESCE(SUM(activations), 0) FROM reservations"
-        self.counts, self.reserved = self._count(), self._database.execute(query).fetchone()[0]
+        query = "SELECT seq, operation, activations FROM reservations"
+        self._set_aside = {(seq, name): number for seq, name, number in self._database.execute(query)}
+        self.counts, self.reserved = self._count(), sum(self._set_aside.values())
 
     def _add(
         self,
@@ -165,6 +167,7 @@ class JobStore:
         values = (unit.seq, unit.operation, activations)
         database.execute("INSERT INTO reservations VALUES (?, ?, ?)", values)
         self.reserved += activations
+        self._set_aside[unit.seq, unit.operation] = activations
         return True
 
     def _answer(
@@ -197,21 +200,20 @@ class JobStore:
         self.counts.permanent += permanent
 
     def _forget_failure(self, database: sqlite3.Connection, unit: Unit) -> None:
+        if self.counts.failed == 0:
+            return
         call = (unit.seq, unit.operation)
-        found = database.execute(
-            "SELECT permanent FROM failures WHERE seq = ? AND operation = ?", call
-        ).fetchone()
-        if found is not None:
+        query = "SELECT permanent FROM failures WHERE seq = ? AND operation = ?"
+        if (found := database.execute(query, call).fetchone()) is not None:
             database.execute("DELETE FROM failures WHERE seq = ? AND operation = ?", call)
             self.counts.failed -= 1
             self.counts.permanent -= found[0]
 
     def _release(self, database: sqlite3.Connection, unit: Unit, spent: int) -> None:
         call = (unit.seq, unit.operation)
-        query = "SELECT activations FROM reservations WHERE seq = ? AND operation = ?"
-        if (found := database.execute(query, call).fetchone()) is not None:
+        if (set_aside := self._set_aside.pop(call, 0)) > 0:
             database.execute("DELETE FROM reservations WHERE seq = ? AND operation = ?", call)
-            self.reserved -= found[0]
+            self.reserved -= set_aside
         self.counts.spent += spent
 
     def _purge(self, database: sqlite3.Connection, session_id: str) -> bool:

@@ -40,7 +40,8 @@ _SPARE_SHARE = 4
 @attrs.frozen
 class _Change:
     work: Callable[[sqlite3.Connection], Any]
-    done: Callable[[Any, BaseException | None], object]
+    future: asyncio.Future[Any] | None = None
+    """Who waits for it, if anybody."""
 
 
 class GroupWriter:
@@ -77,7 +78,7 @@ class GroupWriter:
 
     def change_later(self, work: Callable[[sqlite3.Connection], Any]) -> None:
         """Make a change that nobody waits for but `close`."""
-        self._changes.put(_Change(work, lambda *_: None))
+        self._changes.put(_Change(work))
 
     async def close(self) -> None:
         """Write what is waiting, and end the thread."""
@@ -86,18 +87,8 @@ class GroupWriter:
 
     async def change(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Make a change; it is on the disk when this returns. Raises `JobStorageError` if it can't be written."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def resolve(result: T, error: BaseException | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
-
-        self._changes.put(_Change(work, lambda *outcome: loop.call_soon_threadsafe(resolve, *outcome)))
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._changes.put(_Change(work, future))
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -131,15 +122,11 @@ class GroupWriter:
                 self._take_back()
                 if spare and isinstance(error, sqlite3.Error) and self._give_spare_room():
                     continue
-                self._report(group, JobStorageError(f"the job {self._folder} can't be written: {error}"))
+                failure = JobStorageError(f"the job {self._folder} can't be written: {error}")
+                _tell(group, [failure] * len(group))
             else:
-                for change, result in zip(group, results, strict=True):
-                    change.done(result, None)
+                _tell(group, results)
             return
-
-    def _report(self, group: list[_Change], error: JobStorageError) -> None:
-        for change in group:
-            change.done(None, error)
 
     def _take_back(self) -> None:
         with contextlib.suppress(sqlite3.Error):  # SQLite may have done it already
@@ -167,3 +154,22 @@ class GroupWriter:
             return False
         self.is_out_of_room = True
         return True
+
+
+def _tell(group: list[_Change], results: list[Any]) -> None:
+    """Wake everybody who waits for a group, with one call into their event loop."""
+    waiting = [
+        (change.future, result) for change, result in zip(group, results, strict=True) if change.future
+    ]
+    if waiting:
+        waiting[0][0].get_loop().call_soon_threadsafe(_resolve, waiting)
+
+
+def _resolve(waiting: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, result in waiting:
+        if future.done():
+            continue
+        if isinstance(result, JobStorageError):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

@@ -28,7 +28,7 @@ CONCURRENCY = 16
 def served():
     command = [
         sys.executable, "-m", "fullstory_async", "sandbox", "--port", "0", "--sessions", str(IDS), "--mean-events", "5",
-        "--latency", "0.03",
+        "--latency", "0.03" if KILLS <= 5 else "0.12",
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         yield dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
@@ -58,7 +58,7 @@ def test_kills_at_random_moments(served, tmp_path):
         # a kill while the ids were being added leaves some of them out, so they are named again
         options = [*(["--resume"] if exists else []), *first]
         process = subprocess.Popen([*fetch, *options], env=environment, stderr=subprocess.PIPE, text=True)
-        time.sleep(rng.uniform(0.3, 1.6 if KILLS <= 5 else 2.5))
+        time.sleep(rng.uniform(0.3, 1.6))
         process.kill()
         _, said = process.communicate()
         if process.returncode == 0:
@@ -67,7 +67,7 @@ def test_kills_at_random_moments(served, tmp_path):
         killed += 1
     run = subprocess.run([*fetch, "--resume", *first], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert killed >= min(KILLS, 3), "the job was over before it could be killed"
+    assert killed >= (3 if KILLS <= 5 else KILLS), "the job was over before it could be killed"
 
     reader = JobReader(folder)
     found = {record.session_id: sorted(record.bodies) for record in reader.records()}
