@@ -98,7 +98,7 @@ def test_the_commands_that_the_readme_shows_exist(capsys):
     assert shown
     for line in shown:
         words = shlex.split(line.split("|")[0].split(">")[0])[1:]
-        command = words[:2] if words[0] == "profiles" else words[:1]
+        command = words[:2] if words[0] in ("profiles", "job") else words[:1]
         with pytest.raises(SystemExit) as ended:
             main([*command, "--help"])
         assert not ended.value.code, line
