@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,6 +16,7 @@ from fullstory_async.errors import DecodeError, JobError
 from fullstory_async.http.messages import Response
 from fullstory_async.jobs.database import open_reader
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobPlan
+from fullstory_async.jobs.threads import in_thread
 from fullstory_async.models import SessionEvents, SessionSummary
 from fullstory_async.session_id import SessionId
 
@@ -156,22 +156,22 @@ class JobReader:
         """Give every session's answers and failures, typed, in the order in which the ids were added."""
         iterator = self.records()
         try:
-            while (records := await asyncio.to_thread(_take, iterator, _BLOCK)) != []:
+            while (records := await in_thread(_take, iterator, _BLOCK)) != []:
                 for record in records:
                     yield self._typed(record)
         finally:
-            await asyncio.to_thread(iterator.close)  # type: ignore[attr-defined]
+            await in_thread(iterator.close)  # type: ignore[attr-defined]
 
     async def failures(self) -> AsyncIterator[JobFailure]:
         """Give every failure, in the order in which the ids were added."""
         iterator = self.records(with_bodies=False)
         try:
-            while (records := await asyncio.to_thread(_take, iterator, _BLOCK)) != []:
+            while (records := await in_thread(_take, iterator, _BLOCK)) != []:
                 for record in records:
                     for failure in record.failures.values():
                         yield failure
         finally:
-            await asyncio.to_thread(iterator.close)  # type: ignore[attr-defined]
+            await in_thread(iterator.close)  # type: ignore[attr-defined]
 
     def records(self, *, with_bodies: bool = True) -> Iterator[Record]:
         """Give every item; of a damaged database those that are intact, counting the others in `damaged`."""

@@ -45,6 +45,7 @@ from fullstory_async.http.pipeline import Stats
 from fullstory_async.jobs.database import open_reader
 from fullstory_async.jobs.plan import EVENTS
 from fullstory_async.jobs.store import JobStore, Unit
+from fullstory_async.jobs.threads import in_thread
 from fullstory_async.session_id import SessionId
 
 __all__ = ["JobProgress", "JobReport", "Runner", "StopReason"]
@@ -209,10 +210,10 @@ class Runner:
             "AND NOT EXISTS (SELECT 1 FROM answers a WHERE a.seq = i.seq AND a.operation = o.operation) "
             f"{failed}ORDER BY i.seq, o.rank LIMIT {_PAGE}"
         )
-        reader = await asyncio.to_thread(open_reader, self.folder)
+        reader = open_reader(self.folder)
         seq, rank = 0, -1
         try:
-            while page := await asyncio.to_thread(_fetch_all, reader, query, (seq, rank)):
+            while page := await in_thread(_fetch_all, reader, query, (seq, rank)):
                 for seq, session_id, operation, rank in page:  # noqa: B007
                     yield Unit(seq, session_id, operation)
         finally:
@@ -259,13 +260,14 @@ class Runner:
         """Put what the call may cost on the disk; wait for others to be settled if the budget is all set aside."""
         policy = self.account.pipeline.policy
         at_most = policy.attempts if policy.repeat_metered else 1
-        while not await self.store.reserve(unit, at_most):
-            if self.store.reserved == 0:
+        while (others := await self.store.reserve(unit, at_most)) is not None:
+            if others == 0:
                 spent, cap = self.store.counts.spent, self.store.plan.max_activations
                 self.stop(StopReason.BUDGET_REACHED, f"{spent} of {cap} activations are spent")
                 return False
-            self._settled.clear()
-            await self._settled.wait()
+            if self.store.reserved > 0:  # else they have been settled meanwhile
+                self._settled.clear()
+                await self._settled.wait()
         return True
 
     async def _settle_failure(self, unit: Unit, error: FullStoryError, risk: int) -> None:

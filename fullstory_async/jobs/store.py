@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import time
 import zlib
@@ -78,8 +77,10 @@ class JobStore:
         """Add sessions that are not there yet, and texts that are no ids as failures; return how many are new."""
         return await self._writer.change(lambda database: self._add(database, session_ids, unusable))
 
-    async def reserve(self, unit: Unit, activations: int) -> bool:
-        """Set activations aside for a call before it leaves; return False if the budget does not allow it.
+    async def reserve(self, unit: Unit, activations: int) -> int | None:
+        """Set activations aside for a call before it leaves.
+
+        Returns ``None``, or if the budget does not allow it, how many are set aside for others, who may not need them all.
 
         Raises:
             JobStorageError: there is no room for another answer.
@@ -111,7 +112,7 @@ class JobStore:
     async def purge(self, session_id: str) -> bool:
         """Erase a session for good; return whether it was there."""
         found = await self._writer.change(lambda database: self._purge(database, session_id))
-        await asyncio.to_thread(self._empty_log)
+        await self._writer.change(_empty_log, alone=True)
         return found
 
     async def close(self) -> None:
@@ -160,15 +161,15 @@ class JobStore:
         mark = (fingerprint(self.secret, session_id),)
         return database.execute("SELECT 1 FROM purged WHERE fingerprint = ?", mark).fetchone() is not None
 
-    def _reserve(self, database: sqlite3.Connection, unit: Unit, activations: int) -> bool:
+    def _reserve(self, database: sqlite3.Connection, unit: Unit, activations: int) -> int | None:
         cap = self.plan.max_activations
         if cap is not None and self.counts.spent + self.reserved + activations > cap:
-            return False
+            return self.reserved
         values = (unit.seq, unit.operation, activations)
         database.execute("INSERT INTO reservations VALUES (?, ?, ?)", values)
         self.reserved += activations
         self._set_aside[unit.seq, unit.operation] = activations
-        return True
+        return None
 
     def _answer(
         self, database: sqlite3.Connection, unit: Unit, body: bytes, attempts: int, spent: int
@@ -226,10 +227,6 @@ class JobStore:
         self.counts = attrs.evolve(self._count(), spent=self.counts.spent)
         return True
 
-    def _empty_log(self) -> None:
-        """Bring everything into the file itself, and leave nothing of what was erased in its log."""
-        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
     def _settle_plan(self, wanted: JobPlan | None) -> JobPlan:
         kept = self._meta("plan")
         if kept is None and wanted is None:
@@ -278,3 +275,8 @@ def _set(database: sqlite3.Connection, name: str, value: Any) -> None:
 def _storable(text: str) -> str:
     """Replace what SQLite can't hold: lone surrogates, which a server's message or a broken id may have."""
     return text.encode("utf-8", "replace").decode()
+
+
+def _empty_log(database: sqlite3.Connection) -> None:
+    """Bring everything into the file itself, and leave nothing of what was erased in its log."""
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import queue
 import shutil
@@ -42,6 +43,8 @@ class _Change:
     work: Callable[[sqlite3.Connection], Any]
     future: asyncio.Future[Any] | None = None
     """Who waits for it, if anybody."""
+    alone: bool = False
+    """Whether it is done by itself and outside of a transaction."""
 
 
 class GroupWriter:
@@ -85,10 +88,13 @@ class GroupWriter:
         self._changes.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    async def change(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Make a change; it is on the disk when this returns. Raises `JobStorageError` if it can't be written."""
+    async def change(self, work: Callable[[sqlite3.Connection], T], *, alone: bool = False) -> T:
+        """Make a change; it is on the disk when this returns. Raises `JobStorageError` if it can't be written.
+
+        What is done ``alone`` is in no transaction, as SQLite wants it of its own housekeeping.
+        """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._changes.put(_Change(work, future))
+        self._changes.put(_Change(work, future, alone))
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -98,26 +104,24 @@ class GroupWriter:
             raise
 
     def _write(self) -> None:
-        while (first := self._changes.get()) is not None:
-            group, last = [first], False
-            while len(group) < _LARGEST_GROUP and not self._changes.empty():
-                following = self._changes.get()
-                if following is None:
-                    last = True
-                    break
-                group.append(following)
-            self._commit(group)
-            if last:
+        waiting: list[_Change | None] = []
+        while True:
+            waiting = waiting or [self._changes.get()]
+            while len(waiting) < _LARGEST_GROUP and not self._changes.empty():
+                waiting.append(self._changes.get())
+            first = waiting[0]
+            if first is None:
                 return
+            together = itertools.takewhile(lambda change: change is not None and not change.alone, waiting)
+            group = [change for change in together if change is not None] or [first]
+            self._commit(group)
+            del waiting[: len(group)]
 
     def _commit(self, group: list[_Change]) -> None:
         """Make a group of changes in one transaction, if need be in the room that was kept for that."""
         for spare in (True, False):
             try:
-                self._database.execute("BEGIN IMMEDIATE")
-                results = [change.work(self._database) for change in group]
-                self._finish()
-                self._database.execute("COMMIT")
+                results = self._do(group)
             except Exception as error:  # noqa: BLE001  (or those who wait would wait for ever)
                 self._take_back()
                 if spare and isinstance(error, sqlite3.Error) and self._give_spare_room():
@@ -127,6 +131,15 @@ class GroupWriter:
             else:
                 _tell(group, results)
             return
+
+    def _do(self, group: list[_Change]) -> list[Any]:
+        if group[0].alone:
+            return [change.work(self._database) for change in group]
+        self._database.execute("BEGIN IMMEDIATE")
+        results = [change.work(self._database) for change in group]
+        self._finish()
+        self._database.execute("COMMIT")
+        return results
 
     def _take_back(self) -> None:
         with contextlib.suppress(sqlite3.Error):  # SQLite may have done it already

@@ -18,6 +18,7 @@ from fullstory_async.jobs.export.sink import Sink
 from fullstory_async.jobs.export.tables import TABLES, Redaction, Tables
 from fullstory_async.jobs.export.text import csv_sink, json_lines_sink
 from fullstory_async.jobs.reader import JobReader
+from fullstory_async.jobs.threads import in_thread
 
 __all__ = ["Redact", "export", "export_in_thread"]
 
@@ -79,14 +80,14 @@ async def export_in_thread(
         if progress is not None:
             loop.call_soon_threadsafe(progress, count)
 
-    work = asyncio.ensure_future(
-        asyncio.to_thread(export, reader, path, redact=redact, progress=tell, cancelled=cancelled)
+    task = asyncio.ensure_future(
+        in_thread(export, reader, path, redact=redact, progress=tell, cancelled=cancelled)
     )
     try:
-        return await asyncio.shield(work)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         cancelled.set()
-        await asyncio.wait([work])
+        await asyncio.wait([task])
         raise
 
 
