@@ -75,14 +75,19 @@ class ActivationLedger:
         """
         return await asyncio.to_thread(self._spent, key_fingerprint)
 
-    async def add(self, key_fingerprint: str, activations: int) -> None:
-        """Count activations of a key, fewer than none for what is taken back.
+    async def add(self, key_fingerprint: str, activations: int, *, month: str | None = None) -> str:
+        """Count activations of a key, fewer than none for what is taken back; return the month that they count in.
+
+        Args:
+            key_fingerprint: whose.
+            activations: how many.
+            month: such as ``2026-11``; the present one unless given. What is taken back belongs to the month it was counted in.
 
         Raises:
             ActivationBudgetError: that would pass the cap; nothing was counted.
             ConfigurationError, StorageError: the file can't be written.
         """
-        await asyncio.to_thread(self._add, key_fingerprint, activations)
+        return await asyncio.to_thread(self._add, key_fingerprint, activations, month or self._month())
 
     def _month(self) -> str:
         return time.strftime("%Y-%m", time.gmtime(self._clock()))
@@ -93,8 +98,8 @@ class ActivationLedger:
             found = database.execute(query, (key, self._month())).fetchone()
         return 0 if found is None else int(found[0])
 
-    def _add(self, key: str, activations: int) -> None:
-        where = (key, self._month())
+    def _add(self, key: str, activations: int, month: str) -> str:
+        where = (key, month)
         with self._file.transaction(immediate=True) as database:
             query = "SELECT activations FROM spent WHERE key = ? AND month = ?"
             found = database.execute(query, where).fetchone()
@@ -102,9 +107,10 @@ class ActivationLedger:
             if activations > 0 and self.monthly_cap is not None and before + activations > self.monthly_cap:
                 raise ActivationBudgetError(
                     f"the month's cap of {self.monthly_cap} activations is reached: {before} are spent; "
-                    f"raise monthly_cap, or wait for the next month ({self.path})"
+                    f"raise the cap (monthly_cap, --monthly-cap), or wait for the next month ({self.path})"
                 )
             database.execute("REPLACE INTO spent VALUES (?, ?, ?)", (*where, max(0, before + activations)))
+        return month
 
 
 @attrs.frozen
@@ -114,10 +120,14 @@ class LedgerAccount:
     ledger: ActivationLedger
     key_fingerprint: str = attrs.field(repr=False)
 
-    async def set_aside(self) -> None:
-        """Count one activation. Raises `ActivationBudgetError` if that would pass the cap."""
-        await self.ledger.add(self.key_fingerprint, 1)
+    async def set_aside(self) -> str:
+        """Count one activation; return the month that it counts in.
 
-    async def take_back(self) -> None:
+        Raises:
+            ActivationBudgetError: that would pass the cap.
+        """
+        return await self.ledger.add(self.key_fingerprint, 1)
+
+    async def take_back(self, month: str) -> None:
         """Uncount it: the request was not sent, or refused before any work."""
-        await self.ledger.add(self.key_fingerprint, -1)
+        await self.ledger.add(self.key_fingerprint, -1, month=month)

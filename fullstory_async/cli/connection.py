@@ -51,6 +51,17 @@ class Connection:
     verbose: Annotated[bool, _FLAG] = False
     """Log each request to standard error; ids are shown, keys and e-mails never."""
 
+    def as_options(self) -> list[str]:
+        """Return the options as they were given, for a command that is printed."""
+        words = ["--sandbox"] if self.sandbox else []
+        given = {
+            "--api-key-file": self.api_key_file, "--base-url": self.base_url, "--rate": self.rate, "--burst": self.burst,
+            "--timeout": self.timeout,
+        }  # fmt: skip
+        return words + [
+            word for name, value in given.items() if value is not None for word in (name, str(value))
+        ]
+
     @asynccontextmanager
     async def open(
         self, *, summary_cache: SummaryCache | None = None, ledger: ActivationLedger | None = None

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +20,8 @@ from fullstory_async.cli.signals import on_interrupt
 from fullstory_async.client import FullStoryClient
 from fullstory_async.errors import NotFoundError, PermissionDeniedError
 from fullstory_async.jobs import Job, JobEstimate, JobPlan, JobReader, JobReport, StopReason
-from fullstory_async.jobs.database import DATABASE_NAME
+from fullstory_async.jobs.database import has_job
+from fullstory_async.jobs.plan import estimated
 from fullstory_async.ledger import ActivationLedger
 
 __all__ = ["fetch", "run_job"]
@@ -45,7 +45,7 @@ class _Order:
     """What ``fetch`` was asked to do."""
 
     folder: Path
-    plan: JobPlan | None
+    plan: JobPlan
     given: IdInput
     resume: bool
     concurrency: int
@@ -111,15 +111,16 @@ def fetch(
     if monthly_cap is not None and ledger is None:
         raise UsageError("--monthly-cap needs --ledger")
     counted = None if ledger is None else ActivationLedger(ledger, monthly_cap=monthly_cap)
-    estimate = run_async(_prepare(connection, order, dry_run=dry_run), verbose=connection.verbose)
+    estimate = run_async(_estimate(connection, order, counted, dry_run=dry_run), verbose=connection.verbose)
     sys.stderr.write(_announcement(order.given, estimate))
     if dry_run:
         sys.stdout.write(json.dumps(attrs.asdict(estimate)) + "\n")
         return Exit.OK
     if not yes and estimate.activations > _ASK_ABOVE and not _agreed(estimate):
-        sys.stderr.write(f"nothing was spent; the ids are kept in {job}, and --resume goes on\n")
-        return Exit.OK
-    return run_async(_run(connection, order, counted), verbose=connection.verbose)
+        sys.stderr.write("nothing was spent, and nothing was changed\n")
+        return Exit.INTERRUPTED
+    again = _again(connection, order, ledger, monthly_cap)
+    return run_async(_run(connection, order, counted, again), verbose=connection.verbose)
 
 
 def _order(
@@ -134,7 +135,7 @@ def _order(
     retry_failed: bool,
 ) -> _Order:
     """Check the options and read the ids. Raises `UsageError` for what makes no sense."""
-    exists = (folder / DATABASE_NAME).is_file()
+    exists = has_job(folder)
     if exists and not resume:
         raise UsageError(f"the job {folder} exists; --resume goes on with it")
     if resume and not exists:
@@ -149,9 +150,13 @@ def _order(
         raise UsageError("say what to fetch: --events, --summary PROFILE, or both")
     if not exists and ids is None:
         raise UsageError("a new job needs --ids FILE, or - for standard input")
-    plan: JobPlan | None = None
     if exists:
-        kept = JobReader(folder).plan
+        reader = JobReader(folder)
+        if ids is None and not reader.input_complete:
+            raise UsageError(
+                f"the ids were still being added to {folder} when the process died: name their file again with --ids"
+            )
+        kept = reader.plan
         plan = JobPlan(
             events=events or kept.events, summary=summary or kept.summary, max_activations=max_activations
         )
@@ -163,21 +168,25 @@ def _order(
     )  # fmt: skip
 
 
-async def _prepare(connection: Connection, order: _Order, *, dry_run: bool) -> JobEstimate:
-    """Put the ids into the job, or for a dry run into one that is thrown away, and tell what it comes to."""
+async def _estimate(
+    connection: Connection, order: _Order, ledger: ActivationLedger | None, *, dry_run: bool
+) -> JobEstimate:
+    """Tell what the job comes to. Nothing is written: not the plan, not the ids."""
     async with connection.open() as client:
-        if dry_run and not order.resume:
-            with tempfile.TemporaryDirectory() as scratch:
-                return await _filled(client, attrs.evolve(order, folder=Path(scratch) / "job"))
-        if order.plan is not None and order.plan.summary is not None and not dry_run:
+        if order.plan.summary is not None and not dry_run:
             await _check_profile(client, order.plan.summary)
-        return await _filled(client, attrs.evolve(order, given=_NO_IDS) if dry_run else order)
-
-
-async def _filled(client: FullStoryClient, order: _Order) -> JobEstimate:
-    async with Job.open(order.folder, client=client, plan=order.plan) as job:
-        await job.add(order.given.ids)
-        return job.estimate()
+        rate = client.limiter.limit.rate
+        if order.resume:
+            reader = JobReader(order.folder)
+            found = reader.estimate(order.plan, order.given.ids, retry_failed=order.retry_failed, rate=rate)
+        else:
+            sessions = len(order.given.ids)
+            calls = (sessions - order.given.invalid) * len(order.plan.operations)
+            found = estimated(order.plan, sessions, calls, 0, rate)
+        if ledger is None or ledger.monthly_cap is None:
+            return found
+        left = max(0, ledger.monthly_cap - await ledger.spent(client.config.key_fingerprint))
+        return attrs.evolve(found, activations=min(found.activations, left))
 
 
 async def _check_profile(client: FullStoryClient, profile_id: str) -> None:
@@ -193,15 +202,29 @@ async def _check_profile(client: FullStoryClient, profile_id: str) -> None:
         pass  # a key that may summarise need not be one that may read profiles
 
 
-async def _run(connection: Connection, order: _Order, ledger: ActivationLedger | None) -> Exit:
+async def _run(connection: Connection, order: _Order, ledger: ActivationLedger | None, again: str) -> Exit:
     async with (
         connection.open(ledger=ledger) as client,
         Job.open(order.folder, client=client, plan=order.plan) as job,
     ):
-        return await run_job(client, job, concurrency=order.concurrency, retry_failed=order.retry_failed)
+        if order.given.ids:
+            await job.add(order.given.ids)
+        return await run_job(
+            client, job, concurrency=order.concurrency, retry_failed=order.retry_failed, again=again
+        )
 
 
-async def run_job(client: FullStoryClient, job: Job, *, concurrency: int, retry_failed: bool = False) -> Exit:
+def _again(connection: Connection, order: _Order, ledger: Path | None, monthly_cap: int | None) -> str:
+    """Return the command that goes on with the job, with everything that this one was told about how."""
+    words = ["fullstory-async", "fetch", "--job", str(order.folder), "--resume", *connection.as_options()]
+    options = {"--ledger": ledger, "--monthly-cap": monthly_cap}
+    words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    return shlex.join(words)
+
+
+async def run_job(
+    client: FullStoryClient, job: Job, *, concurrency: int, retry_failed: bool = False, again: str = ""
+) -> Exit:
     """Run a job with a display and signal handlers, and say how it ended."""
     received: list[int] = []
 
@@ -215,7 +238,7 @@ async def run_job(client: FullStoryClient, job: Job, *, concurrency: int, retry_
 
     with on_interrupt(stop), JobDisplay(allowed_rate=client.limiter.limit.rate) as display:
         report = await job.run(progress=display.show, concurrency=concurrency, retry_failed=retry_failed)
-    sys.stderr.write(_account(report, job))
+    sys.stderr.write(_account(report, job, again))
     if report.reason is StopReason.INTERRUPTED and received:
         return Exit(128 + received[0])
     if report.reason is StopReason.FINISHED:
@@ -235,37 +258,55 @@ def _announcement(given: IdInput, estimate: JobEstimate) -> str:
 
 
 def _agreed(estimate: JobEstimate) -> bool:
-    """Ask the person at the terminal; where nobody is there, nobody is asked."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    """Ask the person at the terminal, also where standard input is a file of ids; where nobody is there, nobody is asked."""
+    if not sys.stderr.isatty():
+        return True
+    try:
+        terminal = sys.stdin if sys.stdin.isatty() else open("/dev/tty", encoding="utf-8")  # noqa: PTH123, SIM115
+    except OSError:
         return True
     sys.stderr.write(f"Spend up to {estimate.activations} activations? [y/N] ")
     sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return terminal.readline().strip().lower() in ("y", "yes")
 
 
-def _account(report: JobReport, job: Job) -> str:
+def _account(report: JobReport, job: Job, again: str) -> str:
     """Say how a run ended and what to do next."""
-    counts, folder = job.counts, job.folder
+    counts, folder = job.counts, shlex.quote(str(job.folder))
+    passing = counts.failed - counts.permanent
     lines = [
-        (
-            f"{report.reason}: {report.done} answers, {counts.failed} failed, {report.left} calls left, "
-            f"{report.spent} activations spent, {report.seconds:.1f} s"
-        ),
-    ]
+        f"{report.reason}: {report.done_now} answers and {report.spent_now} activations in this run of {report.seconds:.1f} s",
+        (f"in all: {report.done} answers, {counts.permanent} failed for good, {report.left} calls left, "
+        f"{report.spent} activations spent"),
+    ]  # fmt: skip
     lines += [report.detail] if report.detail else []
     lines += [f"  {count} × {name}" for name, count in report.failed.most_common()]
-    again = partial(f"fullstory-async fetch --job {folder} --resume{{}}".format)
-    if report.reason is StopReason.BUDGET_REACHED:
-        lines.append(f"to go on: {again(' --max-activations N')}")
-    elif report.left:
-        lines.append(f"to go on: {again('')}")
+    if report.dropped:
+        lines.append(
+            f"{report.dropped} calls were dropped on their way: they count as spent, and are made again"
+        )
+    if report.spent > report.done + counts.failed:
+        lines.append("some activations were spent, or may have been, without an answer that is kept")
+    if passing:
+        lines.append(f"{passing} calls failed for a reason that may pass, and are among those that are left")
+    if report.left and again:
+        lines.append(f"to go on: {again}{_HINTS.get(report.reason, '')}")
     if counts.failed:
-        lines.append(f"what failed: fullstory-async job failures {folder}")
+        lines.append(
+            f"what failed: fullstory-async job failures {folder} (--retry-failed tries it all again)"
+        )
     if report.done:
         lines.append(
             f"the answers: fullstory-async job export {folder} out.jsonl (or .csv, .parquet, .duckdb, .sqlite)"
         )
     return "\n".join(lines) + "\n"
+
+
+_HINTS = {
+    StopReason.BUDGET_REACHED: "  (with a larger --max-activations or --monthly-cap, whichever was reached)",
+    StopReason.KEY_REJECTED: "  (with a key that is accepted)",
+    StopReason.STORAGE_FAILED: "  (when there is room)",
+}
 
 
 def _duration(seconds: float) -> str:

@@ -16,8 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.output import console_for_people, print_rows, print_table
 from fullstory_async.cli.sessions import Output
+from fullstory_async.errors import JobError
 from fullstory_async.jobs import Job, JobReader
-from fullstory_async.jobs.export import export_in_thread
+from fullstory_async.jobs.export import Redaction, export_in_thread
 
 __all__ = ["job"]
 
@@ -132,16 +133,28 @@ def export(
         name, _, how = each.partition("=")
         hidden[name] = how or "drop"
     reader = JobReader(folder)
+    redaction = Redaction.of(hidden, reader.secret)
     console = Console(stderr=True)
+    try:
+        total: int | None = reader.status().sessions
+    except JobError:  # of a damaged job as much is exported as can be read
+        total = None
     bar = Progress(
         BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal,
         transient=True,
     )  # fmt: skip
-    task = bar.add_task("", total=reader.status().sessions)
+    task = bar.add_task("", total=total)
     with bar:
-        work = export_in_thread(reader, out, redact=hidden, progress=lambda n: bar.update(task, completed=n))
+        work = export_in_thread(
+            reader, out, redact=redaction, progress=lambda n: bar.update(task, completed=n)
+        )
         written = asyncio.run(work)
     sys.stderr.write("".join(f"{path}\n" for path in written))
+    for name, how in hidden.items():
+        hits = redaction.hits[name]
+        sys.stderr.write(f"{name}: {hits} values {'dropped' if how == 'drop' else 'replaced'}\n")
+        if not hits:
+            sys.stderr.write(f"fullstory-async: nothing is called {name!r} here; is the name right?\n")
     return _damage(reader)
 
 

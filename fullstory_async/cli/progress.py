@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from types import TracebackType
@@ -9,6 +10,7 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from fullstory_async.cli.output import visible
@@ -30,8 +32,9 @@ class JobDisplay:
         self._allowed = allowed_rate
         self._live = console.is_terminal
         self._progress = Progress(
-            BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn(),
-            console=console, disable=not self._live, redirect_stdout=False, transient=True,
+            BarColumn(bar_width=12), MofNCompleteColumn(), TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            console=console, expand=True, disable=not self._live, redirect_stdout=False, transient=True,
         )  # fmt: skip
         self._task = self._progress.add_task("", total=None, text="")
         self._said = self._began = time.monotonic()
@@ -55,17 +58,21 @@ class JobDisplay:
             self._progress.update(self._task, total=now.calls, completed=min(settled, now.calls), text=text)
         elif time.monotonic() - self._said >= _EVERY:
             self._said = time.monotonic()
-            sys.stderr.write(f"{settled} of {now.calls} calls, {Text.from_markup(text).plain}\n")
+            with contextlib.suppress(BrokenPipeError):  # whoever looked on has gone; the job goes on
+                sys.stderr.write(f"{settled} of {now.calls} calls, {Text.from_markup(text).plain}\n")
 
     def _text(self, now: JobProgress) -> str:
         seconds = max(time.monotonic() - self._began, 1e-3)
         began = self._first or now
         rate = (now.done + now.failed - began.done - began.failed) / seconds
         cap = "" if now.max_activations is None else f", {max(0, now.max_activations - now.spent)} left"
-        parts = [
-            f"{now.failed} failed", f"{now.stats.retries} retried", f"{rate:.1f} of {self._allowed:g}/s",
-            f"{now.stats.throttled} × 429", f"{now.spent} activations spent{cap}",
-        ]  # fmt: skip
+        left = (now.calls - now.done - now.failed) / rate if rate > 0 else 0.0
+        parts = [f"{now.failed} failed"] if now.failed else []
+        parts += [f"{now.stats.retries} retried"] if now.stats.retries else []
+        parts += [f"{rate:.1f}/s of {self._allowed:g}"]
+        parts += [f"{now.stats.throttled} × 429"] if now.stats.throttled else []
+        parts += [f"{now.spent} activations spent{cap}"]
+        parts += [f"{left:.0f} s to go"] if not self._live and left > 0 else []
         if now.last_error is not None:
             shown = visible(now.last_error)
             parts.append(shown if len(shown) <= _SHOWN_ERROR else shown[:_SHOWN_ERROR] + "…")

@@ -58,11 +58,11 @@ class SendsRequests(Protocol):
 class Meter(Protocol):
     """What counts activations beyond this client: each is set aside before its request is sent."""
 
-    async def set_aside(self) -> None:
-        """Count one activation; raise `ActivationBudgetError` to forbid it."""
+    async def set_aside(self) -> str:
+        """Count one activation and return where it counts; raise `ActivationBudgetError` to forbid it."""
         ...
 
-    async def take_back(self) -> None:
+    async def take_back(self, where: str) -> None:
         """Uncount one that was not spent."""
         ...
 
@@ -99,7 +99,7 @@ class _Call:
     throttles: int = 0
     taken: int = 0
     may_have_cost: bool = False
-    set_aside: bool = False
+    set_aside: str | None = None
 
     def elapsed(self) -> float:
         return asyncio.get_running_loop().time() - self.started
@@ -174,7 +174,7 @@ class Pipeline:
             except (TransportError, APIStatusError) as error:
                 if not error.may_have_cost:
                     await self._take_back(call, error)
-                call.set_aside = False
+                call.set_aside = None
                 self._note(call, error)
                 retry = self._decide(call, error)
                 if retry is None:
@@ -208,8 +208,7 @@ class Pipeline:
         request = call.request
         await self._admit(call)
         if self._meter is not None and request.metered:
-            await self._meter.set_aside()
-            call.set_aside = True
+            call.set_aside = await self._meter.set_aside()
         before = call.attempts
         try:
             response = await self._transport.send(
@@ -232,11 +231,11 @@ class Pipeline:
 
     async def _take_back(self, call: _Call, reason: BaseException) -> None:
         """Uncount what was set aside for an attempt that cost nothing; failing that, it stays counted."""
-        if self._meter is None or not call.set_aside:
+        if self._meter is None or call.set_aside is None:
             return
-        call.set_aside = False
+        where, call.set_aside = call.set_aside, None
         try:
-            await self._meter.take_back()
+            await self._meter.take_back(where)
         except FullStoryError as error:
             _logger.warning(
                 "an activation stays counted that was not spent (%s): %s", type(reason).__name__, error

@@ -11,10 +11,10 @@
 A job is a folder. `JobReader` reads it without a client, also while another process runs it.
 """
 
-from fullstory_async.jobs.job import Added, Job, JobEstimate
-from fullstory_async.jobs.plan import JobPlan
+from fullstory_async.jobs.job import Added, Job
+from fullstory_async.jobs.plan import JobEstimate, JobPlan
 from fullstory_async.jobs.reader import JobFailure, JobReader, JobResult, JobStatus
-from fullstory_async.jobs.runner import JobProgress, JobReport, StopReason
+from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.store import Counts
 
 __all__ = [

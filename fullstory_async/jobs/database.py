@@ -14,18 +14,19 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from fullstory_async.errors import JobError
+from fullstory_async.errors import JobError, JobStorageError
 from fullstory_async.private_database import make_private_file
 
-__all__ = ["DATABASE_NAME", "open_reader", "open_writer"]
+__all__ = ["DATABASE_NAME", "has_job", "open_reader", "open_writer", "unusable"]
 
 DATABASE_NAME = "job.sqlite3"
+_BUSY_SECONDS = 2.0
 _APPLICATION_ID = 0x46534A42
 """Tells our files from other databases: "FSJB"."""
 _VERSION = 1
 _SCHEMA = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
-    "CREATE TABLE items (seq INTEGER PRIMARY KEY, session_id TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE items (seq INTEGER PRIMARY KEY AUTOINCREMENT, session_id TEXT NOT NULL UNIQUE)",
     (
         "CREATE TABLE answers (seq INTEGER NOT NULL, operation TEXT NOT NULL, at REAL NOT NULL, attempts INTEGER NOT NULL, "
         "body BLOB NOT NULL, PRIMARY KEY (seq, operation))"
@@ -48,9 +49,9 @@ def open_writer(folder: Path) -> sqlite3.Connection:
     path = folder / DATABASE_NAME
     try:
         make_private_file(path)
-        database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
-        raise _unusable(folder, error) from None
+        raise unusable(folder, error) from None
     try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")  # an answer that was committed survives a power cut
@@ -63,9 +64,11 @@ def open_writer(folder: Path) -> sqlite3.Connection:
             database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             database.execute(f"PRAGMA user_version = {_VERSION}")
             database.execute("COMMIT")
+        elif (found := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(f"it is damaged ({found})")
     except (OSError, sqlite3.Error) as error:
         database.close()
-        raise _unusable(folder, error) from None
+        raise unusable(folder, error) from None
     except JobError:
         database.close()
         raise
@@ -80,7 +83,7 @@ def open_reader(folder: Path) -> sqlite3.Connection:
     try:
         database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
     except sqlite3.Error as error:
-        raise _unusable(folder, error) from None
+        raise unusable(folder, error) from None
     try:
         database.execute(
             "PRAGMA writable_schema = ON"
@@ -89,7 +92,7 @@ def open_reader(folder: Path) -> sqlite3.Connection:
             raise JobError(f"{folder} is no job: its {DATABASE_NAME} is empty")
     except sqlite3.Error as error:
         database.close()
-        raise _unusable(folder, error) from None
+        raise unusable(folder, error) from None
     except JobError:
         database.close()
         raise
@@ -121,7 +124,27 @@ def _look_for_damage(database: sqlite3.Connection, path: Path) -> None:
         raise sqlite3.DatabaseError("it is cut off")
 
 
-def _unusable(folder: Path, error: Exception) -> JobError:
+def has_job(folder: Path) -> bool:
+    """Tell whether a folder holds a job that got as far as its plan; one that was killed before is as good as none."""
+    path = folder / DATABASE_NAME
+    if not path.is_file():
+        return False
+    database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    try:
+        tables = database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+        return bool(tables and database.execute("SELECT 1 FROM meta WHERE name = 'plan'").fetchone())
+    except sqlite3.Error:
+        return True  # whoever opens it will say what is wrong
+    finally:
+        database.close()
+
+
+def unusable(folder: Path, error: Exception) -> JobError:
+    """Return the error that SQLite's or the operating system's stands for."""
+    if "full" in str(error):
+        return JobStorageError(
+            f"the job {folder} can't be written: the disk is full; make room, nothing is lost"
+        )
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
     damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
     advice = "; what is intact in it can still be exported" if damaged else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from pathlib import Path
@@ -17,13 +18,14 @@ from fullstory_async.client import FullStoryClient
 from fullstory_async.errors import ClientStateError, ConfigurationError, InvalidSessionId, JobError
 from fullstory_async.jobs.export import Redact, export_in_thread
 from fullstory_async.jobs.lock import JobLock
-from fullstory_async.jobs.plan import JobPlan
+from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimated
 from fullstory_async.jobs.reader import JobFailure, JobReader, JobResult
-from fullstory_async.jobs.runner import JobProgress, JobReport, Runner, StopReason
+from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
+from fullstory_async.jobs.runner import Runner
 from fullstory_async.jobs.store import Counts, JobStore
 from fullstory_async.models import Session, SessionRef, session_id_of
 
-__all__ = ["Added", "Job", "JobEstimate"]
+__all__ = ["Added", "Job"]
 
 _BATCH = 1000
 _LOCK_NAME = "lock"
@@ -40,24 +42,6 @@ class Added:
     """Ids that were in it already, or came twice; they stay one item."""
     unusable: int
     """Texts that are no session ids; each is a permanent failure of the job."""
-
-
-@attrs.frozen(kw_only=True)
-class JobEstimate:
-    """What is still to be done, before anything is spent."""
-
-    sessions: int
-    """Sessions of the whole job."""
-    calls: int
-    """Calls that are left."""
-    activations: int
-    """What these will spend at most, the budget considered."""
-    spent: int
-    """What the job has spent so far."""
-    max_activations: int | None
-    """The most that it may ever spend."""
-    seconds: float
-    """How long the calls take at the client's rate, at least."""
 
 
 class Job:
@@ -117,6 +101,9 @@ class Job:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._runner is not None:  # what is on its way is dropped, and counted
+            self._runner.stop(at_once=True)
+            await self._over.wait()
         store, self._store = self._store, None
         if store is not None:
             await store.close()
@@ -134,6 +121,11 @@ class Job:
         return self._opened.plan
 
     @property
+    def input_complete(self) -> bool:
+        """Whether the last `add` came to its end; if the process died in it, the same ids should be added again."""
+        return bool(self._opened.input_complete)
+
+    @property
     def counts(self) -> Counts:
         """How many items, answers and failures the job holds, and what it has spent. A copy."""
         return attrs.evolve(self._opened.counts)
@@ -147,6 +139,7 @@ class Job:
         if isinstance(ids, (str, bytes, Session)) or not isinstance(ids, Iterable | AsyncIterable):
             raise ConfigurationError(f"ids must be an iterable of session ids, not one {type(ids).__name__}")
         batch, given, new, unusable = _Batch(), 0, 0, 0
+        await self._opened.mark_input(complete=False)
         async for ref in _each(ids):
             given += 1
             unusable += not batch.take(ref)
@@ -154,18 +147,16 @@ class Job:
                 new += await self._opened.add(batch.usable, batch.unusable)
                 batch = _Batch()
         new += await self._opened.add(batch.usable, batch.unusable)
+        await self._opened.mark_input(complete=True)
         return Added(new=new, duplicates=given - new, unusable=unusable)
 
-    def estimate(self) -> JobEstimate:
-        """Tell what is left, what it will cost and how long it will take."""
+    def estimate(self, *, retry_failed: bool = False) -> JobEstimate:
+        """Tell what is left, what it will cost and how long it will take; as `run` with the same ``retry_failed``."""
         store, rate = self._opened, self._caller.limiter.limit.rate
-        counts, cap = store.counts, store.plan.max_activations
-        calls = counts.items * len(store.plan.operations) - counts.answered - counts.permanent
-        affordable = calls if cap is None else max(0, min(calls, cap - counts.spent))
-        return JobEstimate(
-            sessions=counts.items, calls=calls, activations=affordable, spent=counts.spent, max_activations=cap,
-            seconds=affordable / rate,
-        )  # fmt: skip
+        counts = store.counts
+        settled = counts.answered + (0 if retry_failed else counts.permanent)
+        calls = counts.items * len(store.plan.operations) - settled
+        return estimated(store.plan, counts.items, calls, counts.spent, rate)
 
     async def run(
         self,
@@ -203,10 +194,12 @@ class Job:
         )  # fmt: skip
         if self._stop_asked:
             self._runner.stop()
+        self._over = asyncio.Event()
         try:
             return await self._runner.run()
         finally:
             self._runner, self._stop_asked = None, False
+            self._over.set()
 
     def stop(self, *, at_once: bool = False) -> None:
         """End the run: no more calls are made, and those that were sent have 5 seconds to finish, or none.
@@ -254,9 +247,13 @@ class Job:
     async def purge(self, session_id: SessionRef) -> bool:
         """Erase a session from the job, as an erasure request wants it, and never fetch it again.
 
-        Returns whether the job had it. Exports that were made before are not changed.
+        Returns whether the job had it. A call for it that is on its way is counted, and its answer is not kept. Exports that were made before are not changed.
         """
-        return await self._opened.purge(session_id_of(session_id))
+        try:
+            name = str(session_id_of(session_id))
+        except InvalidSessionId:  # of which the job may hold the text all the same
+            name = str(session_id)
+        return await self._opened.purge(name)
 
     @property
     def _caller(self) -> FullStoryClient:
@@ -273,6 +270,8 @@ class Job:
     def _open(self) -> None:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if stat.S_IMODE(self.folder.stat().st_mode) & 0o077:
+                self.folder.chmod(0o700)
             lock = JobLock(self.folder / _LOCK_NAME)
         except OSError as error:
             raise JobError(f"the job {self.folder} can't be used: {error.strerror}") from None

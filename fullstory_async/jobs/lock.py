@@ -6,6 +6,7 @@ left behind is none. What stands in the file only tells people who the holder is
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -48,10 +49,9 @@ class JobLock:
             "host": socket.gethostname(),
             "since": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
         }
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, json.dumps(note).encode(), 0) if hasattr(os, "pwrite") else os.write(
-            self._file, json.dumps(note).encode()
-        )
+        with contextlib.suppress(OSError):  # on a full disk the lock holds without its note
+            os.ftruncate(self._file, 0)
+            os.write(self._file, json.dumps(note).encode())
 
     def release(self) -> None:
         """Give the lock back."""

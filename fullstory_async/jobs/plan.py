@@ -10,7 +10,7 @@ import attrs
 from fullstory_async import checks
 from fullstory_async.errors import ConfigurationError, JobError
 
-__all__ = ["EVENTS", "SUMMARY", "JobPlan"]
+__all__ = ["EVENTS", "SUMMARY", "JobEstimate", "JobPlan", "estimated"]
 
 EVENTS = "events"
 SUMMARY = "summary"
@@ -69,3 +69,31 @@ class JobPlan:
         """Read what `to_json` made."""
         fields: dict[str, Any] = json.loads(text)
         return cls(**fields)
+
+
+@attrs.frozen(kw_only=True)
+class JobEstimate:
+    """What is still to be done, before anything is spent."""
+
+    sessions: int
+    """Sessions of the whole job."""
+    calls: int
+    """Calls that are left."""
+    activations: int
+    """What these will spend at most, the budget considered."""
+    spent: int
+    """What the job has spent so far."""
+    max_activations: int | None
+    """The most that it may ever spend."""
+    seconds: float
+    """How long the calls take at the client's rate, at least."""
+
+
+def estimated(plan: JobPlan, sessions: int, calls: int, spent: int, rate: float) -> JobEstimate:
+    """Return what so many calls come to within a plan's budget."""
+    cap = plan.max_activations
+    affordable = calls if cap is None else max(0, min(calls, cap - spent))
+    return JobEstimate(
+        sessions=sessions, calls=calls, activations=affordable, spent=spent, max_activations=cap,
+        seconds=affordable / rate,
+    )  # fmt: skip

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 import sqlite3
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +17,7 @@ from fullstory_async.codec import decode_events, decode_summary
 from fullstory_async.errors import DecodeError, JobError
 from fullstory_async.http.messages import Response
 from fullstory_async.jobs.database import open_reader
-from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobPlan
+from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimated
 from fullstory_async.jobs.threads import in_thread
 from fullstory_async.models import SessionEvents, SessionSummary
 from fullstory_async.session_id import SessionId
@@ -25,7 +27,10 @@ __all__ = ["JobFailure", "JobReader", "JobResult", "JobStatus", "Record"]
 T = TypeVar("T")
 
 _BLOCK = 200
-"""Items that are read at a time: as many answers are in memory at once, compressed."""
+"""Items whose ids are read at a time."""
+_TAKEN = 50
+_TAKEN_BYTES = 1_000_000
+"""Records that a thread hands over at a time: so many, or fewer if their answers are so large together."""
 
 
 @attrs.frozen(kw_only=True)
@@ -97,7 +102,9 @@ class JobStatus:
     done: int
     """Answers."""
     failed: int
-    """Failures, those that are tried again among them."""
+    """Failures; those with a passing reason are left to be made again."""
+    permanent: int
+    """Failures that are tried again only when asked."""
     left: int
     """Calls that are still to be made."""
     spent: int
@@ -114,16 +121,17 @@ class JobReader:
     damaged: int
     """How many answers and failures the last pass could not read."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
         """Look at a job. Raises `JobError` if there is none, or its format is a later one."""
-        self.folder = folder
+        self.folder = Path(folder)
         self.damaged = 0
-        database = open_reader(folder)
+        database = open_reader(self.folder)
         try:
             meta = dict(database.execute("SELECT name, value FROM meta"))
             self.plan = JobPlan.from_json(meta["plan"])
             self.secret: str = meta["secret"]
             self.spent: int = meta["spent"]
+            self.input_complete: bool = meta.get("input_complete") != 0
         except (sqlite3.Error, KeyError, ValueError) as error:
             raise JobError(f"the job {folder} is damaged at its root: {error}") from None
         finally:
@@ -139,6 +147,26 @@ class JobReader:
         finally:
             database.close()
 
+    def estimate(
+        self, plan: JobPlan, ids: Iterable[str] = (), *, retry_failed: bool = False, rate: float = math.inf
+    ) -> JobEstimate:
+        """Tell what a run by a plan that has grown, with more ids, would come to; nothing is changed.
+
+        Raises:
+            JobError: the plan changes what is done, or the job can't be read.
+        """
+        plan = self.plan.grown_to(plan)
+        status = self.status()
+        database = open_reader(self.folder)
+        try:
+            known = "SELECT 1 FROM items WHERE session_id = ?"
+            new = sum(database.execute(known, (each,)).fetchone() is None for each in ids)
+        finally:
+            database.close()
+        sessions = status.sessions + new
+        settled = status.done + (0 if retry_failed else status.permanent)
+        return estimated(plan, sessions, sessions * len(plan.operations) - settled, status.spent, rate)
+
     def status(self) -> JobStatus:
         """Count what the job holds. Raises `JobError` if it can't be read."""
         operations = len(self.plan.operations)
@@ -146,6 +174,7 @@ class JobReader:
         answered = self.count("SELECT COUNT(*) FROM answers")
         permanent = self.count("SELECT COUNT(*) FROM failures WHERE permanent")
         return JobStatus(
+            permanent=permanent,
             plan=self.plan, sessions=items, calls=items * operations, done=answered,
             failed=self.count("SELECT COUNT(*) FROM failures"), left=items * operations - answered - permanent,
             spent=self.count("SELECT value FROM meta WHERE name = 'spent'"),
@@ -156,7 +185,7 @@ class JobReader:
         """Give every session's answers and failures, typed, in the order in which the ids were added."""
         iterator = self.records()
         try:
-            while (records := await in_thread(_take, iterator, _BLOCK)) != []:
+            while (records := await in_thread(_take, iterator)) != []:
                 for record in records:
                     yield self._typed(record)
         finally:
@@ -166,7 +195,7 @@ class JobReader:
         """Give every failure, in the order in which the ids were added."""
         iterator = self.records(with_bodies=False)
         try:
-            while (records := await in_thread(_take, iterator, _BLOCK)) != []:
+            while (records := await in_thread(_take, iterator)) != []:
                 for record in records:
                     for failure in record.failures.values():
                         yield failure
@@ -195,58 +224,47 @@ class JobReader:
 
     def _block(
         self, database: sqlite3.Connection, start: int, end: int, *, with_bodies: bool
-    ) -> list[Record]:
-        """Read a block of items, and one by one what can't be read together."""
+    ) -> Iterator[Record]:
+        """Read a block of items one by one, so that no more than one answer is in memory."""
+        query = "SELECT seq, session_id FROM items WHERE seq BETWEEN ? AND ?"
         try:
-            return self._read(database, start, end, with_bodies=with_bodies)
-        except (sqlite3.DatabaseError, zlib.error):
-            pass
-        found = []
-        for seq in range(start, end + 1):
+            items = database.execute(query, (start, end)).fetchall()
+        except sqlite3.DatabaseError:
+            items = [item for seq in range(start, end + 1) for item in self._intact(database, query, seq)]
+        for seq, session_id in items:
             try:
-                found += self._read(database, seq, seq, with_bodies=with_bodies)
+                yield self._read(database, seq, session_id, with_bodies=with_bodies)
             except (sqlite3.DatabaseError, zlib.error):
                 self.damaged += 1
-        return found
 
-    def _read(self, database: sqlite3.Connection, start: int, end: int, *, with_bodies: bool) -> list[Record]:
-        between = (start, end)
-        items = database.execute("SELECT seq, session_id FROM items WHERE seq BETWEEN ? AND ?", between)
-        records = {
-            seq: Record(seq=seq, session_id=session_id, bodies={}, fetched={}, failures={})
-            for seq, session_id in items
-        }
-        columns = "seq, operation, at, body" if with_bodies else "seq, operation, at, NULL"
-        answers = f"SELECT {columns} FROM answers WHERE seq BETWEEN ? AND ?"  # noqa: S608
-        for seq, operation, at, body in database.execute(answers, between):
-            if (record := records.get(seq)) is not None:
-                record.fetched[operation] = datetime.fromtimestamp(at, UTC)
-                if body is not None:
-                    record.bodies[operation] = zlib.decompress(body)
+    def _intact(self, database: sqlite3.Connection, query: str, seq: int) -> list[tuple[int, str]]:
+        try:
+            return database.execute(query, (seq, seq)).fetchall()
+        except sqlite3.DatabaseError:
+            self.damaged += 1
+            return []
+
+    def _read(self, database: sqlite3.Connection, seq: int, session_id: str, *, with_bodies: bool) -> Record:
+        record = Record(seq=seq, session_id=session_id, bodies={}, fetched={}, failures={})
+        columns = "operation, at, body" if with_bodies else "operation, at, NULL"
+        answers = f"SELECT {columns} FROM answers WHERE seq = ?"  # noqa: S608
+        for operation, at, body in database.execute(answers, (seq,)):
+            record.fetched[operation] = datetime.fromtimestamp(at, UTC)
+            if body is not None:
+                record.bodies[operation] = zlib.decompress(body)
         failures = (
-            "SELECT seq, operation, at, attempts, error, status, code, message, may_have_cost, permanent, body "
-            "FROM failures WHERE seq BETWEEN ? AND ?"
+            "SELECT operation, at, attempts, error, status, code, message, may_have_cost, permanent, body "
+            "FROM failures WHERE seq = ?"
         )
-        for (
-            seq,
-            operation,
-            at,
-            attempts,
-            error,
-            status,
-            code,
-            message,
-            cost,
-            permanent,
-            body,
-        ) in database.execute(failures, between):
-            if (record := records.get(seq)) is not None:
-                record.failures[operation] = JobFailure(
-                    session_id=record.session_id, operation=operation, error=error, status=status, code=code,
-                    message=message, attempts=attempts, may_have_cost=bool(cost), permanent=bool(permanent),
-                    at=datetime.fromtimestamp(at, UTC), body=None if body is None else zlib.decompress(body),
-                )  # fmt: skip
-        return [records[seq] for seq in sorted(records)]
+        for operation, at, attempts, error, status, code, message, cost, permanent, body in database.execute(
+            failures, (seq,)
+        ):
+            record.failures[operation] = JobFailure(
+                session_id=session_id, operation=operation, error=error, status=status, code=code,
+                message=message, attempts=attempts, may_have_cost=bool(cost), permanent=bool(permanent),
+                at=datetime.fromtimestamp(at, UTC), body=None if body is None else zlib.decompress(body),
+            )  # fmt: skip
+        return record
 
     def _typed(self, record: Record) -> JobResult:
         failures = list(record.failures.values())
@@ -270,6 +288,13 @@ class JobReader:
         )
 
 
-def _take(iterator: Iterator[T], count: int) -> list[T]:
-    """Return the next items, fewer at the end."""
-    return [item for _, item in zip(range(count), iterator, strict=False)]
+def _take(iterator: Iterator[Record]) -> list[Record]:
+    """Return the next records; none at the end."""
+    taken: list[Record] = []
+    size = 0
+    for record in iterator:
+        taken.append(record)
+        size += sum(map(len, record.bodies.values()))
+        if len(taken) >= _TAKEN or size >= _TAKEN_BYTES:
+            break
+    return taken

@@ -8,8 +8,7 @@ answer that was received is lost only if the machine dies before the next commit
 from __future__ import annotations
 
 import asyncio
-import enum
-import json
+import contextlib
 import math
 import sqlite3
 from collections import Counter
@@ -19,94 +18,56 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import msgspec
 
-from fullstory_async.api import Account
+from fullstory_async.api import Account, call_once
+from fullstory_async.codec import decode_key_owner
 from fullstory_async.errors import (
     ActivationBudgetError,
+    APIStatusError,
+    APITimeoutError,
     AuthenticationError,
     BadRequestError,
     ClientStateError,
     ConfigurationError,
+    ConnectError,
     DecodeError,
     FullStoryError,
     InvalidSessionId,
+    JobError,
     JobStorageError,
     NotFoundError,
     PermissionDeniedError,
     RateLimitedError,
     ResponseTooLarge,
+    ServerError,
+    StorageError,
     TransportError,
 )
 from fullstory_async.fanout import FanOut
 from fullstory_async.http import endpoints
 from fullstory_async.http.messages import Request, Response
-from fullstory_async.http.pipeline import Stats
+from fullstory_async.http.options import CallOptions
 from fullstory_async.jobs.database import open_reader
 from fullstory_async.jobs.plan import EVENTS
-from fullstory_async.jobs.store import JobStore, Unit
+from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
+from fullstory_async.jobs.store import GONE, JobStore, Unit
 from fullstory_async.jobs.threads import in_thread
+from fullstory_async.jobs.verify import verified
 from fullstory_async.session_id import SessionId
 
-__all__ = ["JobProgress", "JobReport", "Runner", "StopReason"]
+__all__ = ["Runner"]
 
 _PAGE = 500
+_NOT_OF_THE_SESSION = (AuthenticationError, RateLimitedError, ActivationBudgetError, StorageError)
 _DENIALS = 3
+_OUTAGE = 10
+"""Lost answers in a row after which the service is taken to be down: each of them may have cost an activation."""
+_SHORT = 30.0
+_SHORTEST_PAUSE = 0.5
+_LONGEST_PAUSE = 5.0
 _PERMANENT = (NotFoundError, BadRequestError, InvalidSessionId, DecodeError, ResponseTooLarge)
 GRACE = 5.0
 """Seconds that calls on their way have to finish after `Runner.stop`."""
-
-
-class StopReason(enum.StrEnum):
-    """Why a run ended. After every one of them the job can be run again."""
-
-    FINISHED = "finished"
-    """Every call has been made; those that failed for a passing reason are made again by the next run."""
-    INTERRUPTED = "interrupted"
-    BUDGET_REACHED = "budget reached"
-    KEY_REJECTED = "key rejected"
-    RATE_LIMITED = "rate limited"
-    """The service asked for a longer wait than ``max_wait``."""
-    NETWORK_DOWN = "network down"
-    STORAGE_FAILED = "storage failed"
-    """The disk is full, or the job's file can't be written for another reason."""
-
-
-@attrs.frozen(kw_only=True)
-class JobProgress:
-    """How far a job has come; given to the ``progress`` callback after each call."""
-
-    calls: int
-    """Calls of the whole job."""
-    done: int
-    """Answers that the job holds."""
-    failed: int
-    """Failures that the job holds."""
-    spent: int
-    """Activations that the job has spent, or may have."""
-    max_activations: int | None
-    stats: Stats
-    """What the client has done: requests, retries, 429s."""
-    last_error: str | None
-
-
-@attrs.frozen(kw_only=True)
-class JobReport:
-    """How a run ended, and how the job stands."""
-
-    reason: StopReason
-    detail: str
-    """What stopped it, in words; empty where nothing did."""
-    done: int
-    """Answers that the job holds."""
-    failed: Counter[str]
-    """Calls that failed in this run, by the name of their error."""
-    spent: int
-    """Activations that the job has spent so far, or may have."""
-    left: int
-    """Calls that are still to be made, failures with a passing reason among them."""
-    seconds: float
-    """How long the run took."""
 
 
 @attrs.define
@@ -122,21 +83,27 @@ class Runner:
     retry_failed: bool
     progress: Callable[[JobProgress], None] | None
     _fan_out: FanOut[None] | None = attrs.field(default=None, init=False)
+    _asking: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _reason: StopReason | None = attrs.field(default=None, init=False)
     _detail: str = attrs.field(default="", init=False)
     _failed: Counter[str] = attrs.field(factory=Counter, init=False)
     _last_error: str | None = attrs.field(default=None, init=False)
     _denials: int = attrs.field(default=0, init=False)
+    _lost_in_a_row: int = attrs.field(default=0, init=False)
+    _broken_display: Exception | None = attrs.field(default=None, init=False)
     _down_since: float = attrs.field(default=math.inf, init=False)
-    _on_their_way: int = attrs.field(default=0, init=False)
+    _dropped: int = attrs.field(default=0, init=False)
     _settled: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
     _timer: asyncio.Timeout = attrs.field(factory=lambda: asyncio.timeout(None), init=False)
 
     async def run(self) -> JobReport:
         """Make the calls that are left, until one of the stop reasons."""
         now = asyncio.get_running_loop().time
-        started = now()
+        started, before = now(), attrs.evolve(self.store.counts)
+        await self.store.recover()
         try:
+            if self._reason is None:
+                await self._ask()
             async with self._timer, aclosing(self._units()) as units:
                 self._fan_out = FanOut(units, self._call, concurrency=self.concurrency, name=_same)
                 async with self._fan_out as outcomes:
@@ -147,10 +114,14 @@ class Runner:
         except TimeoutError:
             if not self._timer.expired():
                 raise
+        except JobStorageError as error:
+            self.stop(StopReason.STORAGE_FAILED, error.message)
         try:
             await self.store.flush()
         except JobStorageError as error:
             self.stop(StopReason.STORAGE_FAILED, error.message)
+        if self._broken_display is not None:
+            raise self._broken_display
         counts = self.store.counts
         return JobReport(
             reason=self._reason or StopReason.FINISHED,
@@ -158,9 +129,40 @@ class Runner:
             done=counts.answered,
             failed=self._failed,
             spent=counts.spent,
+            done_now=counts.answered - before.answered,
+            spent_now=counts.spent - before.spent,
+            dropped=self._dropped,
             left=self._calls() - counts.answered - counts.permanent,
             seconds=now() - started,
         )
+
+    async def _ask(self) -> None:
+        """Look whose key it is; `stop` ends that."""
+        self._asking = asyncio.ensure_future(self._check_account())
+        try:
+            await asyncio.wait([self._asking])
+        finally:
+            self._asking.cancel()
+        if not self._asking.cancelled():
+            self._asking.result()
+
+    async def _check_account(self) -> None:
+        """Refuse to mix accounts: a job remembers the organisation of its first run. Asking for it is free."""
+        try:
+            owner = await call_once(self.account, endpoints.me(), decode_key_owner, CallOptions(_SHORT))
+        except AuthenticationError as error:
+            self.stop(StopReason.KEY_REJECTED, str(error))
+            return
+        except (APIStatusError, TransportError, DecodeError):
+            return  # a service of the published contract alone does not say; a network that is down is seen soon
+        known = self.store.account
+        if known is not None and owner.org_id is not None and owner.org_id != known:
+            raise JobError(
+                f"the job {self.folder} is of the organisation {known}, and the key of {owner.org_id}: "
+                "its sessions would all be unknown there"
+            )
+        if known is None and owner.org_id is not None:
+            await self.store.remember_account(owner.org_id)
 
     def stop(
         self, reason: StopReason = StopReason.INTERRUPTED, detail: str = "", *, at_once: bool = False
@@ -168,13 +170,22 @@ class Runner:
         """Take no more calls. Those that were sent have a few seconds to finish, or none with ``at_once``."""
         self._reason = self._reason or reason
         self._detail = self._detail or detail
+        if self._asking is not None and self._asking is not asyncio.current_task():
+            self._asking.cancel()
         if self._fan_out is None:
             return
         self._fan_out.stop()
         loop = asyncio.get_running_loop()
         if reason is StopReason.INTERRUPTED and not self._timer.expired():
             when = loop.time() + (0.0 if at_once else GRACE)
-            self._timer.reschedule(min(when, self._timer.when() or math.inf))
+            with contextlib.suppress(RuntimeError):  # the run is over, but for its report
+                self._timer.reschedule(min(when, self._timer.when() or math.inf))
+
+    @property
+    def _at_most(self) -> int:
+        """What one call may cost: every attempt that the policy allows to be charged."""
+        policy = self.account.pipeline.policy
+        return policy.attempts if policy.repeat_metered else 1
 
     def _calls(self) -> int:
         return self.store.counts.items * len(self.store.plan.operations)
@@ -183,13 +194,16 @@ class Runner:
         if self.progress is None:
             return
         counts = self.store.counts
-        self.progress(
-            JobProgress(
-                calls=self._calls(), done=counts.answered, failed=counts.failed, spent=counts.spent,
-                max_activations=self.store.plan.max_activations, stats=attrs.evolve(self.account.pipeline.stats),
-                last_error=self._last_error,
-            )
+        now = JobProgress(
+            calls=self._calls(), done=counts.answered, failed=counts.failed, spent=counts.spent,
+            max_activations=self.store.plan.max_activations, stats=attrs.evolve(self.account.pipeline.stats),
+            last_error=self._last_error,
         )  # fmt: skip
+        try:
+            self.progress(now)
+        except Exception as error:  # noqa: BLE001  (it is raised when what was paid for is safe)
+            self.progress, self._broken_display = None, error
+            self.stop(StopReason.INTERRUPTED, f"the progress callback failed: {error!r}")
 
     async def _units(self) -> AsyncGenerator[Unit, None]:
         """Give the calls that are left, in order, a page at a time; each once in a run."""
@@ -228,18 +242,16 @@ class Runner:
             risk += 1 if stake else -1
             at_stake(stake)
 
-        self._on_their_way += 1
         try:
             if not await self._set_aside(unit):
                 return None, 0
-            response, attempts = await self.account.pipeline.fetch(
-                self._request(unit), _verified, patient=True, longest_wait=self.max_wait, at_stake=note
-            )
+            response, attempts = await self._fetch(unit, note)
             open_ = False
-            await self.store.settle_answer(unit, response.body, attempts=attempts, spent=max(1, risk))
-            self._denials, self._down_since = 0, math.inf
+            spent = min(max(1, risk), self._at_most)
+            await self.store.settle_answer(unit, response.body, attempts=attempts, spent=spent)
+            self._denials, self._lost_in_a_row, self._down_since = 0, 0, math.inf
         except (ClientStateError, ConfigurationError):
-            self.store.settle_later(unit, spent=risk)
+            self.store.settle_later(unit, spent=min(risk, self._at_most))
             raise
         except JobStorageError as error:
             self.stop(StopReason.STORAGE_FAILED, error.message)
@@ -249,18 +261,37 @@ class Runner:
             await self._settle_failure(unit, error, risk)
         except asyncio.CancelledError:
             if open_:
-                self.store.settle_later(unit, spent=risk)
+                self._dropped += risk > 0
+                self.store.settle_later(unit, spent=min(risk, self._at_most))
             raise
         finally:
-            self._on_their_way -= 1
             self._settled.set()
         return None, 0
 
+    async def _fetch(self, unit: Unit, note: Callable[[bool], None]) -> tuple[Response, int]:
+        """Make a call; where no connection is to be had, wait for the network to come back."""
+        now, pause = asyncio.get_running_loop().time, _SHORTEST_PAUSE
+        while True:
+            try:
+                return await self.account.pipeline.fetch(
+                    self._request(unit), verified, patient=True, longest_wait=self.max_wait, at_stake=note
+                )
+            except (ConnectError, APITimeoutError) as error:
+                if error.sent or error.permanent:
+                    raise
+                self._down_since = min(self._down_since, now())
+                if now() - self._down_since >= self.network_patience:
+                    raise
+                self._last_error = f"{type(error).__name__}: {error.message}; waiting for the network"
+                self._show()
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
     async def _set_aside(self, unit: Unit) -> bool:
         """Put what the call may cost on the disk; wait for others to be settled if the budget is all set aside."""
-        policy = self.account.pipeline.policy
-        at_most = policy.attempts if policy.repeat_metered else 1
-        while (others := await self.store.reserve(unit, at_most)) is not None:
+        while (others := await self.store.reserve(unit, self._at_most)) is not None:
+            if others == GONE:
+                return False
             if others == 0:
                 spent, cap = self.store.counts.spent, self.store.plan.max_activations
                 self.stop(StopReason.BUDGET_REACHED, f"{spent} of {cap} activations are spent")
@@ -271,10 +302,11 @@ class Runner:
         return True
 
     async def _settle_failure(self, unit: Unit, error: FullStoryError, risk: int) -> None:
-        self._last_error = f"{unit.session_id}: {error}"
-        spent = max(1, risk) if error.may_have_cost else 0
+        self._last_error = f"{type(error).__name__} at {unit.session_id}: {error.message}"
+        spent = min(max(1, risk), self._at_most) if error.may_have_cost else 0
         self._watch(error)
-        if isinstance(error, (AuthenticationError, RateLimitedError, ActivationBudgetError)):
+        unsent = isinstance(error, TransportError) and not error.sent
+        if unsent or isinstance(error, _NOT_OF_THE_SESSION):
             self.store.settle_later(unit, spent=spent)  # it says nothing of this session
             return
         self._failed[type(error).__name__] += 1
@@ -287,18 +319,20 @@ class Runner:
 
     def _watch(self, error: FullStoryError) -> None:
         """Stop where further calls would fail as this one did."""
-        now = asyncio.get_running_loop().time()
         self._denials = self._denials + 1 if isinstance(error, PermissionDeniedError) else 0
-        down = isinstance(error, TransportError) and not error.sent
-        self._down_since = min(self._down_since, now - error.elapsed) if down else math.inf
+        unsent = isinstance(error, TransportError) and not error.sent
+        lost = isinstance(error, (ServerError, TransportError)) and not isinstance(error, _PERMANENT)
+        self._lost_in_a_row = self._lost_in_a_row + 1 if lost else 0
         if isinstance(error, AuthenticationError) or self._denials >= _DENIALS:
             self.stop(StopReason.KEY_REJECTED, str(error))
         elif isinstance(error, RateLimitedError):
             self.stop(StopReason.RATE_LIMITED, str(error))
         elif isinstance(error, ActivationBudgetError):
             self.stop(StopReason.BUDGET_REACHED, str(error))
-        elif now - self._down_since > self.network_patience:
-            self.stop(StopReason.NETWORK_DOWN, str(error))
+        elif isinstance(error, StorageError):
+            self.stop(StopReason.STORAGE_FAILED, error.message)
+        elif unsent or self._lost_in_a_row >= _OUTAGE:
+            self.stop(StopReason.NETWORK_DOWN, f"{type(error).__name__}: {error.message}")
 
     def _request(self, unit: Unit) -> Request:
         session_id = SessionId(unit.session_id)
@@ -311,26 +345,8 @@ def _same(unit: Unit) -> Unit:
     return unit
 
 
-def _verified(response: Response) -> Response:
-    """Return an answer that is a complete JSON object. Raises `DecodeError` for anything else."""
-    if response.status == 204:
-        return attrs.evolve(response, body=b"{}")
-    body = response.body
-    try:
-        whole = msgspec.json.decode(body.decode() and body, type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        whole = _by_json(body)  # Python's own parser knows more: NaN, lone surrogates, a byte order mark
-    if not isinstance(whole, dict):
-        raise DecodeError(f"the answer ({len(body)} bytes) is no JSON object")
-    return response
-
-
-def _by_json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise DecodeError(f"the answer ({len(body)} bytes) can't be read as JSON: {error}") from None
-
-
 def _fetch_all(reader: sqlite3.Connection, query: str, values: tuple[int, int]) -> list[Any]:
-    return reader.execute(query, values).fetchall()
+    try:
+        return reader.execute(query, values).fetchall()
+    except sqlite3.Error as error:
+        raise JobStorageError(f"the job can't be read: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 import zlib
@@ -12,14 +13,20 @@ from typing import Any
 import attrs
 
 from fullstory_async.errors import FullStoryError, JobError, JobStorageError
-from fullstory_async.jobs.database import open_writer
+from fullstory_async.jobs.database import open_writer, unusable
 from fullstory_async.jobs.fingerprints import fingerprint, new_secret
 from fullstory_async.jobs.plan import JobPlan
 from fullstory_async.jobs.writer import GroupWriter
 
-__all__ = ["Counts", "JobStore", "Unit"]
+__all__ = ["GONE", "Counts", "JobStore", "Unit"]
 
 _COMPRESSION = 3
+_PATIENCE = 20
+_PAUSE = 0.1
+
+
+GONE = -1
+"""What `JobStore.reserve` says of an item that was erased meanwhile."""
 
 
 @attrs.frozen
@@ -59,13 +66,13 @@ class JobStore:
         try:
             self.plan = self._settle_plan(plan)
             self.secret = self._meta("secret")
+            self.account: str | None = self._meta("account")
+            self.input_complete = self._meta("input_complete") != 0
             self._recover()
             self.counts = self._count()
         except sqlite3.Error as error:
             self._database.close()
-            raise JobError(
-                f"the job {folder} can't be used: {error}; what is intact in it can still be exported"
-            ) from None
+            raise unusable(folder, error) from None
         except JobError:
             self._database.close()
             raise
@@ -80,7 +87,7 @@ class JobStore:
     async def reserve(self, unit: Unit, activations: int) -> int | None:
         """Set activations aside for a call before it leaves.
 
-        Returns ``None``, or if the budget does not allow it, how many are set aside for others, who may not need them all.
+        Returns ``None``, or `GONE`, or if the budget does not allow it, how many are set aside for others, who may not need them all.
 
         Raises:
             JobStorageError: there is no room for another answer.
@@ -105,6 +112,28 @@ class JobStore:
         """Settle a call that was dropped; nobody waits for it but `close`."""
         self._writer.change_later(lambda database: self._release(database, unit, spent))
 
+    async def remember_account(self, account: str) -> None:
+        """Keep whose job this is."""
+        self.account = account
+        await self._writer.change(lambda database: _set(database, "account", account))
+
+    async def mark_input(self, *, complete: bool) -> None:
+        """Keep whether all the ids that were to be added are there."""
+        self.input_complete = complete
+        await self._writer.change(lambda database: _set(database, "input_complete", complete))
+
+    async def recover(self) -> None:
+        """Begin another run: what an earlier one set aside and did not settle counts as spent."""
+
+        def settle(database: sqlite3.Connection) -> None:
+            self.counts.spent += self.reserved
+            self.reserved = 0
+            self._set_aside.clear()
+            database.execute("DELETE FROM reservations")
+
+        await self._writer.change(settle)
+        self._writer.make_spare_room()
+
     async def flush(self) -> None:
         """Wait until everything that was asked for is written."""
         await self._writer.change(lambda _: None)
@@ -112,8 +141,14 @@ class JobStore:
     async def purge(self, session_id: str) -> bool:
         """Erase a session for good; return whether it was there."""
         found = await self._writer.change(lambda database: self._purge(database, session_id))
-        await self._writer.change(_empty_log, alone=True)
-        return found
+        for _ in range(_PATIENCE):
+            if await self._writer.change(_empty_log, alone=True):
+                return found
+            await asyncio.sleep(_PAUSE)
+        raise JobStorageError(
+            f"the session is erased from the job {self._folder}, but somebody is reading the job, so its log still "
+            "holds it: end that and erase it again"
+        )
 
     async def close(self) -> None:
         """Write what is waiting, and close the file."""
@@ -162,6 +197,8 @@ class JobStore:
         return database.execute("SELECT 1 FROM purged WHERE fingerprint = ?", mark).fetchone() is not None
 
     def _reserve(self, database: sqlite3.Connection, unit: Unit, activations: int) -> int | None:
+        if not self._is_there(database, unit):
+            return GONE
         cap = self.plan.max_activations
         if cap is not None and self.counts.spent + self.reserved + activations > cap:
             return self.reserved
@@ -175,6 +212,8 @@ class JobStore:
         self, database: sqlite3.Connection, unit: Unit, body: bytes, attempts: int, spent: int
     ) -> None:
         self._release(database, unit, spent)
+        if not self._is_there(database, unit):
+            return
         self._forget_failure(database, unit)
         values = (unit.seq, unit.operation, time.time(), attempts, zlib.compress(body, _COMPRESSION))
         database.execute("INSERT INTO answers VALUES (?, ?, ?, ?, ?)", values)
@@ -190,6 +229,8 @@ class JobStore:
         spent: int,
     ) -> None:
         self._release(database, unit, spent)
+        if not self._is_there(database, unit):
+            return
         self._forget_failure(database, unit)
         values = (
             unit.seq, unit.operation, time.time(), error.attempts, type(error).__name__, error.status,
@@ -199,6 +240,11 @@ class JobStore:
         database.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         self.counts.failed += 1
         self.counts.permanent += permanent
+
+    def _is_there(self, database: sqlite3.Connection, unit: Unit) -> bool:
+        """Tell whether an item still exists: it may have been erased while its call was on the way."""
+        found = database.execute("SELECT session_id FROM items WHERE seq = ?", (unit.seq,)).fetchone()
+        return found is not None and found[0] == unit.session_id
 
     def _forget_failure(self, database: sqlite3.Connection, unit: Unit) -> None:
         if self.counts.failed == 0:
@@ -250,6 +296,7 @@ class JobStore:
         _set(self._database, "spent", self._meta("spent") + lost)
         self._database.execute("DELETE FROM reservations")
         self._database.execute("COMMIT")
+        _empty_log(self._database)
 
     def _count(self) -> Counts:
         def one(query: str) -> int:
@@ -277,6 +324,10 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _empty_log(database: sqlite3.Connection) -> None:
-    """Bring everything into the file itself, and leave nothing of what was erased in its log."""
-    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+def _empty_log(database: sqlite3.Connection) -> bool:
+    """Bring everything into the file itself, and leave nothing of what was erased in its log; tell whether that was done."""
+    try:
+        busy = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    except sqlite3.OperationalError:
+        return False
+    return not busy

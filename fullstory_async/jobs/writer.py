@@ -24,7 +24,8 @@ from typing import Any, TypeVar
 
 import attrs
 
-from fullstory_async.errors import JobStorageError
+from fullstory_async.errors import ClientStateError, JobStorageError
+from fullstory_async.jobs.database import DATABASE_NAME
 from fullstory_async.private_database import PRIVATE_FILE
 
 __all__ = ["GroupWriter"]
@@ -71,11 +72,13 @@ class GroupWriter:
         """
         self._database = database
         self._folder = folder
-        self.is_out_of_room = False
+        self._closed = False
+        self._path = folder / DATABASE_NAME
+        self._inode = self._path.stat().st_ino
         self._finish = finish
         self._undo = undo
         self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
-        self._make_spare_room()
+        self.make_spare_room()
         self._thread = threading.Thread(target=self._write, name="fullstory-job-writer", daemon=True)
         self._thread.start()
 
@@ -85,6 +88,7 @@ class GroupWriter:
 
     async def close(self) -> None:
         """Write what is waiting, and end the thread."""
+        self._closed = True
         self._changes.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -93,6 +97,8 @@ class GroupWriter:
 
         What is done ``alone`` is in no transaction, as SQLite wants it of its own housekeeping.
         """
+        if self._closed:
+            raise ClientStateError(f"the job {self._folder} is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._changes.put(_Change(work, future, alone))
         try:
@@ -124,7 +130,7 @@ class GroupWriter:
                 results = self._do(group)
             except Exception as error:  # noqa: BLE001  (or those who wait would wait for ever)
                 self._take_back()
-                if spare and isinstance(error, sqlite3.Error) and self._give_spare_room():
+                if spare and _is_full(error) and self._give_spare_room():
                     continue
                 failure = JobStorageError(f"the job {self._folder} can't be written: {error}")
                 _tell(group, [failure] * len(group))
@@ -139,7 +145,16 @@ class GroupWriter:
         results = [change.work(self._database) for change in group]
         self._finish()
         self._database.execute("COMMIT")
+        if not self._is_there():
+            raise sqlite3.OperationalError("its folder was removed or replaced while it ran")
         return results
+
+    def _is_there(self) -> bool:
+        """Tell whether what is written can still be found under the file's name."""
+        try:
+            return self._path.stat().st_ino == self._inode
+        except OSError:
+            return False
 
     def _take_back(self) -> None:
         with contextlib.suppress(sqlite3.Error):  # SQLite may have done it already
@@ -147,9 +162,10 @@ class GroupWriter:
         with contextlib.suppress(sqlite3.Error):  # nothing can be read any more, and the callers learn why
             self._undo()
 
-    def _make_spare_room(self) -> None:
-        """Fill a file with nothing."""
+    def make_spare_room(self) -> None:
+        """Fill a file with nothing, to be deleted when the disk is full."""
         path = self._folder / _SPARE_NAME
+        self.is_out_of_room = False
         if path.exists():
             return
         try:
@@ -169,13 +185,20 @@ class GroupWriter:
         return True
 
 
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorname", "").startswith(
+        ("SQLITE_FULL", "SQLITE_IOERR")
+    )
+
+
 def _tell(group: list[_Change], results: list[Any]) -> None:
     """Wake everybody who waits for a group, with one call into their event loop."""
     waiting = [
         (change.future, result) for change, result in zip(group, results, strict=True) if change.future
     ]
     if waiting:
-        waiting[0][0].get_loop().call_soon_threadsafe(_resolve, waiting)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            waiting[0][0].get_loop().call_soon_threadsafe(_resolve, waiting)
 
 
 def _resolve(waiting: list[tuple[asyncio.Future[Any], Any]]) -> None:

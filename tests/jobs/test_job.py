@@ -145,8 +145,8 @@ async def test_a_budget_can_be_raised_and_the_job_goes_on(tmp_path):
 async def test_passing_failures_are_tried_again_and_permanent_ones_when_asked(tmp_path):
     async with opened(sessions=10) as (sandbox, client):
         plan = JobPlan(events=True)
-        sandbox.inject(faults.status(503), times=4)
-        sandbox.inject(faults.status(200, body=b'{"events": [', after_work=True), times=2)
+        sandbox.inject(faults.status(503), operation="events", times=4)
+        sandbox.inject(faults.status(200, body=b'{"events": [', after_work=True), operation="events", times=2)
         first = await run_once(tmp_path / "j", client, plan, [*sandbox.session_ids, "1:2"])
         assert first.failed == {"ServerError": 4, "DecodeError": 2, "NotFoundError": 1}
         assert (first.reason, first.done, first.left) == ("finished", 4 + 0, 4)
@@ -164,16 +164,16 @@ async def test_passing_failures_are_tried_again_and_permanent_ones_when_asked(tm
 
 async def test_a_rejected_key_ends_it_at_once_and_says_nothing_of_sessions(tmp_path):
     async with opened() as (sandbox, client):
-        sandbox.inject(faults.status(401), skip=10, times=None)
+        sandbox.inject(faults.status(401), skip=11, times=None)
         report = await run_once(tmp_path / "j", client, BOTH, sandbox.session_ids, concurrency=1)
         assert (report.reason, report.done, report.failed) == ("key rejected", 10, {})
         assert "401" in report.detail
-        assert len(sandbox.requests) == 11
+        assert len(sandbox.requests) == 12
 
 
 async def test_three_denials_end_it(tmp_path):
     async with opened() as (sandbox, client):
-        sandbox.inject(faults.status(403), skip=5, times=1)
+        sandbox.inject(faults.status(403), skip=6, times=1)
         sandbox.inject(faults.status(403), skip=10, times=None)
         report = await run_once(tmp_path / "j", client, BOTH, sandbox.session_ids, concurrency=1)
         assert (report.reason, report.failed) == ("key rejected", {"PermissionDeniedError": 4})
@@ -497,10 +497,139 @@ async def test_answers_that_are_no_objects_or_cut_off_are_failures(tmp_path):
 
 async def test_json_that_is_no_answer_is_a_failure_of_its_result(tmp_path):
     async with opened(sessions=1) as (sandbox, client):
-        sandbox.inject(faults.status(200, body=b'{"events": 5}', after_work=True))
+        sandbox.inject(faults.status(200, body=b'{"events": 5}', after_work=True), operation="events")
         await run_once(tmp_path / "j", client, JobPlan(events=True), sandbox.session_ids)
         (result,) = [result async for result in JobReader(tmp_path / "j").results()]
         assert result.events is None
         assert [(failure.error, json.loads(failure.body)) for failure in result.failures] == [
             ("DecodeError", {"events": 5})
         ]
+
+
+async def test_another_organisations_key_is_refused_before_it_costs(tmp_path):
+    async with opened() as (sandbox, client):
+        await run_once(tmp_path / "j", client, attrs.evolve(BOTH, max_activations=10), sandbox.session_ids)
+        before = sandbox.activations
+        sandbox.inject(faults.status(200, body=b'{"orgId": "OTHER"}'), operation="whoami")
+        with pytest.raises(JobError, match="of the organisation SANDBOX, and the key of OTHER"):
+            await run_once(tmp_path / "j", client, BOTH)
+        assert sandbox.activations == before
+
+
+async def test_an_outage_of_the_service_ends_it_before_it_eats_the_budget(tmp_path):
+    async with opened() as (sandbox, client):
+        sandbox.inject(faults.status(503), operation="events", times=None)
+        report = await run_once(
+            tmp_path / "j", client, JobPlan(events=True), sandbox.session_ids, concurrency=1
+        )
+        assert (report.reason, report.spent) == ("network down", 10)
+
+
+async def test_a_network_that_comes_back_is_waited_for(tmp_path):
+    from fullstory_async.sandbox.app import Sandbox as Server
+
+    async with Sandbox(users=2, sessions=20, mean_events=5) as first:
+        port = int(first.url.rsplit(":", 1)[1])
+        ids = first.session_ids
+    config = ClientConfig(
+        api_key=first.api_key,
+        base_url=f"http://127.0.0.1:{port}",
+        rate_limit=RateLimit(10_000, 10_000),
+        retry=RetryPolicy(attempts=1),
+    )
+    async with FullStoryClient(config=config) as client:
+        run = asyncio.create_task(run_once(tmp_path / "j", client, JobPlan(events=True), ids))
+        await asyncio.sleep(0.7)
+        async with Server(users=2, sessions=20, mean_events=5, port=port) as back:
+            report = await run
+            assert (report.reason, report.done, report.failed, back.activations) == ("finished", 20, {}, 20)
+
+
+async def test_a_broken_display_does_not_lose_what_was_paid_for(tmp_path):
+    def broken(_):
+        raise BrokenPipeError
+
+    async with opened(latency=0.05) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
+            await job.add(sandbox.session_ids)
+            with pytest.raises(BrokenPipeError):
+                await job.run(progress=broken, concurrency=8)
+            assert job.counts.answered == job.counts.spent == sandbox.activations > 0
+            assert (await job.run()).done == 80
+
+
+async def test_leaving_the_block_while_it_runs_ends_the_run(tmp_path):
+    async with opened(latency=0.5) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
+            await job.add(sandbox.session_ids)
+            run = asyncio.create_task(job.run(concurrency=4))
+            while len(sandbox.requests) < 5:
+                await asyncio.sleep(0.01)
+        report = await asyncio.wait_for(run, 2)
+        assert (report.reason, report.spent, report.dropped) == ("interrupted", 4, 4)
+        with pytest.raises(ClientStateError):
+            await job.add(["1:2"])
+        await asyncio.sleep(0.7)
+
+
+async def test_erasing_while_it_runs_loses_nothing_else_and_keeps_nothing_of_it(tmp_path):
+    async with opened(sessions=60, latency=0.02) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=JobPlan(events=True)) as job:
+            await job.add(sandbox.session_ids)
+            run = asyncio.create_task(job.run(concurrency=4))
+            while len(sandbox.requests) < 6:
+                await asyncio.sleep(0.005)
+            gone = [sandbox.session_ids[n] for n in (4, 5, 6, 59)]
+            for each in gone:
+                assert await job.purge(each)
+            assert (await job.add(["7:7"])).new == 1
+            report = await run
+            assert (report.reason, report.left) == ("finished", 0)
+            kept = {record.session_id for record in JobReader(tmp_path / "j").records() if record.bodies}
+            assert kept == set(map(str, sandbox.session_ids)) - set(map(str, gone))
+            assert sandbox.stats()["by_session"].get(str(gone[3])) is None
+            assert {f.session_id async for f in job.failures()} == {"7:7"}
+
+
+async def test_a_text_that_is_no_id_can_be_erased_too(tmp_path):
+    async with Job.open(tmp_path / "j", plan=BOTH) as job:
+        await job.add(["ada@example.com/x"])
+        assert await job.purge("ada@example.com/x")
+        assert job.counts.items == 0
+
+
+async def test_a_folder_that_is_removed_ends_it(tmp_path):
+    async with opened(latency=0.05) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
+            await job.add(sandbox.session_ids)
+            run = asyncio.create_task(job.run(concurrency=2))
+            while len(sandbox.requests) < 6:
+                await asyncio.sleep(0.01)
+            shutil.rmtree(tmp_path / "j")
+            report = await run
+            assert (report.reason, "removed" in report.detail) == ("storage failed", True)
+
+
+async def test_an_estimate_counts_what_is_tried_again(tmp_path):
+    async with opened(sessions=4) as (sandbox, client):
+        await run_once(tmp_path / "j", client, JobPlan(events=True), [*sandbox.session_ids, "1:2", "3:4"])
+        async with Job.open(tmp_path / "j", client=client) as job:
+            assert (job.estimate().calls, job.estimate(retry_failed=True).calls) == (0, 2)
+        reader = JobReader(str(tmp_path / "j"))
+        grown = reader.estimate(BOTH, ["5:6", "1:2"], retry_failed=True)
+        assert (grown.sessions, grown.calls, reader.plan.summary) == (7, 7 * 2 - 4, None)
+
+
+async def test_a_job_whose_ids_were_still_being_added_says_so(tmp_path):
+    async def broken():
+        yield "1:2"
+        raise OSError("the file is gone")
+
+    async with Job.open(tmp_path / "j", plan=BOTH) as job:
+        assert job.input_complete
+        with pytest.raises(OSError, match="gone"):
+            await job.add(broken())
+    assert not JobReader(tmp_path / "j").input_complete
+    async with Job.open(tmp_path / "j") as job:
+        await job.add(["1:2"])
+        assert job.input_complete

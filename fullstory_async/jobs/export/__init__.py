@@ -15,14 +15,14 @@ from fullstory_async.jobs.export.databases import duckdb_sinks, sqlite_sinks
 from fullstory_async.jobs.export.files import atomic
 from fullstory_async.jobs.export.parquet import parquet_sink
 from fullstory_async.jobs.export.sink import Sink
-from fullstory_async.jobs.export.tables import TABLES, Redaction, Tables
+from fullstory_async.jobs.export.tables import Redaction, Table, Tables
 from fullstory_async.jobs.export.text import csv_sink, json_lines_sink
 from fullstory_async.jobs.reader import JobReader
 from fullstory_async.jobs.threads import in_thread
 
-__all__ = ["Redact", "export", "export_in_thread"]
+__all__ = ["Redact", "Redaction", "export", "export_in_thread"]
 
-Redact = Iterable[str] | Mapping[str, Literal["drop", "hash"]]
+Redact = Iterable[str] | Mapping[str, Literal["drop", "hash"]] | Redaction
 
 _PER_TABLE: dict[str, Any] = {
     ".jsonl": json_lines_sink, ".jsonl.gz": partial(json_lines_sink, compression="gz"),
@@ -60,7 +60,7 @@ def export(
         JobStorageError: writing failed.
     """
     tables = Tables(reader.plan, Redaction.of(redact, reader.secret))
-    with _sinks(path, tables.names) as (sinks, written):
+    with _sinks(path, {name: tables.columns(name) for name in tables.names}) as (sinks, written):
         for count, record in enumerate(reader.records(), 1):
             if cancelled is not None and cancelled.is_set():
                 raise ConfigurationError("the export was cancelled")
@@ -92,20 +92,20 @@ async def export_in_thread(
 
 
 @contextmanager
-def _sinks(path: Path, names: tuple[str, ...]) -> Iterator[tuple[dict[str, Sink], list[Path]]]:
+def _sinks(path: Path, tables: Mapping[str, Table]) -> Iterator[tuple[dict[str, Sink], list[Path]]]:
     suffix = _suffix(path)
     with ExitStack() as stack:
         if suffix in _ALL_IN_ONE:
             part = stack.enter_context(atomic(path))
-            yield stack.enter_context(_ALL_IN_ONE[suffix](part, names)), [path]
+            yield stack.enter_context(_ALL_IN_ONE[suffix](part, tables)), [path]
             return
         stem = path.name.removesuffix(suffix)
-        paths = [path, *(path.with_name(f"{stem}.{name}{suffix}") for name in names[1:])]
+        paths = [path, *(path.with_name(f"{stem}.{name}{suffix}") for name in list(tables)[1:])]
         parts = [stack.enter_context(atomic(each)) for each in paths]
         yield (
             {
-                name: stack.enter_context(_PER_TABLE[suffix](part, name, TABLES[name]))
-                for name, part in zip(names, parts, strict=True)
+                name: stack.enter_context(_PER_TABLE[suffix](part, name, columns))
+                for (name, columns), part in zip(tables.items(), parts, strict=True)
             },
             paths,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.jobs.export.sink import Sink
-from fullstory_async.jobs.export.tables import TABLES, Row
+from fullstory_async.jobs.export.tables import Row, Table
 from fullstory_async.jobs.export.text import json_lines_sink
 
 __all__ = ["duckdb_sinks", "sqlite_sinks"]
@@ -32,14 +32,17 @@ _DUCKDB = {
 
 
 @contextmanager
-def sqlite_sinks(path: Path, tables: tuple[str, ...]) -> Iterator[dict[str, Sink]]:
+def sqlite_sinks(path: Path, tables: Mapping[str, Table]) -> Iterator[dict[str, Sink]]:
     """Write tables to a SQLite file, in one transaction. Times are ISO 8601 texts, JSON is text."""
     database = sqlite3.connect(path, isolation_level=None)
     try:
         database.execute("PRAGMA journal_mode = OFF")  # the file has another name until it is whole
         database.execute("BEGIN")
         with ExitStack() as stack:
-            yield {name: stack.enter_context(_sqlite_sink(database, name)) for name in tables}
+            yield {
+                name: stack.enter_context(_sqlite_sink(database, name, columns))
+                for name, columns in tables.items()
+            }
         database.execute("COMMIT")
     except sqlite3.Error as error:
         raise OSError(str(error)) from None
@@ -48,8 +51,7 @@ def sqlite_sinks(path: Path, tables: tuple[str, ...]) -> Iterator[dict[str, Sink
 
 
 @contextmanager
-def _sqlite_sink(database: sqlite3.Connection, name: str) -> Iterator[Sink]:
-    columns = TABLES[name]
+def _sqlite_sink(database: sqlite3.Connection, name: str, columns: Table) -> Iterator[Sink]:
     kinds = ", ".join(f'"{column.name}" {_SQLITE[column.kind]}' for column in columns)
     database.execute(f"CREATE TABLE {name} ({kinds})")
     insert = f"INSERT INTO {name} VALUES ({', '.join('?' * len(columns))})"  # noqa: S608  (our own names)
@@ -69,7 +71,7 @@ def _sqlite_sink(database: sqlite3.Connection, name: str) -> Iterator[Sink]:
 
 
 @contextmanager
-def duckdb_sinks(path: Path, tables: tuple[str, ...]) -> Iterator[dict[str, Sink]]:
+def duckdb_sinks(path: Path, tables: Mapping[str, Table]) -> Iterator[dict[str, Sink]]:
     """Write tables to a DuckDB file: through JSON Lines beside it, which DuckDB reads faster than it takes rows. Times are in UTC."""
     try:
         import duckdb  # noqa: PLC0415  (an extra)
@@ -79,14 +81,14 @@ def duckdb_sinks(path: Path, tables: tuple[str, ...]) -> Iterator[dict[str, Sink
     try:
         with ExitStack() as stack:
             yield {
-                name: stack.enter_context(json_lines_sink(part, name, TABLES[name], surrogates="replace"))
+                name: stack.enter_context(json_lines_sink(part, name, tables[name], surrogates="replace"))
                 for name, part in lines.items()
             }
         path.unlink()  # DuckDB refuses a file that is empty
         with duckdb.connect(str(path)) as database:
             database.execute("SET TimeZone = 'UTC'")
             for name, part in lines.items():
-                kinds = {column.name: _DUCKDB[column.kind] for column in TABLES[name]}
+                kinds = {column.name: _DUCKDB[column.kind] for column in tables[name]}
                 named = ", ".join(f'"{column}" {kind}' for column, kind in kinds.items())
                 database.execute(f"CREATE TABLE {name} ({named})")
                 read = f"read_json(?, format = 'newline_delimited', columns = {kinds!r}, maximum_object_size = 1073741824)"

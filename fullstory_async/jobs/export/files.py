@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,8 @@ from fullstory_async.errors import ConfigurationError, JobStorageError
 from fullstory_async.private_database import PRIVATE_FILE
 
 __all__ = ["atomic"]
+
+_STALE = 3600.0
 
 
 @contextmanager
@@ -24,6 +28,7 @@ def atomic(path: Path) -> Iterator[Path]:
     """
     if path.is_dir():
         raise ConfigurationError(f"{path} is a folder")
+    _clear_away(path)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
@@ -40,6 +45,13 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         for left in (part, part.with_name(part.name + ".wal"), part.with_name(part.name + "-journal")):
             left.unlink(missing_ok=True)
+
+
+def _clear_away(path: Path) -> None:
+    """Remove what exports left behind that were killed; one that is under way was written to just now."""
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part*"):
+        if time.time() - stale.stat().st_mtime > _STALE:
+            stale.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

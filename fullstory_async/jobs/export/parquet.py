@@ -15,7 +15,8 @@ from fullstory_async.jobs.export.tables import Row, Table
 __all__ = ["parquet_sink"]
 
 _GROUP = 10_000
-"""Rows in a group: about 10 MB of events."""
+_GROUP_BYTES = 32_000_000
+"""A group of rows is so many, or fewer if their JSON is so large together."""
 
 
 @contextmanager
@@ -31,26 +32,29 @@ def parquet_sink(path: Path, _: str, table: Table) -> Iterator[Sink]:
         "boolean": pa.bool_(), "time": pa.timestamp("us", tz="UTC"),
     }  # fmt: skip
     schema = pa.schema(
-        [
-            pa.field(column.name, kinds[column.kind], nullable=column.name not in ("session_id", "seq"))
-            for column in table
-        ]
+        [pa.field(column.name, kinds[column.kind], nullable=not column.is_required) for column in table]
     )
-    waiting: list[Row] = []
+    waiting: list[list[Any]] = []
+    size = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
 
         def flush() -> None:
+            nonlocal size
             if waiting:
-                columns = [[_value(row[c.name], as_json=c.kind == "json") for row in waiting] for c in table]
+                columns = zip(*waiting, strict=True)
                 arrays = [
                     pa.array(values, type=field.type) for values, field in zip(columns, schema, strict=True)
                 ]
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
                 waiting.clear()
+                size = 0
 
         def write(row: Row) -> None:
-            waiting.append(row)
-            if len(waiting) >= _GROUP:
+            nonlocal size
+            values = [_value(row[column.name], as_json=column.kind == "json") for column in table]
+            waiting.append(values)
+            size += sum(len(value) for value in values if isinstance(value, str))
+            if len(waiting) >= _GROUP or size >= _GROUP_BYTES:
                 flush()
 
         yield write

@@ -7,6 +7,7 @@ beside a parsed one, since an event is not lost for its clock. What is free-form
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -34,9 +35,12 @@ class Column:
     kind: Kind
     """``name`` is a text of which there are few different ones."""
 
+    is_required: bool = False
+    """Whether it always has a value."""
+
 
 def _columns(**kinds: Kind) -> tuple[Column, ...]:
-    return tuple(Column(name, kind) for name, kind in kinds.items())
+    return tuple(Column(name, kind, name in ("session_id", "seq")) for name, kind in kinds.items())
 
 
 Table = tuple[Column, ...]
@@ -65,10 +69,14 @@ class Redaction:
 
     how: Mapping[str, Literal["drop", "hash"]]
     secret: str = attrs.field(repr=False)
+    hits: Counter[str] = attrs.field(factory=Counter, eq=False)
+    """How many values each name has hidden so far."""
 
     @classmethod
     def of(cls, fields: Any, secret: str) -> Redaction:
         """Read ``["user_email"]``, or ``{"user_email": "hash"}``. Raises `ConfigurationError`."""
+        if isinstance(fields, Redaction):
+            return fields
         given = dict(fields) if isinstance(fields, Mapping) else None
         if given is None:
             if isinstance(fields, str):
@@ -101,7 +109,10 @@ class Redaction:
         return [self._inside(item) for item in value] if isinstance(value, list) else value
 
     def _hidden(self, name: str, value: Any) -> Any:
-        if value is None or self.how[name] == "drop":
+        if value is None:
+            return None
+        self.hits[name] += 1
+        if self.how[name] == "drop":
             return None
         text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
         return fingerprint(self.secret, text)
@@ -119,6 +130,18 @@ class Tables:
         """The tables that a job of this plan has; the first is the main one."""
         names = (("events",) if self.plan.events else ()) + (("summaries",) if self.plan.summary else ())
         return (*names, "failures")
+
+    def columns(self, name: str) -> Table:
+        """Return a table's columns; what is replaced by a fingerprint is text, whatever it was."""
+        how = self.redaction.how
+        return tuple(
+            attrs.evolve(
+                column, is_required=False, kind="text" if how[column.name] == "hash" else column.kind
+            )
+            if column.name in how
+            else column
+            for column in TABLES[name]
+        )
 
     def rows(self, record: Record) -> Iterator[tuple[str, Row]]:
         """Give the rows of one session, each with its table."""

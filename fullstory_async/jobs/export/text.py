@@ -22,13 +22,16 @@ __all__ = ["csv_sink", "json_lines_sink"]
 
 @contextmanager
 def json_lines_sink(
-    path: Path, _: str, __: Table, *, compression: str = "", surrogates: str = "backslashreplace"
+    path: Path, _: str, table: Table, *, compression: str = "", surrogates: str = "backslashreplace"
 ) -> Iterator[Sink]:
     """Write rows as JSON Lines; JSON in them is nested, not quoted. A lone surrogate stays one, as an escape."""
     with _opened(path, compression) as file:
 
         def write(row: Row) -> None:
-            file.write(json.dumps(row, default=_time, ensure_ascii=False).encode("utf-8", surrogates) + b"\n")
+            shown = {column.name: row[column.name] for column in table}
+            file.write(
+                json.dumps(shown, default=_time, ensure_ascii=False).encode("utf-8", surrogates) + b"\n"
+            )
 
         yield write
 

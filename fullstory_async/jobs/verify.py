@@ -1,0 +1,35 @@
+"""Whether an answer is whole, before it is kept: a complete JSON object, of which nothing is built."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+import msgspec
+
+from fullstory_async.errors import DecodeError
+from fullstory_async.http.messages import Response
+
+__all__ = ["verified"]
+
+
+def verified(response: Response) -> Response:
+    """Return an answer that is a complete JSON object. Raises `DecodeError` for anything else."""
+    if response.status == 204:
+        return attrs.evolve(response, body=b"{}")
+    body = response.body
+    try:
+        whole = msgspec.json.decode(body.decode() and body, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        whole = _by_json(body)  # Python's own parser knows more: NaN, lone surrogates, a byte order mark
+    if not isinstance(whole, dict):
+        raise DecodeError(f"the answer ({len(body)} bytes) is no JSON object")
+    return response
+
+
+def _by_json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"the answer ({len(body)} bytes) can't be read as JSON: {error}") from None
