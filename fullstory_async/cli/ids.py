@@ -48,19 +48,20 @@ def read_ids(source: str, column: str | None = None) -> IdInput:
     Raises:
         UsageError: the file can't be read or understood, has no id column, or holds no ids.
     """
+    seen: dict[str, bool] = {}
+    count = 0
     try:
-        texts = [text for text in _texts(_read(source), column) if text]
+        for text in filter(None, _texts(_read(source), column)):
+            count += 1
+            try:
+                seen.setdefault(SessionId(text), True)
+            except InvalidSessionId:
+                seen.setdefault(text, False)
     except UsageError as error:
         raise UsageError(f"{_name(source)} {error}") from None
-    seen: dict[str, bool] = {}
-    for text in texts:
-        try:
-            seen.setdefault(SessionId(text), True)
-        except InvalidSessionId:
-            seen.setdefault(text, False)
     if not seen:
         raise UsageError(f"{_name(source)} holds no session ids")
-    return IdInput(tuple(seen), len(texts) - len(seen), sum(not valid for valid in seen.values()))
+    return IdInput(tuple(seen), count - len(seen), sum(not valid for valid in seen.values()))
 
 
 def _name(source: str) -> str:

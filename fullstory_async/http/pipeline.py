@@ -62,7 +62,7 @@ class Meter(Protocol):
         """Count one activation and return where it counts; raise `ActivationBudgetError` to forbid it."""
         ...
 
-    async def take_back(self, where: str) -> None:
+    async def take_back(self, where: str, /) -> None:
         """Uncount one that was not spent."""
         ...
 

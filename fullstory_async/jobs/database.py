@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 from fullstory_async.errors import JobError, JobStorageError
 from fullstory_async.private_database import make_private_file
 
-__all__ = ["DATABASE_NAME", "has_job", "open_reader", "open_writer", "unusable"]
+__all__ = ["DATABASE_NAME", "fetch_all", "has_job", "open_reader", "open_writer", "unusable"]
 
 DATABASE_NAME = "job.sqlite3"
 _BUSY_SECONDS = 2.0
@@ -149,3 +150,11 @@ def unusable(folder: Path, error: Exception) -> JobError:
     damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
     advice = "; what is intact in it can still be exported" if damaged else ""
     return JobError(f"the job {folder} can't be used: {reason}{advice}")
+
+
+def fetch_all(reader: sqlite3.Connection, query: str, values: tuple[int, int]) -> list[Any]:
+    """Return what a query gives. Raises `JobStorageError` if the file can't be read."""
+    try:
+        return reader.execute(query, values).fetchall()
+    except sqlite3.Error as error:
+        raise JobStorageError(f"the job can't be read: {error}") from None

@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import sqlite3
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -47,7 +45,7 @@ from fullstory_async.fanout import FanOut
 from fullstory_async.http import endpoints
 from fullstory_async.http.messages import Request, Response
 from fullstory_async.http.options import CallOptions
-from fullstory_async.jobs.database import open_reader
+from fullstory_async.jobs.database import fetch_all, open_reader
 from fullstory_async.jobs.plan import EVENTS
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.store import GONE, JobStore, Unit
@@ -227,7 +225,7 @@ class Runner:
         reader = open_reader(self.folder)
         seq, rank = 0, -1
         try:
-            while page := await in_thread(_fetch_all, reader, query, (seq, rank)):
+            while page := await in_thread(fetch_all, reader, query, (seq, rank)):
                 for seq, session_id, operation, rank in page:  # noqa: B007
                     yield Unit(seq, session_id, operation)
         finally:
@@ -343,10 +341,3 @@ class Runner:
 
 def _same(unit: Unit) -> Unit:
     return unit
-
-
-def _fetch_all(reader: sqlite3.Connection, query: str, values: tuple[int, int]) -> list[Any]:
-    try:
-        return reader.execute(query, values).fetchall()
-    except sqlite3.Error as error:
-        raise JobStorageError(f"the job can't be read: {error}") from None

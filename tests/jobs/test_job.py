@@ -191,7 +191,7 @@ async def test_a_used_up_quota_ends_it_and_the_next_month_goes_on(tmp_path):
 
 async def test_short_throttling_is_waited_out(tmp_path):
     async with opened() as (sandbox, client):
-        sandbox.inject(faults.status(429, headers={"Retry-After": "1"}), times=3)
+        sandbox.inject(faults.status(429, headers={"Retry-After": "1"}), operation="events", times=1)
         report = await run_once(tmp_path / "j", client, JobPlan(events=True), sandbox.session_ids)
         assert (report.reason, report.done, report.spent) == ("finished", 40, 40)
 
@@ -225,7 +225,7 @@ async def test_stop_lets_calls_on_their_way_finish(tmp_path):
 
 
 async def test_a_second_stop_drops_them_and_counts_what_they_may_have_cost(tmp_path):
-    async with opened(latency=2) as (sandbox, client):
+    async with opened(latency=1) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
             await job.add(sandbox.session_ids)
             run = asyncio.create_task(job.run(concurrency=8))
@@ -235,9 +235,9 @@ async def test_a_second_stop_drops_them_and_counts_what_they_may_have_cost(tmp_p
             job.stop(at_once=True)
             started = time.monotonic()
             report = await run
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 0.8
         assert (report.reason, report.done, report.spent) == ("interrupted", 0, 8)
-        await asyncio.sleep(2.2)  # until the sandbox has seen that nobody waits any more
+        await asyncio.sleep(1.2)  # until the sandbox has seen that nobody waits any more
 
 
 async def test_stopping_before_running_and_cancelling_in_the_middle(tmp_path):

@@ -77,13 +77,11 @@ class Redaction:
         """Read ``["user_email"]``, or ``{"user_email": "hash"}``. Raises `ConfigurationError`."""
         if isinstance(fields, Redaction):
             return fields
-        given = dict(fields) if isinstance(fields, Mapping) else None
-        if given is None:
-            if isinstance(fields, str):
-                raise ConfigurationError(
-                    "redact must be a list of names, or a mapping of names to 'drop' or 'hash'"
-                )
-            given = dict.fromkeys(fields, "drop")
+        if isinstance(fields, str):
+            raise ConfigurationError(
+                "redact must be a list of names, or a mapping of names to 'drop' or 'hash'"
+            )
+        given: dict[Any, Any] = dict(fields) if isinstance(fields, Mapping) else dict.fromkeys(fields, "drop")
         for name, how in given.items():
             if not isinstance(name, str) or not name or how not in ("drop", "hash"):
                 raise ConfigurationError(
