@@ -152,7 +152,7 @@ def unusable(folder: Path, error: Exception) -> JobError:
     return JobError(f"the job {folder} can't be used: {reason}{advice}")
 
 
-def fetch_all(reader: sqlite3.Connection, query: str, values: tuple[int, int]) -> list[Any]:
+def fetch_all(reader: sqlite3.Connection, query: str, values: dict[str, int]) -> list[Any]:
     """Return what a query gives. Raises `JobStorageError` if the file can't be read."""
     try:
         return reader.execute(query, values).fetchall()

@@ -22,7 +22,7 @@ from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimated
 from fullstory_async.jobs.reader import JobFailure, JobReader, JobResult
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.runner import Runner
-from fullstory_async.jobs.store import Counts, JobStore
+from fullstory_async.jobs.store import Counts, JobStore, storable
 from fullstory_async.models import Session, SessionRef, session_id_of
 
 __all__ = ["Added", "Job"]
@@ -101,14 +101,29 @@ class Job:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._runner is not None:  # what is on its way is dropped, and counted
-            self._runner.stop(at_once=True)
-            await self._over.wait()
-        store, self._store = self._store, None
-        if store is not None:
-            await store.close()
-        if self._lock is not None:
-            self._lock.release()
+        closing = asyncio.ensure_future(self._close())
+        interrupted: asyncio.CancelledError | None = None
+        while not closing.done():  # to its end, or the folder would stay locked
+            try:
+                await asyncio.wait([closing])
+            except asyncio.CancelledError as cancelled:
+                interrupted = cancelled
+        if interrupted is not None:
+            raise interrupted
+        closing.result()
+
+    async def _close(self) -> None:
+        try:
+            if self._runner is not None:  # what is on its way is dropped, and counted
+                self._runner.stop(at_once=True)
+                await self._over.wait()
+            store, self._store = self._store, None
+            if store is not None:
+                await store.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
 
     def __enter__(self) -> None:
         raise TypeError("a Job is asynchronous: use 'async with'")
@@ -252,7 +267,7 @@ class Job:
         try:
             name = str(session_id_of(session_id))
         except InvalidSessionId:  # of which the job may hold the text all the same
-            name = str(session_id)
+            name = storable(str(session_id))
         return await self._opened.purge(name)
 
     @property
@@ -295,7 +310,7 @@ class _Batch:
             self.usable.append(str(session_id_of(ref)))
         except InvalidSessionId as error:
             text = ref.session_id if isinstance(ref, Session) else str(ref)
-            self.unusable.append((text, error))
+            self.unusable.append((storable(text), error))
             return False
         return True
 

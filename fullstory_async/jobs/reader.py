@@ -17,6 +17,7 @@ from fullstory_async.codec import decode_events, decode_summary
 from fullstory_async.errors import DecodeError, JobError
 from fullstory_async.http.messages import Response
 from fullstory_async.jobs.database import open_reader
+from fullstory_async.jobs.fingerprints import fingerprint
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimated
 from fullstory_async.jobs.threads import in_thread
 from fullstory_async.models import SessionEvents, SessionSummary
@@ -148,9 +149,16 @@ class JobReader:
             database.close()
 
     def estimate(
-        self, plan: JobPlan, ids: Iterable[str] = (), *, retry_failed: bool = False, rate: float = math.inf
+        self,
+        plan: JobPlan,
+        ids: Iterable[SessionId | str] = (),
+        *,
+        retry_failed: bool = False,
+        rate: float = math.inf,
     ) -> JobEstimate:
         """Tell what a run by a plan that has grown, with more ids, would come to; nothing is changed.
+
+        Texts among the ids that are no `SessionId` count as such that fail without a call.
 
         Raises:
             JobError: the plan changes what is done, or the job can't be read.
@@ -159,13 +167,20 @@ class JobReader:
         status = self.status()
         database = open_reader(self.folder)
         try:
-            known = "SELECT 1 FROM items WHERE session_id = ?"
-            new = sum(database.execute(known, (each,)).fetchone() is None for each in ids)
+            known = "SELECT 1 FROM items WHERE session_id = ? UNION ALL SELECT 1 FROM purged WHERE fingerprint = ?"
+            new = [
+                each
+                for each in ids
+                if database.execute(known, (each, fingerprint(self.secret, each))).fetchone() is None
+            ]
         finally:
             database.close()
-        sessions = status.sessions + new
+        sessions, operations = status.sessions + len(new), len(plan.operations)
         settled = status.done + (0 if retry_failed else status.permanent)
-        return estimated(plan, sessions, sessions * len(plan.operations) - settled, status.spent, rate)
+        settled += operations * sum(
+            not isinstance(each, SessionId) for each in new
+        )  # these fail without a call
+        return estimated(plan, sessions, sessions * operations - settled, status.spent, rate)
 
     def status(self) -> JobStatus:
         """Count what the job holds. Raises `JobError` if it can't be read."""
@@ -219,7 +234,7 @@ class JobReader:
         try:
             return int(database.execute("SELECT COALESCE(MAX(seq), 0) FROM items").fetchone()[0])
         except sqlite3.DatabaseError:
-            known = database.execute("SELECT value FROM meta WHERE name = 'items'").fetchone()
+            known = database.execute("SELECT value FROM meta WHERE name = 'last_seq'").fetchone()
             return 0 if known is None else int(known[0])
 
     def _block(

@@ -17,8 +17,7 @@ from pathlib import Path
 
 import attrs
 
-from fullstory_async.api import Account, call_once
-from fullstory_async.codec import decode_key_owner
+from fullstory_async.api import Account
 from fullstory_async.errors import (
     ActivationBudgetError,
     APIStatusError,
@@ -44,7 +43,7 @@ from fullstory_async.errors import (
 from fullstory_async.fanout import FanOut
 from fullstory_async.http import endpoints
 from fullstory_async.http.messages import Request, Response
-from fullstory_async.http.options import CallOptions
+from fullstory_async.jobs.account import organisation_of
 from fullstory_async.jobs.database import fetch_all, open_reader
 from fullstory_async.jobs.plan import EVENTS
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
@@ -60,7 +59,6 @@ _NOT_OF_THE_SESSION = (AuthenticationError, RateLimitedError, ActivationBudgetEr
 _DENIALS = 3
 _OUTAGE = 10
 """Lost answers in a row after which the service is taken to be down: each of them may have cost an activation."""
-_SHORT = 30.0
 _SHORTEST_PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
 _PERMANENT = (NotFoundError, BadRequestError, InvalidSessionId, DecodeError, ResponseTooLarge)
@@ -90,6 +88,7 @@ class Runner:
     _lost_in_a_row: int = attrs.field(default=0, init=False)
     _broken_display: Exception | None = attrs.field(default=None, init=False)
     _down_since: float = attrs.field(default=math.inf, init=False)
+    _answered: int = attrs.field(default=0, init=False)
     _dropped: int = attrs.field(default=0, init=False)
     _settled: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
     _timer: asyncio.Timeout = attrs.field(factory=lambda: asyncio.timeout(None), init=False)
@@ -98,8 +97,8 @@ class Runner:
         """Make the calls that are left, until one of the stop reasons."""
         now = asyncio.get_running_loop().time
         started, before = now(), attrs.evolve(self.store.counts)
-        await self.store.recover()
         try:
+            await self.store.recover()
             if self._reason is None:
                 await self._ask()
             async with self._timer, aclosing(self._units()) as units:
@@ -127,7 +126,7 @@ class Runner:
             done=counts.answered,
             failed=self._failed,
             spent=counts.spent,
-            done_now=counts.answered - before.answered,
+            done_now=self._answered,
             spent_now=counts.spent - before.spent,
             dropped=self._dropped,
             left=self._calls() - counts.answered - counts.permanent,
@@ -141,26 +140,34 @@ class Runner:
             await asyncio.wait([self._asking])
         finally:
             self._asking.cancel()
+            await asyncio.wait([self._asking])
         if not self._asking.cancelled():
             self._asking.result()
 
     async def _check_account(self) -> None:
         """Refuse to mix accounts: a job remembers the organisation of its first run. Asking for it is free."""
+        known = self.store.account
         try:
-            owner = await call_once(self.account, endpoints.me(), decode_key_owner, CallOptions(_SHORT))
+            organisation = await organisation_of(self.account)
         except AuthenticationError as error:
             self.stop(StopReason.KEY_REJECTED, str(error))
             return
-        except (APIStatusError, TransportError, DecodeError):
-            return  # a service of the published contract alone does not say; a network that is down is seen soon
-        known = self.store.account
-        if known is not None and owner.org_id is not None and owner.org_id != known:
+        except (APIStatusError, TransportError) as error:
+            if known is not None:  # it must not be mixed with another's, so it has to be known
+                reason = (
+                    StopReason.RATE_LIMITED
+                    if isinstance(error, RateLimitedError)
+                    else StopReason.NETWORK_DOWN
+                )
+                self.stop(reason, f"whose key it is could not be asked: {error}")
+            return
+        if known is not None and organisation not in (None, known):
             raise JobError(
-                f"the job {self.folder} is of the organisation {known}, and the key of {owner.org_id}: "
+                f"the job {self.folder} is of the organisation {known}, and the key of {organisation}: "
                 "its sessions would all be unknown there"
             )
-        if known is None and owner.org_id is not None:
-            await self.store.remember_account(owner.org_id)
+        if known is None and organisation is not None:
+            await self.store.remember_account(organisation)
 
     def stop(
         self, reason: StopReason = StopReason.INTERRUPTED, detail: str = "", *, at_once: bool = False
@@ -218,14 +225,14 @@ class Runner:
         )
         query = (
             f"SELECT i.seq, i.session_id, o.operation, o.rank FROM items i CROSS JOIN ({wanted}) o "  # noqa: S608
-            "WHERE i.seq >= ?1 AND (i.seq > ?1 OR o.rank > ?2) "
+            "WHERE i.seq >= :seq AND (i.seq > :seq OR o.rank > :rank) "
             "AND NOT EXISTS (SELECT 1 FROM answers a WHERE a.seq = i.seq AND a.operation = o.operation) "
             f"{failed}ORDER BY i.seq, o.rank LIMIT {_PAGE}"
         )
         reader = open_reader(self.folder)
         seq, rank = 0, -1
         try:
-            while page := await in_thread(fetch_all, reader, query, (seq, rank)):
+            while page := await in_thread(fetch_all, reader, query, {"seq": seq, "rank": rank}):
                 for seq, session_id, operation, rank in page:  # noqa: B007
                     yield Unit(seq, session_id, operation)
         finally:
@@ -247,6 +254,7 @@ class Runner:
             open_ = False
             spent = min(max(1, risk), self._at_most)
             await self.store.settle_answer(unit, response.body, attempts=attempts, spent=spent)
+            self._answered += 1
             self._denials, self._lost_in_a_row, self._down_since = 0, 0, math.inf
         except (ClientStateError, ConfigurationError):
             self.store.settle_later(unit, spent=min(risk, self._at_most))
@@ -321,6 +329,7 @@ class Runner:
         unsent = isinstance(error, TransportError) and not error.sent
         lost = isinstance(error, (ServerError, TransportError)) and not isinstance(error, _PERMANENT)
         self._lost_in_a_row = self._lost_in_a_row + 1 if lost else 0
+        self._down_since = self._down_since if unsent else math.inf
         if isinstance(error, AuthenticationError) or self._denials >= _DENIALS:
             self.stop(StopReason.KEY_REJECTED, str(error))
         elif isinstance(error, RateLimitedError):

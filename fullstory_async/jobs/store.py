@@ -18,11 +18,12 @@ from fullstory_async.jobs.fingerprints import fingerprint, new_secret
 from fullstory_async.jobs.plan import JobPlan
 from fullstory_async.jobs.writer import GroupWriter
 
-__all__ = ["GONE", "Counts", "JobStore", "Unit"]
+__all__ = ["GONE", "Counts", "JobStore", "Unit", "storable"]
 
 _COMPRESSION = 3
 _PATIENCE = 20
 _PAUSE = 0.1
+_BUSY_MILLIS = 2000
 
 
 GONE = -1
@@ -67,6 +68,7 @@ class JobStore:
             self.plan = self._settle_plan(plan)
             self.secret = self._meta("secret")
             self.account: str | None = self._meta("account")
+            self.last_seq: int = self._meta("last_seq") or 0
             self.input_complete = self._meta("input_complete") != 0
             self._recover()
             self.counts = self._count()
@@ -158,7 +160,7 @@ class JobStore:
     def _keep_spent(self) -> None:
         """Put what was spent into the transaction, before it is committed."""
         _set(self._database, "spent", self.counts.spent)
-        _set(self._database, "items", self.counts.items)
+        _set(self._database, "last_seq", self.last_seq)
 
     def _restore(self) -> None:
         """Count again what is there after a transaction that failed."""
@@ -178,18 +180,17 @@ class JobStore:
             if not (purged and self._was_purged(database, session_id)):
                 self._insert(database, session_id)
         for text, error in unusable:
-            seq = self._insert(database, text)
+            seq = None if purged and self._was_purged(database, text) else self._insert(database, text)
             for operation in self.plan.operations if seq is not None else ():
                 self._failure(database, Unit(seq or 0, text, operation), error, None, True, 0)
         return self.counts.items - before
 
     def _insert(self, database: sqlite3.Connection, session_id: str) -> int | None:
-        cursor = database.execute(
-            "INSERT OR IGNORE INTO items (session_id) VALUES (?)", (_storable(session_id),)
-        )
-        if not cursor.rowcount:
+        if database.execute("SELECT 1 FROM items WHERE session_id = ?", (session_id,)).fetchone() is not None:
             return None
+        cursor = database.execute("INSERT INTO items (session_id) VALUES (?)", (session_id,))
         self.counts.items += 1
+        self.last_seq = cursor.lastrowid or self.last_seq
         return cursor.lastrowid
 
     def _was_purged(self, database: sqlite3.Connection, session_id: str) -> bool:
@@ -234,7 +235,7 @@ class JobStore:
         self._forget_failure(database, unit)
         values = (
             unit.seq, unit.operation, time.time(), error.attempts, type(error).__name__, error.status,
-            None if error.code is None else _storable(str(error.code)), _storable(error.message), error.may_have_cost, permanent,
+            None if error.code is None else storable(str(error.code)), storable(error.message), error.may_have_cost, permanent,
             None if body is None else zlib.compress(body, _COMPRESSION),
         )  # fmt: skip
         database.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
@@ -319,15 +320,20 @@ def _set(database: sqlite3.Connection, name: str, value: Any) -> None:
     database.execute("REPLACE INTO meta VALUES (?, ?)", (name, value))
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Replace what SQLite can't hold: lone surrogates, which a server's message or a broken id may have."""
     return text.encode("utf-8", "replace").decode()
 
 
 def _empty_log(database: sqlite3.Connection) -> bool:
     """Bring everything into the file itself, and leave nothing of what was erased in its log; tell whether that was done."""
+    database.execute(
+        "PRAGMA busy_timeout = 0"
+    )  # whoever waits for this waits elsewhere, and others want to write
     try:
         busy = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     except sqlite3.OperationalError:
         return False
+    finally:
+        database.execute(f"PRAGMA busy_timeout = {_BUSY_MILLIS}")
     return not busy

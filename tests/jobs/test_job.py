@@ -616,7 +616,7 @@ async def test_an_estimate_counts_what_is_tried_again(tmp_path):
         async with Job.open(tmp_path / "j", client=client) as job:
             assert (job.estimate().calls, job.estimate(retry_failed=True).calls) == (0, 2)
         reader = JobReader(str(tmp_path / "j"))
-        grown = reader.estimate(BOTH, ["5:6", "1:2"], retry_failed=True)
+        grown = reader.estimate(BOTH, [SessionId("5:6"), "1:2"], retry_failed=True)
         assert (grown.sessions, grown.calls, reader.plan.summary) == (7, 7 * 2 - 4, None)
 
 
@@ -633,3 +633,45 @@ async def test_a_job_whose_ids_were_still_being_added_says_so(tmp_path):
     async with Job.open(tmp_path / "j") as job:
         await job.add(["1:2"])
         assert job.input_complete
+
+
+async def test_closing_comes_to_its_end_though_it_is_cancelled(tmp_path):
+    async with opened(latency=0.3) as (sandbox, client):
+        for _ in range(3):
+
+            async def hold():
+                async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
+                    await job.add(sandbox.session_ids)
+                    await job.run(concurrency=2)
+
+            task = asyncio.create_task(hold())
+            while not (tmp_path / "j" / "lock").exists() or len(sandbox.requests) % 4 != 3:
+                await asyncio.sleep(0.005)
+            task.cancel()
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            async with Job.open(tmp_path / "j", client=client) as job:  # the lock is free again
+                assert job.plan == BOTH
+            sandbox.requests.append(sandbox.requests[-1])
+        await asyncio.sleep(0.5)
+
+
+async def test_erased_texts_stay_away_and_odd_ones_are_failures(tmp_path):
+    async with Job.open(tmp_path / "j", plan=BOTH) as job:
+        assert (await job.add(["a@b.c/x", "\udcffbad"])).unusable == 2
+        assert job.counts.failed == 4
+        assert await job.purge("a@b.c/x")
+        assert await job.purge("\udcffbad")
+        assert (await job.add(["a@b.c/x"])).new == 0
+    reader = JobReader(tmp_path / "j")
+    assert reader.estimate(BOTH, ["a@b.c/x"]).calls == 0
+
+
+async def test_a_job_of_a_known_organisation_waits_for_nobody_elses_key(tmp_path):
+    async with opened() as (sandbox, client):
+        await run_once(tmp_path / "j", client, attrs.evolve(BOTH, max_activations=4), sandbox.session_ids)
+        sandbox.inject(faults.status(503), operation="whoami", times=3)
+        report = await run_once(tmp_path / "j", client, attrs.evolve(BOTH, max_activations=100))
+        assert (report.reason, report.spent_now) == ("network down", 0)
+        assert (await run_once(tmp_path / "j", client, BOTH)).done == 80
