@@ -102,7 +102,9 @@ class Runner:
             if self._reason is None:
                 await self._ask()
             async with self._timer, aclosing(self._units()) as units:
-                self._fan_out = FanOut(units, self._call, concurrency=self.concurrency, name=_same)
+                self._fan_out = FanOut(
+                    units, self._call, concurrency=self.concurrency, name=lambda unit: unit
+                )
                 async with self._fan_out as outcomes:
                     if self._reason is not None:  # stopped before it began
                         self.stop(self._reason, self._detail)
@@ -346,7 +348,3 @@ class Runner:
         if unit.operation == EVENTS:
             return endpoints.session_events(session_id)
         return endpoints.session_summary(session_id, config_profile_id=self.store.plan.summary)
-
-
-def _same(unit: Unit) -> Unit:
-    return unit
