@@ -2,8 +2,8 @@
 
 Only summaries are kept, and only where a program asks for it: a session that is going on gets more events, which is
 why events are never kept and why a summary has a time to live. An entry is found by the service's address, a
-fingerprint of the key, and the request itself, so another account, profile, prompt or time gives another entry. Extra
-headers do not count.
+fingerprint of the key, and the request itself, so another account, profile, prompt or time gives another entry. A
+call's extra headers are no part of it.
 
 It is one SQLite file. Each operation opens and closes it in a thread of its own: nothing has to be closed, the
 event loop is never blocked, and several processes may share a file. What is in it is personal data: the file is

@@ -21,7 +21,7 @@ from fullstory_async.errors import (
 from fullstory_async.fanout import Fetch
 from fullstory_async.http.messages import Request, Response
 from fullstory_async.http.options import CallOptions
-from fullstory_async.http.pipeline import Pipeline
+from fullstory_async.http.pipeline import Pipeline, nobody_asks
 from fullstory_async.models import SessionSummary
 from fullstory_async.session_id import SessionId
 from fullstory_async.summary_cache import SummaryCache
@@ -31,10 +31,6 @@ __all__ = ["Account", "call_once", "call_per_session", "summary_per_session"]
 T = TypeVar("T")
 
 _logger = logging.getLogger("fullstory_async.api")
-
-
-def _nobody_asks(_: bool) -> None:
-    """Take no notice of what is at stake."""
 
 
 @attrs.frozen
@@ -67,7 +63,7 @@ def call_per_session(
 ) -> Fetch[T]:
     """Return the function that makes one operation's call for one id."""
 
-    async def call(session_id: SessionId, at_stake: Callable[[bool], None] = _nobody_asks) -> tuple[T, int]:
+    async def call(session_id: SessionId, at_stake: Callable[[bool], None] = nobody_asks) -> tuple[T, int]:
         return await account.pipeline.fetch(
             options.apply(endpoint(session_id)),
             lambda response: decode(response, session_id),
@@ -93,7 +89,7 @@ def summary_per_session(
     """
 
     async def call(
-        session_id: SessionId, at_stake: Callable[[bool], None] = _nobody_asks
+        session_id: SessionId, at_stake: Callable[[bool], None] = nobody_asks
     ) -> tuple[SessionSummary, int]:
         request = options.apply(endpoint(session_id))
         account.pipeline.check()

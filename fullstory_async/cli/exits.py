@@ -11,7 +11,9 @@ from fullstory_async.errors import (
     ConfigurationError,
     ConnectError,
     InvalidSessionId,
+    JobError,
     JobLockedError,
+    JobStorageError,
     NotFoundError,
     PermissionDeniedError,
     ProtocolError,
@@ -41,7 +43,7 @@ class Exit(enum.IntEnum):
 
 
 class UsageError(Exception):
-    """What the user asked for can't be done; nothing was sent."""
+    """What the user asked for can't be done; nothing that costs was sent."""
 
 
 def exit_for(error: BaseException) -> Exit:
@@ -58,4 +60,6 @@ _CODES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Exit]
     (ActivationBudgetError, Exit.BUDGET),
     ((ConnectError, ProtocolError, ServerError), Exit.UNAVAILABLE),
     (JobLockedError, Exit.LOCKED),
+    (JobStorageError, Exit.UNEXPECTED),
+    (JobError, Exit.USAGE),  # such as no job there, or a plan that differs
 )

@@ -72,8 +72,9 @@ def fetch(
     """Fetch events, summaries or both for many sessions, as a job that survives a crash. Costs one activation a call.
 
     Every answer is written to the job's folder as it comes. Whatever ends the run, the same command with --resume
-    goes on where it stopped, and pays for nothing twice. The first Ctrl-C waits for calls on their way, up to 5
-    seconds; the second ends at once.
+    goes on where it stopped, and pays for no answer twice. Calls that were on their way when a run was killed, at
+    most --concurrency of them, are made again. The first Ctrl-C waits for them, up to 5 seconds; the second ends at
+    once.
 
     Example: fullstory-async fetch --ids ids.txt --events --summary support --job friday.job
 

@@ -29,14 +29,14 @@ from fullstory_async.http.messages import Request, Response
 from fullstory_async.http.ratelimit import RateLimiter
 from fullstory_async.http.retry import Retry, RetryBudget, RetryPolicy, retry_after
 
-__all__ = ["Meter", "Pipeline", "SendsRequests", "Stats"]
+__all__ = ["Meter", "Pipeline", "SendsRequests", "Stats", "nobody_asks"]
 
 T = TypeVar("T")
 
 _logger = logging.getLogger("fullstory_async.http")
 
 
-def _nobody_asks(_: bool) -> None:
+def nobody_asks(_: bool) -> None:
     """Take no notice of what is at stake."""
 
 
@@ -145,7 +145,7 @@ class Pipeline:
         timeout: float | None = None,
         patient: bool = False,
         longest_wait: float = math.inf,
-        at_stake: Callable[[bool], None] = _nobody_asks,
+        at_stake: Callable[[bool], None] = nobody_asks,
     ) -> tuple[T, int]:
         """Send a request until it is answered, the policy gives up or the time is over.
 

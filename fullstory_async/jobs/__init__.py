@@ -1,4 +1,4 @@
-"""Durable bulk jobs: kill the process anywhere, run it again, lose nothing, pay for nothing twice.
+"""Durable bulk jobs: kill the process anywhere, run it again, lose no answer, pay for no answer twice.
 
 ::
 

@@ -16,7 +16,9 @@ from fullstory_async import (
     ConfigurationError,
     ConnectError,
     InvalidSessionId,
+    JobError,
     JobLockedError,
+    JobStorageError,
     NotFoundError,
     PermissionDeniedError,
     ProtocolError,
@@ -30,19 +32,6 @@ from fullstory_async.sandbox.world import World
 
 WORLD = World(0, 20, 200, 200)
 IDS = [str(session_id) for session_id, session in WORLD.sessions.items() if session.event_count < 60][:6]
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-
-    def run_command(*arguments: str):
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        printed = capfd.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return run_command
 
 
 def lines(text: str):
@@ -184,7 +173,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
     [
         (UsageError("x"), 2), (ConfigurationError("x"), 2), (InvalidSessionId("x"), 2), (AuthenticationError("x"), 4),
         (PermissionDeniedError("x"), 4), (NotFoundError("x"), 5), (RateLimitedError("x"), 6), (APITimeoutError("x"), 6),
-        (ServerError("x"), 8), (ConnectError("x"), 8), (ProtocolError("x"), 8), (JobLockedError("x"), 75), (ActivationBudgetError("x"), 7),
+        (ServerError("x"), 8), (ConnectError("x"), 8), (ProtocolError("x"), 8), (JobLockedError("x"), 75), (JobError("x"), 2), (JobStorageError("x"), 1), (ActivationBudgetError("x"), 7),
         (OSError("x"), 1),
     ],
 )  # fmt: skip

@@ -12,7 +12,6 @@ import threading
 import pytest
 
 from fullstory_async import SessionEvent, SessionEvents
-from fullstory_async.cli import main
 from fullstory_async.cli.links import SessionLink
 from fullstory_async.cli.output import console_for_people, print_csv
 from fullstory_async.cli.timeline import print_timeline
@@ -23,19 +22,6 @@ WORLD = World(0, 20, 200, 200)
 ONE = next(
     str(i) for i, session in WORLD.sessions.items() if 60 < session.event_count < 90 and not session.mobile
 )
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-
-    def run_command(*arguments: str):
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        printed = capfd.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return run_command
 
 
 @pytest.fixture
