@@ -225,7 +225,7 @@ def test_a_job_that_exists_is_gone_on_with_only_when_that_is_said(run, tmp_path)
     code, _, err = run("fetch", "--job", "j", "--resume", "--summary", "support", "--ids", "ids", *FAST)
     assert code == 0
     code, _, err = run("fetch", "--job", "j", "--resume", "--summary", "sales", *FAST)
-    assert (code, "can't change that" in err) == (1, True)
+    assert (code, "can't change that" in err) == (2, True)
 
 
 @pytest.mark.parametrize(("answer", "code", "done"), [("n", 130, 0), ("", 130, 0), ("y", 0, 120)])
