@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import attrs
 from cyclopts import Parameter
@@ -29,7 +30,6 @@ __all__ = ["fetch", "run_job"]
 _Flag = Parameter(negative="")
 _MayBeDash = Parameter(allow_leading_hyphen=True)
 _ASK_ABOVE = 100
-_NO_IDS = IdInput(ids=(), duplicates=0, invalid=0)
 
 _EXITS = {
     StopReason.BUDGET_REACHED: Exit.BUDGET,
@@ -108,20 +108,23 @@ def fetch(
     monthly_cap
         The most that the key may spend in a month, by the ledger.
     """
-    order = _order(job, ids, id_column, events, summary, max_activations, resume, concurrency, retry_failed)
     if monthly_cap is not None and ledger is None:
         raise UsageError("--monthly-cap needs --ledger")
     counted = None if ledger is None else ActivationLedger(ledger, monthly_cap=monthly_cap)
-    estimate = run_async(_estimate(connection, order, counted, dry_run=dry_run), verbose=connection.verbose)
-    sys.stderr.write(_announcement(order.given, estimate))
-    if dry_run:
-        sys.stdout.write(json.dumps(attrs.asdict(estimate)) + "\n")
-        return Exit.OK
-    if not yes and estimate.activations > _ASK_ABOVE and not _agreed(estimate):
-        sys.stderr.write("nothing was spent, and nothing was changed\n")
-        return Exit.INTERRUPTED
-    again = _again(connection, order, ledger, monthly_cap)
-    return run_async(_run(connection, order, counted, again), verbose=connection.verbose)
+    order = _order(job, ids, id_column, events, summary, max_activations, resume, concurrency, retry_failed)
+    with closing(order.given):
+        estimate = run_async(
+            _estimate(connection, order, counted, dry_run=dry_run), verbose=connection.verbose
+        )
+        sys.stderr.write(_announcement(order.given, estimate))
+        if dry_run:
+            sys.stdout.write(json.dumps(attrs.asdict(estimate)) + "\n")
+            return Exit.OK
+        if not yes and estimate.activations > _ASK_ABOVE and not _agreed(estimate):
+            sys.stderr.write("nothing was spent, and nothing was changed\n")
+            return Exit.INTERRUPTED
+        again = _again(connection, order, ledger, monthly_cap)
+        return run_async(_run(connection, order, counted, again), verbose=connection.verbose)
 
 
 def _order(
@@ -163,7 +166,7 @@ def _order(
         )
     else:
         plan = JobPlan(events=events, summary=summary, max_activations=max_activations)
-    given = _NO_IDS if ids is None else read_ids(ids, id_column)
+    given = IdInput() if ids is None else read_ids(ids, id_column)
     return _Order(
         folder=folder, plan=plan, given=given, resume=resume, concurrency=concurrency, retry_failed=retry_failed
     )  # fmt: skip
@@ -179,9 +182,9 @@ async def _estimate(
         rate = client.limiter.limit.rate
         if order.resume:
             reader = JobReader(order.folder)
-            found = reader.estimate(order.plan, order.given.ids, retry_failed=order.retry_failed, rate=rate)
+            found = reader.estimate(order.plan, order.given, retry_failed=order.retry_failed, rate=rate)
         else:
-            sessions = len(order.given.ids)
+            sessions = len(order.given)
             calls = (sessions - order.given.invalid) * len(order.plan.operations)
             found = estimated(order.plan, sessions, calls, 0, rate)
         if ledger is None or ledger.monthly_cap is None:
@@ -208,8 +211,8 @@ async def _run(connection: Connection, order: _Order, ledger: ActivationLedger |
         connection.open(ledger=ledger) as client,
         Job.open(order.folder, client=client, plan=order.plan) as job,
     ):
-        if order.given.ids:
-            await job.add(order.given.ids)
+        if order.given:
+            await job.add(order.given)
         return await run_job(
             client, job, concurrency=order.concurrency, retry_failed=order.retry_failed, again=again
         )
@@ -263,12 +266,20 @@ def _agreed(estimate: JobEstimate) -> bool:
     if not sys.stderr.isatty():
         return True
     try:
-        terminal = sys.stdin if sys.stdin.isatty() else open("/dev/tty", encoding="utf-8")  # noqa: PTH123, SIM115
+        with _terminal() as terminal:
+            sys.stderr.write(f"Spend up to {estimate.activations} activations? [y/N] ")
+            sys.stderr.flush()
+            return terminal.readline().strip().lower() in ("y", "yes")
     except OSError:
-        return True
-    sys.stderr.write(f"Spend up to {estimate.activations} activations? [y/N] ")
-    sys.stderr.flush()
-    return terminal.readline().strip().lower() in ("y", "yes")
+        sys.stderr.write(f"more than {_ASK_ABOVE} activations, and nobody can be asked: --yes agrees to it\n")
+        return False
+
+
+def _terminal() -> AbstractContextManager[TextIO]:
+    """Return where a person answers; raises `OSError` where there is no such thing."""
+    if sys.stdin is not None and sys.stdin.isatty():
+        return nullcontext(sys.stdin)
+    return Path("/dev/tty").open(encoding="utf-8")
 
 
 def _account(report: JobReport, job: Job, again: str) -> str:

@@ -1,24 +1,27 @@
 """Session ids from a file or standard input: plain lines, a table with a header, or JSON.
 
-The whole input is read and checked before the first request: a misread file should cost no activation. The
-published contract would allow nearly any text as an id; here a line has to look like one, since a line of something else
-(a table without a header, a program, a list of e-mails) would be sent to the service as it is.
+The whole input is read and checked before the first request: a misread file should cost no activation. It may hold
+millions of ids, so they wait in a temporary database, and not in memory. The published contract would allow nearly any
+text as an id; here a line has to look like one, since a line of something else (a table without a header, a program, a
+list of e-mails) would be sent to the service as it is.
 """
 
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 import json
 import re
+import sqlite3
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import attrs
+from typing import Any, TextIO
 
 from fullstory_async.cli.exits import UsageError
-from fullstory_async.errors import InvalidSessionId
+from fullstory_async.errors import InvalidSessionId, StorageError
 from fullstory_async.session_id import SessionId
 
 __all__ = ["IdInput", "read_ids"]
@@ -28,18 +31,46 @@ _ID_COLUMNS = ("sessionid", "session", "fsurl", "replayurl", "sessionurl", "url"
 _DELIMITERS = (",", ";", "\t", "|")
 _STRANGE = re.compile(r"[\s,;|\"'\[\]{}()<>@#]|^[^0-9]*$|[0-9]E\+[0-9]")
 """What no session id looks like: with such a character, without a digit, or rounded by a spreadsheet."""
+_CHUNK = 65_536
+_SPACE = re.compile(r"[ \t\r\n]*")
 
 
-@attrs.frozen
 class IdInput:
-    """What an ids file held."""
+    """What an ids file held: each id once, in the order of first appearance. Iterable, any number of times."""
 
-    ids: tuple[str, ...]
-    """Each id once, in canonical form where it has one, in the order of first appearance."""
     duplicates: int
     """How many more lines named an id that had come before."""
     invalid: int
-    """How many of ``ids`` are no session ids; they cost no request."""
+    """How many of the ids are no session ids; they cost no request, and are given as the texts that they are."""
+
+    def __init__(self) -> None:
+        """Make one that holds nothing."""
+        self.duplicates = self.invalid = self._held = 0
+        self._database = sqlite3.connect("")  # a file without a name, which goes when it is closed
+        self._database.execute("CREATE TABLE given (text BLOB UNIQUE)")
+
+    def take(self, text: str) -> None:
+        """Add a text; an id in its canonical form. Raises `StorageError` if there is no room for it."""
+        session_id = _id_or_text(text)
+        kept = session_id.encode("utf-8", "surrogatepass")
+        try:
+            is_new = self._database.execute("INSERT OR IGNORE INTO given VALUES (?)", (kept,)).rowcount
+        except sqlite3.Error as error:
+            raise StorageError(f"the ids can't be kept in a temporary file: {error}") from None
+        self._held += is_new
+        self.duplicates += not is_new
+        self.invalid += bool(is_new and not isinstance(session_id, SessionId))
+
+    def __len__(self) -> int:
+        return self._held
+
+    def __iter__(self) -> Iterator[SessionId | str]:
+        for (kept,) in self._database.execute("SELECT text FROM given ORDER BY rowid"):
+            yield _id_or_text(kept.decode("utf-8", "surrogatepass"))
+
+    def close(self) -> None:
+        """Forget the ids."""
+        self._database.close()
 
 
 def read_ids(source: str, column: str | None = None) -> IdInput:
@@ -47,82 +78,97 @@ def read_ids(source: str, column: str | None = None) -> IdInput:
 
     Raises:
         UsageError: the file can't be read or understood, has no id column, or holds no ids.
+        StorageError: there is no room for the ids.
     """
-    seen: dict[str, bool] = {}
-    count = 0
+    given = IdInput()
     try:
-        for text in filter(None, _texts(_read(source), column)):
-            count += 1
-            try:
-                seen.setdefault(SessionId(text), True)
-            except InvalidSessionId:
-                seen.setdefault(text, False)
+        with _opened(source) as file:
+            for text in filter(None, _texts(file, column)):
+                given.take(text)
+        if not given:
+            raise UsageError("holds no session ids")
     except UsageError as error:
-        raise UsageError(f"{_name(source)} {error}") from None
-    if not seen:
-        raise UsageError(f"{_name(source)} holds no session ids")
-    return IdInput(tuple(seen), count - len(seen), sum(not valid for valid in seen.values()))
+        given.close()
+        name = "standard input" if source == "-" else f"the ids file {source!r}"
+        raise UsageError(f"{name} {error}") from None
+    return given
 
 
-def _name(source: str) -> str:
-    return "standard input" if source == "-" else f"the ids file {source!r}"
+def _id_or_text(text: str) -> SessionId | str:
+    try:
+        return SessionId(text)
+    except InvalidSessionId:
+        return text
 
 
-def _read(source: str) -> str:
+@contextmanager
+def _opened(source: str) -> Iterator[TextIO]:
     if source == "-" and sys.stdin is None:
         raise UsageError("is closed")
     try:
-        raw = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+        raw = sys.stdin.buffer if source == "-" else Path(source).open("rb")  # noqa: SIM115
+        file = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n")
+        try:
+            yield file
+        finally:
+            file.detach()  # standard input stays open
+            if source != "-":
+                raw.close()
     except OSError as error:
         raise UsageError(f"can't be read: {error.strerror}") from None
-    try:
-        return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UsageError("is not UTF-8 text") from None
 
 
-def _texts(text: str, column: str | None) -> Iterator[str]:
+def _texts(file: TextIO, column: str | None) -> Iterator[str]:
     """Tell the forms apart by the first line that is neither empty nor a comment."""
-    lines = [line.rstrip("\r") for line in text.split("\n")]
-    first = next(
-        (n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), None
-    )
-    if first is None:
-        return iter(())
-    head = lines[first].lstrip()
-    if head.startswith("["):
-        return _from_array("\n".join(lines[first:]), column)
-    if head.startswith("{"):
-        return _from_json_lines(lines, column)
-    delimiter = _delimiter(lines[first], column)
+    for number in itertools.count(1):  # noqa: B007
+        first = file.readline(_CHUNK)
+        if not first:
+            return iter(())
+        if first.lstrip().startswith("["):  # it may be one line of any length
+            return _from_array(
+                itertools.chain((first.lstrip(),), iter(lambda: file.read(_CHUNK), "")), column
+            )
+        first += "" if first.endswith("\n") else file.readline()
+        if first.strip() and not _is_comment(first):
+            break
+    lines = (line.rstrip("\r\n") for line in itertools.chain((first,), file))
+    if first.lstrip().startswith("{"):
+        return _from_json_lines(enumerate(lines, number), column)
+    delimiter = _delimiter(first.rstrip("\r\n"), column)
     if delimiter is not None:
-        return _from_table(lines[first:], first, delimiter, column)
+        return _from_table(lines, number - 1, delimiter, column)
     if column is not None:
         raise UsageError(f"has no column {column!r}")
-    return _from_plain_lines(lines)
+    return _from_plain_lines(enumerate(lines, number))
 
 
-def _from_plain_lines(lines: list[str]) -> Iterator[str]:
-    for number, line in enumerate(lines, 1):
-        text = "" if line.lstrip().startswith("#") else re.split(r"\s#", line)[0].strip()
+def _is_comment(line: str) -> bool:
+    return line.lstrip().startswith("#")
+
+
+def _from_plain_lines(lines: Iterable[tuple[int, str]]) -> Iterator[str]:
+    for number, line in lines:
+        text = "" if _is_comment(line) else re.split(r"\s#", line)[0].strip()
         quoted = re.fullmatch('"([^"]*)"', text)
         yield _checked(quoted[1] if quoted else text, f"line {number}")
 
 
-def _from_table(lines: list[str], offset: int, delimiter: str, column: str | None) -> Iterator[str]:
+def _from_table(lines: Iterable[str], offset: int, delimiter: str, column: str | None) -> Iterator[str]:
     reader = csv.DictReader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
     try:
         for row in reader:
             cells = {k: v for k, v in row.items() if k}
-            if len(cells) > 1 or not str(next(iter(cells.values()))).lstrip().startswith("#"):
+            if len(cells) > 1 or not _is_comment(str(next(iter(cells.values())))):
                 yield _from_row(cells, column, offset + reader.line_num)
     except csv.Error as error:
         raise UsageError(f"can't be read: line {offset + reader.reader.line_num}: {error}") from None
 
 
-def _from_json_lines(lines: list[str], column: str | None) -> Iterator[str]:
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.lstrip().startswith("#"):
+def _from_json_lines(lines: Iterable[tuple[int, str]], column: str | None) -> Iterator[str]:
+    for number, line in lines:
+        if not line.strip() or _is_comment(line):
             continue
         try:
             row = json.loads(line)
@@ -133,13 +179,45 @@ def _from_json_lines(lines: list[str], column: str | None) -> Iterator[str]:
         yield _from_row(row, column, number)
 
 
-def _from_array(text: str, column: str | None) -> Iterator[str]:
-    try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"can't be read as a JSON array: {error}") from None
-    for number, row in enumerate(rows, 1):
+def _from_array(pieces: Iterator[str], column: str | None) -> Iterator[str]:
+    for number, row in enumerate(_items(pieces), 1):
         yield _from_row(row if isinstance(row, dict) else {"session_id": row}, column, number)
+
+
+def _items(pieces: Iterator[str]) -> Iterator[Any]:
+    """Give the items of a JSON array that comes in pieces; no more than an item and a piece are held."""
+    decode, text, at, row = json.JSONDecoder().raw_decode, next(pieces), 1, 1
+    mark = ""
+    while mark != "]":
+        try:
+            start = _skipped(text, at)
+            if row == 1 and text[start] == "]":
+                at = start + 1
+                break
+            item, end = decode(text, start)
+            end = _skipped(text, end)
+            mark = text[end]
+        except RecursionError:
+            raise UsageError(f"can't be read as a JSON array: row {row} is nested too deeply") from None
+        except (ValueError, IndexError):  # wrong, or not all of it is here
+            if not (piece := next(pieces, "")):
+                raise UsageError(
+                    f"can't be read as a JSON array: row {row} is wrong, or its end is missing"
+                ) from None
+            text, at = text[at:] + piece, 0
+            continue
+        if mark not in ",]":
+            raise UsageError(f"can't be read as a JSON array: there is no comma after row {row}")
+        yield item
+        at, row = end + 1, row + 1
+    if text[at:].strip() or any(piece.strip() for piece in pieces):
+        raise UsageError("can't be read as a JSON array: it goes on behind its end")
+
+
+def _skipped(text: str, at: int) -> int:
+    """Return where the white space ends."""
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
 
 
 def _delimiter(line: str, column: str | None) -> str | None:

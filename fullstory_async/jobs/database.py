@@ -18,7 +18,7 @@ from typing import Any
 from fullstory_async.errors import JobError, JobStorageError
 from fullstory_async.private_database import make_private_file
 
-__all__ = ["DATABASE_NAME", "fetch_all", "has_job", "open_reader", "open_writer", "unusable"]
+__all__ = ["DATABASE_NAME", "fetch_all", "has_job", "open_reader", "open_writer", "storable", "unusable"]
 
 DATABASE_NAME = "job.sqlite3"
 _BUSY_SECONDS = 2.0
@@ -158,3 +158,8 @@ def fetch_all(reader: sqlite3.Connection, query: str, values: dict[str, int]) ->
         return reader.execute(query, values).fetchall()
     except sqlite3.Error as error:
         raise JobStorageError(f"the job can't be read: {error}") from None
+
+
+def storable(text: str) -> str:
+    """Replace what SQLite can't hold: lone surrogates, which a server's message or a broken id may have."""
+    return text.encode("utf-8", "replace").decode()

@@ -16,13 +16,14 @@ import attrs
 from fullstory_async import checks
 from fullstory_async.client import FullStoryClient
 from fullstory_async.errors import ClientStateError, ConfigurationError, InvalidSessionId, JobError
+from fullstory_async.jobs.database import storable
 from fullstory_async.jobs.export import Redact, export_in_thread
 from fullstory_async.jobs.lock import JobLock
 from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimated
 from fullstory_async.jobs.reader import JobFailure, JobReader, JobResult
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.runner import Runner
-from fullstory_async.jobs.store import Counts, JobStore, storable
+from fullstory_async.jobs.store import Counts, JobStore
 from fullstory_async.models import Session, SessionRef, session_id_of
 
 __all__ = ["Added", "Job"]

@@ -16,7 +16,7 @@ import attrs
 from fullstory_async.codec import decode_events, decode_summary
 from fullstory_async.errors import DecodeError, JobError
 from fullstory_async.http.messages import Response
-from fullstory_async.jobs.database import open_reader
+from fullstory_async.jobs.database import open_reader, storable
 from fullstory_async.jobs.fingerprints import fingerprint
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimated
 from fullstory_async.jobs.threads import in_thread
@@ -166,20 +166,19 @@ class JobReader:
         plan = self.plan.grown_to(plan)
         status = self.status()
         database = open_reader(self.folder)
+        known = "SELECT EXISTS(SELECT 1 FROM items WHERE session_id = ?) OR EXISTS(SELECT 1 FROM purged WHERE fingerprint = ?)"
+        new = unusable = 0
         try:
-            known = "SELECT 1 FROM items WHERE session_id = ? UNION ALL SELECT 1 FROM purged WHERE fingerprint = ?"
-            new = [
-                each
-                for each in ids
-                if database.execute(known, (each, fingerprint(self.secret, each))).fetchone() is None
-            ]
+            for each in ids:
+                name = storable(each)
+                if not database.execute(known, (name, fingerprint(self.secret, name))).fetchone()[0]:
+                    new += 1
+                    unusable += not isinstance(each, SessionId)
         finally:
             database.close()
-        sessions, operations = status.sessions + len(new), len(plan.operations)
+        sessions, operations = status.sessions + new, len(plan.operations)
         settled = status.done + (0 if retry_failed else status.permanent)
-        settled += operations * sum(
-            not isinstance(each, SessionId) for each in new
-        )  # these fail without a call
+        settled += operations * unusable  # these fail without a call
         return estimated(plan, sessions, sessions * operations - settled, status.spent, rate)
 
     def status(self) -> JobStatus:

@@ -13,12 +13,12 @@ from typing import Any
 import attrs
 
 from fullstory_async.errors import FullStoryError, JobError, JobStorageError
-from fullstory_async.jobs.database import open_writer, unusable
+from fullstory_async.jobs.database import open_writer, storable, unusable
 from fullstory_async.jobs.fingerprints import fingerprint, new_secret
 from fullstory_async.jobs.plan import JobPlan
 from fullstory_async.jobs.writer import GroupWriter
 
-__all__ = ["GONE", "Counts", "JobStore", "Unit", "storable"]
+__all__ = ["GONE", "Counts", "JobStore", "Unit"]
 
 _COMPRESSION = 3
 _PATIENCE = 20
@@ -318,11 +318,6 @@ class JobStore:
 
 def _set(database: sqlite3.Connection, name: str, value: Any) -> None:
     database.execute("REPLACE INTO meta VALUES (?, ?)", (name, value))
-
-
-def storable(text: str) -> str:
-    """Replace what SQLite can't hold: lone surrogates, which a server's message or a broken id may have."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _empty_log(database: sqlite3.Connection) -> bool:

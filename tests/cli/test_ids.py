@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
+from contextlib import closing
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fullstory_async.cli.exits import UsageError
-from fullstory_async.cli.ids import read_ids
+from fullstory_async.cli.ids import _items, read_ids
 
 
 def read(tmp_path, text, column=None):
+    return read_all(tmp_path, text, column)[0]
+
+
+def read_all(tmp_path, text, column=None):
+    """Return the ids, and how many were duplicates and invalid."""
     path = tmp_path / "ids"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_ids(str(path), column)
+    with closing(read_ids(str(path), column)) as given:
+        ids = tuple(given)
+        assert len(given) == len(ids)
+        return ids, given.duplicates, given.invalid
 
 
 @pytest.mark.parametrize(
@@ -42,7 +56,7 @@ def read(tmp_path, text, column=None):
     ],
 )
 def test_every_form_gives_the_same_ids(tmp_path, text):
-    assert read(tmp_path, text).ids == ("1:2", "3:4")
+    assert read(tmp_path, text) == ("1:2", "3:4")
 
 
 @pytest.mark.parametrize(
@@ -80,9 +94,9 @@ def test_what_is_no_list_of_ids_is_refused_with_its_place(tmp_path, text, reason
 
 
 def test_a_named_column_wins(tmp_path):
-    assert read(tmp_path, "id,mine\n9:9,1:2\n", "mine").ids == ("1:2",)
-    assert read(tmp_path, "id;mine\n9:9;1:2\n", "mine").ids == ("1:2",)
-    assert read(tmp_path, '{"id": "9:9", "mine": "1:2"}\n', "mine").ids == ("1:2",)
+    assert read(tmp_path, "id,mine\n9:9,1:2\n", "mine") == ("1:2",)
+    assert read(tmp_path, "id;mine\n9:9;1:2\n", "mine") == ("1:2",)
+    assert read(tmp_path, '{"id": "9:9", "mine": "1:2"}\n', "mine") == ("1:2",)
     with pytest.raises(UsageError, match="no column 'mine' in row 1"):
         read(tmp_path, '{"id": "9:9"}\n', "mine")
     with pytest.raises(UsageError, match="no column 'mine'"):
@@ -90,20 +104,19 @@ def test_a_named_column_wins(tmp_path):
 
 
 def test_large_integers_stay_exact(tmp_path):
-    assert read(tmp_path, '{"UserId": 9007199254740993, "SessionId": 9223372036854775807}\n').ids == (
+    assert read(tmp_path, '{"UserId": 9007199254740993, "SessionId": 9223372036854775807}\n') == (
         "9007199254740993:9223372036854775807",
     )
 
 
 def test_duplicates_and_bad_ids_are_counted(tmp_path):
-    found = read(tmp_path, "1:2\n1!2\na/5\na/5\n..\nabc-5\n")
-    assert found.ids == ("1:2", "a/5", "..", "abc-5")
-    assert (found.duplicates, found.invalid) == (2, 2)
+    found = read_all(tmp_path, "1:2\n1!2\na/5\na/5\n..\nabc-5\n")
+    assert found == (("1:2", "a/5", "..", "abc-5"), 2, 2)
 
 
 def test_empty_cells_are_skipped(tmp_path):
-    assert read(tmp_path, "mine,x\n1:2,a\n,b\n", "mine").ids == ("1:2",)
-    assert read(tmp_path, '{"id": "1:2"}\n{"id": ""}\n{"id": null}\n').ids == ("1:2",)
+    assert read(tmp_path, "mine,x\n1:2,a\n,b\n", "mine") == ("1:2",)
+    assert read(tmp_path, '{"id": "1:2"}\n{"id": ""}\n{"id": null}\n') == ("1:2",)
 
 
 def test_a_closed_standard_input_is_an_error(monkeypatch):
@@ -113,5 +126,45 @@ def test_a_closed_standard_input_is_an_error(monkeypatch):
 
 
 def test_an_endless_line_is_one_bad_id(tmp_path):
-    found = read(tmp_path, "1:2" + "x" * 200_000)
-    assert (len(found.ids), found.invalid) == (1, 1)
+    ids, _, invalid = read_all(tmp_path, "1:2" + "x" * 200_000)
+    assert (len(ids), invalid) == (1, 1)
+
+
+@given(
+    ids=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=40),
+    chunk=st.integers(1, 50),
+    space=st.sampled_from(["", " ", "\n\t"]),
+)
+def test_an_array_is_the_same_in_pieces_of_any_size(ids, chunk, space):
+    pairs = [f"{number}:5" for number in ids]
+    text = f"[{space}" + f",{space}".join(f'{space}"{pair}"{space}' for pair in pairs) + f"]{space}"
+    pieces = (text[n : n + chunk] for n in range(0, len(text), chunk))
+    assert list(_items(pieces)) == pairs == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["[", "[1", "[1,", "[1 2]", "[1,]", "[1]]", "[1] x", '["a]', "[,]", "[" * 100_000]
+)
+def test_an_array_that_is_none_is_refused_in_pieces_of_any_size(text):
+    for chunk in (1, 3, 65_536) if len(text) < 100 else (65_536,):
+        with pytest.raises(UsageError, match="JSON array"):
+            list(_items(iter([text[n : n + chunk] for n in range(0, len(text), chunk)])))
+
+
+def test_an_id_with_a_lone_surrogate_stays_what_it_is(tmp_path):
+    assert read_all(tmp_path, '["a\\ud8001", "a?1"]') == (("a\ud8001", "a?1"), 0, 1)
+
+
+@pytest.mark.parametrize("form", ["lines", "array"])
+def test_many_ids_are_read_in_flat_memory(tmp_path, form):
+    path, count = tmp_path / "ids", 10_000
+    ids = (f"{n}:{n * 7919}" for n in range(count))
+    path.write_text("\n".join(ids) if form == "lines" else json.dumps(list(ids)))
+    tracemalloc.start()
+    try:
+        with closing(read_ids(str(path))) as found:
+            assert sum(1 for _ in found) == count
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 500_000
