@@ -240,8 +240,9 @@ async def run_job(
                 "\nstopping: calls on their way have 5 seconds, they may be paid for; again to end now\n"
             )
 
-    with on_interrupt(stop), JobDisplay(allowed_rate=client.limiter.limit.rate) as display:
-        report = await job.run(progress=display.show, concurrency=concurrency, retry_failed=retry_failed)
+    with on_interrupt(stop):
+        async with JobDisplay(allowed_rate=client.limiter.limit.rate) as display:
+            report = await job.run(progress=display.show, concurrency=concurrency, retry_failed=retry_failed)
     sys.stderr.write(_account(report, job, again))
     if report.reason is StopReason.INTERRUPTED and received:
         return Exit(128 + received[0])
@@ -295,7 +296,7 @@ def _account(report: JobReport, job: Job, again: str) -> str:
     lines += [f"  {count} × {name}" for name, count in report.failed.most_common()]
     if report.dropped:
         lines.append(
-            f"{report.dropped} calls were dropped on their way: they count as spent, and are made again"
+            f"{report.dropped} calls were dropped on their way, or their answers could not be written: they count as spent, and are made again"
         )
     if report.spent > report.done + counts.failed:
         lines.append("some activations were spent, or may have been, without an answer that is kept")
@@ -317,7 +318,7 @@ def _account(report: JobReport, job: Job, again: str) -> str:
 _HINTS = {
     StopReason.BUDGET_REACHED: "  (with a larger --max-activations or --monthly-cap, whichever was reached)",
     StopReason.KEY_REJECTED: "  (with a key that is accepted)",
-    StopReason.STORAGE_FAILED: "  (when there is room)",
+    StopReason.STORAGE_FAILED: "  (when the disk can be written again)",
 }
 
 

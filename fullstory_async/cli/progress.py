@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 import time
@@ -37,29 +38,39 @@ class JobDisplay:
             console=console, expand=True, disable=not self._live, redirect_stdout=False, transient=True,
         )  # fmt: skip
         self._task = self._progress.add_task("", total=None, text="")
-        self._said = self._began = time.monotonic()
+        self._began = time.monotonic()
         self._first: JobProgress | None = None
+        self._now: JobProgress | None = None
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         self._progress.start()
+        self._speaking = asyncio.create_task(self._speak())
         return self
 
-    def __exit__(
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._speaking.cancel()
+        await asyncio.wait([self._speaking])
         self._progress.stop()
 
     def show(self, now: JobProgress) -> None:
-        """Show the present figures; the job's ``progress`` callback."""
+        """Take the present figures; the job's ``progress`` callback."""
         self._first = self._first or now
-        settled = now.done + now.failed
-        text = self._text(now)
+        self._now = now
         if self._live:
-            self._progress.update(self._task, total=now.calls, completed=min(settled, now.calls), text=text)
-        elif time.monotonic() - self._said >= _EVERY:
-            self._said = time.monotonic()
+            settled = min(now.done + now.failed, now.calls)
+            self._progress.update(self._task, total=now.calls, completed=settled, text=self._text(now))
+
+    async def _speak(self) -> None:
+        """Say how far it has come every few seconds, also while no call comes to its end."""
+        while True:
+            await asyncio.sleep(_EVERY)
+            if self._live or (now := self._now) is None:
+                continue
+            text = Text.from_markup(self._text(now)).plain
             with contextlib.suppress(BrokenPipeError):  # whoever looked on has gone; the job goes on
-                sys.stderr.write(f"{settled} of {now.calls} calls, {Text.from_markup(text).plain}\n")
+                sys.stderr.write(f"{now.done + now.failed} of {now.calls} calls, {text}\n")
 
     def _text(self, now: JobProgress) -> str:
         seconds = max(time.monotonic() - self._began, 1e-3)

@@ -11,6 +11,7 @@ One transaction holds an answer together with the settling of what it cost. The 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -81,14 +82,19 @@ def open_reader(folder: Path) -> sqlite3.Connection:
     path = folder / DATABASE_NAME
     if not path.is_file():
         raise JobError(f"{folder} is no job: it has no {DATABASE_NAME}")
+    # beside a log SQLite wants to write, if only to tell that it reads; where it can't, nobody else does either
+    alone = (
+        "" if path.with_name(path.name + "-wal").exists() or os.access(folder, os.W_OK) else "&immutable=1"
+    )
     try:
-        database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+        database = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=ro{alone}", uri=True, check_same_thread=False
+        )
     except sqlite3.Error as error:
         raise unusable(folder, error) from None
     try:
-        database.execute(
-            "PRAGMA writable_schema = ON"
-        )  # or SQLite refuses a file that lost its end altogether
+        # or SQLite refuses a file that lost its end altogether
+        database.execute("PRAGMA writable_schema = ON")
         if not _is_ours(database, folder):
             raise JobError(f"{folder} is no job: its {DATABASE_NAME} is empty")
     except sqlite3.Error as error:
@@ -152,7 +158,7 @@ def unusable(folder: Path, error: Exception) -> JobError:
     return JobError(f"the job {folder} can't be used: {reason}{advice}")
 
 
-def fetch_all(reader: sqlite3.Connection, query: str, values: dict[str, int]) -> list[Any]:
+def fetch_all(reader: sqlite3.Connection, query: str, values: dict[str, Any]) -> list[Any]:
     """Return what a query gives. Raises `JobStorageError` if the file can't be read."""
     try:
         return reader.execute(query, values).fetchall()

@@ -18,7 +18,7 @@ from fullstory_async.client import FullStoryClient
 from fullstory_async.errors import ClientStateError, ConfigurationError, InvalidSessionId, JobError
 from fullstory_async.jobs.database import storable
 from fullstory_async.jobs.export import Redact, export_in_thread
-from fullstory_async.jobs.lock import JobLock
+from fullstory_async.jobs.lock import LOCK_NAME, JobLock
 from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimated
 from fullstory_async.jobs.reader import JobFailure, JobReader, JobResult
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
@@ -29,7 +29,6 @@ from fullstory_async.models import Session, SessionRef, session_id_of
 __all__ = ["Added", "Job"]
 
 _BATCH = 1000
-_LOCK_NAME = "lock"
 NETWORK_PATIENCE = 60.0
 
 
@@ -185,7 +184,7 @@ class Job:
         """Make the calls that are left. Can be run again, in another process too, until nothing is left.
 
         Args:
-            progress: called after each call, from the event loop; it should be quick.
+            progress: called at the beginning and after each call, from the event loop; it should be quick.
             concurrency: how many calls are under way at most.
             retry_failed: make calls again that failed for good: unknown sessions, refused parameters, answers
                 that could not be read.
@@ -288,7 +287,7 @@ class Job:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if stat.S_IMODE(self.folder.stat().st_mode) & 0o077:
                 self.folder.chmod(0o700)
-            lock = JobLock(self.folder / _LOCK_NAME)
+            lock = JobLock(self.folder / LOCK_NAME)
         except OSError as error:
             raise JobError(f"the job {self.folder} can't be used: {error.strerror}") from None
         try:

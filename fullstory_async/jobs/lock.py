@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import time
+import weakref
 from pathlib import Path
 
 from fullstory_async.errors import JobLockedError
@@ -22,22 +23,28 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
     import msvcrt
 
-__all__ = ["JobLock"]
+__all__ = ["LOCK_NAME", "JobLock", "holder_of"]
 
+LOCK_NAME = "lock"
+
+_A_LOOK = 0.05
 _FAR = 2**30
 """Where Windows locks a byte: what stands in the file stays readable."""
+
+
+_held: weakref.WeakSet[JobLock] = weakref.WeakSet()
 
 
 class JobLock:
     """Holds a job's lock from its making until `release`."""
 
-    __slots__ = ("_file",)
+    __slots__ = ("__weakref__", "_file")
 
     def __init__(self, path: Path) -> None:
         """Take the lock. Raises `JobLockedError`, which names the holder, at once if it is taken."""
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
         try:
-            _lock(self._file)
+            _lock_soon(self._file)
         except OSError:
             holder = _holder(self._file)
             os.close(self._file)
@@ -52,15 +59,52 @@ class JobLock:
         with contextlib.suppress(OSError):  # on a full disk the lock holds without its note
             os.ftruncate(self._file, 0)
             os.write(self._file, json.dumps(note).encode())
+        _held.add(self)
 
     def release(self) -> None:
-        """Give the lock back."""
-        os.close(self._file)
+        """Give the lock back; a second time does nothing."""
+        if self in _held:
+            _held.discard(self)
+            os.close(self._file)
 
 
-def _lock(file: int) -> None:
+def holder_of(path: Path) -> str | None:
+    """Name the process that has a lock; ``None`` if nobody has it."""
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError:  # there is none, or it is somebody else's and not to be locked by us
+        return None
+    try:
+        _lock(file, shared=True)
+    except OSError:
+        return _holder(file)
+    finally:
+        os.close(file)
+    return None
+
+
+def _leave_to_the_parent() -> None:
+    """Close in a forked child what it inherited: the lock is its parent's, and must not outlive that."""
+    for lock in list(_held):
+        lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_the_parent)
+
+
+def _lock_soon(file: int) -> None:
+    """Lock a file, also if `holder_of` looks at it just now, which takes no time."""
+    try:
+        _lock(file)
+    except OSError:
+        time.sleep(_A_LOOK)
+        _lock(file)
+
+
+def _lock(file: int, *, shared: bool = False) -> None:
     if fcntl is not None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     else:
         os.lseek(file, _FAR, os.SEEK_SET)
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]

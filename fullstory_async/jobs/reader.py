@@ -18,6 +18,7 @@ from fullstory_async.errors import DecodeError, JobError
 from fullstory_async.http.messages import Response
 from fullstory_async.jobs.database import open_reader, storable
 from fullstory_async.jobs.fingerprints import fingerprint
+from fullstory_async.jobs.lock import LOCK_NAME, holder_of
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimated
 from fullstory_async.jobs.threads import in_thread
 from fullstory_async.models import SessionEvents, SessionSummary
@@ -112,6 +113,8 @@ class JobStatus:
     """Activations that were spent, or may have been."""
     set_aside: int
     """Activations of calls that are on their way, or were when the process died."""
+    holder: str | None
+    """The process that has the job open; ``None`` if none has."""
 
 
 class JobReader:
@@ -193,6 +196,7 @@ class JobReader:
             failed=self.count("SELECT COUNT(*) FROM failures"), left=items * operations - answered - permanent,
             spent=self.count("SELECT value FROM meta WHERE name = 'spent'"),
             set_aside=self.count("SELECT COALESCE(SUM(activations), 0) FROM reservations"),
+            holder=holder_of(self.folder / LOCK_NAME),
         )  # fmt: skip
 
     async def results(self) -> AsyncIterator[JobResult]:

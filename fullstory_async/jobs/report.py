@@ -29,7 +29,7 @@ class StopReason(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class JobProgress:
-    """How far a job has come; given to the ``progress`` callback after each call."""
+    """How far a job has come; given to the ``progress`` callback."""
 
     calls: int
     """Calls of the whole job."""
@@ -63,7 +63,7 @@ class JobReport:
     spent_now: int
     """Activations that this run has spent, or may have."""
     dropped: int
-    """Calls of this run that were dropped on their way: they count as spent, and are made again."""
+    """Calls of this run that were dropped on their way, or that the disk had no place for: they count as spent, and are made again."""
     left: int
     """Calls that are still to be made, failures with a passing reason among them."""
     seconds: float

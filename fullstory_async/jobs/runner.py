@@ -108,6 +108,7 @@ class Runner:
                 async with self._fan_out as outcomes:
                     if self._reason is not None:  # stopped before it began
                         self.stop(self._reason, self._detail)
+                    self._show()
                     async for _ in outcomes:
                         self._show()
         except TimeoutError:
@@ -122,14 +123,15 @@ class Runner:
         if self._broken_display is not None:
             raise self._broken_display
         counts = self.store.counts
+        spent = counts.spent + self.store.reserved  # set aside for answers that could not be written down
         return JobReport(
             reason=self._reason or StopReason.FINISHED,
             detail=self._detail,
             done=counts.answered,
             failed=self._failed,
-            spent=counts.spent,
+            spent=spent,
             done_now=self._answered,
-            spent_now=counts.spent - before.spent,
+            spent_now=spent - before.spent,
             dropped=self._dropped,
             left=self._calls() - counts.answered - counts.permanent,
             seconds=now() - started,
@@ -213,30 +215,37 @@ class Runner:
             self.stop(StopReason.INTERRUPTED, f"the progress callback failed: {error!r}")
 
     async def _units(self) -> AsyncGenerator[Unit, None]:
-        """Give the calls that are left, in order, a page at a time; each once in a run."""
-        operations = self.store.plan.operations
-        wanted = " UNION ALL ".join(
-            f"SELECT {n} AS rank, '{name}' AS operation" for n, name in enumerate(operations)
+        """Give the calls that are left, a page at a time, each once in a run: first those that never failed.
+
+        So a few sessions that fail again and again can end a run, but keep no other from being fetched.
+        """
+        operations = " UNION ALL ".join(
+            f"SELECT '{name}' AS operation" for name in self.store.plan.operations
+        )
+        fresh = (
+            f"SELECT i.seq, i.session_id, c.operation FROM items i CROSS JOIN ({operations}) c "  # noqa: S608
+            "WHERE NOT EXISTS (SELECT 1 FROM answers a WHERE a.seq = i.seq AND a.operation = c.operation) "
+            "AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.seq = i.seq AND f.operation = c.operation)"
         )
         failed = (
-            ""
-            if self.retry_failed
-            else (
-                "AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.seq = i.seq AND f.operation = o.operation AND f.permanent) "
-            )
-        )
-        query = (
-            f"SELECT i.seq, i.session_id, o.operation, o.rank FROM items i CROSS JOIN ({wanted}) o "  # noqa: S608
-            "WHERE i.seq >= :seq AND (i.seq > :seq OR o.rank > :rank) "
-            "AND NOT EXISTS (SELECT 1 FROM answers a WHERE a.seq = i.seq AND a.operation = o.operation) "
-            f"{failed}ORDER BY i.seq, o.rank LIMIT {_PAGE}"
+            "SELECT c.seq, i.session_id, c.operation FROM failures c CROSS JOIN items i "
+            "WHERE i.seq = c.seq AND c.rowid <= :newest AND (:permanent OR NOT c.permanent)"
         )
         reader = open_reader(self.folder)
-        seq, rank = 0, -1
         try:
-            while page := await in_thread(fetch_all, reader, query, {"seq": seq, "rank": rank}):
-                for seq, session_id, operation, rank in page:  # noqa: B007
-                    yield Unit(seq, session_id, operation)
+            [[newest]] = await in_thread(
+                fetch_all, reader, "SELECT COALESCE(MAX(rowid), 0) FROM failures", {}
+            )
+            for query in (fresh, failed):
+                paged = (
+                    f"{query} AND i.seq >= :seq AND (i.seq > :seq OR c.operation > :operation) "
+                    f"ORDER BY i.seq, c.operation LIMIT {_PAGE}"
+                )
+                after = {"seq": 0, "operation": "", "newest": newest, "permanent": self.retry_failed}
+                while page := await in_thread(fetch_all, reader, paged, after):
+                    for seq, session_id, operation in page:
+                        yield Unit(seq, session_id, operation)
+                        after |= {"seq": seq, "operation": operation}
         finally:
             reader.close()
 
@@ -262,6 +271,7 @@ class Runner:
             self.store.settle_later(unit, spent=min(risk, self._at_most))
             raise
         except JobStorageError as error:
+            self._dropped += not open_
             self.stop(StopReason.STORAGE_FAILED, error.message)
         except FullStoryError as error:
             at_stake(True)  # its failure is

@@ -101,12 +101,14 @@ class GroupWriter:
             raise ClientStateError(f"the job {self._folder} is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._changes.put(_Change(work, future, alone))
+        shielded = asyncio.shield(future)
         try:
-            return await asyncio.shield(future)
+            return await shielded
         except asyncio.CancelledError:
             await asyncio.wait([future])  # it is in the queue and will be done: see that it is
-            if not future.cancelled():
-                future.exception()
+            for each in (future, shielded):
+                if not each.cancelled():
+                    each.exception()  # the caller is told of the cancellation instead
             raise
 
     def _write(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -12,6 +13,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -338,34 +340,28 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path):
     _, err = command.communicate(timeout=10)
     assert command.returncode == 143, err
     assert "in all: 0 answers, 0 failed for good, 9 calls left, 3 activations spent" in err
-    assert "3 calls were dropped on their way" in err
+    assert "3 calls were dropped on their way, or" in err
     slow.kill()
     slow.communicate()
 
 
-def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypatch, capsys):
+async def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypatch, capsys):
     from fullstory_async.cli import progress
     from fullstory_async.http.pipeline import Stats
     from fullstory_async.jobs import JobProgress
 
     clock = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
-    with progress.JobDisplay(allowed_rate=8) as display:
-        for second in range(31):
-            clock[0] = float(second)
-            display.show(
-                JobProgress(
-                    calls=100,
-                    done=second * 2,
-                    failed=1,
-                    spent=second,
-                    max_activations=50,
-                    stats=Stats(throttled=3),
-                    last_error="1:2: [red]no\x1b[2J" + "x" * 200,
-                )
-            )
+    monkeypatch.setattr(progress, "_EVERY", 0.05)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    figures = {"calls": 100, "failed": 1, "max_activations": 50, "stats": Stats(throttled=3)}
+    async with progress.JobDisplay(allowed_rate=8) as display:
+        clock[0] = 10.0
+        display.show(JobProgress(**figures, done=0, spent=0, last_error=None))
+        error = "1:2: [red]no\x1b[2J" + "x" * 200
+        display.show(JobProgress(**figures, done=20, spent=10, last_error=error))
+        await asyncio.sleep(0.18)  # nothing more comes, and it is said all the same
     printed = capsys.readouterr().err.splitlines()
-    assert len(printed) == 3
+    assert 2 <= len(printed) <= 3
     assert printed[0].startswith(
         "21 of 100 calls, 1 failed, 2.0/s of 8, 3 × 429, 10 activations spent, 40 left, 40 s to go, 1:2: [red]no"
     )

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import sqlite3
 import stat
 from contextlib import closing
@@ -24,7 +25,7 @@ from fullstory_async.sandbox import Sandbox, faults
 BOTH = JobPlan(events=True, summary="triage")
 EVIL = {
     "events": [
-        {"event_type": "=cmd|'/C calc'!A0", "event_time": "2026-05-04T10:00:00.5Z", "device_id": "-5", "event_properties": {"user_email": "a@b.c", "deep": [{"user_email": "x"}], "big": 2**70}},
+        {"event_type": "=cmd|'/C calc'!A0", "event_time": "2026-05-04T10:00:00.5Z", "device_id": "-5", "event_properties": {"user_email": "a@b.c", "deep": [{"user_email": "x"}], "big": 2**70, "share": float("nan"), "far": [-math.inf]}},
         {"event_type": "click", "event_time": "not a time", "event_properties": {"text": "é\ud800\x00 \n"}, "source_properties": {"url": {"path": "/"}}},
     ]
 }  # fmt: skip
@@ -62,7 +63,9 @@ def expected(folder):
     tables = {"events": [], "summaries": [], "failures": []}
     for record in JobReader(folder).records():
         if "events" in record.bodies:
-            for seq, event in enumerate(json.loads(record.bodies["events"])["events"]):
+            for seq, event in enumerate(
+                json.loads(record.bodies["events"], parse_constant=lambda _: None)["events"]
+            ):
                 tables["events"].append(
                     {
                         "session_id": record.session_id, "seq": seq, "event_type": event["event_type"], "event_time_raw": event["event_time"],

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import asynccontextmanager, closing
 
 import attrs
@@ -29,6 +30,7 @@ from fullstory_async import (
     SessionId,
 )
 from fullstory_async.jobs import Job, JobPlan, JobReader, StopReason
+from fullstory_async.jobs.lock import JobLock, holder_of
 from fullstory_async.sandbox import Sandbox, faults
 
 BOTH = JobPlan(events=True, summary="support")
@@ -80,7 +82,7 @@ async def test_the_example(tmp_path):
         assert {failure.operation: failure.error for failure in results[-1].failures} == dict.fromkeys(
             ("events", "summary"), "InvalidSessionId"
         )
-        assert (len(seen), seen[-1].done, seen[-1].spent, seen[-1].calls) == (80, 80, 80, 82)
+        assert (len(seen), seen[0].done, seen[-1].done, seen[-1].spent, seen[-1].calls) == (81, 0, 80, 80, 82)
         assert sandbox.activations == 80
 
 
@@ -160,6 +162,24 @@ async def test_passing_failures_are_tried_again_and_permanent_ones_when_asked(tm
         assert (second.done, second.left, second.failed) == (8, 0, {})
         third = await run_once(tmp_path / "j", client, plan, retry_failed=True)
         assert (third.done, third.failed) == (10, {"NotFoundError": 1})
+
+
+async def test_sessions_that_always_fail_keep_no_other_from_being_fetched(tmp_path):
+    async with opened(sessions=30) as (sandbox, client):
+        bad = sandbox.session_ids[:12]
+        for session_id in bad:
+            sandbox.inject(faults.status(500), session_id=session_id, times=None)
+        first = await run_once(tmp_path / "j", client, BOTH, sandbox.session_ids, concurrency=1)
+        assert (first.reason, first.done, first.failed) == ("network down", 0, {"ServerError": 10})
+        second = await run_once(tmp_path / "j", client, BOTH, concurrency=1)
+        assert (second.reason, second.done) == (
+            "network down",
+            0,
+        )  # of the bad ones 14 calls had not been made
+        third = await run_once(tmp_path / "j", client, BOTH, concurrency=1)
+        assert (third.done, third.left) == (36, 24)
+        spent = Counter(request.session_id for request in sandbox.requests if request.session_id)
+        assert {spent[str(session_id)] for session_id in sandbox.session_ids[12:]} == {2}
 
 
 async def test_a_rejected_key_ends_it_at_once_and_says_nothing_of_sessions(tmp_path):
@@ -332,13 +352,44 @@ async def test_one_process_at_a_time_and_a_dead_ones_lock_is_none(tmp_path):
             async with Job.open(tmp_path / "j", plan=JobPlan(events=True)):
                 pass
         assert time.monotonic() - started < 2
-        assert JobReader(tmp_path / "j").status().sessions == 0  # reading is allowed
+        status = JobReader(tmp_path / "j").status()  # reading is allowed
+        assert (status.sessions, f"process {holder.pid} on" in status.holder) == (0, True)
     finally:
         holder.send_signal(signal.SIGKILL)
         holder.wait()
         holder.stdout.close()
+    assert JobReader(tmp_path / "j").status().holder is None
     async with Job.open(tmp_path / "j", plan=JobPlan(events=True)) as job:
         assert job.counts.items == 0
+
+
+FORKED = """
+import os, sys, time
+from pathlib import Path
+from fullstory_async.jobs.lock import JobLock
+
+lock = JobLock(Path(sys.argv[1]))
+if os.fork() == 0:
+    lock.release()  # which is not its own to release
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(tmp_path):
+    parent = subprocess.Popen(
+        [sys.executable, "-c", FORKED, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True
+    )
+    child = int(parent.stdout.readline())
+    parent.wait()
+    try:
+        assert holder_of(tmp_path / "lock") is None
+        JobLock(tmp_path / "lock").release()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        parent.stdout.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes of files")
@@ -461,6 +512,57 @@ async def test_a_full_disk_ends_it_and_loses_no_answer(small_disk):
         assert report.spent >= sandbox.activations
 
 
+@pytest.fixture
+def failing_disk(tmp_path):
+    """A file system, and a call that makes it read-only while files are open, as Linux does when a disk fails."""
+    image, disk = tmp_path / "image", tmp_path / "disk"
+    image.write_bytes(bytes(16 * 1024 * 1024))
+    disk.mkdir()
+
+    def command(*words):
+        path = shutil.which(words[0], path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+        return path is not None and subprocess.run([path, *words[1:]], capture_output=True).returncode == 0
+
+    if not (command("mkfs.ext4", "-q", str(image)) and command("mount", "-o", "loop", str(image), str(disk))):
+        pytest.skip("only an administrator can make a file system")
+    yield disk, lambda: command("mount", "-o", "remount,abort", str(disk))
+    command("umount", "-l", str(disk))
+
+
+async def test_a_disk_that_becomes_read_only_ends_it_and_loses_nothing_that_was_kept(failing_disk, tmp_path):
+    disk, fail = failing_disk
+    failed = []
+
+    def progress(now):
+        if now.done >= 20 and not failed:
+            failed.append(fail())
+
+    async with opened(sessions=200, latency=0.01) as (sandbox, client):
+        report = await run_once(
+            disk / "j", client, BOTH, sandbox.session_ids, concurrency=8, progress=progress
+        )
+        assert failed == [True]
+        assert report.reason is StopReason.STORAGE_FAILED
+        assert 20 <= report.done < 60
+        assert report.done + report.dropped == report.spent == sandbox.activations <= report.done + 8
+        assert JobReader(disk / "j").status().done == report.done  # what is there can be read all the same
+        shutil.copytree(disk / "j", tmp_path / "j")
+        last = await run_once(tmp_path / "j", client, BOTH)
+        assert (last.reason, last.done, last.spent) == ("finished", 400, sandbox.activations)
+        assert sandbox.activations == 400 + report.dropped
+
+
+async def test_a_job_on_a_disk_that_can_only_be_read_can_be_read(small_disk):
+    async with opened(sessions=3) as (sandbox, client):
+        await run_once(small_disk / "j", client, BOTH, sandbox.session_ids)
+        subprocess.run([shutil.which("mount"), "-o", "remount,ro", str(small_disk)], check=True)
+        assert JobReader(small_disk / "j").status().done == 6
+        assert len([result async for result in JobReader(small_disk / "j").results()]) == 3
+        with pytest.raises(JobError, match="Read-only"):
+            async with Job.open(small_disk / "j", client=client):
+                pass
+
+
 async def test_a_folder_that_can_not_be_written_is_an_error_of_its_own(tmp_path):
     (tmp_path / "j").mkdir()
     (tmp_path / "j" / "job.sqlite3").mkdir()
@@ -546,8 +648,9 @@ async def test_a_network_that_comes_back_is_waited_for(tmp_path):
 
 
 async def test_a_broken_display_does_not_lose_what_was_paid_for(tmp_path):
-    def broken(_):
-        raise BrokenPipeError
+    def broken(now):
+        if now.done:
+            raise BrokenPipeError
 
     async with opened(latency=0.05) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:

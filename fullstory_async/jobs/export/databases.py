@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fullstory_async.errors import ConfigurationError
+from fullstory_async.jobs.export.cells import json_text
 from fullstory_async.jobs.export.sink import Sink
 from fullstory_async.jobs.export.tables import Row, Table
 from fullstory_async.jobs.export.text import json_lines_sink
@@ -105,7 +105,7 @@ def _value(value: Any, *, as_json: bool) -> Any:
     if value is None:
         return None
     if as_json:
-        return json.dumps(value)
+        return json_text(value)
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fullstory_async.errors import ConfigurationError
+from fullstory_async.jobs.export.cells import json_text
 from fullstory_async.jobs.export.sink import Sink
 from fullstory_async.jobs.export.tables import Row, Table
 
@@ -63,5 +63,5 @@ def parquet_sink(path: Path, _: str, table: Table) -> Iterator[Sink]:
 
 def _value(value: Any, *, as_json: bool) -> Any:
     if as_json:
-        return None if value is None else json.dumps(value)
+        return None if value is None else json_text(value)
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

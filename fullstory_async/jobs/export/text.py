@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.jobs.export.cells import harmless
+from fullstory_async.jobs.export.cells import harmless, json_text
 from fullstory_async.jobs.export.sink import Sink
 from fullstory_async.jobs.export.tables import Row, Table
 
@@ -30,7 +29,7 @@ def json_lines_sink(
         def write(row: Row) -> None:
             shown = {column.name: row[column.name] for column in table}
             file.write(
-                json.dumps(shown, default=_time, ensure_ascii=False).encode("utf-8", surrogates) + b"\n"
+                json_text(shown, default=_time, ensure_ascii=False).encode("utf-8", surrogates) + b"\n"
             )
 
         yield write
@@ -75,7 +74,7 @@ def _cell(value: Any, *, as_json: bool) -> str:
     if value is None:
         return ""
     if as_json:
-        return harmless(json.dumps(value, ensure_ascii=False))
+        return harmless(json_text(value, ensure_ascii=False))
     if isinstance(value, datetime):
         return _time(value)
     if isinstance(value, bool):
