@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 import msgspec
 
-from fullstory_async.codec.converter import structure
-from fullstory_async.codec.events import by_time, event_from_wire, events_from_bytes, raw_time
+from fullstory_async.codec.converter import register, structure
+from fullstory_async.codec.events import by_time, raw_time, wire_events
 from fullstory_async.codec.lenient import lenient
 from fullstory_async.errors import DecodeError
 from fullstory_async.http.messages import Response
@@ -24,6 +24,7 @@ from fullstory_async.models import (
     SessionSummary,
     coerce,
 )
+from fullstory_async.models.event import event_of
 from fullstory_async.pagination import Page
 from fullstory_async.session_id import SessionId
 
@@ -51,7 +52,7 @@ class _RawItems(msgspec.Struct):
 
 def decode_sessions(response: Response) -> Page[Session]:
     """Decode a list of sessions, and the next page's token if one is ever sent."""
-    answer = _json(response)
+    answer = _parsed(response)
     if isinstance(answer, list):  # the v1 form
         answer = {"sessions": answer}
     items = _list(_object(answer), "sessions")
@@ -65,7 +66,7 @@ def decode_sessions(response: Response) -> Page[Session]:
 
 def decode_profiles(response: Response) -> Page[Profile]:
     """Decode a page of profiles; entries that are null or have no id are left out, as they can't be used."""
-    answer = _object(_json(response))
+    answer = _object(_parsed(response))
     items = _list(answer, "profiles")
     profiles = (_profile(item, raw) for item, raw in zip(items, _slices(response.body, items), strict=True))
     usable = tuple(profile for profile in profiles if profile.id)
@@ -74,7 +75,7 @@ def decode_profiles(response: Response) -> Page[Profile]:
 
 def decode_profile(response: Response) -> Profile:
     """Decode one profile."""
-    return _profile(_object(_json(response)), response.body)
+    return _profile(_object(_parsed(response)), response.body)
 
 
 def _profile(item: Any, raw: bytes) -> Profile:
@@ -90,12 +91,12 @@ def _profile(item: Any, raw: bytes) -> Profile:
 
 def decode_key_owner(response: Response) -> KeyOwner:
     """Decode whose key it is."""
-    return attrs.evolve(structure(_object(_json(response)), KeyOwner), raw=response.body)
+    return attrs.evolve(structure(_object(_parsed(response)), KeyOwner), raw=response.body)
 
 
 def decode_context(response: Response, session_id: SessionId) -> SessionContext:
     """Decode a session's context; a session id that the answer does not repeat is the request's."""
-    answer = _object(_json(response))
+    answer = _object(_parsed(response))
     data = answer if answer.get("context_data") is None else coerce.mapping(answer["context_data"])
     context = coerce.mapping(data.get("context"))
     found = lenient({**context, "pages": data.get("pages")}, SessionContext, _CONTEXT_KEYS)
@@ -110,27 +111,34 @@ _CONTEXT_KEYS = {
 
 def decode_events(response: Response, session_id: SessionId) -> SessionEvents:
     """Decode a session's events, in the order of time."""
-    wire = events_from_bytes(response.body)
-    if wire is not None:
-        return SessionEvents(str(session_id), wire, build=event_from_wire, raw=response.body)
-    items = _list(_object(_json(response)), "events")
-    _logger.debug("events of %s: not strict JSON of the usual types, decoded the slow way", session_id)
-    events = [
-        structure(item, SessionEvent, f"$.events[{i}]") for i, item in enumerate(items) if item is not None
-    ]
-    in_order = by_time(events, lambda event: event.timestamp)
-    return SessionEvents(str(session_id), in_order, raw=response.body)
+    events = structure(b"{}" if response.status == 204 else response.body, list[SessionEvent])
+    return SessionEvents(str(session_id), events, raw=response.body)
+
+
+def _structure_events(body: bytes, _: object) -> list[Any]:
+    """Make the events of a whole body: by msgspec if it takes it, by ``json`` and field by field if not."""
+    found = wire_events(body)
+    return [event for event, _ in _tolerant(body)] if found is None else found
+
+
+register(list[SessionEvent], _structure_events)
 
 
 def events_with_times(response: Response) -> list[tuple[SessionEvent, str | None]]:
     """Decode a session's events in the order of time, each with its time as the text that came."""
-    wire = events_from_bytes(response.body)
-    if wire is not None:
-        return [(event_from_wire(each), raw_time(each)) for each in wire]
-    items = [item for item in _list(_object(_json(response)), "events") if item is not None]
+    found = wire_events(response.body)
+    if found is None:
+        return _tolerant(response.body)
+    return [(event_of(each), raw_time(each)) for each in found]
+
+
+def _tolerant(body: bytes) -> list[tuple[SessionEvent, str | None]]:
+    items = _list(_object(_json(body)), "events")
+    _logger.debug("events: not strict JSON of the usual types, decoded the slow way")
     paired = [
         (structure(item, SessionEvent, f"$.events[{i}]"), item.get("event_time", item.get("timestamp")))
         for i, item in enumerate(items)
+        if item is not None
     ]
     in_order = by_time(paired, lambda pair: pair[0].timestamp)
     return [(event, None if raw is None else str(raw)) for event, raw in in_order]
@@ -140,7 +148,7 @@ def decode_summary(
     response: Response, session_id: SessionId, config_profile_id: str | None
 ) -> SessionSummary:
     """Decode a summary; the ids that the answer does not repeat are the request's."""
-    summary = structure(_object(_json(response)), SessionSummary)
+    summary = structure(_object(_parsed(response)), SessionSummary)
     return attrs.evolve(
         summary,
         session_id=summary.session_id or str(session_id),
@@ -149,17 +157,19 @@ def decode_summary(
     )
 
 
-def _json(response: Response) -> Any:
-    """Parse a body; 204 stands for an empty object."""
-    if response.status == 204:
-        return {}
+def _parsed(response: Response) -> Any:
+    """Parse an answer; 204 stands for an empty object."""
+    return {} if response.status == 204 else _json(response.body)
+
+
+def _json(body: bytes) -> Any:
     try:
-        return json.loads(response.body)
+        return json.loads(body)
     except RecursionError:
         reason = "it is nested too deeply"
     except ValueError as error:  # bad JSON, bad UTF-8, an integer of over 4300 digits
         reason = str(error)
-    size = len(response.body)
+    size = len(body)
     raise DecodeError(
         f"the answer ({size} bytes) can't be read as JSON: {reason}" if size else "the answer is empty"
     )

@@ -17,12 +17,12 @@ from typing import Any, TypeVar
 import cattrs
 from cattrs.gen import make_dict_structure_fn
 
-from fullstory_async.codec.times import timestamp
 from fullstory_async.errors import DecodeError
 from fullstory_async.models import KeyOwner, Session, SessionEvent, SessionSummary
+from fullstory_async.models.times import timestamp
 from fullstory_async.structuring import reasons
 
-__all__ = ["structure"]
+__all__ = ["register", "structure"]
 
 T = TypeVar("T")
 
@@ -58,6 +58,11 @@ def structure(value: Any, cls: type[T], path: str = "$") -> T:
     except (cattrs.BaseValidationError, TypeError, ValueError) as error:
         found = reasons(error, path)
     raise DecodeError(f"the answer is not what it should be: {found}")
+
+
+def register(cls: type[T], hook: Callable[[Any, Any], T]) -> None:
+    """Let a class be made by ``hook(value, cls)``."""
+    _converter.register_structure_hook_func(lambda kind: kind == cls, hook)
 
 
 def _text(value: Any, _: object = None) -> str:

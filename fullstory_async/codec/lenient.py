@@ -12,9 +12,9 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import attrs
 
-from fullstory_async.codec.times import timestamp
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.models import coerce
+from fullstory_async.models.times import timestamp
 
 __all__ = ["lenient"]
 

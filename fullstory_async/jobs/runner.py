@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -44,17 +44,15 @@ from fullstory_async.fanout import FanOut
 from fullstory_async.http import endpoints
 from fullstory_async.http.messages import Request, Response
 from fullstory_async.jobs.account import organisation_of
-from fullstory_async.jobs.database import fetch_all, open_reader
 from fullstory_async.jobs.plan import EVENTS
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.store import GONE, JobStore, Unit
-from fullstory_async.jobs.threads import in_thread
+from fullstory_async.jobs.units import units_left
 from fullstory_async.jobs.verify import verified
 from fullstory_async.session_id import SessionId
 
 __all__ = ["Runner"]
 
-_PAGE = 500
 _NOT_OF_THE_SESSION = (AuthenticationError, RateLimitedError, ActivationBudgetError, StorageError)
 _DENIALS = 3
 _OUTAGE = 10
@@ -101,7 +99,12 @@ class Runner:
             await self.store.recover()
             if self._reason is None:
                 await self._ask()
-            async with self._timer, aclosing(self._units()) as units:
+            async with (
+                self._timer,
+                aclosing(
+                    units_left(self.folder, self.store.plan.operations, retry_failed=self.retry_failed)
+                ) as units,
+            ):
                 self._fan_out = FanOut(
                     units, self._call, concurrency=self.concurrency, name=lambda unit: unit
                 )
@@ -213,41 +216,6 @@ class Runner:
         except Exception as error:  # noqa: BLE001  (it is raised when what was paid for is safe)
             self.progress, self._broken_display = None, error
             self.stop(StopReason.INTERRUPTED, f"the progress callback failed: {error!r}")
-
-    async def _units(self) -> AsyncGenerator[Unit, None]:
-        """Give the calls that are left, a page at a time, each once in a run: first those that never failed.
-
-        So a few sessions that fail again and again can end a run, but keep no other from being fetched.
-        """
-        operations = " UNION ALL ".join(
-            f"SELECT '{name}' AS operation" for name in self.store.plan.operations
-        )
-        fresh = (
-            f"SELECT i.seq, i.session_id, c.operation FROM items i CROSS JOIN ({operations}) c "  # noqa: S608
-            "WHERE NOT EXISTS (SELECT 1 FROM answers a WHERE a.seq = i.seq AND a.operation = c.operation) "
-            "AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.seq = i.seq AND f.operation = c.operation)"
-        )
-        failed = (
-            "SELECT c.seq, i.session_id, c.operation FROM failures c CROSS JOIN items i "
-            "WHERE i.seq = c.seq AND c.rowid <= :newest AND (:permanent OR NOT c.permanent)"
-        )
-        reader = open_reader(self.folder)
-        try:
-            [[newest]] = await in_thread(
-                fetch_all, reader, "SELECT COALESCE(MAX(rowid), 0) FROM failures", {}
-            )
-            for query in (fresh, failed):
-                paged = (
-                    f"{query} AND i.seq >= :seq AND (i.seq > :seq OR c.operation > :operation) "
-                    f"ORDER BY i.seq, c.operation LIMIT {_PAGE}"
-                )
-                after = {"seq": 0, "operation": "", "newest": newest, "permanent": self.retry_failed}
-                while page := await in_thread(fetch_all, reader, paged, after):
-                    for seq, session_id, operation in page:
-                        yield Unit(seq, session_id, operation)
-                        after |= {"seq": seq, "operation": operation}
-        finally:
-            reader.close()
 
     async def _call(self, unit: Unit, at_stake: Callable[[bool], None]) -> tuple[None, int]:
         """Set a call's cost aside, make it, and settle it; never raises what a service or a network may do."""

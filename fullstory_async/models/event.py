@@ -1,79 +1,134 @@
 """SessionEvent: one thing that happened in a session.
 
-Most readers look at a few fields of a few events, so an event decodes its ``data`` and ``source_properties``
-when they are first read, and keeps what it made. Until both are read it refers to the answer's bytes; keep
-``event.data`` rather than the event to let a large answer go.
+Most readers look at a few fields of a few events, so an event is a view on what lies in the answer (`WireEvent`): a
+field is decoded when it is first read, and what was made is kept. Until ``data`` and ``source_properties`` are both
+read, an event refers to the answer's bytes; keep ``event.data`` rather than the event to let a large answer go.
+
+An event is an attrs class of these fields for whoever looks at it: compared, shown, copied, pickled and structured by what
+its fields say, never by whether they have been read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
+import msgspec
 
 from fullstory_async.models import description
 from fullstory_async.models.event_data import SourceData
+from fullstory_async.models.times import timestamp as read_time
 from fullstory_async.models.views import EventViews
+from fullstory_async.models.wire_event import NOTHING, WireEvent, nested, text
 
-__all__ = ["SessionEvent"]
+__all__ = ["SessionEvent", "event_of"]
 
-
-class _Deferred:
-    """Lets slots of a frozen attrs class stay empty until they are first read.
-
-    An empty slot sends the look-up here; its source is decoded, put into the slot, and never asked for again.
-    """
-
-    __slots__ = ("_decode", "_sources")
-
-    if not TYPE_CHECKING:  # a type checker would otherwise allow any attribute name
-
-        def __getattr__(self, name: str) -> Any:
-            find = object.__getattribute__
-            try:
-                sources, decode = find(self, "_sources"), find(self, "_decode")
-                source = sources[name]
-            except (AttributeError, KeyError):
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}") from None
-            value = decode(source)
-            object.__setattr__(self, name, value)
-            del sources[name]  # with the last one goes the event's hold on the answer's bytes
-            return value
+_TEXT: Any = str | None
+_TIME: Any = datetime | None
+_FIELDS = {
+    "type": attrs.field(type=str, default=""),
+    "timestamp": attrs.field(type=_TIME, default=None),
+    **{
+        name: attrs.field(type=_TEXT, default=None)
+        for name in ("device_id", "session_id", "view_id", "source_type")
+    },
+    "data": attrs.field(type=dict[str, Any], factory=dict, hash=False),
+    "source_properties": attrs.field(type=dict[str, Any], factory=dict, hash=False),
+}
 
 
-@attrs.frozen(kw_only=True)
-class SessionEvent(_Deferred, EventViews):
+@attrs.frozen(these=_FIELDS, init=False, slots=False, kw_only=True)
+class SessionEvent(EventViews):
     """One event of a session. Both wire forms give the same fields; the live service fills more.
 
     The attributes that are called like a type of event (``event.click``, ``event.request``, …) give the documented fields
     of that type as an attrs class, and ``None`` where the event is of another type.
     """
 
-    type: str = ""
-    """What happened: ``click``, ``navigate``, …; an open set. Empty where the answer names none."""
+    __slots__ = ("__weakref__", "_wire")
 
-    timestamp: datetime | None = None
-    """When, with a time zone, by the device's clock; ``None`` where the answer has no readable time."""
+    _wire: WireEvent
 
-    device_id: str | None = None
-    """The device, equal to `Session.user_id`. Live service only."""
+    def __init__(
+        self,
+        *,
+        type: str = "",  # noqa: A002  (the field's name)
+        timestamp: datetime | None = None,
+        device_id: str | None = None,
+        session_id: str | None = None,
+        view_id: str | None = None,
+        source_type: str | None = None,
+        data: dict[str, Any] | None = None,
+        source_properties: dict[str, Any] | None = None,
+    ) -> None:
+        """Make an event by hand, as for a test."""
+        wire: Any = WireEvent
+        made = wire(
+            event_type=type, event_time=timestamp, event_properties={} if data is None else data,
+            device_id=device_id, session_id=session_id, view_id=view_id, source_type=source_type,
+            source_properties={} if source_properties is None else source_properties,
+        )  # fmt: skip
+        _put(self, made)
 
-    session_id: str | None = None
-    """The session's part of the id; ``None`` for server events tied to no session. Live service only."""
+    @property
+    def type(self) -> str:
+        """What happened: ``click``, ``navigate``, …; an open set. Empty where the answer names none."""
+        wire = self._wire
+        return text(wire.event_type) or text(wire.type) or ""
 
-    view_id: str | None = None
-    """The page load, screen or tab. Live service only."""
+    @property
+    def timestamp(self) -> datetime | None:
+        """When, with a time zone, by the device's clock; ``None`` where the answer has no readable time."""
+        wire: Any = self._wire
+        when = wire.event_time
+        if when is None:
+            when, wire.timestamp = wire.timestamp, None
+        if when is not None and not isinstance(when, datetime):
+            when = read_time(when)
+        wire.event_time = when
+        return when
 
-    source_type: str | None = None
-    """``web``, ``mobile_app``, ``server``, …; an open set. Live service only."""
+    @property
+    def device_id(self) -> str | None:
+        """The device, equal to `Session.user_id`. Live service only."""
+        return text(self._wire.device_id)
 
-    data: dict[str, Any] = attrs.field(factory=dict, hash=False)
-    """The event's own properties, JSON untouched; decoded on first reading."""
+    @property
+    def session_id(self) -> str | None:
+        """The session's part of the id; ``None`` for server events tied to no session. Live service only."""
+        return text(self._wire.session_id)
 
-    source_properties: dict[str, Any] = attrs.field(factory=dict, hash=False)
-    """Browser, URL, location and device, JSON untouched; decoded on first reading. Live service only."""
+    @property
+    def view_id(self) -> str | None:
+        """The page load, screen or tab. Live service only."""
+        return text(self._wire.view_id)
+
+    @property
+    def source_type(self) -> str | None:
+        """``web``, ``mobile_app``, ``server``, …; an open set. Live service only."""
+        return text(self._wire.source_type)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The event's own properties, JSON untouched; decoded on first reading."""
+        wire: Any = self._wire
+        value = wire.event_properties
+        if value.__class__ is msgspec.Raw:
+            if wire.data is not NOTHING and bytes(value) == b"null":
+                value = wire.data
+            value = wire.event_properties = nested(value)
+            wire.data = NOTHING
+        return value  # type: ignore[no-any-return]
+
+    @property
+    def source_properties(self) -> dict[str, Any]:
+        """Browser, URL, location and device, JSON untouched; decoded on first reading. Live service only."""
+        wire: Any = self._wire
+        value = wire.source_properties
+        if value.__class__ is msgspec.Raw:
+            value = wire.source_properties = nested(value)
+        return value  # type: ignore[no-any-return]
 
     @property
     def source(self) -> SourceData:
@@ -95,28 +150,19 @@ class SessionEvent(_Deferred, EventViews):
         """The signs of annoyance in it: ``rage click``, ``dead click``, ``error click``, ``mouse thrash``."""
         return description.frustrations(self)
 
-    @classmethod
-    def _deferred(
-        cls,
-        *,
-        type: str,  # noqa: A002  (the field's name)
-        timestamp: datetime | None,
-        device_id: str | None,
-        session_id: str | None,
-        view_id: str | None,
-        source_type: str | None,
-        sources: dict[str, Any],
-        decode: Callable[[Any], Any],
-    ) -> SessionEvent:
-        """Make an event whose ``sources`` are decoded when the field of their name is first read."""
-        event = cls.__new__(cls)
-        put = object.__setattr__
-        put(event, "type", type)
-        put(event, "timestamp", timestamp)
-        put(event, "device_id", device_id)
-        put(event, "session_id", session_id)
-        put(event, "view_id", view_id)
-        put(event, "source_type", source_type)
-        put(event, "_sources", sources)
-        put(event, "_decode", decode)
-        return event
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (attrs.asdict(self, recurse=False),)
+
+
+_new, _put = SessionEvent.__new__, SessionEvent.__dict__["_wire"].__set__
+
+
+def event_of(wire: WireEvent) -> SessionEvent:
+    """Return the event that lies in an answer."""
+    event = _new(SessionEvent)
+    _put(event, wire)
+    return event
+
+
+def _restore(fields: dict[str, Any]) -> SessionEvent:
+    return SessionEvent(**fields)

@@ -13,9 +13,10 @@ from typing import Any, overload
 import attrs
 
 from fullstory_async import checks
-from fullstory_async.models.event import SessionEvent
+from fullstory_async.models.event import SessionEvent, event_of
 from fullstory_async.models.event_data import IdentifyData
 from fullstory_async.models.vocabulary import warn_of_event_type
+from fullstory_async.models.wire_event import WireEvent
 
 __all__ = ["SessionEvents", "SessionPage"]
 
@@ -32,7 +33,7 @@ class SessionEvents(Sequence[SessionEvent]):
     """The session that was asked for."""
 
     _events: list[Any] = attrs.field(factory=list, alias="events")
-    _build: Callable[[Any], SessionEvent] | None = attrs.field(default=None, alias="build", kw_only=True)
+    """Events, and in the place of those that nobody has looked at yet what lies in the answer."""
 
     raw: bytes = attrs.field(default=b"", kw_only=True)
     """The answer as it came; empty for a selection of events."""
@@ -45,12 +46,16 @@ class SessionEvents(Sequence[SessionEvent]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         event = self._events[index]
-        if not isinstance(event, SessionEvent) and self._build is not None:
-            event = self._events[index] = self._build(event)
+        if event.__class__ is WireEvent:
+            event = self._events[index] = event_of(event)
         return event  # type: ignore[no-any-return]
 
     def __iter__(self) -> Iterator[SessionEvent]:
-        return map(self.__getitem__, range(len(self._events)))
+        events = self._events
+        for index, event in enumerate(events):
+            if event.__class__ is WireEvent:
+                event = events[index] = event_of(event)  # noqa: PLW2901
+            yield event
 
     def __len__(self) -> int:
         return len(self._events)

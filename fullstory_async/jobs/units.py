@@ -1,0 +1,48 @@
+"""What a job has still to do: the calls without an answer, a page at a time, so that memory is flat in their number."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from pathlib import Path
+
+from fullstory_async.jobs.database import fetch_all, open_reader
+from fullstory_async.jobs.store import Unit
+from fullstory_async.jobs.threads import in_thread
+
+__all__ = ["units_left"]
+
+_PAGE = 500
+
+
+async def units_left(
+    folder: Path, operations: Iterable[str], *, retry_failed: bool
+) -> AsyncGenerator[Unit, None]:
+    """Give the calls that are left, a page at a time, each once in a run: first those that never failed.
+
+    So a few sessions that fail again and again can end a run, but keep no other from being fetched.
+    """
+    wanted = " UNION ALL ".join(f"SELECT '{name}' AS operation" for name in operations)
+    fresh = (
+        f"SELECT i.seq, i.session_id, c.operation FROM items i CROSS JOIN ({wanted}) c "  # noqa: S608
+        "WHERE NOT EXISTS (SELECT 1 FROM answers a WHERE a.seq = i.seq AND a.operation = c.operation) "
+        "AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.seq = i.seq AND f.operation = c.operation)"
+    )
+    failed = (
+        "SELECT c.seq, i.session_id, c.operation FROM failures c CROSS JOIN items i "
+        "WHERE i.seq = c.seq AND c.rowid <= :newest AND (:permanent OR NOT c.permanent)"
+    )
+    reader = open_reader(folder)
+    try:
+        [[newest]] = await in_thread(fetch_all, reader, "SELECT COALESCE(MAX(rowid), 0) FROM failures", {})
+        for query in (fresh, failed):
+            paged = (
+                f"{query} AND i.seq >= :seq AND (i.seq > :seq OR c.operation > :operation) "
+                f"ORDER BY i.seq, c.operation LIMIT {_PAGE}"
+            )
+            after = {"seq": 0, "operation": "", "newest": newest, "permanent": retry_failed}
+            while page := await in_thread(fetch_all, reader, paged, after):
+                for seq, session_id, operation in page:
+                    yield Unit(seq, session_id, operation)
+                    after |= {"seq": seq, "operation": operation}
+    finally:
+        reader.close()
