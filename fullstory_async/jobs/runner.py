@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -101,9 +101,7 @@ class Runner:
                 await self._ask()
             async with (
                 self._timer,
-                aclosing(
-                    units_left(self.folder, self.store.plan.operations, retry_failed=self.retry_failed)
-                ) as units,
+                aclosing(self._units()) as units,
             ):
                 self._fan_out = FanOut(
                     units, self._call, concurrency=self.concurrency, name=lambda unit: unit
@@ -216,6 +214,9 @@ class Runner:
         except Exception as error:  # noqa: BLE001  (it is raised when what was paid for is safe)
             self.progress, self._broken_display = None, error
             self.stop(StopReason.INTERRUPTED, f"the progress callback failed: {error!r}")
+
+    def _units(self) -> AsyncGenerator[Unit, None]:
+        return units_left(self.folder, self.store.plan.operations, retry_failed=self.retry_failed)
 
     async def _call(self, unit: Unit, at_stake: Callable[[bool], None]) -> tuple[None, int]:
         """Set a call's cost aside, make it, and settle it; never raises what a service or a network may do."""
