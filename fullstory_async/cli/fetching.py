@@ -113,9 +113,10 @@ def fetch(
     counted = None if ledger is None else ActivationLedger(ledger, monthly_cap=monthly_cap)
     order = _order(job, ids, id_column, events, summary, max_activations, resume, concurrency, retry_failed)
     with closing(order.given):
-        estimate = run_async(
-            _estimate(connection, order, counted, dry_run=dry_run), verbose=connection.verbose
+        rate, left = run_async(
+            _looked_up(connection, order, counted, dry_run=dry_run), verbose=connection.verbose
         )
+        estimate = _estimate(order, rate, left)
         sys.stderr.write(_announcement(order.given, estimate))
         if dry_run:
             sys.stdout.write(json.dumps(attrs.asdict(estimate)) + "\n")
@@ -156,9 +157,9 @@ def _order(
         raise UsageError("a new job needs --ids FILE, or - for standard input")
     if exists:
         reader = JobReader(folder)
-        if ids is None and not reader.input_complete:
+        if ids is None and not (reader.input_complete and reader.status().sessions):
             raise UsageError(
-                f"the ids were still being added to {folder} when the process died: name their file again with --ids"
+                f"the ids were not all added to {folder} when the process died: name their file again with --ids"
             )
         kept = reader.plan
         plan = JobPlan(
@@ -172,25 +173,31 @@ def _order(
     )  # fmt: skip
 
 
-async def _estimate(
+def _estimate(order: _Order, rate: float, left: int | None) -> JobEstimate:
+    """Tell what the job comes to at a rate, with what the month's cap leaves. Nothing is written: not the plan, not the ids."""
+    if order.resume:
+        reader = JobReader(order.folder)
+        found = reader.estimate(order.plan, order.given, retry_failed=order.retry_failed, rate=rate)
+    else:
+        sessions = len(order.given)
+        calls = (sessions - order.given.invalid) * len(order.plan.operations)
+        found = estimated(order.plan, sessions, calls, 0, rate)
+    if left is None or found.activations <= left:
+        return found
+    return attrs.evolve(found, activations=left, seconds=left / rate)
+
+
+async def _looked_up(
     connection: Connection, order: _Order, ledger: ActivationLedger | None, *, dry_run: bool
-) -> JobEstimate:
-    """Tell what the job comes to. Nothing is written: not the plan, not the ids."""
+) -> tuple[float, int | None]:
+    """Return the rate of calls and what the month's cap leaves, if there is one; see that the profile exists."""
     async with connection.open() as client:
         if order.plan.summary is not None and not dry_run:
             await _check_profile(client, order.plan.summary)
         rate = client.limiter.limit.rate
-        if order.resume:
-            reader = JobReader(order.folder)
-            found = reader.estimate(order.plan, order.given, retry_failed=order.retry_failed, rate=rate)
-        else:
-            sessions = len(order.given)
-            calls = (sessions - order.given.invalid) * len(order.plan.operations)
-            found = estimated(order.plan, sessions, calls, 0, rate)
         if ledger is None or ledger.monthly_cap is None:
-            return found
-        left = max(0, ledger.monthly_cap - await ledger.spent(client.config.key_fingerprint))
-        return attrs.evolve(found, activations=min(found.activations, left))
+            return rate, None
+        return rate, max(0, ledger.monthly_cap - await ledger.spent(client.config.key_fingerprint))
 
 
 async def _check_profile(client: FullStoryClient, profile_id: str) -> None:
@@ -258,7 +265,7 @@ def _announcement(given: IdInput, estimate: JobEstimate) -> str:
     notes += [f"up to {estimate.activations} activations", f"at least {_duration(estimate.seconds)}"]
     notes += [f"{estimate.spent} spent before"] if estimate.spent else []
     if estimate.activations < estimate.calls:
-        notes.append(f"the budget of {estimate.max_activations} does not cover all")
+        notes.append(f"the budget leaves {estimate.activations}, which does not cover all")
     return ", ".join(notes) + "\n"
 
 

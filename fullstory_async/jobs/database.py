@@ -3,7 +3,8 @@
 One transaction holds an answer together with the settling of what it cost. The tables:
 
 * ``items``: the sessions, each once, numbered in the order in which they were added;
-* ``answers`` and ``failures``: what became of a call, by item and operation; a call has one of them or neither;
+* ``answers`` and ``failures``: what became of a call, by item and operation; a call has one of them or neither; failures are
+  numbered as they come, so that a run tells its own from those of earlier runs;
 * ``reservations``: calls that may be on their way, with the activations that were set aside for them;
 * ``purged``: fingerprints of sessions that were erased and must not come back;
 * ``meta``: the plan, what was spent, and the secret of this job's fingerprints.
@@ -13,6 +14,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +37,9 @@ _SCHEMA = (
         "body BLOB NOT NULL, PRIMARY KEY (seq, operation))"
     ),
     (
-        "CREATE TABLE failures (seq INTEGER NOT NULL, operation TEXT NOT NULL, at REAL NOT NULL, attempts INTEGER NOT NULL, "
+        "CREATE TABLE failures (number INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER NOT NULL, operation TEXT NOT NULL, at REAL NOT NULL, attempts INTEGER NOT NULL, "
         "error TEXT NOT NULL, status INTEGER, code TEXT, message TEXT NOT NULL, may_have_cost INTEGER NOT NULL, "
-        "permanent INTEGER NOT NULL, body BLOB, PRIMARY KEY (seq, operation))"
+        "permanent INTEGER NOT NULL, body BLOB, UNIQUE (seq, operation))"
     ),
     (
         "CREATE TABLE reservations (seq INTEGER NOT NULL, operation TEXT NOT NULL, activations INTEGER NOT NULL, "
@@ -80,7 +83,7 @@ def open_writer(folder: Path) -> sqlite3.Connection:
 def open_reader(folder: Path) -> sqlite3.Connection:
     """Open a job's file for reading, while it is being written perhaps. Raises `JobError`."""
     path = folder / DATABASE_NAME
-    if not path.is_file():
+    if not _is_file(path, folder):
         raise JobError(f"{folder} is no job: it has no {DATABASE_NAME}")
     # beside a log SQLite wants to write, if only to tell that it reads; where it can't, nobody else does either
     alone = (
@@ -134,16 +137,23 @@ def _look_for_damage(database: sqlite3.Connection, path: Path) -> None:
 def has_job(folder: Path) -> bool:
     """Tell whether a folder holds a job that got as far as its plan; one that was killed before is as good as none."""
     path = folder / DATABASE_NAME
-    if not path.is_file():
+    if not _is_file(path, folder):
         return False
-    database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
     try:
-        tables = database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-        return bool(tables and database.execute("SELECT 1 FROM meta WHERE name = 'plan'").fetchone())
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            tables = database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+            return bool(tables and database.execute("SELECT 1 FROM meta WHERE name = 'plan'").fetchone())
     except sqlite3.Error:
         return True  # whoever opens it will say what is wrong
-    finally:
-        database.close()
+
+
+def _is_file(path: Path, folder: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise unusable(folder, error) from None
 
 
 def unusable(folder: Path, error: Exception) -> JobError:

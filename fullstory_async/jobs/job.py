@@ -24,6 +24,7 @@ from fullstory_async.jobs.reader import JobFailure, JobReader, JobResult
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.runner import Runner
 from fullstory_async.jobs.store import Counts, JobStore
+from fullstory_async.jobs.threads import in_thread
 from fullstory_async.models import Session, SessionRef, session_id_of
 
 __all__ = ["Added", "Job"]
@@ -95,7 +96,11 @@ class Job:
     async def __aenter__(self) -> Self:
         if self._store is not None:
             raise ClientStateError("this job is open already")
-        await asyncio.to_thread(self._open)
+        try:
+            await in_thread(self._open)
+        except asyncio.CancelledError:
+            await self._close()
+            raise
         return self
 
     async def __aexit__(

@@ -27,6 +27,7 @@ __all__ = ["LOCK_NAME", "JobLock", "holder_of"]
 
 LOCK_NAME = "lock"
 
+_TAKEN = (BlockingIOError, PermissionError)
 _A_LOOK = 0.05
 _FAR = 2**30
 """Where Windows locks a byte: what stands in the file stays readable."""
@@ -45,12 +46,15 @@ class JobLock:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
         try:
             _lock_soon(self._file)
-        except OSError:
+        except _TAKEN:
             holder = _holder(self._file)
             os.close(self._file)
             raise JobLockedError(
                 f"the job {path.parent} is being run by {holder}; one process at a time"
             ) from None
+        except OSError:  # a file system without locks
+            os.close(self._file)
+            raise
         note = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -76,7 +80,7 @@ def holder_of(path: Path) -> str | None:
         return None
     try:
         _lock(file, shared=True)
-    except OSError:
+    except _TAKEN:
         return _holder(file)
     finally:
         os.close(file)
@@ -97,7 +101,7 @@ def _lock_soon(file: int) -> None:
     """Lock a file, also if `holder_of` looks at it just now, which takes no time."""
     try:
         _lock(file)
-    except OSError:
+    except _TAKEN:
         time.sleep(_A_LOOK)
         _lock(file)
 

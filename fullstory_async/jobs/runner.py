@@ -228,9 +228,10 @@ class Runner:
             at_stake(stake)
 
         try:
+            request = self._request(unit)
             if not await self._set_aside(unit):
                 return None, 0
-            response, attempts = await self._fetch(unit, note)
+            response, attempts = await self._fetch(request, note)
             open_ = False
             spent = min(max(1, risk), self._at_most)
             await self.store.settle_answer(unit, response.body, attempts=attempts, spent=spent)
@@ -255,16 +256,16 @@ class Runner:
             self._settled.set()
         return None, 0
 
-    async def _fetch(self, unit: Unit, note: Callable[[bool], None]) -> tuple[Response, int]:
+    async def _fetch(self, request: Request, note: Callable[[bool], None]) -> tuple[Response, int]:
         """Make a call; where no connection is to be had, wait for the network to come back."""
         now, pause = asyncio.get_running_loop().time, _SHORTEST_PAUSE
         while True:
             try:
                 return await self.account.pipeline.fetch(
-                    self._request(unit), verified, patient=True, longest_wait=self.max_wait, at_stake=note
+                    request, verified, patient=True, longest_wait=self.max_wait, at_stake=note
                 )
             except (ConnectError, APITimeoutError) as error:
-                if error.sent or error.permanent:
+                if error.sent or error.permanent or error.may_have_cost:  # by an attempt before this one
                     raise
                 self._down_since = min(self._down_since, now())
                 if now() - self._down_since >= self.network_patience:
@@ -290,7 +291,7 @@ class Runner:
 
     async def _settle_failure(self, unit: Unit, error: FullStoryError, risk: int) -> None:
         self._last_error = f"{type(error).__name__} at {unit.session_id}: {error.message}"
-        spent = min(max(1, risk), self._at_most) if error.may_have_cost else 0
+        spent = min(max(risk, int(error.may_have_cost)), self._at_most)
         self._watch(error)
         unsent = isinstance(error, TransportError) and not error.sent
         if unsent or isinstance(error, _NOT_OF_THE_SESSION):

@@ -238,7 +238,7 @@ class JobStore:
             None if error.code is None else storable(str(error.code)), storable(error.message), error.may_have_cost, permanent,
             None if body is None else zlib.compress(body, _COMPRESSION),
         )  # fmt: skip
-        database.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        database.execute("INSERT INTO failures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         self.counts.failed += 1
         self.counts.permanent += permanent
 

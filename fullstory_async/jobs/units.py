@@ -29,11 +29,11 @@ async def units_left(
     )
     failed = (
         "SELECT c.seq, i.session_id, c.operation FROM failures c CROSS JOIN items i "
-        "WHERE i.seq = c.seq AND c.rowid <= :newest AND (:permanent OR NOT c.permanent)"
+        "WHERE i.seq = c.seq AND c.number <= :newest AND (:permanent OR NOT c.permanent)"
     )
     reader = open_reader(folder)
     try:
-        [[newest]] = await in_thread(fetch_all, reader, "SELECT COALESCE(MAX(rowid), 0) FROM failures", {})
+        [[newest]] = await in_thread(fetch_all, reader, "SELECT COALESCE(MAX(number), 0) FROM failures", {})
         for query in (fresh, failed):
             paged = (
                 f"{query} AND i.seq >= :seq AND (i.seq > :seq OR c.operation > :operation) "

@@ -18,6 +18,7 @@ import queue
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,8 +36,11 @@ T = TypeVar("T")
 _LARGEST_GROUP = 512
 _SPARE_NAME = "spare-room"
 _SPARE_BYTES = 8 * 1024 * 1024
-_SPARE_SHARE = 4
-"""The spare room is so much, or a quarter of what is free where that is less."""
+_SPARE_SHARE = 2
+"""The spare room is so much, or half of what is free where that is less."""
+_LEAST_SPARE_BYTES = 128 * 1024
+_PATIENCE = 30.0
+"""Seconds that another program may keep the file locked."""
 
 
 @attrs.frozen
@@ -127,12 +131,15 @@ class GroupWriter:
 
     def _commit(self, group: list[_Change]) -> None:
         """Make a group of changes in one transaction, if need be in the room that was kept for that."""
-        for spare in (True, False):
+        until = time.monotonic() + _PATIENCE
+        while True:
             try:
                 results = self._do(group)
             except Exception as error:  # noqa: BLE001  (or those who wait would wait for ever)
                 self._take_back()
-                if spare and _is_full(error) and self._give_spare_room():
+                if _is_full(error) and self._give_spare_room():
+                    continue
+                if _is_busy(error) and time.monotonic() < until:  # what waits here may have been paid for
                     continue
                 failure = JobStorageError(f"the job {self._folder} can't be written: {error}")
                 _tell(group, [failure] * len(group))
@@ -165,17 +172,22 @@ class GroupWriter:
             self._undo()
 
     def make_spare_room(self) -> None:
-        """Fill a file with nothing, to be deleted when the disk is full."""
+        """Fill a file with nothing, to be deleted when the disk is full; without room for that, nothing should be sent."""
         path = self._folder / _SPARE_NAME
-        self.is_out_of_room = False
-        if path.exists():
-            return
+        fresh = path.with_suffix(".new")
         try:
-            size = min(_SPARE_BYTES, shutil.disk_usage(self._folder).free // _SPARE_SHARE)
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT, PRIVATE_FILE), "wb") as file:  # noqa: PTH123
-                file.write(bytes(size))
+            has = path.stat().st_size if path.exists() else 0
+            wanted = min(_SPARE_BYTES, (shutil.disk_usage(self._folder).free + has) // _SPARE_SHARE)
+            if has < wanted:
+                path.unlink(missing_ok=True)
+                with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "wb") as file:  # noqa: PTH123
+                    file.write(bytes(wanted))
+                fresh.replace(path)
+                has = wanted
         except OSError:
-            path.unlink(missing_ok=True)
+            fresh.unlink(missing_ok=True)
+            has = 0
+        self.is_out_of_room = has < _LEAST_SPARE_BYTES
 
     def _give_spare_room(self) -> bool:
         path = self._folder / _SPARE_NAME
@@ -190,6 +202,12 @@ class GroupWriter:
 def _is_full(error: Exception) -> bool:
     return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorname", "").startswith(
         ("SQLITE_FULL", "SQLITE_IOERR")
+    )
+
+
+def _is_busy(error: Exception) -> bool:
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorname", "").startswith(
+        "SQLITE_BUSY"
     )
 
 

@@ -136,7 +136,7 @@ def test_a_budget_ends_it_and_more_goes_on(run, tmp_path):
     (tmp_path / "ids").write_text("\n".join(IDS))
     code, _, err = run("fetch", "--ids", "ids", "--events", "--job", "j", "--max-activations", "4", *FAST)
     assert (code, "budget reached: 4 answers" in err, "larger --max-activations" in err) == (7, True, True)
-    assert "the budget of 4 does not cover all" in err
+    assert "the budget leaves 4, which does not cover all" in err
     code, _, err = run("fetch", "--job", "j", "--resume", "--max-activations", "100", *FAST)
     assert (code, "in all: 6 answers" in err) == (0, True)
     code, _, err = run("fetch", "--job", "j", "--resume", "--summary", "support", *FAST)
@@ -390,3 +390,25 @@ def test_the_demo_survives_a_crash(run):
     code, out, err = run("demo", "--sessions", "60", "--rate", "200", "--crash", "--concurrency", "8")
     assert (code, "120 of 120" in out, "kill -9 after" in err) == (0, True, True)
     assert "answers survived it" in out
+
+
+def test_a_job_that_was_killed_before_it_had_ids_wants_them_again(run, tmp_path):
+    from fullstory_async.jobs import Job, JobPlan
+
+    async def begin():
+        async with Job.open(tmp_path / "j", plan=JobPlan(events=True)):
+            pass
+
+    asyncio.run(begin())
+    code, _, err = run("fetch", "--job", "j", "--resume", "--sandbox")
+    assert (code, "name their file again with --ids" in err) == (2, True)
+
+
+def test_the_months_cap_is_named_in_the_estimate(run, tmp_path):
+    (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(50)))
+    code, out, err = run(
+        "fetch", "--sandbox", "--job", "m", "--ids", "ids", "--events", "--ledger", "l.db", "--monthly-cap", "10", "--dry-run"
+    )  # fmt: skip
+    assert code == 0
+    assert "the budget leaves 10, which does not cover all" in err
+    assert json.loads(out)["activations"] == 10

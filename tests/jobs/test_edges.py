@@ -1,0 +1,160 @@
+"""Durable jobs at their edges: repeated charges, shared files, crashes at the very beginning, cancelled openings."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections import Counter
+from contextlib import closing
+
+import attrs
+import pytest
+
+from fullstory_async import ActivationLedger, JobStorageError, RetryPolicy
+from fullstory_async.errors import ConnectError
+from fullstory_async.jobs import Job, JobPlan, JobReader
+from fullstory_async.jobs import writer as writer_module
+from fullstory_async.sandbox import faults
+from tests.jobs.test_job import opened, run_once
+
+EVENTS = JobPlan(events=True)
+REPEATING = RetryPolicy(repeat_metered=True, wait_initial=0, wait_jitter=0)
+
+
+class Wrapped:
+    """A transport around a client's own, whose metered requests a test may delay or refuse."""
+
+    def __init__(self, client, before):
+        pipeline = client._account.pipeline
+        self._real, self._before = pipeline._transport, before
+        pipeline._transport = self
+
+    def check(self):
+        return self._real.check()
+
+    async def send(self, request, *, deadline, begun):
+        if request.metered:
+            begun()
+            await self._before(request)
+            begun = lambda: None  # noqa: E731
+        return await self._real.send(request, deadline=deadline, begun=begun)
+
+
+async def test_a_call_that_may_have_been_charged_is_not_made_again_while_the_network_is_down(tmp_path):
+    async with opened(client={"retry": REPEATING}) as (sandbox, client):
+        sandbox.inject(faults.status(500, after_work=True), operation="events", times=None)
+        asked = 0
+
+        async def refuse(request):
+            nonlocal asked
+            asked += 1
+            if asked % 3 != 1:  # after each 500 no connection is had, twice
+                raise ConnectError("refused", request=request, sent=False)
+
+        Wrapped(client, refuse)
+        plan = attrs.evolve(EVENTS, max_activations=3)
+        report = await run_once(tmp_path / "j", client, plan, sandbox.session_ids[:5], concurrency=1)
+        assert sandbox.activations <= report.spent <= 3
+
+
+async def test_what_was_charged_before_the_months_cap_was_reached_counts(tmp_path):
+    ledger = ActivationLedger(tmp_path / "ledger", monthly_cap=5)
+    async with opened(client={"retry": REPEATING}) as (sandbox, client):
+        client._account.pipeline._meter = None
+        from fullstory_async.ledger import LedgerAccount
+
+        client._account.pipeline._meter = LedgerAccount(ledger, client.config.key_fingerprint)
+        sandbox.inject(faults.status(500, after_work=True), operation="events", times=None)
+        report = await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids, concurrency=1)
+        assert (report.reason, report.spent, sandbox.activations) == ("budget reached", 5, 5)
+
+
+async def test_a_call_is_made_once_in_a_run_whatever_becomes_of_older_failures(tmp_path):
+    async with opened(sessions=12) as (sandbox, client):
+        ids, second_run = sandbox.session_ids, False
+
+        async def wait(request):
+            slow = {ids[11]: 0.5, **dict.fromkeys(ids[1:4], 0.3)} if second_run else {ids[0]: 0.3}
+            await asyncio.sleep(slow.get(request.session_id, 0))
+
+        Wrapped(client, wait)
+        for session_id in ids[:4]:
+            sandbox.inject(faults.status(500, after_work=True), session_id=session_id)
+        sandbox.inject(faults.status(500, after_work=True), session_id=ids[11], times=None)
+        plan = attrs.evolve(EVENTS, max_activations=4)
+        await run_once(tmp_path / "j", client, plan, ids, concurrency=4)
+        second_run, before = True, len(sandbox.requests)
+        report = await run_once(
+            tmp_path / "j", client, attrs.evolve(EVENTS, max_activations=99), concurrency=2
+        )
+        asked = Counter(request.session_id for request in sandbox.requests[before:] if request.session_id)
+        assert set(asked.values()) == {1}
+        assert (report.done, report.failed) == (11, {"ServerError": 1})
+
+
+async def test_a_file_that_another_program_locks_for_a_while_loses_no_answer(tmp_path):
+    async with opened(sessions=20, latency=0.2) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids)
+            run = asyncio.create_task(job.run(concurrency=10))
+            while len(sandbox.requests) < 11:
+                await asyncio.sleep(0.005)
+            with closing(sqlite3.connect(tmp_path / "j" / "job.sqlite3", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                await asyncio.sleep(3)
+                other.execute("ROLLBACK")
+            report = await run
+        assert (report.reason, report.done, report.spent, sandbox.activations) == ("finished", 20, 20, 20)
+
+
+async def test_a_file_that_stays_locked_ends_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer_module, "_PATIENCE", 0.1)
+    async with Job.open(tmp_path / "j", plan=EVENTS) as job:
+        with closing(sqlite3.connect(tmp_path / "j" / "job.sqlite3", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(JobStorageError, match="locked"):
+                await job.add(["1:2"])
+            other.execute("ROLLBACK")
+        assert (await job.add(["1:2"])).new == 1
+
+
+async def test_an_opening_that_is_cancelled_holds_nothing(tmp_path):
+    async def hold():
+        async with Job.open(tmp_path / "j", plan=EVENTS):
+            await asyncio.sleep(10)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.0005):
+            await hold()
+    async with Job.open(tmp_path / "j", plan=EVENTS):
+        pass
+    assert "fullstory-job-writer" not in {thread.name for thread in threading.enumerate()}
+
+
+async def test_the_spare_room_is_made_whole_again_and_needs_room_itself(tmp_path, monkeypatch):
+    async with opened(sessions=2) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids)
+        spare = tmp_path / "j" / "spare-room"
+        whole = spare.stat().st_size
+        spare.write_bytes(b"")  # as a process that is killed while it makes it may leave it
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS):
+            assert spare.stat().st_size == whole
+        spare.unlink()
+        full = type(writer_module.shutil.disk_usage(tmp_path))(10**9, 10**9 - 1000, 1000)
+        with monkeypatch.context() as patched:
+            patched.setattr(writer_module.shutil, "disk_usage", lambda _: full)
+            report = await run_once(tmp_path / "j", client, EVENTS)
+        assert (report.reason, report.done, sandbox.activations) == ("storage failed", 0, 0)
+        report = await run_once(tmp_path / "j", client, EVENTS)
+        assert (report.reason, report.done) == ("finished", 2)
+
+
+async def test_bad_ids_are_tried_again_without_a_budget(tmp_path):
+    async with opened(sessions=2) as (sandbox, client):
+        plan = attrs.evolve(EVENTS, max_activations=2)
+        await run_once(tmp_path / "j", client, plan, [*sandbox.session_ids, "../x"])
+        report = await run_once(tmp_path / "j", client, plan, retry_failed=True)
+        assert (report.reason, report.done, report.failed) == ("finished", 2, {"InvalidSessionId": 1})
+        assert JobReader(tmp_path / "j").status().spent == 2
