@@ -74,6 +74,8 @@ class SessionId(str):
 def _canonical(text: str) -> str:
     if not isinstance(text, str):
         raise InvalidSessionId(f"a session id is text, not {type(text).__name__}: {text!r:.{_SHOWN}}")
+    if _PAIR.fullmatch(text):  # as nearly all are
+        return text
     given = text.strip(_AROUND)
     decoded = unquote(unquote(given))
     if problem := _unsendable(given) or _unsendable(decoded):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
 from fullstory_async import checks
 from fullstory_async.api.calls import Account, call_once, call_per_session, summary_per_session
+from fullstory_async.api.streaming import streamed_events
 from fullstory_async.api.widening import FIRST_LIMIT, Position, next_page
 from fullstory_async.codec import (
     context_body,
@@ -32,6 +33,7 @@ from fullstory_async.models import (
     ProfileConfiguration,
     Session,
     SessionContext,
+    SessionEvent,
     SessionEvents,
     SessionRef,
     SessionSummary,
@@ -39,6 +41,7 @@ from fullstory_async.models import (
     session_id_of,
 )
 from fullstory_async.pagination import Page, Pager
+from fullstory_async.session_id import SessionId
 
 __all__ = ["SessionsAPI"]
 
@@ -131,6 +134,36 @@ class SessionsAPI:
         """
         options = CallOptions(timeout, extra_query, extra_headers)
         return await _one(session_id, self._events_call(enable_event_cache, options, patient=False))
+
+    def stream_events(
+        self,
+        session_id: SessionRef,
+        *,
+        enable_event_cache: bool | None = None,
+        timeout: float | None = None,
+        extra_query: ExtraQuery | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> AsyncGenerator[SessionEvent, None]:
+        """Fetch all events of a session one after the other, while the answer arrives. Costs one activation.
+
+        For sessions of many thousands of events: the first ones are there at once, the event loop is never held for long, and the memory
+        stays what a few of them need. They come in the order of the answer, which is that of time today but is not promised.
+
+        What fails before the first byte of the answer is tried again as for `events`. After that the call is paid for,
+        and what fails is raised at the point that it has come to. ``timeout`` is for the answer to begin; from then on each piece of it
+        has the configured ``read_timeout``, and the reader may take any time.
+
+        Args:
+            session_id: which session.
+            enable_event_cache: as for `events`.
+
+        Returns:
+            An asynchronous generator; nothing is sent before the first event is asked for. Whoever leaves it early closes it, so that
+            the connection is let go: ``async with contextlib.aclosing(client.sessions.stream_events(…)) as events:``.
+        """
+        options = CallOptions(timeout, extra_query, extra_headers)
+        request = self._events_endpoint(enable_event_cache)(session_id_of(session_id))
+        return streamed_events(self._account, options.apply(request), options.timeout)
 
     async def context(
         self,
@@ -253,10 +286,14 @@ class SessionsAPI:
     def _events_call(
         self, enable_event_cache: bool | None, options: CallOptions, *, patient: bool
     ) -> Fetch[SessionEvents]:
+        endpoint = self._events_endpoint(enable_event_cache)
+        return call_per_session(self._account, endpoint, decode_events, options, patient=patient)
+
+    @staticmethod
+    def _events_endpoint(enable_event_cache: bool | None) -> Callable[[SessionId], Request]:
         if not isinstance(enable_event_cache, bool | None):
             raise ConfigurationError(f"enable_event_cache must be a boolean, not {enable_event_cache!r}")
-        endpoint = partial(endpoints.session_events, enable_event_cache=enable_event_cache)
-        return call_per_session(self._account, endpoint, decode_events, options, patient=patient)
+        return partial(endpoints.session_events, enable_event_cache=enable_event_cache)
 
     def _context_call(self, body: bytes, options: CallOptions, *, patient: bool) -> Fetch[SessionContext]:
         endpoint = partial(endpoints.session_context, body=body)

@@ -15,8 +15,10 @@ from fullstory_async.codec.answers import (
     events_with_times,
 )
 from fullstory_async.codec.bodies import context_body, profile_body, rfc3339, summary_body
+from fullstory_async.codec.segments import EventSegments
 
 __all__ = [
+    "EventSegments",
     "context_body",
     "decode_context",
     "decode_events",

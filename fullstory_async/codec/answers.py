@@ -52,7 +52,7 @@ class _RawItems(msgspec.Struct):
 
 def decode_sessions(response: Response) -> Page[Session]:
     """Decode a list of sessions, and the next page's token if one is ever sent."""
-    answer = _parsed(response)
+    answer = _answer(response)
     if isinstance(answer, list):  # the v1 form
         answer = {"sessions": answer}
     items = _list(_object(answer), "sessions")
@@ -66,7 +66,7 @@ def decode_sessions(response: Response) -> Page[Session]:
 
 def decode_profiles(response: Response) -> Page[Profile]:
     """Decode a page of profiles; entries that are null or have no id are left out, as they can't be used."""
-    answer = _object(_parsed(response))
+    answer = _object(_answer(response))
     items = _list(answer, "profiles")
     profiles = (_profile(item, raw) for item, raw in zip(items, _slices(response.body, items), strict=True))
     usable = tuple(profile for profile in profiles if profile.id)
@@ -75,7 +75,7 @@ def decode_profiles(response: Response) -> Page[Profile]:
 
 def decode_profile(response: Response) -> Profile:
     """Decode one profile."""
-    return _profile(_object(_parsed(response)), response.body)
+    return _profile(_object(_answer(response)), response.body)
 
 
 def _profile(item: Any, raw: bytes) -> Profile:
@@ -91,12 +91,12 @@ def _profile(item: Any, raw: bytes) -> Profile:
 
 def decode_key_owner(response: Response) -> KeyOwner:
     """Decode whose key it is."""
-    return attrs.evolve(structure(_object(_parsed(response)), KeyOwner), raw=response.body)
+    return attrs.evolve(structure(_object(_answer(response)), KeyOwner), raw=response.body)
 
 
 def decode_context(response: Response, session_id: SessionId) -> SessionContext:
     """Decode a session's context; a session id that the answer does not repeat is the request's."""
-    answer = _object(_parsed(response))
+    answer = _object(_answer(response))
     data = answer if answer.get("context_data") is None else coerce.mapping(answer["context_data"])
     context = coerce.mapping(data.get("context"))
     found = lenient({**context, "pages": data.get("pages")}, SessionContext, _CONTEXT_KEYS)
@@ -133,22 +133,29 @@ def events_with_times(response: Response) -> list[tuple[SessionEvent, str | None
 
 
 def _tolerant(body: bytes) -> list[tuple[SessionEvent, str | None]]:
-    items = _list(_object(_json(body)), "events")
+    answer = parsed(body)
     _logger.debug("events: not strict JSON of the usual types, decoded the slow way")
-    paired = [
-        (structure(item, SessionEvent, f"$.events[{i}]"), item.get("event_time", item.get("timestamp")))
-        for i, item in enumerate(items)
+    times = (
+        item.get("event_time", item.get("timestamp"))
+        for item in _list(_object(answer), "events")
         if item is not None
-    ]
-    in_order = by_time(paired, lambda pair: pair[0].timestamp)
+    )
+    paired = zip(events_of_object(answer), times, strict=True)
+    in_order = by_time(list(paired), lambda pair: pair[0].timestamp)
     return [(event, None if raw is None else str(raw)) for event, raw in in_order]
+
+
+def events_of_object(answer: Any, *, first: int = 0) -> list[SessionEvent]:
+    """Make the events of a parsed answer, as they come; ``first`` is the number that errors give to the first."""
+    items = enumerate(_list(_object(answer), "events"), first)
+    return [structure(item, SessionEvent, f"$.events[{n}]") for n, item in items if item is not None]
 
 
 def decode_summary(
     response: Response, session_id: SessionId, config_profile_id: str | None
 ) -> SessionSummary:
     """Decode a summary; the ids that the answer does not repeat are the request's."""
-    summary = structure(_object(_parsed(response)), SessionSummary)
+    summary = structure(_object(_answer(response)), SessionSummary)
     return attrs.evolve(
         summary,
         session_id=summary.session_id or str(session_id),
@@ -157,12 +164,13 @@ def decode_summary(
     )
 
 
-def _parsed(response: Response) -> Any:
+def _answer(response: Response) -> Any:
     """Parse an answer; 204 stands for an empty object."""
-    return {} if response.status == 204 else _json(response.body)
+    return {} if response.status == 204 else parsed(response.body)
 
 
-def _json(body: bytes) -> Any:
+def parsed(body: bytes) -> Any:
+    """Parse JSON as Python does. Raises `DecodeError`."""
     try:
         return json.loads(body)
     except RecursionError:

@@ -16,7 +16,7 @@ import msgspec
 from fullstory_async.models.times import timestamp
 from fullstory_async.models.wire_event import WireEvent, text
 
-__all__ = ["by_time", "raw_time", "wire_events"]
+__all__ = ["by_time", "raw_time", "unsorted_events", "wire_events"]
 
 E = TypeVar("E")
 
@@ -28,16 +28,21 @@ class _WireEvents(msgspec.Struct, gc=False):
 _decoder = msgspec.json.Decoder(_WireEvents)
 
 
-def wire_events(body: bytes) -> list[WireEvent] | None:
-    """Return the events of a body in the order of time; ``None`` if msgspec refuses it."""
+def unsorted_events(body: bytes) -> list[WireEvent] | None:
+    """Return the events of a body as they come; ``None`` if msgspec refuses it."""
     try:
         if not body.isascii():
             body.decode()  # msgspec does not look into the texts that it skips
         events = _decoder.decode(body).events or []
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    found = [event for event in events if event is not None]
-    if _in_order([_time(event) for event in found]):
+    return [event for event in events if event is not None]
+
+
+def wire_events(body: bytes) -> list[WireEvent] | None:
+    """Return the events of a body in the order of time; ``None`` if msgspec refuses it."""
+    found = unsorted_events(body)
+    if found is None or _in_order([_time(event) for event in found]):
         return found  # as the service answers today; no time has to be read for it
     return by_time(found, lambda event: timestamp(_time(event)))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 
-__all__ = ["Request", "Response"]
+__all__ = ["Request", "Response", "StreamedResponse"]
 
 
 @attrs.frozen(kw_only=True)
@@ -65,3 +65,14 @@ class Response:
 
     elapsed: float = 0.0
     """Seconds from sending to the last byte."""
+
+
+@attrs.frozen(kw_only=True)
+class StreamedResponse(Response):
+    """A successful answer whose body is still to be read. It holds a connection until `close`."""
+
+    read: Callable[[], Awaitable[bytes]] = attrs.field(repr=False, eq=False)
+    """Return the next piece of the body, decompressed; nothing at its end. Raises `TransportError`."""
+
+    close: Callable[[], None] = attrs.field(repr=False, eq=False)
+    """Let the connection go; a body that was not read to its end is given up. A second time does nothing."""

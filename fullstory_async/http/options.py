@@ -67,6 +67,8 @@ class CallOptions:
 
     def apply(self, request: Request) -> Request:
         """Return the request with the extras added. Raises `ConfigurationError` for text no URL can hold."""
+        if not (self.query or self.headers or request.query):
+            return request
         added = {name for name, _ in self.query}
         query = tuple(pair for pair in request.query if pair[0] not in added) + self.query
         for name, text in query:

@@ -11,7 +11,7 @@ import logging
 import math
 import random
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import attrs
 
@@ -25,7 +25,7 @@ from fullstory_async.errors import (
     TransportError,
     error_for,
 )
-from fullstory_async.http.messages import Request, Response
+from fullstory_async.http.messages import Request, Response, StreamedResponse
 from fullstory_async.http.ratelimit import RateLimiter
 from fullstory_async.http.retry import Retry, RetryBudget, RetryPolicy, retry_after
 
@@ -53,6 +53,14 @@ class SendsRequests(Protocol):
         ``begun`` is called when nothing stands between the request and the network any more.
         """
         ...
+
+    async def stream(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:
+        """Do the same, and give a successful answer as a `StreamedResponse`, before its body is read."""
+        ...
+
+
+class _Send(Protocol):
+    async def __call__(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response: ...
 
 
 class Meter(Protocol):
@@ -163,14 +171,40 @@ class Pipeline:
             The decoded value, and the number of attempts it took.
         """
         self.check()
+        call = self._call(request, timeout, at_stake, patient=patient, longest_wait=longest_wait)
+        response = await self._answer(call, self._transport.send)
+        return self._decoded(decode, response, call), call.attempts
+
+    async def stream(self, request: Request, *, timeout: float | None = None) -> StreamedResponse:
+        """Send a request as `fetch` does, but give its answer as a `StreamedResponse` whose body is not read yet.
+
+        What goes wrong while the body is read is not tried again: the service has done its work, and may have charged it.
+        """
+        self.check()
+        call = self._call(request, timeout, nobody_asks, patient=False, longest_wait=math.inf)
+        response = await self._answer(call, self._transport.stream)
+        self._settle(call)
+        return cast("StreamedResponse", response)  # as the transport promises for what is no error
+
+    def _call(
+        self,
+        request: Request,
+        timeout: float | None,
+        at_stake: Callable[[bool], None],
+        *,
+        patient: bool,
+        longest_wait: float,
+    ) -> _Call:
         started = asyncio.get_running_loop().time()
-        time = self.timeout if timeout is None else timeout
-        call = _Call(request, started, time, patient, at_stake, longest_wait)
-        if not patient:
-            call.deadline = started + call.timeout
+        seconds = self.timeout if timeout is None else timeout
+        deadline = math.inf if patient else started + seconds
+        return _Call(request, started, seconds, patient, at_stake, longest_wait, deadline)
+
+    async def _answer(self, call: _Call, send: _Send) -> Response:
+        """Walk the loop until there is an answer."""
         while True:
             try:
-                response = await self._attempt(call)
+                return await self._attempt(call, send)
             except (TransportError, APIStatusError) as error:
                 if not error.may_have_cost:
                     await self._take_back(call, error)
@@ -180,8 +214,6 @@ class Pipeline:
                 if retry is None:
                     raise
                 await self._wait(retry, error, call)
-            else:
-                return self._decoded(decode, response, call), call.attempts
 
     async def _admit(self, call: _Call) -> None:
         """Wait for the limiter, within the call's time."""
@@ -203,7 +235,7 @@ class Pipeline:
         text = "the call's time was over while it waited for the rate limiter"
         return APITimeoutError(text, request=call.request, sent=False)
 
-    async def _attempt(self, call: _Call) -> Response:
+    async def _attempt(self, call: _Call, send: _Send) -> Response:
         """Pass the limiter, send, and raise the error that the answer stands for."""
         request = call.request
         await self._admit(call)
@@ -211,9 +243,7 @@ class Pipeline:
             call.set_aside = await self._meter.set_aside()
         before = call.attempts
         try:
-            response = await self._transport.send(
-                request, deadline=call.deadline, begun=lambda: self._begin(call)
-            )
+            response = await send(request, deadline=call.deadline, begun=lambda: self._begin(call))
         except asyncio.CancelledError as error:
             self.stats.activations_at_risk += request.metered and call.attempts > before
             if call.attempts == before:
@@ -295,9 +325,12 @@ class Pipeline:
         if not retry.throttled:  # else the limiter, paused, does the waiting
             await asyncio.sleep(retry.delay)
 
-    def _decoded(self, decode: Callable[[Response], T], response: Response, call: _Call) -> T:
+    def _settle(self, call: _Call) -> None:
         self._budget.give_back(call.taken)
         self.stats.activations += call.request.metered
+
+    def _decoded(self, decode: Callable[[Response], T], response: Response, call: _Call) -> T:
+        self._settle(call)
         try:
             return decode(response)
         except DecodeError as error:

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Callable
+import io
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from types import SimpleNamespace
 
@@ -30,31 +31,16 @@ from fullstory_async.errors import (
     APITimeoutError,
     ClientStateError,
     ConfigurationError,
-    ConnectError,
     FullStoryError,
     ProtocolError,
     ResponseTooLarge,
-    TransportError,
 )
-from fullstory_async.http.messages import Request, Response
+from fullstory_async.http.exceptions import MIDDLEWARES, RAISED, translated
+from fullstory_async.http.messages import Request, Response, StreamedResponse
 
 __all__ = ["Transport"]
 
 _SHORTEST_KEY = 8
-_NEVER_SENT = (
-    aiohttp.ClientHttpProxyError,
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ServerFingerprintMismatch,
-    aiohttp.InvalidURL,
-    aiohttp.NonHttpUrlClientError,
-)
-_PERMANENT = (
-    aiohttp.ClientSSLError,
-    aiohttp.ServerFingerprintMismatch,
-    aiohttp.InvalidURL,
-    aiohttp.NonHttpUrlClientError,
-)
 
 
 class State(enum.Enum):
@@ -68,7 +54,10 @@ class State(enum.Enum):
 class Transport:
     """Sends requests through an aiohttp session of its own, or through one that it was given."""
 
-    __slots__ = ("_base", "_config", "_loop", "_owned", "_places", "_session", "state")
+    __slots__ = (
+        "_authorization", "_base", "_common", "_config", "_loop", "_owned", "_places", "_secrets", "_session", "_timeout",
+        "state",
+    )  # fmt: skip
 
     state: State
     """Unopened, open or closed."""
@@ -82,6 +71,14 @@ class Transport:
         self.state = State.UNOPENED
         self._config = config
         self._base = str(URL(config.base_url)).rstrip("/")
+        self._common = {"Accept": "application/json", "User-Agent": config.user_agent}
+        if config.integration_source is not None:
+            self._common["Integration-Source"] = config.integration_source
+        key = config.api_key or ""
+        self._authorization = f"Basic {key}"
+        short = len(key) < _SHORTEST_KEY  # no key of FullStory's, and perhaps a common word
+        self._secrets = () if short else (key, key.replace("/", "\\/"))  # as it is, and as JSON may write it
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=config.connect_timeout)
         self._session = session
         self._owned = session is None
         self._places: asyncio.Semaphore | None = None
@@ -144,31 +141,59 @@ class Transport:
             TransportError: no whole HTTP answer came; ``sent`` says whether the server may have worked.
             ClientStateError: as `check` does.
         """
+        await self._take_place(request, deadline)
+        try:
+            return await self._send(request, deadline, begun, self._whole)
+        finally:
+            self._give_place()
+
+    async def stream(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:
+        """Send one request once; of a successful answer give a `StreamedResponse`, as soon as its headers are there.
+
+        The deadline is that of the headers. From then on each piece of the body has the read timeout.
+        """
+        await self._take_place(request, deadline)
+        response: Response | None = None
+        try:
+            response = await self._send(request, deadline, begun, self._opened)
+        finally:
+            if not isinstance(response, StreamedResponse):
+                self._give_place()
+        return response
+
+    async def _take_place(self, request: Request, deadline: float) -> None:
+        """Wait for a connection of a given session, outside of the time that the attempt has."""
         if self._places is None:
-            return await self._send(request, deadline, begun)
+            return
         try:
             async with asyncio.timeout_at(deadline):
                 await self._places.acquire()
         except TimeoutError:
             text = "the call's time was over while it waited for a connection of the given session"
             raise APITimeoutError(text, request=request, sent=False) from None
-        try:
-            return await self._send(request, deadline, begun)
-        finally:
+
+    def _give_place(self) -> None:
+        if self._places is not None:
             self._places.release()
 
-    async def _send(self, request: Request, deadline: float, begun: Callable[[], None]) -> Response:
+    async def _send(
+        self,
+        request: Request,
+        deadline: float,
+        begun: Callable[[], None],
+        finish: Callable[[aiohttp.ClientResponse, Request, float], Awaitable[Response]],
+    ) -> Response:
         session = self.check()
         begun()
-        loop = asyncio.get_running_loop()
         config = self._config
-        started = loop.time()
-        read_timeout = config.summary_read_timeout if request.slow else config.read_timeout
+        started = asyncio.get_running_loop().time()
         progress = _Progress(sent=not self._owned)  # a given session does not tell: assume the worse
         try:
             async with asyncio.timeout(None) as timer:
-                progress.limit(timer, deadline, connect=config.connect_timeout, read=read_timeout)
-                async with session.request(
+                progress.limit(
+                    timer, deadline, connect=config.connect_timeout, read=self._read_timeout(request)
+                )
+                answer = await session.request(
                     request.method,
                     self._url(request),
                     headers=self._headers(request),
@@ -177,65 +202,109 @@ class Transport:
                     raise_for_status=False,
                     auto_decompress=True,
                     proxy=config.proxy,
-                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.connect_timeout),
-                    middlewares=(_send_once,),
+                    timeout=self._timeout,
+                    middlewares=MIDDLEWARES,
                     trace_request_ctx=progress,
-                ) as answer:
-                    body = await self._read(answer, request)
-                    headers = {k.lower(): self._scrubbed(value) for k, value in answer.headers.items()}
-                    status = answer.status
-        except (aiohttp.ClientError, TimeoutError, OSError, _Dropped) as raised:
-            error: FullStoryError = _translated(raised, request, sent=progress.sent)
-            error.message = self._scrubbed(error.message)
-            error.args = (error.message,)
+                )
+                try:
+                    return await finish(answer, request, started)
+                except BaseException:
+                    answer.close()
+                    raise
+        except RAISED as raised:
+            error = self._translated(raised, request, sent=progress.sent)
         except ValueError:  # aiohttp's, for a session with trust_env=True and a netrc entry for the host
             error = ConfigurationError(
                 "the given aiohttp session adds credentials of its own", request=request
             )
-        else:
-            return Response(status=status, headers=headers, body=body, elapsed=loop.time() - started)
         raise error  # outside the handler: no aiohttp exception stays attached
+
+    def _read_timeout(self, request: Request) -> float:
+        return self._config.summary_read_timeout if request.slow else self._config.read_timeout
 
     def _url(self, request: Request) -> URL:
         url = URL(self._base + request.path, encoded=True)
         return url.with_query(request.query) if request.query else url
 
     def _headers(self, request: Request) -> dict[str, str]:
-        config = self._config
-        ours = {"Accept": "application/json", "User-Agent": config.user_agent}
-        if config.integration_source is not None:
-            ours["Integration-Source"] = config.integration_source
-        if request.body is not None:
-            ours["Content-Type"] = "application/json"
-        return {**ours, **request.headers, "Authorization": f"Basic {config.api_key}"}
+        ours = self._common if request.body is None else {**self._common, "Content-Type": "application/json"}
+        return {**ours, **request.headers, "Authorization": self._authorization}
 
-    async def _read(self, answer: aiohttp.ClientResponse, request: Request) -> bytes:
-        limit = self._config.max_response_bytes
-        chunks, size = [], 0
-        async for chunk in answer.content.iter_any():
-            size += len(chunk)
-            if size > limit:
-                answer.close()
-                raise ResponseTooLarge(
-                    f"the answer is larger than max_response_bytes ({limit}); the rest was not read",
-                    request=request,
-                    permanent=True,
-                )
-            chunks.append(chunk)
-        body = b"".join(chunks)
-        success = HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES
+    async def _whole(self, answer: aiohttp.ClientResponse, request: Request, started: float) -> Response:
+        """Read an answer to its end."""
+        whole = io.BytesIO()  # which gives its bytes without copying them once more
+        while piece := await self._piece(answer, request, whole.tell()):
+            whole.write(piece)
+        body, success = whole.getvalue(), _is_success(answer)
         if success and _looks_cut_off(answer, body):
             raise ProtocolError("the connection broke in the middle of the answer", request=request)
-        return body if success else self._scrubbed(body.decode("latin-1")).encode("latin-1")
+        return Response(
+            status=answer.status,
+            headers=self._answer_headers(answer),
+            body=body if success else self._scrubbed(body.decode("latin-1")).encode("latin-1"),
+            elapsed=asyncio.get_running_loop().time() - started,
+        )
+
+    async def _opened(self, answer: aiohttp.ClientResponse, request: Request, started: float) -> Response:
+        """Leave the body of a successful answer to the caller."""
+        if not _is_success(answer):
+            return await self._whole(answer, request, started)
+        open_, size = True, 0
+
+        async def read() -> bytes:
+            nonlocal size
+            try:
+                async with asyncio.timeout(self._read_timeout(request)):
+                    piece = await self._piece(answer, request, size)
+            except RAISED as raised:
+                error = self._translated(raised, request, sent=True)
+            else:
+                size += len(piece)
+                return piece
+            raise error
+
+        def close() -> None:
+            nonlocal open_
+            if open_:
+                open_ = False
+                answer.close()  # a connection whose answer was read to its end has gone back already
+                self._give_place()
+
+        elapsed = asyncio.get_running_loop().time() - started
+        headers = self._answer_headers(answer)
+        return StreamedResponse(
+            status=answer.status, headers=headers, elapsed=elapsed, read=read, close=close
+        )
+
+    async def _piece(self, answer: aiohttp.ClientResponse, request: Request, before: int) -> bytes:
+        """Return the next piece of a body of which so many bytes are read; nothing at its end."""
+        piece = await answer.content.readany()
+        if before + len(piece) > self._config.max_response_bytes:
+            raise ResponseTooLarge(
+                f"the answer is larger than max_response_bytes ({self._config.max_response_bytes}); the rest was not read",
+                request=request,
+                permanent=True,
+            )
+        return piece
+
+    def _answer_headers(self, answer: aiohttp.ClientResponse) -> dict[str, str]:
+        return {name.lower(): self._scrubbed(value) for name, value in answer.headers.items()}
+
+    def _translated(self, raised: BaseException, request: Request, *, sent: bool) -> FullStoryError:
+        error = translated(raised, request, sent=sent)
+        error.message = self._scrubbed(error.message)
+        error.args = (error.message,)
+        return error
 
     def _scrubbed(self, text: str) -> str:
         """Take the key out of what a server or gateway said: some quote what they refuse."""
-        key = self._config.api_key or ""
-        if len(key) < _SHORTEST_KEY:  # no key of FullStory's, and perhaps a common word
-            return text
-        for form in (key, key.replace("/", "\\/")):  # as it is, and as JSON may write it
-            text = text.replace(form, "[the API key]") if form else text
+        for form in self._secrets:
+            text = text.replace(form, "[the API key]")
         return text
+
+
+def _is_success(answer: aiohttp.ClientResponse) -> bool:
+    return HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES
 
 
 def _looks_cut_off(answer: aiohttp.ClientResponse, body: bytes) -> bool:
@@ -266,46 +335,7 @@ class _Progress:
             self._timer.reschedule(min(self._deadline, asyncio.get_running_loop().time() + seconds))
 
 
-class _Dropped(Exception):
-    """A dropped connection, as an exception that aiohttp does not answer by sending again."""
-
-
-async def _send_once(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    try:
-        return await handler(request)
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        reason = str(error) or type(error).__name__
-    raise _Dropped(reason)
-
-
 async def _note_sent(
     _: aiohttp.ClientSession, context: SimpleNamespace, __: aiohttp.TraceRequestHeadersSentParams
 ) -> None:
     context.trace_request_ctx.note_sent()
-
-
-def _translated(raised: BaseException, request: Request, *, sent: bool) -> TransportError:
-    """Return our error for one of aiohttp's; each has exactly one. Pure."""
-    if not sent or isinstance(raised, _NEVER_SENT):
-        return _unsent(raised, request)
-    if isinstance(raised, TimeoutError):
-        return APITimeoutError("timed out before the whole answer was there", request=request)
-    if isinstance(raised, aiohttp.ClientResponseError):  # a parser's verdict, not the server's status
-        return ProtocolError(f"the answer is not HTTP: {raised.message}", request=request)
-    if isinstance(raised, aiohttp.ClientPayloadError):
-        return ProtocolError("the connection broke in the middle of the answer", request=request)
-    return ProtocolError(f"the connection broke: {raised or type(raised).__name__}", request=request)
-
-
-def _unsent(raised: BaseException, request: Request) -> TransportError:
-    if isinstance(raised, TimeoutError):
-        return APITimeoutError("no connection in time; nothing was sent", request=request, sent=False)
-    if isinstance(raised, aiohttp.ClientHttpProxyError):
-        return ConnectError(f"the proxy refused: {raised.status}", request=request, sent=False)
-    permanent = isinstance(raised, _PERMANENT)
-    text = raised.message if isinstance(raised, aiohttp.ClientResponseError) else str(raised)
-    return ConnectError(f"no connection: {text}", request=request, sent=False, permanent=permanent)

@@ -1,0 +1,118 @@
+"""Events out of an answer that is still arriving.
+
+An event that follows another begins as the first one did: ``{"device_id":``, say. So what has arrived is cut before
+the last place where that stands behind a comma, and what lies before it is decoded as an array of its own. That
+may be a place inside an event, but then the piece is no JSON, as its brackets do not match; an earlier place is tried, or
+more is waited for. A piece that begins with an event and is an array of JSON ends with an event: a wrong guess is
+never a wrong result.
+
+An answer that is laid out in another way (events are not its first field, say, or its first event is empty) is
+collected and decoded at its end.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from fullstory_async.codec.answers import events_of_object, parsed
+from fullstory_async.codec.converter import structure
+from fullstory_async.codec.events import unsorted_events
+from fullstory_async.models import SessionEvent
+from fullstory_async.models.event import event_of
+from fullstory_async.models.wire_event import WireEvent
+
+__all__ = ["EventSegments"]
+
+_HEAD = re.compile(rb'\s*\{\s*"events"\s*:\s*\[\s*(\{\s*"(?:[^"\\]|\\.)*"\s*:)')
+_LONGEST_HEAD = 4096
+_LONGEST_SEGMENT = 1024 * 1024
+"""Bytes without an end of an event that can be found, after which the rest is collected."""
+_TRIES = 8
+_SPACE = b" \t\r\n"
+
+_decoder = msgspec.json.Decoder(list[WireEvent | None])
+
+
+class EventSegments:
+    """Takes the pieces of one answer in order, and gives the events that are whole, in the order of the answer."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._rest = bytearray()
+        self._marker = b""
+        """How an event begins; empty until the first one was seen."""
+        self._given = 0
+        self._is_collecting = False
+
+    def feed(self, piece: bytes) -> list[SessionEvent]:
+        """Take a piece and return the events that are whole with it.
+
+        Raises:
+            DecodeError: an event is not what it should be.
+        """
+        self._rest += piece
+        if self._is_collecting or not (self._marker or self._find_marker()):
+            return []
+        end = len(self._rest)
+        for _ in range(_TRIES):
+            at = self._rest.rfind(self._marker, 1, end)
+            if at < 0:
+                break
+            head = self._rest[:at].rstrip(_SPACE)
+            if head.endswith(b",") and (events := self._decoded(head[:-1])) is not None:
+                del self._rest[:at]
+                return events
+            end = at + len(self._marker) - 1
+        self._is_collecting = len(self._rest) > _LONGEST_SEGMENT
+        return []
+
+    def finish(self) -> list[SessionEvent]:
+        """Return the events that are left, of an answer that has come to its end.
+
+        Raises:
+            DecodeError: the answer is no JSON, or not what it should be.
+        """
+        body = bytes(self._rest)
+        if self._marker:
+            body = b'{"events":[' + body
+        found = unsorted_events(body)
+        if found is None:
+            return events_of_object(parsed(body), first=self._given)
+        return [event_of(event) for event in found]
+
+    def _find_marker(self) -> bool:
+        """Learn how an event begins from the first one."""
+        if found := _HEAD.match(self._rest):
+            self._marker = bytes(found[1])
+            del self._rest[: found.start(1)]
+            return True
+        self._is_collecting = len(self._rest) > _LONGEST_HEAD
+        return False
+
+    def _decoded(self, segment: bytearray) -> list[SessionEvent] | None:
+        """Return the events of a piece; ``None`` if it is no array of JSON."""
+        array = b"[" + segment + b"]"
+        try:
+            if not array.isascii():
+                array.decode()
+            wires = _decoder.decode(array)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return self._tolerant(array)
+        self._given += len(wires)
+        return [event_of(wire) for wire in wires if wire is not None]
+
+    def _tolerant(self, array: bytes) -> list[SessionEvent] | None:
+        try:
+            items: list[Any] = json.loads(array)
+        except (ValueError, RecursionError):
+            return None
+        first, self._given = self._given, self._given + len(items)
+        return [
+            structure(item, SessionEvent, f"$.events[{n}]")
+            for n, item in enumerate(items, first)
+            if item is not None
+        ]

@@ -1,0 +1,72 @@
+"""What aiohttp raises, as one of our errors; each has exactly one.
+
+aiohttp silently sends a GET again when a kept-alive connection drops, which would cost a second activation. Two of its exceptions
+trigger that, so a client middleware turns them into one of ours.
+"""
+
+from __future__ import annotations
+
+import aiohttp
+
+from fullstory_async.errors import APITimeoutError, ConnectError, ProtocolError, TransportError
+from fullstory_async.http.messages import Request
+
+__all__ = ["MIDDLEWARES", "RAISED", "translated"]
+
+_NEVER_SENT = (
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ServerFingerprintMismatch,
+    aiohttp.InvalidURL,
+    aiohttp.NonHttpUrlClientError,
+)
+_PERMANENT = (
+    aiohttp.ClientSSLError,
+    aiohttp.ServerFingerprintMismatch,
+    aiohttp.InvalidURL,
+    aiohttp.NonHttpUrlClientError,
+)
+
+
+class _Dropped(Exception):
+    """A dropped connection, as an exception that aiohttp does not answer by sending again."""
+
+
+async def _send_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    try:
+        return await handler(request)
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        reason = str(error) or type(error).__name__
+    raise _Dropped(reason)
+
+
+MIDDLEWARES = (_send_once,)
+RAISED = (aiohttp.ClientError, TimeoutError, OSError, _Dropped)
+
+
+def translated(raised: BaseException, request: Request, *, sent: bool) -> TransportError:
+    """Return our error for one of aiohttp's; each has exactly one. Pure."""
+    if not sent or isinstance(raised, _NEVER_SENT):
+        return _unsent(raised, request)
+    if isinstance(raised, TimeoutError):
+        return APITimeoutError("timed out before the whole answer was there", request=request)
+    if isinstance(raised, aiohttp.ClientResponseError):  # a parser's verdict, not the server's status
+        return ProtocolError(f"the answer is not HTTP: {raised.message}", request=request)
+    if isinstance(raised, aiohttp.ClientPayloadError):
+        return ProtocolError("the connection broke in the middle of the answer", request=request)
+    return ProtocolError(f"the connection broke: {raised or type(raised).__name__}", request=request)
+
+
+def _unsent(raised: BaseException, request: Request) -> TransportError:
+    if isinstance(raised, TimeoutError):
+        return APITimeoutError("no connection in time; nothing was sent", request=request, sent=False)
+    if isinstance(raised, aiohttp.ClientHttpProxyError):
+        return ConnectError(f"the proxy refused: {raised.status}", request=request, sent=False)
+    permanent = isinstance(raised, _PERMANENT)
+    text = raised.message if isinstance(raised, aiohttp.ClientResponseError) else str(raised)
+    return ConnectError(f"no connection: {text}", request=request, sent=False, permanent=permanent)
