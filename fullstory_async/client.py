@@ -21,7 +21,6 @@ from fullstory_async.http import endpoints
 from fullstory_async.http.options import CallOptions, ExtraQuery
 from fullstory_async.http.pipeline import Pipeline, Stats
 from fullstory_async.http.ratelimit import RateLimiter
-from fullstory_async.http.transport import Transport
 from fullstory_async.ledger import ActivationLedger, LedgerAccount
 from fullstory_async.models import KeyOwner
 from fullstory_async.summary_cache import SummaryCache
@@ -76,6 +75,8 @@ class FullStoryClient:
             raise ConfigurationError(f"summary_cache must be a SummaryCache, not {summary_cache!r:.60}")
         if ledger is not None and not isinstance(ledger, ActivationLedger):
             raise ConfigurationError(f"ledger must be an ActivationLedger, not {ledger!r:.60}")
+        from fullstory_async.http.transport import Transport  # noqa: PLC0415  (aiohttp: a quarter of a second, for who needs it)
+
         config = ClientConfig() if config is None else config
         if api_key is not None:
             config = attrs.evolve(config, api_key=api_key)  # a base URL that nobody gave follows the key

@@ -169,3 +169,17 @@ def test_no_module_holds_mutable_state():
             constant = name.lstrip("_").isupper()  # a table, never changed
             if isinstance(value, (list, set, dict)) and not constant and not name.startswith("__"):
                 pytest.fail(f"{found.name}.{name} is mutable")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "import fullstory_async",
+        "import fullstory_async.jobs",
+        "from fullstory_async.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
+        "from fullstory_async.cli import main\ntry: main(['fetch', '--help'])\nexcept SystemExit: pass",
+    ],
+)
+def test_the_network_client_is_imported_when_it_is_needed(script):
+    script += "\nimport sys\nassert 'aiohttp' not in sys.modules"
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, stdout=subprocess.DEVNULL)

@@ -17,7 +17,6 @@ from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ClientConfig
 from fullstory_async.http.ratelimit import RateLimit
 from fullstory_async.ledger import ActivationLedger
-from fullstory_async.sandbox import Sandbox
 from fullstory_async.summary_cache import SummaryCache
 
 __all__ = ["Connection"]
@@ -70,6 +69,8 @@ class Connection:
         config = self._config()  # before anything starts, so that a wrong setting is said first
         async with AsyncExitStack() as stack:
             if self.sandbox:
+                from fullstory_async.sandbox import Sandbox  # noqa: PLC0415  (it brings a web server along)
+
                 server = await stack.enter_async_context(Sandbox())
                 config = attrs.evolve(config, api_key=server.api_key, base_url=server.url)
             yield await stack.enter_async_context(

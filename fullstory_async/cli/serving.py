@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from fullstory_async.cli.demo import demo as run_demo
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.signals import until_interrupted
 from fullstory_async.http.ratelimit import RateLimit
-from fullstory_async.sandbox import Sandbox, Wire
 
 __all__ = ["demo", "sandbox"]
 
@@ -29,7 +27,7 @@ def sandbox(
     burst: float | None = None,
     quota: int | None = None,
     latency: float = 0.0,
-    wire: Wire = "live",
+    wire: Literal["live", "spec"] = "live",
 ) -> Exit:
     """Run a local FullStory until Ctrl-C; prints its URL and its key.
 
@@ -97,6 +95,8 @@ def demo(
     crash
         Kill the job half way with kill -9, and go on with it.
     """
+    from fullstory_async.cli.demo import demo as run_demo  # noqa: PLC0415  (as `_serve`)
+
     command = run_demo(
         sessions=sessions,
         seed=seed,
@@ -111,6 +111,8 @@ def demo(
 
 async def _serve(*, rate: float | None, burst: float | None, **settings: Any) -> Exit:
     """Serve a sandbox until a signal comes."""
+    from fullstory_async.sandbox import Sandbox  # noqa: PLC0415  (its web server takes a while to import; help needs none)
+
     limit = None
     if rate is not None:
         limit = RateLimit(rate) if burst is None else RateLimit(rate, burst)
