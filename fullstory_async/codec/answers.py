@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import datetime
 from typing import Any
 
 import attrs
 import msgspec
 
 from fullstory_async.codec.converter import register, structure
-from fullstory_async.codec.events import by_time, raw_time, wire_events
+from fullstory_async.codec.events import by_time, sorted_events, unsorted_events
 from fullstory_async.codec.lenient import lenient
 from fullstory_async.errors import DecodeError
 from fullstory_async.http.messages import Response
@@ -24,7 +25,7 @@ from fullstory_async.models import (
     SessionSummary,
     coerce,
 )
-from fullstory_async.models.event import event_of
+from fullstory_async.models.event import times_as_they_came
 from fullstory_async.pagination import Page
 from fullstory_async.session_id import SessionId
 
@@ -115,9 +116,9 @@ def decode_events(response: Response, session_id: SessionId) -> SessionEvents:
     return SessionEvents(str(session_id), events, raw=response.body)
 
 
-def _structure_events(body: bytes, _: object) -> list[Any]:
+def _structure_events(body: bytes, _: object) -> list[SessionEvent]:
     """Make the events of a whole body: by msgspec if it takes it, by ``json`` and field by field if not."""
-    found = wire_events(body)
+    found = sorted_events(body)
     return [event for event, _ in _tolerant(body)] if found is None else found
 
 
@@ -126,23 +127,27 @@ register(list[SessionEvent], _structure_events)
 
 def events_with_times(response: Response) -> list[tuple[SessionEvent, str | None]]:
     """Decode a session's events in the order of time, each with its time as the text that came."""
-    found = wire_events(response.body)
-    if found is None:
-        return _tolerant(response.body)
-    return [(event_of(each), raw_time(each)) for each in found]
+    events = unsorted_events(response.body)
+    paired = (
+        _tolerant(response.body)
+        if events is None
+        else list(zip(events, times_as_they_came(events), strict=True))
+    )
+    return [(event, when if when is None else str(when)) for event, when in by_time(paired, _time_of_pair)]
 
 
-def _tolerant(body: bytes) -> list[tuple[SessionEvent, str | None]]:
+def _tolerant(body: bytes) -> list[tuple[SessionEvent, Any]]:
     answer = parsed(body)
     _logger.debug("events: not strict JSON of the usual types, decoded the slow way")
-    times = (
-        item.get("event_time", item.get("timestamp"))
-        for item in _list(_object(answer), "events")
-        if item is not None
-    )
-    paired = zip(events_of_object(answer), times, strict=True)
-    in_order = by_time(list(paired), lambda pair: pair[0].timestamp)
-    return [(event, None if raw is None else str(raw)) for event, raw in in_order]
+    items = (item for item in _list(_object(answer), "events") if item is not None)
+    times = [
+        item.get("event_time", item.get("timestamp")) if isinstance(item, dict) else None for item in items
+    ]
+    return by_time(list(zip(events_of_object(answer), times, strict=True)), _time_of_pair)
+
+
+def _time_of_pair(pair: tuple[SessionEvent, Any]) -> datetime | None:
+    return pair[0].timestamp
 
 
 def events_of_object(answer: Any, *, first: int = 0) -> list[SessionEvent]:

@@ -7,53 +7,55 @@ error where there is none.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
 
-from fullstory_async.models.times import timestamp
-from fullstory_async.models.wire_event import WireEvent, text
+from fullstory_async.models import SessionEvent
+from fullstory_async.models.event import times_as_they_came
 
-__all__ = ["by_time", "raw_time", "unsorted_events", "wire_events"]
+__all__ = ["by_time", "check_utf8", "sorted_events", "unsorted_events"]
 
 E = TypeVar("E")
 
-
-class _WireEvents(msgspec.Struct, gc=False):
-    events: list[WireEvent | None] | None = None
+_PIECE = 16 * 1024
 
 
-_decoder = msgspec.json.Decoder(_WireEvents)
+class _Events(msgspec.Struct, gc=False):
+    events: list[SessionEvent | None] | None = None
 
 
-def unsorted_events(body: bytes) -> list[WireEvent] | None:
+_decoder = msgspec.json.Decoder(_Events)
+
+
+def unsorted_events(body: bytes) -> list[SessionEvent] | None:
     """Return the events of a body as they come; ``None`` if msgspec refuses it."""
     try:
         if not body.isascii():
-            body.decode()  # msgspec does not look into the texts that it skips
+            check_utf8(body)  # msgspec does not look into the texts that it skips
         events = _decoder.decode(body).events or []
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return [event for event in events if event is not None]
 
 
-def wire_events(body: bytes) -> list[WireEvent] | None:
+def sorted_events(body: bytes) -> list[SessionEvent] | None:
     """Return the events of a body in the order of time; ``None`` if msgspec refuses it."""
     found = unsorted_events(body)
-    if found is None or _in_order([_time(event) for event in found]):
+    if found is None or _in_order(times_as_they_came(found)):
         return found  # as the service answers today; no time has to be read for it
-    return by_time(found, lambda event: timestamp(_time(event)))
+    return by_time(found, lambda event: event.timestamp)
 
 
-def raw_time(event: WireEvent) -> str | None:
-    """Return an event's time as it came; to be asked before the event is looked at."""
-    return text(_time(event))
-
-
-def _time(event: WireEvent) -> Any:
-    return event.timestamp if event.event_time is None else event.event_time
+def check_utf8(body: bytes) -> None:
+    """Raise `UnicodeDecodeError` for a body that is not UTF-8; in pieces that stay in the processor's cache."""
+    decoder, view = codecs.getincrementaldecoder("utf-8")(), memoryview(body)
+    for start in range(0, len(view), _PIECE):
+        decoder.decode(view[start : start + _PIECE])
+    decoder.decode(b"", final=True)
 
 
 def _in_order(times: list[Any]) -> bool:

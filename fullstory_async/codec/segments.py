@@ -20,10 +20,8 @@ import msgspec
 
 from fullstory_async.codec.answers import events_of_object, parsed
 from fullstory_async.codec.converter import structure
-from fullstory_async.codec.events import unsorted_events
+from fullstory_async.codec.events import check_utf8, unsorted_events
 from fullstory_async.models import SessionEvent
-from fullstory_async.models.event import event_of
-from fullstory_async.models.wire_event import WireEvent
 
 __all__ = ["EventSegments"]
 
@@ -34,7 +32,7 @@ _LONGEST_SEGMENT = 1024 * 1024
 _TRIES = 8
 _SPACE = b" \t\r\n"
 
-_decoder = msgspec.json.Decoder(list[WireEvent | None])
+_decoder = msgspec.json.Decoder(list[SessionEvent | None])
 
 
 class EventSegments:
@@ -82,7 +80,7 @@ class EventSegments:
         found = unsorted_events(body)
         if found is None:
             return events_of_object(parsed(body), first=self._given)
-        return [event_of(event) for event in found]
+        return found
 
     def _find_marker(self) -> bool:
         """Learn how an event begins from the first one."""
@@ -98,12 +96,12 @@ class EventSegments:
         array = b"[" + segment + b"]"
         try:
             if not array.isascii():
-                array.decode()
-            wires = _decoder.decode(array)
+                check_utf8(array)
+            events = _decoder.decode(array)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return self._tolerant(array)
-        self._given += len(wires)
-        return [event_of(wire) for wire in wires if wire is not None]
+        self._given += len(events)
+        return [event for event in events if event is not None]
 
     def _tolerant(self, array: bytes) -> list[SessionEvent] | None:
         try:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import io
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from types import SimpleNamespace
@@ -232,10 +231,11 @@ class Transport:
 
     async def _whole(self, answer: aiohttp.ClientResponse, request: Request, started: float) -> Response:
         """Read an answer to its end."""
-        whole = io.BytesIO()  # which gives its bytes without copying them once more
-        while piece := await self._piece(answer, request, whole.tell()):
-            whole.write(piece)
-        body, success = whole.getvalue(), _is_success(answer)
+        pieces, size = [], 0
+        while piece := await self._piece(answer, request, size):
+            pieces.append(piece)
+            size += len(piece)
+        body, success = b"".join(pieces), _is_success(answer)
         if success and _looks_cut_off(answer, body):
             raise ProtocolError("the connection broke in the middle of the answer", request=request)
         return Response(

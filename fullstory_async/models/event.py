@@ -1,133 +1,162 @@
 """SessionEvent: one thing that happened in a session.
 
-Most readers look at a few fields of a few events, so an event is a view on what lies in the answer (`WireEvent`): a
-field is decoded when it is first read, and what was made is kept. Until ``data`` and ``source_properties`` are both
-read, an event refers to the answer's bytes; keep ``event.data`` rather than the event to let a large answer go.
+Building every nested object of a long session costs ten times as much as finding out where each one is, and most are
+never looked at. So msgspec, which checks the whole answer as JSON, fills each event with its few texts and two slices of
+the answer. Whoever reads a field first pays for it, once. Until ``data`` and ``source_properties`` are both read, an event
+refers to the answer's bytes; keep ``event.data`` rather than the event to let a large answer go.
 
-An event is an attrs class of these fields for whoever looks at it: compared, shown, copied, pickled and structured by what
-its fields say, never by whether they have been read.
+To everybody else an event is a frozen attrs class: compared, shown, copied, pickled and structured by what its fields
+say, never by whether they have been read. What it holds is a msgspec structure with the fields of both wire forms.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import msgspec
 
+from fullstory_async.errors import DecodeError
 from fullstory_async.models import description
 from fullstory_async.models.event_data import SourceData
 from fullstory_async.models.times import timestamp as read_time
 from fullstory_async.models.views import EventViews
-from fullstory_async.models.wire_event import NOTHING, WireEvent, nested, text
 
-__all__ = ["SessionEvent", "event_of"]
+__all__ = ["SessionEvent", "times_as_they_came"]
 
-_TEXT: Any = str | None
-_TIME: Any = datetime | None
+_Text = str | int | float | bool | None
+"""A text, or what some answers have in its place."""
+
+_NULL = msgspec.Raw(b"null")
+_MAYBE_TEXT: Any = str | None
+_MAYBE_TIME: Any = datetime | None
 _FIELDS = {
     "type": attrs.field(type=str, default=""),
-    "timestamp": attrs.field(type=_TIME, default=None),
+    "timestamp": attrs.field(type=_MAYBE_TIME, default=None),
     **{
-        name: attrs.field(type=_TEXT, default=None)
+        name: attrs.field(type=_MAYBE_TEXT, default=None)
         for name in ("device_id", "session_id", "view_id", "source_type")
     },
     "data": attrs.field(type=dict[str, Any], factory=dict, hash=False),
     "source_properties": attrs.field(type=dict[str, Any], factory=dict, hash=False),
 }
+_decode = msgspec.json.Decoder().decode
 
 
-@attrs.frozen(these=_FIELDS, init=False, slots=False, kw_only=True)
-class SessionEvent(EventViews):
+class _Meta(type(msgspec.Struct)):  # type: ignore[misc]
+    """Lets an event be made by hand of what its attrs fields are called; msgspec does not come by here."""
+
+    if not TYPE_CHECKING:  # which reads the signature off `SessionEvent.__init__`
+
+        def __call__(
+            cls, *, type: str = "", data: Any = None, source_properties: Any = None, **texts: Any
+        ) -> Any:
+            """Make an event by hand."""
+            unknown = texts.keys() - _FIELDS.keys()
+            if unknown:
+                raise TypeError(f"SessionEvent has no field {min(unknown)!r}")
+            return super().__call__(
+                _event_type=type, _event_properties={} if data is None else data,
+                _source_properties={} if source_properties is None else source_properties,
+                _event_time=texts.pop("timestamp", None), **{f"_{name}": text for name, text in texts.items()},
+            )  # fmt: skip
+
+
+@attrs.frozen(these=_FIELDS, init=False, slots=False, kw_only=True, match_args=False)
+class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
     """One event of a session. Both wire forms give the same fields; the live service fills more.
 
     The attributes that are called like a type of event (``event.click``, ``event.request``, …) give the documented fields
     of that type as an attrs class, and ``None`` where the event is of another type.
     """
 
-    __slots__ = ("__weakref__", "_wire")
+    _event_type: _Text = msgspec.field(default=None, name="event_type")
+    _event_time: _Text = msgspec.field(default=None, name="event_time")
+    _event_properties: msgspec.Raw = msgspec.field(default=_NULL, name="event_properties")
+    _device_id: _Text = msgspec.field(default=None, name="device_id")
+    _session_id: _Text = msgspec.field(default=None, name="session_id")
+    _view_id: _Text = msgspec.field(default=None, name="view_id")
+    _source_type: _Text = msgspec.field(default=None, name="source_type")
+    _source_properties: msgspec.Raw = msgspec.field(default=_NULL, name="source_properties")
+    _type: _Text = msgspec.field(default=None, name="type")
+    _timestamp: _Text = msgspec.field(default=None, name="timestamp")
+    _data: msgspec.Raw = msgspec.field(default=_NULL, name="data")
 
-    _wire: WireEvent
+    if TYPE_CHECKING:
 
-    def __init__(
-        self,
-        *,
-        type: str = "",  # noqa: A002  (the field's name)
-        timestamp: datetime | None = None,
-        device_id: str | None = None,
-        session_id: str | None = None,
-        view_id: str | None = None,
-        source_type: str | None = None,
-        data: dict[str, Any] | None = None,
-        source_properties: dict[str, Any] | None = None,
-    ) -> None:
-        """Make an event by hand, as for a test."""
-        wire: Any = WireEvent
-        made = wire(
-            event_type=type, event_time=timestamp, event_properties={} if data is None else data,
-            device_id=device_id, session_id=session_id, view_id=view_id, source_type=source_type,
-            source_properties={} if source_properties is None else source_properties,
-        )  # fmt: skip
-        _put(self, made)
+        def __init__(
+            self,
+            *,
+            type: str = "",  # noqa: A002  (the field's name)
+            timestamp: datetime | None = None,
+            device_id: str | None = None,
+            session_id: str | None = None,
+            view_id: str | None = None,
+            source_type: str | None = None,
+            data: dict[str, Any] | None = None,
+            source_properties: dict[str, Any] | None = None,
+        ) -> None:
+            """Make an event by hand, as for a test."""
 
     @property
     def type(self) -> str:
         """What happened: ``click``, ``navigate``, …; an open set. Empty where the answer names none."""
-        wire = self._wire
-        return text(wire.event_type) or text(wire.type) or ""
+        name = self._event_type
+        return name if name and name.__class__ is str else _text(name) or _text(self._type) or ""
 
     @property
     def timestamp(self) -> datetime | None:
         """When, with a time zone, by the device's clock; ``None`` where the answer has no readable time."""
-        wire: Any = self._wire
-        when = wire.event_time
-        if when is None:
-            when, wire.timestamp = wire.timestamp, None
-        if when is not None and not isinstance(when, datetime):
-            when = read_time(when)
-        wire.event_time = when
-        return when
+        when: Any = self._event_time
+        if isinstance(when, datetime):
+            return when
+        found = read_time(self._timestamp if when is None else when)
+        _keep_event_time(self, found)
+        _keep_timestamp(self, None)
+        return found
 
     @property
     def device_id(self) -> str | None:
         """The device, equal to `Session.user_id`. Live service only."""
-        return text(self._wire.device_id)
+        return _text(self._device_id)
 
     @property
     def session_id(self) -> str | None:
         """The session's part of the id; ``None`` for server events tied to no session. Live service only."""
-        return text(self._wire.session_id)
+        return _text(self._session_id)
 
     @property
     def view_id(self) -> str | None:
         """The page load, screen or tab. Live service only."""
-        return text(self._wire.view_id)
+        return _text(self._view_id)
 
     @property
     def source_type(self) -> str | None:
         """``web``, ``mobile_app``, ``server``, …; an open set. Live service only."""
-        return text(self._wire.source_type)
+        return _text(self._source_type)
 
     @property
     def data(self) -> dict[str, Any]:
         """The event's own properties, JSON untouched; decoded on first reading."""
-        wire: Any = self._wire
-        value = wire.event_properties
+        value: Any = self._event_properties
         if value.__class__ is msgspec.Raw:
-            if wire.data is not NOTHING and bytes(value) == b"null":
-                value = wire.data
-            value = wire.event_properties = nested(value)
-            wire.data = NOTHING
+            if self._data is not _NULL and bytes(value) == b"null":
+                value = self._data
+            value = _nested(value)
+            _keep_event_properties(self, value)
+            _keep_data(self, _NULL)
         return value  # type: ignore[no-any-return]
 
     @property
     def source_properties(self) -> dict[str, Any]:
         """Browser, URL, location and device, JSON untouched; decoded on first reading. Live service only."""
-        wire: Any = self._wire
-        value = wire.source_properties
+        value: Any = self._source_properties
         if value.__class__ is msgspec.Raw:
-            value = wire.source_properties = nested(value)
+            value = _nested(value)
+            _keep_source_properties(self, value)
         return value  # type: ignore[no-any-return]
 
     @property
@@ -154,15 +183,42 @@ class SessionEvent(EventViews):
         return _restore, (attrs.asdict(self, recurse=False),)
 
 
-_new, _put = SessionEvent.__new__, SessionEvent.__dict__["_wire"].__set__
+def _keeper(name: str) -> Callable[[SessionEvent, Any], None]:
+    """Return what puts a value into a field of the frozen class, which only this module does."""
+    put: Callable[[SessionEvent, Any], None] = SessionEvent.__dict__[name].__set__
+    return put
 
 
-def event_of(wire: WireEvent) -> SessionEvent:
-    """Return the event that lies in an answer."""
-    event = _new(SessionEvent)
-    _put(event, wire)
-    return event
+_keep_event_time, _keep_timestamp = _keeper("_event_time"), _keeper("_timestamp")
+_keep_event_properties, _keep_data = _keeper("_event_properties"), _keeper("_data")
+_keep_source_properties = _keeper("_source_properties")
+
+
+def times_as_they_came(events: Iterable[SessionEvent]) -> list[Any]:
+    """Return the times of events whose time was not read yet, as the answer has them."""
+    return [event._timestamp if (when := event._event_time) is None else when for event in events]
 
 
 def _restore(fields: dict[str, Any]) -> SessionEvent:
     return SessionEvent(**fields)
+
+
+def _text(value: _Text) -> str | None:
+    """Return a text, or the JSON of what stands in its place: ids are int64, and come either way."""
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+def _nested(raw: msgspec.Raw) -> Any:
+    """Decode a nested object; null is an empty one. Raises `DecodeError` for a number that Python can't hold."""
+    try:
+        value = _decode(raw)
+    except msgspec.MsgspecError:  # numbers beyond a float's range; json reads them as infinite
+        value = _by_json(bytes(raw))
+    return {} if value is None else value
+
+
+def _by_json(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError as error:
+        raise DecodeError(f"an event's properties can't be read: {error}") from None

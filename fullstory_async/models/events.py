@@ -1,7 +1,6 @@
 """SessionEvents: the events of one session, and the selections that people make of them.
 
-Nothing is built before it is asked for: an event is made when it is first reached, and is the same object on every
-pass.
+A selection holds the same events, which read of the answer what they are asked for, and that once.
 """
 
 from __future__ import annotations
@@ -13,17 +12,16 @@ from typing import Any, overload
 import attrs
 
 from fullstory_async import checks
-from fullstory_async.models.event import SessionEvent, event_of
+from fullstory_async.models.event import SessionEvent
 from fullstory_async.models.event_data import IdentifyData
 from fullstory_async.models.vocabulary import warn_of_event_type
-from fullstory_async.models.wire_event import WireEvent
 
 __all__ = ["SessionEvents", "SessionPage"]
 
 
 @attrs.frozen(eq=False, repr=False)
 class SessionEvents(Sequence[SessionEvent]):
-    """Events of one session in the order of time: a sequence, built as it is read.
+    """Events of one session in the order of time: a sequence.
 
     The service promises no order. Events of the same time stay in the answer's order, and one without a
     readable time stays behind the one before it.
@@ -32,8 +30,7 @@ class SessionEvents(Sequence[SessionEvent]):
     session_id: str
     """The session that was asked for."""
 
-    _events: list[Any] = attrs.field(factory=list, alias="events")
-    """Events, and in the place of those that nobody has looked at yet what lies in the answer."""
+    _events: list[SessionEvent] = attrs.field(factory=list, alias="events")
 
     raw: bytes = attrs.field(default=b"", kw_only=True)
     """The answer as it came; empty for a selection of events."""
@@ -43,19 +40,10 @@ class SessionEvents(Sequence[SessionEvent]):
     @overload
     def __getitem__(self, index: slice) -> list[SessionEvent]: ...
     def __getitem__(self, index: int | slice) -> SessionEvent | list[SessionEvent]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        event = self._events[index]
-        if event.__class__ is WireEvent:
-            event = self._events[index] = event_of(event)
-        return event  # type: ignore[no-any-return]
+        return self._events[index]
 
     def __iter__(self) -> Iterator[SessionEvent]:
-        events = self._events
-        for index, event in enumerate(events):
-            if event.__class__ is WireEvent:
-                event = events[index] = event_of(event)  # noqa: PLW2901
-            yield event
+        return iter(self._events)
 
     def __len__(self) -> int:
         return len(self._events)

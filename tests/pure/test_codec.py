@@ -25,7 +25,7 @@ from fullstory_async import (
 from fullstory_async.codec import decode_events, decode_sessions, decode_summary
 from fullstory_async.codec.converter import timestamp
 from fullstory_async.http.messages import Response
-from fullstory_async.models.wire_event import NOTHING
+from fullstory_async.models.event import _NULL
 
 ID = SessionId("5736495272951808:5629499534213120")
 MOMENT = datetime(2024, 5, 23, 14, 40, tzinfo=UTC)
@@ -355,8 +355,8 @@ def test_an_event_that_was_read_lets_the_answer_go():
     (event,) = events(LIVE_EVENT)
     assert event.data
     assert event.source_properties
-    kept = [getattr(event._wire, name) for name in event._wire.__struct_fields__]
-    assert not [each for each in kept if isinstance(each, msgspec.Raw) and each is not NOTHING]
+    kept = [getattr(event, name) for name in event.__struct_fields__]
+    assert not [each for each in kept if isinstance(each, msgspec.Raw) and each is not _NULL]
     (odd,) = decode_events(answer(b'{"events":[{"event_properties":{"n":' + b"9" * 5000 + b"}}]}"), ID)
     for _ in range(2):  # what can't be read is said again, not forgotten
         with pytest.raises(DecodeError, match="properties"):

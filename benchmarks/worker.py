@@ -1,0 +1,76 @@
+"""One measurement, in a process of its own: a client, a size, so many requests. Prints its figures as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+__all__ = ["measure"]
+
+_HERE = str(Path(__file__).parent.parent)
+
+
+def measure(place: Path | None = None, **order: Any) -> dict[str, float]:
+    """Have a measurement made: ``client``, ``url``, ``session`` (the size), ``requests``, ``concurrency``, ``stall``."""
+    script = f"import sys; sys.path.insert(0, {_HERE!r}); from benchmarks import worker; worker.main()"
+    command = [sys.executable, "-c", script, json.dumps(order)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=place, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{order}: {done.stderr[-2000:]}")
+    return json.loads(done.stdout)
+
+
+async def run(
+    client: str, url: str, session: str, requests: int, concurrency: int, *, stall: bool = False
+) -> dict[str, float]:
+    from benchmarks.clients import CLIENTS
+
+    async with CLIENTS[client](url) as fetch:
+        await asyncio.gather(*(fetch(f"{session}:{n}") for n in range(min(concurrency, requests))))  # warm-up
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        ids = iter(range(requests))
+        worst = [0.0]
+        beat = asyncio.create_task(heartbeat(worst)) if stall else None
+        await asyncio.sleep(0.01)
+        worst[0] = 0.0
+        started, cpu = time.perf_counter(), time.process_time()
+
+        async def work() -> None:
+            for n in ids:
+                await fetch(f"{session}:{n}")
+
+        await asyncio.gather(*(work() for _ in range(concurrency)))
+        took, cpu = time.perf_counter() - started, time.process_time() - cpu
+        if beat is not None:
+            await asyncio.sleep(0.005)
+            beat.cancel()
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        return {
+            "rate": requests / took,
+            "cpu": cpu / requests,
+            "stall": worst[0],
+            "memory": grown * 1024,
+            "seconds": took,
+        }
+
+
+async def heartbeat(worst: list[float]) -> None:
+    """Note for how long the loop was busy with something else, at most."""
+    last = time.perf_counter()
+    while True:
+        await asyncio.sleep(0.001)
+        now = time.perf_counter()
+        worst[0], last = max(worst[0], now - last - 0.001), now
+
+
+def main() -> None:
+    from benchmarks.server import pin
+
+    pin(1)
+    print(json.dumps(asyncio.run(run(**json.loads(sys.argv[1])))))
