@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import attrs
@@ -16,12 +18,18 @@ import cattrs
 import httpx
 import orjson
 import pydantic
+from yarl import URL
 
 from fullstory_async import ClientConfig, FullStoryClient, RateLimit, RetryPolicy
 
-__all__ = ["CLIENTS", "UNLIMITED", "Fetch", "ours"]
+__all__ = ["CLIENTS", "UNLIMITED", "ours"]
 
 Fetch = Callable[[str], Awaitable[object]]
+"""Fetches one session."""
+Walk = Callable[[Iterable[str], int], Awaitable[None]]
+"""Fetches many, so many at a time."""
+Client = Callable[[str], AbstractAsyncContextManager[Walk]]
+"""Made of a base URL."""
 UNLIMITED = RateLimit(1e6, 1e6)
 KEY = "na1.benchmark"
 
@@ -65,6 +73,54 @@ async def streamed(url: str) -> AsyncIterator[Fetch]:
         yield fetch
 
 
+@asynccontextmanager
+async def first_event(url: str) -> AsyncIterator[Fetch]:
+    """Ours, streamed, and left after the first event."""
+    async with ours(url) as client:
+
+        async def fetch(session: str) -> object:
+            async with aclosing(client.sessions.stream_events(session)) as events:
+                return (await anext(events)).type
+
+        yield fetch
+
+
+@asynccontextmanager
+async def fan_out(url: str) -> AsyncIterator[Walk]:
+    """Ours, by `events_many`: the type of every event is read."""
+    async with ours(url) as client:
+
+        async def walk(sessions: Iterable[str], concurrency: int) -> None:
+            async with client.sessions.events_many(sessions, concurrency=concurrency) as results:
+                async for outcome in results:
+                    assert outcome.value is not None, outcome.error
+                    _ = [event.type for event in outcome.value]
+
+        yield walk
+
+
+@asynccontextmanager
+async def sockets(url: str) -> AsyncIterator[Walk]:
+    """No client at all: what the server can do."""
+    parts = urlsplit(url)
+
+    async def walk(sessions: Iterable[str], concurrency: int) -> None:
+        left = iter(sessions)
+
+        async def ask() -> None:
+            reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+            for session in left:
+                path = f"{parts.path}/v2/sessions/{session.replace(':', '%3A')}/events"
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(head.rpartition(b": ")[2]))
+            writer.close()
+
+        await asyncio.gather(*(ask() for _ in range(concurrency)))
+
+    yield walk
+
+
 def over_aiohttp(read: Callable[[bytes], object]) -> Callable[[str], AbstractAsyncContextManager[Fetch]]:
     """Return a client that is aiohttp and a function of the body."""
 
@@ -72,11 +128,11 @@ def over_aiohttp(read: Callable[[bytes], object]) -> Callable[[str], AbstractAsy
     async def client(url: str) -> AsyncIterator[Fetch]:
         connector = aiohttp.TCPConnector(limit=0)
         headers = {"Authorization": f"Basic {KEY}", "Accept": "application/json"}
-        async with aiohttp.ClientSession(url + "/", connector=connector, headers=headers) as session:
+        async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
 
             async def fetch(session_id: str) -> object:
                 path = f"v2/sessions/{session_id.replace(':', '%3A')}/events"
-                async with session.get(aiohttp.client.URL(url + "/" + path, encoded=True)) as answer:
+                async with session.get(URL(f"{url}/{path}", encoded=True)) as answer:
                     return read(await answer.read())
 
             yield fetch
@@ -159,14 +215,38 @@ async def generated(url: str) -> AsyncIterator[Fetch]:
         yield fetch
 
 
-CLIENTS: dict[str, Callable[[str], AbstractAsyncContextManager[Fetch]]] = {
-    "aiohttp, bytes": over_aiohttp(lambda body: body),
-    "aiohttp + orjson, dicts": over_aiohttp(orjson.loads),
-    "aiohttp + json, dicts": over_aiohttp(json.loads),
-    "aiohttp + json + cattrs": over_aiohttp(plain_cattrs),
-    "httpx + pydantic": httpx_pydantic,
-    "openapi-python-client": generated,
-    "ours, typed": typed,
-    "ours, all read": touched,
-    "ours, streamed": streamed,
+def in_turns(client: Callable[[str], AbstractAsyncContextManager[Fetch]]) -> Client:
+    """Return what walks many sessions by so many workers that take turns, as one would write it."""
+
+    @asynccontextmanager
+    async def made(url: str) -> AsyncIterator[Walk]:
+        async with client(url) as fetch:
+
+            async def walk(sessions: Iterable[str], concurrency: int) -> None:
+                left = iter(sessions)
+
+                async def work() -> None:
+                    for session in left:
+                        await fetch(session)
+
+                await asyncio.gather(*(work() for _ in range(concurrency)))
+
+            yield walk
+
+    return made
+
+
+CLIENTS: dict[str, Client] = {
+    "sockets alone": sockets,
+    "aiohttp, bytes": in_turns(over_aiohttp(lambda body: body)),
+    "aiohttp + orjson, dicts": in_turns(over_aiohttp(orjson.loads)),
+    "aiohttp + json, dicts": in_turns(over_aiohttp(json.loads)),
+    "aiohttp + json + cattrs": in_turns(over_aiohttp(plain_cattrs)),
+    "httpx + pydantic": in_turns(httpx_pydantic),
+    "openapi-python-client": in_turns(generated),
+    "ours, typed": in_turns(typed),
+    "ours, all read": in_turns(touched),
+    "ours, streamed": in_turns(streamed),
+    "ours, first event": in_turns(first_event),
+    "ours, fan-out": fan_out,
 }

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.server import pin
+
 __all__ = ["measure"]
 
 _HERE = str(Path(__file__).parent.parent)
@@ -29,35 +31,24 @@ def measure(place: Path | None = None, **order: Any) -> dict[str, float]:
 async def run(
     client: str, url: str, session: str, requests: int, concurrency: int, *, stall: bool = False
 ) -> dict[str, float]:
-    from benchmarks.clients import CLIENTS
+    from benchmarks.clients import CLIENTS  # noqa: PLC0415  (the rivals, which the caller need not have)
 
-    async with CLIENTS[client](url) as fetch:
-        await asyncio.gather(*(fetch(f"{session}:{n}") for n in range(min(concurrency, requests))))  # warm-up
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        ids = iter(range(requests))
-        worst = [0.0]
+    async with CLIENTS[client](url) as walk:
+        await walk([f"{session}:{n}" for n in range(min(concurrency, requests))], concurrency)  # to warm up
+        before, worst = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, [0.0]
         beat = asyncio.create_task(heartbeat(worst)) if stall else None
         await asyncio.sleep(0.01)
         worst[0] = 0.0
         started, cpu = time.perf_counter(), time.process_time()
-
-        async def work() -> None:
-            for n in ids:
-                await fetch(f"{session}:{n}")
-
-        await asyncio.gather(*(work() for _ in range(concurrency)))
+        await walk([f"{session}:{n}" for n in range(requests)], concurrency)
         took, cpu = time.perf_counter() - started, time.process_time() - cpu
         if beat is not None:
             await asyncio.sleep(0.005)
             beat.cancel()
-        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
         return {
-            "rate": requests / took,
-            "cpu": cpu / requests,
-            "stall": worst[0],
-            "memory": grown * 1024,
-            "seconds": took,
-        }
+            "rate": requests / took, "cpu": cpu / requests, "stall": worst[0], "memory": grown, "seconds": took,
+        }  # fmt: skip
 
 
 async def heartbeat(worst: list[float]) -> None:
@@ -70,7 +61,5 @@ async def heartbeat(worst: list[float]) -> None:
 
 
 def main() -> None:
-    from benchmarks.server import pin
-
     pin(1)
     print(json.dumps(asyncio.run(run(**json.loads(sys.argv[1])))))

@@ -115,7 +115,7 @@ class FullStoryClient:
             AuthenticationError: the key is wrong or revoked.
             FullStoryError: as the other calls do.
         """
-        options = CallOptions(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers)
         return await call_once(self._account, endpoints.me(), decode_key_owner, options)
 
     async def __aenter__(self) -> Self:

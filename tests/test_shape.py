@@ -22,7 +22,7 @@ LEVELS = {
     "checks": 2, "session_id": 2, "pagination": 2, "structuring": 2, "private_database": 2,
     "models": 3, "http.endpoints": 3, "http.options": 3, "http.ratelimit": 3, "http.retry": 3,
     "config": 4, "codec": 4, "fanout": 4, "summary_cache": 4, "ledger": 4,
-    "http.exceptions": 4, "http.transport": 5,
+    "http.exceptions": 2, "http.attempt": 3, "http.transport": 5,
     "http.pipeline": 6,
     "api": 7,
     "client": 8, "sandbox": 8,
@@ -105,7 +105,7 @@ def test_only_the_transport_imports_the_network_client():
         for node in ast.walk(ast.parse(path_of(module).read_text()))
         if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "aiohttp" for alias in node.names)
     }
-    assert importers == {"http.exceptions", "http.transport", "client"}
+    assert importers == {"http.attempt", "http.exceptions", "http.transport", "client"}
     assert "if TYPE_CHECKING:\n    import aiohttp\n" in path_of("client").read_text()
     assert {m for m in MODULES if "from aiohttp import" in path_of(m).read_text()} == {
         "sandbox.app",

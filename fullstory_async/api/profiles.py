@@ -55,7 +55,7 @@ class ProfilesAPI:
         """
         if limit is not None:
             checks.positive(limit, "limit", instead="None for all")
-        options = CallOptions(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers)
         size = _PAGE if limit is None else min(limit, _PAGE)
 
         async def fetch(token: str | None) -> Page[Profile]:
@@ -74,7 +74,7 @@ class ProfilesAPI:
         extra_headers: Mapping[str, str] | None = None,
     ) -> Profile:
         """Get a profile. Raises `NotFoundError` if there is none of this id."""
-        options = CallOptions(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers)
         request = endpoints.get_profile(_checked(profile_id))
         return await call_once(self._account, request, decode_profile, options)
 
@@ -93,7 +93,7 @@ class ProfilesAPI:
             name: what people call it.
             configuration: what it says; only fields that were set are sent.
         """
-        options = CallOptions(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers)
         if configuration is None:
             raise ConfigurationError("configuration must be a ProfileConfiguration, not None")
         body = profile_body(_checked_name(name), configuration)
@@ -119,7 +119,7 @@ class ProfilesAPI:
         Raises:
             ConfigurationError: there is nothing to change; nothing was sent.
         """
-        options = CallOptions(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers)
         body = profile_body(None if name is None else _checked_name(name), configuration)
         if body == _NOTHING:
             raise ConfigurationError("update needs a name, a configuration with something set, or both")
@@ -135,7 +135,7 @@ class ProfilesAPI:
         extra_headers: Mapping[str, str] | None = None,
     ) -> None:
         """Delete a profile. Summaries that name it fail from then on."""
-        options = CallOptions(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers)
         request = endpoints.delete_profile(_checked(profile_id))
         await call_once(self._account, request, lambda _: None, options)
 

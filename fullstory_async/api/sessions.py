@@ -99,7 +99,7 @@ class SessionsAPI:
             raise ConfigurationError("session_uid names one session, so it goes with neither email nor uid")
         if limit is not None:
             checks.positive(limit, "limit", instead="None for all")
-        options = CallOptions(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers)
         first = Position(limit=FIRST_LIMIT if limit is None else limit)
 
         def request_at(position: Position) -> Request:
@@ -132,7 +132,7 @@ class SessionsAPI:
             enable_event_cache: let the service answer from an earlier run over the session where no data came since: faster,
                 but later changes to the account's definitions of elements, events and pages may be missing.
         """
-        options = CallOptions(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers)
         return await _one(session_id, self._events_call(enable_event_cache, options, patient=False))
 
     def stream_events(
@@ -161,7 +161,7 @@ class SessionsAPI:
             An asynchronous generator; nothing is sent before the first event is asked for. Whoever leaves it early closes it, so that
             the connection is let go: ``async with contextlib.aclosing(client.sessions.stream_events(…)) as events:``.
         """
-        options = CallOptions(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers)
         request = self._events_endpoint(enable_event_cache)(session_id_of(session_id))
         return streamed_events(self._account, options.apply(request), options.timeout)
 
@@ -189,7 +189,7 @@ class SessionsAPI:
             media: screenshots; experimental, and only where FullStory has switched it on.
         """
         body = context_body(slice=slice, context=context, events=events, cache=cache, media=media)
-        options = CallOptions(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers)
         return await _one(session_id, self._context_call(body, options, patient=False))
 
     async def summary(
@@ -218,7 +218,7 @@ class SessionsAPI:
                 profile's, and an empty value (``False``, ``0``, ``""``, ``()``) changes nothing: no override can switch off what
                 the profile switches on.
         """
-        options = CallOptions(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers)
         call = self._summary_call(config_profile_id, end_timestamp, overrides, options, patient=False)
         return await _one(session_id, call)
 
@@ -243,7 +243,7 @@ class SessionsAPI:
         Returns:
             A `FanOut`: ``async with`` starts it, ``async for`` gives one `Outcome` for each id.
         """
-        options = CallOptions(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers)
         call = self._events_call(enable_event_cache, options, patient=True)
         return FanOut(ids, call, concurrency=concurrency)
 
@@ -263,7 +263,7 @@ class SessionsAPI:
     ) -> FanOut[SessionContext]:
         """Generate context of many sessions. Costs one activation for each; as `context` and `events_many`."""
         body = context_body(slice=slice, context=context, events=events, cache=cache, media=media)
-        options = CallOptions(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers)
         return FanOut(ids, self._context_call(body, options, patient=True), concurrency=concurrency)
 
     def summaries_many(
@@ -279,7 +279,7 @@ class SessionsAPI:
         extra_headers: Mapping[str, str] | None = None,
     ) -> FanOut[SessionSummary]:
         """Generate summaries of many sessions. Costs one activation for each; as `summary` and `events_many`."""
-        options = CallOptions(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers)
         call = self._summary_call(config_profile_id, end_timestamp, overrides, options, patient=True)
         return FanOut(ids, call, concurrency=concurrency)
 

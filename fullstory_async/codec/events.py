@@ -52,6 +52,9 @@ def sorted_events(body: bytes) -> list[SessionEvent] | None:
 
 def check_utf8(body: bytes) -> None:
     """Raise `UnicodeDecodeError` for a body that is not UTF-8; in pieces that stay in the processor's cache."""
+    if len(body) <= _PIECE:
+        body.decode()
+        return
     decoder, view = codecs.getincrementaldecoder("utf-8")(), memoryview(body)
     for start in range(0, len(view), _PIECE):
         decoder.decode(view[start : start + _PIECE])
@@ -64,10 +67,11 @@ def _in_order(times: list[Any]) -> bool:
         joined = "".join(times)
     except TypeError:  # one is no text
         return False
-    widths = set(map(len, times))
-    if len(widths) > 1:
+    if not times:
+        return True
+    width = len(times[0])
+    if len(set(map(len, times))) > 1:
         return False
-    width = max(widths, default=1)
     years, zones = joined[4::width], joined[width - 1 :: width]
     return years == "-" * len(times) and zones == "Z" * len(times) and times == sorted(times)
 

@@ -124,16 +124,18 @@ def _of_session(
     query: tuple[tuple[str, str], ...] = (),
     body: bytes | None = None,
 ) -> Request:
+    is_pair = session_id.is_pair
+    segment = session_id.replace(":", "%3A") if is_pair else _segment(session_id)
     return Request(
         operation=operation,
         method="GET" if body is None else "POST",
-        path=f"/v2/sessions/{_segment(session_id)}/{operation}",
+        path=f"/v2/sessions/{segment}/{operation}",
         query=query,
         body=body,
         session_id=str(session_id),
         metered=True,
         slow=operation == "summary",
-        not_found_hint="" if session_id.is_pair else _NOT_A_PAIR,
+        not_found_hint="" if is_pair else _NOT_A_PAIR,
         role=_READS,
     )
 

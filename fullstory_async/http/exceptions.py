@@ -1,8 +1,4 @@
-"""What aiohttp raises, as one of our errors; each has exactly one.
-
-aiohttp silently sends a GET again when a kept-alive connection drops, which would cost a second activation. Two of its exceptions
-trigger that, so a client middleware turns them into one of ours.
-"""
+"""What aiohttp raises, as one of our errors; each has exactly one."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ import aiohttp
 from fullstory_async.errors import APITimeoutError, ConnectError, ProtocolError, TransportError
 from fullstory_async.http.messages import Request
 
-__all__ = ["MIDDLEWARES", "RAISED", "translated"]
+__all__ = ["RAISED", "Dropped", "translated"]
 
 _NEVER_SENT = (
     aiohttp.ClientHttpProxyError,
@@ -29,24 +25,11 @@ _PERMANENT = (
 )
 
 
-class _Dropped(Exception):
+class Dropped(Exception):
     """A dropped connection, as an exception that aiohttp does not answer by sending again."""
 
 
-async def _send_once(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    try:
-        return await handler(request)
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        reason = str(error) or type(error).__name__
-    raise _Dropped(reason)
-
-
-MIDDLEWARES = (_send_once,)
-RAISED = (aiohttp.ClientError, TimeoutError, OSError, _Dropped)
+RAISED = (aiohttp.ClientError, TimeoutError, OSError, Dropped)
 
 
 def translated(raised: BaseException, request: Request, *, sent: bool) -> TransportError:

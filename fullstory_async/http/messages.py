@@ -66,6 +66,11 @@ class Response:
     elapsed: float = 0.0
     """Seconds from sending to the last byte."""
 
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300
+
 
 @attrs.frozen(kw_only=True)
 class StreamedResponse(Response):

@@ -65,6 +65,14 @@ class CallOptions:
     headers: Mapping[str, str] = attrs.field(default=None, converter=_headers, repr=False)
     """Headers to add."""
 
+    @classmethod
+    def of(
+        cls, timeout: float | None, query: ExtraQuery | None, headers: Mapping[str, str] | None
+    ) -> CallOptions:
+        """Return what a caller gave, which is mostly nothing."""
+        nothing = timeout is None and query is None and headers is None
+        return _NONE if nothing else cls(timeout, query, headers)
+
     def apply(self, request: Request) -> Request:
         """Return the request with the extras added. Raises `ConfigurationError` for text no URL can hold."""
         if not (self.query or self.headers or request.query):
@@ -75,6 +83,9 @@ class CallOptions:
             if not _encodable(name + text):
                 raise ConfigurationError(f"the query parameter {name!a} holds a lone surrogate")
         return attrs.evolve(request, query=query, headers=self.headers)
+
+
+_NONE = CallOptions()
 
 
 def _encodable(text: str) -> bool:

@@ -101,7 +101,8 @@ class _Call:
     patient: bool
     at_stake: Callable[[bool], None]
     longest_wait: float
-    deadline: float = math.inf
+    deadline: float
+    now: Callable[[], float]
     last_error: FullStoryError | None = None
     attempts: int = 0
     throttles: int = 0
@@ -110,10 +111,10 @@ class _Call:
     set_aside: str | None = None
 
     def elapsed(self) -> float:
-        return asyncio.get_running_loop().time() - self.started
+        return self.now() - self.started
 
     def left(self) -> float:
-        return self.deadline - asyncio.get_running_loop().time()
+        return self.deadline - self.now()
 
 
 class Pipeline:
@@ -195,10 +196,11 @@ class Pipeline:
         patient: bool,
         longest_wait: float,
     ) -> _Call:
-        started = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time
+        started = now()
         seconds = self.timeout if timeout is None else timeout
         deadline = math.inf if patient else started + seconds
-        return _Call(request, started, seconds, patient, at_stake, longest_wait, deadline)
+        return _Call(request, started, seconds, patient, at_stake, longest_wait, deadline, now)
 
     async def _answer(self, call: _Call, send: _Send) -> Response:
         """Walk the loop until there is an answer."""
@@ -217,17 +219,18 @@ class Pipeline:
 
     async def _admit(self, call: _Call) -> None:
         """Wait for the limiter, within the call's time."""
-        longest = min(call.timeout, call.left(), call.longest_wait) if call.patient else None
-        try:
-            async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
-                await self._limiter.acquire(longest_pause=longest)
-        except TimeoutError:
-            raise self._out_of_time(call) from call.last_error
-        except RateLimitedError as error:
-            error.request = call.request
-            raise
+        if not await self._limiter.acquire_now():
+            longest = min(call.timeout, call.left(), call.longest_wait) if call.patient else None
+            try:
+                async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
+                    await self._limiter.acquire(longest_pause=longest)
+            except TimeoutError:
+                raise self._out_of_time(call) from call.last_error
+            except RateLimitedError as error:
+                error.request = call.request
+                raise
         if call.deadline == math.inf:
-            call.deadline = asyncio.get_running_loop().time() + call.timeout
+            call.deadline = call.now() + call.timeout
         elif call.left() <= 0:
             raise self._out_of_time(call) from call.last_error
 
@@ -254,9 +257,10 @@ class Pipeline:
             request.operation, request.session_id or "", call.attempts,
             response.status, len(response.body), response.elapsed,
         )  # fmt: skip
-        failure = error_for(request, response, retry_after=retry_after(response))
-        if failure is not None:
-            raise failure
+        if not response.is_success:
+            failure = error_for(request, response, retry_after=retry_after(response))
+            if failure is not None:
+                raise failure
         return response
 
     async def _take_back(self, call: _Call, reason: BaseException) -> None:

@@ -115,6 +115,8 @@ class RateLimiter:
             RateLimitedError: the wait would be longer than that; ``retry_after`` says how long.
             ClientStateError: another event loop is using this limiter now.
         """
+        if await self.acquire_now():
+            return
         bucket = await self._bucket_here()
         started = self._now()
         while True:
@@ -128,8 +130,22 @@ class RateLimiter:
             finally:
                 self._queued -= 1
             if self._now() >= self._not_before:
-                self._count()
+                self._count(self._now())
                 return
+
+    async def acquire_now(self) -> bool:
+        """Take a token if one is there and nobody waits for it; tell whether that was so. Does not wait.
+
+        Raises:
+            ClientStateError: as for `acquire`.
+        """
+        bucket = await self._bucket_here()
+        now = self._now()
+        if self._queued or now < self._not_before or not bucket.has_capacity():
+            return False
+        await bucket.acquire()
+        self._count(now)
+        return True
 
     def pause(self, seconds: float) -> None:
         """Admit nothing for so many seconds from now, a day at most. A pause is only ever lengthened."""
@@ -173,9 +189,10 @@ class RateLimiter:
                 await self._bucket.acquire(spent)  # at once: the new bucket is empty
         return self._bucket
 
-    def _count(self) -> None:
+    def _count(self, now: float) -> None:
         """Keep a level of our own, to hand on when the loop changes."""
-        self._level, self._level_at = self._drained() + 1.0, self._now()
+        self._level = max(0.0, self._level - (now - self._level_at) * self._limit.rate) + 1.0
+        self._level_at = now
 
     def _drained(self) -> float:
         return max(0.0, self._level - (self._now() - self._level_at) * self._limit.rate)

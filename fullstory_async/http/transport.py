@@ -20,7 +20,6 @@ import asyncio
 import enum
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from types import SimpleNamespace
 
 import aiohttp
 from yarl import URL
@@ -34,7 +33,8 @@ from fullstory_async.errors import (
     ProtocolError,
     ResponseTooLarge,
 )
-from fullstory_async.http.exceptions import MIDDLEWARES, RAISED, translated
+from fullstory_async.http.attempt import Attempt, NotingRequest
+from fullstory_async.http.exceptions import RAISED, translated
 from fullstory_async.http.messages import Request, Response, StreamedResponse
 
 __all__ = ["Transport"]
@@ -54,7 +54,7 @@ class Transport:
     """Sends requests through an aiohttp session of its own, or through one that it was given."""
 
     __slots__ = (
-        "_authorization", "_base", "_common", "_config", "_loop", "_owned", "_places", "_secrets", "_session", "_timeout",
+        "_base", "_clock", "_common", "_config", "_key", "_loop", "_owned", "_places", "_secrets", "_session", "_timeout",
         "state",
     )  # fmt: skip
 
@@ -74,7 +74,7 @@ class Transport:
         if config.integration_source is not None:
             self._common["Integration-Source"] = config.integration_source
         key = config.api_key or ""
-        self._authorization = f"Basic {key}"
+        self._key = {"Authorization": f"Basic {key}"}
         short = len(key) < _SHORTEST_KEY  # no key of FullStory's, and perhaps a common word
         self._secrets = () if short else (key, key.replace("/", "\\/"))  # as it is, and as JSON may write it
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=config.connect_timeout)
@@ -93,12 +93,11 @@ class Transport:
         if self.state is not State.UNOPENED:
             raise ClientStateError(f"the client {self.state.value}")
         if self._session is None:
-            trace = aiohttp.TraceConfig()
-            trace.on_request_headers_sent.append(_note_sent)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),  # the limiter and the workers bound it
                 cookie_jar=aiohttp.DummyCookieJar(),
-                trace_configs=[trace],
+                headers={**self._common, **self._key},
+                request_class=NotingRequest,
             )
         elif self._session.auth is not None:
             raise ConfigurationError(
@@ -110,6 +109,7 @@ class Transport:
             if any(limits):
                 self._places = asyncio.Semaphore(min(filter(None, limits)))
         self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.time
         self.state = State.OPEN
 
     async def close(self) -> None:
@@ -185,13 +185,13 @@ class Transport:
         session = self.check()
         begun()
         config = self._config
-        started = asyncio.get_running_loop().time()
-        progress = _Progress(sent=not self._owned)  # a given session does not tell: assume the worse
+        started, read = self._clock(), self._read_timeout(request)
+        # a given session does not tell when it has a connection: assume the worse
+        attempt = Attempt(
+            self._clock, deadline, connect=config.connect_timeout, read=read, sent=not self._owned
+        )
         try:
-            async with asyncio.timeout(None) as timer:
-                progress.limit(
-                    timer, deadline, connect=config.connect_timeout, read=self._read_timeout(request)
-                )
+            async with attempt.timer:
                 answer = await session.request(
                     request.method,
                     self._url(request),
@@ -202,8 +202,7 @@ class Transport:
                     auto_decompress=True,
                     proxy=config.proxy,
                     timeout=self._timeout,
-                    middlewares=MIDDLEWARES,
-                    trace_request_ctx=progress,
+                    middlewares=(attempt.send_once,),
                 )
                 try:
                     return await finish(answer, request, started)
@@ -211,7 +210,7 @@ class Transport:
                     answer.close()
                     raise
         except RAISED as raised:
-            error = self._translated(raised, request, sent=progress.sent)
+            error = self._translated(raised, request, sent=attempt.sent)
         except ValueError:  # aiohttp's, for a session with trust_env=True and a netrc entry for the host
             error = ConfigurationError(
                 "the given aiohttp session adds credentials of its own", request=request
@@ -226,15 +225,18 @@ class Transport:
         return url.with_query(request.query) if request.query else url
 
     def _headers(self, request: Request) -> dict[str, str]:
-        ours = self._common if request.body is None else {**self._common, "Content-Type": "application/json"}
-        return {**ours, **request.headers, "Authorization": self._authorization}
+        """Return what a request needs beside what our own session adds to each."""
+        ours = {} if self._owned else self._common
+        if request.body is not None:
+            ours = {**ours, "Content-Type": "application/json"}
+        return {**ours, **request.headers, **({} if self._owned else self._key)}
 
     async def _whole(self, answer: aiohttp.ClientResponse, request: Request, started: float) -> Response:
         """Read an answer to its end."""
         pieces, size = [], 0
-        while piece := await self._piece(answer, request, size):
-            pieces.append(piece)
-            size += len(piece)
+        while not answer.content.at_eof():
+            pieces.append(await self._piece(answer, request, size))
+            size += len(pieces[-1])
         body, success = b"".join(pieces), _is_success(answer)
         if success and _looks_cut_off(answer, body):
             raise ProtocolError("the connection broke in the middle of the answer", request=request)
@@ -242,7 +244,7 @@ class Transport:
             status=answer.status,
             headers=self._answer_headers(answer),
             body=body if success else self._scrubbed(body.decode("latin-1")).encode("latin-1"),
-            elapsed=asyncio.get_running_loop().time() - started,
+            elapsed=self._clock() - started,
         )
 
     async def _opened(self, answer: aiohttp.ClientResponse, request: Request, started: float) -> Response:
@@ -270,7 +272,7 @@ class Transport:
                 answer.close()  # a connection whose answer was read to its end has gone back already
                 self._give_place()
 
-        elapsed = asyncio.get_running_loop().time() - started
+        elapsed = self._clock() - started
         headers = self._answer_headers(answer)
         return StreamedResponse(
             status=answer.status, headers=headers, elapsed=elapsed, read=read, close=close
@@ -312,30 +314,3 @@ def _looks_cut_off(answer: aiohttp.ClientResponse, body: bytes) -> bool:
     if "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers:
         return False
     return body.lstrip().startswith((b"{", b"[")) and not body.rstrip().endswith((b"}", b"]"))
-
-
-class _Progress:
-    """How far an attempt has come, and until when it has time: first to connect, then to be answered."""
-
-    __slots__ = ("_deadline", "_read", "_timer", "sent")
-
-    def __init__(self, *, sent: bool) -> None:
-        self.sent = sent
-
-    def limit(self, timer: asyncio.Timeout, deadline: float, *, connect: float, read: float) -> None:
-        self._timer, self._deadline, self._read = timer, deadline, read
-        self._give(connect + read if self.sent else connect)
-
-    def note_sent(self) -> None:
-        self.sent = True
-        self._give(self._read)
-
-    def _give(self, seconds: float) -> None:
-        if not self._timer.expired():
-            self._timer.reschedule(min(self._deadline, asyncio.get_running_loop().time() + seconds))
-
-
-async def _note_sent(
-    _: aiohttp.ClientSession, context: SimpleNamespace, __: aiohttp.TraceRequestHeadersSentParams
-) -> None:
-    context.trace_request_ctx.note_sent()

@@ -52,7 +52,12 @@ class _Meta(type(msgspec.Struct)):  # type: ignore[misc]
     if not TYPE_CHECKING:  # which reads the signature off `SessionEvent.__init__`
 
         def __call__(
-            cls, *, type: str = "", data: Any = None, source_properties: Any = None, **texts: Any
+            cls,
+            *,
+            type: str = "",  # noqa: A002
+            data: Any = None,
+            source_properties: Any = None,
+            **texts: Any,
         ) -> Any:
             """Make an event by hand."""
             unknown = texts.keys() - _FIELDS.keys()
@@ -196,7 +201,8 @@ _keep_source_properties = _keeper("_source_properties")
 
 def times_as_they_came(events: Iterable[SessionEvent]) -> list[Any]:
     """Return the times of events whose time was not read yet, as the answer has them."""
-    return [event._timestamp if (when := event._event_time) is None else when for event in events]
+    pairs = ((event._event_time, event._timestamp) for event in events)  # noqa: SLF001
+    return [published if live is None else live for live, published in pairs]
 
 
 def _restore(fields: dict[str, Any]) -> SessionEvent:

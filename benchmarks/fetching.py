@@ -1,0 +1,237 @@
+"""Fetching: what a session's events cost with this client and with its rivals, over real connections.
+
+Each figure is the median of rounds in which the clients take turns, each in a process of its own, pinned to one core while the server
+has the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.report import Section, chart, table
+from benchmarks.server import running
+from benchmarks.worker import measure
+
+__all__ = ["bulk", "peers", "rivals", "stalls"]
+
+Figures = dict[str, list[dict[str, float]]]
+
+FLOOR, ORJSON = "aiohttp, bytes", "aiohttp + orjson, dicts"
+TYPED, TOUCHED, STREAMED = "ours, typed", "ours, all read", "ours, streamed"
+RIVALS = (FLOOR, ORJSON, "aiohttp + json + cattrs", "httpx + pydantic", TYPED, TOUCHED, STREAMED)
+PEERS = ("openapi-python-client", "httpx + pydantic", TYPED)
+REQUESTS = {10: 3000, 200: 600, 2_000: 80, 20_000: 8}
+CONTRACT = Path(__file__).parent.parent / "tests" / "contract" / "fullstory-sessions-openapi.yaml"
+
+
+def rounds(quick: bool) -> int:
+    return 1 if quick else 5
+
+
+def taking_turns(clients: Sequence[str], count: int, place: Path | None = None, **order: object) -> Figures:
+    """Have every client measured so often, in an order that rotates."""
+    found: Figures = {client: [] for client in clients}
+    for n in range(count):
+        for client in (*clients[n % len(clients) :], *clients[: n % len(clients)]):
+            found[client].append(measure(place, client=client, **order))
+    return found
+
+
+def ratio(found: Figures, one: str, other: str, figure: str = "cpu") -> float:
+    """Return the median of the ratios within rounds."""
+    pairs = zip(found[one], found[other], strict=True)
+    return statistics.median(a[figure] / b[figure] for a, b in pairs)
+
+
+def median(found: Figures, client: str, figure: str) -> float:
+    return statistics.median(each[figure] for each in found[client])
+
+
+def rivals(quick: bool) -> Section:
+    """CPU of each client at each size, in the live form."""
+    section = Section("Fetching events, live form, 8 connections")
+    section.say(
+        "`ours, typed` reads the type of every event; `all read` also decodes every `data` and `source_properties`; "
+        "`streamed` is `stream_events`. `× floor` and `× orjson` compare CPU within each round."
+    )
+    sizes = (10, 200) if quick else tuple(REQUESTS)
+    limits = {(200, TYPED): 0.65, (2_000, TYPED): 0.3, (20_000, TYPED): 0.25}
+    cpu: dict[str, dict[int, float]] = {client: {} for client in RIVALS}
+    with running(sizes) as url:
+        ceiling = measure(
+            client="sockets alone", url=url + "/live", session="10", requests=5000, concurrency=64
+        )
+        section.say(
+            f"The server's ceiling at 10 events: {ceiling['rate']:.0f} requests/s to a client that parses nothing."
+        )
+        for size in sizes:
+            requests = REQUESTS[size] // (5 if quick else 1)
+            found = taking_turns(
+                RIVALS, rounds(quick), url=url + "/live", session=str(size), requests=requests, concurrency=8
+            )
+            section.say(f"### {size} events\n\n" + rivals_table(found, size))
+            for client in RIVALS:
+                cpu[client][size] = median(found, client, "cpu")
+            if (size, TYPED) in limits:
+                limit = limits[size, TYPED]
+                section.promise(
+                    f"CPU, typed events, {size}, × orjson to dicts", ratio(found, TYPED, ORJSON), limit
+                )
+            section.promise(
+                f"CPU, all read, {size}, × orjson to dicts", ratio(found, TOUCHED, ORJSON), 1.3
+            ) if size > 10 else None
+    if not quick:
+        chart(cpu)
+    return section
+
+
+def rivals_table(found: Figures, size: int) -> str:
+    head = (
+        "client",
+        "requests/s",
+        "ms/request",
+        "ms/MB",
+        "ms/1 000 events",
+        "memory, MB",
+        "× floor",
+        "× orjson",
+    )
+    rows = []
+    for client in found:
+        cpu = median(found, client, "cpu") * 1e3
+        rows.append(
+            (client, f"{median(found, client, 'rate'):.0f}", f"{cpu:.3f}", f"{cpu / (size * 0.975e-3):.2f}", f"{cpu / size * 1e3:.2f}",
+            f"{median(found, client, 'memory') / 1e6:.0f}", f"{ratio(found, client, FLOOR):.2f}", f"{ratio(found, client, ORJSON):.2f}")
+        )  # fmt: skip
+    return table(head, rows)
+
+
+def peers(quick: bool) -> Section:
+    """Throughput against the clients that one would have otherwise, in the form that those were made for."""
+    section = Section("Throughput against other clients, published form, 8 connections")
+    sizes = (10,) if quick else (10, 200, 2_000)
+    rows = []
+    with running(sizes) as url, generated_client() as place:
+        for size in sizes:
+            requests = max(20, REQUESTS[size] // (5 if quick else 2))
+            found = taking_turns(
+                PEERS,
+                rounds(quick),
+                place,
+                url=url + "/spec",
+                session=str(size),
+                requests=requests,
+                concurrency=8,
+            )
+            limit = {10: 4, 200: 5, 2_000: 8}[size]
+            for peer in PEERS[:2]:
+                times = ratio(found, TYPED, peer, "rate")
+                rows.append(
+                    (
+                        peer,
+                        size,
+                        f"{median(found, peer, 'rate'):.0f}",
+                        f"{median(found, TYPED, 'rate'):.0f}",
+                        f"{times:.1f}",
+                    )
+                )
+                section.promise(f"requests/s at {size} events, × {peer}", times, limit, at_least=True)
+    section.say(table(("client", "events", "its requests/s", "ours", "ours ×"), rows))
+    return section
+
+
+@contextlib.contextmanager
+def generated_client() -> Iterator[Path]:
+    """Have openapi-python-client make its client of the published contract, in a folder for the time being."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        (place / "settings.yaml").write_text("post_hooks: []\n")
+        command = [
+            sys.executable, "-m", "openapi_python_client", "generate", "--path", str(CONTRACT), "--meta", "none",
+            "--config", str(place / "settings.yaml"), "--output-path", str(place / "generated_client"),
+        ]  # fmt: skip
+        subprocess.run(command, check=True, capture_output=True)
+        yield place
+
+
+def stalls(quick: bool) -> Section:
+    """For how long the event loop is held while answers are decoded, and how soon a stream gives its first event."""
+    section = Section("Stalls of the event loop, one answer at a time")
+    sizes = (2_000,) if quick else (2_000, 20_000)
+    rows = []
+    with running(sizes) as url:
+        for size in sizes:
+            found = taking_turns(
+                (ORJSON, TYPED, STREAMED), rounds(quick), url=url + "/live", session=str(size), requests=max(3, 20_000 // size),
+                concurrency=1, stall=True,
+            )  # fmt: skip
+            for client in found:
+                rows.append((client, size, f"{median(found, client, 'stall') * 1e3:.1f}"))
+            limit = {2_000: 5, 20_000: 50}[size]
+            section.promise(
+                f"longest stall, {size} events", median(found, TYPED, "stall") * 1e3, limit, unit=" ms"
+            )
+            section.promise(
+                f"longest stall, {size} events streamed",
+                median(found, STREAMED, "stall") * 1e3,
+                10,
+                unit=" ms",
+            )
+        first = [
+            measure(
+                client="ours, first event",
+                url=url + "/live",
+                session=str(sizes[-1]),
+                requests=5,
+                concurrency=1,
+            )
+            for _ in range(rounds(quick))
+        ]
+        section.promise(
+            "first streamed event after",
+            statistics.median(1e3 / each["rate"] for each in first),
+            10,
+            unit=" ms",
+        )
+    section.say(table(("client", "events", "longest stall, ms"), rows))
+    return section
+
+
+def bulk(quick: bool) -> Section:
+    """Many sessions at once."""
+    section = Section("Bulk: 64 workers")
+    with running((10, 200)) as url:
+        count, delay = (200, 0.08) if quick else (2_000, 0.08)
+        ideal = count / 64 * delay
+        runs = [
+            measure(
+                client="ours, fan-out",
+                url=f"{url}/live/delay={delay}",
+                session="mix",
+                requests=count,
+                concurrency=64,
+            )
+            for _ in range(rounds(quick))
+        ]
+        share = ideal / statistics.median(each["seconds"] for each in runs)
+        section.say(
+            f"{count} sessions of 200 events on average at {delay * 1e3:.0f} ms latency: {share:.1%} of the ideal {ideal:.2f} s."
+        )
+        section.promise("sessions at 80 ms latency, share of the ideal time", share, 0.9, at_least=True)
+        for size, rival, limit in ((200, "aiohttp + json, dicts", 3.0), (10, FLOOR, 0.6)):
+            found = taking_turns(
+                (rival, "ours, fan-out"), rounds(quick), url=url + "/live", session=str(size),
+                requests=REQUESTS[size] // (5 if quick else 1), concurrency=64,
+            )  # fmt: skip
+            times = ratio(found, "ours, fan-out", rival, "rate")
+            section.say(
+                f"{size} events, unthrottled: {median(found, 'ours, fan-out', 'rate'):.0f} requests/s, {rival} {median(found, rival, 'rate'):.0f}."
+            )
+            section.promise(f"fan-out, {size} events, × {rival}", times, limit, at_least=True)
+    return section

@@ -1,0 +1,66 @@
+"""One attempt: how far it has come, and until when it has time.
+
+aiohttp silently sends a GET again when a kept-alive connection drops, which would cost a second activation. Two of its
+exceptions trigger that, so its middleware here turns them into one of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import aiohttp
+from aiohttp.connector import Connection
+
+from fullstory_async.http.exceptions import Dropped
+
+__all__ = ["Attempt", "NotingRequest"]
+
+
+class Attempt:
+    """How far an attempt has come, and until when it has time: first to connect, then to be answered."""
+
+    __slots__ = ("_clock", "_deadline", "_read", "sent", "timer")
+
+    sent: bool
+    """Whether the request may have reached the server."""
+    timer: asyncio.Timeout
+    """What ends the attempt; to be entered by who makes it."""
+
+    def __init__(
+        self, clock: Callable[[], float], deadline: float, *, connect: float, read: float, sent: bool
+    ) -> None:
+        """Begin now, by the loop's clock; ``sent`` if nothing will tell when the request has a connection."""
+        self._clock, self._deadline, self._read, self.sent = clock, deadline, read, sent
+        self.timer = asyncio.timeout_at(min(deadline, clock() + connect + (read if sent else 0.0)))
+
+    def note_sent(self) -> None:
+        """Note that the request is about to be written: from now on the server has its time to answer."""
+        self.sent = True
+        if not self.timer.expired():
+            self.timer.reschedule(min(self._deadline, self._clock() + self._read))
+
+    async def send_once(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Be aiohttp's middleware, which stands between its retries and the connection."""
+        if isinstance(request, NotingRequest):
+            request.attempt = self
+        try:
+            return await handler(request)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            raise
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            reason = str(error) or type(error).__name__
+        raise Dropped(reason)
+
+
+class NotingRequest(aiohttp.ClientRequest):
+    """A request that tells when it has a connection, and so may reach the server from now on."""
+
+    attempt: Attempt
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Send it over a connection."""
+        self.attempt.note_sent()
+        return await super().send(conn)
