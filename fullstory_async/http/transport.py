@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 
 import aiohttp
 from yarl import URL
@@ -233,10 +232,11 @@ class Transport:
 
     async def _whole(self, answer: aiohttp.ClientResponse, request: Request, started: float) -> Response:
         """Read an answer to its end."""
-        pieces, size = [], 0
-        while not answer.content.at_eof():
-            pieces.append(await self._piece(answer, request, size))
+        pieces, size, content = [], 0, answer.content
+        while not content.at_eof():
+            pieces.append(await content.readany())
             size += len(pieces[-1])
+            self._check_size(size, request)
         body, success = b"".join(pieces), _is_success(answer)
         if success and _looks_cut_off(answer, body):
             raise ProtocolError("the connection broke in the middle of the answer", request=request)
@@ -257,11 +257,12 @@ class Transport:
             nonlocal size
             try:
                 async with asyncio.timeout(self._read_timeout(request)):
-                    piece = await self._piece(answer, request, size)
+                    piece = await answer.content.readany()
             except RAISED as raised:
                 error = self._translated(raised, request, sent=True)
             else:
                 size += len(piece)
+                self._check_size(size, request)
                 return piece
             raise error
 
@@ -278,16 +279,13 @@ class Transport:
             status=answer.status, headers=headers, elapsed=elapsed, read=read, close=close
         )
 
-    async def _piece(self, answer: aiohttp.ClientResponse, request: Request, before: int) -> bytes:
-        """Return the next piece of a body of which so many bytes are read; nothing at its end."""
-        piece = await answer.content.readany()
-        if before + len(piece) > self._config.max_response_bytes:
+    def _check_size(self, size: int, request: Request) -> None:
+        if size > self._config.max_response_bytes:
             raise ResponseTooLarge(
                 f"the answer is larger than max_response_bytes ({self._config.max_response_bytes}); the rest was not read",
                 request=request,
                 permanent=True,
             )
-        return piece
 
     def _answer_headers(self, answer: aiohttp.ClientResponse) -> dict[str, str]:
         return {name.lower(): self._scrubbed(value) for name, value in answer.headers.items()}
@@ -306,7 +304,7 @@ class Transport:
 
 
 def _is_success(answer: aiohttp.ClientResponse) -> bool:
-    return HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES
+    return 200 <= answer.status < 300
 
 
 def _looks_cut_off(answer: aiohttp.ClientResponse, body: bytes) -> bool:
