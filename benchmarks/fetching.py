@@ -171,8 +171,7 @@ def stalls(quick: bool) -> Section:
                 (ORJSON, TYPED, STREAMED), rounds(quick), url=url + "/live", session=str(size), requests=max(3, 20_000 // size),
                 concurrency=1, stall=True,
             )  # fmt: skip
-            for client in found:
-                rows.append((client, size, f"{median(found, client, 'stall') * 1e3:.1f}"))
+            rows += [(client, size, f"{median(found, client, 'stall') * 1e3:.1f}") for client in found]
             limit = {2_000: 5, 20_000: 50}[size]
             section.promise(
                 f"longest stall, {size} events", median(found, TYPED, "stall") * 1e3, limit, unit=" ms"

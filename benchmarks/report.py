@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import importlib.metadata
 import os
 import platform
@@ -76,7 +76,7 @@ def write(sections: Sequence[Section]) -> None:
     kept = sum(promise.is_kept for section in sections for promise in section.promises)
     parts = [
         "# Results",
-        (f"Measured on {datetime.date.today()} on a {platform.system()} machine with {os.cpu_count()} cores ({platform.machine()}), "  # noqa: DTZ011
+        (f"Measured on {dt.date.today()} on a {platform.system()} machine with {os.cpu_count()} cores ({platform.machine()}), "  # noqa: DTZ011
         f"CPython {platform.python_version()}, by `nox -s benchmarks`. Carry the ratios, not the absolute figures."),
         f"Versions: {versions}.",
         "![CPU time by client and size of the answer](chart.svg)",

@@ -74,6 +74,7 @@ def answer(body: bytes, status: str = "200 OK", more: str = "") -> bytes:
     return head.encode() + body
 
 
+NOT_FOUND = answer(b"{}", "404 Not Found")
 TOO_MANY = answer(b"{}", "429 Too Many Requests", "Retry-After: 1\r\n")
 
 
@@ -98,7 +99,11 @@ class Answering(asyncio.Protocol):
         if asked is not None:
             self.transport.write(self.buckets[asked].stats())
             return
-        size, number = _SESSION.search(request).groups()
+        session = _SESSION.search(request)
+        if session is None:
+            self.transport.write(NOT_FOUND)
+            return
+        size, number = session.groups()
         ready = self.answers[form, size if size != b"mix" else b"mix%d" % (int(number) % MIX)]
         if name is not None:
             bucket = self.buckets.setdefault(name, Bucket(float(rate), float(burst)))

@@ -5,9 +5,8 @@ One transaction holds an answer together with the settling of what it cost. The 
 * ``items``: the sessions, each once, numbered in the order in which they were added;
 * ``answers`` and ``failures``: what became of a call, by item and operation; a call has one of them or neither; failures are
   numbered as they come, so that a run tells its own from those of earlier runs;
-* ``reservations``: calls that may be on their way, with the activations that were set aside for them;
 * ``purged``: fingerprints of sessions that were erased and must not come back;
-* ``meta``: the plan, what was spent, and the secret of this job's fingerprints.
+* ``meta``: the plan, what was spent, what is set aside for calls that may be on their way, and the secret of this job's fingerprints.
 """
 
 from __future__ import annotations
@@ -40,10 +39,6 @@ _SCHEMA = (
         "CREATE TABLE failures (number INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER NOT NULL, operation TEXT NOT NULL, at REAL NOT NULL, attempts INTEGER NOT NULL, "
         "error TEXT NOT NULL, status INTEGER, code TEXT, message TEXT NOT NULL, may_have_cost INTEGER NOT NULL, "
         "permanent INTEGER NOT NULL, body BLOB, UNIQUE (seq, operation))"
-    ),
-    (
-        "CREATE TABLE reservations (seq INTEGER NOT NULL, operation TEXT NOT NULL, activations INTEGER NOT NULL, "
-        "PRIMARY KEY (seq, operation)) WITHOUT ROWID"
     ),
     "CREATE TABLE purged (fingerprint TEXT PRIMARY KEY) WITHOUT ROWID",
 )

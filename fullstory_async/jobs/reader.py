@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
-import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from fullstory_async.http.messages import Response
 from fullstory_async.jobs.database import open_reader, storable
 from fullstory_async.jobs.fingerprints import fingerprint
 from fullstory_async.jobs.lock import LOCK_NAME, holder_of
+from fullstory_async.jobs.packing import PackingError, unpacked
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimated
 from fullstory_async.jobs.threads import in_thread
 from fullstory_async.models import SessionEvents, SessionSummary
@@ -195,7 +195,7 @@ class JobReader:
             plan=self.plan, sessions=items, calls=items * operations, done=answered,
             failed=self.count("SELECT COUNT(*) FROM failures"), left=items * operations - answered - permanent,
             spent=self.count("SELECT value FROM meta WHERE name = 'spent'"),
-            set_aside=self.count("SELECT COALESCE(SUM(activations), 0) FROM reservations"),
+            set_aside=self.count("SELECT COALESCE(MAX(value), 0) FROM meta WHERE name = 'set_aside'"),
             holder=holder_of(self.folder / LOCK_NAME),
         )  # fmt: skip
 
@@ -252,7 +252,7 @@ class JobReader:
         for seq, session_id in items:
             try:
                 yield self._read(database, seq, session_id, with_bodies=with_bodies)
-            except (sqlite3.DatabaseError, zlib.error):
+            except (sqlite3.DatabaseError, PackingError):
                 self.damaged += 1
 
     def _intact(self, database: sqlite3.Connection, query: str, seq: int) -> list[tuple[int, str]]:
@@ -269,7 +269,7 @@ class JobReader:
         for operation, at, body in database.execute(answers, (seq,)):
             record.fetched[operation] = datetime.fromtimestamp(at, UTC)
             if body is not None:
-                record.bodies[operation] = zlib.decompress(body)
+                record.bodies[operation] = unpacked(body)
         failures = (
             "SELECT operation, at, attempts, error, status, code, message, may_have_cost, permanent, body "
             "FROM failures WHERE seq = ?"
@@ -280,7 +280,7 @@ class JobReader:
             record.failures[operation] = JobFailure(
                 session_id=session_id, operation=operation, error=error, status=status, code=code,
                 message=message, attempts=attempts, may_have_cost=bool(cost), permanent=bool(permanent),
-                at=datetime.fromtimestamp(at, UTC), body=None if body is None else zlib.decompress(body),
+                at=datetime.fromtimestamp(at, UTC), body=None if body is None else unpacked(body),
             )  # fmt: skip
         return record
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ import attrs
 from fullstory_async.errors import FullStoryError, JobError, JobStorageError
 from fullstory_async.jobs.database import open_writer, storable, unusable
 from fullstory_async.jobs.fingerprints import fingerprint, new_secret
+from fullstory_async.jobs.packing import packer
 from fullstory_async.jobs.plan import JobPlan
 from fullstory_async.jobs.writer import GroupWriter
 
 __all__ = ["GONE", "Counts", "JobStore", "Unit"]
 
-_COMPRESSION = 3
 _PATIENCE = 20
 _PAUSE = 0.1
 _BUSY_MILLIS = 2000
@@ -80,7 +79,12 @@ class JobStore:
             raise
         self.reserved = 0
         self._set_aside: dict[tuple[int, str], int] = {}
-        self._writer = GroupWriter(self._database, folder, finish=self._keep_spent, undo=self._restore)
+        self._erased: set[int] = set()
+        self._pack = packer()
+        self._before = self.counts, self._set_aside, self._erased
+        self._writer = GroupWriter(
+            self._database, folder, begin=self._remember, finish=self._keep_spent, undo=self._restore
+        )
 
     async def add(self, session_ids: list[str], unusable: Sequence[tuple[str, FullStoryError]]) -> int:
         """Add sessions that are not there yet, and texts that are no ids as failures; return how many are new."""
@@ -96,7 +100,7 @@ class JobStore:
         """
         if self._writer.is_out_of_room:
             raise JobStorageError(f"the job {self._folder} can't be written: the disk is full")
-        return await self._writer.change(lambda database: self._reserve(database, unit, activations))
+        return await self._writer.change(lambda _: self._reserve(unit, activations))
 
     async def settle_answer(self, unit: Unit, body: bytes, *, attempts: int, spent: int) -> None:
         """Write down an answer and what it cost."""
@@ -112,7 +116,7 @@ class JobStore:
 
     def settle_later(self, unit: Unit, *, spent: int) -> None:
         """Settle a call that was dropped; nobody waits for it but `close`."""
-        self._writer.change_later(lambda database: self._release(database, unit, spent))
+        self._writer.change_later(lambda _: self._release(unit, spent))
 
     async def remember_account(self, account: str) -> None:
         """Keep whose job this is."""
@@ -127,11 +131,10 @@ class JobStore:
     async def recover(self) -> None:
         """Begin another run: what an earlier one set aside and did not settle counts as spent."""
 
-        def settle(database: sqlite3.Connection) -> None:
+        def settle(_: sqlite3.Connection) -> None:
             self.counts.spent += self.reserved
             self.reserved = 0
             self._set_aside.clear()
-            database.execute("DELETE FROM reservations")
 
         await self._writer.change(settle)
         self._writer.make_spare_room()
@@ -157,16 +160,20 @@ class JobStore:
         await self._writer.close()
         self._database.close()
 
+    def _remember(self) -> None:
+        """Keep what is in memory, for the case that the transaction that begins fails."""
+        self._before = attrs.evolve(self.counts), self._set_aside.copy(), self._erased.copy()
+
     def _keep_spent(self) -> None:
-        """Put what was spent into the transaction, before it is committed."""
+        """Put what was spent and what is set aside into the transaction, before it is committed."""
         _set(self._database, "spent", self.counts.spent)
+        _set(self._database, "set_aside", self.reserved)
         _set(self._database, "last_seq", self.last_seq)
 
     def _restore(self) -> None:
-        """Count again what is there after a transaction that failed."""
-        query = "SELECT seq, operation, activations FROM reservations"
-        self._set_aside = {(seq, name): number for seq, name, number in self._database.execute(query)}
-        self.counts, self.reserved = self._count(), sum(self._set_aside.values())
+        """Be again as before the transaction that failed."""
+        self.counts, self._set_aside, self._erased = self._before
+        self.reserved = sum(self._set_aside.values())
 
     def _add(
         self,
@@ -197,14 +204,12 @@ class JobStore:
         mark = (fingerprint(self.secret, session_id),)
         return database.execute("SELECT 1 FROM purged WHERE fingerprint = ?", mark).fetchone() is not None
 
-    def _reserve(self, database: sqlite3.Connection, unit: Unit, activations: int) -> int | None:
-        if not self._is_there(database, unit):
+    def _reserve(self, unit: Unit, activations: int) -> int | None:
+        if unit.seq in self._erased:
             return GONE
         cap = self.plan.max_activations
         if cap is not None and self.counts.spent + self.reserved + activations > cap:
             return self.reserved
-        values = (unit.seq, unit.operation, activations)
-        database.execute("INSERT INTO reservations VALUES (?, ?, ?)", values)
         self.reserved += activations
         self._set_aside[unit.seq, unit.operation] = activations
         return None
@@ -212,11 +217,11 @@ class JobStore:
     def _answer(
         self, database: sqlite3.Connection, unit: Unit, body: bytes, attempts: int, spent: int
     ) -> None:
-        self._release(database, unit, spent)
-        if not self._is_there(database, unit):
+        self._release(unit, spent)
+        if unit.seq in self._erased:
             return
         self._forget_failure(database, unit)
-        values = (unit.seq, unit.operation, time.time(), attempts, zlib.compress(body, _COMPRESSION))
+        values = (unit.seq, unit.operation, time.time(), attempts, self._pack(body))
         database.execute("INSERT INTO answers VALUES (?, ?, ?, ?, ?)", values)
         self.counts.answered += 1
 
@@ -229,23 +234,18 @@ class JobStore:
         permanent: bool,
         spent: int,
     ) -> None:
-        self._release(database, unit, spent)
-        if not self._is_there(database, unit):
+        self._release(unit, spent)
+        if unit.seq in self._erased:
             return
         self._forget_failure(database, unit)
         values = (
             unit.seq, unit.operation, time.time(), error.attempts, type(error).__name__, error.status,
             None if error.code is None else storable(str(error.code)), storable(error.message), error.may_have_cost, permanent,
-            None if body is None else zlib.compress(body, _COMPRESSION),
+            None if body is None else self._pack(body),
         )  # fmt: skip
         database.execute("INSERT INTO failures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         self.counts.failed += 1
         self.counts.permanent += permanent
-
-    def _is_there(self, database: sqlite3.Connection, unit: Unit) -> bool:
-        """Tell whether an item still exists: it may have been erased while its call was on the way."""
-        found = database.execute("SELECT session_id FROM items WHERE seq = ?", (unit.seq,)).fetchone()
-        return found is not None and found[0] == unit.session_id
 
     def _forget_failure(self, database: sqlite3.Connection, unit: Unit) -> None:
         if self.counts.failed == 0:
@@ -257,11 +257,8 @@ class JobStore:
             self.counts.failed -= 1
             self.counts.permanent -= found[0]
 
-    def _release(self, database: sqlite3.Connection, unit: Unit, spent: int) -> None:
-        call = (unit.seq, unit.operation)
-        if (set_aside := self._set_aside.pop(call, 0)) > 0:
-            database.execute("DELETE FROM reservations WHERE seq = ? AND operation = ?", call)
-            self.reserved -= set_aside
+    def _release(self, unit: Unit, spent: int) -> None:
+        self.reserved -= self._set_aside.pop((unit.seq, unit.operation), 0)
         self.counts.spent += spent
 
     def _purge(self, database: sqlite3.Connection, session_id: str) -> bool:
@@ -272,6 +269,7 @@ class JobStore:
         for table in ("items", "answers", "failures"):
             database.execute(f"DELETE FROM {table} WHERE seq = ?", found)  # noqa: S608
         self.counts = attrs.evolve(self._count(), spent=self.counts.spent)
+        self._erased.add(found[0])
         return True
 
     def _settle_plan(self, wanted: JobPlan | None) -> JobPlan:
@@ -293,9 +291,8 @@ class JobStore:
     def _recover(self) -> None:
         """Count what was on its way when the process died: it may have been charged."""
         self._database.execute("BEGIN IMMEDIATE")
-        lost = self._database.execute("SELECT COALESCE(SUM(activations), 0) FROM reservations").fetchone()[0]
-        _set(self._database, "spent", self._meta("spent") + lost)
-        self._database.execute("DELETE FROM reservations")
+        _set(self._database, "spent", self._meta("spent") + (self._meta("set_aside") or 0))
+        _set(self._database, "set_aside", 0)
         self._database.execute("COMMIT")
         _empty_log(self._database)
 

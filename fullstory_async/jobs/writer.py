@@ -63,6 +63,7 @@ class GroupWriter:
         database: sqlite3.Connection,
         folder: Path,
         *,
+        begin: Callable[[], None],
         finish: Callable[[], None],
         undo: Callable[[], None],
     ) -> None:
@@ -71,6 +72,7 @@ class GroupWriter:
         Args:
             database: an open database, of which nobody else makes transactions.
             folder: where it is.
+            begin: called in the thread at the beginning of each transaction.
             finish: called in the thread at the end of each transaction, before it is committed.
             undo: called in the thread when a transaction has failed.
         """
@@ -79,6 +81,7 @@ class GroupWriter:
         self._closed = False
         self._path = folder / DATABASE_NAME
         self._inode = self._path.stat().st_ino
+        self._begin = begin
         self._finish = finish
         self._undo = undo
         self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
@@ -148,6 +151,7 @@ class GroupWriter:
             return
 
     def _do(self, group: list[_Change]) -> list[Any]:
+        self._begin()
         if group[0].alone:
             return [change.work(self._database) for change in group]
         self._database.execute("BEGIN IMMEDIATE")

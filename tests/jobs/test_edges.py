@@ -11,9 +11,9 @@ from contextlib import closing
 import attrs
 import pytest
 
-from fullstory_async import ActivationLedger, JobStorageError, RetryPolicy
+from fullstory_async import ActivationLedger, JobError, JobStorageError, RetryPolicy
 from fullstory_async.errors import ConnectError
-from fullstory_async.jobs import Job, JobPlan, JobReader
+from fullstory_async.jobs import Job, JobPlan, JobReader, packing
 from fullstory_async.jobs import writer as writer_module
 from fullstory_async.sandbox import faults
 from tests.jobs.test_job import opened, run_once
@@ -149,6 +149,23 @@ async def test_the_spare_room_is_made_whole_again_and_needs_room_itself(tmp_path
         assert (report.reason, report.done, sandbox.activations) == ("storage failed", 0, 0)
         report = await run_once(tmp_path / "j", client, EVENTS)
         assert (report.reason, report.done) == ("finished", 2)
+
+
+async def test_answers_are_kept_with_and_without_zstd(tmp_path, monkeypatch):
+    async with opened(sessions=6) as (sandbox, client):
+        with monkeypatch.context() as without:
+            without.setattr(packing, "zstandard", None)
+            await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids[:3])
+            assert len([each async for each in JobReader(tmp_path / "j").results() if each.events]) == 3
+        await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids)
+        found = [each async for each in JobReader(tmp_path / "j").results()]
+        assert [len(each.events) for each in found] == [
+            sandbox.event_counts[each] for each in sandbox.session_ids
+        ]
+        monkeypatch.setattr(packing, "zstandard", None)
+        with pytest.raises(JobError, match=r"pip install 'fullstory-async\[zstd\]'"):
+            _ = [each async for each in JobReader(tmp_path / "j").results()]
+        assert JobReader(tmp_path / "j").status().done == 6
 
 
 async def test_bad_ids_are_tried_again_without_a_budget(tmp_path):

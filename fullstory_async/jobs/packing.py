@@ -1,0 +1,55 @@
+"""Answers as they are kept: compressed, in a form that says which it is.
+
+zstd, where the extra ``zstd`` is installed, takes a seventh of zlib's time and two thirds of its room; that is the difference between a store
+that costs a few percent of the speed of a bulk job and one that costs a quarter. What was written with it can only be read with it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from functools import partial
+
+from fullstory_async.errors import JobError
+
+try:
+    import zstandard
+except ImportError:  # an extra
+    zstandard = None  # type: ignore[assignment]
+
+__all__ = ["PackingError", "packer", "unpacked"]
+
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_ZLIB_LEVEL = 3
+_ZSTD_LEVEL = 1
+
+
+class PackingError(Exception):
+    """What was kept is damaged."""
+
+
+def packer() -> Callable[[bytes], bytes]:
+    """Return what compresses answers, for one thread."""
+    if zstandard is None:
+        return partial(zlib.compress, level=_ZLIB_LEVEL)
+    return zstandard.ZstdCompressor(_ZSTD_LEVEL, write_checksum=True).compress
+
+
+def unpacked(kept: bytes) -> bytes:
+    """Return an answer as it came.
+
+    Raises:
+        PackingError: it is damaged.
+        JobError: it can't be read without the extra ``zstd``.
+    """
+    if not kept.startswith(_ZSTD):
+        try:
+            return zlib.decompress(kept)
+        except zlib.error as error:
+            raise PackingError(str(error)) from None
+    if zstandard is None:
+        raise JobError("this job's answers need zstandard to be read: pip install 'fullstory-async[zstd]'")
+    try:
+        return zstandard.ZstdDecompressor().decompress(kept)
+    except zstandard.ZstdError as error:
+        raise PackingError(str(error)) from None
