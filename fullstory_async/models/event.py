@@ -148,11 +148,11 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
         """The event's own properties, JSON untouched; decoded on first reading."""
         value: Any = self._event_properties
         if value.__class__ is msgspec.Raw:
-            if self._data is not _NULL and bytes(value) == b"null":
-                value = self._data
+            if self._data is not _NULL:  # in the published form, or in both at once
+                value = self._data if bytes(value) == b"null" else value
+                _keep_data(self, _NULL)
             value = _nested(value)
             _keep_event_properties(self, value)
-            _keep_data(self, _NULL)
         return value  # type: ignore[no-any-return]
 
     @property

@@ -523,3 +523,35 @@ def test_every_aiohttp_error_has_one_class_of_ours(cls, monkeypatch):
     assert isinstance(error, TransportError)
     assert error.sent is not issubclass(cls, before_sending)
     assert error.may_have_cost is error.sent
+
+
+@pytest.mark.parametrize(("closing", "connections"), [(False, 1), (True, 6)])
+async def test_connections_are_used_again_and_names_looked_up_once(closing, connections, monkeypatch):
+    made, looked_up, loop = 0, [], asyncio.get_running_loop()
+    look_up = loop.getaddrinfo
+
+    async def counted(host, *args, **options):
+        looked_up.append(host)
+        return await look_up(host, *args, **options)
+
+    async def serve(reader, writer):
+        nonlocal made
+        made += 1
+        try:
+            while not writer.is_closing():
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(http(Connection="close") if closing else http())
+                if closing:
+                    writer.close()
+        except asyncio.IncompleteReadError:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "localhost", 0, family=socket.AF_INET)
+    monkeypatch.setattr(loop, "getaddrinfo", counted)
+    async with client_of(f"http://localhost:{server.sockets[0].getsockname()[1]}") as client:
+        for _ in range(5):
+            await client.sessions.events("1:2")
+        assert [event async for event in client.sessions.stream_events("1:2")] == []
+    server.close()
+    assert made == connections
+    assert looked_up.count("localhost") == 1
