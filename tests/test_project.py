@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import attrs
@@ -49,15 +50,16 @@ def test_the_python_examples_run_against_a_sandbox(tmp_path):
         for text in blocks(path.read_text(), "python")
     ]
     assert examples
-    for example in examples:
-        run = subprocess.run(
-            [sys.executable, "-W", "error", "-c", _with_sandbox(example)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=tmp_path,
-        )
-        assert run.returncode == 0, f"{example}\n{run.stderr}"
+
+    def run(number: int, example: str) -> subprocess.CompletedProcess[str]:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        command = [sys.executable, "-W", "error", "-c", _with_sandbox(example)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder)
+
+    with ThreadPoolExecutor(2) as pool:
+        for example, done in zip(examples, pool.map(run, range(len(examples)), examples), strict=True):
+            assert done.returncode == 0, f"{example}\n{done.stderr}"
 
 
 def _with_sandbox(example: str) -> str:

@@ -122,17 +122,15 @@ def _opened(source: str) -> Iterator[TextIO]:
 
 def _texts(file: TextIO, column: str | None) -> Iterator[str]:
     """Tell the forms apart by the first line that is neither empty nor a comment."""
-    for number in itertools.count(1):  # noqa: B007
-        first = file.readline(_CHUNK)
+    number, first = 0, ""
+    while not first.strip() or _is_comment(first):
+        number, first = number + 1, file.readline(_CHUNK)
         if not first:
             return iter(())
         if first.lstrip().startswith("["):  # it may be one line of any length
-            return _from_array(
-                itertools.chain((first.lstrip(),), iter(lambda: file.read(_CHUNK), "")), column
-            )
+            rest = iter(lambda: file.read(_CHUNK), "")
+            return _from_array(itertools.chain((first.lstrip(),), rest), column)
         first += "" if first.endswith("\n") else file.readline()
-        if first.strip() and not _is_comment(first):
-            break
     lines = (line.rstrip("\r\n") for line in itertools.chain((first,), file))
     if first.lstrip().startswith("{"):
         return _from_json_lines(enumerate(lines, number), column)

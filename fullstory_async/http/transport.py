@@ -151,12 +151,13 @@ class Transport:
         The deadline is that of the headers. From then on each piece of the body has the read timeout.
         """
         await self._take_place(request, deadline)
-        response: Response | None = None
         try:
             response = await self._send(request, deadline, begun, self._opened)
-        finally:
-            if not isinstance(response, StreamedResponse):
-                self._give_place()
+        except BaseException:
+            self._give_place()
+            raise
+        if not isinstance(response, StreamedResponse):  # which holds its place until it is closed
+            self._give_place()
         return response
 
     async def _take_place(self, request: Request, deadline: float) -> None:

@@ -21,10 +21,19 @@ from typing import Any
 from fullstory_async.errors import JobError, JobStorageError
 from fullstory_async.private_database import make_private_file
 
-__all__ = ["DATABASE_NAME", "fetch_all", "has_job", "open_reader", "open_writer", "storable", "unusable"]
+__all__ = [
+    "BUSY_SECONDS",
+    "DATABASE_NAME",
+    "fetch_all",
+    "has_job",
+    "open_reader",
+    "open_writer",
+    "storable",
+    "unusable",
+]
 
 DATABASE_NAME = "job.sqlite3"
-_BUSY_SECONDS = 2.0
+BUSY_SECONDS = 2.0
 _APPLICATION_ID = 0x46534A42
 """Tells our files from other databases: "FSJB"."""
 _VERSION = 1
@@ -49,7 +58,7 @@ def open_writer(folder: Path) -> sqlite3.Connection:
     path = folder / DATABASE_NAME
     try:
         make_private_file(path)
-        database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
         raise unusable(folder, error) from None
     try:

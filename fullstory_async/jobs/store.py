@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from fullstory_async.errors import FullStoryError, JobError, JobStorageError
-from fullstory_async.jobs.database import open_writer, storable, unusable
+from fullstory_async.jobs.database import BUSY_SECONDS, open_writer, storable, unusable
 from fullstory_async.jobs.fingerprints import fingerprint, new_secret
 from fullstory_async.jobs.packing import packer
 from fullstory_async.jobs.plan import JobPlan
@@ -22,7 +22,6 @@ __all__ = ["GONE", "Counts", "JobStore", "Unit"]
 
 _PATIENCE = 20
 _PAUSE = 0.1
-_BUSY_MILLIS = 2000
 
 
 GONE = -1
@@ -327,5 +326,5 @@ def _empty_log(database: sqlite3.Connection) -> bool:
     except sqlite3.OperationalError:
         return False
     finally:
-        database.execute(f"PRAGMA busy_timeout = {_BUSY_MILLIS}")
+        database.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
     return not busy

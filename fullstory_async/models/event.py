@@ -110,7 +110,9 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
     def type(self) -> str:
         """What happened: ``click``, ``navigate``, …; an open set. Empty where the answer names none."""
         name = self._event_type
-        return name if name and name.__class__ is str else _text(name) or _text(self._type) or ""
+        if isinstance(name, str) and name:
+            return name
+        return _text(name) or _text(self._type) or ""
 
     @property
     def timestamp(self) -> datetime | None:

@@ -122,7 +122,7 @@ def test_errors_are_one_line_and_a_code(run, arguments, code, said):
 def test_the_key_comes_from_the_environment_or_a_file(run, monkeypatch, tmp_path):
     (tmp_path / "key").write_text("na1.wrong\n")
     (tmp_path / "bytes").write_bytes(b"\xff")
-    nobody = ("events", "1:2", "--base-url", "http://127.0.0.1:1", "--timeout", "5")
+    nobody = ("events", "1:2", "--base-url", "http://127.0.0.1:1", "--timeout", "0.5")
     assert run(*nobody, "--api-key-file", "key")[0] == 8
     assert run(*nobody, "--api-key-file", "bytes")[0] == 2
     code, _, err = run(*nobody)

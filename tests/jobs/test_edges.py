@@ -13,7 +13,7 @@ import pytest
 
 from fullstory_async import ActivationLedger, JobError, JobStorageError, RetryPolicy
 from fullstory_async.errors import ConnectError
-from fullstory_async.jobs import Job, JobPlan, JobReader, packing
+from fullstory_async.jobs import Job, JobPlan, JobReader, database, packing, store
 from fullstory_async.jobs import writer as writer_module
 from fullstory_async.sandbox import faults
 from tests.jobs.test_job import opened, run_once
@@ -93,7 +93,9 @@ async def test_a_call_is_made_once_in_a_run_whatever_becomes_of_older_failures(t
         assert (report.done, report.failed) == (11, {"ServerError": 1})
 
 
-async def test_a_file_that_another_program_locks_for_a_while_loses_no_answer(tmp_path):
+async def test_a_file_that_another_program_locks_for_a_while_loses_no_answer(tmp_path, monkeypatch):
+    for module in (database, store):
+        monkeypatch.setattr(module, "BUSY_SECONDS", 0.1)
     async with opened(sessions=20, latency=0.2) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
             await job.add(sandbox.session_ids)
@@ -102,7 +104,7 @@ async def test_a_file_that_another_program_locks_for_a_while_loses_no_answer(tmp
                 await asyncio.sleep(0.005)
             with closing(sqlite3.connect(tmp_path / "j" / "job.sqlite3", isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
-                await asyncio.sleep(3)
+                await asyncio.sleep(0.7)
                 other.execute("ROLLBACK")
             report = await run
         assert (report.reason, report.done, report.spent, sandbox.activations) == ("finished", 20, 20, 20)
@@ -110,6 +112,8 @@ async def test_a_file_that_another_program_locks_for_a_while_loses_no_answer(tmp
 
 async def test_a_file_that_stays_locked_ends_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(writer_module, "_PATIENCE", 0.1)
+    for module in (database, store):
+        monkeypatch.setattr(module, "BUSY_SECONDS", 0.1)
     async with Job.open(tmp_path / "j", plan=EVENTS) as job:
         with closing(sqlite3.connect(tmp_path / "j" / "job.sqlite3", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
