@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import time
 from collections.abc import Callable
 
-from benchmarks.report import Section, table
+from benchmarks.report import Section, peak_memory, table
 from fullstory_async import RateLimit, RateLimiter, RetryPolicy
 from fullstory_async.api import Account, SessionsAPI
 from fullstory_async.http.messages import Request, Response
@@ -42,9 +41,9 @@ def fan_out(quick: bool) -> Section:
     rows, grown = [], 0.0
     asyncio.run(walk(1000))
     for count in (100, 10_000) if quick else (100, 10_000, 1_000_000):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_memory()
         seconds, first = asyncio.run(walk(count))
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        grown = (peak_memory() - before) / 2**20
         rows.append((f"{count:,}", f"{seconds / count * 1e6:.0f}", f"{first * 1e3:.2f}", f"{grown:.1f}"))
     section.say(table(("ids", "µs of CPU for one", "first result after, ms", "memory, MiB"), rows))
     section.promise(f"memory of {rows[-1][0]} ids above the start", grown, 5, unit=" MiB")

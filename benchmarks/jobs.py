@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import time
 from pathlib import Path
 
 from benchmarks.fanout import NoNetwork
-from benchmarks.report import Section
+from benchmarks.report import Section, peak_memory
 from benchmarks.server import running
 from fullstory_async import ClientConfig, FullStoryClient, RateLimit, RateLimiter, RetryPolicy
 from fullstory_async.api import Account
@@ -105,4 +104,4 @@ def jobs(quick: bool) -> Section:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
         took = asyncio.run(many(int(sys.argv[1]), Path(place) / "j"))
-    print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+    print(json.dumps([took, peak_memory()]))

@@ -6,12 +6,14 @@ import datetime as dt
 import importlib.metadata
 import os
 import platform
+import re
+import resource
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
-__all__ = ["Promise", "Section", "chart", "table", "write"]
+__all__ = ["Promise", "Section", "chart", "peak_memory", "table", "write"]
 
 _HERE = Path(__file__).parent
 _VERSIONS = (
@@ -67,6 +69,15 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a Markdown table; the first column is text, the others are numbers."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def peak_memory() -> int:
+    """Return the bytes that this process had at the most; what the one that started it had does not count, where Linux tells."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(re.search(r"VmHWM:\s*([0-9]+) kB", status)[1]) * 1024  # type: ignore[index]
+    except (OSError, TypeError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def write(sections: Sequence[Section]) -> None:

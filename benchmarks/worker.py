@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report import peak_memory
 from benchmarks.server import pin
 
 __all__ = ["measure"]
@@ -35,7 +35,7 @@ async def run(
 
     async with CLIENTS[client](url) as walk:
         await walk([f"{session}:{n}" for n in range(min(concurrency, requests))], concurrency)  # to warm up
-        before, worst = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, [0.0]
+        before, worst = peak_memory(), [0.0]
         beat = asyncio.create_task(heartbeat(worst)) if stall else None
         await asyncio.sleep(0.01)
         worst[0] = 0.0
@@ -45,7 +45,7 @@ async def run(
         if beat is not None:
             await asyncio.sleep(0.005)
             beat.cancel()
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+        grown = peak_memory() - before
         return {
             "rate": requests / took, "cpu": cpu / requests, "stall": worst[0], "memory": grown, "seconds": took,
         }  # fmt: skip

@@ -75,7 +75,7 @@ class FullStoryClient:
             raise ConfigurationError(f"summary_cache must be a SummaryCache, not {summary_cache!r:.60}")
         if ledger is not None and not isinstance(ledger, ActivationLedger):
             raise ConfigurationError(f"ledger must be an ActivationLedger, not {ledger!r:.60}")
-        from fullstory_async.http.transport import Transport  # noqa: PLC0415  (aiohttp: a quarter of a second, for who needs it)
+        from fullstory_async.http.transport import Transport  # noqa: PLC0415  (it brings aiohttp along)
 
         config = ClientConfig() if config is None else config
         if api_key is not None:

@@ -106,16 +106,17 @@ class GroupWriter:
         """
         if self._closed:
             raise ClientStateError(f"the job {self._folder} is closed")
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
         self._changes.put(_Change(work, future, alone))
-        shielded = asyncio.shield(future)
         try:
-            return await shielded
+            return await future
         except asyncio.CancelledError:
-            await asyncio.wait([future])  # it is in the queue and will be done: see that it is
-            for each in (future, shielded):
-                if not each.cancelled():
-                    each.exception()  # the caller is told of the cancellation instead
+            if not self._closed:  # else `close` sees to it
+                behind: asyncio.Future[None] = loop.create_future()
+                self._changes.put(_Change(lambda _: None, behind))
+                await asyncio.wait([behind])  # the change is in the queue and will be done: see that it is
+                behind.exception()  # the caller is told of the cancellation instead
             raise
 
     def _write(self) -> None:
