@@ -70,13 +70,13 @@ async def many(count: int, folder: Path) -> float:
         return (time.perf_counter() - started) / count
 
 
-def measured(count: int) -> tuple[float, int]:
-    """Do that in a process of its own; return the seconds for an id and the largest memory."""
+def in_a_process(*order: object) -> tuple[float, float]:
+    """Do something below in a process of its own, whose heap holds nothing else; return its two figures."""
     run = subprocess.run(
-        [sys.executable, "-m", "benchmarks.jobs", str(count)], capture_output=True, check=True
+        [sys.executable, "-m", "benchmarks.jobs", *map(str, order)], stdout=subprocess.PIPE, check=True
     )
-    seconds, memory = json.loads(run.stdout)
-    return seconds, memory
+    one, other = json.loads(run.stdout)
+    return one, other
 
 
 def jobs(quick: bool) -> Section:
@@ -91,8 +91,8 @@ def jobs(quick: bool) -> Section:
         f"Sessions of 50 events at full speed: {without:.0f} calls/s without a store, {with_store:.0f} with it."
     )
     section.promise("store's share of the throughput", 1 - with_store / without, 0.15)
-    small, _ = measured(10_000)
-    large, memory = measured(largest)
+    small, _ = in_a_process("many", 10_000)
+    large, memory = in_a_process("many", largest)
     section.say(
         f"Without a network: {small * 1e6:.0f} µs an id at 10 000 ids, {large * 1e6:.0f} µs at {largest:,}."
     )
@@ -101,7 +101,14 @@ def jobs(quick: bool) -> Section:
     return section
 
 
-if __name__ == "__main__":
+def main(order: str, *arguments: str) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as place:
-        took = asyncio.run(many(int(sys.argv[1]), Path(place) / "j"))
-    print(json.dumps([took, peak_memory()]))
+        if order == "compare":
+            url, rounds = arguments
+            return asyncio.run(compare(url, Path(place), int(rounds)))
+        (count,) = arguments
+        return asyncio.run(many(int(count), Path(place) / "j")), peak_memory()
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(*sys.argv[1:])))

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 from fullstory_async.api.calls import Account
 from fullstory_async.codec import EventSegments
-from fullstory_async.errors import DecodeError
+from fullstory_async.errors import FullStoryError
 from fullstory_async.http.messages import Request
 from fullstory_async.models import SessionEvent
 
@@ -21,7 +21,9 @@ async def streamed_events(
     account: Account, request: Request, timeout: float | None
 ) -> AsyncGenerator[SessionEvent, None]:
     """Send a request for events and give them one by one; other tasks have their turn after each piece."""
-    answer = await account.pipeline.stream(request, timeout=timeout)
+    now = asyncio.get_running_loop().time
+    started = now()
+    answer, attempts = await account.pipeline.stream(request, timeout=timeout)
     segments = EventSegments()
     try:
         while arrived := await answer.read():
@@ -32,8 +34,9 @@ async def streamed_events(
         if answer.status != 204:
             for event in segments.finish():
                 yield event
-    except DecodeError as error:
+    except FullStoryError as error:
         error.request, error.may_have_cost = request, True
+        error.attempts, error.elapsed = attempts, now() - started
         raise
     finally:
         answer.close()

@@ -140,10 +140,13 @@ def _tolerant(body: bytes) -> list[tuple[SessionEvent, Any]]:
     answer = parsed(body)
     _logger.debug("events: not strict JSON of the usual types, decoded the slow way")
     items = (item for item in _list(_object(answer), "events") if item is not None)
-    times = [
-        item.get("event_time", item.get("timestamp")) if isinstance(item, dict) else None for item in items
-    ]
+    times = [_time_as_it_came(item) if isinstance(item, dict) else None for item in items]
     return by_time(list(zip(events_of_object(answer), times, strict=True)), _time_of_pair)
+
+
+def _time_as_it_came(item: dict[str, Any]) -> Any:
+    live = item.get("event_time")
+    return item.get("timestamp") if live is None else live
 
 
 def _time_of_pair(pair: tuple[SessionEvent, Any]) -> datetime | None:

@@ -44,6 +44,8 @@ class EventSegments:
         self._marker = b""
         """How an event begins; empty until the first one was seen."""
         self._given = 0
+        self._enough = 0
+        """Bytes below which it is no use to look for an end."""
         self._is_collecting = False
 
     def feed(self, piece: bytes) -> list[SessionEvent]:
@@ -53,18 +55,24 @@ class EventSegments:
             DecodeError: an event is not what it should be.
         """
         self._rest += piece
-        if self._is_collecting or not (self._marker or self._find_marker()):
+        if self._is_collecting or not (self._marker or self._find_marker()) or len(self._rest) < self._enough:
             return []
-        end = len(self._rest)
+        end, wasted = len(self._rest), False
         for _ in range(_TRIES):
             at = self._rest.rfind(self._marker, 1, end)
             if at < 0:
                 break
             head = self._rest[:at].rstrip(_SPACE)
-            if head.endswith(b",") and (events := self._decoded(head[:-1])) is not None:
-                del self._rest[:at]
-                return events
+            if head.endswith(b","):
+                events = self._decoded(head[:-1], tolerant=not wasted)
+                if events is not None:
+                    del self._rest[:at]
+                    self._enough = 0
+                    return events
+                wasted = True
             end = at + len(self._marker) - 1
+        if wasted:
+            self._enough = len(self._rest) * 3 // 2  # or the same work would be done for each small piece
         self._is_collecting = len(self._rest) > _LONGEST_SEGMENT
         return []
 
@@ -91,15 +99,15 @@ class EventSegments:
         self._is_collecting = len(self._rest) > _LONGEST_HEAD
         return False
 
-    def _decoded(self, segment: bytearray) -> list[SessionEvent] | None:
-        """Return the events of a piece; ``None`` if it is no array of JSON."""
+    def _decoded(self, segment: bytearray, *, tolerant: bool) -> list[SessionEvent] | None:
+        """Return the events of a piece; ``None`` if it is no array of JSON, to Python's parser either where that is asked."""
         array = b"[" + segment + b"]"
         try:
             if not array.isascii():
                 check_utf8(array)
             events = _decoder.decode(array)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return self._tolerant(array)
+            return self._tolerant(array) if tolerant else None
         self._given += len(events)
         return [event for event in events if event is not None]
 

@@ -47,11 +47,14 @@ class Attempt:
         if isinstance(request, NotingRequest):
             request.attempt = self
         try:
-            return await handler(request)
+            answer = await handler(request)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             raise
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             reason = str(error) or type(error).__name__
+        else:
+            self.sent = True
+            return answer
         raise Dropped(reason)
 
 

@@ -176,7 +176,7 @@ class Pipeline:
         response = await self._answer(call, self._transport.send)
         return self._decoded(decode, response, call), call.attempts
 
-    async def stream(self, request: Request, *, timeout: float | None = None) -> StreamedResponse:
+    async def stream(self, request: Request, *, timeout: float | None = None) -> tuple[StreamedResponse, int]:
         """Send a request as `fetch` does, but give its answer as a `StreamedResponse` whose body is not read yet.
 
         What goes wrong while the body is read is not tried again: the service has done its work, and may have charged it.
@@ -185,7 +185,9 @@ class Pipeline:
         call = self._call(request, timeout, nobody_asks, patient=False, longest_wait=math.inf)
         response = await self._answer(call, self._transport.stream)
         self._settle(call)
-        return cast("StreamedResponse", response)  # as the transport promises for what is no error
+        return cast(
+            "StreamedResponse", response
+        ), call.attempts  # as the transport promises for what is no error
 
     def _call(
         self,

@@ -70,7 +70,7 @@ class RateLimiter:
     """
 
     __slots__ = (
-        "_bucket", "_capacity", "_level", "_level_at", "_limit", "_loop", "_max_wait", "_not_before", "_queued",
+        "_bucket", "_capacity", "_level", "_level_at", "_limit", "_loop", "_max_wait", "_not_before", "_queued", "_waiting",
     )  # fmt: skip
 
     def __init__(self, limit: RateLimit | None = None, *, max_wait: float = DEFAULT_MAX_WAIT) -> None:
@@ -82,7 +82,7 @@ class RateLimiter:
         self._limit = RateLimit() if limit is None else limit
         self._max_wait = float(max_wait)
         self._capacity = max(1.0, self._limit.burst - self._limit.rate * MARGIN)
-        self._queued = 0
+        self._queued = self._waiting = 0
         self._not_before = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bucket: AsyncLimiter
@@ -117,8 +117,16 @@ class RateLimiter:
         """
         if await self.acquire_now():
             return
+        loop, self._waiting = self._loop, self._waiting + 1
+        try:
+            await self._wait_for_token(longest_pause)
+        finally:
+            if self._loop is loop:  # else it counts the calls of another
+                self._waiting -= 1
+
+    async def _wait_for_token(self, longest_pause: float | None) -> None:
         bucket = await self._bucket_here()
-        started = self._now()
+        started, loop = self._now(), self._loop
         while True:
             left = self._max_wait - (self._now() - started)
             await self._pass_gate(left if longest_pause is None else longest_pause)
@@ -128,7 +136,8 @@ class RateLimiter:
             try:
                 await bucket.acquire()
             finally:
-                self._queued -= 1
+                if self._loop is loop:
+                    self._queued -= 1
             if self._now() >= self._not_before:
                 self._count(self._now())
                 return
@@ -141,7 +150,7 @@ class RateLimiter:
         """
         bucket = await self._bucket_here()
         now = self._now()
-        if self._queued or now < self._not_before or not bucket.has_capacity():
+        if self._waiting or now < self._not_before or not bucket.has_capacity():
             return False
         await bucket.acquire()
         self._count(now)
@@ -184,7 +193,7 @@ class RateLimiter:
             if self._loop is not None and self._loop.is_running():
                 raise ClientStateError("this RateLimiter is in use by another running event loop")
             self._bucket = AsyncLimiter(self._capacity, self._capacity / self._limit.rate)
-            self._loop, self._queued = loop, 0
+            self._loop, self._queued, self._waiting = loop, 0, 0
             if spent := min(self._capacity, self._drained()):
                 await self._bucket.acquire(spent)  # at once: the new bucket is empty
         return self._bucket

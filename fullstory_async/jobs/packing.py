@@ -51,5 +51,5 @@ def unpacked(kept: bytes) -> bytes:
         raise JobError("this job's answers need zstandard to be read: pip install 'fullstory-async[zstd]'")
     try:
         return zstandard.ZstdDecompressor().decompress(kept)
-    except zstandard.ZstdError as error:
+    except (zstandard.ZstdError, MemoryError) as error:  # a damaged head may tell of any size
         raise PackingError(str(error)) from None

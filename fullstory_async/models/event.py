@@ -110,19 +110,19 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
     def type(self) -> str:
         """What happened: ``click``, ``navigate``, …; an open set. Empty where the answer names none."""
         name = self._event_type
-        if isinstance(name, str) and name:
-            return name
-        return _text(name) or _text(self._type) or ""
+        return _text(self._type if name is None else name) or ""
 
     @property
     def timestamp(self) -> datetime | None:
         """When, with a time zone, by the device's clock; ``None`` where the answer has no readable time."""
-        when: Any = self._event_time
+        other, when = (
+            self._timestamp,
+            self._event_time,
+        )  # in this order, as another thread may be reading it too
         if isinstance(when, datetime):
             return when
-        found = read_time(self._timestamp if when is None else when)
+        found = read_time(other if when is None else when)
         _keep_event_time(self, found)
-        _keep_timestamp(self, None)
         return found
 
     @property
@@ -150,11 +150,13 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
         """The event's own properties, JSON untouched; decoded on first reading."""
         value: Any = self._event_properties
         if value.__class__ is msgspec.Raw:
-            if self._data is not _NULL:  # in the published form, or in both at once
-                value = self._data if bytes(value) == b"null" else value
-                _keep_data(self, _NULL)
+            other = self._data
+            if other is not _NULL and bytes(value) == b"null":  # the published form
+                value = other
             value = _nested(value)
-            _keep_event_properties(self, value)
+            _keep_event_properties(self, value)  # first, as another thread may be reading it too
+            if other is not _NULL:
+                _keep_data(self, _NULL)
         return value  # type: ignore[no-any-return]
 
     @property
@@ -186,6 +188,12 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
         """The signs of annoyance in it: ``rage click``, ``dead click``, ``error click``, ``mouse thrash``."""
         return description.frustrations(self)
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return list(attrs.asdict(self, recurse=False).items())
+
+    def __replace__(self, /, **changes: Any) -> SessionEvent:
+        return attrs.evolve(self, **changes)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (attrs.asdict(self, recurse=False),)
 
@@ -196,7 +204,7 @@ def _keeper(name: str) -> Callable[[SessionEvent, Any], None]:
     return put
 
 
-_keep_event_time, _keep_timestamp = _keeper("_event_time"), _keeper("_timestamp")
+_keep_event_time = _keeper("_event_time")
 _keep_event_properties, _keep_data = _keeper("_event_properties"), _keeper("_data")
 _keep_source_properties = _keeper("_source_properties")
 

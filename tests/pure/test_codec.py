@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import attrs
@@ -361,6 +362,35 @@ def test_an_event_that_was_read_lets_the_answer_go():
     for _ in range(2):  # what can't be read is said again, not forgotten
         with pytest.raises(DecodeError, match="properties"):
             _ = odd.data
+
+
+def test_events_without_usable_times_are_events():
+    for times in ([""], ["", ""], ["x"], ["2026-05-04"], ["", "2026-05-04T10:00:00Z"]):
+        assert len(events(*({"event_time": time} for time in times))) == len(times)
+
+
+@pytest.mark.parametrize("aside", [{}, {"x": float("nan")}])
+def test_an_empty_name_is_a_name(aside):
+    (event,) = events({"event_type": "", "type": "x", **aside})
+    assert event.type == ""
+
+
+def test_two_threads_read_the_same_of_an_event():
+    body = json.dumps(
+        {"events": [{"timestamp": "2026-05-04T10:00:00Z", "data": {"n": n}} for n in range(300)]}
+    )
+    for _ in range(5):
+        decoded = decode_events(answer(body.encode()), ID)
+        with ThreadPoolExecutor(4) as pool:
+            looks = list(pool.map(lambda all_: [(each.data, each.timestamp) for each in all_], [decoded] * 4))
+        assert all(look == looks[0] for look in looks)
+        assert [each.data["n"] for each in decoded] == list(range(300))
+        assert all(each.timestamp is not None for each in decoded)
+
+
+def test_an_event_shows_its_fields_to_rich():
+    (event,) = events(LIVE_EVENT)
+    assert dict(event.__rich_repr__()) == attrs.asdict(event)
 
 
 def test_models_are_frozen_and_refuse_unknown_names():

@@ -117,10 +117,28 @@ def test_what_can_not_be_read_is_named(body, reason, size):
 
 def test_events_come_as_soon_as_the_next_one_begins():
     segments = EventSegments()
-    first, second = json.dumps(LIVE).encode(), json.dumps(PUBLISHED).encode()
+    first = json.dumps({**LIVE, "event_properties": {}}).encode()
+    second = json.dumps(PUBLISHED).encode()
     assert segments.feed(b'{"events":[' + first + b",") == []
     assert [event.type for event in segments.feed(first[:20])] == ["click"]
     assert segments.feed(first[20:] + b"," + second) == []  # which begins in another way
     assert [event.type for event in segments.feed(b"," + first)] == ["click", "x"]
     with pytest.raises(DecodeError):
         segments.finish()
+
+
+def test_children_that_begin_like_events_cost_no_more_than_their_bytes():
+    child = {"type": "node", "n": 1}
+    body = json.dumps({"events": [{"type": "x", "data": {"all": [child] * 2000}} for _ in range(5)]}).encode()
+    segments, parsed = EventSegments(), 0
+    decode = segments._decoded
+
+    def counted(segment, *, tolerant):
+        nonlocal parsed
+        parsed += len(segment) * (1 + tolerant)
+        return decode(segment, tolerant=tolerant)
+
+    segments._decoded = counted
+    found = [event for n in range(0, len(body), 4096) for event in segments.feed(body[n : n + 4096])]
+    assert found + segments.finish() == whole(body)
+    assert parsed < 40 * len(body)
