@@ -206,3 +206,16 @@ async def test_it_refuses_to_serve_two_running_loops():
 
 def test_repr():
     assert repr(RateLimiter(RateLimit(2, 3))) == "RateLimiter(RateLimit(rate=2, burst=3), max_wait=120.0)"
+
+
+async def test_a_newcomer_overtakes_nobody_who_waits_out_a_pause():
+    limiter = RateLimiter(RateLimit(2, 1))
+    limiter.pause(5)
+    early = [asyncio.create_task(limiter.acquire()) for _ in range(2)]
+    await asyncio.sleep(1)
+    limiter._not_before = 0.0  # the pause is over, and those who waited have not had their turn yet
+    assert not await limiter.acquire_now()
+    await asyncio.gather(*early)
+    await asyncio.sleep(2)
+    assert await limiter.acquire_now()
+    assert limiter._waiting == limiter._queued == 0
