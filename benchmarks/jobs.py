@@ -20,7 +20,7 @@ from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.jobs import Job, JobPlan
 
 CALLS = 3000
-ROUNDS = 5
+ROUNDS = 9
 CONCURRENCY = 64
 UNLIMITED = RateLimit(1e6, 1e6)
 
