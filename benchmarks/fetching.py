@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.bodies import body_of
 from benchmarks.report import Section, chart, table
 from benchmarks.server import running
 from benchmarks.worker import measure
@@ -102,11 +103,11 @@ def rivals_table(found: Figures, size: int) -> str:
         "× floor",
         "× orjson",
     )
-    rows = []
+    rows, megabytes = [], len(body_of(size)) / 1e6
     for client in found:
         cpu = median(found, client, "cpu") * 1e3
         rows.append(
-            (client, f"{median(found, client, 'rate'):.0f}", f"{cpu:.3f}", f"{cpu / (size * 0.975e-3):.2f}", f"{cpu / size * 1e3:.2f}",
+            (client, f"{median(found, client, 'rate'):.0f}", f"{cpu:.3f}", f"{cpu / megabytes:.2f}", f"{cpu / size * 1e3:.2f}",
             f"{median(found, client, 'memory') / 1e6:.0f}", f"{ratio(found, client, FLOOR):.2f}", f"{ratio(found, client, ORJSON):.2f}")
         )  # fmt: skip
     return table(head, rows)

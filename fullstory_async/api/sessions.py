@@ -25,6 +25,7 @@ from fullstory_async.fanout import FanOut, Fetch
 from fullstory_async.http import endpoints
 from fullstory_async.http.messages import Request
 from fullstory_async.http.options import CallOptions, ExtraQuery
+from fullstory_async.http.pipeline import nobody_asks
 from fullstory_async.models import (
     CacheOptions,
     ContextOptions,
@@ -324,4 +325,4 @@ class SessionsAPI:
 
 
 async def _one(session_id: SessionRef, call: Fetch[T]) -> T:
-    return (await call(session_id_of(session_id), lambda _: None))[0]
+    return (await call(session_id_of(session_id), nobody_asks))[0]

@@ -87,6 +87,9 @@ def read_ids(source: str, column: str | None = None) -> IdInput:
                 given.take(text)
         if not given:
             raise UsageError("holds no session ids")
+    except StorageError:
+        given.close()
+        raise
     except UsageError as error:
         given.close()
         name = "standard input" if source == "-" else f"the ids file {source!r}"

@@ -35,8 +35,7 @@ _decoder = msgspec.json.Decoder(_Events)
 def unsorted_events(body: bytes) -> list[SessionEvent] | None:
     """Return the events of a body as they come; ``None`` if msgspec refuses it."""
     try:
-        if not body.isascii():
-            check_utf8(body)  # msgspec does not look into the texts that it skips
+        check_utf8(body)  # msgspec does not look into the texts that it skips
         events = _decoder.decode(body).events or []
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
@@ -53,8 +52,7 @@ def sorted_events(body: bytes) -> list[SessionEvent] | None:
 
 def check_utf8(body: bytes) -> None:
     """Raise `UnicodeDecodeError` for a body that is not UTF-8; in pieces that stay in the processor's cache."""
-    if len(body) <= _PIECE:
-        body.decode()
+    if body.isascii():
         return
     decoder, view = codecs.getincrementaldecoder("utf-8")(), memoryview(body)
     for start in range(0, len(view), _PIECE):

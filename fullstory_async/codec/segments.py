@@ -103,8 +103,7 @@ class EventSegments:
         """Return the events of a piece; ``None`` if it is no array of JSON, to Python's parser either where that is asked."""
         array = b"[" + segment + b"]"
         try:
-            if not array.isascii():
-                check_utf8(array)
+            check_utf8(array)
             events = _decoder.decode(array)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return self._tolerant(array) if tolerant else None

@@ -185,9 +185,8 @@ class Pipeline:
         call = self._call(request, timeout, nobody_asks, patient=False, longest_wait=math.inf)
         response = await self._answer(call, self._transport.stream)
         self._settle(call)
-        return cast(
-            "StreamedResponse", response
-        ), call.attempts  # as the transport promises for what is no error
+        # as the transport promises for what is no error
+        return cast("StreamedResponse", response), call.attempts
 
     def _call(
         self,

@@ -99,10 +99,7 @@ class Runner:
             await self.store.recover()
             if self._reason is None:
                 await self._ask()
-            async with (
-                self._timer,
-                aclosing(self._units()) as units,
-            ):
+            async with self._timer, aclosing(self._units()) as units:
                 self._fan_out = FanOut(
                     units, self._call, concurrency=self.concurrency, name=lambda unit: unit
                 )

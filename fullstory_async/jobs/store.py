@@ -318,9 +318,8 @@ def _set(database: sqlite3.Connection, name: str, value: Any) -> None:
 
 def _empty_log(database: sqlite3.Connection) -> bool:
     """Bring everything into the file itself, and leave nothing of what was erased in its log; tell whether that was done."""
-    database.execute(
-        "PRAGMA busy_timeout = 0"
-    )  # whoever waits for this waits elsewhere, and others want to write
+    # whoever waits for this waits elsewhere, and others want to write
+    database.execute("PRAGMA busy_timeout = 0")
     try:
         busy = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     except sqlite3.OperationalError:

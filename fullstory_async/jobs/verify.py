@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from fullstory_async.codec.events import check_utf8
 from fullstory_async.errors import DecodeError
 from fullstory_async.http.messages import Response
 
@@ -20,7 +21,8 @@ def verified(response: Response) -> Response:
         return attrs.evolve(response, body=b"{}")
     body = response.body
     try:
-        whole = msgspec.json.decode(body.decode() and body, type=dict[str, msgspec.Raw])
+        check_utf8(body)
+        whole = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         whole = _by_json(body)  # Python's own parser knows more: NaN, lone surrogates, a byte order mark
     if not isinstance(whole, dict):

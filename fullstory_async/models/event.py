@@ -115,10 +115,8 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
     @property
     def timestamp(self) -> datetime | None:
         """When, with a time zone, by the device's clock; ``None`` where the answer has no readable time."""
-        other, when = (
-            self._timestamp,
-            self._event_time,
-        )  # in this order, as another thread may be reading it too
+        other = self._timestamp  # before the other one, which another thread may be replacing
+        when: Any = self._event_time
         if isinstance(when, datetime):
             return when
         found = read_time(other if when is None else when)

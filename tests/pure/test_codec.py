@@ -388,6 +388,24 @@ def test_two_threads_read_the_same_of_an_event():
         assert all(each.timestamp is not None for each in decoded)
 
 
+def test_whoever_reads_while_another_reads_gets_the_same(monkeypatch):
+    from fullstory_async.models import event as module
+
+    (one,) = events({"data": {"n": 1}})
+    nested, seen = module._nested, []
+
+    def interrupted(raw):
+        if not seen:
+            seen.append("reading")
+            seen.append(one.data)  # as another thread would in this moment
+        return nested(raw)
+
+    monkeypatch.setattr(module, "_nested", interrupted)
+    assert one.data == {"n": 1}
+    assert seen == ["reading", {"n": 1}]
+    assert one.data == {"n": 1}
+
+
 def test_an_event_shows_its_fields_to_rich():
     (event,) = events(LIVE_EVENT)
     assert dict(event.__rich_repr__()) == attrs.asdict(event)
