@@ -17,10 +17,14 @@ from fullstory_async.http.exceptions import Dropped
 __all__ = ["Attempt", "NotingRequest"]
 
 
-class Attempt:
-    """How far an attempt has come, and until when it has time: first to connect, then to be answered."""
+_SHARE = 0.01
+"""Of the time to answer: by so much the end may be off, rather than that a timer is set for each request a second time."""
 
-    __slots__ = ("_clock", "_deadline", "_read", "sent", "timer")
+
+class Attempt:
+    """How far an attempt has come, and until when it has time: first to connect, which aiohttp ends, then to be answered."""
+
+    __slots__ = ("_clock", "_deadline", "_due", "_read", "sent", "timer")
 
     sent: bool
     """Whether the request may have reached the server."""
@@ -32,13 +36,15 @@ class Attempt:
     ) -> None:
         """Begin now, by the loop's clock; ``sent`` if nothing will tell when the request has a connection."""
         self._clock, self._deadline, self._read, self.sent = clock, deadline, read, sent
-        self.timer = asyncio.timeout_at(min(deadline, clock() + connect + (read if sent else 0.0)))
+        self._due = min(deadline, clock() + (connect + read if sent else max(connect, read)))
+        self.timer = asyncio.timeout_at(self._due)
 
     def note_sent(self) -> None:
         """Note that the request is about to be written: from now on the server has its time to answer."""
         self.sent = True
-        if not self.timer.expired():
-            self.timer.reschedule(min(self._deadline, self._clock() + self._read))
+        due = min(self._deadline, self._clock() + self._read)
+        if abs(due - self._due) > self._read * _SHARE and not self.timer.expired():
+            self.timer.reschedule(due)
 
     async def send_once(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import math
 from collections.abc import Awaitable, Callable
 
 import aiohttp
@@ -53,8 +54,8 @@ class Transport:
     """Sends requests through an aiohttp session of its own, or through one that it was given."""
 
     __slots__ = (
-        "_base", "_clock", "_common", "_config", "_key", "_loop", "_owned", "_places", "_secrets", "_session", "_timeout",
-        "state",
+        "_base", "_clock", "_common", "_config", "_key", "_loop", "_owned", "_places", "_prefix", "_secrets", "_session",
+        "_timeout", "state",
     )  # fmt: skip
 
     state: State
@@ -68,7 +69,8 @@ class Transport:
             )
         self.state = State.UNOPENED
         self._config = config
-        self._base = str(URL(config.base_url)).rstrip("/")
+        self._base = URL(config.base_url)
+        self._prefix = self._base.raw_path.rstrip("/")
         self._common = {"Accept": "application/json", "User-Agent": config.user_agent}
         if config.integration_source is not None:
             self._common["Integration-Source"] = config.integration_source
@@ -76,9 +78,15 @@ class Transport:
         self._key = {"Authorization": f"Basic {key}"}
         short = len(key) < _SHORTEST_KEY  # no key of FullStory's, and perhaps a common word
         self._secrets = () if short else (key, key.replace("/", "\\/"))  # as it is, and as JSON may write it
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=config.connect_timeout)
         self._session = session
         self._owned = session is None
+        # that of a given session may be used for other things too, and ``connect`` counts the wait for one of its connections
+        self._timeout = aiohttp.ClientTimeout(
+            total=None,
+            connect=config.connect_timeout if self._owned else None,
+            sock_connect=config.connect_timeout,
+            ceil_threshold=math.inf,
+        )
         self._places: asyncio.Semaphore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -139,7 +147,9 @@ class Transport:
             TransportError: no whole HTTP answer came; ``sent`` says whether the server may have worked.
             ClientStateError: as `check` does.
         """
-        await self._take_place(request, deadline)
+        if self._places is None:
+            return await self._send(request, deadline, begun, self._whole)
+        await self._take_place(self._places, request, deadline)
         try:
             return await self._send(request, deadline, begun, self._whole)
         finally:
@@ -150,7 +160,8 @@ class Transport:
 
         The deadline is that of the headers. From then on each piece of the body has the read timeout.
         """
-        await self._take_place(request, deadline)
+        if self._places is not None:
+            await self._take_place(self._places, request, deadline)
         try:
             response = await self._send(request, deadline, begun, self._opened)
         except BaseException:
@@ -160,13 +171,11 @@ class Transport:
             self._give_place()
         return response
 
-    async def _take_place(self, request: Request, deadline: float) -> None:
+    async def _take_place(self, places: asyncio.Semaphore, request: Request, deadline: float) -> None:
         """Wait for a connection of a given session, outside of the time that the attempt has."""
-        if self._places is None:
-            return
         try:
             async with asyncio.timeout_at(deadline):
-                await self._places.acquire()
+                await places.acquire()
         except TimeoutError:
             text = "the call's time was over while it waited for a connection of the given session"
             raise APITimeoutError(text, request=request, sent=False) from None
@@ -221,7 +230,7 @@ class Transport:
         return self._config.summary_read_timeout if request.slow else self._config.read_timeout
 
     def _url(self, request: Request) -> URL:
-        url = URL(self._base + request.path, encoded=True)
+        url = self._base.with_path(self._prefix + request.path, encoded=True)
         return url.with_query(request.query) if request.query else url
 
     def _headers(self, request: Request) -> dict[str, str]:
@@ -289,7 +298,11 @@ class Transport:
             )
 
     def _answer_headers(self, answer: aiohttp.ClientResponse) -> dict[str, str]:
-        return {name.lower(): self._scrubbed(value) for name, value in answer.headers.items()}
+        found = {name.lower(): value for name, value in answer.headers.items()}
+        text = "\n".join(found.values())
+        if self._scrubbed(text) == text:
+            return found
+        return {name: self._scrubbed(value) for name, value in found.items()}
 
     def _translated(self, raised: BaseException, request: Request, *, sent: bool) -> FullStoryError:
         error = translated(raised, request, sent=sent)
