@@ -121,7 +121,7 @@ class _Call:
 class Pipeline:
     """Sends requests through a limiter and a transport, and tries again where the policy says so."""
 
-    __slots__ = ("_budget", "_limiter", "_meter", "_rng", "_transport", "policy", "stats", "timeout")
+    __slots__ = ("_budget", "_meter", "_rng", "_transport", "limiter", "policy", "stats", "timeout")
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class Pipeline:
         """Put the parts together; ``timeout`` is the seconds that a call may take in all."""
         self._meter = meter
         self._transport = transport
-        self._limiter = limiter
+        self.limiter = limiter
         self.policy = policy
         self.timeout = timeout
         self._rng = rng
@@ -221,11 +221,11 @@ class Pipeline:
 
     async def _admit(self, call: _Call) -> None:
         """Wait for the limiter, within the call's time."""
-        if not await self._limiter.acquire_now():
+        if not await self.limiter.acquire_now():
             longest = min(call.timeout, call.left(), call.longest_wait) if call.patient else None
             try:
                 async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
-                    await self._limiter.acquire(longest_pause=longest, priority=call.request.priority)
+                    await self.limiter.acquire(longest_pause=longest, priority=call.request.priority)
             except TimeoutError:
                 raise self._out_of_time(call) from call.last_error
             except RateLimitedError as error:
@@ -261,7 +261,7 @@ class Pipeline:
             response.status, len(response.body), response.elapsed,
         )  # fmt: skip
         if response.status != 429:
-            self._limiter.answered()
+            self.limiter.answered()
         if not response.is_success:
             failure = error_for(request, response, retry_after=retry_after(response))
             if failure is not None:
@@ -313,10 +313,10 @@ class Pipeline:
         )
         if throttled:
             wait = retry.delay if retry else self.policy.wait(counted, error, rng=self._rng)
-            self._limiter.throttled(wait, admitted=call.admitted)
+            self.limiter.throttled(wait, admitted=call.admitted)
         elif error.retry_after is not None and isinstance(error, ServerError):
-            self._limiter.pause(error.retry_after)
-        longest = min(call.left(), call.longest_wait if call.patient else self._limiter.max_wait)
+            self.limiter.pause(error.retry_after)
+        longest = min(call.left(), call.longest_wait if call.patient else self.limiter.max_wait)
         if retry is None or retry.delay > longest:
             return None
         if not (throttled and call.patient):

@@ -190,8 +190,7 @@ class RateLimiter:
         """Ask the bucket, on behalf of everybody, until there is a token for this one."""
         while True:
             await self._pass_gate(place)
-            bucket = await self._bucket_here()
-            await bucket.acquire()
+            await (await self._bucket_at_present_rate()).acquire()
             if self._now() < self._not_before:
                 continue
             self._count(self._now())
@@ -206,7 +205,11 @@ class RateLimiter:
         """
         bucket = await self._bucket_here()
         now = self._now()
-        if self._line.taken or now < self._not_before or not bucket.has_capacity():
+        if self._line.taken or now < self._not_before:
+            return False
+        if self._adaptive is not None:
+            bucket = await self._bucket_at_present_rate()
+        if not bucket.has_capacity():
             return False
         await bucket.acquire()
         self._count(now)
@@ -283,21 +286,29 @@ class RateLimiter:
             _logger.info("rate limit pause: waiting %.1f s", wait)
 
     async def _bucket_here(self) -> AsyncLimiter:
-        """Return the bucket of the running loop and the present rate: an AsyncLimiter belongs to the loop that it first ran in."""
+        """Return the bucket of the running loop: an AsyncLimiter belongs to the loop that it first ran in."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             if self._loop is not None and self._loop.is_running():
                 raise ClientStateError("this RateLimiter is in use by another running event loop")
             self._loop, self._line, self._queue_logged = loop, Line(), False
-        elif self._adaptive is None or abs(self._adaptive.rate - self._rate) < _STEP * self._rate:
-            return self._bucket
+            await self._exchange_bucket()
+        return self._bucket
+
+    async def _bucket_at_present_rate(self) -> AsyncLimiter:
+        """Return the bucket for one more request; only for who has the turn, or where nobody has it."""
+        if self._adaptive is not None and abs(self._adaptive.rate - self._rate) >= _STEP * self._rate:
+            await self._exchange_bucket()
+        return self._bucket
+
+    async def _exchange_bucket(self) -> None:
+        """Go on with a new bucket for the present loop and rate, as full as the old one is."""
         spent = self._drained()
         self._level, self._level_at = spent, self._now()
         self._set_rate(self.rate)
         self._bucket = AsyncLimiter(self._capacity, self._capacity / self._rate)
         if spent := min(self._capacity, spent):
             await self._bucket.acquire(spent)  # at once: the new bucket is empty
-        return self._bucket
 
     def _set_rate(self, rate: float) -> None:
         self._rate = rate
