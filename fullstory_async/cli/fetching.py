@@ -194,7 +194,7 @@ async def _looked_up(
     async with connection.open() as client:
         if order.plan.summary is not None and not dry_run:
             await _check_profile(client, order.plan.summary)
-        rate = client.limiter.limit.rate
+        rate = client.limiter.rate
         if ledger is None or ledger.monthly_cap is None:
             return rate, None
         return rate, max(0, ledger.monthly_cap - await ledger.spent(client.config.key_fingerprint))
@@ -248,7 +248,7 @@ async def run_job(
             )
 
     with on_interrupt(stop):
-        async with JobDisplay(allowed_rate=client.limiter.limit.rate) as display:
+        async with JobDisplay() as display:
             report = await job.run(progress=display.show, concurrency=concurrency, retry_failed=retry_failed)
     sys.stderr.write(_account(report, job, again))
     if report.reason is StopReason.INTERRUPTED and received:

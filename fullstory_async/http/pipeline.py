@@ -109,6 +109,7 @@ class _Call:
     taken: int = 0
     may_have_cost: bool = False
     set_aside: str | None = None
+    admitted: float = 0.0
 
     def elapsed(self) -> float:
         return self.now() - self.started
@@ -120,7 +121,7 @@ class _Call:
 class Pipeline:
     """Sends requests through a limiter and a transport, and tries again where the policy says so."""
 
-    __slots__ = ("_budget", "_limiter", "_meter", "_rng", "_transport", "policy", "stats", "timeout")
+    __slots__ = ("_budget", "_meter", "_rng", "_transport", "limiter", "policy", "stats", "timeout")
 
     def __init__(
         self,
@@ -135,7 +136,7 @@ class Pipeline:
         """Put the parts together; ``timeout`` is the seconds that a call may take in all."""
         self._meter = meter
         self._transport = transport
-        self._limiter = limiter
+        self.limiter = limiter
         self.policy = policy
         self.timeout = timeout
         self._rng = rng
@@ -220,19 +221,20 @@ class Pipeline:
 
     async def _admit(self, call: _Call) -> None:
         """Wait for the limiter, within the call's time."""
-        if not await self._limiter.acquire_now():
+        if not await self.limiter.acquire_now():
             longest = min(call.timeout, call.left(), call.longest_wait) if call.patient else None
             try:
                 async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
-                    await self._limiter.acquire(longest_pause=longest)
+                    await self.limiter.acquire(longest_pause=longest, priority=call.request.priority)
             except TimeoutError:
                 raise self._out_of_time(call) from call.last_error
             except RateLimitedError as error:
                 error.request = call.request
                 raise
+        call.admitted = call.now()
         if call.deadline == math.inf:
-            call.deadline = call.now() + call.timeout
-        elif call.left() <= 0:
+            call.deadline = call.admitted + call.timeout
+        elif call.deadline <= call.admitted:
             raise self._out_of_time(call) from call.last_error
 
     def _out_of_time(self, call: _Call) -> APITimeoutError:
@@ -258,6 +260,8 @@ class Pipeline:
             request.operation, request.session_id or "", call.attempts,
             response.status, len(response.body), response.elapsed,
         )  # fmt: skip
+        if response.status != 429:
+            self.limiter.answered()
         if not response.is_success:
             failure = error_for(request, response, retry_after=retry_after(response))
             if failure is not None:
@@ -308,10 +312,11 @@ class Pipeline:
             call.request, error, counted, elapsed=call.elapsed(), patient=call.patient, rng=self._rng
         )
         if throttled:
-            self._limiter.pause(retry.delay if retry else self.policy.wait(counted, error, rng=self._rng))
+            wait = retry.delay if retry else self.policy.wait(counted, error, rng=self._rng)
+            self.limiter.throttled(wait, admitted=call.admitted)
         elif error.retry_after is not None and isinstance(error, ServerError):
-            self._limiter.pause(error.retry_after)
-        longest = min(call.left(), call.longest_wait if call.patient else self._limiter.max_wait)
+            self.limiter.pause(error.retry_after)
+        longest = min(call.left(), call.longest_wait if call.patient else self.limiter.max_wait)
         if retry is None or retry.delay > longest:
             return None
         if not (throttled and call.patient):

@@ -206,7 +206,7 @@ class Runner:
         now = JobProgress(
             calls=self._calls(), done=counts.answered, failed=counts.failed, spent=counts.spent,
             max_activations=self.store.plan.max_activations, stats=attrs.evolve(self.account.pipeline.stats),
-            last_error=self._last_error,
+            last_error=self._last_error, allowed_rate=self.account.pipeline.limiter.rate,
         )  # fmt: skip
         try:
             self.progress(now)

@@ -1,0 +1,113 @@
+"""Line: who waits for the limiter, in two classes, and whose turn it is to ask the bucket.
+
+Only the one who has the turn asks the bucket for a token; all others wait here. Who gets the token is decided when it
+comes: a call with priority if one waits, or else the one that asked. So a call with priority takes the very next token,
+although another was already waiting for that. Within a class it is first come, first served, and of `_SHARE` tokens in a row
+one goes to the others, who are slowed by any number of calls with priority but never stopped.
+
+The turn and a token are passed on by waking exactly one who waits. If that one is cancelled in the same
+moment it passes on what it was given, so that nothing is lost and nobody sleeps for ever. A place that is given up leaves at
+once, at the same cost wherever it stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+
+import attrs
+
+__all__ = ["Line", "Place"]
+
+_SHARE = 10
+
+
+@attrs.define(eq=False)
+class Place:
+    """One call's place in the line."""
+
+    priority: bool
+    started: float
+    longest_pause: float | None
+    woken: asyncio.Future[bool] | None = None
+    """Given True with a token, False with the turn; the error that ends the wait."""
+
+
+class Line:
+    """Those who wait in one event loop."""
+
+    __slots__ = ("_in_a_row", "_others", "_urgent", "taken")
+
+    taken: bool
+    """Whether somebody has the turn. The turn is free only where nobody waits."""
+
+    def __init__(self) -> None:
+        self.taken = False
+        self._urgent: OrderedDict[Place, None] = OrderedDict()
+        self._others: OrderedDict[Place, None] = OrderedDict()
+        self._in_a_row = 0
+
+    def before(self, place: Place) -> int:
+        """Return how many calls would be served before one that joins now."""
+        return len(self._urgent) if place.priority else self.taken + len(self._urgent) + len(self._others)
+
+    async def wait(self, place: Place) -> bool:
+        """Wait until there is something to do: True with a token, False with the turn to ask for one."""
+        if not self.taken:
+            self.taken = True
+            return False
+        queue = self._urgent if place.priority else self._others
+        place.woken = asyncio.get_running_loop().create_future()
+        queue[place] = None
+        try:
+            return await place.woken
+        except asyncio.CancelledError:
+            queue.pop(place, None)
+            given = place.woken
+            if given.done() and not given.cancelled() and given.exception() is None:
+                self._give(token=given.result())
+            raise
+
+    def pass_turn(self) -> None:
+        """Give the turn to the next one."""
+        self._give(token=False)
+
+    def hand_over(self) -> bool:
+        """Give a token to the first call with priority; tell whether there was one whose turn it is."""
+        if self._in_a_row < _SHARE - 1 and self._wake(self._urgent, token=True):
+            self._in_a_row += 1
+            return True
+        self._in_a_row = 0
+        return False
+
+    def refuse(self, reason: Callable[[Place, int], Exception | None]) -> None:
+        """End the wait of everybody for whom there is a reason; it is asked with how many wait before them."""
+        for place, ahead in self._in_order():
+            assert place.woken is not None
+            if not place.woken.done() and (error := reason(place, ahead)) is not None:
+                place.woken.set_exception(error)
+                (self._urgent if place.priority else self._others).pop(place)
+
+    def _in_order(self) -> Iterator[tuple[Place, int]]:
+        for ahead, place in enumerate(tuple(self._urgent)):
+            yield place, ahead
+        for ahead, place in enumerate(tuple(self._others), self.taken + len(self._urgent)):
+            yield place, ahead
+
+    def _give(self, *, token: bool) -> None:
+        """Wake the next one; a token that nobody is there to take is lost, which harms nobody."""
+        others_are_due = self._in_a_row >= _SHARE - 1 and self._others
+        if not others_are_due and self._wake(self._urgent, token=token):
+            self._in_a_row += bool(self._others)
+        elif not self._wake(self._others, token=token) and not self._wake(self._urgent, token=token):
+            self.taken = self.taken and token
+
+    @staticmethod
+    def _wake(queue: OrderedDict[Place, None], *, token: bool) -> bool:
+        while queue:
+            place, _ = queue.popitem(last=False)
+            if place.woken is not None and not place.woken.done():
+                place.woken.set_result(token)
+                return True
+        return False
