@@ -25,7 +25,7 @@ from fullstory_async.fanout import FanOut, Fetch
 from fullstory_async.http import endpoints
 from fullstory_async.http.messages import Request
 from fullstory_async.http.options import CallOptions, ExtraQuery
-from fullstory_async.http.pipeline import nobody_asks
+from fullstory_async.http.parts import nobody_asks
 from fullstory_async.models import (
     CacheOptions,
     ContextOptions,

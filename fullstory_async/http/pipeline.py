@@ -11,7 +11,7 @@ import logging
 import math
 import random
 from collections.abc import Callable
-from typing import Protocol, TypeVar, cast
+from typing import TypeVar, cast
 
 import attrs
 
@@ -26,75 +26,23 @@ from fullstory_async.errors import (
     error_for,
 )
 from fullstory_async.http.messages import Request, Response, StreamedResponse
+from fullstory_async.http.observer import Hooks, Observer, Stats
+from fullstory_async.http.parts import Meter, Send, SendsRequests, nobody_asks
 from fullstory_async.http.ratelimit import RateLimiter
 from fullstory_async.http.retry import Retry, RetryBudget, RetryPolicy, retry_after
 
-__all__ = ["Meter", "Pipeline", "SendsRequests", "Stats", "nobody_asks"]
+__all__ = ["Pipeline"]
 
 T = TypeVar("T")
 
 _logger = logging.getLogger("fullstory_async.http")
 
 
-def nobody_asks(_: bool) -> None:
-    """Take no notice of what is at stake."""
-
-
-class SendsRequests(Protocol):
-    """What the pipeline needs of a transport."""
-
-    def check(self) -> object:
-        """Raise `ClientStateError` if requests can't be sent here and now."""
-        ...
-
-    async def send(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:
-        """Send one request once, answered by loop time ``deadline``; raise `TransportError` for no answer.
-
-        ``begun`` is called when nothing stands between the request and the network any more.
-        """
-        ...
-
-    async def stream(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:
-        """Do the same, and give a successful answer as a `StreamedResponse`, before its body is read."""
-        ...
-
-
-class _Send(Protocol):
-    async def __call__(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response: ...
-
-
-class Meter(Protocol):
-    """What counts activations beyond this client: each is set aside before its request is sent."""
-
-    async def set_aside(self) -> str:
-        """Count one activation and return where it counts; raise `ActivationBudgetError` to forbid it."""
-        ...
-
-    async def take_back(self, where: str, /) -> None:
-        """Uncount one that was not spent."""
-        ...
-
-
-@attrs.define
-class Stats:
-    """What a client has done since it was made."""
-
-    requests: int = 0
-    """Requests handed to the network, retries included."""
-    retries: int = 0
-    """Requests that were sent again after a failure, 429s included."""
-    throttled: int = 0
-    """Answers 429."""
-    activations: int = 0
-    """Activations that were spent: metered calls that the service answered with success."""
-    activations_at_risk: int = 0
-    """Metered requests that failed, or were cancelled, in a way that may have been charged all the same."""
-
-
 @attrs.define
 class _Call:
     """The state of one call on its way through the loop."""
 
+    number: int
     request: Request
     started: float
     timeout: float
@@ -110,6 +58,7 @@ class _Call:
     may_have_cost: bool = False
     set_aside: str | None = None
     admitted: float = 0.0
+    sent: float = 0.0
 
     def elapsed(self) -> float:
         return self.now() - self.started
@@ -121,7 +70,7 @@ class _Call:
 class Pipeline:
     """Sends requests through a limiter and a transport, and tries again where the policy says so."""
 
-    __slots__ = ("_budget", "_meter", "_rng", "_transport", "limiter", "policy", "stats", "timeout")
+    __slots__ = ("_budget", "_meter", "_observer", "_rng", "_transport", "limiter", "policy", "timeout")
 
     def __init__(
         self,
@@ -131,6 +80,7 @@ class Pipeline:
         *,
         timeout: float,
         meter: Meter | None = None,
+        hooks: Hooks | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
         """Put the parts together; ``timeout`` is the seconds that a call may take in all."""
@@ -141,7 +91,12 @@ class Pipeline:
         self.timeout = timeout
         self._rng = rng
         self._budget = RetryBudget()
-        self.stats = Stats()
+        self._observer = Observer(hooks)
+
+    @property
+    def stats(self) -> Stats:
+        """What was done so far."""
+        return self._observer.stats
 
     def check(self) -> None:
         """Raise `ClientStateError` if calls can't be made here and now."""
@@ -184,10 +139,16 @@ class Pipeline:
         """
         self.check()
         call = self._call(request, timeout, nobody_asks, patient=False, longest_wait=math.inf)
-        response = await self._answer(call, self._transport.stream)
-        self._settle(call)
         # as the transport promises for what is no error
-        return cast("StreamedResponse", response), call.attempts
+        response = cast("StreamedResponse", await self._answer(call, self._transport.stream))
+        self._settle(call)
+
+        async def read() -> bytes:
+            piece = await response.read()
+            self.stats.received_bytes += len(piece)
+            return piece
+
+        return attrs.evolve(response, read=read), call.attempts
 
     def _call(
         self,
@@ -202,9 +163,10 @@ class Pipeline:
         started = now()
         seconds = self.timeout if timeout is None else timeout
         deadline = math.inf if patient else started + seconds
-        return _Call(request, started, seconds, patient, at_stake, longest_wait, deadline, now)
+        number = self._observer.next_number()
+        return _Call(number, request, started, seconds, patient, at_stake, longest_wait, deadline, now)
 
-    async def _answer(self, call: _Call, send: _Send) -> Response:
+    async def _answer(self, call: _Call, send: Send) -> Response:
         """Walk the loop until there is an answer."""
         while True:
             try:
@@ -223,6 +185,7 @@ class Pipeline:
         """Wait for the limiter, within the call's time."""
         if not await self.limiter.acquire_now():
             longest = min(call.timeout, call.left(), call.longest_wait) if call.patient else None
+            began = call.now()
             try:
                 async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
                     await self.limiter.acquire(longest_pause=longest, priority=call.request.priority)
@@ -231,6 +194,8 @@ class Pipeline:
             except RateLimitedError as error:
                 error.request = call.request
                 raise
+            finally:
+                self.stats.waited += call.now() - began
         call.admitted = call.now()
         if call.deadline == math.inf:
             call.deadline = call.admitted + call.timeout
@@ -241,7 +206,7 @@ class Pipeline:
         text = "the call's time was over while it waited for the rate limiter"
         return APITimeoutError(text, request=call.request, sent=False)
 
-    async def _attempt(self, call: _Call, send: _Send) -> Response:
+    async def _attempt(self, call: _Call, send: Send) -> Response:
         """Pass the limiter, send, and raise the error that the answer stands for."""
         request = call.request
         await self._admit(call)
@@ -250,10 +215,13 @@ class Pipeline:
         before = call.attempts
         try:
             response = await send(request, deadline=call.deadline, begun=lambda: self._begin(call))
-        except asyncio.CancelledError as error:
-            self.stats.activations_at_risk += request.metered and call.attempts > before
-            if call.attempts == before:
-                await self._take_back(call, error)
+        except (asyncio.CancelledError, TransportError) as error:
+            if call.attempts > before:
+                self._observer.lost(call, error, call.now() - call.sent)
+            if isinstance(error, asyncio.CancelledError):
+                self.stats.activations_at_risk += request.metered and call.attempts > before
+                if call.attempts == before:
+                    await self._take_back(call, error)
             raise
         _logger.debug(
             "%s %s: attempt %d, status %d, %d bytes in %.3f s",
@@ -262,10 +230,12 @@ class Pipeline:
         )  # fmt: skip
         if response.status != 429:
             self.limiter.answered()
+        failure = None
         if not response.is_success:
             failure = error_for(request, response, retry_after=retry_after(response))
-            if failure is not None:
-                raise failure
+        self._observer.answered(call, response, failure)
+        if failure is not None:
+            raise failure
         return response
 
     async def _take_back(self, call: _Call, reason: BaseException) -> None:
@@ -282,10 +252,10 @@ class Pipeline:
 
     def _begin(self, call: _Call) -> None:
         """Count a request that is being sent now."""
-        self.stats.requests += 1
-        self.stats.retries += call.attempts > 0
         call.attempts += 1
+        call.sent = call.now()
         call.at_stake(True)
+        self._observer.sent(call)
 
     def _note(self, call: _Call, error: TransportError | APIStatusError) -> None:
         """Write down on the error and in the counters what the attempt was."""
@@ -298,7 +268,6 @@ class Pipeline:
         error.attempts, error.elapsed = call.attempts, call.elapsed()
         if error.status == 429:
             call.throttles += 1
-            self.stats.throttled += 1
 
     def _decide(self, call: _Call, error: TransportError | APIStatusError) -> Retry | None:
         """Ask the policy, the deadline and the budget; make the limiter wait for what the server asked."""
@@ -314,6 +283,7 @@ class Pipeline:
         if throttled:
             wait = retry.delay if retry else self.policy.wait(counted, error, rng=self._rng)
             self.limiter.throttled(wait, admitted=call.admitted)
+            self._observer.throttled(call, wait)
         elif error.retry_after is not None and isinstance(error, ServerError):
             self.limiter.pause(error.retry_after)
         longest = min(call.left(), call.longest_wait if call.patient else self.limiter.max_wait)
@@ -332,7 +302,9 @@ class Pipeline:
             call.request.operation, call.request.session_id or "",
             type(error).__name__, error.status, retry.delay,
         )  # fmt: skip  # not its message: the service may quote an e-mail in it
+        self._observer.retrying(call, error, retry.delay)
         if not retry.throttled:  # else the limiter, paused, does the waiting
+            self.stats.waited += retry.delay
             await asyncio.sleep(retry.delay)
 
     def _settle(self, call: _Call) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 
 import attrs
 
-from fullstory_async.http.pipeline import Stats
+from fullstory_async.http.observer import Stats
 
 __all__ = ["JobProgress", "JobReport", "StopReason"]
 

@@ -347,7 +347,7 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path):
 
 async def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypatch, capsys):
     from fullstory_async.cli import progress
-    from fullstory_async.http.pipeline import Stats
+    from fullstory_async.http.observer import Stats
     from fullstory_async.jobs import JobProgress
 
     clock = [0.0]
