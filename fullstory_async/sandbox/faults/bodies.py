@@ -10,7 +10,7 @@ from aiohttp import web
 
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.sandbox.faults.connections import LONGEST
-from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, within
+from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, texts, within
 
 __all__ = [
     "bad_gzip",
@@ -186,6 +186,7 @@ def unknown_encoding(encoding: str = "x-sandbox") -> Behaviour:
     Args:
         encoding: the ``Content-Encoding``.
     """
+    texts(encoding=encoding)
     return _encoded_as(encoding, lambda body: body.translate(_INVERTED))
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from aiohttp import web
 
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, within
+from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, texts, within
 
 __all__ = ["drop", "garbage_status_line", "huge_header", "reset", "stale_connection", "stall"]
 
@@ -92,6 +92,7 @@ def garbage_status_line(line: str = "SSH-2.0-OpenSSH_9.6", *, charged: bool = Tr
         line: what stands in the place of the status line.
         charged: whether the work is done first, and its activation charged.
     """
+    texts(line=line)
 
     async def behave(exchange: Exchange, proceed: Proceed) -> web.Response:
         if charged:
@@ -113,7 +114,7 @@ def huge_header(size: int = 100_000) -> Behaviour:
 
     async def behave(_: Exchange, proceed: Proceed) -> web.Response:
         answer = await proceed()
-        answer.headers["X-Sandbox"] = "x" * size
+        answer.headers["X-Sandbox"] = "x" * int(size)
         return answer
 
     return behave

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from aiohttp import web
 
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, within
+from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, texts, within
 
 __all__ = [
     "byte_order_mark", "deep_json", "empty_body", "huge_integer", "invalid_json", "invalid_utf8", "lone_surrogate",
@@ -150,4 +150,5 @@ def wrong_content_type(content_type: str = "text/plain") -> Behaviour:
     Args:
         content_type: which one.
     """
+    texts(content_type=content_type)
     return _spoiled(lambda body: body, content_type)
