@@ -425,12 +425,10 @@ def test_parameters_that_make_no_sense_are_refused(make):
 
 
 def test_a_fault_says_what_it_is():
-    fault = Fault.truncate_body(0.25, framing="close")
-    assert repr(fault) == (
-        "Fault(name=\"truncate_body(0.25, framing='close')\", "
-        "description='Send the first part of the body and close the connection (FIN).')"
-    )
-    assert fault == Fault.truncate_body(0.25, framing="close") != Fault.truncate_body()
+    fault = Fault.drop(charged=False)
+    said = "Close the connection with FIN, without a byte of an answer."
+    assert repr(fault) == f"Fault(name='drop(charged=False)', description='{said}')"
+    assert fault == Fault.drop(charged=False) != Fault.drop()
 
 
 # Faults as text

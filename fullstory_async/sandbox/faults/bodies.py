@@ -47,7 +47,7 @@ def _body(answer: web.Response) -> bytes:
 
 
 def truncate_body(share: float = 0.5, *, framing: Framing = "length") -> Behaviour:
-    """Send the first part of the body and close the connection (FIN).
+    """Send the first part of a body whose end is known by 'length', 'chunked' or 'close', then FIN.
 
     Args:
         share: which part of the body is sent, from 0 to 1.

@@ -16,7 +16,7 @@ _NOTHING = web.Response
 
 
 def drop(*, charged: bool = True) -> Behaviour:
-    """Close the connection (FIN) without a byte of an answer.
+    """Close the connection with FIN, without a byte of an answer.
 
     Args:
         charged: whether the work is done first, and its activation charged.
@@ -32,7 +32,7 @@ def drop(*, charged: bool = True) -> Behaviour:
 
 
 def reset(*, charged: bool = True) -> Behaviour:
-    """Reset the connection (RST) without a byte of an answer.
+    """Reset the connection with RST, without a byte of an answer.
 
     Args:
         charged: whether the work is done first, and its activation charged.
@@ -64,7 +64,7 @@ def stall(seconds: float = 3600) -> Behaviour:
 
 
 def stale_connection(closed: Literal["after answer", "on next request"] = "on next request") -> Behaviour:
-    """Answer rightly, promise to keep the connection, and close it all the same.
+    """Promise to keep the connection, and close it 'after answer' or 'on next request'.
 
     Args:
         closed: ``after answer`` closes it (FIN) right behind the answer; ``on next request`` resets it (RST) when

@@ -119,7 +119,7 @@ def deep_json(depth: int = 100_000) -> Behaviour:
 
 
 def wrong_shape(shape: Shape = "list") -> Behaviour:
-    """Send JSON that is not of the documented shape.
+    """Send JSON of a wrong shape: 'list', 'null', 'missing keys' or 'wrong types'.
 
     Args:
         shape: ``list`` (the answer in an array), ``null``, ``missing keys`` (an empty object), or ``wrong types``

@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.sandbox.faults.fault import Fault
+from fullstory_async.sandbox.faults.fault import Fault, describe
 
 __all__ = ["Entry", "catalogue", "read_fault"]
 
@@ -45,9 +45,8 @@ def catalogue() -> Iterator[Entry]:
             continue
         parameters = inspect.signature(maker.__func__).parameters
         bare = [each.replace(annotation=inspect.Parameter.empty) for each in parameters.values()]
-        description = (inspect.getdoc(maker.__func__) or "").partition("\n")[0]
         charged = parameters["charged"].default if "charged" in parameters else True
-        yield Entry(name, f"{name}{inspect.Signature(bare)}", description, charged)
+        yield Entry(name, f"{name}{inspect.Signature(bare)}", describe(maker.__func__), charged)
 
 
 def read_fault(text: str) -> tuple[Fault, dict[str, Any]]:

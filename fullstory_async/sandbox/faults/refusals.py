@@ -93,7 +93,7 @@ def retry_after_date(
     code: int = 429,
     charged: bool = False,
 ) -> Behaviour:
-    """Refuse with a ``Retry-After`` that is an HTTP date.
+    """Refuse with a ``Retry-After`` that is an HTTP date: 'imf-fixdate', 'rfc850' or 'asctime'.
 
     Args:
         seconds: how far ahead of the server's own ``Date`` it is; below 0 it is in the past. HTTP dates know whole seconds.
