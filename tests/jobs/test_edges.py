@@ -184,7 +184,7 @@ async def test_nothing_stays_set_aside_however_a_run_ends(tmp_path, ending):
     """Each call hands what was set aside for it on to the next; the last ones have nobody to hand it to."""
     plan = JobPlan(events=True, max_activations=50 if ending == "budget" else None)
     async with opened(sessions=300) as (sandbox, client):
-        sandbox.inject(faults.delay(0.01), times=None, operation="events")
+        sandbox.inject(Fault.stall(0.01), times=None, operation="events")
         async with Job.open(tmp_path / "j", client=client, plan=plan) as job:
             await job.add(sandbox.session_ids)
             running = asyncio.create_task(job.run(concurrency=16))

@@ -26,7 +26,7 @@ from fullstory_async import (
     RetryPlanned,
     RetryPolicy,
 )
-from fullstory_async.sandbox import Sandbox, faults
+from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.telemetry import tracing
 
 EMAIL = "canary@example.com"
@@ -55,8 +55,8 @@ async def opened(hooks, **settings):
 async def test_every_request_is_told_of_and_so_is_what_became_of_it():
     told, hooks = recording()
     async with opened(hooks) as (sandbox, client):
-        sandbox.inject(faults.status(503), operation="list")
-        sandbox.inject(faults.status(429, headers={"Retry-After": "0"}), operation="events")
+        sandbox.inject(Fault.status(503), operation="list")
+        sandbox.inject(Fault.status(429, headers={"Retry-After": "0"}), operation="events")
         await client.sessions.list(email=EMAIL)
         events = await client.sessions.events(sandbox.session_ids[0])
         stats = client.stats
@@ -88,8 +88,8 @@ async def test_every_request_is_told_of_and_so_is_what_became_of_it():
 async def test_requests_without_an_answer_are_told_of_once_too():
     told, hooks = recording()
     async with opened(hooks, read_timeout=0.2) as (sandbox, client):
-        sandbox.inject(faults.drop(), operation="events", session_id=sandbox.session_ids[0])
-        sandbox.inject(faults.delay(5), operation="events", times=None)
+        sandbox.inject(Fault.drop(), operation="events", session_id=sandbox.session_ids[0])
+        sandbox.inject(Fault.stall(5), operation="events", times=None)
         lost = [client.sessions.events(each) for each in sandbox.session_ids[:2]]
         errors = await asyncio.gather(*lost, return_exceptions=True)
         call = asyncio.create_task(client.sessions.events(sandbox.session_ids[2]))
@@ -140,8 +140,8 @@ async def test_spans_say_what_happened_and_nothing_of_whom():
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("test")
     async with opened(tracing(tracer)) as (sandbox, client):
-        sandbox.inject(faults.status(503), operation="list")
-        sandbox.inject(faults.status(429, headers={"Retry-After": "0"}), operation="events")
+        sandbox.inject(Fault.status(503), operation="list")
+        sandbox.inject(Fault.status(429, headers={"Retry-After": "0"}), operation="events")
         with tracer.start_as_current_span("the program") as outer:
             await client.sessions.list(email=EMAIL)
             await client.sessions.events(sandbox.session_ids[0])
