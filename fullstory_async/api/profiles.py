@@ -56,7 +56,7 @@ class ProfilesAPI:
         """
         if limit is not None:
             checks.positive(limit, "limit", instead="None for all")
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         size = _PAGE if limit is None else min(limit, _PAGE)
 
         async def fetch(token: str | None) -> Page[Profile]:
@@ -76,7 +76,7 @@ class ProfilesAPI:
         extra_headers: Mapping[str, str] | None = None,
     ) -> Profile:
         """Get a profile. Raises `NotFoundError` if there is none of this id."""
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         request = endpoints.get_profile(_checked(profile_id))
         return await call_once(self._account, request, decode_profile, options)
 
@@ -96,7 +96,7 @@ class ProfilesAPI:
             name: what people call it.
             configuration: what it says; only fields that were set are sent.
         """
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         if configuration is None:
             raise ConfigurationError("configuration must be a ProfileConfiguration, not None")
         body = profile_body(_checked_name(name), configuration)
@@ -123,7 +123,7 @@ class ProfilesAPI:
         Raises:
             ConfigurationError: there is nothing to change; nothing was sent.
         """
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         body = profile_body(None if name is None else _checked_name(name), configuration)
         if body == _NOTHING:
             raise ConfigurationError("update needs a name, a configuration with something set, or both")
@@ -140,7 +140,7 @@ class ProfilesAPI:
         extra_headers: Mapping[str, str] | None = None,
     ) -> None:
         """Delete a profile. Summaries that name it fail from then on."""
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         request = endpoints.delete_profile(_checked(profile_id))
         await call_once(self._account, request, lambda _: None, options)
 

@@ -105,7 +105,7 @@ class SessionsAPI:
             raise ConfigurationError("session_uid names one session, so it goes with neither email nor uid")
         if limit is not None:
             checks.positive(limit, "limit", instead="None for all")
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         first = Position(limit=FIRST_LIMIT if limit is None else limit)
 
         def request_at(position: Position) -> Request:
@@ -139,7 +139,7 @@ class SessionsAPI:
             enable_event_cache: let the service answer from an earlier run over the session where no data came since: faster,
                 but later changes to the account's definitions of elements, events and pages may be missing.
         """
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         return await _one(session_id, self._events_call(enable_event_cache, options, patient=False))
 
     def stream_events(
@@ -169,7 +169,7 @@ class SessionsAPI:
             An asynchronous generator; nothing is sent before the first event is asked for. Whoever leaves it early closes it, so that
             the connection is let go: ``async with contextlib.aclosing(client.sessions.stream_events(…)) as events:``.
         """
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         request = self._events_endpoint(enable_event_cache)(session_id_of(session_id))
         return streamed_events(self._account, options.apply(request), options.timeout)
 
@@ -198,7 +198,7 @@ class SessionsAPI:
             media: screenshots; experimental, and only where FullStory has switched it on.
         """
         body = context_body(slice=slice, context=context, events=events, cache=cache, media=media)
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         return await _one(session_id, self._context_call(body, options, patient=False))
 
     async def summary(
@@ -228,7 +228,7 @@ class SessionsAPI:
                 profile's, and an empty value (``False``, ``0``, ``""``, ``()``) changes nothing: no override can switch off what
                 the profile switches on.
         """
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         call = self._summary_call(config_profile_id, end_timestamp, overrides, options, patient=False)
         return await _one(session_id, call)
 

@@ -220,9 +220,7 @@ async def _run(connection: Connection, order: _Order, ledger: ActivationLedger |
     ):
         if order.given:
             await job.add(order.given)
-        return await run_job(
-            client, job, concurrency=order.concurrency, retry_failed=order.retry_failed, again=again
-        )
+        return await run_job(job, concurrency=order.concurrency, retry_failed=order.retry_failed, again=again)
 
 
 def _again(connection: Connection, order: _Order, ledger: Path | None, monthly_cap: int | None) -> str:
@@ -233,9 +231,7 @@ def _again(connection: Connection, order: _Order, ledger: Path | None, monthly_c
     return shlex.join(words)
 
 
-async def run_job(
-    client: FullStoryClient, job: Job, *, concurrency: int, retry_failed: bool = False, again: str = ""
-) -> Exit:
+async def run_job(job: Job, *, concurrency: int, retry_failed: bool = False, again: str = "") -> Exit:
     """Run a job with a display and signal handlers, and say how it ended."""
     received: list[int] = []
 

@@ -92,7 +92,7 @@ class AdaptiveRate:
 
     def throttled(self, now: float, *, admitted: float) -> bool:
         """Take note of a 429 to a request that was admitted at that time; tell whether the rate falls."""
-        if admitted < self._decreased:
+        if admitted <= self._decreased:
             return False
         limit = self._measured(now) if self._searching else self.rate * self._time / (self._time + _BURST)
         self._known = max(LOWEST, self.rate / 2, min(self.rate, limit))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import attrs
 
@@ -23,15 +23,19 @@ __all__ = ["Line", "Place"]
 _SHARE = 10
 
 
-@attrs.define(eq=False)
+@attrs.frozen(eq=False)
 class Place:
-    """One call's place in the line."""
+    """What is known of a call that waits."""
 
     priority: bool
     started: float
+    """The loop time at which it began to wait."""
     longest_pause: float | None
-    woken: asyncio.Future[bool] | None = None
-    """Given True with a token, False with the turn; the error that ends the wait."""
+    """Seconds of pause that it waits out at a time; ``None`` where pauses and queue count together, from its start."""
+
+
+_Queue = OrderedDict[Place, asyncio.Future[bool]]
+"""Who waits, and what wakes them: True with a token, False with the turn, or the error that ends the wait."""
 
 
 class Line:
@@ -44,8 +48,8 @@ class Line:
 
     def __init__(self) -> None:
         self.taken = False
-        self._urgent: OrderedDict[Place, None] = OrderedDict()
-        self._others: OrderedDict[Place, None] = OrderedDict()
+        self._urgent: _Queue = OrderedDict()
+        self._others: _Queue = OrderedDict()
         self._in_a_row = 0
 
     def before(self, place: Place) -> int:
@@ -58,15 +62,13 @@ class Line:
             self.taken = True
             return False
         queue = self._urgent if place.priority else self._others
-        place.woken = asyncio.get_running_loop().create_future()
-        queue[place] = None
+        woken = queue[place] = asyncio.get_running_loop().create_future()
         try:
-            return await place.woken
+            return await woken
         except asyncio.CancelledError:
             queue.pop(place, None)
-            given = place.woken
-            if given.done() and not given.cancelled() and given.exception() is None:
-                self._give(token=given.result())
+            if not woken.cancelled() and woken.exception() is None:  # it was woken in the same moment
+                self._give(token=woken.result())
             raise
 
     def pass_turn(self) -> None:
@@ -83,17 +85,11 @@ class Line:
 
     def refuse(self, reason: Callable[[Place, int], Exception | None]) -> None:
         """End the wait of everybody for whom there is a reason; it is asked with how many wait before them."""
-        for place, ahead in self._in_order():
-            assert place.woken is not None
-            if not place.woken.done() and (error := reason(place, ahead)) is not None:
-                place.woken.set_exception(error)
-                (self._urgent if place.priority else self._others).pop(place)
-
-    def _in_order(self) -> Iterator[tuple[Place, int]]:
-        for ahead, place in enumerate(tuple(self._urgent)):
-            yield place, ahead
-        for ahead, place in enumerate(tuple(self._others), self.taken + len(self._urgent)):
-            yield place, ahead
+        for queue, before in ((self._urgent, 0), (self._others, self.taken + len(self._urgent))):
+            for ahead, (place, woken) in enumerate(tuple(queue.items()), before):
+                if not woken.done() and (error := reason(place, ahead)) is not None:
+                    del queue[place]
+                    woken.set_exception(error)
 
     def _give(self, *, token: bool) -> None:
         """Wake the next one; a token that nobody is there to take is lost, which harms nobody."""
@@ -104,10 +100,10 @@ class Line:
             self.taken = self.taken and token
 
     @staticmethod
-    def _wake(queue: OrderedDict[Place, None], *, token: bool) -> bool:
+    def _wake(queue: _Queue, *, token: bool) -> bool:
         while queue:
-            place, _ = queue.popitem(last=False)
-            if place.woken is not None and not place.woken.done():
-                place.woken.set_result(token)
+            _, woken = queue.popitem(last=False)
+            if not (woken.done() or woken.get_loop().is_closed()):  # closed with calls in it, which end now
+                woken.set_result(token)
                 return True
         return False

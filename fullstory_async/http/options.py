@@ -74,6 +74,7 @@ class CallOptions:
         timeout: float | None,
         query: ExtraQuery | None,
         headers: Mapping[str, str] | None,
+        *,
         priority: bool = False,
     ) -> CallOptions:
         """Return what a caller gave, which is mostly nothing."""

@@ -98,8 +98,10 @@ class RateLimit:
             ConfigurationError: they are no such numbers, or ``start`` is below 0.2 or above ``ceiling``.
         """
         limit = cls(start, 1.0, ceiling=ceiling)
-        if not LOWEST <= start <= ceiling:
-            raise ConfigurationError(f"start must be between {LOWEST} and the ceiling, not {start!r}")
+        if limit.ceiling is None or not LOWEST <= start <= limit.ceiling:
+            raise ConfigurationError(
+                f"start must be between {LOWEST} and the ceiling, a number, not {start!r}"
+            )
         return limit
 
     def __repr__(self) -> str:
