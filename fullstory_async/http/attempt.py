@@ -32,11 +32,18 @@ class Attempt:
     """What ends the attempt; to be entered by who makes it."""
 
     def __init__(
-        self, clock: Callable[[], float], deadline: float, *, connect: float, read: float, sent: bool
+        self,
+        clock: Callable[[], float],
+        now: float,
+        deadline: float,
+        *,
+        connect: float,
+        read: float,
+        sent: bool,
     ) -> None:
-        """Begin now, by the loop's clock; ``sent`` if nothing will tell when the request has a connection."""
+        """Begin at ``now``, by the loop's clock; ``sent`` if nothing will tell when the request has a connection."""
         self._clock, self._deadline, self._read, self.sent = clock, deadline, read, sent
-        self._due = min(deadline, clock() + (connect + read if sent else max(connect, read)))
+        self._due = min(deadline, now + (connect + read if sent else max(connect, read)))
         self.timer = asyncio.timeout_at(self._due)
 
     def note_sent(self) -> None:

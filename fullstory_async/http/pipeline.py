@@ -58,7 +58,6 @@ class _Call:
     may_have_cost: bool = False
     set_aside: str | None = None
     admitted: float = 0.0
-    sent: float = 0.0
 
     def elapsed(self) -> float:
         return self.now() - self.started
@@ -217,17 +216,18 @@ class Pipeline:
             response = await send(request, deadline=call.deadline, begun=lambda: self._begin(call))
         except (asyncio.CancelledError, TransportError) as error:
             if call.attempts > before:
-                self._observer.lost(call, error, call.now() - call.sent)
+                self._observer.lost(call, error, call.now() - call.admitted)
             if isinstance(error, asyncio.CancelledError):
                 self.stats.activations_at_risk += request.metered and call.attempts > before
                 if call.attempts == before:
                     await self._take_back(call, error)
             raise
-        _logger.debug(
-            "%s %s: attempt %d, status %d, %d bytes in %.3f s",
-            request.operation, request.session_id or "", call.attempts,
-            response.status, len(response.body), response.elapsed,
-        )  # fmt: skip
+        if _logger.isEnabledFor(logging.DEBUG):
+            _logger.debug(
+                "%s %s: attempt %d, status %d, %d bytes in %.3f s",
+                request.operation, request.session_id or "", call.attempts,
+                response.status, len(response.body), response.elapsed,
+            )  # fmt: skip
         if response.status != 429:
             self.limiter.answered()
         failure = None
@@ -253,7 +253,6 @@ class Pipeline:
     def _begin(self, call: _Call) -> None:
         """Count a request that is being sent now."""
         call.attempts += 1
-        call.sent = call.now()
         call.at_stake(True)
         self._observer.sent(call)
 

@@ -205,8 +205,9 @@ class RateLimiter:
         Raises:
             ClientStateError: as for `acquire`.
         """
-        bucket = await self._bucket_here()
-        now = self._now()
+        loop = asyncio.get_running_loop()
+        bucket = self._bucket if loop is self._loop else await self._bucket_here()
+        now = loop.time()
         if self._line.taken or now < self._not_before:
             return False
         if self._adaptive is not None:

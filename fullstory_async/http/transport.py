@@ -197,7 +197,7 @@ class Transport:
         started, read = self._clock(), self._read_timeout(request)
         # a given session does not tell when it has a connection: assume the worse
         attempt = Attempt(
-            self._clock, deadline, connect=config.connect_timeout, read=read, sent=not self._owned
+            self._clock, started, deadline, connect=config.connect_timeout, read=read, sent=not self._owned
         )
         try:
             async with attempt.timer:
@@ -323,6 +323,6 @@ def _is_success(answer: aiohttp.ClientResponse) -> bool:
 
 def _looks_cut_off(answer: aiohttp.ClientResponse, body: bytes) -> bool:
     """Tell whether a body that only the connection's close delimits begins as JSON and lacks its end."""
-    if "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers:
+    if body[-1:] == b"}" or "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers:
         return False
     return body.lstrip().startswith((b"{", b"[")) and not body.rstrip().endswith((b"}", b"]"))
