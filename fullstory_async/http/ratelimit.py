@@ -177,9 +177,11 @@ class RateLimiter:
         if await self.acquire_now():
             return
         line, place = self._line, Place(priority, self._now(), longest_pause)
-        if (error := self._too_long(place, line.before(place))) is not None:
-            raise error
-        while await line.wait(place):
+        while True:
+            if (error := self._too_long(place, line.before(place))) is not None:
+                raise error
+            if not await line.wait(place):
+                break
             if self._now() >= self._not_before:
                 return  # with a token that was handed over
         try:
