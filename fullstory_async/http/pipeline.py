@@ -110,6 +110,7 @@ class _Call:
     may_have_cost: bool = False
     set_aside: str | None = None
     admitted: float = 0.0
+    waited: bool = False
 
     def elapsed(self) -> float:
         return self.now() - self.started
@@ -186,8 +187,7 @@ class Pipeline:
         call = self._call(request, timeout, nobody_asks, patient=False, longest_wait=math.inf)
         response = await self._answer(call, self._transport.stream)
         self._settle(call)
-        # as the transport promises for what is no error
-        return cast("StreamedResponse", response), call.attempts
+        return cast("StreamedResponse", response), call.attempts  # as the transport promises for a success
 
     def _call(
         self,
@@ -221,7 +221,8 @@ class Pipeline:
 
     async def _admit(self, call: _Call) -> None:
         """Wait for the limiter, within the call's time."""
-        if not await self.limiter.acquire_now():
+        call.waited = not await self.limiter.acquire_now()
+        if call.waited:
             longest = min(call.timeout, call.left(), call.longest_wait) if call.patient else None
             try:
                 async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
@@ -257,11 +258,10 @@ class Pipeline:
             raise
         _logger.debug(
             "%s %s: attempt %d, status %d, %d bytes in %.3f s",
-            request.operation, request.session_id or "", call.attempts,
-            response.status, len(response.body), response.elapsed,
+            request.operation, request.session_id or "", call.attempts, response.status, len(response.body), response.elapsed,
         )  # fmt: skip
         if response.status != 429:
-            self.limiter.answered()
+            self.limiter.answered(waited=call.waited)
         if not response.is_success:
             failure = error_for(request, response, retry_after=retry_after(response))
             if failure is not None:

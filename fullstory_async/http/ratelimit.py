@@ -227,10 +227,10 @@ class RateLimiter:
             self._pause_told = until
             self._line.refuse(self._too_long)
 
-    def answered(self) -> None:
-        """Take note of an answer that is no 429, which tells an adaptive limiter that it is not too fast."""
+    def answered(self, *, waited: bool) -> None:
+        """Take note of an answer that is no 429: an adaptive limit may rise, where its request ``waited`` to be admitted."""
         if self._adaptive is not None:
-            self._adaptive.answered(self._now(), limited=self._line.taken)
+            self._adaptive.answered(self._now(), limited=waited)
 
     def throttled(self, seconds: float, *, admitted: float) -> None:
         """Pause for a 429, and go slower from then on where the limit is adaptive.

@@ -110,6 +110,15 @@ async def test_nothing_is_tried_that_nobody_needs():
     assert limiter.rate == 8
 
 
+async def test_one_call_after_the_other_finds_its_rate_too():
+    server = BucketServer(4)
+    job = BulkJob(server, adaptive(start=1), workers=1)
+    await job.run(300)
+    assert not job.failed
+    assert server.used(FOUND, 300) >= 0.95
+    assert server.refusals(0, 300) <= 0.02
+
+
 async def test_it_stays_below_the_ceiling_and_above_nothing():
     server = BucketServer(1000)
     job = BulkJob(server, adaptive(start=5, ceiling=20))
