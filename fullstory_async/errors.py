@@ -28,7 +28,8 @@
         ├── JobLockedError           another process runs the job
         └── JobStorageError          the job can't be written: a full disk, a damaged file (a StorageError too)
 
-Every error pickles, and none holds the API key: a `Request` is a call before the key is added.
+Every error pickles, and none holds the API key: a `Request` is a call before the key is added. The e-mail address or user id
+that a call asked about is neither in its error's text, should the service quote it, nor in its pickle.
 """
 
 from __future__ import annotations
@@ -297,6 +298,7 @@ def error_for(
         )
     cls = _CLASS_BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
     code, message = _code_and_message(response)
+    code, message = request.without_persons(code) if isinstance(code, str) else code, request.without_persons(message)
     if status == 404 and request.not_found_hint:
         message += f" ({request.not_found_hint})"
     if status == 403 and request.role:

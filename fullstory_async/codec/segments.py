@@ -48,7 +48,7 @@ class EventSegments:
         """Bytes below which it is no use to look for an end."""
         self._is_collecting = False
 
-    def feed(self, piece: bytes) -> list[SessionEvent]:
+    def feed(self, piece: bytes | memoryview) -> list[SessionEvent]:
         """Take a piece and return the events that are whole with it.
 
         Raises:

@@ -28,6 +28,7 @@ from fullstory_async.errors import (
 from fullstory_async.http.messages import Request, Response, StreamedResponse
 from fullstory_async.http.ratelimit import RateLimiter
 from fullstory_async.http.retry import Retry, RetryBudget, RetryPolicy, retry_after
+from fullstory_async.privacy import without_frames
 
 __all__ = ["Meter", "Pipeline", "SendsRequests", "Stats", "nobody_asks"]
 
@@ -342,4 +343,5 @@ class Pipeline:
             error.request, error.response = call.request, response
             error.attempts, error.elapsed = call.attempts, call.elapsed()
             error.may_have_cost = call.request.metered
-            raise
+            unreadable = without_frames(error)  # which held the answer
+        raise unreadable

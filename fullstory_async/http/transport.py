@@ -11,7 +11,8 @@ The only module that imports aiohttp's client. What it does that aiohttp alone w
 * Redirects are never followed, so the key reaches only the configured origin.
 * The body is counted while it is decompressed, so a small bomb can't fill the memory.
 * Every aiohttp exception becomes one of ours, without the original attached: the repr of some holds
-  the request's headers and so the key.
+  the request's headers and so the key. Ours, and a cancellation, leave here without the frames of aiohttp, whose
+  variables hold the address with its query; the key itself is a `Secret` even there.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from fullstory_async.errors import (
 from fullstory_async.http.attempt import Attempt, NotingRequest
 from fullstory_async.http.exceptions import RAISED, translated
 from fullstory_async.http.messages import Request, Response, StreamedResponse
+from fullstory_async.privacy import Secret, without_frames
 
 __all__ = ["Transport"]
 
@@ -73,9 +75,10 @@ class Transport:
         if config.integration_source is not None:
             self._common["Integration-Source"] = config.integration_source
         key = config.api_key or ""
-        self._key = {"Authorization": f"Basic {key}"}
+        self._key = {"Authorization": Secret(f"Basic {key}")}
         short = len(key) < _SHORTEST_KEY  # no key of FullStory's, and perhaps a common word
-        self._secrets = () if short else (key, key.replace("/", "\\/"))  # as it is, and as JSON may write it
+        # as it is, and as JSON may write it
+        self._secrets = () if short else (Secret(key), Secret(key.replace("/", "\\/")))
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=config.connect_timeout)
         self._session = session
         self._owned = session is None
@@ -190,25 +193,12 @@ class Transport:
         attempt = Attempt(
             self._clock, deadline, connect=config.connect_timeout, read=read, sent=not self._owned
         )
+        error: BaseException
         try:
             async with attempt.timer:
-                answer = await session.request(
-                    request.method,
-                    self._url(request),
-                    headers=self._headers(request),
-                    data=request.body,
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    auto_decompress=True,
-                    proxy=config.proxy,
-                    timeout=self._timeout,
-                    middlewares=(attempt.send_once,),
-                )
-                try:
-                    return await finish(answer, request, started)
-                except BaseException:
-                    answer.close()
-                    raise
+                return await self._exchange(session, request, attempt, finish, started)
+        except (FullStoryError, asyncio.CancelledError) as raised:
+            error = without_frames(raised)
         except RAISED as raised:
             error = self._translated(raised, request, sent=attempt.sent)
         except ValueError:  # aiohttp's, for a session with trust_env=True and a netrc entry for the host
@@ -216,6 +206,33 @@ class Transport:
                 "the given aiohttp session adds credentials of its own", request=request
             )
         raise error  # outside the handler: no aiohttp exception stays attached
+
+    async def _exchange(
+        self,
+        session: aiohttp.ClientSession,
+        request: Request,
+        attempt: Attempt,
+        finish: Callable[[aiohttp.ClientResponse, Request, float], Awaitable[Response]],
+        started: float,
+    ) -> Response:
+        """Send and read, in aiohttp's terms; an answer that is not read to its end is closed."""
+        answer = await session.request(
+            request.method,
+            self._url(request),
+            headers=self._headers(request),
+            data=request.body,
+            allow_redirects=False,
+            raise_for_status=False,
+            auto_decompress=True,
+            proxy=self._config.proxy,
+            timeout=self._timeout,
+            middlewares=(attempt.send_once,),
+        )
+        try:
+            return await finish(answer, request, started)
+        except BaseException:
+            answer.close()
+            raise
 
     def _read_timeout(self, request: Request) -> float:
         return self._config.summary_read_timeout if request.slow else self._config.read_timeout
@@ -252,19 +269,23 @@ class Transport:
         """Leave the body of a successful answer to the caller."""
         if not _is_success(answer):
             return await self._whole(answer, request, started)
-        open_, size = True, 0
+        open_, size, content = True, 0, answer.content
 
         async def read() -> bytes:
             nonlocal size
+            error: BaseException
             try:
                 async with asyncio.timeout(self._read_timeout(request)):
-                    piece = await answer.content.readany()
+                    piece = await content.readany()
+                size += len(piece)
+                self._check_size(size, request)
+            except (FullStoryError, asyncio.CancelledError) as raised:
+                error = without_frames(raised)
             except RAISED as raised:
                 error = self._translated(raised, request, sent=True)
             else:
-                size += len(piece)
-                self._check_size(size, request)
                 return piece
+            piece = b""
             raise error
 
         def close() -> None:
@@ -293,7 +314,7 @@ class Transport:
 
     def _translated(self, raised: BaseException, request: Request, *, sent: bool) -> FullStoryError:
         error = translated(raised, request, sent=sent)
-        error.message = self._scrubbed(error.message)
+        error.message = request.without_persons(self._scrubbed(error.message))
         error.args = (error.message,)
         return error
 
