@@ -44,6 +44,7 @@ def _hides_arguments(cls: type[C]) -> type[C]:
         else:
             return
         settings.clear()
+        del self  # which can't be shown half made
         raise refused
 
     cls.__init__ = init  # type: ignore[method-assign]

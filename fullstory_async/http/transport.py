@@ -260,8 +260,8 @@ class Transport:
             raise ProtocolError("the connection broke in the middle of the answer", request=request)
         return Response(
             status=answer.status,
-            headers=self._answer_headers(answer),
-            body=body if success else self._scrubbed(body.decode("latin-1")).encode("latin-1"),
+            headers=self._answer_headers(answer, request),
+            body=body if success else self._scrubbed_body(body, request),
             elapsed=self._clock() - started,
         )
 
@@ -296,7 +296,7 @@ class Transport:
                 self._give_place()
 
         elapsed = self._clock() - started
-        headers = self._answer_headers(answer)
+        headers = self._answer_headers(answer, request)
         return StreamedResponse(
             status=answer.status, headers=headers, elapsed=elapsed, read=read, close=close
         )
@@ -309,20 +309,24 @@ class Transport:
                 permanent=True,
             )
 
-    def _answer_headers(self, answer: aiohttp.ClientResponse) -> dict[str, str]:
-        return {name.lower(): self._scrubbed(value) for name, value in answer.headers.items()}
+    def _answer_headers(self, answer: aiohttp.ClientResponse, request: Request) -> dict[str, str]:
+        return {name.lower(): self._scrubbed(value, request) for name, value in answer.headers.items()}
 
     def _translated(self, raised: BaseException, request: Request, *, sent: bool) -> FullStoryError:
         error = translated(raised, request, sent=sent)
-        error.message = request.without_persons(self._scrubbed(error.message))
+        error.message = self._scrubbed(error.message, request)
         error.args = (error.message,)
         return error
 
-    def _scrubbed(self, text: str) -> str:
-        """Take the key out of what a server or gateway said: some quote what they refuse."""
+    def _scrubbed_body(self, body: bytes, request: Request) -> bytes:
+        text = body.decode("utf-8", "surrogateescape")
+        return self._scrubbed(text, request).encode("utf-8", "surrogateescape")
+
+    def _scrubbed(self, text: str, request: Request) -> str:
+        """Take the key, and whom the call asks about, out of what a server or gateway said: some quote what they refuse."""
         for form in self._secrets:
             text = text.replace(form, "[the API key]")
-        return text
+        return request.without_persons(text)
 
 
 def _is_success(answer: aiohttp.ClientResponse) -> bool:
