@@ -25,11 +25,17 @@ TEXTS = (
     | st.integers(100, 20_000).flatmap(lambda n: st.sampled_from(["a", "ü", "%41", "/"]).map(lambda c: c * n))
 )
 
+
+
+async def streamed(client, text):
+    return [event async for event in client.sessions.stream_events(text)]
+
+
 SESSION_CALLS = {
     "events": lambda client, text: client.sessions.events(text),
     "summary": lambda client, text: client.sessions.summary(text),
     "context": lambda client, text: client.sessions.context(text),
-    "stream": lambda client, text: anext(client.sessions.stream_events(text), None),
+    "stream": streamed,
 }
 PROFILE_CALLS = {
     "get": lambda client, text: client.profiles.get(text),
