@@ -47,7 +47,7 @@ def _hides_arguments(cls: type[C]) -> type[C]:
         del self  # which can't be shown half made
         raise refused
 
-    cls.__init__ = init  # type: ignore[method-assign]
+    cls.__init__ = init  # type: ignore[assignment]
     return cls
 
 

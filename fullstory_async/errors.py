@@ -298,7 +298,10 @@ def error_for(
         )
     cls = _CLASS_BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
     code, message = _code_and_message(response)
-    code, message = request.without_persons(code) if isinstance(code, str) else code, request.without_persons(message)
+    code, message = (
+        request.without_persons(code) if isinstance(code, str) else code,
+        request.without_persons(message),
+    )
     if status == 404 and request.not_found_hint:
         message += f" ({request.not_found_hint})"
     if status == 403 and request.role:

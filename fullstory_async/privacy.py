@@ -39,4 +39,3 @@ def without_frames(error: E) -> E:
     """
     error.__context__ = None
     return error.with_traceback(None)
-

@@ -27,6 +27,7 @@ async def streamed_events(
     started = now()
     answer, attempts = await account.pipeline.stream(request, timeout=timeout)
     segments, whole = EventSegments(), deque[SessionEvent]()
+    failed: FullStoryError | None = None
     try:
         # nothing that a traceback would show of the answer is in a variable while something can fail
         while arrived := memoryview(await answer.read()):
@@ -39,11 +40,11 @@ async def streamed_events(
             whole.extend(segments.finish())
             while whole:
                 yield whole.popleft()
-        return
     except FullStoryError as error:
         error.request, error.may_have_cost = request, True
         error.attempts, error.elapsed = attempts, now() - started
         failed = without_frames(error)
     finally:
         answer.close()
-    raise failed
+    if failed is not None:
+        raise failed

@@ -86,7 +86,9 @@ def http(body: bytes = b'{"events":[]}', status: str = "200 OK", **headers: str)
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def client_of(url: str, *, session=None, limiter=None, summary_cache=None, ledger=None, **settings) -> FullStoryClient:
+def client_of(
+    url: str, *, session=None, limiter=None, summary_cache=None, ledger=None, **settings
+) -> FullStoryClient:
     settings = {"rate_limit": FAST, "retry": ONCE, **settings}
     shared = {"session": session, "limiter": limiter, "summary_cache": summary_cache, "ledger": ledger}
     return FullStoryClient(config=ClientConfig(api_key=KEY, base_url=url, **settings), **shared)

@@ -52,8 +52,14 @@ CANARIES = {
     "the replay URL": ("CANARY-ORG",),
 }
 TESTS = str(Path(__file__).parent.parent)
-BROKEN_LIST = b'{"sessions":[{"sessionId":"1:2","fsUrl":"%s"},{"sessionId":["%s"]}]}' % (URL.encode(), EMAIL.encode())
-BROKEN_EVENT = b'{"events":[{"event_type":"navigate","source_properties":{"url":"%s"}},{"event_type":["x"]}]}' % URL.encode()
+BROKEN_LIST = b'{"sessions":[{"sessionId":"1:2","fsUrl":"%s"},{"sessionId":["%s"]}]}' % (
+    URL.encode(),
+    EMAIL.encode(),
+)
+BROKEN_EVENT = (
+    b'{"events":[{"event_type":"navigate","source_properties":{"url":"%s"}},{"event_type":["x"]}]}'
+    % URL.encode()
+)
 
 
 def quoting(answer):
@@ -97,7 +103,9 @@ class Watch(logging.Handler):
         self.kinds = Counter()
 
     def emit(self, record):
-        self.shown.append((f"log {record.name}", record.getMessage() + repr(record.args) + str(record.exc_text)))
+        self.shown.append(
+            (f"log {record.name}", record.getMessage() + repr(record.args) + str(record.exc_text))
+        )
         if record.exc_info and record.exc_info[1] is not None:
             self.error("log", record.exc_info[1])
 
@@ -135,7 +143,10 @@ class Watch(logging.Handler):
 @asynccontextmanager
 async def watching():
     watch, root, loop = Watch(), logging.getLogger(), asyncio.get_running_loop()
-    loggers = [root, *(logging.getLogger(n) for n in ("asyncio", "aiohttp", "aiohttp.client", "fullstory_async"))]
+    loggers = [
+        root,
+        *(logging.getLogger(n) for n in ("asyncio", "aiohttp", "aiohttp.client", "fullstory_async")),
+    ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.DEBUG)
@@ -180,7 +191,9 @@ async def attempt(watch, where, client):
             watch.error(f"{where} {name}", error)
 
     await asyncio.gather(*(one(name, call) for name, call in CALLS.items()))
-    watch.shown.append((where, repr(client) + repr(client.config) + repr(client.stats) + repr(client.limiter)))
+    watch.shown.append(
+        (where, repr(client) + repr(client.config) + repr(client.stats) + repr(client.limiter))
+    )
 
 
 def seen_enough(watch, *kinds):
@@ -193,7 +206,12 @@ async def test_no_fault_of_a_server_shows_a_canary():
 
     async def against(name, handler):
         async with few, raw_server(handler) as server:
-            settings = {"connect_timeout": 0.4, "read_timeout": 0.4, "summary_read_timeout": 0.4, "max_response_bytes": 10_000}
+            settings = {
+                "connect_timeout": 0.4,
+                "read_timeout": 0.4,
+                "summary_read_timeout": 0.4,
+                "max_response_bytes": 10_000,
+            }
             retry = RetryPolicy(attempts=2, wait_initial=0.001, wait_jitter=0)
             async with client_of(server.url, **settings, retry=retry) as client:
                 await attempt(watch, name, client)
@@ -334,13 +352,19 @@ async def test_the_command_line_shows_no_canary(tmp_path):
 async def test_no_file_holds_the_key(tmp_path):
     async def handler(connection):
         kept = b"/summary" in connection.head.split(b"\r\n")[0]
-        await (connection.send(http(b'{"summary":"x"}')) if kept else RAW_FAULTS["a refusal that quotes"](connection))
+        await (
+            connection.send(http(b'{"summary":"x"}'))
+            if kept
+            else RAW_FAULTS["a refusal that quotes"](connection)
+        )
 
     cache, ledger = SummaryCache(tmp_path / "cache"), ActivationLedger(tmp_path / "ledger")
     async with raw_server(handler) as server:
         async with client_of(server.url, summary_cache=cache, ledger=ledger) as client:
             await client.sessions.summary("1:2")
-            async with Job.open(tmp_path / "job", client=client, plan=JobPlan(events=True, summary="p")) as job:
+            async with Job.open(
+                tmp_path / "job", client=client, plan=JobPlan(events=True, summary="p")
+            ) as job:
                 await job.add(["1:2"])
                 await job.run()
                 assert [failure.status async for failure in job.failures()] == [400]
