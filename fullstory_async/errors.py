@@ -34,10 +34,10 @@ that a call asked about is neither in its error's text, should the service quote
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from fullstory_async.http.messages import Request, Response
+from fullstory_async.json_text import loads
 
 __all__ = [
     "APIStatusError",
@@ -319,8 +319,8 @@ def error_for(
 def _code_and_message(response: Response) -> tuple[str | int | None, str]:
     """Read ``{"code", "message"}`` in both wire forms; a body that is not JSON is quoted."""
     try:
-        answer: Any = json.loads(response.body)
-    except (ValueError, RecursionError):
+        answer = loads(response.body)
+    except ValueError:
         answer = None
     if not isinstance(answer, dict):
         text = response.body[: _SHOWN_BODY * 4].decode("utf-8", "replace").strip()

@@ -12,12 +12,12 @@ collected and decoded at its end.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 import msgspec
 
+from fullstory_async import json_text
 from fullstory_async.codec.answers import events_of_object, parsed
 from fullstory_async.codec.converter import structure
 from fullstory_async.codec.events import check_utf8, unsorted_events
@@ -112,8 +112,8 @@ class EventSegments:
 
     def _tolerant(self, array: bytes) -> list[SessionEvent] | None:
         try:
-            items: list[Any] = json.loads(array)
-        except (ValueError, RecursionError):
+            items: list[Any] = json_text.loads(array)
+        except ValueError:
             return None
         first, self._given = self._given, self._given + len(items)
         return [

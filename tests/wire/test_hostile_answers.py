@@ -1,0 +1,111 @@
+"""Hostile answers: every operation, and what a broken or malicious server may send it.
+
+Each is a result whose every field can be read, shown, pickled and compared, or a `DecodeError` (or `ResponseTooLarge`), at once or on
+reading the properties of an event. Nothing else is ever raised, and the memory stays what a body may take.
+"""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import json
+import pickle
+import resource
+import zlib
+
+import attrs
+import pytest
+
+from fullstory_async import DecodeError, FullStoryError, ResponseTooLarge, SessionEvent, SessionId
+from fullstory_async.codec import EventSegments, decode_context, decode_events, decode_key_owner, decode_profile, decode_profiles, decode_sessions, decode_summary  # fmt: skip
+from fullstory_async.errors import error_for
+from fullstory_async.http.messages import Request, Response
+from fullstory_async.jobs import Job, JobPlan, JobReader
+from tests.wire.servers import client_of, http, raw_server
+
+ID = SessionId("1:2")
+EVENT = {
+    "event_type": "click", "event_time": "2026-05-04T10:00:00Z", "device_id": "1", "session_id": "2", "view_id": "3", "source_type": "web",
+    "event_properties": {"target": {"text": "Buy"}, "x": 1}, "source_properties": {"url": "https://shop.test", "user_agent": {"raw_user_agent": "x"}},
+}  # fmt: skip
+PROFILE = {
+    "id": "p", "name": "Support", "llm": {"model": "m", "temperature": 0.5, "response_schema": {"type": "object", "properties": {"a": {"type": "string"}}}},
+    "configuration": {"slice": {"mode": "FIRST", "event_limit": 5}, "events": {"include_types": ["click"]}, "context": {"exclude": ["user"]}},
+}  # fmt: skip
+VALID = {
+    "list": {"sessions": [{"sessionId": "2", "userId": "1", "fsUrl": "https://x.test", "createdTime": "1716480000"}], "next_pagination_token": "t"},
+    "events": {"events": [EVENT, {"type": "navigate", "timestamp": "2026-05-04T10:00:00Z", "data": {"a": [1]}}]},
+    "summary": {"sessionId": "2", "configProfileId": "p", "summary": "x", "response": {"a": [1]}, "response_schema": {"type": "object"}},
+    "context": {"context_data": {"context": {"session_id": "2", "session_created_at": "2026-05-04", "user_context": {"email": "a", "vars": {"a": 1}}},
+                                 "pages": [{"url": "u", "events": [{"event_type": "click", "count": 1}]}]}},
+    "profile": PROFILE, "profiles": {"profiles": [PROFILE, None]},
+    "whoami": {"email": "a", "orgId": "o", "role": "ADMIN"},
+}  # fmt: skip
+DECODERS = {
+    "list": decode_sessions, "events": lambda response: decode_events(response, ID), "summary": lambda response: decode_summary(response, ID, None),
+    "context": lambda response: decode_context(response, ID), "profile": decode_profile, "profiles": decode_profiles, "whoami": decode_key_owner,
+}  # fmt: skip
+
+DEEP = 100_000
+VALUES = {
+    "deep lists": b"[" * DEEP + b"]" * DEEP, "deep objects": b'{"a":' * DEEP + b"1" + b"}" * DEEP, "unclosed lists": b"[" * DEEP,
+    **{f"{depth} deep": b'{"a":[' * (depth // 2) + b"1" + b"]}" * (depth // 2) for depth in (190, 220, 330, 500, 900, 980, 1000)},
+    "5 000 digits": b"9" * 5000, "-5 000 digits": b"-" + b"9" * 5000, "4 000 digits": b"9" * 4000, "1e999": b"1e999", "NaN": b"NaN", "-Infinity": b"-Infinity",
+    "5 000 digits as text": b'"' + b"9" * 5000 + b'"', "a lone surrogate": b'"a\\ud800b"', "a lone surrogate as a key": b'{"\\udfff":1}',
+    "no UTF-8": b'"\xff\xfe"', "half a character": b'"\xe2\x82"', "an encoded surrogate": b'"\xed\xa0\x80"', "controls": b'"\\u0000\\u001b[31m\\r\\n"', "a raw control": b'"\x00"',
+    "null": b"null", "true": b"true", "a number": b"17", "half": b"0.5", "text": b'"x"', "no text": b'""', "a list": b"[1,null,[]]", "an object": b'{"a":{}}',
+    "a list of objects": b'[{"a":1},5,null]', "twice": b'{"a":1,"a":[]}', "a year too far": b'"99999-01-01"', "year 0": b'"0000-00-00T00:00:00Z"', "time 1e300": b"1e300",
+}  # fmt: skip
+WHOLE = {
+    "nothing": b"", "space": b"  \n", "HTML": b"<html>", "one brace": b"{", "text behind it": b"{} x", "two": b"{}{}", "a comma": b'{"a":1,}', "single quotes": b"{'a':1}",
+    "zeros": bytes(1000), "UTF-16": '{"events":[]}'.encode("utf-16"), "UTF-32": '{"events":[]}'.encode("utf-32"), "a BOM": b"\xef\xbb\xbf{}", "two BOMs": b"\xef\xbb\xbf" * 2 + b"{}",
+}  # fmt: skip
+
+
+def placed(value: object):
+    """Give every copy of a JSON value in which one part of it is a marker."""
+    yield "MARK"
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from ({**value, name: other} for other in placed(inner))
+        yield {**value, "unknown": "MARK"}
+    elif isinstance(value, list):
+        for at, inner in enumerate(value):
+            yield from ([*value[:at], other, *value[at + 1 :]] for other in placed(inner))
+
+
+def bodies(operation: str):
+    """Give every body of an operation in which one part of it is hostile."""
+    yield from WHOLE.values()
+    for shape in placed(VALID[operation]):
+        before, after = json.dumps(shape).encode().split(b'"MARK"')
+        for value in VALUES.values():
+            yield before + value + after
+
+
+def read_all(value):
+    """Do with an answer what a program may do."""
+    repr(value), pickle.loads(pickle.dumps(value)), copy.deepcopy(value)
+    _ = value == copy.copy(value)
+    if attrs.has(type(value)):
+        for name in dir(value):
+            if not name.startswith("_") and name not in ("id", "items", "source", "as_type"):
+                getattr(value, name)
+    if isinstance(value, SessionEvent):
+        assert (value.description, value.is_error, value.frustrations, value.source, hash(value)) is not None
+    for item in value if hasattr(value, "__getitem__") else ():
+        read_all(item)
+
+
+@pytest.mark.parametrize("operation", VALID)
+def test_a_hostile_part_is_a_result_or_a_decode_error(operation):
+    results = refusals = 0
+    for body in bodies(operation):
+        try:
+            read_all(DECODERS[operation](Response(status=200, body=body)))
+            results += 1
+        except DecodeError as error:
+            refusals += 1
+            assert len(str(error)) < 2000
+            str(error).encode()
+    assert min(results, refusals) > 20
