@@ -70,6 +70,10 @@ __all__ = [
 
 _SHOWN_BODY = 200
 """Characters of a body that is not JSON, quoted in an error's message."""
+_LONGEST_MESSAGE = 1000
+"""Characters of a service's own message."""
+_CODES = 10**18
+"""Numbers below this may be codes."""
 
 
 class FullStoryError(Exception):
@@ -324,10 +328,15 @@ def _code_and_message(response: Response) -> tuple[str | int | None, str]:
         answer = None
     if not isinstance(answer, dict):
         text = response.body[: _SHOWN_BODY * 4].decode("utf-8", "replace").strip()
-        shown = "".join(c if c.isprintable() else " " for c in text)[:_SHOWN_BODY]
-        return None, shown or "no message"
+        return None, _printable(text, _SHOWN_BODY) or "no message"
     code, message = answer.get("code"), answer.get("message")
-    return (
-        code if isinstance(code, (str, int)) else None,
-        message if isinstance(message, str) and message else "no message",
-    )
+    if isinstance(code, str):
+        code = _printable(code, _SHOWN_BODY)
+    is_code = isinstance(code, str) or (isinstance(code, int) and abs(code) < _CODES)
+    shown = _printable(message, _LONGEST_MESSAGE) if isinstance(message, str) else ""
+    return code if is_code else None, shown or "no message"
+
+
+def _printable(text: str, longest: int) -> str:
+    """Return the beginning of a text, without what would steer a terminal or could not be written to a file."""
+    return "".join(c if c.isprintable() else " " for c in text[:longest])

@@ -250,7 +250,7 @@ def test_unreadable_lists_and_summaries_name_the_place():
 
 @pytest.mark.parametrize("beside", [b"", b',"event_type":"\\ud800"', b',"source_properties":{"n":NaN}'])
 def test_a_number_that_nothing_can_hold_is_infinite_whichever_way_it_is_read(beside):
-    body = b'{"events":[{"event_properties":{"n":[-' + b"9" * 5000 + b',1e999,17]}' + beside + b"}]}"
+    body = b'{"events":[{"event_properties":{"n":[-' + b"9" * 5000 + b",1e999,17]}" + beside + b"}]}"
     (event,) = decode_events(answer(body), ID)
     assert event.data == {"n": [-math.inf, math.inf, 17]}
 

@@ -16,12 +16,12 @@ import zlib
 import attrs
 import pytest
 
-from fullstory_async import DecodeError, FullStoryError, ResponseTooLarge, SessionEvent, SessionId
+from fullstory_async import DecodeError, ResponseTooLarge, SessionEvent, SessionId
 from fullstory_async.codec import EventSegments, decode_context, decode_events, decode_key_owner, decode_profile, decode_profiles, decode_sessions, decode_summary  # fmt: skip
 from fullstory_async.errors import error_for
 from fullstory_async.http.messages import Request, Response
 from fullstory_async.jobs import Job, JobPlan, JobReader
-from tests.wire.servers import client_of, http, raw_server
+from tests.wire.servers import ONCE, client_of, http, raw_server
 
 ID = SessionId("1:2")
 EVENT = {
@@ -109,3 +109,147 @@ def test_a_hostile_part_is_a_result_or_a_decode_error(operation):
             assert len(str(error)) < 2000
             str(error).encode()
     assert min(results, refusals) > 20
+
+
+def outcome(make):
+    """Return events as texts of all that they hold, in any order, or what is wrong."""
+    try:
+        return sorted(f"{event!r} {read_all(event)}" for event in make())
+    except DecodeError:
+        return DecodeError
+
+
+@pytest.mark.parametrize("size", [17, 1_000_000])
+def test_a_stream_and_a_whole_answer_agree(size):
+    def streamed(body):
+        segments = EventSegments()
+        for start in range(0, len(body), size):
+            yield from segments.feed(body[start : start + size])
+        yield from segments.finish()
+
+    for body in bodies("events"):
+        if len(body) < 20_000 or size > 1000:
+            whole = outcome(lambda body=body: decode_events(Response(status=200, body=body), ID))
+            assert outcome(lambda body=body: streamed(body)) == whole
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 302])
+def test_a_hostile_error_is_an_error_with_a_short_printable_message(status):
+    request = Request(operation="list", path="/p", query=(("email", "ada@example.com"),))
+    for shape in ("MARK", {"code": "MARK", "message": "m"}, {"code": "c", "message": "MARK"}):
+        before, after = json.dumps(shape).encode().split(b'"MARK"')
+        for value in (*VALUES.values(), *WHOLE.values(), json.dumps("x\n" * 100_000).encode()):
+            error = error_for(request, Response(status=status, body=before + value + after))
+            assert type(pickle.loads(pickle.dumps(error))) is type(error)
+            assert len(str(error)) < 2000
+            assert str(error).isprintable()
+
+
+CALLS = {
+    "list": lambda client: client.sessions.list(uid="u")._first(),
+    "events": lambda client: client.sessions.events("1:2"),
+    "stream": lambda client: streamed(client),
+    "summary": lambda client: client.sessions.summary("1:2"),
+    "context": lambda client: client.sessions.context("1:2"),
+    "profile": lambda client: client.profiles.get("p"),
+    "profiles": lambda client: client.profiles.list()._first(),
+    "whoami": lambda client: client.whoami(),
+}
+
+
+async def streamed(client):
+    return [event async for event in client.sessions.stream_events("1:2")]
+
+
+LIMIT = 1_000_000
+BOMB = b'{"events":[' + b" " * 50_000_000 + b"]}"
+TOO_LARGE = {
+    "one byte more": http(b"{" + b" " * (LIMIT - 1) + b"}"),
+    "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + (b"10000\r\n" + b" " * 0x10000 + b"\r\n") * 30,
+    "up to the close": b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 2 * LIMIT,
+    "a gzip bomb": http(gzip.compress(BOMB), Content_Encoding="gzip"),
+    "a deflate bomb": http(zlib.compress(BOMB), Content_Encoding="deflate"),
+    "a bomb as an error": http(gzip.compress(BOMB), "503 Service Unavailable", Content_Encoding="gzip"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("operation", CALLS)
+async def test_over_the_wire_too(operation):
+    answers = [http(body) for body in (*WHOLE.values(), *VALUES.values())]
+    sent = iter(answers)
+
+    async def handler(connection):
+        await connection.send(next(sent))
+
+    async with raw_server(handler) as server, client_of(server.url) as client:
+        for _ in answers:
+            try:
+                read_all(await CALLS[operation](client))
+            except DecodeError as error:
+                assert error.response is None or error.response.status == 200
+    assert len(server.requests) == len(answers)
+
+
+@pytest.mark.parametrize("operation", CALLS)
+async def test_what_is_too_large_is_not_read(operation):
+    async def handler(connection):
+        await connection.send(answer)
+        if answer is TOO_LARGE["up to the close"]:
+            connection.writer.close()
+
+    async with raw_server(handler) as server:
+        async with client_of(server.url, max_response_bytes=LIMIT, retry=ONCE) as client:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            for answer in TOO_LARGE.values():
+                with pytest.raises(ResponseTooLarge):
+                    await CALLS[operation](client)
+            grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert grown < 30
+
+
+async def test_the_default_limit_is_64_mib_to_the_byte():
+    size = 64 * 1024 * 1024
+
+    async def handler(connection):
+        length = size + (connection.number > 1)
+        connection.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n{" % length)
+        piece = b" " * 1024 * 1024
+        for _ in range(63):
+            await connection.send(piece)
+        await connection.send(b" " * (length - 63 * len(piece) - 2) + b"}")
+
+    async with raw_server(handler) as server, client_of(server.url) as client:
+        assert len(await client.sessions.events("1:2")) == 0
+        with pytest.raises(ResponseTooLarge, match=str(size)):
+            await client.sessions.events("1:2")
+
+
+async def test_a_job_goes_on_and_records_what_failed(tmp_path):
+    hostile = {f"9:{n}": body for n, body in enumerate((*WHOLE.values(), *VALUES.values()))}
+    hostile |= {
+        f"8:{n}": b'{"events":[{"event_properties":' + value + b"}]}"
+        for n, value in enumerate(VALUES.values())
+    }
+
+    async def handler(connection):
+        found = connection.head.split(b"/")[3].decode().replace("%3A", ":")
+        await connection.send(http(hostile.get(found, b'{"events":[{"event_type":"click"}]}')))
+
+    good = [f"1:{n}" for n in range(20)]
+    async with raw_server(handler) as server, client_of(server.url) as client:
+        async with Job.open(tmp_path / "job", client=client, plan=JobPlan(events=True)) as job:
+            await job.add([*good[:10], *hostile, *good[10:]])
+            report = await job.run(concurrency=4)
+            assert report.reason == "finished"
+            assert report.left == 0
+            files = await job.export(tmp_path / "all.jsonl")
+            await job.export(tmp_path / "all.parquet", redact=["a"])
+    assert len(server.requests) == 1 + len(hostile) + 20  # whose key it is, and each once
+    results = {result.session_id: result async for result in JobReader(tmp_path / "job").results()}
+    assert [len(results[each].events) for each in good] == [1] * 20
+    for each in hostile:
+        found = results[each]
+        assert (found.events is None) == (len(found.failures) == 1)
+        assert {failure.error for failure in found.failures} <= {"DecodeError"}
+    exported = [json.loads(line) for line in files[0].read_text().splitlines()]
+    assert {row["session_id"] for row in exported} >= set(good)
