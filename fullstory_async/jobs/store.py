@@ -76,6 +76,9 @@ class JobStore:
         except JobError:
             self._database.close()
             raise
+        except (ValueError, TypeError) as error:  # of what only a damaged file can say
+            self._database.close()
+            raise JobError(f"the job {folder} is damaged at its root: {error}") from None
         self.reserved = 0
         self._set_aside: dict[tuple[int, str], int] = {}
         self._erased: set[int] = set()
