@@ -36,7 +36,8 @@ _ITEMS = (
 )
 """SQLite has no checksums, but an index that repeats what its table says: where both agree, no bit of it was flipped."""
 _FAILURE = tuple(
-    f"t.{name}" for name in ("at", "status", "code", "body", "error", "message", "attempts", "may_have_cost", "permanent")
+    f"t.{name}"
+    for name in ("at", "status", "code", "body", "error", "message", "attempts", "may_have_cost", "permanent")
 )
 _BLOCK = 200
 """Items whose ids are read at a time."""
@@ -250,7 +251,7 @@ class JobReader:
         known = [(self.folder / DATABASE_NAME).stat().st_size + _LONGEST_LOG]
         for query in ("SELECT MAX(seq) FROM items", "SELECT value FROM meta WHERE name = 'last_seq'"):
             try:
-                known += [each for each, in database.execute(query) if isinstance(each, int)]
+                known += [each for (each,) in database.execute(query) if isinstance(each, int)]
             except sqlite3.DatabaseError:
                 self.damaged += 1
         return min(known)
@@ -282,7 +283,9 @@ class JobReader:
         """Read an item's rows. Raises `PackingError` for what can't have been written so."""
         record = Record(seq=seq, session_id=session_id, bodies={}, fetched={}, failures={})
         try:
-            for operation, at, body in _rows(database, "answers", seq, ("t.at", "t.body" if with_bodies else "NULL")):
+            for operation, at, body in _rows(
+                database, "answers", seq, ("t.at", "t.body" if with_bodies else "NULL")
+            ):
                 record.fetched[operation] = datetime.fromtimestamp(at, UTC)
                 if body is not None:
                     record.bodies[operation] = unpacked(body)

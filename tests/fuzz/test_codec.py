@@ -15,7 +15,11 @@ from tests.fuzz.mutations import damaged, rounds
 from tests.wire.test_hostile_answers import DECODERS, EVENT, VALID, outcome, read_all
 
 ID = SessionId("1:2")
-PUBLISHED = {"type": "navigate", "timestamp": "2026-05-04T10:00:00Z", "data": {"url": "https://x.test/?a=\u00fc", "n": [1, 2.5, None]}}
+PUBLISHED = {
+    "type": "navigate",
+    "timestamp": "2026-05-04T10:00:00Z",
+    "data": {"url": "https://x.test/?a=\u00fc", "n": [1, 2.5, None]},
+}
 SEEDS = {
     **{operation: [json.dumps(body).encode(), json.dumps(body, ensure_ascii=False, indent=1).encode()] for operation, body in VALID.items()},
     "events": [json.dumps({"events": events}, ensure_ascii=ascii).encode()

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from urllib.parse import unquote_to_bytes
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fullstory_async import ConfigurationError, InvalidSessionId, ProfileConfiguration, SessionId
@@ -29,6 +29,8 @@ TEXTS = (
 async def streamed(client, text):
     return [event async for event in client.sessions.stream_events(text)]
 
+
+FEWER = settings(max_examples=settings().max_examples * 2 // 5)
 
 SESSION_CALLS = {
     "events": lambda client, text: client.sessions.events(text),
@@ -96,6 +98,7 @@ def target_of(head: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", SESSION_CALLS)
+@FEWER
 @given(TEXTS)
 @example("1:2")
 @example("a%2541")
@@ -114,6 +117,7 @@ def test_any_text_as_a_session_id(talk, name, text):
 
 
 @pytest.mark.parametrize("name", PROFILE_CALLS)
+@FEWER
 @given(TEXTS)
 @example("2b0c7e3c-7d0b-4a57-9d4f-0e6b1e2d3c4f")
 def test_any_text_as_a_profiles_id(talk, name, text):
@@ -128,6 +132,7 @@ def test_any_text_as_a_profiles_id(talk, name, text):
 
 
 @pytest.mark.parametrize("name", QUERY_CALLS)
+@FEWER
 @given(TEXTS)
 def test_any_text_in_the_query(talk, name, text):
     requests, refused = talk(QUERY_CALLS[name], text)

@@ -49,7 +49,7 @@ DECODERS = {
 DEEP = 100_000
 VALUES = {
     "deep lists": b"[" * DEEP + b"]" * DEEP, "deep objects": b'{"a":' * DEEP + b"1" + b"}" * DEEP, "unclosed lists": b"[" * DEEP,
-    **{f"{depth} deep": b'{"a":[' * (depth // 2) + b"1" + b"]}" * (depth // 2) for depth in (190, 220, 330, 500, 900, 980, 1000)},
+    **{f"{depth} deep": b'{"a":[' * (depth // 2) + b"1" + b"]}" * (depth // 2) for depth in (190, 330, 980)},
     "5 000 digits": b"9" * 5000, "-5 000 digits": b"-" + b"9" * 5000, "4 000 digits": b"9" * 4000, "1e999": b"1e999", "NaN": b"NaN", "-Infinity": b"-Infinity",
     "5 000 digits as text": b'"' + b"9" * 5000 + b'"', "a lone surrogate": b'"a\\ud800b"', "a lone surrogate as a key": b'{"\\udfff":1}',
     "no UTF-8": b'"\xff\xfe"', "half a character": b'"\xe2\x82"', "an encoded surrogate": b'"\xed\xa0\x80"', "controls": b'"\\u0000\\u001b[31m\\r\\n"', "a raw control": b'"\x00"',

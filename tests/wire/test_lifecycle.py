@@ -180,8 +180,6 @@ OPENS = (
 
 ENDS = [
     ("async with client: pass", 0),
-    ("pass", 0),
-    (OPENS, 1),
     (f"{OPENS}\n    asyncio.create_task(client.sessions.list(uid='u')._first())", 1),
 ]
 
