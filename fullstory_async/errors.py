@@ -34,8 +34,6 @@ that a call asked about is neither in its error's text, should the service quote
 
 from __future__ import annotations
 
-from typing import Any
-
 from fullstory_async.http.messages import Request, Response
 from fullstory_async.json_text import loads
 

@@ -13,34 +13,44 @@ TOKENS = [
 ]  # fmt: skip
 
 
+class Seeded(random.Random):
+    """Random numbers that tell their seed where a failing test prints its variables."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.first = seed
+
+    def __repr__(self) -> str:
+        return f"Seeded({self.first})"
+
+
 def rounds(few: int) -> Iterator[random.Random]:
-    """Give a source of random numbers for each round; its seed is named in the test's own output if it fails."""
+    """Give a source of random numbers for each round."""
     seconds = float(os.environ.get("FULLSTORY_FUZZ_SECONDS", "0"))
     first = time.time_ns() if seconds else 0
     end, count = time.monotonic() + seconds, 0
     while count < few or time.monotonic() < end:
-        print(f"seed {first + count}") if count % 1000 == 0 else None
-        yield random.Random(first + count)
+        yield Seeded(first + count)
         count += 1
 
 
 def damaged(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
     """Return JSON with one to four changes: of a bit, a token, a piece that is lost, doubled, or another document's."""
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
-        at = rng.randrange(len(data) + 1)
-        end = min(len(data), at + rng.choice((1, 2, 5, 20, 100)))
-        other = rng.choice(others)
-        start = rng.randrange(len(other))
-        data = data[:at] + rng.choice([
-            lambda: bytes([data[at] ^ (1 << rng.randrange(8))]) + data[at + 1 :] if at < len(data) else b"",
-            lambda: rng.choice(TOKENS) + data[at:],
-            lambda: rng.choice(TOKENS) + data[end:],
-            lambda: data[end:],
-            lambda: data[at:end] + data[at:],
-            lambda: other[start : start + rng.randrange(60)] + data[at:],
-            lambda: b"",
-        ])()  # fmt: skip
+        data = _damaged_once(data, rng, rng.choice(others))
     return data
+
+
+def _damaged_once(data: bytes, rng: random.Random, other: bytes) -> bytes:
+    at = rng.randrange(len(data) + 1)
+    end = min(len(data), at + rng.choice((1, 2, 5, 20, 100)))
+    start = rng.randrange(len(other))
+    flipped = bytes([data[at] ^ (1 << rng.randrange(8))]) if at < len(data) else b""
+    token = rng.choice(TOKENS)
+    return data[:at] + rng.choice((
+        flipped + data[at + 1 :], token + data[at:], token + data[end:], data[end:], data[at:end] + data[at:],
+        other[start : start + rng.randrange(60)] + data[at:], b"",
+    ))  # fmt: skip
 
 
 def damage(data: bytearray, rng: random.Random) -> None:

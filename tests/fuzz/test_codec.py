@@ -22,8 +22,8 @@ PUBLISHED = {
 }
 SEEDS = {
     **{operation: [json.dumps(body).encode(), json.dumps(body, ensure_ascii=False, indent=1).encode()] for operation, body in VALID.items()},
-    "events": [json.dumps({"events": events}, ensure_ascii=ascii).encode()
-               for ascii in (True, False) for events in ([EVENT] * 3, [PUBLISHED] * 4, [EVENT, PUBLISHED, None, {}])],
+    "events": [json.dumps({"events": events}, ensure_ascii=escaped).encode()
+               for escaped in (True, False) for events in ([EVENT] * 3, [PUBLISHED] * 4, [EVENT, PUBLISHED, None, {}])],
 }  # fmt: skip
 EVERYTHING = [body for bodies in SEEDS.values() for body in bodies]
 

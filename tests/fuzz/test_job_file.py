@@ -6,6 +6,7 @@ What is read of an item is what was kept of it, or it is missing; no answer is e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 
 import pytest
@@ -53,7 +54,7 @@ def kept(tmp_path_factory):
     return [folder, folder.with_name("with a log")], known
 
 
-def read(folder, known):
+async def read(folder, known):
     """Read everything, and compare it with what was kept."""
     reader = JobReader(folder)
     reader.status()
@@ -64,7 +65,7 @@ def read(folder, known):
         assert set(record.failures) <= failed
 
 
-async def results(folder):
+async def results(folder, known):
     return [result async for result in JobReader(folder).results()], [
         each async for each in JobReader(folder).failures()
     ]
@@ -95,13 +96,7 @@ def test_a_damaged_file_is_an_error_or_intact(kept, tmp_path):
             content = bytearray((copy / name).read_bytes())
             damage(content, rng)
             (copy / name).write_bytes(content)
-            for attempt in (
-                lambda: read(copy, known),
-                lambda: runner.run(results(copy)),
-                lambda: runner.run(resumed(copy, known)),
-            ):
-                try:
-                    attempt()
-                except JobError as error:
-                    assert str(error)
+            for attempt in (read, results, resumed):
+                with contextlib.suppress(JobError):
+                    runner.run(attempt(copy, known))
             shutil.rmtree(copy)
