@@ -24,6 +24,7 @@ from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.http.ratelimit import RateLimiter
 from fullstory_async.ledger import ActivationLedger, LedgerAccount
 from fullstory_async.models import KeyOwner
+from fullstory_async.privacy import Secret
 from fullstory_async.summary_cache import SummaryCache
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class FullStoryClient:
         Raises:
             ConfigurationError: no key, or a setting that can't be used.
         """
+        if isinstance(api_key, str):
+            api_key = Secret(api_key)  # so that no frame of ours shows it
         if config is not None and not isinstance(config, ClientConfig):
             raise ConfigurationError(f"config must be a ClientConfig, not {type(config).__name__}")
         if limiter is not None and not isinstance(limiter, RateLimiter):

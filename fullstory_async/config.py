@@ -6,11 +6,12 @@ The key and the base URL come from arguments, or else from the environment: ``FU
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 import os
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from yarl import URL
@@ -20,14 +21,37 @@ from fullstory_async._version import __version__
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.http.ratelimit import DEFAULT_MAX_WAIT, RateLimit
 from fullstory_async.http.retry import RetryPolicy
+from fullstory_async.privacy import Secret, without_frames
 
 __all__ = ["ClientConfig"]
+
+C = TypeVar("C")
 
 _NA_URL = "https://api.fullstory.com"
 _EU_URL = "https://api.eu1.fullstory.com"
 
 
-def _api_key(value: str | None) -> str | None:
+def _hides_arguments(cls: type[C]) -> type[C]:
+    """Let the frames of a refusal, whose variables a traceback may print, not hold the key among a class's arguments."""
+    make: Any = cls.__init__
+
+    @functools.wraps(make)
+    def init(self: C, **settings: Any) -> None:
+        try:
+            make(self, **settings)
+        except ConfigurationError as error:
+            refused = without_frames(error)
+        else:
+            return
+        settings.clear()
+        del self  # which can't be shown half made
+        raise refused
+
+    cls.__init__ = init  # type: ignore[assignment]
+    return cls
+
+
+def _api_key(value: str | None) -> Secret | None:
     """Strip the key and the ``Basic`` that users of other clients paste along; refuse what no header can hold."""
     key = (os.environ.get("FULLSTORY_API_KEY") or None) if value is None else value
     if key is None:
@@ -42,7 +66,7 @@ def _api_key(value: str | None) -> str | None:
         raise ConfigurationError("the API key begins or ends with a quotation mark; give it without")
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise ConfigurationError("the API key holds a space, a control character or a non-ASCII character")
-    return key
+    return Secret(key)
 
 
 def _given_base_url(value: str | None) -> str | None:
@@ -83,6 +107,7 @@ def _check_base_url(config: ClientConfig, _: object, value: Any) -> None:
         )
 
 
+@_hides_arguments
 @attrs.frozen(kw_only=True)
 class ClientConfig:
     """Settings of a `FullStoryClient`. Every time is in seconds, as a float.

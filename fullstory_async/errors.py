@@ -28,15 +28,14 @@
         ├── JobLockedError           another process runs the job
         └── JobStorageError          the job can't be written: a full disk, a damaged file (a StorageError too)
 
-Every error pickles, and none holds the API key: a `Request` is a call before the key is added.
+Every error pickles, and none holds the API key: a `Request` is a call before the key is added. The e-mail address or user id
+that a call asked about is neither in its error's text, should the service quote it, nor in its pickle.
 """
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from fullstory_async.http.messages import Request, Response
+from fullstory_async.json_text import loads
 
 __all__ = [
     "APIStatusError",
@@ -69,6 +68,10 @@ __all__ = [
 
 _SHOWN_BODY = 200
 """Characters of a body that is not JSON, quoted in an error's message."""
+_LONGEST_MESSAGE = 1000
+"""Characters of a service's own message."""
+_CODES = 10**18
+"""Numbers below this may be codes."""
 
 
 class FullStoryError(Exception):
@@ -297,6 +300,10 @@ def error_for(
         )
     cls = _CLASS_BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
     code, message = _code_and_message(response)
+    code, message = (
+        request.without_persons(code) if isinstance(code, str) else code,
+        request.without_persons(message),
+    )
     if status == 404 and request.not_found_hint:
         message += f" ({request.not_found_hint})"
     if status == 403 and request.role:
@@ -314,15 +321,20 @@ def error_for(
 def _code_and_message(response: Response) -> tuple[str | int | None, str]:
     """Read ``{"code", "message"}`` in both wire forms; a body that is not JSON is quoted."""
     try:
-        answer: Any = json.loads(response.body)
-    except (ValueError, RecursionError):
+        answer = loads(response.body)
+    except ValueError:
         answer = None
     if not isinstance(answer, dict):
         text = response.body[: _SHOWN_BODY * 4].decode("utf-8", "replace").strip()
-        shown = "".join(c if c.isprintable() else " " for c in text)[:_SHOWN_BODY]
-        return None, shown or "no message"
+        return None, _printable(text, _SHOWN_BODY) or "no message"
     code, message = answer.get("code"), answer.get("message")
-    return (
-        code if isinstance(code, (str, int)) else None,
-        message if isinstance(message, str) and message else "no message",
-    )
+    if isinstance(code, str):
+        code = _printable(code, _SHOWN_BODY)
+    is_code = isinstance(code, str) or (isinstance(code, int) and abs(code) < _CODES)
+    shown = _printable(message, _LONGEST_MESSAGE) if isinstance(message, str) else ""
+    return code if is_code else None, shown or "no message"
+
+
+def _printable(text: str, longest: int) -> str:
+    """Return the beginning of a text, without what would steer a terminal or could not be written to a file."""
+    return "".join(c if c.isprintable() else " " for c in text[:longest])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator
 
 from fullstory_async.api.calls import Account
@@ -10,6 +11,7 @@ from fullstory_async.codec import EventSegments
 from fullstory_async.errors import FullStoryError
 from fullstory_async.http.messages import Request
 from fullstory_async.models import SessionEvent
+from fullstory_async.privacy import without_frames
 
 __all__ = ["streamed_events"]
 
@@ -24,19 +26,25 @@ async def streamed_events(
     now = asyncio.get_running_loop().time
     started = now()
     answer, attempts = await account.pipeline.stream(request, timeout=timeout)
-    segments = EventSegments()
+    segments, whole = EventSegments(), deque[SessionEvent]()
+    failed: FullStoryError | None = None
     try:
-        while arrived := await answer.read():
+        # nothing that a traceback would show of the answer is in a variable while something can fail
+        while arrived := memoryview(await answer.read()):
             for start in range(0, len(arrived), _PIECE):
-                for event in segments.feed(arrived[start : start + _PIECE]):
-                    yield event
+                whole.extend(segments.feed(arrived[start : start + _PIECE]))
+                while whole:
+                    yield whole.popleft()
                 await asyncio.sleep(0)
         if answer.status != 204:
-            for event in segments.finish():
-                yield event
+            whole.extend(segments.finish())
+            while whole:
+                yield whole.popleft()
     except FullStoryError as error:
         error.request, error.may_have_cost = request, True
         error.attempts, error.elapsed = attempts, now() - started
-        raise
+        failed = without_frames(error)
     finally:
         answer.close()
+    if failed is not None:
+        raise failed

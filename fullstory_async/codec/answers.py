@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from fullstory_async import json_text
 from fullstory_async.codec.converter import register, structure
 from fullstory_async.codec.events import by_time, sorted_events, unsorted_events
 from fullstory_async.codec.lenient import lenient
@@ -178,12 +179,10 @@ def _answer(response: Response) -> Any:
 
 
 def parsed(body: bytes) -> Any:
-    """Parse JSON as Python does. Raises `DecodeError`."""
+    """Parse JSON as `json_text` does. Raises `DecodeError`."""
     try:
-        return json.loads(body)
-    except RecursionError:
-        reason = "it is nested too deeply"
-    except ValueError as error:  # bad JSON, bad UTF-8, an integer of over 4300 digits
+        return json_text.loads(body)
+    except ValueError as error:
         reason = str(error)
     size = len(body)
     raise DecodeError(

@@ -10,6 +10,7 @@ an event is not lost for its clock.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
@@ -69,7 +70,7 @@ def _text(value: Any, _: object = None) -> str:
     """Read a text, or a number that stands for one: ids are int64, and come either way."""
     if isinstance(value, str):
         return value
-    if isinstance(value, (int, float)):
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return json.dumps(value)
     raise TypeError(f"expected text, not {type(value).__name__}")
 

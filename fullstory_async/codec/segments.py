@@ -12,12 +12,12 @@ collected and decoded at its end.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 import msgspec
 
+from fullstory_async import json_text
 from fullstory_async.codec.answers import events_of_object, parsed
 from fullstory_async.codec.converter import structure
 from fullstory_async.codec.events import check_utf8, unsorted_events
@@ -48,7 +48,7 @@ class EventSegments:
         """Bytes below which it is no use to look for an end."""
         self._is_collecting = False
 
-    def feed(self, piece: bytes) -> list[SessionEvent]:
+    def feed(self, piece: bytes | memoryview) -> list[SessionEvent]:
         """Take a piece and return the events that are whole with it.
 
         Raises:
@@ -112,8 +112,8 @@ class EventSegments:
 
     def _tolerant(self, array: bytes) -> list[SessionEvent] | None:
         try:
-            items: list[Any] = json.loads(array)
-        except (ValueError, RecursionError):
+            items: list[Any] = json_text.loads(array)
+        except ValueError:
             return None
         first, self._given = self._given, self._given + len(items)
         return [

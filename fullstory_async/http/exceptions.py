@@ -1,4 +1,4 @@
-"""What aiohttp raises, as one of our errors; each has exactly one."""
+"""What aiohttp raises, as one of our errors; each has exactly one. And what it ought to raise and takes for an answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import aiohttp
 from fullstory_async.errors import APITimeoutError, ConnectError, ProtocolError, TransportError
 from fullstory_async.http.messages import Request
 
-__all__ = ["RAISED", "Dropped", "translated"]
+__all__ = ["RAISED", "Dropped", "is_success", "looks_cut_off", "translated"]
 
 _NEVER_SENT = (
     aiohttp.ClientHttpProxyError,
@@ -53,3 +53,15 @@ def _unsent(raised: BaseException, request: Request) -> TransportError:
     permanent = isinstance(raised, _PERMANENT)
     text = raised.message if isinstance(raised, aiohttp.ClientResponseError) else str(raised)
     return ConnectError(f"no connection: {text}", request=request, sent=False, permanent=permanent)
+
+
+def is_success(answer: aiohttp.ClientResponse) -> bool:
+    """Tell whether the status is 2xx."""
+    return 200 <= answer.status < 300
+
+
+def looks_cut_off(answer: aiohttp.ClientResponse, body: bytes) -> bool:
+    """Tell whether a body that only the connection's close delimits begins as JSON and lacks its end."""
+    if body[-1:] == b"}" or "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers:
+        return False
+    return body.lstrip().startswith((b"{", b"[")) and not body.rstrip().endswith((b"}", b"]"))

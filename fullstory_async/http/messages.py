@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
+from html import escape
+from typing import Any
+from urllib.parse import quote, quote_plus
 
 import attrs
+from yarl import URL
 
 __all__ = ["Request", "Response", "StreamedResponse"]
+
+_PERSONAL = ("email", "uid", "session_uid")
+"""The query parameters that tell who somebody is."""
+_SHORTEST = 4
+"""Characters below which a text is too common to be replaced wherever it stands."""
 
 
 @attrs.frozen(kw_only=True)
@@ -51,6 +61,31 @@ class Request:
 
     role: str = ""
     """The least role that a key probably needs for it, for the message of a 403."""
+
+    def without_persons(self, text: str) -> str:
+        """Take out of a text whom this request asks about: services and gateways quote what they refuse."""
+        for name, value in self.query:
+            if name in _PERSONAL and len(value) >= _SHORTEST:
+                for form in _spellings(value):
+                    text = text.replace(form, f"[the {name}]")
+        return text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without the headers, and without whom it asks about: a request travels with its error, to logs and other machines."""
+        query = tuple((name, "…" if name in _PERSONAL else value) for name, value in self.query)
+        return _restored, ({**attrs.asdict(self, recurse=False), "query": query, "headers": {}},)
+
+
+def _spellings(value: str) -> tuple[str, ...]:
+    """Return a text as it is, and as URLs, JSON and HTML write it."""
+    sent = URL.build(query={"": value}).raw_query_string.removeprefix("=")
+    return (
+        value, sent, quote(value), quote(value, safe=""), quote_plus(value), json.dumps(value)[1:-1], escape(value),
+    )  # fmt: skip
+
+
+def _restored(fields: dict[str, Any]) -> Request:
+    return Request(**fields)
 
 
 @attrs.frozen(kw_only=True)

@@ -30,6 +30,7 @@ from fullstory_async.http.observer import Hooks, Observer, Stats
 from fullstory_async.http.parts import Meter, Send, SendsRequests, nobody_asks
 from fullstory_async.http.ratelimit import RateLimiter
 from fullstory_async.http.retry import Retry, RetryBudget, RetryPolicy, retry_after
+from fullstory_async.privacy import without_frames
 
 __all__ = ["Pipeline"]
 
@@ -320,4 +321,5 @@ class Pipeline:
             error.request, error.response = call.request, response
             error.attempts, error.elapsed = call.attempts, call.elapsed()
             error.may_have_cost = call.request.metered
-            raise
+            unreadable = without_frames(error)  # which held the answer
+        raise unreadable

@@ -10,8 +10,8 @@ The only module that imports aiohttp's client. What it does that aiohttp alone w
   that a request waits for a pooled connection. With a given session that wait is done here, before the clock starts.
 * Redirects are never followed, so the key reaches only the configured origin.
 * The body is counted while it is decompressed, so a small bomb can't fill the memory.
-* Every aiohttp exception becomes one of ours, without the original attached: the repr of some holds
-  the request's headers and so the key.
+* Every aiohttp exception becomes one of ours, without the original attached: the repr of some holds the request's headers
+  and so the key. Ours, and a cancellation, leave here without the frames of aiohttp, whose variables hold the query.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import math
+import warnings
 from collections.abc import Awaitable, Callable
 
 import aiohttp
@@ -34,12 +35,12 @@ from fullstory_async.errors import (
     ResponseTooLarge,
 )
 from fullstory_async.http.attempt import Attempt, NotingRequest
-from fullstory_async.http.exceptions import RAISED, translated
+from fullstory_async.http.exceptions import RAISED, Dropped, is_success, looks_cut_off, translated
 from fullstory_async.http.messages import Request, Response, StreamedResponse
+from fullstory_async.http.scrubbing import Scrubber
+from fullstory_async.privacy import Secret, without_frames
 
 __all__ = ["Transport"]
-
-_SHORTEST_KEY = 8
 
 
 class State(enum.Enum):
@@ -54,8 +55,8 @@ class Transport:
     """Sends requests through an aiohttp session of its own, or through one that it was given."""
 
     __slots__ = (
-        "_base", "_clock", "_common", "_config", "_key", "_loop", "_owned", "_places", "_prefix", "_secrets", "_session",
-        "_timeout", "state",
+        "_base", "_clock", "_common", "_config", "_key", "_loop", "_owned", "_places", "_prefix", "_reading", "_scrub",
+        "_session", "_timeout", "state",
     )  # fmt: skip
 
     state: State
@@ -75,9 +76,8 @@ class Transport:
         if config.integration_source is not None:
             self._common["Integration-Source"] = config.integration_source
         key = config.api_key or ""
-        self._key = {"Authorization": f"Basic {key}"}
-        short = len(key) < _SHORTEST_KEY  # no key of FullStory's, and perhaps a common word
-        self._secrets = () if short else (key, key.replace("/", "\\/"))  # as it is, and as JSON may write it
+        self._key = {"Authorization": Secret(f"Basic {key}")}
+        self._scrub = Scrubber(key)
         self._session = session
         self._owned = session is None
         # that of a given session may be used for other things too, and ``connect`` counts the wait for one of its connections
@@ -88,17 +88,19 @@ class Transport:
             ceil_threshold=math.inf,
         )
         self._places: asyncio.Semaphore | None = None
+        self._reading: set[aiohttp.StreamReader] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self) -> None:
         """Make the session, unless one was given.
 
         Raises:
-            ClientStateError: it has been opened before.
+            ClientStateError: it has been opened before, or the given session belongs to another event loop.
             ConfigurationError: the given session can't be used.
         """
         if self.state is not State.UNOPENED:
             raise ClientStateError(f"the client {self.state.value}")
+        loop = asyncio.get_running_loop()
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),  # the limiter and the workers bound it
@@ -110,20 +112,42 @@ class Transport:
             raise ConfigurationError(
                 "the given aiohttp session has auth=…, which would replace the API key; make it without"
             )
+        elif (
+            getattr(self._session, "_loop", loop) is not loop
+        ):  # it tells nobody, and its own error is a riddle
+            raise ClientStateError(
+                "the given aiohttp session was made in another event loop; make one in this"
+            )
         else:
             connector = self._session.connector
             limits = [] if connector is None else [connector.limit, connector.limit_per_host]
             if any(limits):
                 self._places = asyncio.Semaphore(min(filter(None, limits)))
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._clock = self._loop.time
         self.state = State.OPEN
 
     async def close(self) -> None:
-        """Close, and with it the session if it is our own."""
+        """Close, and with it the session if it is our own. Calls that are under way end with an error."""
         self.state = State.CLOSED
+        for content in self._reading:  # whom aiohttp would let wait for ever
+            content.set_exception(aiohttp.ClientConnectionError())
         if self._owned and self._session is not None:
             await self._session.close()
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        """Say that the client was left open, once and in our words, where aiohttp and asyncio would each do it in theirs."""
+        session = getattr(self, "_session", None)
+        if session is None or not self._owned or session.closed:
+            return
+        connector = session.connector
+        session.detach()
+        connector._close()  # noqa: SLF001  (`close` would begin a task, in a loop that may have ended)
+        _warn(
+            "a FullStoryClient was left open; use 'async with', or await its close()",
+            ResourceWarning,
+            source=self,
+        )
 
     def check(self) -> aiohttp.ClientSession:
         """Return the session if requests can be sent here and now. Raises `ClientStateError`."""
@@ -199,25 +223,12 @@ class Transport:
         attempt = Attempt(
             self._clock, started, deadline, connect=config.connect_timeout, read=read, sent=not self._owned
         )
+        error: BaseException
         try:
             async with attempt.timer:
-                answer = await session.request(
-                    request.method,
-                    self._url(request),
-                    headers=self._headers(request),
-                    data=request.body,
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    auto_decompress=True,
-                    proxy=config.proxy,
-                    timeout=self._timeout,
-                    middlewares=(attempt.send_once,),
-                )
-                try:
-                    return await finish(answer, request, started)
-                except BaseException:
-                    answer.close()
-                    raise
+                return await self._exchange(session, request, attempt, finish, started)
+        except (FullStoryError, asyncio.CancelledError) as raised:
+            error = without_frames(raised)
         except RAISED as raised:
             error = self._translated(raised, request, sent=attempt.sent)
         except ValueError:  # aiohttp's, for a session with trust_env=True and a netrc entry for the host
@@ -225,6 +236,33 @@ class Transport:
                 "the given aiohttp session adds credentials of its own", request=request
             )
         raise error  # outside the handler: no aiohttp exception stays attached
+
+    async def _exchange(
+        self,
+        session: aiohttp.ClientSession,
+        request: Request,
+        attempt: Attempt,
+        finish: Callable[[aiohttp.ClientResponse, Request, float], Awaitable[Response]],
+        started: float,
+    ) -> Response:
+        """Send and read, in aiohttp's terms; an answer that is not read to its end is closed."""
+        answer = await session.request(
+            request.method,
+            self._url(request),
+            headers=self._headers(request),
+            data=request.body,
+            allow_redirects=False,
+            raise_for_status=False,
+            auto_decompress=True,
+            proxy=self._config.proxy,
+            timeout=self._timeout,
+            middlewares=(attempt.send_once,),
+        )
+        try:
+            return await finish(answer, request, started)
+        except BaseException:
+            answer.close()
+            raise
 
     def _read_timeout(self, request: Request) -> float:
         return self._config.summary_read_timeout if request.slow else self._config.read_timeout
@@ -243,48 +281,57 @@ class Transport:
     async def _whole(self, answer: aiohttp.ClientResponse, request: Request, started: float) -> Response:
         """Read an answer to its end."""
         pieces, size, content = [], 0, answer.content
-        while not content.at_eof():
-            pieces.append(await content.readany())
-            size += len(pieces[-1])
-            self._check_size(size, request)
-        body, success = b"".join(pieces), _is_success(answer)
-        if success and _looks_cut_off(answer, body):
+        self._reading.add(content)
+        try:
+            while not content.at_eof():
+                pieces.append(await content.readany())
+                size += len(pieces[-1])
+                self._check_size(size, request)
+        finally:
+            self._reading.discard(content)
+        body, success = b"".join(pieces), is_success(answer)
+        if success and looks_cut_off(answer, body):
             raise ProtocolError("the connection broke in the middle of the answer", request=request)
         return Response(
             status=answer.status,
-            headers=self._answer_headers(answer),
-            body=body if success else self._scrubbed(body.decode("latin-1")).encode("latin-1"),
+            headers=self._answer_headers(answer, request),
+            body=body if success else self._scrub.body(body, request),
             elapsed=self._clock() - started,
         )
 
     async def _opened(self, answer: aiohttp.ClientResponse, request: Request, started: float) -> Response:
         """Leave the body of a successful answer to the caller."""
-        if not _is_success(answer):
+        if not is_success(answer):
             return await self._whole(answer, request, started)
-        open_, size = True, 0
+        open_, size, content = True, 0, answer.content
+        self._reading.add(content)
 
         async def read() -> bytes:
             nonlocal size
+            error: BaseException
             try:
                 async with asyncio.timeout(self._read_timeout(request)):
-                    piece = await answer.content.readany()
+                    piece = await content.readany()
+                size += len(piece)
+                self._check_size(size, request)
+            except (FullStoryError, asyncio.CancelledError) as raised:
+                error = without_frames(raised)
             except RAISED as raised:
                 error = self._translated(raised, request, sent=True)
             else:
-                size += len(piece)
-                self._check_size(size, request)
                 return piece
+            piece = b""
             raise error
 
         def close() -> None:
             nonlocal open_
             if open_:
                 open_ = False
+                self._reading.discard(content)
                 answer.close()  # a connection whose answer was read to its end has gone back already
                 self._give_place()
 
-        elapsed = self._clock() - started
-        headers = self._answer_headers(answer)
+        headers, elapsed = self._answer_headers(answer, request), self._clock() - started
         return StreamedResponse(
             status=answer.status, headers=headers, elapsed=elapsed, read=read, close=close
         )
@@ -297,32 +344,17 @@ class Transport:
                 permanent=True,
             )
 
-    def _answer_headers(self, answer: aiohttp.ClientResponse) -> dict[str, str]:
+    def _answer_headers(self, answer: aiohttp.ClientResponse, request: Request) -> dict[str, str]:
         found = {name.lower(): value for name, value in answer.headers.items()}
         text = "\n".join(found.values())
-        if self._scrubbed(text) == text:
+        if self._scrub.text(text, request) == text:
             return found
-        return {name: self._scrubbed(value) for name, value in found.items()}
+        return {name: self._scrub.text(value, request) for name, value in found.items()}
 
     def _translated(self, raised: BaseException, request: Request, *, sent: bool) -> FullStoryError:
+        if self._session is not None and self._session.closed:
+            raised = Dropped("the client, or the session that it was given, was closed meanwhile")
         error = translated(raised, request, sent=sent)
-        error.message = self._scrubbed(error.message)
+        error.message = self._scrub.text(error.message, request)
         error.args = (error.message,)
         return error
-
-    def _scrubbed(self, text: str) -> str:
-        """Take the key out of what a server or gateway said: some quote what they refuse."""
-        for form in self._secrets:
-            text = text.replace(form, "[the API key]")
-        return text
-
-
-def _is_success(answer: aiohttp.ClientResponse) -> bool:
-    return 200 <= answer.status < 300
-
-
-def _looks_cut_off(answer: aiohttp.ClientResponse, body: bytes) -> bool:
-    """Tell whether a body that only the connection's close delimits begins as JSON and lacks its end."""
-    if body[-1:] == b"}" or "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers:
-        return False
-    return body.lstrip().startswith((b"{", b"[")) and not body.rstrip().endswith((b"}", b"]"))

@@ -75,7 +75,7 @@ def open_writer(folder: Path) -> sqlite3.Connection:
             database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             database.execute(f"PRAGMA user_version = {_VERSION}")
             database.execute("COMMIT")
-        elif (found := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        elif (found := database.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(f"it is damaged ({found})")
     except (OSError, sqlite3.Error) as error:
         database.close()

@@ -42,6 +42,8 @@ def unpacked(kept: bytes) -> bytes:
         PackingError: it is damaged.
         JobError: it can't be read without the extra ``zstd``.
     """
+    if not isinstance(kept, bytes):
+        raise PackingError(f"it is {type(kept).__name__}")
     if not kept.startswith(_ZSTD):
         try:
             return zlib.decompress(kept)

@@ -8,14 +8,14 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
 from fullstory_async.codec import decode_events, decode_summary
 from fullstory_async.errors import DecodeError, JobError
 from fullstory_async.http.messages import Response
-from fullstory_async.jobs.database import open_reader, storable
+from fullstory_async.jobs.database import DATABASE_NAME, open_reader, storable
 from fullstory_async.jobs.fingerprints import fingerprint
 from fullstory_async.jobs.lock import LOCK_NAME, holder_of
 from fullstory_async.jobs.packing import PackingError, unpacked
@@ -28,6 +28,17 @@ __all__ = ["JobFailure", "JobReader", "JobResult", "JobStatus", "Record"]
 
 T = TypeVar("T")
 
+_LONGEST_LOG = 1 << 20
+"""Items beyond what the file itself has room for: those that are in its log."""
+_ITEMS = (
+    "SELECT seq, session_id, (SELECT seq FROM items AS i INDEXED BY sqlite_autoindex_items_1 WHERE i.session_id = t.session_id) "
+    "FROM items AS t WHERE seq BETWEEN ? AND ?"
+)
+"""SQLite has no checksums, but an index that repeats what its table says: where both agree, no bit of it was flipped."""
+_FAILURE = tuple(
+    f"t.{name}"
+    for name in ("at", "status", "code", "body", "error", "message", "attempts", "may_have_cost", "permanent")
+)
 _BLOCK = 200
 """Items whose ids are read at a time."""
 _TAKEN = 50
@@ -136,7 +147,7 @@ class JobReader:
             self.secret: str = meta["secret"]
             self.spent: int = meta["spent"]
             self.input_complete: bool = meta.get("input_complete") != 0
-        except (sqlite3.Error, KeyError, ValueError) as error:
+        except (sqlite3.Error, KeyError, ValueError, TypeError) as error:
             raise JobError(f"the job {folder} is damaged at its root: {error}") from None
         finally:
             database.close()
@@ -146,7 +157,7 @@ class JobReader:
         database = open_reader(self.folder)
         try:
             return int(database.execute(query).fetchone()[0])
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError, TypeError) as error:
             raise JobError(f"the job {self.folder} can't be read: {error}") from None
         finally:
             database.close()
@@ -177,6 +188,8 @@ class JobReader:
                 if not database.execute(known, (name, fingerprint(self.secret, name))).fetchone()[0]:
                     new += 1
                     unusable += not isinstance(each, SessionId)
+        except sqlite3.Error as error:
+            raise JobError(f"the job {self.folder} can't be read: {error}") from None
         finally:
             database.close()
         sessions, operations = status.sessions + new, len(plan.operations)
@@ -234,54 +247,59 @@ class JobReader:
             database.close()
 
     def _last(self, database: sqlite3.Connection) -> int:
-        try:
-            return int(database.execute("SELECT COALESCE(MAX(seq), 0) FROM items").fetchone()[0])
-        except sqlite3.DatabaseError:
-            known = database.execute("SELECT value FROM meta WHERE name = 'last_seq'").fetchone()
-            return 0 if known is None else int(known[0])
+        """Return the number of the last item, by whatever of it can be read; an item takes more than a byte."""
+        known = [(self.folder / DATABASE_NAME).stat().st_size + _LONGEST_LOG]
+        for query in ("SELECT MAX(seq) FROM items", "SELECT value FROM meta WHERE name = 'last_seq'"):
+            try:
+                known += [each for (each,) in database.execute(query) if isinstance(each, int)]
+            except sqlite3.DatabaseError:
+                self.damaged += 1
+        return min(known)
 
     def _block(
         self, database: sqlite3.Connection, start: int, end: int, *, with_bodies: bool
     ) -> Iterator[Record]:
         """Read a block of items one by one, so that no more than one answer is in memory."""
-        query = "SELECT seq, session_id FROM items WHERE seq BETWEEN ? AND ?"
         try:
-            items = database.execute(query, (start, end)).fetchall()
+            items = database.execute(_ITEMS, (start, end)).fetchall()
         except sqlite3.DatabaseError:
-            items = [item for seq in range(start, end + 1) for item in self._intact(database, query, seq)]
-        for seq, session_id in items:
+            items = [item for seq in range(start, end + 1) for item in self._intact(database, seq)]
+        for seq, session_id, seq_by_id in items:
             try:
+                if seq != seq_by_id:
+                    raise PackingError("the item and its index differ")
                 yield self._read(database, seq, session_id, with_bodies=with_bodies)
             except (sqlite3.DatabaseError, PackingError):
                 self.damaged += 1
 
-    def _intact(self, database: sqlite3.Connection, query: str, seq: int) -> list[tuple[int, str]]:
+    def _intact(self, database: sqlite3.Connection, seq: int) -> list[tuple[int, str, int]]:
         try:
-            return database.execute(query, (seq, seq)).fetchall()
+            return database.execute(_ITEMS, (seq, seq)).fetchall()
         except sqlite3.DatabaseError:
             self.damaged += 1
             return []
 
     def _read(self, database: sqlite3.Connection, seq: int, session_id: str, *, with_bodies: bool) -> Record:
+        """Read an item's rows. Raises `PackingError` for what can't have been written so."""
         record = Record(seq=seq, session_id=session_id, bodies={}, fetched={}, failures={})
-        columns = "operation, at, body" if with_bodies else "operation, at, NULL"
-        answers = f"SELECT {columns} FROM answers WHERE seq = ?"  # noqa: S608
-        for operation, at, body in database.execute(answers, (seq,)):
-            record.fetched[operation] = datetime.fromtimestamp(at, UTC)
-            if body is not None:
-                record.bodies[operation] = unpacked(body)
-        failures = (
-            "SELECT operation, at, attempts, error, status, code, message, may_have_cost, permanent, body "
-            "FROM failures WHERE seq = ?"
-        )
-        for operation, at, attempts, error, status, code, message, cost, permanent, body in database.execute(
-            failures, (seq,)
-        ):
-            record.failures[operation] = JobFailure(
-                session_id=session_id, operation=operation, error=error, status=status, code=code,
-                message=message, attempts=attempts, may_have_cost=bool(cost), permanent=bool(permanent),
-                at=datetime.fromtimestamp(at, UTC), body=None if body is None else unpacked(body),
-            )  # fmt: skip
+        try:
+            for operation, at, body in _rows(
+                database, "answers", seq, ("t.at", "t.body" if with_bodies else "NULL")
+            ):
+                record.fetched[operation] = datetime.fromtimestamp(at, UTC)
+                if body is not None:
+                    record.bodies[operation] = unpacked(body)
+            for operation, at, status, code, body, *rest in _rows(database, "failures", seq, _FAILURE):
+                error, message, attempts, cost, permanent = rest
+                record.failures[operation] = JobFailure(
+                    session_id=session_id, operation=operation, error=error, status=status, code=code,
+                    message=message, attempts=attempts, may_have_cost=bool(cost), permanent=bool(permanent),
+                    at=datetime.fromtimestamp(at, UTC), body=None if body is None else unpacked(body),
+                )  # fmt: skip
+            if record.bodies:
+                SessionId(session_id)
+        except (TypeError, ValueError, OverflowError, OSError) as error:
+            raise PackingError(str(error)) from None
         return record
 
     def _typed(self, record: Record) -> JobResult:
@@ -304,6 +322,20 @@ class JobReader:
         return JobResult(
             session_id=record.session_id, events=events, summary=summary, failures=tuple(failures)
         )
+
+
+def _rows(
+    database: sqlite3.Connection, table: str, seq: int, columns: tuple[str, ...]
+) -> Iterator[tuple[Any, ...]]:
+    """Give an item's rows, each as its operation and some columns. Raises `PackingError` where table and index differ."""
+    query = (
+        f"SELECT i.operation, t.seq, t.operation, {', '.join(columns)} "  # noqa: S608
+        f"FROM {table} AS i INDEXED BY sqlite_autoindex_{table}_1 JOIN {table} AS t NOT INDEXED ON t.rowid = i.rowid WHERE i.seq = ?"
+    )
+    for operation, same_seq, same_operation, *row in database.execute(query, (seq,)):
+        if (same_seq, same_operation) != (seq, operation):
+            raise PackingError("the row and its index differ")
+        yield operation, *row
 
 
 def _take(iterator: Iterator[Record]) -> list[Record]:

@@ -67,6 +67,9 @@ class JobStore:
         except JobError:
             self._database.close()
             raise
+        except (ValueError, TypeError) as error:  # of what only a damaged file can say
+            self._database.close()
+            raise JobError(f"the job {folder} is damaged at its root: {error}") from None
         self._aside = Amounts()
         self._places = Places()
         self._erased: set[int] = set()

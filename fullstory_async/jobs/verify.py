@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import attrs
 import msgspec
 
+from fullstory_async import json_text
 from fullstory_async.codec.events import check_utf8
 from fullstory_async.errors import DecodeError
 from fullstory_async.http.messages import Response
@@ -32,6 +32,6 @@ def verified(response: Response) -> Response:
 
 def _by_json(body: bytes) -> Any:
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
+        return json_text.loads(body)
+    except ValueError as error:
         raise DecodeError(f"the answer ({len(body)} bytes) can't be read as JSON: {error}") from None

@@ -20,6 +20,7 @@ import attrs
 import msgspec
 
 from fullstory_async.errors import DecodeError
+from fullstory_async.json_text import loads, refuse_depth
 from fullstory_async.models import description
 from fullstory_async.models.event_data import SourceData
 from fullstory_async.models.times import timestamp as read_time
@@ -228,16 +229,16 @@ def _text(value: _Text) -> str | None:
 
 
 def _nested(raw: msgspec.Raw) -> Any:
-    """Decode a nested object; null is an empty one. Raises `DecodeError` for a number that Python can't hold."""
+    """Decode a nested object; null is an empty one. Raises `DecodeError` for one that is nested too deeply."""
+    text = bytes(raw)
     try:
-        value = _decode(raw)
-    except msgspec.MsgspecError:  # numbers beyond a float's range; json reads them as infinite
-        value = _by_json(bytes(raw))
-    return {} if value is None else value
-
-
-def _by_json(raw: bytes) -> Any:
-    try:
-        return json.loads(raw)
+        try:
+            value = _decode(text)
+            refuse_depth(text, value)
+        except (msgspec.MsgspecError, RecursionError):  # numbers beyond a float's range
+            value = loads(text)
     except ValueError as error:
-        raise DecodeError(f"an event's properties can't be read: {error}") from None
+        reason = str(error)
+    else:
+        return {} if value is None else value
+    raise DecodeError(f"an event's properties can't be read: {reason}")

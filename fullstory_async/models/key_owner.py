@@ -11,8 +11,8 @@ __all__ = ["KeyOwner"]
 class KeyOwner:
     """The account and the role that an API key acts for."""
 
-    email: str | None = None
-    """The e-mail address of the person who made the key."""
+    email: str | None = attrs.field(default=None, repr=False)
+    """The e-mail address of the person who made the key. Not shown: reprs end up in logs."""
 
     org_id: str | None = None
     """The organisation's id, as replay URLs have it."""

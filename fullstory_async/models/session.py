@@ -21,8 +21,8 @@ class Session:
     user_id: str | None = None
     """FullStory's id of the user's device, not the ``uid``; ``None`` in the published wire form."""
 
-    url: str = ""
-    """The replay URL; it opens for people who are logged into the account."""
+    url: str = attrs.field(default="", repr=False)
+    """The replay URL; it opens for people who are logged into the account. Not shown: reprs end up in logs."""
 
     created: datetime | None = None
     """When the session began, with a time zone; ``None`` where the answer has no readable time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -226,7 +227,7 @@ def test_both_ways_of_decoding_agree():
         (b"", "empty"), (b"{", "JSON"), (b'{"events":[', "JSON"), (b"<html>", "JSON"), (b"\xff\xfe", "JSON"),
         (b'{"events":[{"event_properties":{"a":"\xff"}}]}', "JSON"),
         (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
-        (b'{"events":[{"view_id":' + b"9" * 5000 + b"}]}", "JSON"),
+        (b'{"events":[{"view_id":' + b"9" * 5000 + b"}]}", r"expected text, not float @ \$\.events\[0\]\.view_id"),
         (b"[]", r"expected an object, not list @ \$"), (b"null", "expected an object"), (b'"x"', "expected an object"),
         (b'{"events":{}}', r"expected a list, not dict @ \$\.events"),
         (b'{"events":[{}, 5]}', r"expected an object, not int @ \$\.events\[1\]"),
@@ -248,10 +249,20 @@ def test_unreadable_lists_and_summaries_name_the_place():
         decode_summary(answer({"summary": {"a": 1}}), ID, None)
 
 
-def test_a_number_that_nothing_can_hold_fails_when_it_is_read():
-    (event,) = decode_events(answer(b'{"events":[{"event_properties":{"n":' + b"9" * 5000 + b"}}]}"), ID)
-    with pytest.raises(DecodeError, match="properties"):
-        _ = event.data
+@pytest.mark.parametrize("beside", [b"", b',"event_type":"\\ud800"', b',"source_properties":{"n":NaN}'])
+def test_a_number_that_nothing_can_hold_is_infinite_whichever_way_it_is_read(beside):
+    body = b'{"events":[{"event_properties":{"n":[-' + b"9" * 5000 + b",1e999,17]}" + beside + b"}]}"
+    (event,) = decode_events(answer(body), ID)
+    assert event.data == {"n": [-math.inf, math.inf, 17]}
+
+
+@pytest.mark.parametrize("beside", [b"", b',"event_type":"\\ud800"'])
+@pytest.mark.parametrize("depth", [260, 400, 900, 5000])
+def test_properties_that_are_nested_too_deeply_are_refused_whichever_way_they_are_read(beside, depth):
+    deep = b'{"a":' * depth + b"1" + b"}" * depth
+    body = b'{"events":[{"event_properties":' + deep + beside + b"}]}"
+    with pytest.raises(DecodeError, match="nested too deeply"):
+        _ = decode_events(answer(body), ID)[0].data
 
 
 def test_summaries_of_both_forms():
@@ -359,7 +370,7 @@ def test_an_event_that_was_read_lets_the_answer_go():
     assert event.source_properties
     kept = [getattr(event, name) for name in event.__struct_fields__]
     assert not [each for each in kept if isinstance(each, msgspec.Raw) and each is not _NULL]
-    (odd,) = decode_events(answer(b'{"events":[{"event_properties":{"n":' + b"9" * 5000 + b"}}]}"), ID)
+    (odd,) = decode_events(answer(b'{"events":[{"event_properties":' + b"[" * 500 + b"]" * 500 + b"}]}"), ID)
     for _ in range(2):  # what can't be read is said again, not forgotten
         with pytest.raises(DecodeError, match="properties"):
             _ = odd.data

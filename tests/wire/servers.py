@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -54,6 +55,8 @@ async def raw_server(handler: Handler) -> AsyncIterator[RawServer]:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
                 requests.append(head)
+                if length := re.search(rb"(?i)\r\ncontent-length: *(\d+)", head):
+                    await reader.readexactly(int(length[1]))
                 await handler(Connection(head, writer, len(requests)))
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass  # the client went away, or the test is over
@@ -61,7 +64,7 @@ async def raw_server(handler: Handler) -> AsyncIterator[RawServer]:
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**20)
     port = server.sockets[0].getsockname()[1]
     try:
         yield RawServer(f"http://127.0.0.1:{port}", requests)
@@ -83,11 +86,12 @@ def http(body: bytes = b'{"events":[]}', status: str = "200 OK", **headers: str)
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def client_of(url: str, *, session=None, limiter=None, **settings) -> FullStoryClient:
+def client_of(
+    url: str, *, session=None, limiter=None, summary_cache=None, ledger=None, **settings
+) -> FullStoryClient:
     settings = {"rate_limit": FAST, "retry": ONCE, **settings}
-    return FullStoryClient(
-        config=ClientConfig(api_key=KEY, base_url=url, **settings), session=session, limiter=limiter
-    )
+    shared = {"session": session, "limiter": limiter, "summary_cache": summary_cache, "ledger": ledger}
+    return FullStoryClient(config=ClientConfig(api_key=KEY, base_url=url, **settings), **shared)
 
 
 @asynccontextmanager

@@ -1,0 +1,58 @@
+"""Valid answers of both wire forms, damaged: a result that can be read in full, or a `DecodeError`; and a stream agrees with the whole."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fullstory_async import DecodeError, SessionId
+from fullstory_async.codec import EventSegments, decode_events
+from fullstory_async.errors import error_for
+from fullstory_async.http.messages import Request, Response
+from fullstory_async.jobs.verify import verified
+from tests.fuzz.mutations import damaged, rounds
+from tests.wire.test_hostile_answers import DECODERS, EVENT, VALID, outcome, read_all
+
+ID = SessionId("1:2")
+PUBLISHED = {
+    "type": "navigate",
+    "timestamp": "2026-05-04T10:00:00Z",
+    "data": {"url": "https://x.test/?a=\u00fc", "n": [1, 2.5, None]},
+}
+SEEDS = {
+    **{operation: [json.dumps(body).encode(), json.dumps(body, ensure_ascii=False, indent=1).encode()] for operation, body in VALID.items()},
+    "events": [json.dumps({"events": events}, ensure_ascii=escaped).encode()
+               for escaped in (True, False) for events in ([EVENT] * 3, [PUBLISHED] * 4, [EVENT, PUBLISHED, None, {}])],
+}  # fmt: skip
+EVERYTHING = [body for bodies in SEEDS.values() for body in bodies]
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("operation", SEEDS)
+def test_a_damaged_answer_is_a_result_or_a_decode_error(operation):
+    for rng in rounds(200):
+        body = damaged(rng.choice(SEEDS[operation]), rng, EVERYTHING)
+        response = Response(status=200, body=body)
+        error_for(Request(operation="x", path="/"), Response(status=400, body=body))
+        for check in (verified, lambda response: read_all(DECODERS[operation](response))):
+            try:
+                check(response)
+            except DecodeError as error:
+                str(error).encode()
+
+
+@pytest.mark.timeout(0)
+def test_a_damaged_answer_is_the_same_in_pieces():
+    for rng in rounds(400):
+        body = damaged(rng.choice(SEEDS["events"]), rng, EVERYTHING)
+        size = rng.choice((1, 3, 10, 64, 300, 5000))
+
+        def streamed(body=body, size=size):
+            segments = EventSegments()
+            for start in range(0, len(body), size):
+                yield from segments.feed(body[start : start + size])
+            yield from segments.finish()
+
+        whole = outcome(lambda body=body: decode_events(Response(status=200, body=body), ID))
+        assert outcome(streamed) == whole, body

@@ -1,0 +1,102 @@
+"""A job's file, damaged at random: whoever reads or opens it gets a `JobError`, or what is intact in it, never anything else.
+
+What is read of an item is what was kept of it, or it is missing; no answer is ever another session's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+
+import pytest
+
+from fullstory_async import JobError
+from fullstory_async.jobs import Job, JobPlan, JobReader
+from tests.fuzz.mutations import damage, rounds
+from tests.wire.servers import client_of, http, raw_server
+
+IDS = [f"40621433532028{n:04}:38291430702708{n:04}" for n in range(60)]
+
+
+async def make(folder):
+    """Run a job to its end: most calls are answered, some have failed."""
+
+    async def handler(connection):
+        target = connection.head.split(b" ")[1]
+        number = int(target.split(b"%3A")[1].split(b"/")[0][-4:]) if b"%3A" in target else 0
+        if number % 10 == 9:
+            return await connection.send(
+                http(b'{"code":"gone","message":"no such session"}', "404 Not Found")
+            )
+        said = b"session %d " % number * (1 + number % 7 * 20)
+        body = b'{"summary":"%s"}' if b"/summary" in target else b'{"events":[{"event_type":"%s"}]}'
+        return await connection.send(http(body % said))
+
+    async with raw_server(handler) as server, client_of(server.url) as client:
+        async with Job.open(folder, client=client, plan=JobPlan(events=True, summary="support")) as job:
+            await job.add(IDS)
+            report = await job.run()
+            shutil.copytree(folder, folder.with_name("with a log"))
+    assert report.reason == "finished"
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Return a job's folders, closed and as a killed process leaves it, and what it holds."""
+    folder = tmp_path_factory.mktemp("fuzz") / "job"
+    asyncio.run(make(folder))
+    known = {
+        record.seq: (record.session_id, record.bodies, set(record.failures))
+        for record in JobReader(folder).records()
+    }
+    assert len(known) == 60
+    return [folder, folder.with_name("with a log")], known
+
+
+async def read(folder, known):
+    """Read everything, and compare it with what was kept."""
+    reader = JobReader(folder)
+    reader.status()
+    for record in reader.records():
+        session_id, bodies, failed = known[record.seq]
+        assert record.session_id == session_id
+        assert record.bodies.items() <= bodies.items()
+        assert set(record.failures) <= failed
+
+
+async def results(folder, known):
+    return [result async for result in JobReader(folder).results()], [
+        each async for each in JobReader(folder).failures()
+    ]
+
+
+async def resumed(folder, known):
+    async with Job.open(folder) as job:
+        assert job.counts.items <= len(known)
+        await job.add(["1:2"])
+        await job.purge(IDS[3])
+        await job.export(folder / "all.jsonl")
+
+
+@pytest.mark.timeout(0)
+def test_a_damaged_file_is_an_error_or_intact(kept, tmp_path):
+    folders, known = kept
+    with asyncio.Runner() as runner:
+        for number, rng in enumerate(rounds(20)):
+            source, copy = rng.choice(folders), tmp_path / str(number)
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("spare-room", "*-shm"))
+            name = rng.choice(
+                [
+                    file.name
+                    for file in copy.iterdir()
+                    if file.name.startswith("job.sqlite3") and file.stat().st_size
+                ]
+            )
+            content = bytearray((copy / name).read_bytes())
+            damage(content, rng)
+            (copy / name).write_bytes(content)
+            for attempt in (read, results, resumed):
+                with contextlib.suppress(JobError):
+                    runner.run(attempt(copy, known))
+            shutil.rmtree(copy)

@@ -1,0 +1,379 @@
+"""The canary: a known key, e-mail, uid and replay URL, and every fault; none of them shows up in anything that prints itself.
+
+Looked at are all log records at DEBUG (asyncio's debug mode included), the errors and what they are chained to as text, as
+repr, as traceback with the variables of every frame, and as pickle; what a cancelled call leaves; the objects at hand; the
+command line's output; and, for the key, the bytes of every file. The frames of this test itself hold the canaries and are left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import pickle
+import subprocess
+import sys
+import traceback
+from collections import Counter
+from contextlib import aclosing, asynccontextmanager
+from html import escape
+from pathlib import Path
+from urllib.parse import unquote_plus
+
+import aiohttp
+import multidict
+import pytest
+from multidict._multidict_py import CIMultiDict as PythonCIMultiDict
+
+from fullstory_async import (
+    ActivationLedger,
+    ClientConfig,
+    ConfigurationError,
+    FullStoryClient,
+    FullStoryError,
+    Hooks,
+    KeyOwner,
+    RetryPolicy,
+    Session,
+    SummaryCache,
+)
+from fullstory_async.jobs import Job, JobPlan
+from fullstory_async.privacy import Secret
+from fullstory_async.sandbox import Fault, Sandbox
+from tests.wire import test_transport
+from tests.wire.servers import FAST, KEY, client_of, http, raw_server
+from tests.wire.test_faults_catalogue import TABLE
+
+EMAIL = "canary.person+1@example.org"
+UID = "uid canary/7"
+URL = "https://app.fullstory.com/ui/CANARY-ORG/session/1:2"
+CANARIES = {
+    "the key": (KEY, KEY.replace("/", "\\/")),
+    "the e-mail": (EMAIL, "canary.person"),
+    "the uid": (UID, "uid+canary", "uid%20canary"),
+    "the replay URL": ("CANARY-ORG",),
+}
+TESTS = str(Path(__file__).parent.parent)
+BROKEN_LIST = b'{"sessions":[{"sessionId":"1:2","fsUrl":"%s"},{"sessionId":["%s"]}]}' % (
+    URL.encode(),
+    EMAIL.encode(),
+)
+BROKEN_EVENT = (
+    b'{"events":[{"event_type":"navigate","source_properties":{"url":"%s"}},{"event_type":["x"]}]}'
+    % URL.encode()
+)
+
+
+def quoting(answer):
+    """Answer with what was asked and the key, as some services and gateways do."""
+
+    async def handler(connection):
+        line, *headers = connection.head.decode().split("\r\n")
+        target = line.split(" ")[1]
+        key = next(header for header in headers if header.startswith("Authorization"))
+        await connection.send(answer(f"{target} {unquote_plus(target)} {key}"))
+        connection.writer.close()
+
+    return handler
+
+
+RAW_FAULTS = {
+    **{name: handler for name, (handler, _) in test_transport.FAULTS.items()},
+    "a refusal that quotes": quoting(lambda said: http(json.dumps({"code": said, "message": f"no {said}"}).encode(), "400 Bad Request", X_Said=said)),
+    "a page that quotes": quoting(lambda said: http(f"<html>{escape(said)}</html>".encode(), "502 Bad Gateway", Content_Type="text/html")),
+    "a status line that quotes": quoting(lambda said: f"HTTP/1.1 2x0 {said}\r\n\r\n".encode()),
+    "a redirect that quotes": quoting(lambda said: http(b"", "302 Found", Location=f"https://other.test/?said={said}")),
+    "an answer of another shape": test_transport.answering(http(BROKEN_LIST)),
+    "events of another shape": test_transport.answering(http(BROKEN_EVENT)),
+    "an answer that ends early": test_transport.answering(http(BROKEN_LIST[:-4])),
+    "an answer that is too large": test_transport.answering(http(BROKEN_LIST + b" " * 20_000)),
+}  # fmt: skip
+_STATUSES = [Fault.status(status) for status in (401, 403, 404, 409, 418, 429, 500)]
+SANDBOX_FAULTS = [*_STATUSES, *{row.fault.name.partition("(")[0]: row.fault for row in TABLE}.values()]
+"""Every fault of the catalogue, with one set of parameters each."""
+
+
+class Watch(logging.Handler):
+    """Collects everything that shows itself."""
+
+    def __init__(self):
+        super().__init__(logging.DEBUG)
+        self.shown: list[tuple[str, str]] = []
+        self.kinds = Counter()
+
+    def emit(self, record):
+        self.shown.append(
+            (f"log {record.name}", record.getMessage() + repr(record.args) + str(record.exc_text))
+        )
+        if record.exc_info and record.exc_info[1] is not None:
+            self.error("log", record.exc_info[1])
+
+    def error(self, where, error):
+        """Take an exception, and all that it is chained to, whether it is shown or not."""
+        self.kinds[type(error).__name__] += 1
+        while error is not None:
+            self.shown.append((f"{where}: text", f"{error} {error!r} {error.args!r}"))
+            if isinstance(error, FullStoryError):
+                self.shown.append((f"{where}: attributes", repr(vars(error))))
+                self.pickled(where, error)
+            self.shown.append((f"{where}: traceback", "".join(traceback.format_exception(error))))
+            for frame in traceback.TracebackException.from_exception(error, capture_locals=True).stack:
+                if not frame.filename.startswith(TESTS):
+                    place = f"{where}: {frame.filename}:{frame.lineno} {frame.name}"
+                    self.shown += [(f"{place} {name}", text) for name, text in (frame.locals or {}).items()]
+            error = error.__cause__ or error.__context__
+
+    def told(self, event):
+        self.shown.append(("hook", repr(event)))
+
+    def pickled(self, where, error):
+        body, name = (error.response.body, "answer") if error.response else (b"", "")
+        shown = pickle.dumps(error).decode("latin-1")
+        if error.response is not None and error.response.is_success:  # which was paid for, and is kept
+            shown = shown.replace(body.decode("latin-1"), name)
+        self.shown.append((f"{where}: pickle", shown))
+
+    def leaks(self):
+        return [
+            (what, where, text[:300])
+            for where, text in self.shown
+            for what, forms in CANARIES.items()
+            if any(form in text for form in forms)
+        ]
+
+
+@asynccontextmanager
+async def watching():
+    watch, root, loop = Watch(), logging.getLogger(), asyncio.get_running_loop()
+    loggers = [
+        root,
+        *(logging.getLogger(n) for n in ("asyncio", "aiohttp", "aiohttp.client", "fullstory_async")),
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
+    root.addHandler(watch)
+    loop.set_debug(True)
+    try:
+        yield watch
+    finally:
+        loop.set_debug(False)
+        root.removeHandler(watch)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+async def streamed(client):
+    async with aclosing(client.sessions.stream_events("1:2")) as events:
+        return [event async for event in events]
+
+
+async def paged(client):
+    return [session async for session in client.sessions.list(email=EMAIL, uid=UID, limit=None)]
+
+
+CALLS = {
+    "list": lambda client: client.sessions.list(email=EMAIL, uid=UID)._first(),
+    "pages": paged,
+    "one": lambda client: client.sessions.list(session_uid=UID)._first(),
+    "events": lambda client: client.sessions.events("1:2"),
+    "stream": streamed,
+    "summary": lambda client: client.sessions.summary("1:2"),
+    "context": lambda client: client.sessions.context("1:2"),
+    "whoami": lambda client: client.whoami(),
+}  # fmt: skip
+
+
+async def attempt(watch, where, client):
+    async def one(name, call):
+        try:
+            async with asyncio.timeout(1.5):  # a stream has its time for each piece
+                watch.shown.append((f"{where} {name}: result", repr(await call(client))))
+        except (FullStoryError, TimeoutError) as error:
+            watch.error(f"{where} {name}", error)
+
+    await asyncio.gather(*(one(name, call) for name, call in CALLS.items()))
+    watch.shown.append(
+        (where, repr(client) + repr(client.config) + repr(client.stats) + repr(client.limiter))
+    )
+
+
+def seen_enough(watch, *kinds):
+    assert set(kinds) <= set(watch.kinds), watch.kinds
+    assert watch.leaks() == []
+
+
+async def test_no_fault_of_a_server_shows_a_canary():
+    few = asyncio.Semaphore(6)
+
+    async def against(name, handler):
+        async with few, raw_server(handler) as server:
+            settings = {
+                "connect_timeout": 0.4,
+                "read_timeout": 0.4,
+                "summary_read_timeout": 0.4,
+                "max_response_bytes": 10_000,
+            }
+            retry = RetryPolicy(attempts=2, wait_initial=0.001, wait_jitter=0)
+            async with client_of(server.url, **settings, retry=retry) as client:
+                await attempt(watch, name, client)
+
+    async with watching() as watch:
+        await asyncio.gather(*(against(name, handler) for name, handler in RAW_FAULTS.items()))
+    seen_enough(
+        watch, "ProtocolError", "APITimeoutError", "UnexpectedRedirect", "DecodeError", "ResponseTooLarge",
+        "BadRequestError", "ServerError",
+    )  # fmt: skip
+    assert "[the API key]" in str(watch.shown)
+    assert "email=[the email]&uid=[the uid]" in str(watch.shown)
+
+
+async def test_no_fault_of_the_sandbox_shows_a_canary():
+    few = asyncio.Semaphore(6)
+
+    async def against(fault):
+        async with few, Sandbox(users=1, sessions=1, mean_events=2) as sandbox:
+            sandbox.api_key = KEY
+            config = ClientConfig(api_key=KEY, base_url=sandbox.url, rate_limit=FAST, read_timeout=0.4, summary_read_timeout=0.4, max_response_bytes=2**20,
+                                  retry=RetryPolicy(attempts=2, wait_initial=0.001, wait_jitter=0), max_wait=0.1)  # fmt: skip
+            told = Hooks(
+                on_request=watch.told, on_response=watch.told, on_retry=watch.told, on_throttle=watch.told
+            )
+            async with FullStoryClient(config=config, hooks=told) as client:
+                sandbox.inject(fault, times=None)
+                await attempt(watch, fault.name, client)
+
+    async with watching() as watch:
+        await asyncio.gather(*map(against, SANDBOX_FAULTS))
+        await asyncio.sleep(0.3)  # the sandbox's last answers
+        watch.shown = [(where, text) for where, text in watch.shown if "aiohttp.access" not in where]
+    seen_enough(watch, "AuthenticationError", "RateLimitedError", "APIStatusError", "NotFoundError")
+
+
+@pytest.mark.parametrize("where", ["waiting", "reading", "connecting", "in line"])
+async def test_a_cancelled_call_shows_no_canary(where):
+    """Its traceback goes through aiohttp, whose frames hold the headers and the address."""
+    listener, fillers = await test_transport.silent_listener()
+
+    async def call(client, make):
+        return await make(client)
+
+    handler = test_transport.drip if where == "reading" else test_transport.hang
+    async with raw_server(handler) as server, watching() as watch:
+        connecting = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session:
+            own = session if where == "in line" else None
+            async with client_of(connecting if where == "connecting" else server.url, session=own) as client:
+                tasks = [asyncio.create_task(call(client, make)) for make in CALLS.values()]
+                await asyncio.sleep(0.3)
+                for task in tasks:
+                    watch.shown.append((where, repr(task) + repr(task.get_stack())))
+                    task.cancel("enough")
+                for task in tasks:
+                    with pytest.raises(asyncio.CancelledError) as caught:
+                        await task
+                    watch.error(where, caught.value)
+                    assert task.cancelled()
+                    assert caught.value.args == ("enough",)
+    for each in (listener, *fillers):
+        each.close()
+    seen_enough(watch, "CancelledError")
+
+
+async def test_a_cancelled_call_is_cancelled_as_ever():
+    """That it leaves without its frames changes nothing for timeouts, groups and those who cancel twice."""
+    async with raw_server(test_transport.hang) as server, client_of(server.url) as client:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await client.sessions.events("1:2")
+        assert asyncio.current_task().cancelling() == 0
+        with pytest.raises(ExceptionGroup) as caught:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(client.sessions.events("1:2"))
+                await asyncio.sleep(0.05)
+                raise ValueError("mine")
+        assert len(caught.value.exceptions) == 1
+        assert client.stats.activations_at_risk == 2
+
+
+def test_what_holds_a_canary_does_not_show_it(monkeypatch):
+    """A given key, refused settings, and the models whose fields they are."""
+    watch = Watch()
+    monkeypatch.setenv("FULLSTORY_API_KEY", KEY)
+    for make in (
+        lambda: ClientConfig(base_url="http://api.test"),
+        lambda: ClientConfig(api_key=KEY, base_url="http://api.test"),
+        lambda: ClientConfig(api_key=f"'{KEY}'"),
+        lambda: ClientConfig(api_key=KEY, read_timeout=-1),
+        lambda: FullStoryClient(KEY, config=5),
+        lambda: FullStoryClient(f"{KEY} x"),
+        lambda: FullStoryClient(KEY, session=5),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            make()
+        watch.error("refused", caught.value)
+    client = FullStoryClient(KEY)
+    transport = client._transport
+    held = [getattr(transport, name, None) for name in type(transport).__slots__]
+    session = Session(session_id="2", user_id="1", url=URL)
+    for value in (client, client.config, held, session, KeyOwner(email=EMAIL), Secret(KEY)):
+        watch.shown.append(("repr", repr(value)))
+    watch.shown.append(("pickle", pickle.dumps(client.config).decode("latin-1")))
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(client.config.api_key)
+    assert (client.config.api_key, str(client.config.api_key)) == (KEY, KEY)
+    seen_enough(watch, "ConfigurationError")
+
+
+@pytest.mark.parametrize("implementation", [multidict.CIMultiDict, PythonCIMultiDict])
+def test_aiohttps_headers_keep_the_secret_a_secret(implementation):
+    headers = implementation({"Authorization": Secret(KEY)})
+    assert KEY not in repr(headers) + repr(headers.copy()) + repr(list(implementation(headers).items()))
+
+
+async def test_the_command_line_shows_no_canary(tmp_path):
+    environment = {"FULLSTORY_API_KEY": KEY, "PATH": "/bin", "PYTHONPATH": ":".join(sys.path)}
+
+    async def run(*arguments):
+        command = [sys.executable, "-m", "fullstory_async", *arguments]
+        process = await asyncio.create_subprocess_exec(
+            *command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        return (await process.communicate())[0].decode()
+
+    who = ("--email", EMAIL, "--uid", UID, "--verbose")
+    async with raw_server(RAW_FAULTS["a refusal that quotes"]) as server:
+        printed = await asyncio.gather(
+            run("sessions", *who, "--base-url", server.url), run("sessions", *who, "--base-url", "http://x.test"),
+            run("whoami", "--help"),
+        )  # fmt: skip
+    watch = Watch()
+    watch.shown += [("printed", each) for each in printed]
+    assert "[the email]" in printed[0]
+    assert "unencrypted" in printed[1]
+    assert watch.leaks() == []
+
+
+async def test_no_file_holds_the_key(tmp_path):
+    async def handler(connection):
+        kept = b"/summary" in connection.head.split(b"\r\n")[0]
+        await (
+            connection.send(http(b'{"summary":"x"}'))
+            if kept
+            else RAW_FAULTS["a refusal that quotes"](connection)
+        )
+
+    cache, ledger = SummaryCache(tmp_path / "cache"), ActivationLedger(tmp_path / "ledger")
+    async with raw_server(handler) as server:
+        async with client_of(server.url, summary_cache=cache, ledger=ledger) as client:
+            await client.sessions.summary("1:2")
+            async with Job.open(
+                tmp_path / "job", client=client, plan=JobPlan(events=True, summary="p")
+            ) as job:
+                await job.add(["1:2"])
+                await job.run()
+                assert [failure.status async for failure in job.failures()] == [400]
+                files = {file.name: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert {"cache", "ledger", "job.sqlite3", "job.sqlite3-wal"} <= set(files)
+    assert b"[the API key]" in files["job.sqlite3-wal"]
+    assert [name for name, content in files.items() if KEY.encode() in content] == []
