@@ -168,6 +168,8 @@ class TransportError(FullStoryError):
     """Whether the request may have reached the server."""
     permanent: bool
     """Whether another attempt would fail the same way (an untrusted certificate, say)."""
+    stale: bool
+    """Whether a kept-alive connection broke before any of the answer came: it was probably closed meanwhile."""
 
     def __init__(
         self,
@@ -177,11 +179,13 @@ class TransportError(FullStoryError):
         response: Response | None = None,
         sent: bool = True,
         permanent: bool = False,
+        stale: bool = False,
     ) -> None:
         cost = sent and request is not None and request.metered
         super().__init__(message, request=request, response=response, may_have_cost=cost)
         self.sent = sent
         self.permanent = permanent
+        self.stale = stale
 
 
 class ConnectError(TransportError):

@@ -32,7 +32,7 @@ from fullstory_async.errors import (
     ProtocolError,
     ResponseTooLarge,
 )
-from fullstory_async.http.attempt import Attempt, NotingRequest
+from fullstory_async.http.attempt import Attempt, NotingRequest, UsedConnections
 from fullstory_async.http.exceptions import RAISED, translated
 from fullstory_async.http.messages import Request, Response, StreamedResponse
 
@@ -54,7 +54,7 @@ class Transport:
 
     __slots__ = (
         "_base", "_clock", "_common", "_config", "_key", "_loop", "_owned", "_places", "_secrets", "_session", "_timeout",
-        "state",
+        "_used", "state",
     )  # fmt: skip
 
     state: State
@@ -79,6 +79,7 @@ class Transport:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=config.connect_timeout)
         self._session = session
         self._owned = session is None
+        self._used = UsedConnections()
         self._places: asyncio.Semaphore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -188,7 +189,7 @@ class Transport:
         started, read = self._clock(), self._read_timeout(request)
         # a given session does not tell when it has a connection: assume the worse
         attempt = Attempt(
-            self._clock, deadline, connect=config.connect_timeout, read=read, sent=not self._owned
+            self._clock, deadline, self._used, connect=config.connect_timeout, read=read, sent=not self._owned
         )
         try:
             async with attempt.timer:
@@ -210,7 +211,7 @@ class Transport:
                     answer.close()
                     raise
         except RAISED as raised:
-            error = self._translated(raised, request, sent=attempt.sent)
+            error = self._translated(raised, request, sent=attempt.sent, reused=attempt.reused)
         except ValueError:  # aiohttp's, for a session with trust_env=True and a netrc entry for the host
             error = ConfigurationError(
                 "the given aiohttp session adds credentials of its own", request=request
@@ -291,8 +292,10 @@ class Transport:
     def _answer_headers(self, answer: aiohttp.ClientResponse) -> dict[str, str]:
         return {name.lower(): self._scrubbed(value) for name, value in answer.headers.items()}
 
-    def _translated(self, raised: BaseException, request: Request, *, sent: bool) -> FullStoryError:
-        error = translated(raised, request, sent=sent)
+    def _translated(
+        self, raised: BaseException, request: Request, *, sent: bool, reused: bool = False
+    ) -> FullStoryError:
+        error = translated(raised, request, sent=sent, reused=reused)
         error.message = self._scrubbed(error.message)
         error.args = (error.message,)
         return error

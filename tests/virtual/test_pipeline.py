@@ -104,7 +104,7 @@ async def test_a_metered_call_that_never_left_is_repeated():
     assert pipeline.stats.activations == 1
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 501, 505])
 async def test_refusals_are_final(status):
     transport = FakeTransport([json_response(status=status), OK])
     with pytest.raises(Exception, match=str(status)):
@@ -257,13 +257,29 @@ async def test_a_queue_longer_than_max_wait_is_an_error_for_a_single_call():
     assert refused[0].retry_after > 10
 
 
-async def test_an_unreadable_list_cost_nothing():
+async def test_an_unreadable_list_cost_nothing_and_is_asked_for_once_more():
+    def decode(response):
+        if response is OK:
+            return "value"
+        raise DecodeError("no")
+
+    odd = json_response([])
+    with pytest.raises(DecodeError) as caught:
+        await make_pipeline(FakeTransport([odd, odd, OK])).fetch(LIST, decode)
+    assert (caught.value.may_have_cost, caught.value.attempts, caught.value.response) == (False, 2, odd)
+    assert await make_pipeline(FakeTransport([odd, OK])).fetch(LIST, decode) == ("value", 2)
+
+
+async def test_a_service_that_is_never_readable_is_soon_asked_only_once():
     def decode(_):
         raise DecodeError("no")
 
-    with pytest.raises(DecodeError) as caught:
-        await make_pipeline(FakeTransport([OK])).fetch(LIST, decode)
-    assert not caught.value.may_have_cost
+    transport = FakeTransport(answer=lambda _: OK)
+    pipeline = make_pipeline(transport, RateLimiter(RateLimit(1e6, 1e6)))
+    for _ in range(10_000):
+        with pytest.raises(DecodeError):
+            await pipeline.fetch(LIST, decode)
+    assert len(transport.sent) <= 10_200
 
 
 async def test_an_outage_stays_within_two_percent_of_one_request_per_call():
@@ -295,7 +311,7 @@ async def test_an_unreadable_answer_keeps_its_body_and_counts_as_paid():
     error = caught.value
     assert error.response.body == b'{"events": 5}'
     assert (error.attempts, error.may_have_cost, error.session_id) == (1, True, "1:2")
-    assert pipeline.stats.activations == 1
+    assert (pipeline.stats.activations, pipeline.stats.activations_at_risk) == (1, 0)
 
 
 async def test_logs_name_the_session_and_nothing_personal(caplog):
