@@ -36,6 +36,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from fullstory_async.blotting import outline
 from fullstory_async.http.messages import Request, Response
 
 __all__ = [
@@ -137,7 +138,7 @@ class FullStoryError(Exception):
     def __str__(self) -> str:
         code = None if self.code == self.status else self.code  # the published contract's code is the status
         known = [self.status if isinstance(self, APIStatusError) else None, code]
-        text = " ".join([str(part) for part in known if part is not None] + [self.message])
+        text = " ".join([str(part) for part in known if part is not None] + [self._what()])
         if self.request is not None:
             text = f"{self.request.method} {self.request.path}: {text}"
         if self.retry_after is not None and self.retry_after >= 1:
@@ -147,6 +148,9 @@ class FullStoryError(Exception):
         if self.may_have_cost:
             text += " [may have cost an activation]"
         return text
+
+    def _what(self) -> str:
+        return self.message
 
 
 class ConfigurationError(FullStoryError, ValueError):
@@ -241,7 +245,16 @@ class ServerError(APIStatusError):
 
 
 class DecodeError(FullStoryError):
-    """A 2xx answer can't be read as what it should be. `response` still holds the paid-for body."""
+    """A 2xx answer can't be read as what it should be. `response` still holds the paid-for body.
+
+    Its text tells the status, the size and how the body begins, with letters and digits blotted out: it may be about people.
+    """
+
+    def _what(self) -> str:
+        if (answer := self.response) is None:
+            return self.message
+        kind = answer.headers.get("content-type", "")
+        return f"{self.message}; {outline(answer.status, kind, answer.body)}"
 
 
 class PaginationError(FullStoryError):

@@ -17,7 +17,7 @@ import fullstory_async
 ROOT = Path(fullstory_async.__file__).parent
 
 LEVELS = {
-    "http.messages": 0, "_version": 0,
+    "http.messages": 0, "_version": 0, "blotting": 0,
     "errors": 1,
     "checks": 2, "session_id": 2, "pagination": 2, "structuring": 2, "private_database": 2,
     "models": 3, "http.endpoints": 3, "http.options": 3, "http.ratelimit": 3, "http.retry": 3,

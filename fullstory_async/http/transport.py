@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import logging
 from collections.abc import Awaitable, Callable
 
 import aiohttp
@@ -40,6 +41,8 @@ __all__ = ["Transport"]
 
 _SHORTEST_KEY = 8
 
+_logger = logging.getLogger("fullstory_async.http")
+
 
 class State(enum.Enum):
     """Where a client is in its life; the value completes "the client …"."""
@@ -53,7 +56,7 @@ class Transport:
     """Sends requests through an aiohttp session of its own, or through one that it was given."""
 
     __slots__ = (
-        "_base", "_clock", "_common", "_config", "_key", "_loop", "_owned", "_places", "_secrets", "_session", "_timeout",
+        "_base", "_clock", "_common", "_config", "_key", "_loop", "_mislabelled", "_owned", "_places", "_secrets", "_session", "_timeout",
         "_used", "state",
     )  # fmt: skip
 
@@ -80,6 +83,7 @@ class Transport:
         self._session = session
         self._owned = session is None
         self._used = UsedConnections()
+        self._mislabelled = False
         self._places: asyncio.Semaphore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -205,6 +209,8 @@ class Transport:
                     timeout=self._timeout,
                     middlewares=(attempt.send_once,),
                 )
+                if _is_success(answer):
+                    self._look_at_label(answer, request)
                 try:
                     return await finish(answer, request, started)
                 except BaseException:
@@ -288,6 +294,17 @@ class Transport:
                 request=request,
                 permanent=True,
             )
+
+    def _look_at_label(self, answer: aiohttp.ClientResponse, request: Request) -> None:
+        """Warn once of successful answers that are not said to be JSON; they are read as JSON all the same."""
+        label = answer.headers.get("Content-Type")
+        if label is None or "json" in label.lower() or self._mislabelled:
+            return
+        self._mislabelled = True
+        _logger.warning(
+            "an answer (%s) is labelled %s instead of JSON, and read as JSON all the same; said once per client",
+            request.operation, self._scrubbed(label)[:60],
+        )  # fmt: skip
 
     def _answer_headers(self, answer: aiohttp.ClientResponse) -> dict[str, str]:
         return {name.lower(): self._scrubbed(value) for name, value in answer.headers.items()}

@@ -185,10 +185,14 @@ async def test_a_good_answer_that_only_the_close_ends_is_taken():
             assert len(await client.sessions.events("1:2")) == 0
 
 
-async def test_a_mislabelled_answer_is_taken():
+async def test_a_mislabelled_answer_is_taken_with_one_warning(caplog):
     async with raw_server(answering(http(b'{"events":[]}', Content_Type="text/plain"))) as server:
         async with client_of(server.url) as client:
-            assert len(await client.sessions.events("1:2")) == 0
+            for _ in range(3):
+                assert len(await client.sessions.events("1:2")) == 0
+            assert [event async for event in client.sessions.stream_events("1:2")] == []
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "an answer (events) is labelled text/plain instead of JSON" in said
 
 
 async def test_a_redirect_target_sees_nothing():
