@@ -109,7 +109,12 @@ def test_only_the_transport_imports_the_network_client():
     assert "if TYPE_CHECKING:\n    import aiohttp\n" in path_of("client").read_text()
     assert {m for m in MODULES if "from aiohttp import" in path_of(m).read_text()} == {
         "sandbox.app",
-        "sandbox.faults",
+        "sandbox.faults.bodies",
+        "sandbox.faults.connections",
+        "sandbox.faults.contents",
+        "sandbox.faults.exchange",
+        "sandbox.faults.fault",
+        "sandbox.faults.refusals",
         "sandbox.routes",
     }
 

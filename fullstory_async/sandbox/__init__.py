@@ -9,13 +9,15 @@ It serves the Sessions API in the live service's wire form or the published cont
 events and summaries made from a seed. It checks the key, limits the rate, counts activations, records every
 request, and misbehaves on request::
 
-    sandbox.inject(faults.status(503), operation="events", times=2)
+    sandbox.inject(Fault.status(503), operation="events", times=2)
+
+`Fault` lists all the ways to misbehave.
 """
 
-from fullstory_async.sandbox import faults
-from fullstory_async.sandbox.app import RecordedRequest, Sandbox
-from fullstory_async.sandbox.faults import FaultRule
+from fullstory_async.sandbox.app import Sandbox
+from fullstory_async.sandbox.faults import Fault, FaultRule
+from fullstory_async.sandbox.records import RecordedRequest
 from fullstory_async.sandbox.service import Wire
 from fullstory_async.sandbox.world import User
 
-__all__ = ["FaultRule", "RecordedRequest", "Sandbox", "User", "Wire", "faults"]
+__all__ = ["Fault", "FaultRule", "RecordedRequest", "Sandbox", "User", "Wire"]

@@ -9,61 +9,36 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, get_args
+from weakref import WeakKeyDictionary
 
-import attrs
 from aiohttp import web
 
 from fullstory_async import checks
 from fullstory_async.errors import ClientStateError, ConfigurationError
 from fullstory_async.http.ratelimit import RateLimit
-from fullstory_async.sandbox.faults import Exchange, Fault, FaultRule
+from fullstory_async.sandbox.faults import Behaviour, Exchange, Fault, FaultRule, Proceed
 from fullstory_async.sandbox.limits import TokenBucket
+from fullstory_async.sandbox.records import RecordedRequest
 from fullstory_async.sandbox.refusal import Refusal
 from fullstory_async.sandbox.replay import PAGE_HEADERS, index_page
-from fullstory_async.sandbox.routes import ROUTES, Work
+from fullstory_async.sandbox.routes import OPERATIONS, ROUTES, Work
 from fullstory_async.sandbox.service import Service, Wire
 from fullstory_async.sandbox.world import MOST_EVENTS, ORG_ID, User, World
 from fullstory_async.session_id import SessionId
 
-__all__ = ["RecordedRequest", "Sandbox"]
+__all__ = ["Sandbox"]
 
 API_KEY = "na1.c2FuZGJveA/SANDBOX"
 _KEPT_REQUESTS = 100_000
 _GZIP_FROM = 1024
 _LARGEST_BODY = 16 * 1024 * 1024
-
-
-@attrs.define(kw_only=True)
-class RecordedRequest:
-    """One request that reached the sandbox."""
-
-    operation: str
-    """``list``, ``events``, ``summary``, ``context``, ``profiles``, ``profile``, ``create profile``, ``update profile``,
-    ``delete profile``, ``whoami``, or ``unknown`` for any other path or method."""
-    method: str
-    raw_path: str
-    """Path and query as they were sent, still percent-encoded."""
-    query: dict[str, str]
-    headers: dict[str, str]
-    """Names in lower case; the key is not kept."""
-    session_id: str | None
-    """The session id in the path, decoded."""
-    body: bytes
-    """The body, as it was sent."""
-    at: float
-    """Seconds of the monotonic clock at arrival."""
-    status: int | None = None
-    """The answer's status; ``None`` while there is none, and for a connection that was dropped."""
-    activations: int = 0
-    """Activations that this request was charged."""
 
 
 class Sandbox:
@@ -122,8 +97,9 @@ class Sandbox:
         self._bucket = None if limit is None else TokenBucket(limit)
         self._latency = latency
         self._port = port
-        self._rng = random.Random(f"{seed}/faults")
+        self._seed = seed
         self._rules: list[FaultRule] = []
+        self._spoiled: WeakKeyDictionary[asyncio.BaseTransport, Behaviour] = WeakKeyDictionary()
         self._by_status: Counter[str] = Counter()
         self._by_operation: Counter[str] = Counter()
         self._by_session: Counter[str] = Counter()
@@ -165,11 +141,29 @@ class Sandbox:
         times: int | None = 1,
         skip: int = 0,
         share: float = 1.0,
+        seed: int | str | None = None,
     ) -> FaultRule:
-        """Spoil requests from now on; see `FaultRule` for the conditions. The first rule that fits acts."""
+        """Spoil requests from now on; the first rule that fits acts.
+
+        Args:
+            fault: what happens: `Fault.status(503)`, or any other of its makers.
+            operation: only this operation, called as in `RecordedRequest`.
+            session_id: only this session.
+            times: how often at most; ``None`` for always.
+            skip: how many fitting requests are let through first; the n-th alone is ``skip=n - 1, times=1``.
+            share: the probability, from 0 to 1, with which a fitting request is spoiled.
+            seed: determines which; by default it follows from the sandbox's seed and the number of rules before.
+
+        Raises:
+            ConfigurationError: a condition that makes no sense.
+        """
+        if operation is not None and operation not in OPERATIONS:
+            known = ", ".join(OPERATIONS)
+            raise ConfigurationError(f"there is no operation {operation!r}; there are {known}")
+        own_seed = f"{self._seed}/faults/{len(self._rules)}" if seed is None else seed
         rule = FaultRule(
-            fault=fault, operation=operation, session_id=session_id, times=times, skip=skip, share=share
-        )
+            fault=fault, operation=operation, session_id=session_id, times=times, skip=skip, share=share, seed=own_seed
+        )  # fmt: skip
         self._rules.append(rule)
         return rule
 
@@ -245,7 +239,9 @@ class Sandbox:
         """Take one request through the stages that the module describes."""
         body = await request.read()
         record = self._note(request, operation, body)
-        exchange = Exchange(request, operation, record.session_id, self._error)
+        exchange = Exchange(
+            request, operation, record.session_id, self._error, partial(self._spoil_next, request)
+        )
 
         async def proceed() -> web.Response:
             before = self.activations
@@ -257,22 +253,40 @@ class Sandbox:
             self._admit(request)
         except Refusal as refusal:
             answer: web.StreamResponse = self._refused(refusal)
-        else:
-            if self._latency:
-                await asyncio.sleep(self._latency)
-            answer = await self._faulty(exchange, proceed)
-        alive = request.transport is not None and not request.transport.is_closing()
-        record.status = answer.status if alive else None
-        self._by_status[str(record.status) if alive else "dropped"] += 1
+            await self._send(exchange, answer, record)
+            return answer
+        if self._latency:
+            await asyncio.sleep(self._latency)
+        try:
+            answer = await self._behaviour(exchange)(exchange, proceed)
+        except ConnectionError:  # the client left while a fault was writing
+            answer = web.Response()
+        await self._send(exchange, answer, record)
         return answer
 
-    async def _faulty(
-        self, exchange: Exchange, proceed: Callable[[], Awaitable[web.Response]]
-    ) -> web.StreamResponse:
-        for rule in self._rules:
-            if rule.applies(exchange, self._rng):
-                return await rule.fault(exchange, proceed)
-        return await proceed()
+    def _behaviour(self, exchange: Exchange) -> Behaviour:
+        """Return what answers a request: the first fault that applies, or the normal work."""
+        transport = exchange.request.transport
+        if transport is not None and (waiting := self._spoiled.pop(transport, None)):
+            return waiting
+        return next((rule.fault for rule in self._rules if rule.applies(exchange)), _work_normally)
+
+    def _spoil_next(self, request: web.Request, behaviour: Behaviour) -> None:
+        if request.transport is not None:
+            self._spoiled[request.transport] = behaviour
+
+    async def _send(self, exchange: Exchange, answer: web.StreamResponse, record: RecordedRequest) -> None:
+        """Send what is not sent of an answer yet, and note what became of it."""
+        request = exchange.request
+        try:
+            if exchange.is_open:
+                await answer.prepare(request)
+                await answer.write_eof()
+                record.status = answer.status
+        except ConnectionError:
+            pass  # the client has left, which the record says
+        record.bytes_sent = request.writer.output_size
+        self._by_status["dropped" if record.status is None else str(record.status)] += 1
 
     def _note(self, request: web.Request, operation: str, body: bytes) -> RecordedRequest:
         record = RecordedRequest(
@@ -319,3 +333,7 @@ class Sandbox:
     def _error(self, status: int, code: str, message: str) -> web.Response:
         shown: str | int = code if self._service.wire == "live" else status
         return web.json_response({"code": shown, "message": message}, status=status)
+
+
+async def _work_normally(_: Exchange, proceed: Proceed) -> web.StreamResponse:
+    return await proceed()

@@ -11,7 +11,7 @@ from fullstory_async.sandbox.profiles import read_body
 from fullstory_async.sandbox.refusal import Refusal
 from fullstory_async.sandbox.service import Service
 
-__all__ = ["ROUTES", "Work"]
+__all__ = ["OPERATIONS", "ROUTES", "Work"]
 
 
 def _refuse_path(*_: object) -> bytes:
@@ -51,3 +51,6 @@ ROUTES: tuple[tuple[str, str, str, Work], ...] = (
     ("DELETE", _PROFILES + "/{profile_id}", "delete profile", lambda s, r, _: encode(s.profiles.delete(_profile(r)))),
     ("*", "/{unknown:.*}", "unknown", _refuse_path),
 )  # fmt: skip
+
+OPERATIONS = tuple(dict.fromkeys(operation for _, _, operation, _ in ROUTES))
+"""What operations are called, each once."""

@@ -24,7 +24,7 @@ from fullstory_async import (
     SessionEvent,
     SessionId,
 )
-from fullstory_async.sandbox import Sandbox, faults
+from fullstory_async.sandbox import Fault, Sandbox
 
 DOCUMENT = yaml.safe_load((Path(__file__).parent / "fullstory-sessions-openapi.yaml").read_text())
 PARAMETERS = DOCUMENT["components"]["parameters"]
@@ -167,7 +167,7 @@ async def test_the_sandboxes_published_form_is_the_contracts():
         users=3, sessions=30, mean_events=20, wire="spec", rate_limit=RateLimit(1000, 1000)
     ) as sandbox:
         known = str(SessionId(sandbox.session_ids[0])).replace(":", "%3A")
-        sandbox.inject(faults.status(429), operation="list", times=1, skip=4)
+        sandbox.inject(Fault.status(429), operation="list", times=1, skip=4)
         headers = {"Authorization": f"Basic {sandbox.api_key}"}
         asked = [
             ("/sessions/v2?uid=u-1", headers, 200), ("/sessions/v2?email=grace@example.com&limit=3", headers, 200),

@@ -15,7 +15,7 @@ from fullstory_async import ActivationLedger, JobError, JobStorageError, RetryPo
 from fullstory_async.errors import ConnectError
 from fullstory_async.jobs import Job, JobPlan, JobReader, database, packing, store
 from fullstory_async.jobs import writer as writer_module
-from fullstory_async.sandbox import faults
+from fullstory_async.sandbox import Fault
 from tests.jobs.test_job import opened, run_once
 
 EVENTS = JobPlan(events=True)
@@ -43,7 +43,7 @@ class Wrapped:
 
 async def test_a_call_that_may_have_been_charged_is_not_made_again_while_the_network_is_down(tmp_path):
     async with opened(client={"retry": REPEATING}) as (sandbox, client):
-        sandbox.inject(faults.status(500, after_work=True), operation="events", times=None)
+        sandbox.inject(Fault.status(500, charged=True), operation="events", times=None)
         asked = 0
 
         async def refuse(request):
@@ -65,7 +65,7 @@ async def test_what_was_charged_before_the_months_cap_was_reached_counts(tmp_pat
         from fullstory_async.ledger import LedgerAccount
 
         client._account.pipeline._meter = LedgerAccount(ledger, client.config.key_fingerprint)
-        sandbox.inject(faults.status(500, after_work=True), operation="events", times=None)
+        sandbox.inject(Fault.status(500, charged=True), operation="events", times=None)
         report = await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids, concurrency=1)
         assert (report.reason, report.spent, sandbox.activations) == ("budget reached", 5, 5)
 
@@ -80,8 +80,8 @@ async def test_a_call_is_made_once_in_a_run_whatever_becomes_of_older_failures(t
 
         Wrapped(client, wait)
         for session_id in ids[:4]:
-            sandbox.inject(faults.status(500, after_work=True), session_id=session_id)
-        sandbox.inject(faults.status(500, after_work=True), session_id=ids[11], times=None)
+            sandbox.inject(Fault.status(500, charged=True), session_id=session_id)
+        sandbox.inject(Fault.status(500, charged=True), session_id=ids[11], times=None)
         plan = attrs.evolve(EVENTS, max_activations=4)
         await run_once(tmp_path / "j", client, plan, ids, concurrency=4)
         second_run, before = True, len(sandbox.requests)

@@ -20,7 +20,7 @@ import zstandard
 from fullstory_async import ClientConfig, ConfigurationError, FullStoryClient, RateLimit
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.export import export
-from fullstory_async.sandbox import Sandbox, faults
+from fullstory_async.sandbox import Fault, Sandbox
 
 BOTH = JobPlan(events=True, summary="triage")
 EVIL = {
@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
             )
             ids = [*sandbox.session_ids, "9:9", "../x"]
             sandbox.inject(
-                faults.status(200, body=json.dumps(EVIL).encode()), session_id=ids[2], operation="events"
+                Fault.status(200, body=json.dumps(EVIL).encode()), session_id=ids[2], operation="events"
             )
             async with (
                 FullStoryClient(config=config) as client,

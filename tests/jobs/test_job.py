@@ -31,7 +31,7 @@ from fullstory_async import (
 )
 from fullstory_async.jobs import Job, JobPlan, JobReader, StopReason
 from fullstory_async.jobs.lock import JobLock, holder_of
-from fullstory_async.sandbox import Sandbox, faults
+from fullstory_async.sandbox import Fault, Sandbox
 
 BOTH = JobPlan(events=True, summary="support")
 
@@ -106,8 +106,8 @@ async def test_ids_come_from_anywhere_and_are_one_item_each(tmp_path):
 @pytest.mark.parametrize("cap", [1, 7, 33, 79, 80, 200])
 async def test_the_budget_is_never_passed_whatever_goes_wrong(tmp_path, cap):
     async with opened() as (sandbox, client):
-        sandbox.inject(faults.status(500, after_work=True), share=0.2, times=None)
-        sandbox.inject(faults.drop(), share=0.1, times=None)
+        sandbox.inject(Fault.status(500, charged=True), share=0.2, times=None)
+        sandbox.inject(Fault.drop(), share=0.1, times=None)
         plan = attrs.evolve(BOTH, max_activations=cap)
         for _ in range(3):
             report = await run_once(tmp_path / "j", client, plan, sandbox.session_ids)
@@ -118,7 +118,7 @@ async def test_the_budget_is_never_passed_whatever_goes_wrong(tmp_path, cap):
 async def test_a_retry_that_may_cost_is_set_aside_beforehand(tmp_path):
     retry = RetryPolicy(repeat_metered=True, wait_initial=0, wait_jitter=0)
     async with opened(client={"retry": retry}) as (sandbox, client):
-        sandbox.inject(faults.status(500, after_work=True), share=0.5, times=None)
+        sandbox.inject(Fault.status(500, charged=True), share=0.5, times=None)
         report = await run_once(
             tmp_path / "j", client, attrs.evolve(BOTH, max_activations=30), sandbox.session_ids
         )
@@ -147,8 +147,8 @@ async def test_a_budget_can_be_raised_and_the_job_goes_on(tmp_path):
 async def test_passing_failures_are_tried_again_and_permanent_ones_when_asked(tmp_path):
     async with opened(sessions=10) as (sandbox, client):
         plan = JobPlan(events=True)
-        sandbox.inject(faults.status(503), operation="events", times=4)
-        sandbox.inject(faults.status(200, body=b'{"events": [', after_work=True), operation="events", times=2)
+        sandbox.inject(Fault.status(503), operation="events", times=4)
+        sandbox.inject(Fault.status(200, body=b'{"events": [', charged=True), operation="events", times=2)
         first = await run_once(tmp_path / "j", client, plan, [*sandbox.session_ids, "1:2"])
         assert first.failed == {"ServerError": 4, "DecodeError": 2, "NotFoundError": 1}
         assert (first.reason, first.done, first.left) == ("finished", 4 + 0, 4)
@@ -168,7 +168,7 @@ async def test_sessions_that_always_fail_keep_no_other_from_being_fetched(tmp_pa
     async with opened(sessions=30) as (sandbox, client):
         bad = sandbox.session_ids[:12]
         for session_id in bad:
-            sandbox.inject(faults.status(500), session_id=session_id, times=None)
+            sandbox.inject(Fault.status(500), session_id=session_id, times=None)
         first = await run_once(tmp_path / "j", client, BOTH, sandbox.session_ids, concurrency=1)
         assert (first.reason, first.done, first.failed) == ("network down", 0, {"ServerError": 10})
         second = await run_once(tmp_path / "j", client, BOTH, concurrency=1)
@@ -184,7 +184,7 @@ async def test_sessions_that_always_fail_keep_no_other_from_being_fetched(tmp_pa
 
 async def test_a_rejected_key_ends_it_at_once_and_says_nothing_of_sessions(tmp_path):
     async with opened() as (sandbox, client):
-        sandbox.inject(faults.status(401), skip=11, times=None)
+        sandbox.inject(Fault.status(401), skip=11, times=None)
         report = await run_once(tmp_path / "j", client, BOTH, sandbox.session_ids, concurrency=1)
         assert (report.reason, report.done, report.failed) == ("key rejected", 10, {})
         assert "401" in report.detail
@@ -193,8 +193,8 @@ async def test_a_rejected_key_ends_it_at_once_and_says_nothing_of_sessions(tmp_p
 
 async def test_three_denials_end_it(tmp_path):
     async with opened() as (sandbox, client):
-        sandbox.inject(faults.status(403), skip=6, times=1)
-        sandbox.inject(faults.status(403), skip=10, times=None)
+        sandbox.inject(Fault.status(403), skip=6, times=1)
+        sandbox.inject(Fault.status(403), skip=10, times=None)
         report = await run_once(tmp_path / "j", client, BOTH, sandbox.session_ids, concurrency=1)
         assert (report.reason, report.failed) == ("key rejected", {"PermissionDeniedError": 4})
 
@@ -211,7 +211,7 @@ async def test_a_used_up_quota_ends_it_and_the_next_month_goes_on(tmp_path):
 
 async def test_short_throttling_is_waited_out(tmp_path):
     async with opened() as (sandbox, client):
-        sandbox.inject(faults.status(429, headers={"Retry-After": "1"}), operation="events", times=1)
+        sandbox.inject(Fault.retry_after(1), operation="events", times=1)
         report = await run_once(tmp_path / "j", client, JobPlan(events=True), sandbox.session_ids)
         assert (report.reason, report.done, report.spent) == ("finished", 40, 40)
 
@@ -578,7 +578,7 @@ async def test_odd_bodies_survive_the_way_through_the_file(tmp_path):
     ]  # fmt: skip
     async with opened(sessions=len(bodies)) as (sandbox, client):
         for session_id, body in zip(sandbox.session_ids, bodies, strict=True):
-            sandbox.inject(faults.status(200, body=body, after_work=True), session_id=session_id)
+            sandbox.inject(Fault.status(200, body=body, charged=True), session_id=session_id)
         report = await run_once(tmp_path / "j", client, JobPlan(events=True), sandbox.session_ids)
         assert (report.done, report.failed) == (len(bodies), {})
         kept = {record.session_id: record.bodies["events"] for record in JobReader(tmp_path / "j").records()}
@@ -589,7 +589,7 @@ async def test_answers_that_are_no_objects_or_cut_off_are_failures(tmp_path):
     bodies = [b"", b"[]", b"5", b'{"events": [', b'{"a": }', b"<html>", b'{"events": []} x', b'{"a": "\xff"}']
     async with opened(sessions=len(bodies)) as (sandbox, client):
         for session_id, body in zip(sandbox.session_ids, bodies, strict=True):
-            sandbox.inject(faults.status(200, body=body, after_work=True), session_id=session_id)
+            sandbox.inject(Fault.status(200, body=body, charged=True), session_id=session_id)
         report = await run_once(tmp_path / "j", client, JobPlan(events=True), sandbox.session_ids)
         assert report.failed == {"DecodeError": len(bodies)}
         assert report.spent == sandbox.activations == len(bodies)
@@ -599,7 +599,7 @@ async def test_answers_that_are_no_objects_or_cut_off_are_failures(tmp_path):
 
 async def test_json_that_is_no_answer_is_a_failure_of_its_result(tmp_path):
     async with opened(sessions=1) as (sandbox, client):
-        sandbox.inject(faults.status(200, body=b'{"events": 5}', after_work=True), operation="events")
+        sandbox.inject(Fault.status(200, body=b'{"events": 5}', charged=True), operation="events")
         await run_once(tmp_path / "j", client, JobPlan(events=True), sandbox.session_ids)
         (result,) = [result async for result in JobReader(tmp_path / "j").results()]
         assert result.events is None
@@ -612,7 +612,7 @@ async def test_another_organisations_key_is_refused_before_it_costs(tmp_path):
     async with opened() as (sandbox, client):
         await run_once(tmp_path / "j", client, attrs.evolve(BOTH, max_activations=10), sandbox.session_ids)
         before = sandbox.activations
-        sandbox.inject(faults.status(200, body=b'{"orgId": "OTHER"}'), operation="whoami")
+        sandbox.inject(Fault.status(200, body=b'{"orgId": "OTHER"}'), operation="whoami")
         with pytest.raises(JobError, match="of the organisation SANDBOX, and the key of OTHER"):
             await run_once(tmp_path / "j", client, BOTH)
         assert sandbox.activations == before
@@ -620,7 +620,7 @@ async def test_another_organisations_key_is_refused_before_it_costs(tmp_path):
 
 async def test_an_outage_of_the_service_ends_it_before_it_eats_the_budget(tmp_path):
     async with opened() as (sandbox, client):
-        sandbox.inject(faults.status(503), operation="events", times=None)
+        sandbox.inject(Fault.status(503), operation="events", times=None)
         report = await run_once(
             tmp_path / "j", client, JobPlan(events=True), sandbox.session_ids, concurrency=1
         )
@@ -774,7 +774,7 @@ async def test_erased_texts_stay_away_and_odd_ones_are_failures(tmp_path):
 async def test_a_job_of_a_known_organisation_waits_for_nobody_elses_key(tmp_path):
     async with opened() as (sandbox, client):
         await run_once(tmp_path / "j", client, attrs.evolve(BOTH, max_activations=4), sandbox.session_ids)
-        sandbox.inject(faults.status(503), operation="whoami", times=3)
+        sandbox.inject(Fault.status(503), operation="whoami", times=3)
         report = await run_once(tmp_path / "j", client, attrs.evolve(BOTH, max_activations=100))
         assert (report.reason, report.spent_now) == ("network down", 0)
         assert (await run_once(tmp_path / "j", client, BOTH)).done == 80

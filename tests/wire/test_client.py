@@ -32,7 +32,7 @@ from fullstory_async import (
     SessionEvents,
     SessionId,
 )
-from fullstory_async.sandbox import Sandbox, faults
+from fullstory_async.sandbox import Fault, Sandbox
 from tests.wire.servers import FAST, connected
 
 
@@ -100,20 +100,20 @@ async def test_faults_by_rule_and_what_they_cost():
     sandbox = Sandbox(users=2, sessions=6, mean_events=5)
     async with connected(sandbox, retry=RetryPolicy(wait_initial=0.01, wait_jitter=0)) as client:
         a, b, c, d, *_ = sandbox.session_ids
-        sandbox.inject(faults.status(503), operation="list", times=2)
+        sandbox.inject(Fault.status(503), operation="list", times=2)
         assert await client.sessions.list(uid="u-1")
-        sandbox.inject(faults.status(500), session_id=a)
+        sandbox.inject(Fault.status(500), session_id=a)
         with pytest.raises(ServerError):
             await client.sessions.events(a)
-        sandbox.inject(faults.drop(), session_id=b)
+        sandbox.inject(Fault.drop(), session_id=b)
         with pytest.raises(ProtocolError) as dropped:
             await client.sessions.events(b)
-        sandbox.inject(faults.truncate(), session_id=c)
+        sandbox.inject(Fault.truncate_body(), session_id=c)
         with pytest.raises(ProtocolError, match="middle of the answer"):
             await client.sessions.events(c)
         assert dropped.value.may_have_cost
         assert sandbox.activations == 2  # the dropped and the truncated answer were paid for
-        sandbox.inject(faults.drop(after_work=False), session_id=d)
+        sandbox.inject(Fault.drop(charged=False), session_id=d)
         with pytest.raises(ProtocolError):
             await client.sessions.events(d)
         assert sandbox.activations == 2
@@ -273,12 +273,12 @@ async def test_no_error_log_or_traceback_shows_the_key_or_an_e_mail(caplog):
     with caplog.at_level(logging.DEBUG):
         async with connected(sandbox, **settings) as client:
             for fault in (
-                faults.status(403),
-                faults.status(500),
-                faults.drop(),
-                faults.truncate(),
-                faults.status(200, body=b"{"),
-                faults.status(302),
+                Fault.status(403),
+                Fault.status(500),
+                Fault.drop(),
+                Fault.truncate_body(),
+                Fault.status(200, body=b"{"),
+                Fault.status(302),
             ):
                 sandbox.inject(fault, times=None).session_id = None
                 for call in (
@@ -322,7 +322,7 @@ async def test_an_own_session_is_closed_with_the_client():
 async def test_denied_is_authentication_like():
     sandbox = Sandbox(users=1, sessions=8, mean_events=1)
     async with connected(sandbox) as client:
-        sandbox.inject(faults.status(403), times=None)
+        sandbox.inject(Fault.status(403), times=None)
         with pytest.raises(PermissionDeniedError):
             async with client.sessions.events_many(sandbox.session_ids, concurrency=1) as results:
                 async for _ in results:

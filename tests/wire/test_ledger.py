@@ -27,7 +27,7 @@ from fullstory_async import (
     private_database,
 )
 from fullstory_async.jobs import Job, JobPlan, StopReason
-from fullstory_async.sandbox import Sandbox, faults
+from fullstory_async.sandbox import Fault, Sandbox
 
 DECEMBER = 1_796_083_200.0
 
@@ -56,12 +56,12 @@ async def test_it_counts_what_costs_and_takes_back_what_did_not(tmp_path):
         await client.sessions.context(one)
         await client.sessions.summary(one)
         assert await spent() == 3
-        sandbox.inject(faults.status(429, headers={"Retry-After": "1"}))
+        sandbox.inject(Fault.retry_after(1))
         await client.sessions.events(one)
         assert await spent() == 4
         for code, error, cost in ((401, Exception, 0), (404, NotFoundError, 1), (500, ServerError, 1)):
             before = await spent()
-            sandbox.inject(faults.status(code))
+            sandbox.inject(Fault.status(code))
             with pytest.raises(error):
                 await client.sessions.events(one)
             assert await spent() == before + cost

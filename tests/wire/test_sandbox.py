@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from fullstory_async import ClientStateError, ConfigurationError, RateLimit, SessionId
-from fullstory_async.sandbox import Sandbox, faults
+from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.events import EVENT_TYPES, events_of
 from fullstory_async.sandbox.world import World
 
@@ -197,7 +197,7 @@ async def test_rules_apply_by_their_conditions():
     async with Sandbox(users=1, sessions=2, mean_events=1) as sandbox, asking(sandbox) as session:
         a, b = sandbox.session_ids
         rule = sandbox.inject(
-            faults.status(503, headers={"Retry-After": "9"}),
+            Fault.retry_after(9, code=503),
             operation="events",
             session_id=a,
             times=1,
@@ -212,7 +212,7 @@ async def test_rules_apply_by_their_conditions():
         assert answers[3][2]["Retry-After"] == "9"
         assert rule.hits == 1
 
-        half = sandbox.inject(faults.status(500, after_work=True), operation="list", times=None, share=0.5)
+        half = sandbox.inject(Fault.status(500, charged=True), operation="list", times=None, share=0.5)
         statuses = [(await get(session, "/sessions/v2?uid=u-1"))[0] for _ in range(60)]
         assert 10 < statuses.count(500) == half.hits < 50
 
@@ -224,10 +224,10 @@ async def test_a_fault_of_ones_own_and_delays():
         return answer
 
     async with Sandbox(users=1, sessions=1, latency=0.05) as sandbox, asking(sandbox) as session:
-        sandbox.inject(teapot)
+        sandbox.inject(Fault("teapot", "Name the operation.", teapot))
         _, _, headers = await get(session, "/sessions/v2?uid=u-1")
         assert headers["X-Operation"] == "list"
-        sandbox.inject(faults.delay(0.2))
+        sandbox.inject(Fault.stall(0.2))
         started = asyncio.get_running_loop().time()
         await get(session, "/sessions/v2?uid=u-1")
         assert asyncio.get_running_loop().time() - started >= 0.25

@@ -20,7 +20,7 @@ from fullstory_async import (
     ProtocolError,
     ResponseTooLarge,
 )
-from fullstory_async.sandbox import Sandbox, faults
+from fullstory_async.sandbox import Fault, Sandbox
 from tests.wire.servers import client_of, connected, http, raw_server
 
 EVENT = {
@@ -154,8 +154,8 @@ async def test_what_fails_before_the_answer_is_as_for_every_call():
                 client.sessions.stream_events(wrong)
         with pytest.raises(ConfigurationError):
             client.sessions.stream_events("1:2", enable_event_cache=1)
-        sandbox.inject(faults.status(429, headers={"Retry-After": "0"}), operation="events")
-        sandbox.inject(faults.status(200, body=b'{"events":[{}, 5]}', after_work=True), operation="events")
+        sandbox.inject(Fault.retry_after(0), operation="events")
+        sandbox.inject(Fault.status(200, body=b'{"events":[{}, 5]}', charged=True), operation="events")
         with pytest.raises(DecodeError, match=r"\$\.events\[1\]") as raised:
             _ = [event async for event in client.sessions.stream_events(sandbox.session_ids[0])]
         assert raised.value.may_have_cost

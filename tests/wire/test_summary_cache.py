@@ -29,7 +29,7 @@ from fullstory_async import (
     private_database,
 )
 from fullstory_async.http.messages import Request
-from fullstory_async.sandbox import Sandbox, faults
+from fullstory_async.sandbox import Fault, Sandbox
 
 ASK = Request(operation="summary", path="/v2/sessions/1%3A2/summary", session_id="1:2")
 
@@ -97,10 +97,10 @@ async def test_events_and_errors_are_never_kept(tmp_path):
             await client.sessions.events(one)
             await client.sessions.context(one)
         assert sandbox.activations == 4
-        sandbox.inject(faults.status(500), operation="summary")
+        sandbox.inject(Fault.status(500), operation="summary")
         with pytest.raises(ServerError):
             await client.sessions.summary(one)
-        sandbox.inject(faults.status(200, body=b"{}"), operation="summary")
+        sandbox.inject(Fault.status(200, body=b"{}"), operation="summary")
         assert (await client.sessions.summary(one)).text == ""
         assert (await client.sessions.summary(one)).text
         assert sandbox.stats()["by_operation"]["summary"] == 3  # an empty answer is asked again as well

@@ -30,7 +30,7 @@ from fullstory_async import (
     SliceOptions,
     UnknownEventTypeWarning,
 )
-from fullstory_async.sandbox import Sandbox, faults
+from fullstory_async.sandbox import Fault, Sandbox
 
 
 @asynccontextmanager
@@ -310,13 +310,13 @@ async def test_writes_are_sent_once_and_reads_again():
             ("update profile", lambda: client.profiles.update("support", name="y")),
             ("delete profile", lambda: client.profiles.delete("sales")),
         ):
-            sandbox.inject(faults.drop(), operation=operation)
+            sandbox.inject(Fault.drop(), operation=operation)
             with pytest.raises(ProtocolError) as caught:
                 await call()
             assert (caught.value.sent, caught.value.attempts, caught.value.may_have_cost) == (True, 1, False)
-        sandbox.inject(faults.drop(), operation="profiles")
-        sandbox.inject(faults.status(503), operation="profile")
-        sandbox.inject(faults.drop(), operation="whoami")
+        sandbox.inject(Fault.drop(), operation="profiles")
+        sandbox.inject(Fault.status(503), operation="profile")
+        sandbox.inject(Fault.drop(), operation="whoami")
         names = [profile.name async for profile in client.profiles.list()]
         assert names == ["y", "Triage", "x"]  # all three had been done
         assert (await client.profiles.get("support")).name == "y"
@@ -346,7 +346,7 @@ async def test_a_403_names_the_role():
             ],
             "Standard": [client.sessions.list(uid="u-1")],
         }  # fmt: skip
-        sandbox.inject(faults.status(403), times=None)
+        sandbox.inject(Fault.status(403), times=None)
         for role, pending in calls.items():
             for call in pending:
                 with pytest.raises(
@@ -459,7 +459,7 @@ async def test_the_sandbox_refuses_what_the_service_would():
 async def test_bad_request_is_an_error_with_the_services_words():
     async with opened() as (sandbox, client):
         sandbox.inject(
-            faults.status(400, body=b'{"code": "invalid_field", "message": "no"}'), operation="context"
+            Fault.status(400, body=b'{"code": "invalid_field", "message": "no"}'), operation="context"
         )
         with pytest.raises(BadRequestError, match="invalid_field no"):
             await client.sessions.context(sandbox.session_ids[0])
