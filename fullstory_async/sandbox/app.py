@@ -12,7 +12,8 @@ import math
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, get_args
@@ -103,6 +104,7 @@ class Sandbox:
         self._by_status: Counter[str] = Counter()
         self._by_operation: Counter[str] = Counter()
         self._by_session: Counter[str] = Counter()
+        self._answering: set[asyncio.Task[Any] | None] = set()
         self._runner: web.AppRunner | None = None
 
     @property
@@ -215,6 +217,10 @@ class Sandbox:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+            left = [task for task in self._answering if task is not None]
+            for each in left:
+                each.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
     async def _serve_stats(self, _: web.Request) -> web.Response:
         return web.json_response(self.stats())
@@ -239,9 +245,7 @@ class Sandbox:
         """Take one request through the stages that the module describes."""
         body = await request.read()
         record = self._note(request, operation, body)
-        exchange = Exchange(
-            request, operation, record.session_id, self._error, partial(self._spoil_next, request)
-        )
+        exchange = Exchange(request, record, self._error, partial(self._spoil_next, request))
 
         async def proceed() -> web.Response:
             before = self.activations
@@ -249,20 +253,35 @@ class Sandbox:
             record.activations += self.activations - before
             return answer
 
-        try:
-            self._admit(request)
-        except Refusal as refusal:
-            answer: web.StreamResponse = self._refused(refusal)
-            await self._send(exchange, answer, record)
+        with self._counted(record, request):
+            try:
+                answer = await self._answered(exchange, proceed)
+                if exchange.is_open:
+                    await exchange.finish(answer)
+            except ConnectionError:
+                return web.Response()  # to nobody: the client has left, which the record says
             return answer
+
+    async def _answered(self, exchange: Exchange, proceed: Proceed) -> web.StreamResponse:
+        try:
+            self._admit(exchange.request)
+        except Refusal as refusal:
+            return self._refused(refusal)
         if self._latency:
             await asyncio.sleep(self._latency)
+        return await self._behaviour(exchange)(exchange, proceed)
+
+    @contextmanager
+    def _counted(self, record: RecordedRequest, request: web.Request) -> Iterator[None]:
+        """Note what becomes of an answer, whatever that is; it may outlive its connection, but not the sandbox."""
+        task = asyncio.current_task()
+        self._answering.add(task)
         try:
-            answer = await self._behaviour(exchange)(exchange, proceed)
-        except ConnectionError:  # the client left while a fault was writing
-            answer = web.Response()
-        await self._send(exchange, answer, record)
-        return answer
+            yield
+        finally:
+            self._answering.discard(task)
+            record.bytes_sent = request.writer.output_size
+            self._by_status["dropped" if record.status is None else str(record.status)] += 1
 
     def _behaviour(self, exchange: Exchange) -> Behaviour:
         """Return what answers a request: the first fault that applies, or the normal work."""
@@ -274,19 +293,6 @@ class Sandbox:
     def _spoil_next(self, request: web.Request, behaviour: Behaviour) -> None:
         if request.transport is not None:
             self._spoiled[request.transport] = behaviour
-
-    async def _send(self, exchange: Exchange, answer: web.StreamResponse, record: RecordedRequest) -> None:
-        """Send what is not sent of an answer yet, and note what became of it."""
-        request = exchange.request
-        try:
-            if exchange.is_open:
-                await answer.prepare(request)
-                await answer.write_eof()
-                record.status = answer.status
-        except ConnectionError:
-            pass  # the client has left, which the record says
-        record.bytes_sent = request.writer.output_size
-        self._by_status["dropped" if record.status is None else str(record.status)] += 1
 
     def _note(self, request: web.Request, operation: str, body: bytes) -> RecordedRequest:
         record = RecordedRequest(

@@ -220,7 +220,7 @@ async def test_rules_apply_by_their_conditions():
 async def test_a_fault_of_ones_own_and_delays():
     async def teapot(exchange, proceed):
         answer = await proceed()
-        answer.headers["X-Operation"] = exchange.operation
+        answer.headers["X-Operation"] = exchange.record.operation
         return answer
 
     async with Sandbox(users=1, sessions=1, latency=0.05) as sandbox, asking(sandbox) as session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Literal
 
 from aiohttp import web
@@ -27,6 +28,7 @@ _MIB = 2**20
 _LARGEST = 2**40
 _GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LEVEL = 9
+_INVERTED = bytes(255 - byte for byte in range(256))
 
 
 async def _begin(exchange: Exchange, answer: web.Response, length: int | None) -> web.StreamResponse:
@@ -175,22 +177,22 @@ def _deflated(data: bytes) -> bytes:
 
 def bad_gzip() -> Behaviour:
     """Say that the body is gzip, and send it as it is."""
-    return unknown_encoding("gzip")
+    return _encoded_as("gzip", lambda body: body)
 
 
 def unknown_encoding(encoding: str = "x-sandbox") -> Behaviour:
-    """Say that the body is in an encoding that nobody knows, and send it as it is.
+    """Send a body that nobody can decode, in an encoding that nobody knows.
 
     Args:
         encoding: the ``Content-Encoding``.
     """
+    return _encoded_as(encoding, lambda body: body.translate(_INVERTED))
 
+
+def _encoded_as(encoding: str, encode: Callable[[bytes], bytes]) -> Behaviour:
     async def behave(_: Exchange, proceed: Proceed) -> web.Response:
         answer = await proceed()
-        return web.Response(
-            status=answer.status,
-            body=_body(answer),
-            headers={"Content-Type": "application/json", "Content-Encoding": encoding},
-        )
+        headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
+        return web.Response(status=answer.status, body=encode(_body(answer)), headers=headers)
 
     return behave

@@ -78,8 +78,7 @@ def stale_connection(closed: Literal["after answer", "on next request"] = "on ne
         if closed == "on next request":
             exchange.spoil_next(reset(charged=False))
             return answer
-        await answer.prepare(exchange.request)
-        await answer.write_eof()
+        await exchange.finish(answer)
         exchange.close()
         return answer
 

@@ -74,8 +74,8 @@ def empty_body(code: int = 200) -> Behaviour:
 
 
 def invalid_json() -> Behaviour:
-    """Send a whole body that begins as JSON and goes wrong in the middle."""
-    return _spoiled(lambda body: body[: len(body) // 2] + b"}]<oops>" + body[len(body) // 2 :])
+    """Send a whole body that begins and ends as JSON and is none."""
+    return _spoiled(lambda body: body[:1] + b"oops " + body[1:])
 
 
 def invalid_utf8() -> Behaviour:

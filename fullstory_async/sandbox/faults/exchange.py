@@ -12,6 +12,7 @@ from aiohttp import web
 
 from fullstory_async import checks
 from fullstory_async.errors import ConfigurationError
+from fullstory_async.sandbox.records import RecordedRequest
 
 __all__ = ["Behaviour", "Exchange", "Proceed", "within"]
 
@@ -25,10 +26,8 @@ class Exchange:
     """One request that the sandbox is about to answer."""
 
     request: web.Request
-    operation: str
-    """As in `RecordedRequest`: ``list``, ``events``, ``summary``, …"""
-    session_id: str | None
-    """The session id in the path, decoded."""
+    record: RecordedRequest
+    """What the sandbox will remember of it: operation, session id, body, …"""
     error: Callable[[int, str, str], web.Response]
     """Makes an error answer in the sandbox's wire form: status, code, message."""
     spoil_next: Callable[[Behaviour], None]
@@ -39,6 +38,12 @@ class Exchange:
         """Whether the client's connection is still there."""
         transport = self.request.transport
         return transport is not None and not transport.is_closing()
+
+    async def finish(self, answer: web.StreamResponse) -> None:
+        """Send what is not sent of an answer yet. Raises `ConnectionResetError` when the client has left."""
+        await answer.prepare(self.request)
+        await answer.write_eof()
+        self.record.status = answer.status
 
     async def silence(self, seconds: float) -> None:
         """Say nothing for so long, or until the client goes away."""

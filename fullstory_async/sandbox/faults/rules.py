@@ -48,10 +48,8 @@ class FaultRule:
 
     def applies(self, exchange: Exchange) -> bool:
         """Tell whether this request is spoiled, and count it."""
-        if self.operation not in (None, exchange.operation) or self.session_id not in (
-            None,
-            exchange.session_id,
-        ):
+        record = exchange.record
+        if self.operation not in (None, record.operation) or self.session_id not in (None, record.session_id):
             return False
         if self.skip > 0:
             self.skip -= 1
