@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
 
 from fullstory_async.errors import APITimeoutError, ConnectError, ProtocolError, TransportError
 from fullstory_async.http.messages import Request
@@ -42,6 +43,8 @@ def translated(
         return APITimeoutError("timed out before the whole answer was there", request=request)
     if isinstance(raised, aiohttp.ClientResponseError):  # a parser's verdict, not the server's status
         return ProtocolError(f"the answer is not HTTP: {raised.message}", request=request, permanent=True)
+    if isinstance(raised.__cause__, ContentEncodingError):
+        return ProtocolError("the answer can't be decompressed", request=request, permanent=True)
     if isinstance(raised, aiohttp.ClientPayloadError):
         return ProtocolError("the connection broke in the middle of the answer", request=request)
     stale = reused and isinstance(raised, Dropped)

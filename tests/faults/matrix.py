@@ -68,7 +68,7 @@ ROWS = tuple(
                 + ". One that had served before is replaced at once. aiohttp's own second sending is off",
             ),
             (
-                "What comes back is not HTTP, or its header is huge",
+                "What comes back is not HTTP, has a huge header, or can't be decompressed",
                 "`ProtocolError`, without another attempt; never taken for the status that aiohttp gives it",
             ),
             (
@@ -188,8 +188,7 @@ ROWS = tuple(
             ),
             (
                 "The clock jumps by an hour",
-                "Waits and timeouts do not notice: they go by the monotonic clock. Only a date without the answer's own `Date` is "
-                "read against the wall clock, and what comes of it is bounded by `max_wait`",
+                "Waits and timeouts go by the monotonic clock. Only a `Retry-After` date in an answer without a `Date` is read against the wall clock; what comes of it is bounded by `max_wait`",
             ),
             (
                 "A limiter shared through Redis fails",
