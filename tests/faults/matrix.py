@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["ROWS", "Row"]
+__all__ = ["PENDING", "ROWS", "Row"]
+
+PENDING = frozenset({31})
+"""Rows whose tests come with what they test: the adaptive limiter is not part of this tree yet."""
 
 
 @attrs.frozen

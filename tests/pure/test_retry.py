@@ -170,6 +170,8 @@ NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=90)
 
 
+@pytest.mark.row(27)
+@pytest.mark.row(29)
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [

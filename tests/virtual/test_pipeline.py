@@ -112,6 +112,7 @@ async def test_refusals_are_final(status):
     assert len(transport.sent) == 1
 
 
+@pytest.mark.row(26)
 async def test_a_429_pauses_everybody():
     limiter = RateLimiter(RateLimit(100, 100))
     transport = FakeTransport([limited("3"), OK, OK], seconds=0.1)
@@ -145,6 +146,7 @@ async def test_a_429_without_retry_after_backs_off_a_second_at_least():
     assert times(transport, start) == [0.0, 1.0, 2.0]
 
 
+@pytest.mark.row(30)
 async def test_a_retry_after_beyond_max_wait_raises_at_once_and_keeps_the_limiter_shut():
     limiter = RateLimiter(RateLimit(100, 100))
     transport = FakeTransport([limited("86400"), OK])
@@ -166,6 +168,7 @@ async def test_a_503_with_retry_after_waits_as_asked():
     assert times(transport, start) == [0.0, 4.0]
 
 
+@pytest.mark.row(26)
 async def test_patience_outlasts_any_number_of_429s():
     transport = FakeTransport([*(limited("1") for _ in range(200)), OK])
     pipeline = make_pipeline(transport)
@@ -206,6 +209,7 @@ async def test_the_deadline_ends_a_wait_for_the_limiter():
     assert (caught.value.sent, caught.value.may_have_cost, caught.value.attempts) == (False, False, 0)
 
 
+@pytest.mark.row(26)
 async def test_retry_after_zero_is_no_invitation_to_hammer():
     transport = FakeTransport(answer=lambda _: limited("0"))
     with pytest.raises(RateLimitedError):
@@ -282,6 +286,7 @@ async def test_a_service_that_is_never_readable_is_soon_asked_only_once():
     assert len(transport.sent) <= 10_200
 
 
+@pytest.mark.row(33)
 async def test_an_outage_stays_within_two_percent_of_one_request_per_call():
     transport = FakeTransport(answer=lambda _: json_response(status=503))
     pipeline = make_pipeline(transport, RateLimiter(RateLimit(1e6, 1e6)))
@@ -328,6 +333,7 @@ async def test_logs_name_the_session_and_nothing_personal(caplog):
     assert "ada@" not in caplog.text
 
 
+@pytest.mark.row(39)
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.3, 0.6, 1.1, 2.5])
 async def test_cancelling_at_any_wait_leaves_the_pipeline_usable(seconds):
     limiter = RateLimiter(RateLimit(2, 1))
