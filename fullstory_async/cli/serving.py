@@ -28,10 +28,15 @@ def sandbox(
     quota: int | None = None,
     latency: float = 0.0,
     wire: Literal["live", "spec"] = "live",
+    fault: Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)] = None,
+    list_faults: Annotated[bool, Parameter(negative="")] = False,
 ) -> Exit:
     """Run a local FullStory until Ctrl-C; prints its URL and its key.
 
-    /_sandbox/stats on it tells what it was asked, /_sandbox/sessions which ids and users it knows.
+    /_sandbox/stats on it tells what it was asked, /_sandbox/sessions which ids and users it knows, /openapi.json
+    what it serves.
+
+    Example: fullstory-async sandbox --fault 'status(503) operation=events share=0.05' --fault 'drop skip=9 times=1'
 
     Parameters
     ----------
@@ -55,10 +60,19 @@ def sandbox(
         Seconds that each answer takes.
     wire
         The form of answers: the live service's, or the published contract's.
+    fault
+        How to misbehave, any number of times: a fault of --list-faults, its parameters in parentheses with texts in
+        quotes, and conditions: operation=events, session_id=ID, skip=N (let N fitting requests through first),
+        times=N (how often at most), share=0.05 (with which probability), seed=TEXT (which ones that are). The first
+        that fits a request acts.
+    list_faults
+        Print every fault with its parameters and what it does, and end.
     """
+    if list_faults:
+        return _list_faults()
     command = _serve(
         port=port, seed=seed, users=users, sessions=sessions, mean_events=mean_events, wire=wire,
-        rate=rate, burst=burst, activation_quota=quota, latency=latency,
+        rate=rate, burst=burst, faults=fault or [], activation_quota=quota, latency=latency,
     )  # fmt: skip
     return asyncio.run(command)
 
@@ -109,16 +123,31 @@ def demo(
     return asyncio.run(command)
 
 
-async def _serve(*, rate: float | None, burst: float | None, **settings: Any) -> Exit:
+def _list_faults() -> Exit:
+    from fullstory_async.sandbox.faults import catalogue  # noqa: PLC0415  (as `_serve`)
+
+    for entry in catalogue():
+        cost = "After the work, which is charged." if entry.charged else "Before any work: not charged."
+        print(f"{entry.call}\n    {entry.description} {cost}")  # noqa: T201  (data)
+    return Exit.OK
+
+
+async def _serve(*, rate: float | None, burst: float | None, faults: list[str], **settings: Any) -> Exit:
     """Serve a sandbox until a signal comes."""
-    from fullstory_async.sandbox import Sandbox  # noqa: PLC0415  (its web server takes a while to import; help needs none)
+    # its web server takes a while to import; help needs none
+    from fullstory_async.sandbox import Sandbox  # noqa: PLC0415
+    from fullstory_async.sandbox.faults import read_fault  # noqa: PLC0415
 
     limit = None
     if rate is not None:
         limit = RateLimit(rate) if burst is None else RateLimit(rate, burst)
     elif burst is not None:
         raise UsageError("--burst needs --rate")
-    async with Sandbox(rate_limit=limit, **settings) as server:
+    server = Sandbox(rate_limit=limit, **settings)
+    for text in faults:
+        fault, conditions = read_fault(text)
+        server.inject(fault, **conditions)
+    async with server:
         print(f"FULLSTORY_BASE_URL={server.url}")  # noqa: T201  (data: a shell can read it)
         print(f"FULLSTORY_API_KEY={server.api_key}", flush=True)  # noqa: T201
         user = server.users[0]

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-from aiohttp import web
 
 from fullstory_async import (
     ActivationBudgetError,
@@ -27,7 +26,7 @@ from fullstory_async import (
 )
 from fullstory_async.cli import main
 from fullstory_async.cli.exits import Exit, UsageError, exit_for
-from fullstory_async.sandbox import Sandbox
+from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.world import World
 
 WORLD = World(0, 20, 200, 200)
@@ -134,14 +133,10 @@ def test_the_key_comes_from_the_environment_or_a_file(run, monkeypatch, tmp_path
 
 
 def test_an_unreadable_answer_is_kept(run, tmp_path, monkeypatch):
-    async def nonsense(exchange, proceed):
-        await proceed()
-        return web.Response(body=b'{"events": 5}')
-
     begin = Sandbox.__aenter__
 
     async def begin_badly(self):
-        self.inject(nonsense, times=None)
+        self.inject(Fault.wrong_shape("wrong types"), times=None)
         return await begin(self)
 
     monkeypatch.setattr(Sandbox, "__aenter__", begin_badly)

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.sandbox.faults.connections import LONGEST
-from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, within
+from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, texts, within
 
 __all__ = [
     "bad_gzip",
@@ -47,7 +47,7 @@ def _body(answer: web.Response) -> bytes:
 
 
 def truncate_body(share: float = 0.5, *, framing: Framing = "length") -> Behaviour:
-    """Send the first part of the body and close the connection (FIN).
+    """Send the first part of a body whose end is known by 'length', 'chunked' or 'close', then FIN.
 
     Args:
         share: which part of the body is sent, from 0 to 1.
@@ -186,6 +186,7 @@ def unknown_encoding(encoding: str = "x-sandbox") -> Behaviour:
     Args:
         encoding: the ``Content-Encoding``.
     """
+    texts(encoding=encoding)
     return _encoded_as(encoding, lambda body: body.translate(_INVERTED))
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from aiohttp import web
 
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, within
+from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, texts, within
 
 __all__ = ["drop", "garbage_status_line", "huge_header", "reset", "stale_connection", "stall"]
 
@@ -16,7 +16,7 @@ _NOTHING = web.Response
 
 
 def drop(*, charged: bool = True) -> Behaviour:
-    """Close the connection (FIN) without a byte of an answer.
+    """Close the connection with FIN, without a byte of an answer.
 
     Args:
         charged: whether the work is done first, and its activation charged.
@@ -32,7 +32,7 @@ def drop(*, charged: bool = True) -> Behaviour:
 
 
 def reset(*, charged: bool = True) -> Behaviour:
-    """Reset the connection (RST) without a byte of an answer.
+    """Reset the connection with RST, without a byte of an answer.
 
     Args:
         charged: whether the work is done first, and its activation charged.
@@ -64,7 +64,7 @@ def stall(seconds: float = 3600) -> Behaviour:
 
 
 def stale_connection(closed: Literal["after answer", "on next request"] = "on next request") -> Behaviour:
-    """Answer rightly, promise to keep the connection, and close it all the same.
+    """Promise to keep the connection, and close it 'after answer' or 'on next request'.
 
     Args:
         closed: ``after answer`` closes it (FIN) right behind the answer; ``on next request`` resets it (RST) when
@@ -92,6 +92,7 @@ def garbage_status_line(line: str = "SSH-2.0-OpenSSH_9.6", *, charged: bool = Tr
         line: what stands in the place of the status line.
         charged: whether the work is done first, and its activation charged.
     """
+    texts(line=line)
 
     async def behave(exchange: Exchange, proceed: Proceed) -> web.Response:
         if charged:
@@ -113,7 +114,7 @@ def huge_header(size: int = 100_000) -> Behaviour:
 
     async def behave(_: Exchange, proceed: Proceed) -> web.Response:
         answer = await proceed()
-        answer.headers["X-Sandbox"] = "x" * size
+        answer.headers["X-Sandbox"] = "x" * int(size)
         return answer
 
     return behave

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from aiohttp import web
 
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, within
+from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, texts, within
 
 __all__ = [
     "byte_order_mark", "deep_json", "empty_body", "huge_integer", "invalid_json", "invalid_utf8", "lone_surrogate",
@@ -119,7 +119,7 @@ def deep_json(depth: int = 100_000) -> Behaviour:
 
 
 def wrong_shape(shape: Shape = "list") -> Behaviour:
-    """Send JSON that is not of the documented shape.
+    """Send JSON of a wrong shape: 'list', 'null', 'missing keys' or 'wrong types'.
 
     Args:
         shape: ``list`` (the answer in an array), ``null``, ``missing keys`` (an empty object), or ``wrong types``
@@ -150,4 +150,5 @@ def wrong_content_type(content_type: str = "text/plain") -> Behaviour:
     Args:
         content_type: which one.
     """
+    texts(content_type=content_type)
     return _spoiled(lambda body: body, content_type)

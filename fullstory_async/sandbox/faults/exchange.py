@@ -14,7 +14,7 @@ from fullstory_async import checks
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.sandbox.records import RecordedRequest
 
-__all__ = ["Behaviour", "Exchange", "Proceed", "within"]
+__all__ = ["Behaviour", "Exchange", "Proceed", "texts", "within"]
 
 _LOOK_EVERY = 0.02
 _LINGER_FOR_NO_TIME = struct.pack("ii", 1, 0)
@@ -91,3 +91,10 @@ def within(name: str, value: object, least: float, most: float) -> None:
         raise ConfigurationError(
             f"a fault's {name} must be a number from {least:g} to {most:g}, not {value!r}"
         )
+
+
+def texts(**values: object) -> None:
+    """Raise `ConfigurationError` for a fault's parameter that is no text, or none that an HTTP header can hold."""
+    for name, value in values.items():
+        if not isinstance(value, str) or not value.isprintable():
+            raise ConfigurationError(f"a fault's {name} must be a text in one line, not {value!r}")

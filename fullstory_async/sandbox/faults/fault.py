@@ -13,14 +13,19 @@ from aiohttp import web
 from fullstory_async.sandbox.faults import bodies, connections, contents, refusals
 from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed
 
-__all__ = ["Fault"]
+__all__ = ["Fault", "describe"]
 
 P = ParamSpec("P")
 
 
+def describe(make: Callable[..., object]) -> str:
+    """Return what a maker of faults says of them in its first line."""
+    return (inspect.getdoc(make) or "").partition("\n")[0].replace("``", "")
+
+
 def _named(make: Callable[P, Behaviour]) -> staticmethod[P, Fault]:
     """Make faults of a behaviour, called as its maker and described by the first line of the maker's docstring."""
-    description = (make.__doc__ or "").partition("\n")[0]
+    description = describe(make)
 
     @functools.wraps(make)
     def made(*args: P.args, **kwargs: P.kwargs) -> Fault:

@@ -10,7 +10,7 @@ from typing import Literal
 from aiohttp import web
 
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, within
+from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, texts, within
 
 __all__ = [
     "html_error_page",
@@ -54,6 +54,12 @@ def status(
         charged: whether the work is done first, and its activation charged.
     """
     within("code", code, 200, 599)
+    if not isinstance(headers or {}, Mapping):
+        raise ConfigurationError(f"a fault's headers must be a mapping, not {headers!r}")
+    for name, value in (headers or {}).items():
+        texts(**{"headers' name": name, f"header {name}": value})
+    if not isinstance(body, str | bytes | None):
+        raise ConfigurationError(f"a fault's body must be a text or bytes, not {body!r}")
 
     async def behave(exchange: Exchange, proceed: Proceed) -> web.Response:
         if charged:
@@ -87,7 +93,7 @@ def retry_after_date(
     code: int = 429,
     charged: bool = False,
 ) -> Behaviour:
-    """Refuse with a ``Retry-After`` that is an HTTP date.
+    """Refuse with a ``Retry-After`` that is an HTTP date: 'imf-fixdate', 'rfc850' or 'asctime'.
 
     Args:
         seconds: how far ahead of the server's own ``Date`` it is; below 0 it is in the past. HTTP dates know whole seconds.
@@ -131,6 +137,8 @@ def redirect_to(url: str, *, code: int = 302, charged: bool = False) -> Behaviou
         code: 301, 302, 303, 307 or 308.
         charged: whether the work is done first, and its activation charged.
     """
+    within("code", code, 300, 399)
+    texts(url=url)
     return status(code, headers={"Location": url}, charged=charged)
 
 
@@ -141,6 +149,7 @@ def redirect_loop(*, code: int = 302, charged: bool = False) -> Behaviour:
         code: 301, 302, 303, 307 or 308.
         charged: whether the work is done first, and its activation charged.
     """
+    within("code", code, 300, 399)
 
     async def behave(exchange: Exchange, proceed: Proceed) -> web.StreamResponse:
         return await redirect_to(exchange.request.raw_path, code=code, charged=charged)(exchange, proceed)
