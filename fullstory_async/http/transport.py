@@ -302,7 +302,7 @@ class Transport:
             return
         self._mislabelled = True
         _logger.warning(
-            "an answer (%s) is labelled %s instead of JSON, and read as JSON all the same; said once per client",
+            "an answer (%s) is labelled %r instead of JSON, and read as JSON all the same; said once per client",
             request.operation, self._scrubbed(label)[:60],
         )  # fmt: skip
 

@@ -168,7 +168,7 @@ async def test_row_15_another_content_type(operation, caplog):
             assert len(await ask(sandbox, client, operation)) > 0
         assert len(sandbox.requests) == 3
     (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert f"an answer ({operation}) is labelled text/" in said
+    assert f"an answer ({operation}) is labelled 'text/" in said
 
 
 @pytest.mark.row(16)

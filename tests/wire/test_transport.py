@@ -194,7 +194,7 @@ async def test_a_mislabelled_answer_is_taken_with_one_warning(caplog):
                 assert len(await client.sessions.events("1:2")) == 0
             assert [event async for event in client.sessions.stream_events("1:2")] == []
     (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert "an answer (events) is labelled text/plain instead of JSON" in said
+    assert "an answer (events) is labelled 'text/plain' instead of JSON" in said
 
 
 async def test_a_redirect_target_sees_nothing():
