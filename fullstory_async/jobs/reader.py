@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
@@ -136,7 +136,7 @@ class JobReader:
             self.secret: str = meta["secret"]
             self.spent: int = meta["spent"]
             self.input_complete: bool = meta.get("input_complete") != 0
-        except (sqlite3.Error, KeyError, ValueError) as error:
+        except (sqlite3.Error, KeyError, ValueError, TypeError) as error:
             raise JobError(f"the job {folder} is damaged at its root: {error}") from None
         finally:
             database.close()
@@ -264,23 +264,21 @@ class JobReader:
 
     def _read(self, database: sqlite3.Connection, seq: int, session_id: str, *, with_bodies: bool) -> Record:
         record = Record(seq=seq, session_id=session_id, bodies={}, fetched={}, failures={})
+        if not _is_known_as(database, seq, session_id):
+            raise PackingError("its id is damaged, or the index of ids")
         columns = "operation, at, body" if with_bodies else "operation, at, NULL"
-        answers = f"SELECT {columns} FROM answers WHERE seq = ?"  # noqa: S608
-        for operation, at, body in database.execute(answers, (seq,)):
-            record.fetched[operation] = datetime.fromtimestamp(at, UTC)
+        for operation, at, body in _rows(database, "answers", columns, seq):
+            record.fetched[operation] = _when(at)
             if body is not None:
                 record.bodies[operation] = unpacked(body)
-        failures = (
-            "SELECT operation, at, attempts, error, status, code, message, may_have_cost, permanent, body "
-            "FROM failures WHERE seq = ?"
-        )
-        for operation, at, attempts, error, status, code, message, cost, permanent, body in database.execute(
-            failures, (seq,)
+        columns = "operation, at, attempts, error, status, code, message, may_have_cost, permanent, body"
+        for operation, at, attempts, error, status, code, message, cost, permanent, body in _rows(
+            database, "failures", columns, seq
         ):
             record.failures[operation] = JobFailure(
                 session_id=session_id, operation=operation, error=error, status=status, code=code,
                 message=message, attempts=attempts, may_have_cost=bool(cost), permanent=bool(permanent),
-                at=datetime.fromtimestamp(at, UTC), body=None if body is None else unpacked(body),
+                at=_when(at), body=None if body is None else unpacked(body),
             )  # fmt: skip
         return record
 
@@ -304,6 +302,38 @@ class JobReader:
         return JobResult(
             session_id=record.session_id, events=events, summary=summary, failures=tuple(failures)
         )
+
+
+def _is_known_as(database: sqlite3.Connection, seq: int, session_id: str) -> bool:
+    """Tell whether the index of ids agrees; an index that can't be read says nothing against an id."""
+    try:
+        found = database.execute("SELECT seq FROM items WHERE session_id = ?", (session_id,)).fetchone()
+    except sqlite3.DatabaseError:
+        return True
+    return bool(found == (seq,))
+
+
+def _rows(database: sqlite3.Connection, table: str, columns: str, seq: int) -> Iterator[tuple[Any, ...]]:
+    """Read an item's rows, and see that they are its own: a damaged index leads to somebody else's."""
+    numbers = database.execute(f"SELECT rowid FROM {table} WHERE seq = ?", (seq,)).fetchall()  # noqa: S608
+    query = f"SELECT seq, {columns} FROM {table} WHERE rowid = ?"  # noqa: S608
+    for number in numbers:
+        row = database.execute(query, number).fetchone()
+        if row is None or row[0] != seq or row[1] not in (EVENTS, SUMMARY):
+            raise PackingError("a row or an index is damaged")
+        yield row[1:]
+
+
+def _when(at: float) -> datetime:
+    try:
+        return datetime.fromtimestamp(at, UTC)
+    except (
+        TypeError,
+        ValueError,
+        OverflowError,
+        OSError,
+    ):  # a flipped bit makes another number of it, or none
+        raise PackingError("its time is damaged") from None
 
 
 def _take(iterator: Iterator[Record]) -> list[Record]:

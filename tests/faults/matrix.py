@@ -187,7 +187,7 @@ ROWS = tuple(
             ("Two processes with one job", "The second one gets `JobLockedError` (exit code 75) at once"),
             (
                 "A job's file is cut off, damaged or of a later version",
-                "Refused for writing; what is intact can be read and exported",
+                "Refused for writing; what is intact can be read and exported. Answers have checksums, and ids are looked up both ways, so that nothing damaged is taken for an answer or for another session's",
             ),
             (
                 "The clock jumps by an hour",
