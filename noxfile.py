@@ -42,6 +42,7 @@ def lowest(session: nox.Session) -> None:
         *project["dependencies"],
         *extras["cli"],
         *extras["duckdb"],
+        *extras["otel"],
         *extras["parquet"],
         *extras["zstd"],
     ]

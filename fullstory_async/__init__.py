@@ -35,7 +35,14 @@ from fullstory_async.errors import (
     UnexpectedRedirect,
 )
 from fullstory_async.fanout import FanOut, Outcome
-from fullstory_async.http.pipeline import Stats
+from fullstory_async.http.observer import (
+    Hooks,
+    RequestSent,
+    RequestThrottled,
+    ResponseReceived,
+    RetryPlanned,
+    Stats,
+)
 from fullstory_async.http.ratelimit import RateLimit, RateLimiter
 from fullstory_async.http.retry import RetryPolicy
 from fullstory_async.ledger import ActivationLedger
@@ -85,6 +92,7 @@ __all__ = [
     "FanOut",
     "FullStoryClient",
     "FullStoryError",
+    "Hooks",
     "InvalidSessionId",
     "JobError",
     "JobLockedError",
@@ -104,8 +112,12 @@ __all__ = [
     "RateLimit",
     "RateLimitedError",
     "RateLimiter",
+    "RequestSent",
+    "RequestThrottled",
+    "ResponseReceived",
     "ResponseSchema",
     "ResponseTooLarge",
+    "RetryPlanned",
     "RetryPolicy",
     "ServerError",
     "Session",

@@ -18,8 +18,9 @@ from fullstory_async.codec import decode_key_owner
 from fullstory_async.config import ClientConfig
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.http import endpoints
+from fullstory_async.http.observer import Hooks, Stats
 from fullstory_async.http.options import CallOptions, ExtraQuery
-from fullstory_async.http.pipeline import Pipeline, Stats
+from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.http.ratelimit import RateLimiter
 from fullstory_async.ledger import ActivationLedger, LedgerAccount
 from fullstory_async.models import KeyOwner
@@ -52,6 +53,7 @@ class FullStoryClient:
         limiter: RateLimiter | None = None,
         summary_cache: SummaryCache | None = None,
         ledger: ActivationLedger | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
         """Make a client; nothing is opened before ``async with``.
 
@@ -63,6 +65,7 @@ class FullStoryClient:
             summary_cache: a file that keeps summaries, so that the same one is not paid for twice. Nothing is kept
                 without it.
             ledger: a file that counts what the key spends this month, over all clients and jobs that share it.
+            hooks: functions that are told of each request, answer, retry and 429.
 
         Raises:
             ConfigurationError: no key, or a setting that can't be used.
@@ -75,6 +78,8 @@ class FullStoryClient:
             raise ConfigurationError(f"summary_cache must be a SummaryCache, not {summary_cache!r:.60}")
         if ledger is not None and not isinstance(ledger, ActivationLedger):
             raise ConfigurationError(f"ledger must be an ActivationLedger, not {ledger!r:.60}")
+        if hooks is not None and not isinstance(hooks, Hooks):
+            raise ConfigurationError(f"hooks must be Hooks, not {type(hooks).__name__}")
         from fullstory_async.http.transport import Transport  # noqa: PLC0415  (it brings aiohttp along)
 
         config = ClientConfig() if config is None else config
@@ -90,7 +95,12 @@ class FullStoryClient:
         self._transport = Transport(config, session)
         meter = None if ledger is None else LedgerAccount(ledger, config.key_fingerprint)
         self._pipeline = Pipeline(
-            self._transport, self.limiter, config.retry, timeout=config.overall_timeout, meter=meter
+            self._transport,
+            self.limiter,
+            config.retry,
+            timeout=config.overall_timeout,
+            meter=meter,
+            hooks=hooks,
         )
         name = f"{config.base_url} {config.key_fingerprint}"
         self._account = Account(self._pipeline, name, summary_cache)
@@ -99,7 +109,7 @@ class FullStoryClient:
 
     @property
     def stats(self) -> Stats:
-        """What this client has done so far: requests, retries, 429s, activations. A copy."""
+        """What this client has done so far: requests, retries, 429s, waits, bytes, activations. A copy."""
         return attrs.evolve(self._pipeline.stats)
 
     async def whoami(

@@ -109,7 +109,7 @@ class ClientConfig:
     """Where the API is: as given, or ``FULLSTORY_BASE_URL``, or by the key's region (``eu1.…`` → EU)."""
 
     rate_limit: RateLimit = attrs.field(factory=RateLimit, validator=checks.instance_of(RateLimit))
-    """How fast to go. FullStory publishes no numbers; 8 a second with bursts of 8 is cautious."""
+    """How fast to go. FullStory publishes no numbers; 8 a second with bursts of 8 is cautious, and `RateLimit.adaptive` finds out."""
 
     max_wait: float = attrs.field(default=DEFAULT_MAX_WAIT, validator=checks.number(above=0))
     """The longest that a single call waits for the rate limit; a longer pause or queue raises `RateLimitedError`."""

@@ -15,7 +15,10 @@ Answer = Response | FullStoryError
 
 
 class FakeTransport:
-    """Answers from a script, or by a function; notes what was sent and when."""
+    """Answers from a script, or by a function; notes what was sent and when.
+
+    ``one_way`` gives the seconds that a request takes to the server and its answer back; the function is asked between the two.
+    """
 
     def __init__(
         self,
@@ -23,11 +26,13 @@ class FakeTransport:
         *,
         answer: Callable[[Request], Answer] | None = None,
         seconds: float = 0.0,
+        one_way: Callable[[], float] | None = None,
     ) -> None:
         self.sent: list[tuple[float, Request]] = []
         self._script = list(answers)
         self._answer = answer
         self._seconds = seconds
+        self._one_way = one_way
 
     def check(self) -> None:
         pass
@@ -37,10 +42,14 @@ class FakeTransport:
         self.sent.append((asyncio.get_running_loop().time(), request))
         if self._seconds:
             await asyncio.sleep(self._seconds)
+        if self._one_way is not None:
+            await asyncio.sleep(self._one_way())
         answer = self._script.pop(0) if self._script or self._answer is None else self._answer(request)
         if isinstance(answer, FullStoryError):
             answer.request = request
             raise answer
+        if self._one_way is not None:
+            await asyncio.sleep(self._one_way())
         return answer
 
 

@@ -21,7 +21,8 @@ from fullstory_async.errors import (
 from fullstory_async.fanout import Fetch
 from fullstory_async.http.messages import Request, Response
 from fullstory_async.http.options import CallOptions
-from fullstory_async.http.pipeline import Pipeline, nobody_asks
+from fullstory_async.http.parts import nobody_asks
+from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.models import SessionSummary
 from fullstory_async.session_id import SessionId
 from fullstory_async.summary_cache import SummaryCache

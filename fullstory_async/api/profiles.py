@@ -23,7 +23,7 @@ _PAGE = 100
 class ProfilesAPI:
     """The operations on summary profiles, as ``client.profiles``.
 
-    The options ``timeout``, ``extra_query`` and ``extra_headers`` and the errors are those of `SessionsAPI`. Reading is repeated
+    The options ``priority``, ``timeout``, ``extra_query`` and ``extra_headers`` and the errors are those of `SessionsAPI`. Reading is repeated
     after a lost answer; `create`, `update` and `delete` are sent once, so after a `TransportError` with ``sent`` they may
     have been done: look with `get` or `list`. None of them is on FullStory's newer list of metered calls; an older
     copy of it names `create`.
@@ -39,6 +39,7 @@ class ProfilesAPI:
         self,
         *,
         limit: int | None = None,
+        priority: bool = False,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
@@ -55,7 +56,7 @@ class ProfilesAPI:
         """
         if limit is not None:
             checks.positive(limit, "limit", instead="None for all")
-        options = CallOptions.of(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         size = _PAGE if limit is None else min(limit, _PAGE)
 
         async def fetch(token: str | None) -> Page[Profile]:
@@ -69,12 +70,13 @@ class ProfilesAPI:
         self,
         profile_id: str,
         *,
+        priority: bool = False,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> Profile:
         """Get a profile. Raises `NotFoundError` if there is none of this id."""
-        options = CallOptions.of(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         request = endpoints.get_profile(_checked(profile_id))
         return await call_once(self._account, request, decode_profile, options)
 
@@ -83,6 +85,7 @@ class ProfilesAPI:
         name: str,
         configuration: ProfileConfiguration,
         *,
+        priority: bool = False,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
@@ -93,7 +96,7 @@ class ProfilesAPI:
             name: what people call it.
             configuration: what it says; only fields that were set are sent.
         """
-        options = CallOptions.of(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         if configuration is None:
             raise ConfigurationError("configuration must be a ProfileConfiguration, not None")
         body = profile_body(_checked_name(name), configuration)
@@ -105,6 +108,7 @@ class ProfilesAPI:
         *,
         name: str | None = None,
         configuration: ProfileConfiguration | None = None,
+        priority: bool = False,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
@@ -119,7 +123,7 @@ class ProfilesAPI:
         Raises:
             ConfigurationError: there is nothing to change; nothing was sent.
         """
-        options = CallOptions.of(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         body = profile_body(None if name is None else _checked_name(name), configuration)
         if body == _NOTHING:
             raise ConfigurationError("update needs a name, a configuration with something set, or both")
@@ -130,12 +134,13 @@ class ProfilesAPI:
         self,
         profile_id: str,
         *,
+        priority: bool = False,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> None:
         """Delete a profile. Summaries that name it fail from then on."""
-        options = CallOptions.of(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         request = endpoints.delete_profile(_checked(profile_id))
         await call_once(self._account, request, lambda _: None, options)
 

@@ -25,7 +25,7 @@ from fullstory_async.fanout import FanOut, Fetch
 from fullstory_async.http import endpoints
 from fullstory_async.http.messages import Request
 from fullstory_async.http.options import CallOptions, ExtraQuery
-from fullstory_async.http.pipeline import nobody_asks
+from fullstory_async.http.parts import nobody_asks
 from fullstory_async.models import (
     CacheOptions,
     ContextOptions,
@@ -55,6 +55,10 @@ class SessionsAPI:
     Every method takes three options more: ``timeout`` replaces the configured ``overall_timeout`` of each
     call (seconds), ``extra_query`` adds query parameters, and ``extra_headers`` adds headers.
 
+    Those for one session, and `list`, take ``priority`` as well: with it a call that somebody waits for passes all that wait for the same
+    rate limiter without it, and waits for one refill (1/rate seconds) behind a bulk job, and for the end of a pause. Several with
+    priority take turns, and leave a tenth of the rate to the others.
+
     Every call raises a `FullStoryError` where it fails: `TransportError` without a usable answer,
     `APIStatusError` for an error status, `DecodeError` for an unreadable answer, `ConfigurationError` or
     `InvalidSessionId` for arguments that can't be sent.
@@ -73,6 +77,7 @@ class SessionsAPI:
         uid: str | None = None,
         session_uid: str | None = None,
         limit: int | None = 20,
+        priority: bool = False,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
@@ -100,7 +105,7 @@ class SessionsAPI:
             raise ConfigurationError("session_uid names one session, so it goes with neither email nor uid")
         if limit is not None:
             checks.positive(limit, "limit", instead="None for all")
-        options = CallOptions.of(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         first = Position(limit=FIRST_LIMIT if limit is None else limit)
 
         def request_at(position: Position) -> Request:
@@ -122,6 +127,7 @@ class SessionsAPI:
         session_id: SessionRef,
         *,
         enable_event_cache: bool | None = None,
+        priority: bool = False,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
@@ -133,7 +139,7 @@ class SessionsAPI:
             enable_event_cache: let the service answer from an earlier run over the session where no data came since: faster,
                 but later changes to the account's definitions of elements, events and pages may be missing.
         """
-        options = CallOptions.of(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         return await _one(session_id, self._events_call(enable_event_cache, options, patient=False))
 
     def stream_events(
@@ -141,6 +147,7 @@ class SessionsAPI:
         session_id: SessionRef,
         *,
         enable_event_cache: bool | None = None,
+        priority: bool = False,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
@@ -162,7 +169,7 @@ class SessionsAPI:
             An asynchronous generator; nothing is sent before the first event is asked for. Whoever leaves it early closes it, so that
             the connection is let go: ``async with contextlib.aclosing(client.sessions.stream_events(…)) as events:``.
         """
-        options = CallOptions.of(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         request = self._events_endpoint(enable_event_cache)(session_id_of(session_id))
         return streamed_events(self._account, options.apply(request), options.timeout)
 
@@ -175,6 +182,7 @@ class SessionsAPI:
         events: EventOptions | None = None,
         cache: CacheOptions | None = None,
         media: MediaOptions | None = None,
+        priority: bool = False,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
@@ -190,7 +198,7 @@ class SessionsAPI:
             media: screenshots; experimental, and only where FullStory has switched it on.
         """
         body = context_body(slice=slice, context=context, events=events, cache=cache, media=media)
-        options = CallOptions.of(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         return await _one(session_id, self._context_call(body, options, patient=False))
 
     async def summary(
@@ -200,6 +208,7 @@ class SessionsAPI:
         config_profile_id: str | None = None,
         end_timestamp: datetime | None = None,
         overrides: ProfileConfiguration | None = None,
+        priority: bool = False,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
@@ -219,7 +228,7 @@ class SessionsAPI:
                 profile's, and an empty value (``False``, ``0``, ``""``, ``()``) changes nothing: no override can switch off what
                 the profile switches on.
         """
-        options = CallOptions.of(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         call = self._summary_call(config_profile_id, end_timestamp, overrides, options, patient=False)
         return await _one(session_id, call)
 

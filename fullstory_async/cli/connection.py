@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import attrs
 from cyclopts import Parameter
@@ -38,8 +38,8 @@ class Connection:
     base_url: str | None = None
     """The API's address; otherwise FULLSTORY_BASE_URL, or the key's region."""
 
-    rate: float | None = None
-    """Requests a second in the long run. [default: 8]"""
+    rate: float | Literal["adaptive"] | None = None
+    """Requests a second in the long run; or "adaptive", to find out what the service lets through. [default: 8]"""
 
     burst: float | None = None
     """Requests that may leave at once. [default: one second's worth]"""
@@ -83,7 +83,11 @@ class Connection:
             settings["base_url"] = "http://127.0.0.1" if self.sandbox else self.base_url
         if self.timeout is not None:
             settings["overall_timeout"] = self.timeout
-        if self.rate is not None or self.burst is not None:
+        if self.rate == "adaptive":
+            if self.burst is not None:
+                raise UsageError("--burst goes with a number for --rate: an adaptive rate has no bursts")
+            settings["rate_limit"] = RateLimit.adaptive()
+        elif self.rate is not None or self.burst is not None:
             given = {"rate": self.rate, "burst": self.burst}
             settings["rate_limit"] = RateLimit(
                 **{name: value for name, value in given.items() if value is not None}

@@ -74,7 +74,7 @@ async def demo(
             plan = JobPlan(events=True, summary=_PROFILE)
             async with Job.open(folder / "demo.job", client=client, plan=plan) as job:
                 await job.add(listed)
-                code = await run_job(client, job, concurrency=concurrency)
+                code = await run_job(job, concurrency=concurrency)
                 await job.export(folder / "events.jsonl")
         _closing_table(sandbox, folder, len(listed), time.monotonic() - started, crashed)
         worth_seeing = _leave_replay_page(sandbox, folder)

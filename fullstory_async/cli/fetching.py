@@ -194,7 +194,7 @@ async def _looked_up(
     async with connection.open() as client:
         if order.plan.summary is not None and not dry_run:
             await _check_profile(client, order.plan.summary)
-        rate = client.limiter.limit.rate
+        rate = client.limiter.rate
         if ledger is None or ledger.monthly_cap is None:
             return rate, None
         return rate, max(0, ledger.monthly_cap - await ledger.spent(client.config.key_fingerprint))
@@ -220,9 +220,7 @@ async def _run(connection: Connection, order: _Order, ledger: ActivationLedger |
     ):
         if order.given:
             await job.add(order.given)
-        return await run_job(
-            client, job, concurrency=order.concurrency, retry_failed=order.retry_failed, again=again
-        )
+        return await run_job(job, concurrency=order.concurrency, retry_failed=order.retry_failed, again=again)
 
 
 def _again(connection: Connection, order: _Order, ledger: Path | None, monthly_cap: int | None) -> str:
@@ -233,9 +231,7 @@ def _again(connection: Connection, order: _Order, ledger: Path | None, monthly_c
     return shlex.join(words)
 
 
-async def run_job(
-    client: FullStoryClient, job: Job, *, concurrency: int, retry_failed: bool = False, again: str = ""
-) -> Exit:
+async def run_job(job: Job, *, concurrency: int, retry_failed: bool = False, again: str = "") -> Exit:
     """Run a job with a display and signal handlers, and say how it ended."""
     received: list[int] = []
 
@@ -248,7 +244,7 @@ async def run_job(
             )
 
     with on_interrupt(stop):
-        async with JobDisplay(allowed_rate=client.limiter.limit.rate) as display:
+        async with JobDisplay() as display:
             report = await job.run(progress=display.show, concurrency=concurrency, retry_failed=retry_failed)
     sys.stderr.write(_account(report, job, again))
     if report.reason is StopReason.INTERRUPTED and received:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sys
 import time
+from collections import deque
 from types import TracebackType
 from typing import Self
 
@@ -21,16 +22,16 @@ __all__ = ["JobDisplay"]
 
 _EVERY = 10.0
 """Seconds between plain lines."""
+_RECENT = 30.0
+"""Seconds over which the present rate is measured."""
 _SHOWN_ERROR = 100
 
 
 class JobDisplay:
-    """Shows a running job: done, failed, rate, 429s, activations spent and left, time left, the last error."""
+    """Shows a running job: done, failed, present and allowed rate, 429s, activations spent and left, time left, the last error."""
 
-    def __init__(self, *, allowed_rate: float) -> None:
-        """Prepare the display; ``allowed_rate`` is the client's limit in requests a second."""
+    def __init__(self) -> None:
         console = Console(stderr=True)
-        self._allowed = allowed_rate
         self._live = console.is_terminal
         self._progress = Progress(
             BarColumn(bar_width=12), MofNCompleteColumn(), TimeRemainingColumn(),
@@ -39,7 +40,7 @@ class JobDisplay:
         )  # fmt: skip
         self._task = self._progress.add_task("", total=None, text="")
         self._began = time.monotonic()
-        self._first: JobProgress | None = None
+        self._recent: deque[tuple[float, int]] = deque()
         self._now: JobProgress | None = None
 
     async def __aenter__(self) -> Self:
@@ -56,11 +57,21 @@ class JobDisplay:
 
     def show(self, now: JobProgress) -> None:
         """Take the present figures; the job's ``progress`` callback."""
-        self._first = self._first or now
         self._now = now
+        self._note(now)
         if self._live:
             settled = min(now.done + now.failed, now.calls)
             self._progress.update(self._task, total=now.calls, completed=settled, text=self._text(now))
+
+    def _note(self, now: JobProgress) -> None:
+        """Keep a figure a second, of the last seconds."""
+        settled, at = now.done + now.failed, time.monotonic()
+        if not self._recent:
+            self._recent.append((self._began, settled))
+        elif at - self._recent[-1][0] >= 1.0:
+            self._recent.append((at, settled))
+        while len(self._recent) > 1 and self._recent[1][0] <= at - _RECENT:
+            self._recent.popleft()
 
     async def _speak(self) -> None:
         """Say how far it has come every few seconds, also while no call comes to its end."""
@@ -73,14 +84,13 @@ class JobDisplay:
                 sys.stderr.write(f"{now.done + now.failed} of {now.calls} calls, {text}\n")
 
     def _text(self, now: JobProgress) -> str:
-        seconds = max(time.monotonic() - self._began, 1e-3)
-        began = self._first or now
-        rate = (now.done + now.failed - began.done - began.failed) / seconds
+        at, before = self._recent[0]
+        rate = (now.done + now.failed - before) / max(time.monotonic() - at, 1e-3)
         cap = "" if now.max_activations is None else f", {max(0, now.max_activations - now.spent)} left"
         left = (now.calls - now.done - now.failed) / rate if rate > 0 else 0.0
         parts = [f"{now.failed} failed"] if now.failed else []
         parts += [f"{now.stats.retries} retried"] if now.stats.retries else []
-        parts += [f"{rate:.1f}/s of {self._allowed:g}"]
+        parts += [f"{rate:.1f}/s of {now.allowed_rate:.4g}"]
         parts += [f"{now.stats.throttled} × 429"] if now.stats.throttled else []
         parts += [f"{now.spent} activations spent{cap}"]
         parts += [f"{left:.0f} s to go"] if not self._live and left > 0 else []

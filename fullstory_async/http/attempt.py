@@ -22,10 +22,14 @@ UsedConnections = WeakSet[ResponseHandler]
 """Connections over which a request was sent, as long as they live."""
 
 
-class Attempt:
-    """How far an attempt has come, and until when it has time: first to connect, then to be answered."""
+_SHARE = 0.01
+"""Of the time to answer: by so much the end may be off, rather than that a timer is set for each request a second time."""
 
-    __slots__ = ("_clock", "_deadline", "_read", "_used", "reused", "sent", "timer")
+
+class Attempt:
+    """How far an attempt has come, and until when it has time: first to connect, which aiohttp ends, then to be answered."""
+
+    __slots__ = ("_clock", "_deadline", "_due", "_read", "_used", "reused", "sent", "timer")
 
     sent: bool
     """Whether the request may have reached the server."""
@@ -37,6 +41,7 @@ class Attempt:
     def __init__(
         self,
         clock: Callable[[], float],
+        now: float,
         deadline: float,
         used: UsedConnections,
         *,
@@ -44,10 +49,11 @@ class Attempt:
         read: float,
         sent: bool,
     ) -> None:
-        """Begin now, by the loop's clock; ``sent`` if nothing will tell when the request has a connection."""
+        """Begin at ``now``, by the loop's clock; ``sent`` if nothing will tell when the request has a connection."""
         self._clock, self._deadline, self._read, self._used = clock, deadline, read, used
         self.sent, self.reused = sent, False
-        self.timer = asyncio.timeout_at(min(deadline, clock() + connect + (read if sent else 0.0)))
+        self._due = min(deadline, now + (connect + read if sent else max(connect, read)))
+        self.timer = asyncio.timeout_at(self._due)
 
     def note_sent(self, connection: Connection) -> None:
         """Note that the request is about to be written: from now on the server has its time to answer."""
@@ -55,8 +61,9 @@ class Attempt:
         if connection.protocol is not None:
             self.reused = connection.protocol in self._used
             self._used.add(connection.protocol)
-        if not self.timer.expired():
-            self.timer.reschedule(min(self._deadline, self._clock() + self._read))
+        due = min(self._deadline, self._clock() + self._read)
+        if abs(due - self._due) > self._read * _SHARE and not self.timer.expired():
+            self.timer.reschedule(due)
 
     async def send_once(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType

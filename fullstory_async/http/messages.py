@@ -43,6 +43,9 @@ class Request:
     slow: bool = False
     """Whether the answer is written by a language model, so that the longer read timeout applies."""
 
+    priority: bool = False
+    """Whether it passes those without, in the wait for the rate limiter."""
+
     not_found_hint: str = ""
     """What a 404 for this request probably means, for the error's message."""
 

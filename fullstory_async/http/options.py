@@ -65,24 +65,32 @@ class CallOptions:
     headers: Mapping[str, str] = attrs.field(default=None, converter=_headers, repr=False)
     """Headers to add."""
 
+    priority: bool = attrs.field(default=False, validator=checks.instance_of(bool))
+    """Whether the call passes those without priority that wait for the same rate limiter."""
+
     @classmethod
     def of(
-        cls, timeout: float | None, query: ExtraQuery | None, headers: Mapping[str, str] | None
+        cls,
+        timeout: float | None,
+        query: ExtraQuery | None,
+        headers: Mapping[str, str] | None,
+        *,
+        priority: bool = False,
     ) -> CallOptions:
         """Return what a caller gave, which is mostly nothing."""
-        nothing = timeout is None and query is None and headers is None
-        return _NONE if nothing else cls(timeout, query, headers)
+        nothing = timeout is None and query is None and headers is None and priority is False
+        return _NONE if nothing else cls(timeout, query, headers, priority)
 
     def apply(self, request: Request) -> Request:
-        """Return the request with the extras added. Raises `ConfigurationError` for text no URL can hold."""
-        if not (self.query or self.headers or request.query):
+        """Return the request with the options that it carries. Raises `ConfigurationError` for text no URL can hold."""
+        if not (self.query or self.headers or request.query or self.priority):
             return request
         added = {name for name, _ in self.query}
         query = tuple(pair for pair in request.query if pair[0] not in added) + self.query
         for name, text in query:
             if not _encodable(name + text):
                 raise ConfigurationError(f"the query parameter {name!a} holds a lone surrogate")
-        return attrs.evolve(request, query=query, headers=self.headers)
+        return attrs.evolve(request, query=query, headers=self.headers, priority=self.priority)
 
 
 _NONE = CallOptions()

@@ -12,7 +12,7 @@ import math
 import random
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol, TypeVar, cast
+from typing import TypeVar, cast
 
 import attrs
 
@@ -27,10 +27,12 @@ from fullstory_async.errors import (
     error_for,
 )
 from fullstory_async.http.messages import Request, Response, StreamedResponse
+from fullstory_async.http.observer import Hooks, Observer, Stats
+from fullstory_async.http.parts import Meter, Send, SendsRequests, nobody_asks
 from fullstory_async.http.ratelimit import RateLimiter
 from fullstory_async.http.retry import Retry, RetryBudget, RetryPolicy, retry_after
 
-__all__ = ["Meter", "Pipeline", "SendsRequests", "Stats", "nobody_asks"]
+__all__ = ["Pipeline"]
 
 T = TypeVar("T")
 _Failure = TransportError | APIStatusError | DecodeError
@@ -38,65 +40,11 @@ _Failure = TransportError | APIStatusError | DecodeError
 _logger = logging.getLogger("fullstory_async.http")
 
 
-def nobody_asks(_: bool) -> None:
-    """Take no notice of what is at stake."""
-
-
-class SendsRequests(Protocol):
-    """What the pipeline needs of a transport."""
-
-    def check(self) -> object:
-        """Raise `ClientStateError` if requests can't be sent here and now."""
-        ...
-
-    async def send(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:
-        """Send one request once, answered by loop time ``deadline``; raise `TransportError` for no answer.
-
-        ``begun`` is called when nothing stands between the request and the network any more.
-        """
-        ...
-
-    async def stream(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:
-        """Do the same, and give a successful answer as a `StreamedResponse`, before its body is read."""
-        ...
-
-
-class _Send(Protocol):
-    async def __call__(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response: ...
-
-
-class Meter(Protocol):
-    """What counts activations beyond this client: each is set aside before its request is sent."""
-
-    async def set_aside(self) -> str:
-        """Count one activation and return where it counts; raise `ActivationBudgetError` to forbid it."""
-        ...
-
-    async def take_back(self, where: str, /) -> None:
-        """Uncount one that was not spent."""
-        ...
-
-
-@attrs.define
-class Stats:
-    """What a client has done since it was made."""
-
-    requests: int = 0
-    """Requests handed to the network, retries included."""
-    retries: int = 0
-    """Requests that were sent again after a failure, 429s included."""
-    throttled: int = 0
-    """Answers 429."""
-    activations: int = 0
-    """Activations that were spent: metered calls that the service answered with success."""
-    activations_at_risk: int = 0
-    """Metered requests that failed, or were cancelled, in a way that may have been charged all the same."""
-
-
 @attrs.define
 class _Call:
     """The state of one call on its way through the loop."""
 
+    number: int
     request: Request
     started: float
     timeout: float
@@ -111,6 +59,7 @@ class _Call:
     taken: int = 0
     may_have_cost: bool = False
     set_aside: str | None = None
+    admitted: float = 0.0
 
     def elapsed(self) -> float:
         return self.now() - self.started
@@ -122,7 +71,7 @@ class _Call:
 class Pipeline:
     """Sends requests through a limiter and a transport, and tries again where the policy says so."""
 
-    __slots__ = ("_budget", "_limiter", "_meter", "_rng", "_transport", "policy", "stats", "timeout")
+    __slots__ = ("_budget", "_meter", "_observer", "_rng", "_transport", "limiter", "policy", "timeout")
 
     def __init__(
         self,
@@ -132,17 +81,23 @@ class Pipeline:
         *,
         timeout: float,
         meter: Meter | None = None,
+        hooks: Hooks | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
         """Put the parts together; ``timeout`` is the seconds that a call may take in all."""
         self._meter = meter
         self._transport = transport
-        self._limiter = limiter
+        self.limiter = limiter
         self.policy = policy
         self.timeout = timeout
         self._rng = rng
         self._budget = RetryBudget()
-        self.stats = Stats()
+        self._observer = Observer(hooks)
+
+    @property
+    def stats(self) -> Stats:
+        """What was done so far."""
+        return self._observer.stats
 
     def check(self) -> None:
         """Raise `ClientStateError` if calls can't be made here and now."""
@@ -186,8 +141,14 @@ class Pipeline:
         self.check()
         call = self._call(request, timeout, nobody_asks, patient=False, longest_wait=math.inf)
         # as the transport promises for what is no error
-        read = partial(cast, StreamedResponse)
-        return await self._answer(call, self._transport.stream, read), call.attempts
+        response = await self._answer(call, self._transport.stream, partial(cast, StreamedResponse))
+
+        async def read() -> bytes:
+            piece = await response.read()
+            self.stats.received_bytes += len(piece)
+            return piece
+
+        return attrs.evolve(response, read=read), call.attempts
 
     def _call(
         self,
@@ -202,9 +163,10 @@ class Pipeline:
         started = now()
         seconds = self.timeout if timeout is None else timeout
         deadline = math.inf if patient else started + seconds
-        return _Call(request, started, seconds, patient, at_stake, longest_wait, deadline, now)
+        number = self._observer.next_number()
+        return _Call(number, request, started, seconds, patient, at_stake, longest_wait, deadline, now)
 
-    async def _answer(self, call: _Call, send: _Send, read: Callable[[Response], T]) -> T:
+    async def _answer(self, call: _Call, send: Send, read: Callable[[Response], T]) -> T:
         """Walk the loop until there is an answer that can be read."""
         while True:
             try:
@@ -224,26 +186,30 @@ class Pipeline:
 
     async def _admit(self, call: _Call) -> None:
         """Wait for the limiter, within the call's time."""
-        if not await self._limiter.acquire_now():
+        if not await self.limiter.acquire_now():
             longest = min(call.timeout, call.left(), call.longest_wait) if call.patient else None
+            began = call.now()
             try:
                 async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
-                    await self._limiter.acquire(longest_pause=longest)
+                    await self.limiter.acquire(longest_pause=longest, priority=call.request.priority)
             except TimeoutError:
                 raise self._out_of_time(call) from call.last_error
             except RateLimitedError as error:
                 error.request = call.request
                 raise
+            finally:
+                self.stats.waited += call.now() - began
+        call.admitted = call.now()
         if call.deadline == math.inf:
-            call.deadline = call.now() + call.timeout
-        elif call.left() <= 0:
+            call.deadline = call.admitted + call.timeout
+        elif call.deadline <= call.admitted:
             raise self._out_of_time(call) from call.last_error
 
     def _out_of_time(self, call: _Call) -> APITimeoutError:
         text = "the call's time was over while it waited for the rate limiter"
         return APITimeoutError(text, request=call.request, sent=False)
 
-    async def _attempt(self, call: _Call, send: _Send) -> Response:
+    async def _attempt(self, call: _Call, send: Send) -> Response:
         """Pass the limiter, send, and raise the error that the answer stands for."""
         request = call.request
         await self._admit(call)
@@ -252,20 +218,28 @@ class Pipeline:
         before = call.attempts
         try:
             response = await send(request, deadline=call.deadline, begun=lambda: self._begin(call))
-        except asyncio.CancelledError as error:
-            self.stats.activations_at_risk += request.metered and call.attempts > before
-            if call.attempts == before:
-                await self._take_back(call, error)
+        except (asyncio.CancelledError, TransportError) as error:
+            if call.attempts > before:
+                self._observer.lost(call, error, call.now() - call.admitted)
+            if isinstance(error, asyncio.CancelledError):
+                self.stats.activations_at_risk += request.metered and call.attempts > before
+                if call.attempts == before:
+                    await self._take_back(call, error)
             raise
-        _logger.debug(
-            "%s %s: attempt %d, status %d, %d bytes in %.3f s",
-            request.operation, request.session_id or "", call.attempts,
-            response.status, len(response.body), response.elapsed,
-        )  # fmt: skip
+        if _logger.isEnabledFor(logging.DEBUG):
+            _logger.debug(
+                "%s %s: attempt %d, status %d, %d bytes in %.3f s",
+                request.operation, request.session_id or "", call.attempts,
+                response.status, len(response.body), response.elapsed,
+            )  # fmt: skip
+        if response.status != 429:
+            self.limiter.answered()
+        failure = None
         if not response.is_success:
             failure = error_for(request, response, retry_after=retry_after(response))
-            if failure is not None:
-                raise failure
+        self._observer.answered(call, response, failure)
+        if failure is not None:
+            raise failure
         self.stats.activations += request.metered
         return response
 
@@ -283,10 +257,9 @@ class Pipeline:
 
     def _begin(self, call: _Call) -> None:
         """Count a request that is being sent now."""
-        self.stats.requests += 1
-        self.stats.retries += call.attempts > 0
         call.attempts += 1
         call.at_stake(True)
+        self._observer.sent(call)
 
     def _note(self, call: _Call, error: _Failure) -> None:
         """Write down on the error and in the counters what the attempt was."""
@@ -299,7 +272,6 @@ class Pipeline:
         error.attempts, error.elapsed = call.attempts, call.elapsed()
         if error.status == 429:
             call.throttles += 1
-            self.stats.throttled += 1
 
     def _decide(self, call: _Call, error: _Failure) -> Retry | None:
         """Ask the policy, the deadline and the budget; make the limiter wait for what the server asked."""
@@ -313,10 +285,12 @@ class Pipeline:
             call.request, error, counted, elapsed=call.elapsed(), patient=call.patient, rng=self._rng
         )
         if throttled:
-            self._limiter.pause(retry.delay if retry else self.policy.wait(counted, error, rng=self._rng))
+            wait = retry.delay if retry else self.policy.wait(counted, error, rng=self._rng)
+            self.limiter.throttled(wait, admitted=call.admitted)
+            self._observer.throttled(call, wait)
         elif error.retry_after is not None and isinstance(error, ServerError):
-            self._limiter.pause(error.retry_after)
-        longest = min(call.left(), call.longest_wait if call.patient else self._limiter.max_wait)
+            self.limiter.pause(error.retry_after)
+        longest = min(call.left(), call.longest_wait if call.patient else self.limiter.max_wait)
         if retry is None or retry.delay > longest:
             return None
         if not (throttled and call.patient):
@@ -332,7 +306,9 @@ class Pipeline:
             call.request.operation, call.request.session_id or "",
             type(error).__name__, error.status, retry.delay,
         )  # fmt: skip  # not its message: the service may quote an e-mail in it
+        self._observer.retrying(call, error, retry.delay)
         if not retry.throttled:  # else the limiter, paused, does the waiting
+            self.stats.waited += retry.delay
             await asyncio.sleep(retry.delay)
 
     @staticmethod

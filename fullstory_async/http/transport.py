@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+import math
 from collections.abc import Awaitable, Callable
 
 import aiohttp
@@ -56,8 +57,8 @@ class Transport:
     """Sends requests through an aiohttp session of its own, or through one that it was given."""
 
     __slots__ = (
-        "_base", "_clock", "_common", "_config", "_key", "_loop", "_mislabelled", "_owned", "_places", "_secrets", "_session", "_timeout",
-        "_used", "state",
+        "_base", "_clock", "_common", "_config", "_key", "_loop", "_mislabelled", "_owned", "_places", "_prefix", "_secrets", "_session",
+        "_timeout", "_used", "state",
     )  # fmt: skip
 
     state: State
@@ -71,7 +72,8 @@ class Transport:
             )
         self.state = State.UNOPENED
         self._config = config
-        self._base = str(URL(config.base_url)).rstrip("/")
+        self._base = URL(config.base_url)
+        self._prefix = self._base.raw_path.rstrip("/")
         self._common = {"Accept": "application/json", "User-Agent": config.user_agent}
         if config.integration_source is not None:
             self._common["Integration-Source"] = config.integration_source
@@ -79,11 +81,17 @@ class Transport:
         self._key = {"Authorization": f"Basic {key}"}
         short = len(key) < _SHORTEST_KEY  # no key of FullStory's, and perhaps a common word
         self._secrets = () if short else (key, key.replace("/", "\\/"))  # as it is, and as JSON may write it
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=config.connect_timeout)
         self._session = session
         self._owned = session is None
         self._used = UsedConnections()
         self._mislabelled = False
+        # that of a given session may be used for other things too, and ``connect`` counts the wait for one of its connections
+        self._timeout = aiohttp.ClientTimeout(
+            total=None,
+            connect=config.connect_timeout if self._owned else None,
+            sock_connect=config.connect_timeout,
+            ceil_threshold=math.inf,
+        )
         self._places: asyncio.Semaphore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -144,7 +152,9 @@ class Transport:
             TransportError: no whole HTTP answer came; ``sent`` says whether the server may have worked.
             ClientStateError: as `check` does.
         """
-        await self._take_place(request, deadline)
+        if self._places is None:
+            return await self._send(request, deadline, begun, self._whole)
+        await self._take_place(self._places, request, deadline)
         try:
             return await self._send(request, deadline, begun, self._whole)
         finally:
@@ -155,7 +165,8 @@ class Transport:
 
         The deadline is that of the headers. From then on each piece of the body has the read timeout.
         """
-        await self._take_place(request, deadline)
+        if self._places is not None:
+            await self._take_place(self._places, request, deadline)
         try:
             response = await self._send(request, deadline, begun, self._opened)
         except BaseException:
@@ -165,13 +176,11 @@ class Transport:
             self._give_place()
         return response
 
-    async def _take_place(self, request: Request, deadline: float) -> None:
+    async def _take_place(self, places: asyncio.Semaphore, request: Request, deadline: float) -> None:
         """Wait for a connection of a given session, outside of the time that the attempt has."""
-        if self._places is None:
-            return
         try:
             async with asyncio.timeout_at(deadline):
-                await self._places.acquire()
+                await places.acquire()
         except TimeoutError:
             text = "the call's time was over while it waited for a connection of the given session"
             raise APITimeoutError(text, request=request, sent=False) from None
@@ -193,7 +202,13 @@ class Transport:
         started, read = self._clock(), self._read_timeout(request)
         # a given session does not tell when it has a connection: assume the worse
         attempt = Attempt(
-            self._clock, deadline, self._used, connect=config.connect_timeout, read=read, sent=not self._owned
+            self._clock,
+            started,
+            deadline,
+            self._used,
+            connect=config.connect_timeout,
+            read=read,
+            sent=not self._owned,
         )
         try:
             async with attempt.timer:
@@ -228,7 +243,7 @@ class Transport:
         return self._config.summary_read_timeout if request.slow else self._config.read_timeout
 
     def _url(self, request: Request) -> URL:
-        url = URL(self._base + request.path, encoded=True)
+        url = self._base.with_path(self._prefix + request.path, encoded=True)
         return url.with_query(request.query) if request.query else url
 
     def _headers(self, request: Request) -> dict[str, str]:
@@ -307,7 +322,11 @@ class Transport:
         )  # fmt: skip
 
     def _answer_headers(self, answer: aiohttp.ClientResponse) -> dict[str, str]:
-        return {name.lower(): self._scrubbed(value) for name, value in answer.headers.items()}
+        found = {name.lower(): value for name, value in answer.headers.items()}
+        text = "\n".join(found.values())
+        if self._scrubbed(text) == text:
+            return found
+        return {name: self._scrubbed(value) for name, value in found.items()}
 
     def _translated(
         self, raised: BaseException, request: Request, *, sent: bool, reused: bool = False
@@ -330,6 +349,6 @@ def _is_success(answer: aiohttp.ClientResponse) -> bool:
 
 def _looks_cut_off(answer: aiohttp.ClientResponse, body: bytes) -> bool:
     """Tell whether a body that only the connection's close delimits begins as JSON and lacks its end."""
-    if "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers:
+    if body[-1:] == b"}" or "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers:
         return False
     return body.lstrip().startswith((b"{", b"[")) and not body.rstrip().endswith((b"}", b"]"))

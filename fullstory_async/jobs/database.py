@@ -24,10 +24,12 @@ from fullstory_async.private_database import make_private_file
 __all__ = [
     "BUSY_SECONDS",
     "DATABASE_NAME",
+    "empty_log",
     "fetch_all",
     "has_job",
     "open_reader",
     "open_writer",
+    "set_meta",
     "storable",
     "unusable",
 ]
@@ -183,3 +185,21 @@ def fetch_all(reader: sqlite3.Connection, query: str, values: dict[str, Any]) ->
 def storable(text: str) -> str:
     """Replace what SQLite can't hold: lone surrogates, which a server's message or a broken id may have."""
     return text.encode("utf-8", "replace").decode()
+
+
+def set_meta(database: sqlite3.Connection, name: str, value: Any) -> None:
+    """Keep a value under a name."""
+    database.execute("REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def empty_log(database: sqlite3.Connection) -> bool:
+    """Bring everything into the file itself, and leave nothing of what was erased in its log; tell whether that was done."""
+    # whoever waits for this waits elsewhere, and others want to write
+    database.execute("PRAGMA busy_timeout = 0")
+    try:
+        busy = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        database.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
+    return not busy

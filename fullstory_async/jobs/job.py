@@ -172,7 +172,7 @@ class Job:
 
     def estimate(self, *, retry_failed: bool = False) -> JobEstimate:
         """Tell what is left, what it will cost and how long it will take; as `run` with the same ``retry_failed``."""
-        store, rate = self._opened, self._caller.limiter.limit.rate
+        store, rate = self._opened, self._caller.limiter.rate
         counts = store.counts
         settled = counts.answered + (0 if retry_failed else counts.permanent)
         calls = counts.items * len(store.plan.operations) - settled

@@ -7,7 +7,7 @@ from collections import Counter
 
 import attrs
 
-from fullstory_async.http.pipeline import Stats
+from fullstory_async.http.observer import Stats
 
 __all__ = ["JobProgress", "JobReport", "StopReason"]
 
@@ -43,6 +43,8 @@ class JobProgress:
     stats: Stats
     """What the client has done: requests, retries, 429s."""
     last_error: str | None
+    allowed_rate: float
+    """Requests a second that the rate limiter allows now; it changes where the limit is adaptive."""
 
 
 @attrs.frozen(kw_only=True)

@@ -46,8 +46,8 @@ from fullstory_async.http.messages import Request, Response
 from fullstory_async.jobs.account import organisation_of
 from fullstory_async.jobs.plan import EVENTS
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
-from fullstory_async.jobs.store import GONE, JobStore, Unit
-from fullstory_async.jobs.units import units_left
+from fullstory_async.jobs.store import GONE, JobStore
+from fullstory_async.jobs.units import Unit, units_left
 from fullstory_async.jobs.verify import verified
 from fullstory_async.session_id import SessionId
 
@@ -114,6 +114,8 @@ class Runner:
                 raise
         except JobStorageError as error:
             self.stop(StopReason.STORAGE_FAILED, error.message)
+        finally:
+            self.store.leave_places()
         try:
             await self.store.flush()
         except JobStorageError as error:
@@ -204,7 +206,7 @@ class Runner:
         now = JobProgress(
             calls=self._calls(), done=counts.answered, failed=counts.failed, spent=counts.spent,
             max_activations=self.store.plan.max_activations, stats=attrs.evolve(self.account.pipeline.stats),
-            last_error=self._last_error,
+            last_error=self._last_error, allowed_rate=self.account.pipeline.limiter.rate,
         )  # fmt: skip
         try:
             self.progress(now)

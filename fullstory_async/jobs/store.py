@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from fullstory_async.errors import FullStoryError, JobError, JobStorageError
-from fullstory_async.jobs.database import BUSY_SECONDS, open_writer, storable, unusable
+from fullstory_async.jobs.aside import Amounts, Places
+from fullstory_async.jobs.database import empty_log, open_writer, set_meta, storable, unusable
 from fullstory_async.jobs.fingerprints import fingerprint, new_secret
 from fullstory_async.jobs.packing import packer
 from fullstory_async.jobs.plan import JobPlan
+from fullstory_async.jobs.units import Unit
 from fullstory_async.jobs.writer import GroupWriter
 
-__all__ = ["GONE", "Counts", "JobStore", "Unit"]
+__all__ = ["GONE", "Counts", "JobStore"]
 
 _PATIENCE = 20
 _PAUSE = 0.1
@@ -26,15 +28,6 @@ _PAUSE = 0.1
 
 GONE = -1
 """What `JobStore.reserve` says of an item that was erased meanwhile."""
-
-
-@attrs.frozen
-class Unit:
-    """One call of the job: an item and an operation."""
-
-    seq: int
-    session_id: str
-    operation: str
 
 
 @attrs.define
@@ -55,8 +48,6 @@ class JobStore:
 
     counts: Counts
     """What the database holds; changed with every commit."""
-    reserved: int
-    """Activations set aside for calls that are on their way."""
 
     def __init__(self, folder: Path, plan: JobPlan | None) -> None:
         """Open a job's database, or make one. Raises `JobError`; ``plan`` may be ``None`` for a job that exists."""
@@ -76,21 +67,26 @@ class JobStore:
         except JobError:
             self._database.close()
             raise
-        self.reserved = 0
-        self._set_aside: dict[tuple[int, str], int] = {}
+        self._aside = Amounts()
+        self._places = Places()
         self._erased: set[int] = set()
         self._pack = packer()
-        self._before = self.counts, self._set_aside, self._erased
+        self._before = self.counts, self._aside, self._erased
         self._writer = GroupWriter(
             self._database, folder, begin=self._remember, finish=self._keep_spent, undo=self._restore
         )
+
+    @property
+    def reserved(self) -> int:
+        """Activations set aside for calls that are on their way."""
+        return self._aside.total
 
     async def add(self, session_ids: list[str], unusable: Sequence[tuple[str, FullStoryError]]) -> int:
         """Add sessions that are not there yet, and texts that are no ids as failures; return how many are new."""
         return await self._writer.change(lambda database: self._add(database, session_ids, unusable))
 
     async def reserve(self, unit: Unit, activations: int) -> int | None:
-        """Set activations aside for a call before it leaves.
+        """Set activations aside for a call before it leaves, as many for each call of a run.
 
         Returns ``None``, or `GONE`, or if the budget does not allow it, how many are set aside for others, who may not need them all.
 
@@ -99,42 +95,75 @@ class JobStore:
         """
         if self._writer.is_out_of_room:
             raise JobStorageError(f"the job {self._folder} can't be written: the disk is full")
-        return await self._writer.change(lambda _: self._reserve(unit, activations))
+        if unit.seq in self._erased:
+            return GONE
+        if self._places.take_over(unit):
+            return None
+        place = self._places.make(unit)
+        refused = await self._writer.change(lambda _: self._reserve(unit, place, activations))
+        if refused is not None:
+            self._places.leave(unit)
+        return refused
 
     async def settle_answer(self, unit: Unit, body: bytes, *, attempts: int, spent: int) -> None:
         """Write down an answer and what it cost."""
-        await self._writer.change(lambda database: self._answer(database, unit, body, attempts, spent))
+        await self._settle(unit, spent, lambda database: self._answer(database, unit, body, attempts))
 
     async def settle_failure(
         self, unit: Unit, error: FullStoryError, *, body: bytes | None, permanent: bool, spent: int
     ) -> None:
         """Write down why a call failed and what it may have cost."""
-        await self._writer.change(
-            lambda database: self._failure(database, unit, error, body, permanent, spent)
+        await self._settle(
+            unit, spent, lambda database: self._failure(database, unit, error, body, permanent)
         )
+
+    async def _settle(self, unit: Unit, spent: int, write: Callable[[sqlite3.Connection], None]) -> None:
+        """Settle a call, and let the next one have its place."""
+        place = self._places.leave(unit)
+
+        def settle(database: sqlite3.Connection) -> bool:
+            has_place = self._hand_on(place, spent)
+            write(database)
+            return has_place
+
+        try:
+            has_place = await self._writer.change(settle)
+        except asyncio.CancelledError:  # it is settled all the same, but there may be no next one
+            self._leave_later(place)
+            raise
+        if place is not None and has_place:
+            self._places.hand_on(place)
 
     def settle_later(self, unit: Unit, *, spent: int) -> None:
         """Settle a call that was dropped; nobody waits for it but `close`."""
-        self._writer.change_later(lambda _: self._release(unit, spent))
+        self._leave_later(self._places.leave(unit), spent)
+
+    def leave_places(self) -> None:
+        """Set nothing aside any more for calls that never came."""
+        for place in self._places.take_free():
+            self._leave_later(place)
+
+    def _leave_later(self, place: int | None, spent: int = 0) -> None:
+        self._writer.change_later(lambda _: self._leave(place, spent))
 
     async def remember_account(self, account: str) -> None:
         """Keep whose job this is."""
         self.account = account
-        await self._writer.change(lambda database: _set(database, "account", account))
+        await self._writer.change(lambda database: set_meta(database, "account", account))
 
     async def mark_input(self, *, complete: bool) -> None:
         """Keep whether all the ids that were to be added are there."""
         self.input_complete = complete
-        await self._writer.change(lambda database: _set(database, "input_complete", complete))
+        await self._writer.change(lambda database: set_meta(database, "input_complete", complete))
 
     async def recover(self) -> None:
         """Begin another run: what an earlier one set aside and did not settle counts as spent."""
 
         def settle(_: sqlite3.Connection) -> None:
             self.counts.spent += self.reserved
-            self.reserved = 0
-            self._set_aside.clear()
+            self._aside = Amounts()
 
+        self._places = Places()
         await self._writer.change(settle)
         self._writer.make_spare_room()
 
@@ -146,7 +175,7 @@ class JobStore:
         """Erase a session for good; return whether it was there."""
         found = await self._writer.change(lambda database: self._purge(database, session_id))
         for _ in range(_PATIENCE):
-            if await self._writer.change(_empty_log, alone=True):
+            if await self._writer.change(empty_log, alone=True):
                 return found
             await asyncio.sleep(_PAUSE)
         raise JobStorageError(
@@ -161,18 +190,17 @@ class JobStore:
 
     def _remember(self) -> None:
         """Keep what is in memory, for the case that the transaction that begins fails."""
-        self._before = attrs.evolve(self.counts), self._set_aside.copy(), self._erased.copy()
+        self._before = attrs.evolve(self.counts), self._aside.copy(), self._erased.copy()
 
     def _keep_spent(self) -> None:
         """Put what was spent and what is set aside into the transaction, before it is committed."""
-        _set(self._database, "spent", self.counts.spent)
-        _set(self._database, "set_aside", self.reserved)
-        _set(self._database, "last_seq", self.last_seq)
+        set_meta(self._database, "spent", self.counts.spent)
+        set_meta(self._database, "set_aside", self.reserved)
+        set_meta(self._database, "last_seq", self.last_seq)
 
     def _restore(self) -> None:
         """Be again as before the transaction that failed."""
-        self.counts, self._set_aside, self._erased = self._before
-        self.reserved = sum(self._set_aside.values())
+        self.counts, self._aside, self._erased = self._before
 
     def _add(
         self,
@@ -188,7 +216,7 @@ class JobStore:
         for text, error in unusable:
             seq = None if purged and self._was_purged(database, text) else self._insert(database, text)
             for operation in self.plan.operations if seq is not None else ():
-                self._failure(database, Unit(seq or 0, text, operation), error, None, True, 0)
+                self._failure(database, Unit(seq or 0, text, operation), error, None, True)
         return self.counts.items - before
 
     def _insert(self, database: sqlite3.Connection, session_id: str) -> int | None:
@@ -203,20 +231,32 @@ class JobStore:
         mark = (fingerprint(self.secret, session_id),)
         return database.execute("SELECT 1 FROM purged WHERE fingerprint = ?", mark).fetchone() is not None
 
-    def _reserve(self, unit: Unit, activations: int) -> int | None:
+    def _reserve(self, unit: Unit, place: int, activations: int) -> int | None:
         if unit.seq in self._erased:
             return GONE
-        cap = self.plan.max_activations
-        if cap is not None and self.counts.spent + self.reserved + activations > cap:
+        if not self._is_affordable(activations):
             return self.reserved
-        self.reserved += activations
-        self._set_aside[unit.seq, unit.operation] = activations
+        self._aside.put(place, activations)
         return None
 
-    def _answer(
-        self, database: sqlite3.Connection, unit: Unit, body: bytes, attempts: int, spent: int
-    ) -> None:
-        self._release(unit, spent)
+    def _is_affordable(self, activations: int) -> bool:
+        cap = self.plan.max_activations
+        return cap is None or self.counts.spent + self.reserved + activations <= cap
+
+    def _leave(self, place: int | None, spent: int) -> int:
+        """Count what a call has cost, and set nothing aside for it any more; return what was."""
+        self.counts.spent += spent
+        return self._aside.take(place)
+
+    def _hand_on(self, place: int | None, spent: int) -> bool:
+        """Count what a call has cost, and set as much aside for the next, if the budget allows one."""
+        activations = self._leave(place, spent)
+        if place is None or activations == 0 or not self._is_affordable(activations):
+            return False
+        self._aside.put(place, activations)
+        return True
+
+    def _answer(self, database: sqlite3.Connection, unit: Unit, body: bytes, attempts: int) -> None:
         if unit.seq in self._erased:
             return
         self._forget_failure(database, unit)
@@ -231,9 +271,7 @@ class JobStore:
         error: FullStoryError,
         body: bytes | None,
         permanent: bool,
-        spent: int,
     ) -> None:
-        self._release(unit, spent)
         if unit.seq in self._erased:
             return
         self._forget_failure(database, unit)
@@ -256,10 +294,6 @@ class JobStore:
             self.counts.failed -= 1
             self.counts.permanent -= found[0]
 
-    def _release(self, unit: Unit, spent: int) -> None:
-        self.reserved -= self._set_aside.pop((unit.seq, unit.operation), 0)
-        self.counts.spent += spent
-
     def _purge(self, database: sqlite3.Connection, session_id: str) -> bool:
         database.execute("INSERT OR IGNORE INTO purged VALUES (?)", (fingerprint(self.secret, session_id),))
         found = database.execute("SELECT seq FROM items WHERE session_id = ?", (session_id,)).fetchone()
@@ -280,20 +314,20 @@ class JobStore:
         if kept is not None and wanted is not None:
             plan = plan.grown_to(wanted)
         self._database.execute("BEGIN IMMEDIATE")
-        _set(self._database, "plan", plan.to_json())
+        set_meta(self._database, "plan", plan.to_json())
         if kept is None:
-            _set(self._database, "secret", new_secret())
-            _set(self._database, "spent", 0)
+            set_meta(self._database, "secret", new_secret())
+            set_meta(self._database, "spent", 0)
         self._database.execute("COMMIT")
         return plan
 
     def _recover(self) -> None:
         """Count what was on its way when the process died: it may have been charged."""
         self._database.execute("BEGIN IMMEDIATE")
-        _set(self._database, "spent", self._meta("spent") + (self._meta("set_aside") or 0))
-        _set(self._database, "set_aside", 0)
+        set_meta(self._database, "spent", self._meta("spent") + (self._meta("set_aside") or 0))
+        set_meta(self._database, "set_aside", 0)
         self._database.execute("COMMIT")
-        _empty_log(self._database)
+        empty_log(self._database)
 
     def _count(self) -> Counts:
         def one(query: str) -> int:
@@ -310,20 +344,3 @@ class JobStore:
     def _meta(self, name: str) -> Any:
         found = self._database.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return None if found is None else found[0]
-
-
-def _set(database: sqlite3.Connection, name: str, value: Any) -> None:
-    database.execute("REPLACE INTO meta VALUES (?, ?)", (name, value))
-
-
-def _empty_log(database: sqlite3.Connection) -> bool:
-    """Bring everything into the file itself, and leave nothing of what was erased in its log; tell whether that was done."""
-    # whoever waits for this waits elsewhere, and others want to write
-    database.execute("PRAGMA busy_timeout = 0")
-    try:
-        busy = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-    except sqlite3.OperationalError:
-        return False
-    finally:
-        database.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
-    return not busy

@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 
+import attrs
+
 from fullstory_async.jobs.database import fetch_all, open_reader
-from fullstory_async.jobs.store import Unit
 from fullstory_async.jobs.threads import in_thread
 
-__all__ = ["units_left"]
+__all__ = ["Unit", "units_left"]
 
 _PAGE = 500
+
+
+@attrs.frozen
+class Unit:
+    """One call of the job: an item and an operation."""
+
+    seq: int
+    session_id: str
+    operation: str
 
 
 async def units_left(

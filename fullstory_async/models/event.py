@@ -12,7 +12,7 @@ say, never by whether they have been read. What it holds is a msgspec structure 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,8 @@ __all__ = ["SessionEvent", "times_as_they_came"]
 _Text = str | int | float | bool | None
 """A text, or what some answers have in its place."""
 
-_NULL = msgspec.Raw(b"null")
+_Raw = msgspec.Raw
+_NULL = _Raw(b"null")
 _MAYBE_TEXT: Any = str | None
 _MAYBE_TIME: Any = datetime | None
 _FIELDS = {
@@ -110,7 +111,9 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
     def type(self) -> str:
         """What happened: ``click``, ``navigate``, …; an open set. Empty where the answer names none."""
         name = self._event_type
-        return _text(self._type if name is None else name) or ""
+        if name is None:
+            name = self._type
+        return name if name.__class__ is str else _text(name) or ""
 
     @property
     def timestamp(self) -> datetime | None:
@@ -147,7 +150,7 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
     def data(self) -> dict[str, Any]:
         """The event's own properties, JSON untouched; decoded on first reading."""
         value: Any = self._event_properties
-        if value.__class__ is msgspec.Raw:
+        if value.__class__ is _Raw:
             other = self._data
             if other is not _NULL and bytes(value) == b"null":  # the published form
                 value = other
@@ -161,7 +164,7 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
     def source_properties(self) -> dict[str, Any]:
         """Browser, URL, location and device, JSON untouched; decoded on first reading. Live service only."""
         value: Any = self._source_properties
-        if value.__class__ is msgspec.Raw:
+        if value.__class__ is _Raw:
             value = _nested(value)
             _keep_source_properties(self, value)
         return value  # type: ignore[no-any-return]
@@ -207,10 +210,12 @@ _keep_event_properties, _keep_data = _keeper("_event_properties"), _keeper("_dat
 _keep_source_properties = _keeper("_source_properties")
 
 
-def times_as_they_came(events: Iterable[SessionEvent]) -> list[Any]:
+def times_as_they_came(events: Sequence[SessionEvent]) -> list[Any]:
     """Return the times of events whose time was not read yet, as the answer has them."""
-    pairs = ((event._event_time, event._timestamp) for event in events)  # noqa: SLF001
-    return [published if live is None else live for live, published in pairs]
+    times = [event._event_time for event in events]  # noqa: SLF001
+    if None not in times:
+        return times
+    return [event._timestamp if live is None else live for live, event in zip(times, events, strict=True)]  # noqa: SLF001
 
 
 def _restore(fields: dict[str, Any]) -> SessionEvent:

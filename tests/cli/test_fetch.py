@@ -350,14 +350,20 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path):
 
 async def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypatch, capsys):
     from fullstory_async.cli import progress
-    from fullstory_async.http.pipeline import Stats
+    from fullstory_async.http.observer import Stats
     from fullstory_async.jobs import JobProgress
 
     clock = [0.0]
     monkeypatch.setattr(progress, "_EVERY", 0.05)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    figures = {"calls": 100, "failed": 1, "max_activations": 50, "stats": Stats(throttled=3)}
-    async with progress.JobDisplay(allowed_rate=8) as display:
+    figures = {
+        "calls": 100,
+        "failed": 1,
+        "max_activations": 50,
+        "stats": Stats(throttled=3),
+        "allowed_rate": 8,
+    }
+    async with progress.JobDisplay() as display:
         clock[0] = 10.0
         display.show(JobProgress(**figures, done=0, spent=0, last_error=None))
         error = "1:2: [red]no\x1b[2J" + "x" * 200

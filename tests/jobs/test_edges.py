@@ -13,7 +13,7 @@ import pytest
 
 from fullstory_async import ActivationLedger, JobError, JobStorageError, RetryPolicy
 from fullstory_async.errors import ConnectError
-from fullstory_async.jobs import Job, JobPlan, JobReader, database, packing, store
+from fullstory_async.jobs import Job, JobPlan, JobReader, database, packing
 from fullstory_async.jobs import writer as writer_module
 from fullstory_async.sandbox import Fault
 from tests.jobs.test_job import opened, run_once
@@ -95,8 +95,7 @@ async def test_a_call_is_made_once_in_a_run_whatever_becomes_of_older_failures(t
 
 
 async def test_a_file_that_another_program_locks_for_a_while_loses_no_answer(tmp_path, monkeypatch):
-    for module in (database, store):
-        monkeypatch.setattr(module, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
     async with opened(sessions=20, latency=0.2) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
             await job.add(sandbox.session_ids)
@@ -113,8 +112,7 @@ async def test_a_file_that_another_program_locks_for_a_while_loses_no_answer(tmp
 
 async def test_a_file_that_stays_locked_ends_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(writer_module, "_PATIENCE", 0.1)
-    for module in (database, store):
-        monkeypatch.setattr(module, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
     async with Job.open(tmp_path / "j", plan=EVENTS) as job:
         with closing(sqlite3.connect(tmp_path / "j" / "job.sqlite3", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -181,3 +179,27 @@ async def test_bad_ids_are_tried_again_without_a_budget(tmp_path):
         report = await run_once(tmp_path / "j", client, plan, retry_failed=True)
         assert (report.reason, report.done, report.failed) == ("finished", 2, {"InvalidSessionId": 1})
         assert JobReader(tmp_path / "j").status().spent == 2
+
+
+@pytest.mark.parametrize("ending", ["finished", "budget", "stopped", "dropped", "cancelled"])
+async def test_nothing_stays_set_aside_however_a_run_ends(tmp_path, ending):
+    """Each call hands what was set aside for it on to the next; the last ones have nobody to hand it to."""
+    plan = JobPlan(events=True, max_activations=50 if ending == "budget" else None)
+    async with opened(sessions=300) as (sandbox, client):
+        sandbox.inject(Fault.stall(0.01), times=None, operation="events")
+        async with Job.open(tmp_path / "j", client=client, plan=plan) as job:
+            await job.add(sandbox.session_ids)
+            running = asyncio.create_task(job.run(concurrency=16))
+            if ending in ("stopped", "dropped", "cancelled"):
+                while job.counts.answered < 40:
+                    await asyncio.sleep(0.005)
+                job.stop(at_once=ending == "dropped") if ending != "cancelled" else running.cancel()
+            await asyncio.wait([running])
+            assert running.cancelled() == (ending == "cancelled")
+            await job.add([])  # behind everything else that is to be written
+            spent = job.counts.spent
+        with closing(sqlite3.connect(tmp_path / "j" / "job.sqlite3")) as database:
+            assert dict(database.execute("SELECT name, value FROM meta"))["set_aside"] == 0
+        assert sandbox.activations <= spent <= sandbox.activations + 16
+        if ending in ("finished", "budget", "stopped"):
+            assert spent == sandbox.activations

@@ -25,6 +25,7 @@ from fullstory_async import (
 )
 from fullstory_async.codec import decode_events, decode_sessions, decode_summary
 from fullstory_async.codec.converter import timestamp
+from fullstory_async.codec.events import check_utf8
 from fullstory_async.http.messages import Response
 from fullstory_async.models.event import _NULL
 
@@ -430,3 +431,21 @@ def test_values_hash_where_they_can():
 def test_created_in_a_zone_of_its_own_is_kept():
     (session,) = decode_sessions(answer({"sessions": [{"created": "2024-05-23T16:40:00+02:00"}]}))
     assert session.created.utcoffset() == timedelta(hours=2)
+
+
+@given(
+    st.lists(st.sampled_from([b"a", "é".encode(), "語".encode(), "🎈".encode()]), max_size=6),
+    st.integers(0, 5),
+    st.sampled_from([b"", b"\x80", b"\x80\x80\x80\x80\x80", b"\xff", b"\xe8\xaa", b"\xed\xa0\x80"]),
+)
+def test_utf8_is_checked_alike_in_one_piece_and_in_several(characters, before, odd):
+    """The end of the first piece stands somewhere in the characters, or in what is no character."""
+    filler = b"x" * (128 * 1024 - before)
+    body = filler + b"".join(characters) + odd + b"x" * 9 + "é".encode()
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        with pytest.raises(UnicodeDecodeError):
+            check_utf8(body)
+    else:
+        check_utf8(body)

@@ -1,0 +1,53 @@
+"""What the pipeline is put together of, as far as it needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from fullstory_async.http.messages import Request, Response
+
+__all__ = ["Meter", "Send", "SendsRequests", "nobody_asks"]
+
+
+def nobody_asks(_: bool) -> None:
+    """Take no notice of what is at stake."""
+
+
+class SendsRequests(Protocol):
+    """What the pipeline needs of a transport."""
+
+    def check(self) -> object:
+        """Raise `ClientStateError` if requests can't be sent here and now."""
+        ...
+
+    async def send(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:
+        """Send one request once, answered by loop time ``deadline``; raise `TransportError` for no answer.
+
+        ``begun`` is called when nothing stands between the request and the network any more.
+        """
+        ...
+
+    async def stream(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:
+        """Do the same, and give a successful answer as a `StreamedResponse`, before its body is read."""
+        ...
+
+
+class Send(Protocol):
+    """Sends one request, in one of these two ways."""
+
+    async def __call__(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:
+        """Send it."""
+        ...
+
+
+class Meter(Protocol):
+    """What counts activations beyond this client: each is set aside before its request is sent."""
+
+    async def set_aside(self) -> str:
+        """Count one activation and return where it counts; raise `ActivationBudgetError` to forbid it."""
+        ...
+
+    async def take_back(self, where: str, /) -> None:
+        """Uncount one that was not spent."""
+        ...

@@ -1,0 +1,180 @@
+"""What a client tells of its work: hooks, counters and spans, over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing, asynccontextmanager
+
+import attrs
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
+
+from fullstory_async import (
+    AuthenticationError,
+    ClientConfig,
+    ConfigurationError,
+    FullStoryClient,
+    Hooks,
+    RateLimit,
+    RequestSent,
+    RequestThrottled,
+    ResponseReceived,
+    RetryPlanned,
+    RetryPolicy,
+)
+from fullstory_async.sandbox import Fault, Sandbox
+from fullstory_async.telemetry import tracing
+
+EMAIL = "canary@example.com"
+
+
+def recording():
+    told = []
+    return told, Hooks(
+        on_request=told.append, on_response=told.append, on_retry=told.append, on_throttle=told.append
+    )
+
+
+@asynccontextmanager
+async def opened(hooks, **settings):
+    settings = {
+        "rate_limit": RateLimit(1000, 1000),
+        "retry": RetryPolicy(wait_initial=0.01, wait_jitter=0),
+        **settings,
+    }
+    async with Sandbox(users=2, sessions=6, mean_events=5) as sandbox:
+        config = ClientConfig(**{"api_key": sandbox.api_key, "base_url": sandbox.url, **settings})
+        async with FullStoryClient(config=config, hooks=hooks) as client:
+            yield sandbox, client
+
+
+async def test_every_request_is_told_of_and_so_is_what_became_of_it():
+    told, hooks = recording()
+    async with opened(hooks) as (sandbox, client):
+        sandbox.inject(Fault.status(503), operation="list")
+        sandbox.inject(Fault.status(429, headers={"Retry-After": "0"}), operation="events")
+        await client.sessions.list(email=EMAIL)
+        events = await client.sessions.events(sandbox.session_ids[0])
+        stats = client.stats
+
+    listed = {"call": 1, "operation": "list", "method": "GET", "metered": False}
+    fetched = {"call": 2, "operation": "events", "method": "GET", "metered": True}
+    times = {"seconds": 0.0, "body_bytes": 0}
+    assert [attrs.evolve(each, **times) if isinstance(each, ResponseReceived) else each for each in told] == [
+        RequestSent(**listed, attempt=1),
+        ResponseReceived(**listed, attempt=1, status=503, error="ServerError"),
+        RetryPlanned(**listed, attempt=1, error="ServerError", delay=0.01),
+        RequestSent(**listed, attempt=2),
+        ResponseReceived(**listed, attempt=2, status=200),
+        RequestSent(**fetched, attempt=1),
+        ResponseReceived(**fetched, attempt=1, status=429, error="RateLimitedError"),
+        RequestThrottled(**fetched, attempt=1, pause=1.0),
+        RetryPlanned(**fetched, attempt=1, error="RateLimitedError", delay=1.0),
+        RequestSent(**fetched, attempt=2),
+        ResponseReceived(**fetched, attempt=2, status=200),
+    ]
+    answers = [each for each in told if isinstance(each, ResponseReceived)]
+    assert all(0 < each.seconds < 5 and each.body_bytes > 0 for each in answers)
+    assert answers[-1].body_bytes == len(events.raw)
+    assert (stats.requests, stats.retries, stats.throttled, stats.activations) == (4, 2, 1, 1)
+    assert stats.received_bytes == sum(each.body_bytes for each in answers)
+    assert 1.0 <= stats.waited < 2.0
+
+
+async def test_requests_without_an_answer_are_told_of_once_too():
+    told, hooks = recording()
+    async with opened(hooks, read_timeout=0.2) as (sandbox, client):
+        sandbox.inject(Fault.drop(), operation="events", session_id=sandbox.session_ids[0])
+        sandbox.inject(Fault.stall(5), operation="events", times=None)
+        lost = [client.sessions.events(each) for each in sandbox.session_ids[:2]]
+        errors = await asyncio.gather(*lost, return_exceptions=True)
+        call = asyncio.create_task(client.sessions.events(sandbox.session_ids[2]))
+        while len(sandbox.requests) < 3:
+            await asyncio.sleep(0.01)
+        call.cancel()
+        await asyncio.wait([call])
+    assert [type(error).__name__ for error in errors] == ["ProtocolError", "APITimeoutError"]
+    ended = {each.call: (each.status, each.error) for each in told if isinstance(each, ResponseReceived)}
+    assert ended == {1: (None, "ProtocolError"), 2: (None, "APITimeoutError"), 3: (None, "CancelledError")}
+    assert len(told) == 6
+
+
+async def test_a_stream_is_told_of_when_it_begins_and_counted_while_it_is_read():
+    told, hooks = recording()
+    async with opened(hooks) as (sandbox, client):
+        whole = await client.sessions.events(sandbox.session_ids[0])
+        before = client.stats.received_bytes
+        async with aclosing(client.sessions.stream_events(sandbox.session_ids[0])) as events:
+            assert [event.type async for event in events] == [event.type for event in whole]
+        assert client.stats.received_bytes - before == len(whole.raw)
+    assert [type(each) for each in told] == [RequestSent, ResponseReceived] * 2
+
+
+async def test_a_hook_that_fails_is_logged_and_costs_no_answer(caplog):
+    def fail(event):
+        raise RuntimeError(f"no {type(event).__name__}")
+
+    async with opened(Hooks(on_request=fail, on_response=fail)) as (sandbox, client):
+        with caplog.at_level(logging.ERROR):
+            assert await client.sessions.events(sandbox.session_ids[0])
+    assert [record.message for record in caplog.records] == [
+        "the hook for RequestSent failed",
+        "the hook for ResponseReceived failed",
+    ]
+
+
+@pytest.mark.parametrize("wrong", ["text", 5, asyncio.sleep])
+def test_hooks_are_plain_functions(wrong):
+    with pytest.raises(ConfigurationError, match="on_retry must be a plain function"):
+        Hooks(on_retry=wrong)
+    with pytest.raises(ConfigurationError, match="hooks must be Hooks"):
+        FullStoryClient("na1.key", hooks=wrong)
+
+
+async def test_spans_say_what_happened_and_nothing_of_whom():
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("test")
+    async with opened(tracing(tracer)) as (sandbox, client):
+        sandbox.inject(Fault.status(503), operation="list")
+        sandbox.inject(Fault.status(429, headers={"Retry-After": "0"}), operation="events")
+        with tracer.start_as_current_span("the program") as outer:
+            await client.sessions.list(email=EMAIL)
+            await client.sessions.events(sandbox.session_ids[0])
+        bad = FullStoryClient("na1.wrong-key", config=client.config, hooks=tracing(tracer))
+        async with bad:
+            with pytest.raises(AuthenticationError):
+                await bad.whoami()
+        session_ids = sandbox.session_ids
+
+    *spans, whoami = [span for span in exporter.get_finished_spans() if span.name != "the program"]
+    assert [
+        (span.name, span.attributes.get("http.response.status_code"), span.attributes.get("error.type"),
+         span.attributes.get("http.request.resend_count"), span.attributes["fullstory.metered"])
+        for span in spans
+    ] == [
+        ("FullStory list", 503, "ServerError", None, False),
+        ("FullStory list", 200, None, 1, False),
+        ("FullStory events", 429, "RateLimitedError", None, True),
+        ("FullStory events", 200, None, 1, True),
+    ]  # fmt: skip
+    assert all(span.kind is SpanKind.CLIENT for span in spans)
+    assert all(span.parent.span_id == outer.get_span_context().span_id for span in spans)
+    assert (whoami.name, whoami.attributes["error.type"], whoami.parent) == (
+        "FullStory whoami",
+        "AuthenticationError",
+        None,
+    )
+    (program,) = [span for span in exporter.get_finished_spans() if span.name == "the program"]
+    assert [event.name for event in program.events] == [
+        "fullstory.retry",
+        "fullstory.throttled",
+        "fullstory.retry",
+    ]
+    text = "".join(span.to_json() for span in exporter.get_finished_spans())
+    for secret in (EMAIL, "canary", client.config.api_key, "na1.wrong-key", *session_ids):
+        assert secret not in text
