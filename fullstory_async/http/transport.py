@@ -54,7 +54,7 @@ class Transport:
     """Sends requests through an aiohttp session of its own, or through one that it was given."""
 
     __slots__ = (
-        "_base", "_clock", "_common", "_config", "_key", "_loop", "_labels", "_owned", "_places", "_secrets", "_session", "_timeout",
+        "_base", "_clock", "_common", "_config", "_key", "_labels", "_loop", "_owned", "_places", "_secrets", "_session", "_timeout",
         "_used", "state",
     )  # fmt: skip
 
