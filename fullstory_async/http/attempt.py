@@ -60,7 +60,8 @@ class Attempt:
         self.sent = True
         if connection.protocol is not None:
             self.reused = connection.protocol in self._used
-            self._used.add(connection.protocol)
+            if not self.reused:
+                self._used.add(connection.protocol)
         due = min(self._deadline, self._clock() + self._read)
         if abs(due - self._due) > self._read * _SHARE and not self.timer.expired():
             self.timer.reschedule(due)

@@ -141,7 +141,9 @@ class Pipeline:
         self.check()
         call = self._call(request, timeout, nobody_asks, patient=False, longest_wait=math.inf)
         # as the transport promises for what is no error
-        response = await self._answer(call, self._transport.stream, partial(cast, StreamedResponse))
+        response: StreamedResponse = await self._answer(
+            call, self._transport.stream, partial(cast, StreamedResponse)
+        )
 
         async def read() -> bytes:
             piece = await response.read()

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import logging
 import math
 from collections.abc import Awaitable, Callable
 
@@ -36,13 +35,12 @@ from fullstory_async.errors import (
 )
 from fullstory_async.http.attempt import Attempt, NotingRequest, UsedConnections
 from fullstory_async.http.exceptions import RAISED, translated
+from fullstory_async.http.labels import Labels
 from fullstory_async.http.messages import Request, Response, StreamedResponse
 
 __all__ = ["Transport"]
 
 _SHORTEST_KEY = 8
-
-_logger = logging.getLogger("fullstory_async.http")
 
 
 class State(enum.Enum):
@@ -57,7 +55,7 @@ class Transport:
     """Sends requests through an aiohttp session of its own, or through one that it was given."""
 
     __slots__ = (
-        "_base", "_clock", "_common", "_config", "_key", "_loop", "_mislabelled", "_owned", "_places", "_prefix", "_secrets", "_session",
+        "_base", "_clock", "_common", "_config", "_key", "_labels", "_loop", "_owned", "_places", "_prefix", "_secrets", "_session",
         "_timeout", "_used", "state",
     )  # fmt: skip
 
@@ -84,7 +82,7 @@ class Transport:
         self._session = session
         self._owned = session is None
         self._used = UsedConnections()
-        self._mislabelled = False
+        self._labels = Labels()
         # that of a given session may be used for other things too, and ``connect`` counts the wait for one of its connections
         self._timeout = aiohttp.ClientTimeout(
             total=None,
@@ -225,7 +223,8 @@ class Transport:
                     middlewares=(attempt.send_once,),
                 )
                 if _is_success(answer):
-                    self._look_at_label(answer, request)
+                    label = self._scrubbed(answer.headers.get("Content-Type", ""))
+                    self._labels.look_at(label, request.operation)
                 try:
                     return await finish(answer, request, started)
                 except BaseException:
@@ -309,17 +308,6 @@ class Transport:
                 request=request,
                 permanent=True,
             )
-
-    def _look_at_label(self, answer: aiohttp.ClientResponse, request: Request) -> None:
-        """Warn once of successful answers that are not said to be JSON; they are read as JSON all the same."""
-        label = answer.headers.get("Content-Type")
-        if label is None or "json" in label.lower() or self._mislabelled:
-            return
-        self._mislabelled = True
-        _logger.warning(
-            "an answer (%s) is labelled %r instead of JSON, and read as JSON all the same; said once per client",
-            request.operation, self._scrubbed(label)[:60],
-        )  # fmt: skip
 
     def _answer_headers(self, answer: aiohttp.ClientResponse) -> dict[str, str]:
         found = {name.lower(): value for name, value in answer.headers.items()}
