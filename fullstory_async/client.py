@@ -115,6 +115,7 @@ class FullStoryClient:
     async def whoami(
         self,
         *,
+        priority: bool = False,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
@@ -125,7 +126,7 @@ class FullStoryClient:
             AuthenticationError: the key is wrong or revoked.
             FullStoryError: as the other calls do.
         """
-        options = CallOptions.of(timeout, extra_query, extra_headers)
+        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         return await call_once(self._account, endpoints.me(), decode_key_owner, options)
 
     async def __aenter__(self) -> Self:

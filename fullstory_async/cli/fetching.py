@@ -117,7 +117,7 @@ def fetch(
             _looked_up(connection, order, counted, dry_run=dry_run), verbose=connection.verbose
         )
         estimate = _estimate(order, rate, left)
-        sys.stderr.write(_announcement(order.given, estimate))
+        sys.stderr.write(_announcement(order.given, estimate, adaptive=connection.rate == "adaptive"))
         if dry_run:
             sys.stdout.write(json.dumps(attrs.asdict(estimate)) + "\n")
             return Exit.OK
@@ -254,11 +254,16 @@ async def run_job(job: Job, *, concurrency: int, retry_failed: bool = False, aga
     return _EXITS.get(report.reason, Exit.INTERRUPTED)
 
 
-def _announcement(given: IdInput, estimate: JobEstimate) -> str:
+def _announcement(given: IdInput, estimate: JobEstimate, *, adaptive: bool) -> str:
     notes = [f"{estimate.sessions} sessions", f"{estimate.calls} calls left"]
     notes += [f"{given.duplicates} duplicates dropped"] if given.duplicates else []
     notes += [f"{given.invalid} are no session ids and failed"] if given.invalid else []
-    notes += [f"up to {estimate.activations} activations", f"at least {_duration(estimate.seconds)}"]
+    took = (
+        f"{_duration(estimate.seconds)} at the rate it begins with"
+        if adaptive
+        else f"at least {_duration(estimate.seconds)}"
+    )
+    notes += [f"up to {estimate.activations} activations", took]
     notes += [f"{estimate.spent} spent before"] if estimate.spent else []
     if estimate.activations < estimate.calls:
         notes.append(f"the budget leaves {estimate.activations}, which does not cover all")

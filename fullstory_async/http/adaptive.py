@@ -27,7 +27,7 @@ moment only, and what was answered in the last second is the better guess.
 a request that was admitted after the last decrease can say that it was not enough.
 
 *Time is counted in answers.* Each one advances the curve by 1/rate seconds, which is what it takes at full speed,
-and only where somebody waits for the limiter. A client that is idle, paused or slowed by something else has not
+and only if its request had to wait for the limiter. A client that is idle, paused or slowed by something else has not
 tried the rate that it is allowed, and so learns nothing and raises nothing.
 """
 
@@ -73,7 +73,7 @@ class AdaptiveRate:
 
         Args:
             now: the time, in seconds.
-            limited: whether this rate, and nothing else, holds back further requests.
+            limited: whether it would have been sent earlier at a higher rate.
         """
         self._answers.append(now)
         while len(self._answers) > _FEWEST and self._answers[0] < now - _MEASURED:

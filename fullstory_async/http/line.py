@@ -62,7 +62,8 @@ class Line:
             self.taken = True
             return False
         queue = self._urgent if place.priority else self._others
-        woken = queue[place] = asyncio.get_running_loop().create_future()
+        woken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        queue[place] = woken
         try:
             return await woken
         except asyncio.CancelledError:

@@ -60,6 +60,7 @@ class _Call:
     may_have_cost: bool = False
     set_aside: str | None = None
     admitted: float = 0.0
+    waited: bool = False
 
     def elapsed(self) -> float:
         return self.now() - self.started
@@ -188,7 +189,8 @@ class Pipeline:
 
     async def _admit(self, call: _Call) -> None:
         """Wait for the limiter, within the call's time."""
-        if not await self.limiter.acquire_now():
+        call.waited = not await self.limiter.acquire_now()
+        if call.waited:
             longest = min(call.timeout, call.left(), call.longest_wait) if call.patient else None
             began = call.now()
             try:
@@ -235,7 +237,7 @@ class Pipeline:
                 response.status, len(response.body), response.elapsed,
             )  # fmt: skip
         if response.status != 429:
-            self.limiter.answered()
+            self.limiter.answered(waited=call.waited)
         failure = None
         if not response.is_success:
             failure = error_for(request, response, retry_after=retry_after(response))

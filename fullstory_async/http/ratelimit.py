@@ -177,9 +177,11 @@ class RateLimiter:
         if await self.acquire_now():
             return
         line, place = self._line, Place(priority, self._now(), longest_pause)
-        if (error := self._too_long(place, line.before(place))) is not None:
-            raise error
-        while await line.wait(place):
+        while True:
+            if (error := self._too_long(place, line.before(place))) is not None:
+                raise error
+            if not await line.wait(place):
+                break
             if self._now() >= self._not_before:
                 return  # with a token that was handed over
         try:
@@ -226,10 +228,10 @@ class RateLimiter:
             self._pause_told = until
             self._line.refuse(self._too_long)
 
-    def answered(self) -> None:
-        """Take note of an answer that is no 429, which tells an adaptive limiter that it is not too fast."""
+    def answered(self, *, waited: bool) -> None:
+        """Take note of an answer that is no 429: an adaptive limit may rise, where its request ``waited`` to be admitted."""
         if self._adaptive is not None:
-            self._adaptive.answered(self._now(), limited=self._line.taken)
+            self._adaptive.answered(self._now(), limited=waited)
 
     def throttled(self, seconds: float, *, admitted: float) -> None:
         """Pause for a 429, and go slower from then on where the limit is adaptive.

@@ -86,7 +86,7 @@ class JobEstimate:
     max_activations: int | None
     """The most that it may ever spend."""
     seconds: float
-    """How long the calls take at the client's rate, at least."""
+    """How long the calls take at the client's present rate, at least; an adaptive one will change."""
 
 
 def estimated(plan: JobPlan, sessions: int, calls: int, spent: int, rate: float) -> JobEstimate:

@@ -91,6 +91,10 @@ class Sandbox:
                 )
         if wire not in get_args(Wire):
             raise ConfigurationError(f"the sandbox's wire must be 'live' or 'spec', not {wire!r}")
+        if isinstance(rate_limit, RateLimit) and rate_limit.ceiling is not None:
+            raise ConfigurationError(
+                "the sandbox's rate_limit must be a fixed one: what it enforces is what a client adapts to"
+            )
         self.api_key = API_KEY
         self.requests = []
         self._service = Service(World(seed, users, sessions, mean_events), wire, activation_quota)

@@ -101,6 +101,8 @@ def test_verbose_logs_each_request_and_no_e_mail(run):
         (("events",), 2, "requires an argument"),
         (("events", "1:2", "--sandbox", "--rate", "0"), 2, "rate"),
         (("events", "1:2", "--sandbox", "--burst", "0"), 2, "burst"),
+        (("events", "1:2", "--sandbox", "--rate", "fast"), 2, "fast"),
+        (("events", "1:2", "--sandbox", "--rate", "adaptive", "--burst", "5"), 2, "--burst"),
         (("events", "1:2", "--sandbox", "--timeout", "-1"), 2, "overall_timeout"),
         (("events", "1:2", "--api-key-file", "missing"), 2, "missing"),
         (("sandbox", "--burst", "5"), 2, "--rate"),

@@ -378,6 +378,15 @@ async def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypat
     assert max(map(len, printed)) < 240
 
 
+def test_a_job_finds_its_rate_and_says_so(run, tmp_path):
+    (tmp_path / "ids").write_text("\n".join(IDS))
+    command = ("fetch", "--ids", "ids", "--events", "--sandbox", "--rate", "adaptive", "--job", "j")
+    code, _, err = run(*command)
+    assert code == 0
+    assert f"{len(IDS) / 2:.0f} s at the rate it begins with" in err
+    assert f"{len(IDS)} answers" in err
+
+
 def test_the_demo_leaves_files_behind_and_overwrites_none(run, tmp_path):
     for folder in ("fullstory-demo", "fullstory-demo-2"):
         code, out, err = run("demo", "--sessions", "30", "--rate", "1000")

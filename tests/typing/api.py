@@ -34,6 +34,7 @@ async def singles(client: FullStoryClient) -> None:
         assert_type(part, Page[Session])
     events = await client.sessions.events("1:2", timeout=5)
     assert_type(events, SessionEvents)
+    assert_type(await client.sessions.events("1:2", priority=True), SessionEvents)
     assert_type(events[0], SessionEvent)
     assert_type(events[1:], list[SessionEvent])
     assert_type(events[0].data, dict[str, Any])
@@ -54,6 +55,8 @@ async def many(client: FullStoryClient, ids: list[str], more: AsyncIterator[Sess
 
 def settings() -> FullStoryClient:
     limiter = RateLimiter(RateLimit(rate=8, burst=8), max_wait=60)
+    adaptive: RateLimit = RateLimit.adaptive(start=2, ceiling=100)
+    assert_type(RateLimiter(adaptive).rate, float)
     config = ClientConfig(
         api_key="na1.key", retry=RetryPolicy(attempts=5), base_url="https://api.fullstory.com"
     )

@@ -238,6 +238,7 @@ async def test_a_fault_of_ones_own_and_delays():
     [
         {"users": 0}, {"sessions": -1}, {"mean_events": 0}, {"latency": -1}, {"port": -1}, {"activation_quota": -1},
         {"wire": "carrier pigeon"}, {"users": "3"}, {"rate_limit": 0}, {"rate_limit": "8"},
+        {"rate_limit": RateLimit.adaptive()},
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(settings):
