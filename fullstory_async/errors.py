@@ -174,6 +174,8 @@ class TransportError(FullStoryError):
     """Whether another attempt would fail the same way (an untrusted certificate, say)."""
     stale: bool
     """Whether a kept-alive connection broke before any of the answer came: it was probably closed meanwhile."""
+    garbled: bool
+    """Whether something came that is not HTTP: perhaps once, perhaps as from any server that speaks something else."""
 
     def __init__(
         self,
@@ -184,12 +186,14 @@ class TransportError(FullStoryError):
         sent: bool = True,
         permanent: bool = False,
         stale: bool = False,
+        garbled: bool = False,
     ) -> None:
         cost = sent and request is not None and request.metered
         super().__init__(message, request=request, response=response, may_have_cost=cost)
         self.sent = sent
         self.permanent = permanent
         self.stale = stale
+        self.garbled = garbled
 
 
 class ConnectError(TransportError):

@@ -109,6 +109,7 @@ def test_only_the_transport_imports_the_network_client():
     assert "if TYPE_CHECKING:\n    import aiohttp\n" in path_of("client").read_text()
     assert {m for m in MODULES if "from aiohttp import" in path_of(m).read_text()} == {
         "sandbox.app",
+        "sandbox.beside",
         "sandbox.faults.bodies",
         "sandbox.faults.connections",
         "sandbox.faults.contents",

@@ -42,9 +42,9 @@ def translated(
     if isinstance(raised, TimeoutError):
         return APITimeoutError("timed out before the whole answer was there", request=request)
     if isinstance(raised, aiohttp.ClientResponseError):  # a parser's verdict, not the server's status
-        return ProtocolError(f"the answer is not HTTP: {raised.message}", request=request, permanent=True)
+        return ProtocolError(f"the answer is not HTTP: {raised.message}", request=request, garbled=True)
     if isinstance(raised.__cause__, ContentEncodingError):
-        return ProtocolError("the answer can't be decompressed", request=request, permanent=True)
+        return ProtocolError("the answer can't be decompressed", request=request, garbled=True)
     if isinstance(raised, aiohttp.ClientPayloadError):
         return ProtocolError("the connection broke in the middle of the answer", request=request)
     stale = reused and isinstance(raised, Dropped)

@@ -4,7 +4,7 @@ What may be repeated. A request that was refused before any work (429) or never 
 is always safe. After that the server may have done the work, and for a *metered* call the work is
 money: those are repeated only if the policy says so. Other error statuses are answers, not accidents, and a
 server that sends ``x-should-retry: false`` is believed. A success that can't be read is asked for once more
-where asking is free.
+where asking is free, and so is what is not even HTTP.
 
 How long to wait. Before attempt ``n + 1`` (n = 1, 2, …)::
 
@@ -143,6 +143,8 @@ class RetryPolicy:
     def _may_repeat(self, request: Request, error: FullStoryError, attempt: int) -> bool:
         if isinstance(error, DecodeError):
             return attempt == 1 and request.repeatable and not request.metered
+        if isinstance(error, ProtocolError) and error.garbled and attempt > 1:
+            return False
         if isinstance(error, (APITimeoutError, ConnectError, ProtocolError)):
             if error.permanent:
                 return False

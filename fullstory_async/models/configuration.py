@@ -8,7 +8,7 @@ The fields' names are the API's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -30,8 +30,8 @@ __all__ = [
 
 
 def _as_tuple(value: Iterable[str] | None) -> tuple[str, ...] | None:
-    """Make any iterable of texts a tuple, but leave a single text for the validator to refuse."""
-    many = isinstance(value, Iterable) and not isinstance(value, (str, bytes))
+    """Make any iterable of texts a tuple, but leave a single text, and an object, for the validator to refuse."""
+    many = isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
     return tuple(value) if many else value  # type: ignore[arg-type,return-value]
 
 

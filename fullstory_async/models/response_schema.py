@@ -18,9 +18,9 @@ import msgspec
 
 from fullstory_async.errors import ConfigurationError
 
-__all__ = ["ResponseSchema"]
+__all__ = ["RESPONSE_TYPES", "ResponseSchema"]
 
-_TYPES = ("STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT")
+RESPONSE_TYPES = ("STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT")
 _NOTES = frozenset(
     {
         "$schema", "$id", "$anchor", "$comment", "$defs", "definitions",
@@ -35,8 +35,10 @@ _TRANSLATED = frozenset({"$ref", "anyOf", "oneOf", "allOf", "const", "additional
 
 
 def _check_type(_: object, __: attrs.Attribute[Any], value: str | None) -> None:
-    if value is not None and value not in _TYPES:
-        raise ConfigurationError(f"a response schema's type is one of {', '.join(_TYPES)}, not {value!r}")
+    if value is not None and value not in RESPONSE_TYPES:
+        raise ConfigurationError(
+            f"a response schema's type is one of {', '.join(RESPONSE_TYPES)}, not {value!r}"
+        )
 
 
 def _check_parts(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -252,8 +254,8 @@ def _type(node: Mapping[str, Any], path: str, enum: tuple[str, ...] | None) -> s
         given = next((kind for word, kind in _SAID_BY.items() if word in node), "STRING" if enum else None)
     if given is None:
         raise _refusal(path, "allows anything, which the dialect can't say: give it a type")
-    if not isinstance(given, str) or given.upper() not in _TYPES:
-        raise _refusal(f"{path}.type", f"is {given!r}, not one of {', '.join(_TYPES)}")
+    if not isinstance(given, str) or given.upper() not in RESPONSE_TYPES:
+        raise _refusal(f"{path}.type", f"is {given!r}, not one of {', '.join(RESPONSE_TYPES)}")
     return given.upper()
 
 

@@ -1,8 +1,7 @@
 """The sandbox as a server: what happens to a request on its way to the service and back.
 
 In order: it is noted down, its key is checked (401), the token bucket is asked (429), the latency passes, a
-fault may step in, and the service answers. Beside the API stand ``/_sandbox/stats`` and
-``/_sandbox/sessions``, a start page, and at each session's replay URL a page for people; without key, limit or note.
+fault may step in, and the service answers.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from aiohttp import web
 from fullstory_async import checks
 from fullstory_async.errors import ClientStateError, ConfigurationError
 from fullstory_async.http.ratelimit import RateLimit
+from fullstory_async.sandbox.beside import routes_beside
 from fullstory_async.sandbox.faults import Behaviour, Exchange, Fault, FaultRule, Proceed
 from fullstory_async.sandbox.limits import TokenBucket
 from fullstory_async.sandbox.records import RecordedRequest
 from fullstory_async.sandbox.refusal import Refusal
-from fullstory_async.sandbox.replay import PAGE_HEADERS, index_page
 from fullstory_async.sandbox.routes import OPERATIONS, ROUTES, Work
 from fullstory_async.sandbox.service import Service, Wire
-from fullstory_async.sandbox.world import MOST_EVENTS, ORG_ID, User, World
+from fullstory_async.sandbox.world import MOST_EVENTS, User, World
 from fullstory_async.session_id import SessionId
 
 __all__ = ["Sandbox"]
@@ -196,10 +195,7 @@ class Sandbox:
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=_LARGEST_BODY)
-        app.router.add_get("/_sandbox/stats", self._serve_stats)
-        app.router.add_get("/_sandbox/sessions", self._serve_sessions)
-        app.router.add_get("/", self._serve_index)
-        app.router.add_get(f"/ui/{ORG_ID}/session/{{session_id}}", self._serve_replay)
+        app.add_routes(routes_beside(self._service, self.stats))
         for method, path, operation, work in ROUTES:
             app.router.add_route(method, path, partial(self._serve, operation=operation, work=work))
         try:
@@ -225,25 +221,6 @@ class Sandbox:
             for each in left:
                 each.cancel()
             await asyncio.gather(*left, return_exceptions=True)
-
-    async def _serve_stats(self, _: web.Request) -> web.Response:
-        return web.json_response(self.stats())
-
-    async def _serve_sessions(self, _: web.Request) -> web.Response:
-        users = [{"uid": user.uid, "email": user.email} for user in self.users]
-        uids = {str(each.id): each.session_uid for each in self._service.world.sessions.values()}
-        return web.json_response({"session_ids": self.session_ids, "session_uids": uids, "users": users})
-
-    async def _serve_index(self, _: web.Request) -> web.Response:
-        page = index_page(self._service.world.sessions.values(), self._service.replay_url)
-        return web.Response(body=page, content_type="text/html", charset="utf-8", headers=PAGE_HEADERS)
-
-    async def _serve_replay(self, request: web.Request) -> web.Response:
-        try:
-            page = self._service.replay(request.match_info["session_id"])
-        except Refusal as refusal:
-            return web.Response(status=refusal.status, text=refusal.message, headers=PAGE_HEADERS)
-        return web.Response(body=page, content_type="text/html", charset="utf-8", headers=PAGE_HEADERS)
 
     async def _serve(self, request: web.Request, *, operation: str, work: Work) -> web.StreamResponse:
         """Take one request through the stages that the module describes."""
@@ -338,6 +315,8 @@ class Sandbox:
         answer = self._error(refusal.status, refusal.code, refusal.message)
         if refusal.retry_after is not None:
             answer.headers["Retry-After"] = str(refusal.retry_after)
+        if refusal.allow:
+            answer.headers["Allow"] = ", ".join(refusal.allow)
         return answer
 
     def _error(self, status: int, code: str, message: str) -> web.Response:

@@ -13,18 +13,30 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from fullstory_async.codec.bodies import options_json, read_options
+import attrs
+
+from fullstory_async.codec.bodies import check_options, options_json, read_options
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.models import MediaOptions, ProfileConfiguration
+from fullstory_async.models import MediaOptions, ProfileConfiguration, ResponseSchema
+from fullstory_async.models.response_schema import RESPONSE_TYPES
 from fullstory_async.sandbox.refusal import Refusal
 
-__all__ = ["Profiles", "merged", "read_body", "read_configuration", "without_empty"]
+__all__ = [
+    "Profiles",
+    "merged",
+    "read_body",
+    "read_configuration",
+    "refuse_contradictions",
+    "whole_number",
+    "without_empty",
+]
 
 Json = dict[str, Any]
 
 _GROUPS = ("llm", "slice", "context", "events", "cache")
 _INT64 = "duration_limit_ms"
 _LARGEST_PAGE = 100
+_WORDS = frozenset(field.name for field in attrs.fields(ResponseSchema))
 
 TRIAGE_SCHEMA: Json = {
     "type": "OBJECT",
@@ -63,15 +75,11 @@ class Profiles:
 
     def list(self, query: Mapping[str, str]) -> Json:
         """List a page of profiles, an entry of the early days without an id included. Raises `Refusal`."""
-        try:
-            limit = int(query.get("limit") or _LARGEST_PAGE)
-            start = int(query.get("pagination_token") or 0)
-        except ValueError:
-            limit = start = -1
-        if limit < 1 or start < 0:
-            raise Refusal(
-                400, "invalid_field", "limit must be a positive integer, pagination_token one of ours"
-            )
+        limit = whole_number(query.get("limit", str(_LARGEST_PAGE)), "limit")
+        token = query.get("pagination_token", "0")
+        if not re.fullmatch(r"[0-9]{1,9}", token):
+            raise Refusal(400, "invalid_field", "pagination_token is none of ours")
+        start = int(token)
         relics: list[Json | None] = [None, {"name": "A profile of the alpha"}]
         found = [*relics, *(self._shown(profile_id) for profile_id in self._bodies)]
         end = start + min(limit, _LARGEST_PAGE)
@@ -119,6 +127,7 @@ class Profiles:
         if not isinstance(name, str | None):
             raise Refusal(400, "invalid_field", "name must be a string")
         configuration, _ = read_configuration(groups)
+        refuse_contradictions(configuration, alone=False)
         return name, options_json(configuration)
 
     def _shown(self, profile_id: str) -> Json:
@@ -133,7 +142,7 @@ class Profiles:
 def read_body(raw: bytes) -> Json:
     """Parse a request's body; none at all is an empty object. Raises `Refusal`."""
     try:
-        body = json.loads(raw or b"{}")
+        body = json.loads(raw or b"{}", parse_float=_number, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
@@ -141,17 +150,63 @@ def read_body(raw: bytes) -> Json:
     return body
 
 
+def _number(text: str) -> float:
+    """Read 5.0 as 5: JSON knows no difference."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(text)  # NaN and the infinities are no JSON
+
+
+def whole_number(text: str, name: str) -> int:
+    """Read a query parameter that is a positive integer. Raises `Refusal`."""
+    if (
+        not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < 1
+    ):  # int() alone would take " 1_0" and any script's digits
+        raise Refusal(400, "invalid_field", f"{name} must be a positive integer")
+    return int(text)
+
+
 def read_configuration(groups: Json) -> tuple[ProfileConfiguration, MediaOptions]:
     """Check groups of options as the service would, and return them typed. Raises `Refusal`."""
-    groups = {name: value for name, value in groups.items() if value is not None}
-    media = groups.pop("media", {})
+    groups = dict(groups)
+    media = {} if groups.get("media") is None else groups["media"]
+    groups.pop("media", None)
     part = groups.get("slice")
     if isinstance(part, dict) and re.fullmatch(r"[0-9]{1,15}", str(part.get(_INT64, ""))):
         groups["slice"] = {**part, _INT64: int(part[_INT64])}
     elif isinstance(part, dict) and part.get(_INT64) is not None:
         raise Refusal(400, "invalid_field", f"slice.{_INT64} must be an int64")
     try:
-        return read_options(groups, ProfileConfiguration), read_options(media, MediaOptions, "media")
+        read = read_options(groups, ProfileConfiguration), read_options(media, MediaOptions, "media")
+    except ConfigurationError as error:
+        raise Refusal(400, "invalid_field", error.message) from None
+    if read[0].llm is not None and read[0].llm.response_schema is not None:
+        _refuse_other_dialects(groups["llm"]["response_schema"])
+    return read
+
+
+def _refuse_other_dialects(schema: Json) -> None:
+    """Refuse JSON Schema that is not in the service's dialect; the client's options would translate it."""
+    parts = [schema.get("items"), *(schema.get("properties") or {}).values()]
+    if not (
+        set(schema) <= _WORDS
+        and schema.get("type") in RESPONSE_TYPES
+        and isinstance(schema.get("nullable", False), bool)
+    ):
+        text = f"llm.response_schema: {schema!r:.80} is not in the dialect: types in capitals, few words"
+        raise Refusal(400, "invalid_field", text)
+    for part in parts:
+        if isinstance(part, dict):
+            _refuse_other_dialects(part)
+
+
+def refuse_contradictions(configuration: ProfileConfiguration, *, alone: bool) -> None:
+    """Raise `Refusal` for options that contradict each other; ``alone`` says that no profile adds to them."""
+    try:
+        check_options(configuration.slice, configuration.context, configuration.events, alone=alone)
     except ConfigurationError as error:
         raise Refusal(400, "invalid_field", error.message) from None
 

@@ -6,8 +6,17 @@ __all__ = ["Refusal"]
 
 
 class Refusal(Exception):
-    """An error answer: status, snake-case code, message, and seconds to wait."""
+    """An error answer: status, snake-case code, message, seconds to wait, and the methods that a path has."""
 
-    def __init__(self, status: int, code: str, message: str, *, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        retry_after: int | None = None,
+        allow: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(status, code, message)
-        self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
+        self.status, self.code, self.message = status, code, message
+        self.retry_after, self.allow = retry_after, allow

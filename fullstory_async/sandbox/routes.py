@@ -14,10 +14,6 @@ from fullstory_async.sandbox.service import Service
 __all__ = ["OPERATIONS", "ROUTES", "Work"]
 
 
-def _refuse_path(*_: object) -> bytes:
-    raise Refusal(404, "resource_not_found", "no such path")
-
-
 Work = Callable[[Service, web.Request, bytes], bytes]
 """Does one operation on the account: from a request and its body to the answer's body."""
 
@@ -31,7 +27,7 @@ def _session(request: web.Request) -> str:
 
 
 _PROFILES = "/v2/visit_profile"
-ROUTES: tuple[tuple[str, str, str, Work], ...] = (
+_API: tuple[tuple[str, str, str, Work], ...] = (
     ("GET", "/me", "whoami", lambda s, _, __: s.me()),
     ("GET", "/sessions/v2", "list", lambda s, r, _: s.list(r.query)),
     ("GET", "/v2/sessions/{session_id}/events", "events", lambda s, r, _: s.events(_session(r), r.query)),
@@ -49,8 +45,28 @@ ROUTES: tuple[tuple[str, str, str, Work], ...] = (
         lambda s, r, body: encode(s.profiles.update(_profile(r), read_body(body))),
     ),
     ("DELETE", _PROFILES + "/{profile_id}", "delete profile", lambda s, r, _: encode(s.profiles.delete(_profile(r)))),
-    ("*", "/{unknown:.*}", "unknown", _refuse_path),
 )  # fmt: skip
+
+
+def _refuse_path(*_: object) -> bytes:
+    raise Refusal(404, "resource_not_found", "no such path")
+
+
+def _refuse_method(path: str) -> Work:
+    allow = tuple(method for method, each, _, _ in _API if each == path)
+
+    def refuse(*_: object) -> bytes:
+        raise Refusal(405, "method_not_allowed", f"this path has {', '.join(allow)} alone", allow=allow)
+
+    return refuse
+
+
+ROUTES = (
+    *_API,
+    *(("*", path, "unknown", _refuse_method(path)) for path in dict.fromkeys(path for _, path, _, _ in _API)),
+    ("*", "/{unknown:.*}", "unknown", _refuse_path),
+)
+"""Every route, in the order in which they are tried: method, path, operation, work."""
 
 OPERATIONS = tuple(dict.fromkeys(operation for _, _, operation, _ in ROUTES))
 """What operations are called, each once."""

@@ -9,13 +9,19 @@ from typing import Any, Literal
 import msgspec
 
 from fullstory_async.codec import decode_events
-from fullstory_async.codec.bodies import check_options, options_json
-from fullstory_async.errors import ConfigurationError
+from fullstory_async.codec.bodies import options_json
 from fullstory_async.http.messages import Response
-from fullstory_async.models import ProfileConfiguration, SessionEvents
+from fullstory_async.models import SessionEvents
 from fullstory_async.sandbox.context import context_of
 from fullstory_async.sandbox.events import events_of, in_spec_form
-from fullstory_async.sandbox.profiles import Profiles, merged, read_body, read_configuration
+from fullstory_async.sandbox.profiles import (
+    Profiles,
+    merged,
+    read_body,
+    read_configuration,
+    refuse_contradictions,
+    whole_number,
+)
 from fullstory_async.sandbox.refusal import Refusal
 from fullstory_async.sandbox.replay import replay_page
 from fullstory_async.sandbox.summaries import summarise
@@ -51,12 +57,7 @@ class Service:
             raise Refusal(400, "required_field", "at least one of uid, email and session_uid is required")
         if session_uid and (uid or email):
             raise Refusal(400, "invalid_field", "session_uid excludes uid and email")
-        try:
-            limit = int(query.get("limit", _DEFAULT_LIMIT))
-        except ValueError:
-            limit = 0
-        if limit < 1:
-            raise Refusal(400, "invalid_field", "limit must be a positive integer")
+        limit = whole_number(query.get("limit", str(_DEFAULT_LIMIT)), "limit")
         found = self.world.of_user(uid=uid, email=email)
         if session_uid:
             found = self.world.of_session_uid(session_uid)
@@ -102,7 +103,7 @@ class Service:
         configuration, media = read_configuration(read_body(raw))
         if configuration.llm is not None:
             raise Refusal(400, "invalid_field", "llm is no option of context")
-        _check(configuration, alone=True)
+        refuse_contradictions(configuration, alone=True)
         self._charge(session)
         url = self.replay_url(session)
         return msgspec.json.encode(context_of(session, self.typed_events(session), configuration, media, url))
@@ -130,7 +131,7 @@ class Service:
         given, _ = read_configuration(override)
         stored = {} if profile is None else self.profiles.configuration(profile)
         configuration, _ = read_configuration(merged(stored, options_json(given)))
-        _check(configuration, alone=profile is None)
+        refuse_contradictions(configuration, alone=profile is None)
         self._charge(session)
         answer = summarise(session, self.typed_events(session), configuration)
         if self.wire == "spec":
@@ -164,10 +165,3 @@ class Service:
             "userId": session.device_id, "sessionId": session.session_id,
             "createdTime": str(int(session.created.timestamp())), "fsUrl": url,
         }  # fmt: skip
-
-
-def _check(configuration: ProfileConfiguration, *, alone: bool) -> None:
-    try:
-        check_options(configuration.slice, configuration.context, configuration.events, alone=alone)
-    except ConfigurationError as error:
-        raise Refusal(400, "invalid_field", error.message) from None

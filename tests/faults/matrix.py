@@ -72,7 +72,7 @@ ROWS = tuple(
             ),
             (
                 "What comes back is not HTTP, has a huge header, or can't be decompressed",
-                "`ProtocolError`, without another attempt; never taken for the status that aiohttp gives it",
+                "`ProtocolError`; a free call is made once more before. Never taken for the status 400 that aiohttp gives it",
             ),
             (
                 "Complete, but no JSON",

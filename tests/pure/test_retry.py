@@ -46,7 +46,6 @@ DOUBTFUL = [
 NEVER = [
     *(status(code) for code in (400, 401, 402, 403, 404, 418, 422, 499, 501, 505, 599)),
     failing(ConnectError, sent=False, permanent=True), failing(UnexpectedRedirect), failing(ResponseTooLarge),
-    failing(ProtocolError, permanent=True),
 ]  # fmt: skip
 
 
@@ -85,6 +84,14 @@ def test_an_unreadable_answer_is_asked_for_once_more_where_it_was_free():
     assert policy.decide(LIST, odd, 2) is None
     assert policy.decide(EVENTS, odd, 1) is None  # this answer was paid for, and is in the error
     assert policy.decide(CREATE, odd, 1) is None
+
+
+def test_what_is_no_http_is_asked_for_once_more():
+    policy, odd = RetryPolicy(attempts=9), failing(ProtocolError, garbled=True)
+    assert policy.decide(LIST, odd(LIST), 1) is not None
+    assert policy.decide(LIST, odd(LIST), 2) is None
+    assert policy.decide(EVENTS, odd(EVENTS), 1) is None
+    assert RetryPolicy(repeat_metered=True).decide(EVENTS, odd(EVENTS), 1) is not None
 
 
 def test_a_connection_that_was_only_too_old_is_replaced_at_once():

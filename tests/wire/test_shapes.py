@@ -294,7 +294,7 @@ async def test_the_key(wire):
         ("GET", "/sessions/v2", 400, "required_field"), ("GET", "/v2/sessions/1%3A2/events", 404, "resource_not_found"),
         ("POST", "/v2/sessions/1%3A2/context", 404, "resource_not_found"), ("POST", "/v2/sessions/1%3A2/summary", 404, "resource_not_found"),
         ("GET", "/v2/visit_profile/x", 404, "resource_not_found"), ("DELETE", "/v2/visit_profile/x", 404, "resource_not_found"),
-        ("POST", "/v2/visit_profile/x", 404, "resource_not_found"), ("PUT", "/v2/visit_profile/support", 404, "resource_not_found"),
+        ("POST", "/v2/visit_profile/x", 404, "resource_not_found"), ("PUT", "/v2/visit_profile/support", 405, "method_not_allowed"),
         ("POST", "/v2/visit_profile", 400, "required_field"),
     ],
 )  # fmt: skip
