@@ -74,5 +74,5 @@ def _context() -> Json:
 
 
 def _profile() -> Json:
-    groups = dict.fromkeys(("slice", "context", "events", "cache"), _ANY)
+    groups: Json = dict.fromkeys(("slice", "context", "events", "cache"), _ANY)
     return _of({"id": _TEXT, "name": _TEXT}, {"configuration": _of({}, groups), "llm": _ANY})

@@ -1,0 +1,152 @@
+"""``GET /openapi.json`` on the sandbox: it names every operation, and the sandbox serves what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import jsonschema
+import pytest
+from yarl import URL
+
+from fullstory_async.sandbox import Sandbox
+from fullstory_async.sandbox.routes import ROUTES
+
+CONFIGURATION = Path(__file__).parent / "schemathesis.toml"
+BODIES = {
+    "context": [
+        {},
+        {"media": {"include_screenshots": True}},
+        {"slice": {"mode": "LAST", "event_limit": 3.0}},
+    ],
+    "summary with overrides": [
+        {},
+        {"config_profile": "triage"},
+        {"llm": {"response_schema": {"type": "OBJECT", "properties": {"a": {"type": "STRING"}}}}},
+    ],
+    "create profile": [{"name": "n"}, {"name": "n", "slice": {"duration_limit_ms": "5"}, "llm": None}],
+    "update profile": [{}, {"name": None, "cache": {"enable_event_cache": True}}],
+}
+QUERIES = {
+    "list": ["uid=u-1", "email=ada@example.com&limit=1", "uid=nobody"],
+    "summary": ["config_profile=triage&config_profile_id=triage", "config_profile=support&config_profile_id=support"],
+    "profiles": ["", "limit=2", "limit=2&pagination_token=2"],
+}  # fmt: skip
+
+
+@asynccontextmanager
+async def served(wire):
+    async with Sandbox(users=2, sessions=6, mean_events=30, wire=wire) as sandbox:
+        key = {"Authorization": f"Basic {sandbox.api_key}"}
+        async with aiohttp.ClientSession(headers=key) as session:
+            async with session.get(f"{sandbox.url}/openapi.json", headers={"Authorization": ""}) as answer:
+                assert answer.status == 200
+                document = await answer.json()
+        async with aiohttp.ClientSession(headers=key) as session:
+            yield sandbox, session, document
+
+
+def operations(document):
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if method != "parameters":
+                yield path, method.upper(), operation
+
+
+def check(document, operation, status, body, headers):
+    described = operation["responses"][str(status)]
+    schema = {**described["content"]["application/json"]["schema"], "components": document["components"]}
+    checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
+    jsonschema.Draft202012Validator(schema, format_checker=checker).validate(body)
+    for name, header in described.get("headers", {}).items():
+        assert not header["required"] or name in headers
+
+
+@pytest.mark.parametrize("wire", ["live", "spec"])
+async def test_the_contract_names_every_operation(wire):
+    async with served(wire) as (sandbox, _, document):
+        assert (document["openapi"], document["servers"]) == ("3.1.0", [{"url": sandbox.url}])
+        assert sandbox.requests == []
+    named = {(method, path) for path, method, _ in operations(document)}
+    assert named == {(method, path) for method, path, _, _ in ROUTES if method != "*"}
+    for _, _, operation in operations(document):
+        assert {"200", "401", "429"} <= set(operation["responses"])
+    for name, schema in document["components"]["schemas"].items():
+        jsonschema.Draft202012Validator.check_schema(schema)
+        assert name
+
+
+@pytest.mark.parametrize("wire", ["live", "spec"])
+async def test_answers_are_what_the_contract_says(wire):
+    async with served(wire) as (sandbox, session, document):
+        places = {"{session_id}": sandbox.session_ids[0].replace(":", "%3A"), "{profile_id}": "sales"}
+        for path, method, operation in operations(document):
+            name = operation["operationId"].replace("_", " ")
+            for place, value in places.items():
+                path = path.replace(place, value)
+            for query in QUERIES.get(name, [""]):
+                for body in BODIES.get(name, [None]):
+                    url = URL(f"{sandbox.url}{path}?{query}".rstrip("?"), encoded=True)
+                    async with session.request(method, url, json=body) as answer:
+                        assert answer.status == 200, (name, query, body)
+                        check(document, operation, 200, await answer.json(), answer.headers)
+            async with session.request(method, url, headers={"Authorization": "Basic wrong"}) as answer:
+                assert answer.status == 401
+                check(document, operation, 401, await answer.json(), answer.headers)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/sessions/v2?uid=u-1&limit=", None, 400), ("GET", "/sessions/v2?uid=u-1&limit=%201", None, 400),
+        ("GET", "/sessions/v2?uid=u-1&limit=1_0", None, 400), ("GET", "/sessions/v2?uid=u-1&limit=%D9%A3", None, 400),
+        ("GET", "/v2/visit_profile?limit=", None, 400), ("GET", "/v2/visit_profile?pagination_token=x", None, 400),
+        ("POST", "/v2/visit_profile", b'{"name": "n", "llm": {"temperature": NaN}}', 400),
+        ("POST", "/v2/visit_profile", b'{"name": "n", "events": {"exclude_types": {"click": 1}}}', 400),
+        ("POST", "/v2/visit_profile", b'{"name": "n", "context": {"include": ["weather"]}}', 400),
+        ("POST", "/v2/visit_profile", b'{"name": "n", "llm": {"response_schema": {"type": "string"}}}', 400),
+        ("POST", "/v2/visit_profile", b'{"name": "n", "llm": {"response_schema": {"enum": ["a"]}}}', 400),
+        ("POST", "/v2/visit_profile", b'{"name": "n", "weather": null}', 400),
+        ("POST", "/v2/visit_profile", b'{"name": "n", "slice": {"event_limit": 2.5}}', 400),
+        ("POST", "/v2/visit_profile", b'{"name": "n", "slice": {"event_limit": 2.0}}', 200),
+    ],
+)  # fmt: skip
+async def test_what_the_contract_does_not_say_is_refused(method, path, body, status):
+    async with served("live") as (sandbox, session, _):
+        async with session.request(method, URL(sandbox.url + path, encoded=True), data=body) as answer:
+            assert answer.status == status
+
+
+async def test_other_methods_are_refused_with_those_that_there_are():
+    async with served("live") as (sandbox, session, _):
+        for method, path, allowed in (
+            ("PUT", "/v2/visit_profile/x", "GET, POST, DELETE"),
+            ("TRACE", "/me", "GET"),
+        ):
+            async with session.request(method, sandbox.url + path) as answer:
+                assert (answer.status, answer.headers["Allow"]) == (405, allowed)
+                assert (await answer.json())["code"] == "method_not_allowed"
+        async with session.put(f"{sandbox.url}/v2/nothing") as answer:
+            assert answer.status == 404
+
+
+@pytest.mark.skipif("FULLSTORY_SCHEMATHESIS" not in os.environ, reason="takes a minute: nox -s schemathesis")
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("wire", ["live", "spec"])
+async def test_schemathesis_finds_nothing(wire, tmp_path):
+    examples, seed = os.environ["FULLSTORY_SCHEMATHESIS"], os.environ.get("FULLSTORY_SCHEMATHESIS_SEED", "1")
+    async with Sandbox(users=3, sessions=12, mean_events=10, wire=wire) as sandbox:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "schemathesis.cli", "--config-file", CONFIGURATION, "run",
+            f"{sandbox.url}/openapi.json", "--header", f"Authorization: Basic {sandbox.api_key}", "--max-examples",
+            examples, "--seed", seed, "--no-color", cwd=tmp_path, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        report, _ = await process.communicate()
+    assert process.returncode == 0, report.decode()
+    assert {"events", "summary", "context", "create profile"} <= sandbox.stats()["by_operation"].keys()
+    assert "500" not in sandbox.stats()["by_status"]
