@@ -142,7 +142,7 @@ class ClientConfig:
     retry: RetryPolicy = attrs.field(factory=RetryPolicy, validator=checks.instance_of(RetryPolicy))
     """When to try again."""
 
-    connect_timeout: float = attrs.field(default=10.0, validator=checks.number(above=0))
+    connect_timeout: float = attrs.field(default=5.0, validator=checks.number(above=0))
     """To make a connection: name look-up, TCP, a proxy's tunnel and TLS."""
 
     read_timeout: float = attrs.field(default=60.0, validator=checks.number(above=0))

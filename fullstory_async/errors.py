@@ -34,8 +34,8 @@ that a call asked about is neither in its error's text, should the service quote
 
 from __future__ import annotations
 
+from fullstory_async.blotting import outline
 from fullstory_async.http.messages import Request, Response
-from fullstory_async.json_text import loads
 
 __all__ = [
     "APIStatusError",
@@ -63,15 +63,7 @@ __all__ = [
     "StorageError",
     "TransportError",
     "UnexpectedRedirect",
-    "error_for",
 ]
-
-_SHOWN_BODY = 200
-"""Characters of a body that is not JSON, quoted in an error's message."""
-_LONGEST_MESSAGE = 1000
-"""Characters of a service's own message."""
-_CODES = 10**18
-"""Numbers below this may be codes."""
 
 
 class FullStoryError(Exception):
@@ -140,7 +132,7 @@ class FullStoryError(Exception):
     def __str__(self) -> str:
         code = None if self.code == self.status else self.code  # the published contract's code is the status
         known = [self.status if isinstance(self, APIStatusError) else None, code]
-        text = " ".join([str(part) for part in known if part is not None] + [self.message])
+        text = " ".join([str(part) for part in known if part is not None] + [self._what()])
         if self.request is not None:
             text = f"{self.request.method} {self.request.path}: {text}"
         if self.retry_after is not None and self.retry_after >= 1:
@@ -150,6 +142,9 @@ class FullStoryError(Exception):
         if self.may_have_cost:
             text += " [may have cost an activation]"
         return text
+
+    def _what(self) -> str:
+        return self.message
 
 
 class ConfigurationError(FullStoryError, ValueError):
@@ -171,6 +166,10 @@ class TransportError(FullStoryError):
     """Whether the request may have reached the server."""
     permanent: bool
     """Whether another attempt would fail the same way (an untrusted certificate, say)."""
+    stale: bool
+    """Whether a kept-alive connection broke before any of the answer came: it was probably closed meanwhile."""
+    garbled: bool
+    """Whether something came that is not HTTP: perhaps once, perhaps as from any server that speaks something else."""
 
     def __init__(
         self,
@@ -180,11 +179,15 @@ class TransportError(FullStoryError):
         response: Response | None = None,
         sent: bool = True,
         permanent: bool = False,
+        stale: bool = False,
+        garbled: bool = False,
     ) -> None:
         cost = sent and request is not None and request.metered
         super().__init__(message, request=request, response=response, may_have_cost=cost)
         self.sent = sent
         self.permanent = permanent
+        self.stale = stale
+        self.garbled = garbled
 
 
 class ConnectError(TransportError):
@@ -240,7 +243,16 @@ class ServerError(APIStatusError):
 
 
 class DecodeError(FullStoryError):
-    """A 2xx answer can't be read as what it should be. `response` still holds the paid-for body."""
+    """A 2xx answer can't be read as what it should be. `response` still holds the paid-for body.
+
+    Its text tells the status, the size and how the body begins, with letters and digits blotted out: it may be about people.
+    """
+
+    def _what(self) -> str:
+        if (answer := self.response) is None:
+            return self.message
+        kind = answer.headers.get("content-type", "")
+        return f"{self.message}; {outline(answer.status, kind, answer.body)}"
 
 
 class PaginationError(FullStoryError):
@@ -265,76 +277,3 @@ class JobLockedError(JobError):
 
 class JobStorageError(JobError, StorageError):
     """The job can't be written: the disk is full, or the file is damaged."""
-
-
-_CLASS_BY_STATUS: dict[int, type[APIStatusError]] = {
-    400: BadRequestError,
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    409: ConflictError,
-    429: RateLimitedError,
-}
-
-_FREE_STATUSES = frozenset({401, 429})
-"""Refused before any work. Whether other refusals are charged is undocumented, so they count as maybe."""
-
-
-def error_for(
-    request: Request, response: Response, *, retry_after: float | None = None
-) -> FullStoryError | None:
-    """Return the error that an answer stands for, or ``None`` for a 2xx. Pure."""
-    status = response.status
-    if 200 <= status < 300:
-        return None
-    if 300 <= status < 400:
-        return UnexpectedRedirect(
-            f"the server answered {status}, a redirect, which is never followed; check base_url",
-            request=request,
-            response=response,
-            permanent=True,
-        )
-    if status < 200:
-        return ProtocolError(
-            f"the server answered {status}", request=request, response=response, permanent=True
-        )
-    cls = _CLASS_BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
-    code, message = _code_and_message(response)
-    code, message = (
-        request.without_persons(code) if isinstance(code, str) else code,
-        request.without_persons(message),
-    )
-    if status == 404 and request.not_found_hint:
-        message += f" ({request.not_found_hint})"
-    if status == 403 and request.role:
-        message += f" (the key probably lacks the role {request.role}; whoami tells which one it has)"
-    return cls(
-        message,
-        request=request,
-        response=response,
-        code=code,
-        retry_after=retry_after,
-        may_have_cost=request.metered and status not in _FREE_STATUSES,
-    )
-
-
-def _code_and_message(response: Response) -> tuple[str | int | None, str]:
-    """Read ``{"code", "message"}`` in both wire forms; a body that is not JSON is quoted."""
-    try:
-        answer = loads(response.body)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        text = response.body[: _SHOWN_BODY * 4].decode("utf-8", "replace").strip()
-        return None, _printable(text, _SHOWN_BODY) or "no message"
-    code, message = answer.get("code"), answer.get("message")
-    if isinstance(code, str):
-        code = _printable(code, _SHOWN_BODY)
-    is_code = isinstance(code, str) or (isinstance(code, int) and abs(code) < _CODES)
-    shown = _printable(message, _LONGEST_MESSAGE) if isinstance(message, str) else ""
-    return code if is_code else None, shown or "no message"
-
-
-def _printable(text: str, longest: int) -> str:
-    """Return the beginning of a text, without what would steer a terminal or could not be written to a file."""
-    return "".join(c if c.isprintable() else " " for c in text[:longest])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.faults.plugin import Outcomes
 from tests.virtual_time import VirtualLoop
 
 # The same examples in every run, so that a run that passes passes again; --hypothesis-profile=explore looks further.
@@ -17,8 +18,18 @@ settings.register_profile("explore", max_examples=2000, deadline=None)
 settings.load_profile("default")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-reliability",
+        action="store_true",
+        help="write the fault matrix with this run's outcomes into docs/reliability.md",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "virtual_time: run on a loop whose clock jumps to the next timer")
+    config.addinivalue_line("markers", "row(number): a test of that row of the fault matrix")
+    config.pluginmanager.register(Outcomes(write=config.getoption("write_reliability")))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -17,13 +17,13 @@ import fullstory_async
 ROOT = Path(fullstory_async.__file__).parent
 
 LEVELS = {
-    "http.messages": 0, "privacy": 0, "json_text": 0, "_version": 0,
+    "http.messages": 0, "privacy": 0, "json_text": 0, "blotting": 0, "_version": 0,
     "errors": 1,
     "checks": 2, "session_id": 2, "pagination": 2, "structuring": 2, "private_database": 2,
     "models": 3, "http.endpoints": 3, "http.options": 3, "http.observer": 3, "http.ratelimit": 3, "http.retry": 3,
     "http.line": 0, "http.adaptive": 0, "http.parts": 2,
     "config": 4, "codec": 4, "fanout": 4, "summary_cache": 4, "ledger": 4, "telemetry": 4,
-    "http.scrubbing": 1, "http.exceptions": 2, "http.attempt": 3, "http.transport": 5,
+    "http.scrubbing": 1, "http.verdicts": 2, "http.exceptions": 2, "http.labels": 2, "http.attempt": 3, "http.reading": 3, "http.transport": 5,
     "http.pipeline": 6,
     "api": 7,
     "client": 8, "sandbox": 8,
@@ -106,7 +106,7 @@ def test_only_the_transport_imports_the_network_client():
         for node in ast.walk(ast.parse(path_of(module).read_text()))
         if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "aiohttp" for alias in node.names)
     }
-    assert importers == {"http.attempt", "http.exceptions", "http.transport", "client"}
+    assert importers == {"http.attempt", "http.exceptions", "http.reading", "http.transport", "client"}
     assert "if TYPE_CHECKING:\n    import aiohttp\n" in path_of("client").read_text()
     assert {m for m in MODULES if "from aiohttp import" in path_of(m).read_text()} == {
         "sandbox.app",

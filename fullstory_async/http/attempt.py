@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from weakref import WeakSet
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
 from fullstory_async.http.exceptions import Dropped
 
-__all__ = ["Attempt", "NotingRequest"]
+__all__ = ["Attempt", "NotingRequest", "UsedConnections"]
+
+UsedConnections = WeakSet[ResponseHandler]
+"""Connections over which a request was sent, as long as they live."""
 
 
 _SHARE = 0.01
@@ -24,10 +29,12 @@ _SHARE = 0.01
 class Attempt:
     """How far an attempt has come, and until when it has time: first to connect, which aiohttp ends, then to be answered."""
 
-    __slots__ = ("_clock", "_deadline", "_due", "_read", "sent", "timer")
+    __slots__ = ("_clock", "_deadline", "_due", "_read", "_used", "reused", "sent", "timer")
 
     sent: bool
     """Whether the request may have reached the server."""
+    reused: bool
+    """Whether it went over a connection that is known to have served another before."""
     timer: asyncio.Timeout
     """What ends the attempt; to be entered by who makes it."""
 
@@ -36,19 +43,25 @@ class Attempt:
         clock: Callable[[], float],
         now: float,
         deadline: float,
+        used: UsedConnections,
         *,
         connect: float,
         read: float,
         sent: bool,
     ) -> None:
         """Begin at ``now``, by the loop's clock; ``sent`` if nothing will tell when the request has a connection."""
-        self._clock, self._deadline, self._read, self.sent = clock, deadline, read, sent
+        self._clock, self._deadline, self._read, self._used = clock, deadline, read, used
+        self.sent, self.reused = sent, False
         self._due = min(deadline, now + (connect + read if sent else max(connect, read)))
         self.timer = asyncio.timeout_at(self._due)
 
-    def note_sent(self) -> None:
+    def note_sent(self, connection: Connection) -> None:
         """Note that the request is about to be written: from now on the server has its time to answer."""
         self.sent = True
+        if connection.protocol is not None:
+            self.reused = connection.protocol in self._used
+            if not self.reused:
+                self._used.add(connection.protocol)
         due = min(self._deadline, self._clock() + self._read)
         if abs(due - self._due) > self._read * _SHARE and not self.timer.expired():
             self.timer.reschedule(due)
@@ -78,5 +91,5 @@ class NotingRequest(aiohttp.ClientRequest):
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         """Send it over a connection."""
-        self.attempt.note_sent()
+        self.attempt.note_sent(conn)
         return await super().send(conn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
 
 from fullstory_async.errors import APITimeoutError, ConnectError, ProtocolError, TransportError
 from fullstory_async.http.messages import Request
@@ -32,17 +33,24 @@ class Dropped(Exception):
 RAISED = (aiohttp.ClientError, TimeoutError, OSError, Dropped)
 
 
-def translated(raised: BaseException, request: Request, *, sent: bool) -> TransportError:
+def translated(
+    raised: BaseException, request: Request, *, sent: bool, reused: bool = False
+) -> TransportError:
     """Return our error for one of aiohttp's; each has exactly one. Pure."""
     if not sent or isinstance(raised, _NEVER_SENT):
         return _unsent(raised, request)
     if isinstance(raised, TimeoutError):
         return APITimeoutError("timed out before the whole answer was there", request=request)
     if isinstance(raised, aiohttp.ClientResponseError):  # a parser's verdict, not the server's status
-        return ProtocolError(f"the answer is not HTTP: {raised.message}", request=request)
+        return ProtocolError(f"the answer is not HTTP: {raised.message}", request=request, garbled=True)
+    if isinstance(raised.__cause__, ContentEncodingError):
+        return ProtocolError("the answer can't be decompressed", request=request, garbled=True)
     if isinstance(raised, aiohttp.ClientPayloadError):
         return ProtocolError("the connection broke in the middle of the answer", request=request)
-    return ProtocolError(f"the connection broke: {raised or type(raised).__name__}", request=request)
+    stale = reused and isinstance(raised, Dropped)
+    return ProtocolError(
+        f"the connection broke: {raised or type(raised).__name__}", request=request, stale=stale
+    )
 
 
 def _unsent(raised: BaseException, request: Request) -> TransportError:

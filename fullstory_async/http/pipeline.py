@@ -11,6 +11,7 @@ import logging
 import math
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar, cast
 
 import attrs
@@ -23,18 +24,19 @@ from fullstory_async.errors import (
     RateLimitedError,
     ServerError,
     TransportError,
-    error_for,
 )
 from fullstory_async.http.messages import Request, Response, StreamedResponse
 from fullstory_async.http.observer import Hooks, Observer, Stats
 from fullstory_async.http.parts import Meter, Send, SendsRequests, nobody_asks
 from fullstory_async.http.ratelimit import RateLimiter
 from fullstory_async.http.retry import Retry, RetryBudget, RetryPolicy, retry_after
+from fullstory_async.http.verdicts import error_for
 from fullstory_async.privacy import without_frames
 
 __all__ = ["Pipeline"]
 
 T = TypeVar("T")
+_Failure = TransportError | APIStatusError | DecodeError
 
 _logger = logging.getLogger("fullstory_async.http")
 
@@ -130,8 +132,8 @@ class Pipeline:
         """
         self.check()
         call = self._call(request, timeout, at_stake, patient=patient, longest_wait=longest_wait)
-        response = await self._answer(call, self._transport.send)
-        return self._decoded(decode, response, call), call.attempts
+        read = partial(self._decoded, decode, call)
+        return await self._answer(call, self._transport.send, read), call.attempts
 
     async def stream(self, request: Request, *, timeout: float | None = None) -> tuple[StreamedResponse, int]:
         """Send a request as `fetch` does, but give its answer as a `StreamedResponse` whose body is not read yet.
@@ -141,8 +143,9 @@ class Pipeline:
         self.check()
         call = self._call(request, timeout, nobody_asks, patient=False, longest_wait=math.inf)
         # as the transport promises for what is no error
-        response = cast("StreamedResponse", await self._answer(call, self._transport.stream))
-        self._settle(call)
+        response: StreamedResponse = await self._answer(
+            call, self._transport.stream, partial(cast, StreamedResponse)
+        )
 
         async def read() -> bytes:
             piece = await response.read()
@@ -167,12 +170,12 @@ class Pipeline:
         number = self._observer.next_number()
         return _Call(number, request, started, seconds, patient, at_stake, longest_wait, deadline, now)
 
-    async def _answer(self, call: _Call, send: Send) -> Response:
-        """Walk the loop until there is an answer."""
+    async def _answer(self, call: _Call, send: Send, read: Callable[[Response], T]) -> T:
+        """Walk the loop until there is an answer that can be read."""
         while True:
             try:
-                return await self._attempt(call, send)
-            except (TransportError, APIStatusError) as error:
+                value = read(await self._attempt(call, send))
+            except (TransportError, APIStatusError, DecodeError) as error:
                 if not error.may_have_cost:
                     await self._take_back(call, error)
                 call.set_aside = None
@@ -181,6 +184,9 @@ class Pipeline:
                 if retry is None:
                     raise
                 await self._wait(retry, error, call)
+            else:
+                self._budget.give_back(call.taken)
+                return value
 
     async def _admit(self, call: _Call) -> None:
         """Wait for the limiter, within the call's time."""
@@ -239,6 +245,7 @@ class Pipeline:
         self._observer.answered(call, response, failure)
         if failure is not None:
             raise failure
+        self.stats.activations += request.metered
         return response
 
     async def _take_back(self, call: _Call, reason: BaseException) -> None:
@@ -259,9 +266,9 @@ class Pipeline:
         call.at_stake(True)
         self._observer.sent(call)
 
-    def _note(self, call: _Call, error: TransportError | APIStatusError) -> None:
+    def _note(self, call: _Call, error: _Failure) -> None:
         """Write down on the error and in the counters what the attempt was."""
-        if error.may_have_cost:
+        if error.may_have_cost and not isinstance(error, DecodeError):  # which has cost, and is counted
             self.stats.activations_at_risk += 1
         call.may_have_cost = error.may_have_cost = call.may_have_cost or error.may_have_cost
         call.last_error = error
@@ -271,7 +278,7 @@ class Pipeline:
         if error.status == 429:
             call.throttles += 1
 
-    def _decide(self, call: _Call, error: TransportError | APIStatusError) -> Retry | None:
+    def _decide(self, call: _Call, error: _Failure) -> Retry | None:
         """Ask the policy, the deadline and the budget; make the limiter wait for what the server asked."""
         throttled = isinstance(error, RateLimitedError)
         if throttled and error.response is None:
@@ -309,17 +316,12 @@ class Pipeline:
             self.stats.waited += retry.delay
             await asyncio.sleep(retry.delay)
 
-    def _settle(self, call: _Call) -> None:
-        self._budget.give_back(call.taken)
-        self.stats.activations += call.request.metered
-
-    def _decoded(self, decode: Callable[[Response], T], response: Response, call: _Call) -> T:
-        self._settle(call)
+    @staticmethod
+    def _decoded(decode: Callable[[Response], T], call: _Call, response: Response) -> T:
         try:
             return decode(response)
         except DecodeError as error:
             error.request, error.response = call.request, response
-            error.attempts, error.elapsed = call.attempts, call.elapsed()
             error.may_have_cost = call.request.metered
             unreadable = without_frames(error)  # which held the answer
         raise unreadable

@@ -2,13 +2,16 @@
 
 What may be repeated. A request that was refused before any work (429) or never left (`ConnectError`)
 is always safe. After that the server may have done the work, and for a *metered* call the work is
-money: those are repeated only if the policy says so. Other error statuses are answers, not accidents.
+money: those are repeated only if the policy says so. Other error statuses are answers, not accidents, and a
+server that sends ``x-should-retry: false`` is believed. A success that can't be read is asked for once more
+where asking is free, and so is what is not even HTTP.
 
 How long to wait. Before attempt ``n + 1`` (n = 1, 2, …)::
 
     min(wait_max, wait_initial · wait_exp_base^(n − 1) + random(0, wait_jitter))
 
-and never less than the server's ``Retry-After``. A 429 waits for what that header says, and a second at
+and never less than the server's ``Retry-After``. A kept-alive connection that the server had closed meanwhile is
+replaced at once: nothing is wrong but its age. A 429 waits for what that header says, and a second at
 least: a server that refuses and says "0" would be asked again as fast as the limiter lets us.
 
 How often in all. Each retry takes tokens from a bucket of 500 that successes refill: 14 for a
@@ -31,18 +34,19 @@ import attrs
 
 from fullstory_async import checks
 from fullstory_async.errors import (
+    APIStatusError,
     APITimeoutError,
     ConnectError,
+    DecodeError,
     FullStoryError,
     ProtocolError,
     RateLimitedError,
-    ServerError,
 )
 from fullstory_async.http.messages import Request, Response
 
 __all__ = ["Retry", "RetryBudget", "RetryPolicy", "retry_after"]
 
-_RETRIED_STATUSES = frozenset({500, 502, 503, 504})
+_RETRIED_STATUSES = frozenset({408, 409, 425, 500, 502, 503, 504})
 _LEAST_THROTTLE_WAIT = 1.0
 _BUDGET = 500
 _COST_TRANSIENT = 14
@@ -114,7 +118,7 @@ class RetryPolicy:
             How to try again, or ``None`` to give up.
         """
         throttled = isinstance(error, RateLimitedError)
-        if not (throttled or self._may_repeat(request, error)):
+        if _forbidden(error) or not (throttled or self._may_repeat(request, error, attempt)):
             return None
         if attempt >= self.attempts and not (throttled and patient):
             return None
@@ -125,6 +129,8 @@ class RetryPolicy:
 
     def wait(self, attempt: int, error: FullStoryError, *, rng: Callable[[], float] = random.random) -> float:
         """Return the seconds to wait after failed attempt number ``attempt``."""
+        if attempt == 1 and isinstance(error, ProtocolError) and error.stale:
+            return 0.0
         try:
             backoff = self.wait_initial * self.wait_exp_base ** (attempt - 1)
         except OverflowError:
@@ -134,15 +140,24 @@ class RetryPolicy:
             return max(_LEAST_THROTTLE_WAIT, backoff if error.retry_after is None else error.retry_after)
         return max(error.retry_after or 0.0, backoff)
 
-    def _may_repeat(self, request: Request, error: FullStoryError) -> bool:
+    def _may_repeat(self, request: Request, error: FullStoryError, attempt: int) -> bool:
+        if isinstance(error, DecodeError):
+            return attempt == 1 and request.repeatable and not request.metered
+        if isinstance(error, ProtocolError) and error.garbled and attempt > 1:
+            return False
         if isinstance(error, (APITimeoutError, ConnectError, ProtocolError)):
             if error.permanent:
                 return False
             if not error.sent:
                 return True
-        elif not (isinstance(error, ServerError) and error.status in _RETRIED_STATUSES):
+        elif not (isinstance(error, APIStatusError) and error.status in _RETRIED_STATUSES):
             return False
         return request.repeatable and (self.repeat_metered or not request.metered)
+
+
+def _forbidden(error: FullStoryError) -> bool:
+    """Tell whether the server says that asking again is of no use."""
+    return error.response is not None and error.response.headers.get("x-should-retry", "").lower() == "false"
 
 
 class RetryBudget:

@@ -31,12 +31,11 @@ from fullstory_async.errors import (
     ClientStateError,
     ConfigurationError,
     FullStoryError,
-    ProtocolError,
-    ResponseTooLarge,
 )
-from fullstory_async.http.attempt import Attempt, NotingRequest
-from fullstory_async.http.exceptions import RAISED, Dropped, is_success, looks_cut_off, translated
+from fullstory_async.http.attempt import Attempt, NotingRequest, UsedConnections
+from fullstory_async.http.exceptions import RAISED, Dropped, is_success, translated
 from fullstory_async.http.messages import Request, Response, StreamedResponse
+from fullstory_async.http.reading import AnswerReader
 from fullstory_async.http.scrubbing import Scrubber
 from fullstory_async.privacy import Secret, without_frames
 
@@ -55,8 +54,8 @@ class Transport:
     """Sends requests through an aiohttp session of its own, or through one that it was given."""
 
     __slots__ = (
-        "_base", "_clock", "_common", "_config", "_key", "_loop", "_owned", "_places", "_prefix", "_reading", "_scrub",
-        "_session", "_timeout", "state",
+        "_base", "_clock", "_common", "_config", "_key", "_loop", "_owned", "_places", "_prefix", "_reader", "_scrub",
+        "_session", "_timeout", "_used", "state",
     )  # fmt: skip
 
     state: State
@@ -78,8 +77,10 @@ class Transport:
         key = config.api_key or ""
         self._key = {"Authorization": Secret(f"Basic {key}")}
         self._scrub = Scrubber(key)
+        self._reader = AnswerReader(self._scrub, config.max_response_bytes, self._translated)
         self._session = session
         self._owned = session is None
+        self._used = UsedConnections()
         # that of a given session may be used for other things too, and ``connect`` counts the wait for one of its connections
         self._timeout = aiohttp.ClientTimeout(
             total=None,
@@ -88,7 +89,6 @@ class Transport:
             ceil_threshold=math.inf,
         )
         self._places: asyncio.Semaphore | None = None
-        self._reading: set[aiohttp.StreamReader] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self) -> None:
@@ -130,8 +130,7 @@ class Transport:
     async def close(self) -> None:
         """Close, and with it the session if it is our own. Calls that are under way end with an error."""
         self.state = State.CLOSED
-        for content in self._reading:  # whom aiohttp would let wait for ever
-            content.set_exception(aiohttp.ClientConnectionError())
+        self._reader.end()
         if self._owned and self._session is not None:
             await self._session.close()
 
@@ -172,10 +171,10 @@ class Transport:
             ClientStateError: as `check` does.
         """
         if self._places is None:
-            return await self._send(request, deadline, begun, self._whole)
+            return await self._send(request, deadline, begun, self._reader.whole)
         await self._take_place(self._places, request, deadline)
         try:
-            return await self._send(request, deadline, begun, self._whole)
+            return await self._send(request, deadline, begun, self._reader.whole)
         finally:
             self._give_place()
 
@@ -221,7 +220,13 @@ class Transport:
         started, read = self._clock(), self._read_timeout(request)
         # a given session does not tell when it has a connection: assume the worse
         attempt = Attempt(
-            self._clock, started, deadline, connect=config.connect_timeout, read=read, sent=not self._owned
+            self._clock,
+            started,
+            deadline,
+            self._used,
+            connect=config.connect_timeout,
+            read=read,
+            sent=not self._owned,
         )
         error: BaseException
         try:
@@ -230,7 +235,7 @@ class Transport:
         except (FullStoryError, asyncio.CancelledError) as raised:
             error = without_frames(raised)
         except RAISED as raised:
-            error = self._translated(raised, request, sent=attempt.sent)
+            error = self._translated(raised, request, sent=attempt.sent, reused=attempt.reused)
         except ValueError:  # aiohttp's, for a session with trust_env=True and a netrc entry for the host
             error = ConfigurationError(
                 "the given aiohttp session adds credentials of its own", request=request
@@ -278,83 +283,19 @@ class Transport:
             ours = {**ours, "Content-Type": "application/json"}
         return {**ours, **request.headers, **({} if self._owned else self._key)}
 
-    async def _whole(self, answer: aiohttp.ClientResponse, request: Request, started: float) -> Response:
-        """Read an answer to its end."""
-        pieces, size, content = [], 0, answer.content
-        self._reading.add(content)
-        try:
-            while not content.at_eof():
-                pieces.append(await content.readany())
-                size += len(pieces[-1])
-                self._check_size(size, request)
-        finally:
-            self._reading.discard(content)
-        body, success = b"".join(pieces), is_success(answer)
-        if success and looks_cut_off(answer, body):
-            raise ProtocolError("the connection broke in the middle of the answer", request=request)
-        return Response(
-            status=answer.status,
-            headers=self._answer_headers(answer, request),
-            body=body if success else self._scrub.body(body, request),
-            elapsed=self._clock() - started,
-        )
-
     async def _opened(self, answer: aiohttp.ClientResponse, request: Request, started: float) -> Response:
         """Leave the body of a successful answer to the caller."""
         if not is_success(answer):
-            return await self._whole(answer, request, started)
-        open_, size, content = True, 0, answer.content
-        self._reading.add(content)
+            return await self._reader.whole(answer, request, started)
+        timeout = self._read_timeout(request)
+        return self._reader.opened(answer, request, started, read_timeout=timeout, closed=self._give_place)
 
-        async def read() -> bytes:
-            nonlocal size
-            error: BaseException
-            try:
-                async with asyncio.timeout(self._read_timeout(request)):
-                    piece = await content.readany()
-                size += len(piece)
-                self._check_size(size, request)
-            except (FullStoryError, asyncio.CancelledError) as raised:
-                error = without_frames(raised)
-            except RAISED as raised:
-                error = self._translated(raised, request, sent=True)
-            else:
-                return piece
-            piece = b""
-            raise error
-
-        def close() -> None:
-            nonlocal open_
-            if open_:
-                open_ = False
-                self._reading.discard(content)
-                answer.close()  # a connection whose answer was read to its end has gone back already
-                self._give_place()
-
-        headers, elapsed = self._answer_headers(answer, request), self._clock() - started
-        return StreamedResponse(
-            status=answer.status, headers=headers, elapsed=elapsed, read=read, close=close
-        )
-
-    def _check_size(self, size: int, request: Request) -> None:
-        if size > self._config.max_response_bytes:
-            raise ResponseTooLarge(
-                f"the answer is larger than max_response_bytes ({self._config.max_response_bytes}); the rest was not read",
-                request=request,
-                permanent=True,
-            )
-
-    def _answer_headers(self, answer: aiohttp.ClientResponse, request: Request) -> dict[str, str]:
-        found = {name.lower(): value for name, value in answer.headers.items()}
-        text = "\n".join(found.values())
-        if self._scrub.text(text, request) == text:
-            return found
-        return {name: self._scrub.text(value, request) for name, value in found.items()}
-
-    def _translated(self, raised: BaseException, request: Request, *, sent: bool) -> FullStoryError:
+    def _translated(
+        self, raised: BaseException, request: Request, *, sent: bool = True, reused: bool = False
+    ) -> FullStoryError:
         if self._session is not None and self._session.closed:
             raised = Dropped("the client, or the session that it was given, was closed meanwhile")
-        error = translated(raised, request, sent=sent)
+        error = translated(raised, request, sent=sent, reused=reused)
         error.message = self._scrub.text(error.message, request)
         error.args = (error.message,)
         return error

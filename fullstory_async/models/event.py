@@ -114,7 +114,7 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
         name = self._event_type
         if name is None:
             name = self._type
-        return name if name.__class__ is str else _text(name) or ""
+        return name if isinstance(name, str) else _text(name) or ""
 
     @property
     def timestamp(self) -> datetime | None:

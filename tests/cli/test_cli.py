@@ -165,6 +165,9 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
     assert "pip install 'fullstory-async[cli]'" in capsys.readouterr().err
 
 
+@pytest.mark.row(30)
+@pytest.mark.row(33)
+@pytest.mark.row(45)
 @pytest.mark.parametrize(
     ("error", "code"),
     [

@@ -290,6 +290,7 @@ def test_a_sandbox_of_its_own_process_serves_jobs(served, tmp_path):
     assert JobReader(tmp_path / "j").status().done == 60  # the sandbox's quota
 
 
+@pytest.mark.row(22)
 def test_a_wrong_key_stops_the_job(served, tmp_path):
     (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(500)))
     wrong = {**served, "FULLSTORY_API_KEY": "na1.wrong"}
@@ -301,6 +302,7 @@ def test_a_wrong_key_stops_the_job(served, tmp_path):
     assert ask(served, "/_sandbox/stats")["requests"] <= 12
 
 
+@pytest.mark.row(42)
 def test_an_interrupt_keeps_what_was_paid_for(served, tmp_path):
     ids = ask(served, "/_sandbox/sessions")["session_ids"]
     (tmp_path / "ids").write_text("\n".join(ids))
@@ -323,6 +325,7 @@ def test_an_interrupt_keeps_what_was_paid_for(served, tmp_path):
     assert (last.returncode, ask(served, "/_sandbox/stats")["activations"]) == (0, 50)
 
 
+@pytest.mark.row(42)
 def test_a_second_interrupt_ends_it_at_once(tmp_path):
     slow = start("sandbox", "--port", "0", "--sessions", "5", "--latency", "3")
     settings = dict(slow.stdout.readline().strip().split("=", 1) for _ in range(2))

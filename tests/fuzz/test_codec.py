@@ -8,8 +8,8 @@ import pytest
 
 from fullstory_async import DecodeError, SessionId
 from fullstory_async.codec import EventSegments, decode_events
-from fullstory_async.errors import error_for
 from fullstory_async.http.messages import Request, Response
+from fullstory_async.http.verdicts import error_for
 from fullstory_async.jobs.verify import verified
 from tests.fuzz.mutations import damaged, rounds
 from tests.wire.test_hostile_answers import DECODERS, EVENT, VALID, outcome, read_all

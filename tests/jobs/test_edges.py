@@ -41,6 +41,7 @@ class Wrapped:
         return await self._real.send(request, deadline=deadline, begun=begun)
 
 
+@pytest.mark.row(32)
 async def test_a_call_that_may_have_been_charged_is_not_made_again_while_the_network_is_down(tmp_path):
     async with opened(client={"retry": REPEATING}) as (sandbox, client):
         sandbox.inject(Fault.status(500, charged=True), operation="events", times=None)
@@ -134,6 +135,7 @@ async def test_an_opening_that_is_cancelled_holds_nothing(tmp_path):
     assert "fullstory-job-writer" not in {thread.name for thread in threading.enumerate()}
 
 
+@pytest.mark.row(44)
 async def test_the_spare_room_is_made_whole_again_and_needs_room_itself(tmp_path, monkeypatch):
     async with opened(sessions=2) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:

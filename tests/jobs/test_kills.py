@@ -42,6 +42,7 @@ def ask(served, path):
         return json.load(answer)
 
 
+@pytest.mark.row(43)
 @pytest.mark.timeout(1500 if KILLS > 5 else 60)
 def test_kills_at_random_moments(served, tmp_path):
     ids = ask(served, "/_sandbox/sessions")["session_ids"]

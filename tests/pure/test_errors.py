@@ -14,6 +14,7 @@ from fullstory_async import (
     AuthenticationError,
     BadRequestError,
     ConflictError,
+    DecodeError,
     FullStoryError,
     NotFoundError,
     PermissionDeniedError,
@@ -24,8 +25,8 @@ from fullstory_async import (
     UnexpectedRedirect,
 )
 from fullstory_async import errors as errors_module
-from fullstory_async.errors import error_for
 from fullstory_async.http.messages import Request, Response
+from fullstory_async.http.verdicts import error_for
 from tests.fakes import json_response
 
 EVENTS = Request(operation="events", path="/v2/sessions/1%3A2/events", session_id="1:2", metered=True)
@@ -127,6 +128,23 @@ def test_every_error_is_public_and_knows_little_when_made_bare(cls):
 def test_the_tree_is_drawn_in_full():
     for cls in ERRORS:
         assert f" {cls.__name__} " in errors_module.__doc__ or cls is FullStoryError
+
+
+def test_an_unreadable_answer_shows_its_shape_and_nothing_that_it_says():
+    body = '{"events": [{"user_email": "ada@example.com", "name": "Zoë", "n": 1234}], "message": "\x1b[2J" '.encode()
+    answer = Response(status=200, headers={"content-type": "application/json; charset=utf-8"}, body=body)
+    text = str(DecodeError("it ends early", request=LIST, response=answer))
+    assert text == (
+        f"GET /sessions/v2: it ends early; status 200, application/json, {len(body)} bytes: "
+        '{"events": [{"xxxx_xxxxx": "xxx@xxxxxxx.xxx", "xxxx": "xxx", "x": 0000}], "message": " [0x"'
+    )
+    page = Response(status=200, headers={"content-type": "text/html"}, body=b"<html><b>Sign in, Ada</b>" * 99)
+    text = str(DecodeError("no JSON", response=page))
+    assert "status 200, text/html, 2475 bytes: <html><x>xxxx xx, xxx</x><html>" in text
+    assert len(text) < 300
+    assert (
+        str(DecodeError("it is empty", response=Response(status=200))) == "it is empty; status 200, 0 bytes"
+    )
 
 
 def test_neither_query_nor_headers_nor_bodies_show():

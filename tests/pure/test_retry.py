@@ -14,15 +14,16 @@ from fullstory_async import (
     APITimeoutError,
     ConfigurationError,
     ConnectError,
+    DecodeError,
     ProtocolError,
     RateLimitedError,
     ResponseTooLarge,
     RetryPolicy,
     UnexpectedRedirect,
 )
-from fullstory_async.errors import error_for
 from fullstory_async.http.messages import Request, Response
 from fullstory_async.http.retry import RetryBudget, retry_after
+from fullstory_async.http.verdicts import error_for
 
 LIST = Request(operation="list", path="/sessions/v2")
 EVENTS = Request(operation="events", path="/v2/sessions/1%3A2/events", session_id="1:2", metered=True)
@@ -39,11 +40,11 @@ def failing(cls, **how):
 
 SAFE = [status(429), failing(ConnectError, sent=False), failing(APITimeoutError, sent=False)]
 DOUBTFUL = [
-    status(500), status(502), status(503), status(504),
+    status(408), status(409), status(425), status(500), status(502), status(503), status(504),
     failing(APITimeoutError, sent=True), failing(ProtocolError),
 ]  # fmt: skip
 NEVER = [
-    *(status(code) for code in (400, 401, 402, 403, 404, 408, 409, 418, 422, 425, 499, 501, 505, 599)),
+    *(status(code) for code in (400, 401, 402, 403, 404, 418, 422, 499, 501, 505, 599)),
     failing(ConnectError, sent=False, permanent=True), failing(UnexpectedRedirect), failing(ResponseTooLarge),
 ]  # fmt: skip
 
@@ -66,6 +67,38 @@ def test_what_may_have_cost_is_repeated_only_for_unmetered_calls_or_by_the_polic
 @pytest.mark.parametrize("failure", NEVER)
 def test_answers_and_permanent_failures_are_never_repeated(failure):
     assert RetryPolicy(repeat_metered=True, attempts=99).decide(LIST, failure(LIST), 1) is None
+
+
+@pytest.mark.parametrize("code", [429, 503])
+@pytest.mark.parametrize(("word", "final"), [("false", True), ("False", True), ("true", False), ("", False)])
+def test_the_server_may_forbid_another_attempt_but_not_ask_for_one(code, word, final):
+    vetoed = error_for(LIST, Response(status=code, headers={"x-should-retry": word}))
+    assert (RetryPolicy().decide(LIST, vetoed, 1, patient=True) is None) is final
+    asked_for = error_for(EVENTS, Response(status=400, headers={"x-should-retry": "true"}))
+    assert RetryPolicy(repeat_metered=True).decide(EVENTS, asked_for, 1) is None
+
+
+def test_an_unreadable_answer_is_asked_for_once_more_where_it_was_free():
+    policy, odd = RetryPolicy(attempts=9, repeat_metered=True), DecodeError("odd")
+    assert policy.decide(LIST, odd, 1) is not None
+    assert policy.decide(LIST, odd, 2) is None
+    assert policy.decide(EVENTS, odd, 1) is None  # this answer was paid for, and is in the error
+    assert policy.decide(CREATE, odd, 1) is None
+
+
+def test_what_is_no_http_is_asked_for_once_more():
+    policy, odd = RetryPolicy(attempts=9), failing(ProtocolError, garbled=True)
+    assert policy.decide(LIST, odd(LIST), 1) is not None
+    assert policy.decide(LIST, odd(LIST), 2) is None
+    assert policy.decide(EVENTS, odd(EVENTS), 1) is None
+    assert RetryPolicy(repeat_metered=True).decide(EVENTS, odd(EVENTS), 1) is not None
+
+
+def test_a_connection_that_was_only_too_old_is_replaced_at_once():
+    policy = RetryPolicy(wait_initial=0.5, wait_jitter=0)
+    assert policy.wait(1, failing(ProtocolError, stale=True)(LIST)) == 0
+    assert policy.wait(2, failing(ProtocolError, stale=True)(LIST)) == 1.0
+    assert policy.wait(1, failing(ProtocolError)(LIST)) == 0.5
 
 
 def test_attempts_end_it_unless_patience_covers_a_429():
@@ -144,6 +177,8 @@ NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=90)
 
 
+@pytest.mark.row(27)
+@pytest.mark.row(29)
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [

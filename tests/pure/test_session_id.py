@@ -95,6 +95,7 @@ def test_anything_else_is_opaque(text):
     assert not SessionId.parse(text).is_pair
 
 
+@pytest.mark.row(37)
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -151,6 +152,7 @@ def test_it_is_a_value():
     assert SessionId(one) is one
 
 
+@pytest.mark.row(37)
 @given(st.text())
 def test_any_text_is_refused_or_one_safe_segment(text):
     try:

@@ -28,6 +28,8 @@ async def fetched(server: BucketServer, seconds: float, *, start: float = 2.0) -
     return job
 
 
+@pytest.mark.row(28)
+@pytest.mark.row(31)
 @pytest.mark.parametrize(
     ("limit", "seconds", "start", "tells"),
     [
@@ -43,6 +45,7 @@ async def test_an_unknown_limit_is_used_to_95_percent_with_few_refusals(limit, s
     assert server.used(0, seconds) >= 0.85  # finding it included
 
 
+@pytest.mark.row(31)
 @pytest.mark.parametrize("kind", [FixedWindow, SlidingWindow], ids=["fixed window", "sliding window"])
 @pytest.mark.parametrize(("limit", "seconds"), [(2, 600), (10, 240), (30, 120)])
 async def test_other_kinds_of_limits_are_found_too(kind, limit, seconds):
@@ -59,6 +62,7 @@ async def test_a_large_burst_is_used_as_well():
     assert server.refusals(0, 240) <= 0.02
 
 
+@pytest.mark.row(31)
 async def test_a_limit_that_drops_is_followed_at_once_and_one_that_rises_in_two_minutes():
     server = BucketServer(20)
     loop = asyncio.get_running_loop()
@@ -90,6 +94,7 @@ async def test_refusals_of_one_moment_are_one_decrease():
     assert rates[0] == 48.0  # half of it, and β of that; ten refusals by themselves would make it 0.2
 
 
+@pytest.mark.row(31)
 async def test_workers_get_the_same():
     server = BucketServer(10)
     job = await fetched(server, 300)

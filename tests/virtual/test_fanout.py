@@ -135,6 +135,7 @@ async def test_ids_are_taken_only_as_workers_and_the_consumer_get_on():
         assert taken <= 4 * 3 + 1
 
 
+@pytest.mark.row(24)
 async def test_a_failed_call_is_an_outcome():
     def answer(request):
         return json_response({"message": "gone"}, 404) if request.session_id == "1:3" else EMPTY
@@ -164,6 +165,7 @@ async def test_two_thousand_ids_at_a_fifth_of_the_clients_rate_lose_none():
     assert not [o for o in outcomes if o.error is not None]
 
 
+@pytest.mark.row(22)
 async def test_a_rejected_key_stops_the_work_after_the_calls_on_their_way():
     def answer(request):
         return json_response(status=401) if request.session_id == "1:2" else EMPTY
@@ -178,6 +180,7 @@ async def test_a_rejected_key_stops_the_work_after_the_calls_on_their_way():
     assert [o.session_id for o in outcomes if o.error is not None] == ["1:2"]
 
 
+@pytest.mark.row(23)
 async def test_three_denials_in_a_row_stop_the_work_but_single_ones_do_not():
     denied = FakeTransport(answer=lambda _: json_response(status=403))
     with pytest.raises(PermissionDeniedError):
@@ -191,6 +194,7 @@ async def test_three_denials_in_a_row_stop_the_work_but_single_ones_do_not():
     assert len(await collect(make_sessions(mixed).events_many(ids(30), concurrency=1))) == 30
 
 
+@pytest.mark.row(30)
 async def test_a_limit_that_is_closed_for_a_day_fails_the_rest_without_a_request():
     transport = FakeTransport(answer=lambda _: json_response(status=429, retry_after="86400"))
     outcomes = await collect(make_sessions(transport).events_many(ids(500), concurrency=10))
@@ -547,6 +551,7 @@ async def test_wrong_use_says_what_to_write():
         await results.__aenter__()
 
 
+@pytest.mark.row(39)
 @pytest.mark.parametrize("seed", range(10))
 async def test_cancelling_the_consumer_at_any_moment_leaves_nothing(seed):
     rng = random.Random(seed)

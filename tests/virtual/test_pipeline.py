@@ -104,7 +104,7 @@ async def test_a_metered_call_that_never_left_is_repeated():
     assert pipeline.stats.activations == 1
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 501, 505])
 async def test_refusals_are_final(status):
     transport = FakeTransport([json_response(status=status), OK])
     with pytest.raises(Exception, match=str(status)):
@@ -112,6 +112,7 @@ async def test_refusals_are_final(status):
     assert len(transport.sent) == 1
 
 
+@pytest.mark.row(26)
 async def test_a_429_pauses_everybody():
     limiter = RateLimiter(RateLimit(100, 100))
     transport = FakeTransport([limited("3"), OK, OK], seconds=0.1)
@@ -145,6 +146,7 @@ async def test_a_429_without_retry_after_backs_off_a_second_at_least():
     assert times(transport, start) == [0.0, 1.0, 2.0]
 
 
+@pytest.mark.row(30)
 async def test_a_retry_after_beyond_max_wait_raises_at_once_and_keeps_the_limiter_shut():
     limiter = RateLimiter(RateLimit(100, 100))
     transport = FakeTransport([limited("86400"), OK])
@@ -166,6 +168,7 @@ async def test_a_503_with_retry_after_waits_as_asked():
     assert times(transport, start) == [0.0, 4.0]
 
 
+@pytest.mark.row(26)
 async def test_patience_outlasts_any_number_of_429s():
     transport = FakeTransport([*(limited("1") for _ in range(200)), OK])
     pipeline = make_pipeline(transport)
@@ -206,6 +209,7 @@ async def test_the_deadline_ends_a_wait_for_the_limiter():
     assert (caught.value.sent, caught.value.may_have_cost, caught.value.attempts) == (False, False, 0)
 
 
+@pytest.mark.row(26)
 async def test_retry_after_zero_is_no_invitation_to_hammer():
     transport = FakeTransport(answer=lambda _: limited("0"))
     with pytest.raises(RateLimitedError):
@@ -257,15 +261,32 @@ async def test_a_queue_longer_than_max_wait_is_an_error_for_a_single_call():
     assert refused[0].retry_after > 10
 
 
-async def test_an_unreadable_list_cost_nothing():
+async def test_an_unreadable_list_cost_nothing_and_is_asked_for_once_more():
+    def decode(response):
+        if response is OK:
+            return "value"
+        raise DecodeError("no")
+
+    odd = json_response([])
+    with pytest.raises(DecodeError) as caught:
+        await make_pipeline(FakeTransport([odd, odd, OK])).fetch(LIST, decode)
+    assert (caught.value.may_have_cost, caught.value.attempts, caught.value.response) == (False, 2, odd)
+    assert await make_pipeline(FakeTransport([odd, OK])).fetch(LIST, decode) == ("value", 2)
+
+
+async def test_a_service_that_is_never_readable_is_soon_asked_only_once():
     def decode(_):
         raise DecodeError("no")
 
-    with pytest.raises(DecodeError) as caught:
-        await make_pipeline(FakeTransport([OK])).fetch(LIST, decode)
-    assert not caught.value.may_have_cost
+    transport = FakeTransport(answer=lambda _: OK)
+    pipeline = make_pipeline(transport, RateLimiter(RateLimit(1e6, 1e6)))
+    for _ in range(10_000):
+        with pytest.raises(DecodeError):
+            await pipeline.fetch(LIST, decode)
+    assert len(transport.sent) <= 10_200
 
 
+@pytest.mark.row(33)
 async def test_an_outage_stays_within_two_percent_of_one_request_per_call():
     transport = FakeTransport(answer=lambda _: json_response(status=503))
     pipeline = make_pipeline(transport, RateLimiter(RateLimit(1e6, 1e6)))
@@ -295,7 +316,7 @@ async def test_an_unreadable_answer_keeps_its_body_and_counts_as_paid():
     error = caught.value
     assert error.response.body == b'{"events": 5}'
     assert (error.attempts, error.may_have_cost, error.session_id) == (1, True, "1:2")
-    assert pipeline.stats.activations == 1
+    assert (pipeline.stats.activations, pipeline.stats.activations_at_risk) == (1, 0)
 
 
 async def test_logs_name_the_session_and_nothing_personal(caplog):
@@ -312,6 +333,7 @@ async def test_logs_name_the_session_and_nothing_personal(caplog):
     assert "ada@" not in caplog.text
 
 
+@pytest.mark.row(39)
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.3, 0.6, 1.1, 2.5])
 async def test_cancelling_at_any_wait_leaves_the_pipeline_usable(seconds):
     limiter = RateLimiter(RateLimit(2, 1))

@@ -115,6 +115,7 @@ async def test_a_long_wait_is_logged(caplog):
     assert "0 calls wait before this one, 10.0 s" in caplog.text
 
 
+@pytest.mark.row(39)
 @pytest.mark.parametrize("seed", range(20))
 async def test_any_cancellation_leaves_it_usable(seed):
     rng = random.Random(seed)
@@ -186,6 +187,7 @@ async def test_max_wait_bounds_pauses_and_queue_together():
     assert max(waits) <= 20.1
 
 
+@pytest.mark.row(41)
 async def test_it_refuses_to_serve_two_running_loops():
     limiter = RateLimiter(RateLimit())
     await limiter.acquire()

@@ -147,6 +147,7 @@ async def test_the_rate_is_used_without_a_429():
     )  # the benchmark holds it to 97 %; this machine is shared
 
 
+@pytest.mark.row(26)
 async def test_a_server_limit_below_ours_loses_no_id():
     sandbox = Sandbox(users=5, sessions=60, mean_events=5, rate_limit=RateLimit(20, 10))
     async with connected(sandbox, rate_limit=RateLimit(200, 50), retry=RetryPolicy(attempts=1)) as client:
@@ -174,6 +175,7 @@ async def test_two_clients_share_a_limiter_by_passing_it():
     assert len(arrivals) == 12
 
 
+@pytest.mark.row(41)
 async def test_states():
     sandbox = Sandbox(users=1, sessions=1)
     async with sandbox:
@@ -213,6 +215,7 @@ def test_a_client_of_another_loop_says_so():
         runner.run(client.close())
 
 
+@pytest.mark.row(41)
 def test_one_limiter_serves_one_run_after_another():
     limiter = RateLimiter(FAST)
 
@@ -225,6 +228,7 @@ def test_one_limiter_serves_one_run_after_another():
     assert asyncio.run(job()) == asyncio.run(job()) > 0
 
 
+@pytest.mark.row(39)
 async def test_one_thousand_random_cancellations_leave_nothing_behind():
     rng = random.Random(1)
     sandbox = Sandbox(users=1, sessions=20, mean_events=30, latency=0.002)
@@ -254,6 +258,7 @@ async def test_one_thousand_random_cancellations_leave_nothing_behind():
                 assert len(await client.sessions.events(sandbox.session_ids[0])) > 0
 
 
+@pytest.mark.row(39)
 async def test_early_exits_of_a_fan_out_leave_no_connection():
     sandbox = Sandbox(users=1, sessions=60, mean_events=20, latency=0.05)
     async with sandbox, aiohttp.ClientSession() as session:
@@ -299,6 +304,7 @@ async def test_no_error_log_or_traceback_shows_the_key_or_an_e_mail(caplog):
     assert "attempt 1" in ours
 
 
+@pytest.mark.row(40)
 async def test_nothing_is_sent_after_the_deadline():
     sandbox = Sandbox(users=1, sessions=1, mean_events=1)
     async with connected(sandbox) as client:

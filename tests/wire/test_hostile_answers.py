@@ -27,8 +27,8 @@ from fullstory_async.codec import (  # fmt: skip
     decode_sessions,
     decode_summary,
 )
-from fullstory_async.errors import error_for
 from fullstory_async.http.messages import Request, Response
+from fullstory_async.http.verdicts import error_for
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from tests.wire.servers import ONCE, client_of, http, raw_server
 

@@ -171,6 +171,7 @@ async def test_204_is_no_events():
         assert [event async for event in client.sessions.stream_events("1:2")] == []
 
 
+@pytest.mark.row(35)
 async def test_the_memory_is_flat():
     many = b"," + b",".join([PIECE] * 100)
 

@@ -1,0 +1,123 @@
+"""Reading an answer: from aiohttp's to ours, whole or piece by piece, never more of it than is allowed.
+
+What aiohttp raises meanwhile is left to the transport; only the pieces of a streamed answer are read after it has returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import aiohttp
+
+from fullstory_async.errors import FullStoryError, ProtocolError, ResponseTooLarge
+from fullstory_async.http.exceptions import RAISED, is_success, looks_cut_off
+from fullstory_async.http.labels import Labels
+from fullstory_async.http.messages import Request, Response, StreamedResponse
+from fullstory_async.http.scrubbing import Scrubber
+from fullstory_async.privacy import without_frames
+
+__all__ = ["AnswerReader"]
+
+
+class AnswerReader:
+    """Reads the answers of one client."""
+
+    __slots__ = ("_labels", "_most", "_scrub", "_translate", "_under_way")
+
+    def __init__(
+        self, scrub: Scrubber, most: int, translate: Callable[[BaseException, Request], FullStoryError]
+    ) -> None:
+        """Read answers of ``most`` bytes at most; ``translate`` makes one of our errors of what aiohttp raises."""
+        self._scrub = scrub
+        self._most = most
+        self._translate = translate
+        self._labels = Labels()
+        self._under_way: set[aiohttp.StreamReader] = set()
+
+    def end(self) -> None:
+        """End whatever is being read with an error; when its session is closed, aiohttp would let it wait for ever."""
+        for content in self._under_way:
+            content.set_exception(aiohttp.ClientConnectionError())
+
+    async def whole(self, answer: aiohttp.ClientResponse, request: Request, started: float) -> Response:
+        """Read an answer, whose request was begun at that loop time, to its end."""
+        pieces, size, content = [], 0, answer.content
+        self._under_way.add(content)
+        try:
+            while not content.at_eof():
+                pieces.append(await content.readany())
+                size += len(pieces[-1])
+                self._check_size(size, request)
+        finally:
+            self._under_way.discard(content)
+        body, success = b"".join(pieces), is_success(answer)
+        if success and looks_cut_off(answer, body):
+            raise ProtocolError("the connection broke in the middle of the answer", request=request)
+        return Response(
+            status=answer.status,
+            headers=self._headers(answer, request),
+            body=body if success else self._scrub.body(body, request),
+            elapsed=asyncio.get_running_loop().time() - started,
+        )
+
+    def opened(
+        self,
+        answer: aiohttp.ClientResponse,
+        request: Request,
+        started: float,
+        *,
+        read_timeout: float,
+        closed: Callable[[], None],
+    ) -> StreamedResponse:
+        """Leave the body of a successful answer to the caller, with so many seconds for each piece; tell when it is closed."""
+        open_, size, content = True, 0, answer.content
+        self._under_way.add(content)
+
+        async def read() -> bytes:
+            nonlocal size
+            error: BaseException
+            try:
+                async with asyncio.timeout(read_timeout):
+                    piece = await content.readany()
+                size += len(piece)
+                self._check_size(size, request)
+            except (FullStoryError, asyncio.CancelledError) as raised:
+                error = without_frames(raised)
+            except RAISED as raised:
+                error = self._translate(raised, request)
+            else:
+                return piece
+            piece = b""
+            raise error
+
+        def close() -> None:
+            nonlocal open_
+            if open_:
+                open_ = False
+                self._under_way.discard(content)
+                answer.close()  # a connection whose answer was read to its end has gone back already
+                closed()
+
+        elapsed = asyncio.get_running_loop().time() - started
+        headers = self._headers(answer, request)
+        return StreamedResponse(
+            status=answer.status, headers=headers, elapsed=elapsed, read=read, close=close
+        )
+
+    def _check_size(self, size: int, request: Request) -> None:
+        if size > self._most:
+            raise ResponseTooLarge(
+                f"the answer is larger than max_response_bytes ({self._most}); the rest was not read",
+                request=request,
+                permanent=True,
+            )
+
+    def _headers(self, answer: aiohttp.ClientResponse, request: Request) -> dict[str, str]:
+        found = {name.lower(): value for name, value in answer.headers.items()}
+        text = "\n".join(found.values())
+        if self._scrub.text(text, request) != text:
+            found = {name: self._scrub.text(value, request) for name, value in found.items()}
+        if is_success(answer):
+            self._labels.look_at(found.get("content-type", ""), request.operation)
+        return found

@@ -1,0 +1,93 @@
+"""What the tests of the fault matrix have in common: spoiled services, calls to them, and the promise of most rows."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import attrs
+import pytest
+
+from fullstory_async import FullStoryClient, FullStoryError, RetryPolicy
+from fullstory_async.sandbox import Fault, Sandbox
+from tests.wire.servers import connected
+
+QUICK = RetryPolicy(wait_initial=0.01, wait_jitter=0)
+REPEATING = attrs.evolve(QUICK, repeat_metered=True)
+WAYS = (("list", QUICK), ("events", REPEATING), ("events", QUICK))
+"""A free call, a paid one that may be repeated, and a paid one that may not."""
+
+EVERYTHING = os.environ.get("FULLSTORY_FAULTS") == "all"
+slow = pytest.mark.skipif(not EVERYTHING, reason="takes longer than a second: FULLSTORY_FAULTS=all")
+
+
+@asynccontextmanager
+async def spoiled(
+    fault: Fault, *, times: int | None = None, **settings
+) -> AsyncIterator[tuple[Sandbox, FullStoryClient]]:
+    """Run a sandbox that misbehaves, and a client of it."""
+    sandbox = Sandbox(users=1, sessions=4, mean_events=5)
+    async with connected(sandbox, **{"retry": QUICK, **settings}) as client:
+        sandbox.inject(fault, times=times)
+        yield sandbox, client
+
+
+async def ask(sandbox: Sandbox, client: FullStoryClient, operation: str = "events"):
+    """Make a call that a right answer makes a list of something."""
+    if operation == "list":
+        return await client.sessions.list(uid="u-1")
+    return await client.sessions.events(sandbox.session_ids[0])
+
+
+async def error_of(call) -> FullStoryError:
+    """Return the error that a call ends in, having looked at what every error promises."""
+    started = time.monotonic()
+    with pytest.raises(FullStoryError) as caught:
+        await call
+    error = caught.value
+    assert 0 <= error.elapsed <= time.monotonic() - started + 0.01
+    assert error.__context__ is None or isinstance(error.__context__, FullStoryError)
+    return error
+
+
+async def is_made_again_where_that_is_free(
+    fault: Fault, error_class: type[FullStoryError], *, charged: bool = True, **settings
+) -> list[FullStoryError]:
+    """Hold the promise: a free call is made again, a paid one only where it is allowed; return the last errors."""
+    ways = [(operation, attrs.evolve(retry, attempts=2)) for operation, retry in WAYS]
+    blips = [_after_a_blip(fault, error_class, way, settings) for way in ways]
+    storms = [_in_a_storm(fault, error_class, way, settings, charged=charged) for way in ways]
+    return (await asyncio.gather(*storms, *blips))[: len(ways)]
+
+
+def _repeats(operation: str, retry: RetryPolicy) -> bool:
+    return operation == "list" or retry.repeat_metered
+
+
+async def _after_a_blip(fault, error_class, way, settings) -> None:
+    operation, retry = way
+    async with spoiled(fault, times=1, retry=retry, **settings) as (sandbox, client):
+        if _repeats(*way):
+            assert len(await ask(sandbox, client, operation)) > 0
+            assert len(sandbox.requests) == 2
+        else:
+            error = await error_of(ask(sandbox, client, operation))
+            assert type(error) is error_class
+            assert len(await ask(sandbox, client, operation)) > 0  # the client is as good as new
+            assert len(sandbox.requests) == 2
+
+
+async def _in_a_storm(fault, error_class, way, settings, *, charged) -> FullStoryError:
+    operation, retry = way
+    attempts = retry.attempts if _repeats(*way) else 1
+    async with spoiled(fault, retry=retry, **settings) as (sandbox, client):
+        error = await error_of(ask(sandbox, client, operation))
+        assert type(error) is error_class
+        assert len(sandbox.requests) == error.attempts == client.stats.requests == attempts
+        assert sandbox.activations == (attempts if charged and operation == "events" else 0)
+        assert error.may_have_cost is (operation == "events")
+        assert client.stats.activations_at_risk == (attempts if operation == "events" else 0)
+        return error

@@ -1,0 +1,204 @@
+"""The fault matrix: what can go wrong, and what the client does then. `docs/reliability.md` shows it with its tests' outcomes.
+
+"A free call" costs nothing (sessions, profiles, the key); "a paid one" costs an activation (events, context, summary).
+"""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["PENDING", "ROWS", "Row"]
+
+PENDING: frozenset[int] = frozenset()
+"""Rows whose tests come with what they test, which is not part of this tree yet."""
+
+
+@attrs.frozen
+class Row:
+    """One line of the table."""
+
+    number: int
+    fault: str
+    promise: str
+    offered: bool = True
+    """Whether there is something in the client that could have this fault."""
+
+
+_AGAIN = "A free call is made again; a paid one ends in {error} with `may_have_cost`, or is made again with `repeat_metered=True`"
+
+ROWS = tuple(
+    Row(number, *texts)
+    for number, texts in enumerate(
+        (
+            (
+                "The name of the host can't be looked up",
+                "Tries again, paid calls too, since nothing was sent; then `ConnectError`, within the call's time",
+            ),
+            (
+                "The connection is refused",
+                "Tries again, paid calls too; then `ConnectError`. Nothing is written anywhere",
+            ),
+            (
+                "Nobody answers while connecting",
+                "Gives up after `connect_timeout` (5 s unless told otherwise), tries again, then `APITimeoutError` with `sent=False`",
+            ),
+            (
+                "The network can't be reached",
+                "`ConnectError` without waiting for a timeout; tries again before",
+            ),
+            (
+                "TLS: an unknown authority, another host's certificate, an expired one, no TLS at all",
+                "`ConnectError` with `permanent=True` after one connection; the request never leaves. Nothing suggests switching the check off",
+            ),
+            ("No answer before the read timeout", _AGAIN.format(error="`APITimeoutError`")),
+            ("The body stops arriving", _AGAIN.format(error="`APITimeoutError`")),
+            (
+                "The body arrives byte by byte, for ever",
+                "The attempt's whole time ends it, not only silence. "
+                + _AGAIN.format(error="`APITimeoutError`"),
+            ),
+            (
+                "The connection breaks in the middle of a body of known length, or of chunks",
+                "No part of it is taken for the answer. " + _AGAIN.format(error="`ProtocolError`"),
+            ),
+            (
+                "The same, where only the connection's end would end the body",
+                "JSON without its end counts as broken off. " + _AGAIN.format(error="`ProtocolError`"),
+            ),
+            (
+                "The connection is reset before an answer, or was kept alive for too long",
+                _AGAIN.format(error="`ProtocolError`")
+                + ". One that had served before is replaced at once. aiohttp's own second sending is off",
+            ),
+            (
+                "What comes back is not HTTP, has a huge header, or can't be decompressed",
+                "`ProtocolError`; a free call is made once more before. Never taken for the status 400 that aiohttp gives it",
+            ),
+            (
+                "Complete, but no JSON",
+                "`DecodeError` with the status, the size and the first 200 bytes, blotted out, and the body in `.response`; a free call is made once more before",
+            ),
+            (
+                "NaN, lone surrogates, a byte order mark, bad UTF-8, 100 000 levels, 5 000 digits",
+                "Read where Python's `json` reads it, else `DecodeError`; other calls and jobs go on",
+            ),
+            (
+                "JSON under another content type",
+                "Read as JSON, with one warning per client in the log",
+            ),
+            (
+                "An HTML page, as a 200 or as a 502",
+                "200: `DecodeError`, and a free call is made once more before. 502: a `ServerError` like any other",
+            ),
+            (
+                "An empty answer: 200 without a body, or 204",
+                '200: `DecodeError` ("the answer is empty"). 204: no events',
+            ),
+            (
+                "JSON of another shape: a list, null, missing or unknown fields",
+                "Missing and unknown fields are fine, and `.raw` keeps everything; what is no object is a `DecodeError` that names the place",
+            ),
+            (
+                "A redirect to another host",
+                "`UnexpectedRedirect` after one request; the other host sees nothing, least of all the key",
+            ),
+            (
+                "A redirect to the same host, in a circle, or from https to http",
+                "The same: no redirect is ever followed",
+            ),
+            (
+                "400",
+                "`BadRequestError` after one request, with the service's message and its code, text or number",
+            ),
+            ("401", "`AuthenticationError` after one request; a fan-out or job stops after the first"),
+            ("403", "`PermissionDeniedError` after one request; a fan-out or job stops after three in a row"),
+            (
+                "404",
+                "`NotFoundError`, the failure of this one id; the others go on, and a job does not ask for it again",
+            ),
+            (
+                "408, 409, 425",
+                _AGAIN.format(error="its error") + ". Profiles are made, changed and deleted once",
+            ),
+            (
+                "429 with seconds",
+                "All calls wait exactly that long, a second at least; in fan-out it uses up no attempt, and nothing was charged",
+            ),
+            (
+                "429 with a date: three forms, one that is past, clocks that differ",
+                "The time from the answer's own `Date` to it counts; a second at least",
+            ),
+            (
+                "429 without a time",
+                "Backs off for a second at least, more each time; an adaptive limiter slows down as well",
+            ),
+            ("429 with an unreadable time: words, negative, NaN, other digits", "As without one"),
+            (
+                "429 with a huge time (a day)",
+                "A single call raises `RateLimitedError` with `retry_after` at once. A job ends as `rate limited` (exit code 6), and goes on later",
+            ),
+            (
+                "A storm of 429s, the limit unknown",
+                "`RateLimit.adaptive` finds the limit: at least 95 % of what is possible, few 429s, no id given up",
+            ),
+            ("One 500, 502, 503 or 504", _AGAIN.format(error="`ServerError`")),
+            (
+                "Minutes of 5xx",
+                "The retry budget keeps the traffic within 2 % of one request per call. A job ends as `network down` (exit code 8) after ten in a row, and goes on later",
+            ),
+            (
+                "The server says that trying again is useless: `x-should-retry: false`, 501, 505",
+                "One request, and its error",
+            ),
+            (
+                "A body larger than `max_response_bytes` (64 MiB)",
+                "`ResponseTooLarge`; the rest is not read, the connection is closed, the memory stays flat",
+            ),
+            ("A small answer that unpacks to a huge one", "As above: what is counted is the unpacked size"),
+            (
+                "Ids with `/`, `..`, `%2F`, `?`, `#`, line ends, NUL, any Unicode; empty or very long ones",
+                "One request with exactly that id in exactly that place, or `InvalidSessionId` before any",
+            ),
+            (
+                "An id that is there twice",
+                "One call in a job. A fan-out does what it is told: one call and one outcome for each",
+            ),
+            (
+                "A call is cancelled, at any moment",
+                "`CancelledError`; no connection, token or task is left behind",
+            ),
+            ("`asyncio.timeout` around a call", "It wins, on time; nothing is left behind"),
+            (
+                "The event loop is closed with the client open; the client is used in another loop or thread",
+                '`ClientStateError` that says what to do; never "Event loop is closed"',
+            ),
+            (
+                "SIGINT or SIGTERM in the middle of a job",
+                "No new calls; those that were sent have 5 s, or none after a second signal. Exit code 130 or 143, resumable",
+            ),
+            (
+                "SIGKILL in the middle of a job",
+                "Nothing is lost and nothing is there twice; at most `concurrency` calls per kill are paid for again",
+            ),
+            (
+                "The disk is full, or becomes read-only",
+                "The job ends as `storage failed` (exit code 1) with all that was paid for, and goes on later",
+            ),
+            ("Two processes with one job", "The second one gets `JobLockedError` (exit code 75) at once"),
+            (
+                "A job's file is cut off, damaged or of a later version",
+                "Refused for writing; what is intact can be read and exported. Answers have checksums, and ids are looked up both ways, so that nothing damaged is taken for an answer or for another session's",
+            ),
+            (
+                "The clock jumps by an hour",
+                "Waits and timeouts go by the monotonic clock. Only a `Retry-After` date in an answer without a `Date` is read against the wall clock; what comes of it is bounded by `max_wait`",
+            ),
+            (
+                "A limiter shared through Redis fails",
+                "Nothing yet: processes do not share a limiter, so each needs its part of the rate",
+                False,
+            ),
+        ),
+        start=1,
+    )
+)

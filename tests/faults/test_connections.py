@@ -1,0 +1,228 @@
+"""Rows 1 to 5, and 20 where TLS is in it: no connection, so nothing was sent and nothing can have cost."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import re
+import socket
+import ssl
+import time
+from contextlib import asynccontextmanager
+
+import aiohttp
+import attrs
+import pytest
+import trustme
+
+from fullstory_async import APITimeoutError, ClientConfig, ConnectError, UnexpectedRedirect
+from fullstory_async.sandbox import Sandbox
+from tests.faults.calls import QUICK, error_of
+from tests.wire.servers import client_of, http
+
+
+async def assert_unsent(client, error_class, *, attempts: int = 3, permanent: bool = False):
+    """Hold the promise of these rows for a free and a paid call; return the last error."""
+    for call in (client.sessions.list(uid="u-1")._first(), client.sessions.events("1:2")):
+        error = await error_of(call)
+        assert type(error) is error_class
+        assert (error.attempts, error.permanent) == (attempts, permanent)
+        assert (error.sent, error.may_have_cost, error.status) == (False, False, None)
+    assert client.stats.activations_at_risk == 0
+    return error
+
+
+@pytest.mark.row(1)
+async def test_row_01_a_name_that_is_unknown(monkeypatch):
+    asked = []
+
+    async def nowhere(host, *_, **__):
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(
+        asyncio.get_running_loop(), "getaddrinfo", nowhere
+    )  # the resolver of this test's world
+    async with client_of("https://nowhere.invalid", retry=QUICK) as client:
+        started = time.monotonic()
+        error = await assert_unsent(client, ConnectError)
+        assert time.monotonic() - started < 2
+    assert "nowhere.invalid" in str(error)
+    assert asked == ["nowhere.invalid"] * 6
+
+
+@pytest.mark.row(1)
+async def test_row_01_a_resolver_that_never_answers(monkeypatch):
+    async def silence(*_, **__):
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", silence)
+    async with client_of("https://nowhere.invalid", retry=QUICK, connect_timeout=0.1) as client:
+        started = time.monotonic()
+        await assert_unsent(client, APITimeoutError)
+        assert 0.5 < time.monotonic() - started < 3
+        started = time.monotonic()
+        error = await error_of(client.sessions.events("1:2", timeout=0.15))
+        assert (type(error), error.sent, error.attempts) == (APITimeoutError, False, 2)
+        assert 0.14 < time.monotonic() - started < 1
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+@pytest.mark.row(2)
+async def test_row_02_refused():
+    async with client_of(f"http://127.0.0.1:{free_port()}", retry=QUICK) as client:
+        error = await assert_unsent(client, ConnectError)
+    assert "127.0.0.1" in str(error)
+    assert "after 3 attempts" in str(error)
+
+
+@pytest.mark.row(2)
+async def test_row_02_a_service_that_comes_back():
+    sandbox = Sandbox(users=1, sessions=1, port=free_port())
+    retry = attrs.evolve(QUICK, wait_initial=0.2)
+    async with client_of(f"http://127.0.0.1:{sandbox._port}", retry=retry) as client:
+        sandbox.api_key = client.config.api_key
+        call = asyncio.create_task(client.sessions.events(sandbox.session_ids[0]))
+        await asyncio.sleep(0.05)
+        async with sandbox:
+            assert len(await call) > 0
+            assert len(sandbox.requests) == sandbox.activations == 1
+        assert (client.stats.requests, client.stats.activations_at_risk) == (2, 0)
+
+
+@asynccontextmanager
+async def deaf():
+    """Listen, and take no connection: the backlog is full, so further ones get no answer at all, as from behind a firewall."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        for filler in fillers:
+            filler.close()
+
+
+@pytest.mark.row(3)
+async def test_row_03_nobody_answers():
+    assert ClientConfig(api_key="na1.x").connect_timeout <= 5
+    async with deaf() as url, client_of(url, retry=QUICK, connect_timeout=0.1, read_timeout=30) as client:
+        started = time.monotonic()
+        error = await assert_unsent(client, APITimeoutError)
+        assert 0.55 < time.monotonic() - started < 3
+    assert "no connection in time; nothing was sent" in str(error)
+
+
+@pytest.mark.row(4)
+async def test_row_04_unreachable():
+    # TCP has no route to a group of hosts: the kernel refuses as it does where the network is gone, and sends nothing
+    async with client_of("http://224.0.0.1:9", allow_http=True, retry=QUICK, connect_timeout=30) as client:
+        started = time.monotonic()
+        error = await assert_unsent(client, ConnectError)
+        assert time.monotonic() - started < 2
+    assert "unreachable" in str(error)
+
+
+AUTHORITY = trustme.CA()
+YESTERDAY = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
+CERTIFICATES = {
+    "an unknown authority": (
+        trustme.CA().issue_cert("127.0.0.1"),
+        "self-signed certificate|unable to get local issuer",
+    ),
+    "another host": (
+        AUTHORITY.issue_cert("api.example.com"),
+        "not valid for '127.0.0.1'|IP address mismatch",
+    ),
+    "expired": (AUTHORITY.issue_cert("127.0.0.1", not_after=YESTERDAY), "expired"),
+    "no TLS": (None, "SSL|TLS"),
+}
+
+
+@attrs.define
+class Listening:
+    url: str
+    connections: int = 0
+    requests: list[bytes] = attrs.field(factory=list)
+
+
+@asynccontextmanager
+async def tls_server(certificate: trustme.LeafCert | None, answer: bytes):
+    """Answer every request with the same bytes, through TLS if there is a certificate."""
+
+    async def serve(reader, writer):
+        here.connections += 1
+        try:
+            if certificate is None:  # as a server of plain HTTP that is greeted in TLS
+                await reader.read(1)
+            else:
+                here.requests.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(answer)
+            await writer.drain()
+        except (asyncio.IncompleteReadError, OSError):
+            pass  # it was no request
+        finally:
+            writer.close()
+
+    context = None
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(context)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    here = Listening(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with server:
+        yield here
+
+
+@asynccontextmanager
+async def trusting(url: str, **settings):
+    """Make a client that trusts the authority of these tests, by a session of the caller's."""
+    context = ssl.create_default_context()
+    AUTHORITY.configure_trust(context)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
+        async with client_of(url, session=session, **settings) as client:
+            yield client
+
+
+@pytest.mark.row(5)
+@pytest.mark.parametrize("wrong", CERTIFICATES)
+async def test_row_05_tls_that_can_not_be_trusted(wrong):
+    certificate, said = CERTIFICATES[wrong]
+    async with tls_server(certificate, b"HTTP/1.1 400 Bad Request\r\n\r\n") as server:
+        async with trusting(server.url, retry=QUICK) as client:
+            error = await assert_unsent(client, ConnectError, attempts=1, permanent=True)
+    assert server.requests == []
+    assert client.stats.requests == 2  # one for each of the two calls
+    text = str(error)
+    assert re.search(said, text), text
+    assert "verify" not in text.lower().replace("certificate_verify_failed", "").replace(
+        "certificate verify failed", ""
+    )
+
+
+@pytest.mark.row(5)
+async def test_row_05_tls_that_can_be_trusted():
+    async with tls_server(AUTHORITY.issue_cert("127.0.0.1"), http()) as server:
+        async with trusting(server.url) as client:
+            assert len(await client.sessions.events("1:2")) == 0
+        async with client_of(server.url, retry=QUICK) as client:  # which does not know the authority
+            await assert_unsent(client, ConnectError, attempts=1, permanent=True)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.row(20)
+async def test_row_20_from_https_to_http():
+    async with Sandbox(users=1, sessions=1) as plain:
+        answer = http(b"", "307 Temporary Redirect", Location=f"{plain.url}/v2/sessions/1%3A2/events")
+        async with tls_server(AUTHORITY.issue_cert("127.0.0.1"), answer) as server:
+            async with trusting(server.url, retry=QUICK) as client:
+                error = await error_of(client.sessions.list(uid="u-1")._first())
+        assert (type(error), error.attempts, len(server.requests)) == (UnexpectedRedirect, 1, 1)
+        assert plain.requests == []
