@@ -265,7 +265,7 @@ class JobReader:
     def _read(self, database: sqlite3.Connection, seq: int, session_id: str, *, with_bodies: bool) -> Record:
         record = Record(seq=seq, session_id=session_id, bodies={}, fetched={}, failures={})
         columns = "operation, at, body" if with_bodies else "operation, at, NULL"
-        answers = f"SELECT {columns} FROM answers WHERE seq = ?"  # noqa: S608
+        answers = f"SELECT {columns} FROM answers WHERE seq = ?"  # noqa: S608  (one of the two above)
         for operation, at, body in database.execute(answers, (seq,)):
             record.fetched[operation] = datetime.fromtimestamp(at, UTC)
             if body is not None:
