@@ -140,4 +140,6 @@ def soak(session: nox.Session) -> None:
     """Run a job for an hour (or FULLSTORY_SOAK_SECONDS) against a service that fails in one of twenty calls."""
     install_locked(session)
     seconds = os.environ.get("FULLSTORY_SOAK_SECONDS", "3600")
-    session.run("pytest", "-n", "0", "-s", "tests/endurance/test_soak.py", env={"FULLSTORY_SOAK_SECONDS": seconds})
+    session.run(
+        "pytest", "-n", "0", "-s", "tests/endurance/test_soak.py", env={"FULLSTORY_SOAK_SECONDS": seconds}
+    )
