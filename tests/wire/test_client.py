@@ -134,7 +134,7 @@ async def test_a_quota_that_is_used_up_stops_the_rest_at_once():
 
 
 async def test_the_rate_is_used_without_a_429():
-    limit = RateLimit(50, 50)
+    limit = RateLimit(100, 50)
     sandbox = Sandbox(users=5, sessions=250, mean_events=50, rate_limit=limit)
     async with connected(sandbox, rate_limit=limit) as client:
         started = time.monotonic()
@@ -148,7 +148,7 @@ async def test_the_rate_is_used_without_a_429():
 
 
 async def test_a_server_limit_below_ours_loses_no_id():
-    sandbox = Sandbox(users=5, sessions=60, mean_events=5, rate_limit=RateLimit(20, 10))
+    sandbox = Sandbox(users=5, sessions=60, mean_events=5, rate_limit=RateLimit(50, 20))
     async with connected(sandbox, rate_limit=RateLimit(200, 50), retry=RetryPolicy(attempts=1)) as client:
         async with client.sessions.events_many(sandbox.session_ids, concurrency=30) as results:
             outcomes = [o async for o in results]
