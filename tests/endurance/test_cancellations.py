@@ -64,7 +64,7 @@ class Program:
     def anything(self):
         """Begin one of them; jobs, which wait for the disk all the time, less often."""
         kinds = [self.call, self.shared_call, self.listing, self.fan_out, self.stream, self.job]
-        return self.rng.choices(kinds, [30, 20, 10, 20, 20, 2])[0]()
+        return self.rng.choices(kinds, [30, 20, 10, 20, 20, 4])[0]()
 
 
 @types.coroutine
@@ -84,7 +84,7 @@ def counting_awaits(work, waiting):
 
 
 async def cancelled_somewhere(work, rng):
-    """Cancel the task that runs this at one of the work's awaits, some of them twice; all of them are as likely to be hit early."""
+    """Cancel the task that runs this at one of the work's awaits, an early one more often, and sometimes twice."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     awaits, chosen = itertools.count(1), 1 + int(rng.expovariate(1 / 2))
     delay = rng.choice([0, 0, rng.uniform(0, 0.02)])
