@@ -19,13 +19,16 @@ from contextlib import aclosing
 import aiohttp
 import pytest
 
-from fullstory_async import ClientConfig, FullStoryClient, RateLimit, RateLimiter
+from fullstory_async import ClientConfig, FullStoryClient, RateLimit, RateLimiter, RetryPolicy
 from fullstory_async.jobs import Job, JobPlan, JobReader
-from fullstory_async.sandbox import Sandbox
+from fullstory_async.sandbox import Sandbox, faults
 
 CANCELLATIONS = int(os.environ.get("FULLSTORY_CANCELLATIONS", "250"))
 AT_A_TIME = 50
-LIMIT = RateLimit(2000, 200)
+LIMIT = RateLimit(1000, 60)
+"""Less at once than there are tasks, so that many wait for the limiter when they are cancelled."""
+PLACES = 30
+"""Connections of the given session; others wait for one."""
 PLAN = JobPlan(events=True, summary="support")
 
 
@@ -135,8 +138,10 @@ async def test_random_cancellations_leave_nothing_behind(tmp_path, caplog):
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     sandbox = Sandbox(users=1, sessions=60, mean_events=15, latency=0.002)
     limiter = RateLimiter(LIMIT, max_wait=600)
-    async with sandbox, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
+    async with sandbox, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=PLACES)) as session:
+        quick = RetryPolicy(attempts=5, wait_initial=0.01, wait_jitter=0.01)
+        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, retry=quick)
+        sandbox.inject(faults.status(429), times=None, share=0.01)  # a pause for all, in which some are cancelled
         async with FullStoryClient(config=config, session=session, limiter=limiter) as client:
             program = Program(client, sandbox.session_ids, tmp_path, rng)
             while ended["cancelled"] < CANCELLATIONS:
@@ -157,7 +162,8 @@ async def test_random_cancellations_leave_nothing_behind(tmp_path, caplog):
             pooled = lambda: sum(len(kept) for kept in connector._conns.values())  # noqa: E731
             assert await settled(lambda: connections_of(sandbox) == pooled())
             assert await passes_at_its_full_rate(limiter)
-            await program.call()
+            await asyncio.gather(*(program.call() for _ in range(PLACES + 1)))
+            assert client.stats.throttled > 0
 
             stats = (
                 client.stats
