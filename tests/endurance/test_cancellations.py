@@ -126,10 +126,9 @@ async def passes_at_its_full_rate(limiter):
     while await limiter.acquire_now():
         burst += 1
     started = time.monotonic()
-    for _ in range(300):
-        await limiter.acquire()
+    await asyncio.gather(*(limiter.acquire() for _ in range(300)))
     took = time.monotonic() - started
-    return burst >= limiter._capacity - 1 and took <= 2 * 300 / LIMIT.rate
+    return burst >= limiter._capacity - 1 and took <= 2.5 * 300 / LIMIT.rate
 
 
 @pytest.mark.timeout(900 if CANCELLATIONS > 250 else 60)
@@ -141,7 +140,9 @@ async def test_random_cancellations_leave_nothing_behind(tmp_path, caplog):
     async with sandbox, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=PLACES)) as session:
         quick = RetryPolicy(attempts=5, wait_initial=0.01, wait_jitter=0.01)
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, retry=quick)
-        sandbox.inject(faults.status(429), times=None, share=0.01)  # a pause for all, in which some are cancelled
+        sandbox.inject(
+            faults.status(429), times=None, share=0.04
+        )  # a pause for all, in which some are cancelled
         async with FullStoryClient(config=config, session=session, limiter=limiter) as client:
             program = Program(client, sandbox.session_ids, tmp_path, rng)
             while ended["cancelled"] < CANCELLATIONS:
