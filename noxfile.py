@@ -1,35 +1,55 @@
-"""The project's checks; ``nox -l`` lists them."""
+"""The project's checks; ``nox -l`` lists them.
+
+What they install is locked, with hashes, in ``requirements/dev.txt``; ``nox -s lock`` renews that. Two are not: ``lowest`` goes to the
+other end of the range, and the README's own commands, which CI runs as they stand, take the newest that there is.
+"""
 
 from __future__ import annotations
+
+import os
 
 import nox
 
 nox.needs_version = ">=2024.10.9"
-nox.options.sessions = ["lint", "types", "tests", "coverage"]
+nox.options.sessions = ["lint", "types", "security", "tests", "coverage"]
 nox.options.default_venv_backend = "uv|venv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
 
 PYTHONS = ["3.11", "3.12", "3.13"]
+LOCK = "requirements/dev.txt"
+
+
+def install_locked(session: nox.Session) -> None:
+    """Install the locked dependencies, each file checked against its hash, and the project itself."""
+    session.install("--require-hashes", "--requirement", LOCK)
+    session.install("--no-deps", "--no-build-isolation", "--editable", ".")
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    session.install("ruff>=0.8")
+    install_locked(session)
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
 
 
 @nox.session
 def types(session: nox.Session) -> None:
-    session.install("-e", ".[dev]")
+    install_locked(session)
     session.run("mypy")
     session.run("pyright")
 
 
+@nox.session
+def security(session: nox.Session) -> None:
+    """Look for unsafe code; ruff's rules S do it too, in ``lint``."""
+    install_locked(session)
+    session.run("bandit", "--quiet", "-c", "pyproject.toml", "-r", "fullstory_async")
+
+
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    session.install("-e", ".[test]")
+    install_locked(session)
     session.run("pytest", *session.posargs)
 
 
@@ -53,7 +73,7 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    session.install("-e", ".[test]")
+    install_locked(session)
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "combine")
@@ -61,14 +81,91 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def lock(session: nox.Session) -> None:
+    """Renew ``requirements/dev.txt`` within the ranges of pyproject.toml, for every platform and Python; ``-- --upgrade`` takes the newest."""
+    session.install("uv>=0.5")
+    session.run(
+        "uv", "pip", "compile", "pyproject.toml", "requirements/build.in", "--extra", "dev", "--extra", "bench",
+        "--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-config",
+        "--quiet", "--output-file", LOCK, *session.posargs, env={"UV_CUSTOM_COMPILE_COMMAND": "nox -s lock"},
+    )  # fmt: skip
+
+
+@nox.session
+def sbom(session: nox.Session) -> None:
+    """Write ``dist/sbom.json``: what an installation of the package brings, in the form of CycloneDX."""
+    session.install("cyclonedx-bom>=7")
+    session.run("python", "-m", "venv", "--clear", installed := f"{session.virtualenv.location}/installed")
+    python = f"{installed}/bin/python"
+    session.run(python, "-m", "pip", "install", "--quiet", ".", external=True)
+    session.run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "pip", "setuptools", external=True)
+    session.run("python", "-c", "import pathlib; pathlib.Path('dist').mkdir(exist_ok=True)")
+    session.run(
+        "cyclonedx-py", "environment", "--pyproject", "pyproject.toml", "--output-reproducible", "--output-file",
+        "dist/sbom.json", python,
+    )  # fmt: skip
+
+
+@nox.session
 def benchmarks(session: nox.Session) -> None:
     """Measure everything and write benchmarks/RESULTS.md; ``-- --quick`` only shows that it runs."""
-    session.install("-e", ".[bench]")
+    install_locked(session)
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
 @nox.session
 def kills(session: nox.Session) -> None:
     """Kill a job of 5 000 ids fifty times at random moments, and see that nothing is lost."""
-    session.install("-e", ".[test]")
-    session.run("pytest", "-s", "tests/jobs/test_kills.py", env={"FULLSTORY_KILLS": "50"})
+    install_locked(session)
+    session.run("pytest", "-n", "0", "-s", "tests/jobs/test_kills.py", env={"FULLSTORY_KILLS": "50"})
+
+
+@nox.session
+def cancellations(session: nox.Session) -> None:
+    """Cancel 10 000 calls, fan-outs, streams and jobs at random moments, and see that nothing is left of them."""
+    install_locked(session)
+    script = "tests/endurance/test_cancellations.py"
+    session.run("pytest", "-n", "0", "-s", script, env={"FULLSTORY_CANCELLATIONS": "10000"})
+
+
+@nox.session
+def bodies(session: nox.Session) -> None:
+    """Decode 10 000 random answers of the published contract, right ones and wrong ones."""
+    install_locked(session)
+    script = "tests/contract/test_random_bodies.py"
+    session.run("pytest", "-n", "0", "-s", script, env={"FULLSTORY_BODIES": "10000"})
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run a job for an hour (or FULLSTORY_SOAK_SECONDS) against a service that fails in one of twenty calls."""
+    install_locked(session)
+    seconds = os.environ.get("FULLSTORY_SOAK_SECONDS", "3600")
+    session.run(
+        "pytest", "-n", "0", "-s", "tests/endurance/test_soak.py", env={"FULLSTORY_SOAK_SECONDS": seconds}
+    )
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Cause every fault of the matrix, and write the table in docs/reliability.md."""
+    install_locked(session)
+    environment = {"FULLSTORY_FAULTS": "all"}
+    session.run("pytest", "-n", "0", "-m", "row", "--write-reliability", *session.posargs, env=environment)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Damage answers and job files at random, for 60 seconds per test unless told otherwise: ``-- 600``."""
+    install_locked(session)
+    seconds = session.posargs[0] if session.posargs else "60"
+    session.run("pytest", "-n", "0", "-s", "tests/fuzz", env={"FULLSTORY_FUZZ_SECONDS": seconds})
+
+
+@nox.session
+def schemathesis(session: nox.Session) -> None:
+    """Ask the sandbox everything that its own contract allows, and much that it forbids."""
+    install_locked(session)
+    session.install("schemathesis>=4.32")
+    script = "tests/contract/test_sandbox_contract.py"
+    session.run("pytest", "-n", "0", script, "-k", "schemathesis", env={"FULLSTORY_SCHEMATHESIS": "60"})

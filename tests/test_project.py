@@ -8,10 +8,13 @@ import subprocess
 import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import attrs
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import fullstory_async
 from fullstory_async.api import ProfilesAPI, SessionsAPI
@@ -35,6 +38,28 @@ def test_the_dependencies_are_the_ones_that_were_decided():
     names = {re.split(r"[<>=\[]", requirement)[0] for requirement in project["dependencies"]}
     assert names == {"aiohttp", "aiolimiter", "attrs", "cattrs", "msgspec", "yarl"}
     assert project["requires-python"] == ">=3.11"
+
+
+def test_the_lock_names_hashes_for_all_that_is_asked_for_and_no_place_to_get_it_from():
+    text = (ROOT / "requirements" / "dev.txt").read_text()
+    assert not re.search(r"://|file:|--(extra-)?index-url|--find-links", text)
+    locked = {}
+    for entry in re.split(r"\n(?=\S)", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE)):
+        requirement = Requirement(entry.split("\\")[0])
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), requirement
+        if requirement.marker is None or requirement.marker.evaluate():
+            locked[canonicalize_name(requirement.name)] = str(requirement.specifier).removeprefix("==")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    build = (ROOT / "requirements" / "build.in").read_text().splitlines()
+    extras = project["project"]["optional-dependencies"]
+    asked = [
+        *project["project"]["dependencies"],
+        *chain(*extras.values()),
+        *(r for r in build if r[0] != "#"),
+    ]
+    for requirement in map(Requirement, [*asked, *project["build-system"]["requires"]]):
+        name = canonicalize_name(requirement.name)
+        assert name == "fullstory-async" or requirement.specifier.contains(locked[name]), requirement
 
 
 def test_the_quick_start_has_two_shell_blocks_and_ci_runs_them_as_they_are():

@@ -33,7 +33,7 @@ async def units_left(
     """
     wanted = " UNION ALL ".join(f"SELECT '{name}' AS operation" for name in operations)
     fresh = (
-        f"SELECT i.seq, i.session_id, c.operation FROM items i CROSS JOIN ({wanted}) c "  # noqa: S608
+        f"SELECT i.seq, i.session_id, c.operation FROM items i CROSS JOIN ({wanted}) c "  # noqa: S608  (operations of a JobPlan)
         "WHERE NOT EXISTS (SELECT 1 FROM answers a WHERE a.seq = i.seq AND a.operation = c.operation) "
         "AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.seq = i.seq AND f.operation = c.operation)"
     )

@@ -327,7 +327,7 @@ def test_an_interrupt_keeps_what_was_paid_for(served, tmp_path):
 
 @pytest.mark.row(42)
 def test_a_second_interrupt_ends_it_at_once(tmp_path):
-    slow = start("sandbox", "--port", "0", "--sessions", "5", "--latency", "3")
+    slow = start("sandbox", "--port", "0", "--sessions", "5", "--latency", "1.5")
     settings = dict(slow.stdout.readline().strip().split("=", 1) for _ in range(2))
     (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(9)))
     command = start(

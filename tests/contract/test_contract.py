@@ -91,8 +91,12 @@ def example(schema, rng: random.Random):
     return rng.choice(formats.get(schema.get("format"), ["", "text", "ünï", "1:2"]))
 
 
+def example_body(schema, rng: random.Random) -> bytes:
+    return json.dumps(example(schema, rng)).encode()
+
+
 @asynccontextmanager
-async def mock_server(status: int = 200):
+async def mock_server(status: int = 200, make_body=example_body):
     """Serve the document: 422 with the reasons for a request that breaks it, else an answer of its schema."""
     rng, broken = random.Random(0), []
 
@@ -102,7 +106,8 @@ async def mock_server(status: int = 200):
         if reasons:
             broken.append((request.raw_path, reasons))
             return web.json_response({"code": 422, "message": str(reasons)}, status=422)
-        return web.json_response(example(schema_of(operation, status), rng), status=status)
+        body = make_body(schema_of(operation, status), rng)
+        return web.Response(body=body, status=status, content_type="application/json")
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", serve)

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import math
+import os
 import sqlite3
 import stat
 from contextlib import closing
@@ -223,6 +224,36 @@ def test_exports_are_private_repeatable_and_replace_what_was_there(folder, tmp_p
         assert path.read_bytes() == first
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not [each for each in tmp_path.iterdir() if each.name.startswith(".")]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet", "sqlite", "duckdb"])
+def test_nobody_else_can_read_an_export_while_it_is_made(folder, tmp_path, suffix):
+    seen = []
+
+    def look(_: int) -> None:
+        seen.extend((path.name, stat.S_IMODE(path.stat().st_mode) & 0o077) for path in tmp_path.iterdir())
+
+    before = os.umask(0)
+    try:
+        export(JobReader(folder), tmp_path / f"out.{suffix}", progress=look)
+    finally:
+        os.umask(before)
+    assert seen
+    assert not [name for name, open_to_others in seen if open_to_others]
+
+
+def test_what_a_killed_export_left_is_cleared_away_in_time(folder, tmp_path):
+    old, fresh = (tmp_path / f".out.duckdb.{name}.part" for name in ("0ld", "new"))
+    for part in (old, fresh):
+        part.write_text("")
+        part.with_name(f"{part.name}.folder").mkdir()
+        (part.with_name(f"{part.name}.folder") / "events.jsonl").write_text("{}")
+    for path in tmp_path.glob(".out.duckdb.0ld*"):
+        os.utime(path, (0, 0))
+    export(JobReader(folder), tmp_path / "out.duckdb")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "out.duckdb", ".out.duckdb.new.part", ".out.duckdb.new.part.folder",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet", "sqlite", "duckdb"])

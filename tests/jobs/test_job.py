@@ -36,9 +36,13 @@ from fullstory_async.sandbox import Fault, Sandbox
 BOTH = JobPlan(events=True, summary="support")
 
 
+QUICK = RetryPolicy(wait_initial=0.05, wait_jitter=0.05)
+
+
 @asynccontextmanager
 async def opened(**settings):
-    client_settings = {"rate_limit": RateLimit(100_000, 100_000), **settings.pop("client", {})}
+    given = settings.pop("client", {})
+    client_settings = {"rate_limit": RateLimit(100_000, 100_000), "retry": QUICK, **given}
     async with Sandbox(**{"users": 5, "sessions": 40, "mean_events": 10, **settings}) as sandbox:
         config = ClientConfig(**{"api_key": sandbox.api_key, "base_url": sandbox.url, **client_settings})
         async with FullStoryClient(config=config) as client:

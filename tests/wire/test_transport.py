@@ -347,7 +347,7 @@ async def test_a_given_sessions_small_pool_is_waited_for_without_losing_time():
             ) as client:
                 async with client.sessions.events_many([f"1:{n}" for n in range(6)]) as results:
                     assert all([o.error is None async for o in results])
-                calls = (client.sessions.events("1:2", timeout=0.1) for _ in range(3))
+                calls = (client.sessions.events("1:2", timeout=seconds) for seconds in (0.18, 0.1, 0.1))
                 errors = await asyncio.gather(*calls, return_exceptions=True)
     assert sorted(error.sent for error in errors) == [False, False, True]
     assert "connection of the given session" in str(next(error for error in errors if not error.sent))

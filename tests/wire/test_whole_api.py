@@ -27,6 +27,7 @@ from fullstory_async import (
     ProtocolError,
     RateLimit,
     ResponseSchema,
+    RetryPolicy,
     SliceOptions,
     UnknownEventTypeWarning,
 )
@@ -36,7 +37,10 @@ from fullstory_async.sandbox import Fault, Sandbox
 @asynccontextmanager
 async def opened(**settings):
     async with Sandbox(**{"users": 3, "sessions": 30, "mean_events": 60, **settings}) as sandbox:
-        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=RateLimit(1000, 1000))
+        config = ClientConfig(
+            api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=RateLimit(1000, 1000),
+            retry=RetryPolicy(wait_initial=0.05, wait_jitter=0.05),
+        )  # fmt: skip
         async with FullStoryClient(config=config) as client:
             yield sandbox, client
 

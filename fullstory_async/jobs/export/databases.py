@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.jobs.export.cells import json_text
 from fullstory_async.jobs.export.sink import Sink
 from fullstory_async.jobs.export.tables import Row, Table
 from fullstory_async.jobs.export.text import json_lines_sink
+from fullstory_async.private_database import PRIVATE_FILE
+
+if TYPE_CHECKING:
+    import duckdb
 
 __all__ = ["duckdb_sinks", "sqlite_sinks"]
 
@@ -77,28 +82,34 @@ def duckdb_sinks(path: Path, tables: Mapping[str, Table]) -> Iterator[dict[str, 
         import duckdb  # noqa: PLC0415  (an extra)
     except ImportError:
         raise ConfigurationError("a .duckdb file needs: pip install 'fullstory-async[duckdb]'") from None
-    lines = {name: path.with_name(f"{path.name}.{name}.jsonl") for name in tables}
     try:
-        with ExitStack() as stack:
-            yield {
-                name: stack.enter_context(json_lines_sink(part, name, tables[name], surrogates="replace"))
-                for name, part in lines.items()
-            }
-        path.unlink()  # DuckDB refuses a file that is empty
-        with duckdb.connect(str(path)) as database:
-            database.execute("SET TimeZone = 'UTC'")
-            for name, part in lines.items():
-                kinds = {column.name: _DUCKDB[column.kind] for column in tables[name]}
-                named = ", ".join(f'"{column}" {kind}' for column, kind in kinds.items())
-                database.execute(f"CREATE TABLE {name} ({named})")
-                read = f"read_json(?, format = 'newline_delimited', columns = {kinds!r}, maximum_object_size = 1073741824)"
-                database.execute(f"INSERT INTO {name} SELECT * FROM {read}", [str(part)])  # noqa: S608
-        path.chmod(0o600)
+        # a folder for its owner only: DuckDB makes its files, and those of its work, readable to all
+        with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as folder:
+            lines = {name: Path(folder, f"{name}.jsonl") for name in tables}
+            with ExitStack() as stack:
+                yield {
+                    name: stack.enter_context(json_lines_sink(part, name, tables[name], surrogates="replace"))
+                    for name, part in lines.items()
+                }
+            made = Path(folder, "database")
+            with duckdb.connect(str(made)) as database:
+                database.execute("SET TimeZone = 'UTC'")
+                for name, part in lines.items():
+                    _load(database, name, tables[name], part)
+            made.chmod(PRIVATE_FILE)
+            made.replace(path)
     except duckdb.Error as error:
         raise OSError(str(error)) from None
-    finally:
-        for part in lines.values():
-            part.unlink(missing_ok=True)
+
+
+def _load(database: duckdb.DuckDBPyConnection, name: str, columns: Table, part: Path) -> None:
+    kinds = {column.name: _DUCKDB[column.kind] for column in columns}
+    named = ", ".join(f'"{column}" {kind}' for column, kind in kinds.items())
+    database.execute(f"CREATE TABLE {name} ({named})")
+    read = (
+        f"read_json(?, format = 'newline_delimited', columns = {kinds!r}, maximum_object_size = 1073741824)"
+    )
+    database.execute(f"INSERT INTO {name} SELECT * FROM {read}", [str(part)])  # noqa: S608  (our own names)
 
 
 def _value(value: Any, *, as_json: bool) -> Any:

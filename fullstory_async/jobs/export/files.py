@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,7 +52,10 @@ def _clear_away(path: Path) -> None:
     """Remove what exports left behind that were killed; one that is under way was written to just now."""
     for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part*"):
         if time.time() - stale.stat().st_mtime > _STALE:
-            stale.unlink(missing_ok=True)
+            if stale.is_dir():
+                shutil.rmtree(stale, ignore_errors=True)
+            else:
+                stale.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
