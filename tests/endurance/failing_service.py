@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from fullstory_async.sandbox import Sandbox, faults
+from fullstory_async.sandbox import Fault, Sandbox
 
 SHARE = 0.05
 FAULTS = [
-    faults.status(500),
-    faults.status(502, after_work=True),
-    faults.status(503, headers={"Retry-After": "0"}),
-    faults.status(429, headers={"Retry-After": "0"}),
-    faults.status(200, body=b'{"events": [', after_work=True),
-    faults.status(200, body=b"<html>oops</html>", headers={"Content-Type": "text/html"}, after_work=True),
-    faults.delay(0.3),
-    faults.drop(after_work=False),
-    faults.drop(),
-    faults.truncate(),
+    Fault.status(500),
+    Fault.status(502, charged=True),
+    Fault.retry_after(0, code=503),
+    Fault.retry_after(0),
+    Fault.status(200, body=b'{"events": [', charged=True),
+    Fault.html_error_page(200, charged=True),
+    Fault.stall(0.3),
+    Fault.drop(charged=False),
+    Fault.reset(),
+    Fault.stale_connection(),
+    Fault.truncate_body(),
+    Fault.truncate_body(framing="close"),
+    Fault.bad_gzip(),
+    Fault.invalid_utf8(),
+    Fault.deep_json(),
 ]
 
 

@@ -21,7 +21,7 @@ import pytest
 
 from fullstory_async import ClientConfig, FullStoryClient, RateLimit, RateLimiter, RetryPolicy
 from fullstory_async.jobs import Job, JobPlan, JobReader
-from fullstory_async.sandbox import Sandbox, faults
+from fullstory_async.sandbox import Fault, Sandbox
 
 CANCELLATIONS = int(os.environ.get("FULLSTORY_CANCELLATIONS", "250"))
 AT_A_TIME = 50
@@ -135,6 +135,7 @@ async def passes_at_its_full_rate(limiter):
 
 
 @pytest.mark.timeout(900 if CANCELLATIONS > 250 else 60)
+@pytest.mark.row(39)
 async def test_random_cancellations_leave_nothing_behind(tmp_path, caplog):
     rng, ended, complaints = random.Random(CANCELLATIONS), Counter(), []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
@@ -143,7 +144,7 @@ async def test_random_cancellations_leave_nothing_behind(tmp_path, caplog):
     async with sandbox, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=PLACES)) as session:
         quick = RetryPolicy(attempts=5, wait_initial=0.01, wait_jitter=0.01)
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, retry=quick)
-        sandbox.inject(faults.status(429), times=PAUSES, share=0.04)
+        sandbox.inject(Fault.status(429), times=PAUSES, share=0.04)
         async with FullStoryClient(config=config, session=session, limiter=limiter) as client:
             program = Program(client, sandbox.session_ids, tmp_path, rng)
             while ended["cancelled"] < CANCELLATIONS:
