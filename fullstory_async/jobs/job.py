@@ -193,7 +193,8 @@ class Job:
             concurrency: how many calls are under way at most.
             retry_failed: make calls again that failed for good: unknown sessions, refused parameters, answers
                 that could not be read.
-            network_patience: seconds without any connection after which the run ends.
+            network_patience: seconds without any connection, or with a service that fails every call, after which the run
+                ends. Until then it waits, and goes on by itself.
 
         Returns:
             Why it ended, and how the job stands.

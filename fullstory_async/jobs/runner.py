@@ -44,6 +44,7 @@ from fullstory_async.fanout import FanOut
 from fullstory_async.http import endpoints
 from fullstory_async.http.messages import Request, Response
 from fullstory_async.jobs.account import organisation_of
+from fullstory_async.jobs.outage import Outage
 from fullstory_async.jobs.plan import EVENTS
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.store import GONE, JobStore
@@ -55,8 +56,6 @@ __all__ = ["Runner"]
 
 _NOT_OF_THE_SESSION = (AuthenticationError, RateLimitedError, ActivationBudgetError, StorageError)
 _DENIALS = 3
-_OUTAGE = 10
-"""Lost answers in a row after which the service is taken to be down: each of them may have cost an activation."""
 _SHORTEST_PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
 _PERMANENT = (NotFoundError, BadRequestError, InvalidSessionId, DecodeError, ResponseTooLarge)
@@ -83,12 +82,14 @@ class Runner:
     _failed: Counter[str] = attrs.field(factory=Counter, init=False)
     _last_error: str | None = attrs.field(default=None, init=False)
     _denials: int = attrs.field(default=0, init=False)
-    _lost_in_a_row: int = attrs.field(default=0, init=False)
     _broken_display: Exception | None = attrs.field(default=None, init=False)
     _down_since: float = attrs.field(default=math.inf, init=False)
     _answered: int = attrs.field(default=0, init=False)
     _dropped: int = attrs.field(default=0, init=False)
     _settled: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+    _outage: Outage = attrs.field(
+        default=attrs.Factory(lambda self: Outage(self.network_patience), takes_self=True), init=False
+    )
     _timer: asyncio.Timeout = attrs.field(factory=lambda: asyncio.timeout(None), init=False)
 
     async def run(self) -> JobReport:
@@ -228,14 +229,16 @@ class Runner:
 
         try:
             request = self._request(unit)
-            if not await self._set_aside(unit):
-                return None, 0
-            response, attempts = await self._fetch(request, note)
-            open_ = False
+            async with self._outage.passed():
+                if not await self._set_aside(unit):
+                    return None, 0
+                response, attempts = await self._fetch(request, note)
+                open_ = False
+                self._outage.answered()
             spent = min(max(1, risk), self._at_most)
             await self.store.settle_answer(unit, response.body, attempts=attempts, spent=spent)
             self._answered += 1
-            self._denials, self._lost_in_a_row, self._down_since = 0, 0, math.inf
+            self._denials, self._down_since = 0, math.inf
         except (ClientStateError, ConfigurationError):
             self.store.settle_later(unit, spent=min(risk, self._at_most))
             raise
@@ -309,7 +312,8 @@ class Runner:
         self._denials = self._denials + 1 if isinstance(error, PermissionDeniedError) else 0
         unsent = isinstance(error, TransportError) and not error.sent
         lost = isinstance(error, (ServerError, TransportError)) and not isinstance(error, _PERMANENT)
-        self._lost_in_a_row = self._lost_in_a_row + 1 if lost else 0
+        if not lost:
+            self._outage.answered()
         self._down_since = self._down_since if unsent else math.inf
         if isinstance(error, AuthenticationError) or self._denials >= _DENIALS:
             self.stop(StopReason.KEY_REJECTED, str(error))
@@ -319,8 +323,10 @@ class Runner:
             self.stop(StopReason.BUDGET_REACHED, str(error))
         elif isinstance(error, StorageError):
             self.stop(StopReason.STORAGE_FAILED, error.message)
-        elif unsent or self._lost_in_a_row >= _OUTAGE:
+        elif unsent or (lost and self._outage.lost(asyncio.get_running_loop().time())):
             self.stop(StopReason.NETWORK_DOWN, f"{type(error).__name__}: {error.message}")
+        elif self._outage.is_on:
+            self._last_error = f"{type(error).__name__}: {error.message}; waiting for the service"
 
     def _request(self, unit: Unit) -> Request:
         session_id = SessionId(unit.session_id)

@@ -144,7 +144,7 @@ ROWS = tuple(
             ("One 500, 502, 503 or 504", _AGAIN.format(error="`ServerError`")),
             (
                 "Minutes of 5xx",
-                "The retry budget keeps the traffic within 2 % of one request per call. A job ends as `network down` (exit code 8) after ten in a row, and goes on later",
+                "The retry budget keeps the traffic within 2 % of one request per call. A job waits after ten in a row, asks with one call at a time and goes on by itself; after a minute it ends as `network down` (exit code 8)",
             ),
             (
                 "The server says that trying again is useless: `x-should-retry: false`, 501, 505",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import shutil
@@ -29,7 +30,7 @@ from fullstory_async import (
     RetryPolicy,
     SessionId,
 )
-from fullstory_async.jobs import Job, JobPlan, JobReader, StopReason
+from fullstory_async.jobs import Job, JobPlan, JobReader, StopReason, outage
 from fullstory_async.jobs.lock import JobLock, holder_of
 from fullstory_async.sandbox import Fault, Sandbox
 
@@ -175,14 +176,16 @@ async def test_sessions_that_always_fail_keep_no_other_from_being_fetched(tmp_pa
         bad = sandbox.session_ids[:12]
         for session_id in bad:
             sandbox.inject(Fault.status(500), session_id=session_id, times=None)
-        first = await run_once(tmp_path / "j", client, BOTH, sandbox.session_ids, concurrency=1)
+        first = await run_once(
+            tmp_path / "j", client, BOTH, sandbox.session_ids, concurrency=1, network_patience=0
+        )
         assert (first.reason, first.done, first.failed) == ("network down", 0, {"ServerError": 10})
-        second = await run_once(tmp_path / "j", client, BOTH, concurrency=1)
+        second = await run_once(tmp_path / "j", client, BOTH, concurrency=1, network_patience=0)
         assert (second.reason, second.done) == (
             "network down",
             0,
         )  # of the bad ones 14 calls had not been made
-        third = await run_once(tmp_path / "j", client, BOTH, concurrency=1)
+        third = await run_once(tmp_path / "j", client, BOTH, concurrency=1, network_patience=0)
         assert (third.done, third.left) == (36, 24)
         spent = Counter(request.session_id for request in sandbox.requests if request.session_id)
         assert {spent[str(session_id)] for session_id in sandbox.session_ids[12:]} == {2}
@@ -644,9 +647,56 @@ async def test_an_outage_of_the_service_ends_it_before_it_eats_the_budget(tmp_pa
     async with opened() as (sandbox, client):
         sandbox.inject(Fault.status(503), operation="events", times=None)
         report = await run_once(
-            tmp_path / "j", client, JobPlan(events=True), sandbox.session_ids, concurrency=1
+            tmp_path / "j",
+            client,
+            JobPlan(events=True),
+            sandbox.session_ids,
+            concurrency=1,
+            network_patience=0,
         )
         assert (report.reason, report.spent) == ("network down", 10)
+
+
+@pytest.mark.row(33)
+async def test_an_outage_of_the_service_is_waited_for_and_asked_by_one_call_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(outage, "_SHORTEST_PAUSE", 0.1)
+    shown = []
+    async with opened(sessions=60) as (sandbox, client):
+        sandbox.inject(Fault.status(503), operation="events", times=18)
+        report = await run_once(
+            tmp_path / "j",
+            client,
+            JobPlan(events=True),
+            sandbox.session_ids,
+            concurrency=8,
+            progress=shown.append,
+        )
+        assert (report.reason, report.done, report.failed) == ("finished", 42, {"ServerError": 18})
+        assert any((each.last_error or "").endswith("waiting for the service") for each in shown)
+        calls = [request for request in sandbox.requests if request.operation == "events"]
+        asking = calls[17:20]  # ten in a row, seven that were on their way, and then one after the other
+        waits = [later.at - earlier.at for earlier, later in itertools.pairwise([calls[16], *asking])]
+        assert waits[0] >= 0.1
+        assert waits[1] >= 0.2
+        again = await run_once(tmp_path / "j", client, JobPlan(events=True))
+        assert (again.reason, again.done) == ("finished", 60)
+
+
+async def test_a_service_that_does_not_come_back_ends_it_when_patience_is_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(outage, "_SHORTEST_PAUSE", 0.05)
+    async with opened(sessions=60) as (sandbox, client):
+        sandbox.inject(Fault.reset(), operation="events", times=None)
+        report = await run_once(
+            tmp_path / "j",
+            client,
+            JobPlan(events=True),
+            sandbox.session_ids,
+            concurrency=8,
+            network_patience=0.5,
+        )
+        assert (report.reason, report.done, report.left) == ("network down", 0, 60)
+        assert sandbox.activations == report.spent
+        assert 18 <= report.spent <= 23  # 17 and then 0.05, 0.15, 0.35, 0.75 s after them
 
 
 @pytest.mark.row(2)

@@ -1,0 +1,71 @@
+"""Outages: a service that fails every call is waited for, and asked by one call at a time.
+
+Each lost answer may have been charged, so a job must not go on with all its workers while everything fails. After `MANY` lost
+answers in a row the service is taken to be down. From then on one call at a time asks whether it is back, after pauses
+that double, and all others wait; the first answer lets them go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+__all__ = ["MANY", "Outage"]
+
+MANY = 10
+"""Lost answers in a row after which the service is taken to be down."""
+_SHORTEST_PAUSE = 1.0
+_LONGEST_PAUSE = 30.0
+
+
+class Outage:
+    """Whether the service of one run is down, and for how long."""
+
+    def __init__(self, patience: float) -> None:
+        """Wait for the service to come back for so many seconds."""
+        self._patience = patience
+        self._in_a_row = 0
+        self._began = math.inf
+        self._pause = _SHORTEST_PAUSE
+        self._asking = asyncio.Lock()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the service is taken to be down."""
+        return self._in_a_row >= MANY
+
+    def answered(self) -> None:
+        """Take note that the service has answered, whatever it said."""
+        self._in_a_row, self._began, self._pause = 0, math.inf, _SHORTEST_PAUSE
+
+    def lost(self, now: float) -> bool:
+        """Take note of a lost answer; tell whether the service has been down for longer than it is waited for."""
+        self._in_a_row += 1
+        self._began = min(self._began, now)
+        return self.is_on and now - self._began >= self._patience
+
+    @asynccontextmanager
+    async def passed(self) -> AsyncGenerator[None, None]:
+        """Let a call through: at once as long as the service answers, else when it is this one's turn to ask."""
+        asks = self.is_on and await self._wait_to_ask()
+        try:
+            yield
+        finally:
+            if asks:
+                self._asking.release()
+
+    async def _wait_to_ask(self) -> bool:
+        """Wait until the service is back, which gives False, or until it is this call's turn to ask."""
+        await self._asking.acquire()
+        try:
+            if self.is_on:
+                pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
+                await asyncio.sleep(pause)
+                return True
+        except asyncio.CancelledError:
+            self._asking.release()
+            raise
+        self._asking.release()
+        return False
