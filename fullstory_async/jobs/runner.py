@@ -115,8 +115,6 @@ class Runner:
                 raise
         except JobStorageError as error:
             self.stop(StopReason.STORAGE_FAILED, error.message)
-        finally:
-            self.store.leave_places()
         try:
             await self.store.flush()
         except JobStorageError as error:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from fullstory_async.errors import FullStoryError, JobError, JobStorageError
-from fullstory_async.jobs.aside import Amounts, Places
 from fullstory_async.jobs.database import empty_log, open_writer, set_meta, storable, unusable
 from fullstory_async.jobs.fingerprints import fingerprint, new_secret
 from fullstory_async.jobs.packing import packer
@@ -48,6 +47,8 @@ class JobStore:
 
     counts: Counts
     """What the database holds; changed with every commit."""
+    reserved: int
+    """Activations set aside for calls that are on their way."""
 
     def __init__(self, folder: Path, plan: JobPlan | None) -> None:
         """Open a job's database, or make one. Raises `JobError`; ``plan`` may be ``None`` for a job that exists."""
@@ -70,26 +71,21 @@ class JobStore:
         except (ValueError, TypeError) as error:  # of what only a damaged file can say
             self._database.close()
             raise JobError(f"the job {folder} is damaged at its root: {error}") from None
-        self._aside = Amounts()
-        self._places = Places()
+        self.reserved = 0
+        self._set_aside: dict[tuple[int, str], int] = {}
         self._erased: set[int] = set()
         self._pack = packer()
-        self._before = self.counts, self._aside, self._erased
+        self._before = self.counts, self._set_aside, self._erased
         self._writer = GroupWriter(
             self._database, folder, begin=self._remember, finish=self._keep_spent, undo=self._restore
         )
-
-    @property
-    def reserved(self) -> int:
-        """Activations set aside for calls that are on their way."""
-        return self._aside.total
 
     async def add(self, session_ids: list[str], unusable: Sequence[tuple[str, FullStoryError]]) -> int:
         """Add sessions that are not there yet, and texts that are no ids as failures; return how many are new."""
         return await self._writer.change(lambda database: self._add(database, session_ids, unusable))
 
     async def reserve(self, unit: Unit, activations: int) -> int | None:
-        """Set activations aside for a call before it leaves, as many for each call of a run.
+        """Set activations aside for a call before it leaves.
 
         Returns ``None``, or `GONE`, or if the budget does not allow it, how many are set aside for others, who may not need them all.
 
@@ -98,56 +94,23 @@ class JobStore:
         """
         if self._writer.is_out_of_room:
             raise JobStorageError(f"the job {self._folder} can't be written: the disk is full")
-        if unit.seq in self._erased:
-            return GONE
-        if self._places.take_over(unit):
-            return None
-        place = self._places.make(unit)
-        refused = await self._writer.change(lambda _: self._reserve(unit, place, activations))
-        if refused is not None:
-            self._places.leave(unit)
-        return refused
+        return await self._writer.change(lambda _: self._reserve(unit, activations))
 
     async def settle_answer(self, unit: Unit, body: bytes, *, attempts: int, spent: int) -> None:
         """Write down an answer and what it cost."""
-        await self._settle(unit, spent, lambda database: self._answer(database, unit, body, attempts))
+        await self._writer.change(lambda database: self._answer(database, unit, body, attempts, spent))
 
     async def settle_failure(
         self, unit: Unit, error: FullStoryError, *, body: bytes | None, permanent: bool, spent: int
     ) -> None:
         """Write down why a call failed and what it may have cost."""
-        await self._settle(
-            unit, spent, lambda database: self._failure(database, unit, error, body, permanent)
+        await self._writer.change(
+            lambda database: self._failure(database, unit, error, body, permanent, spent)
         )
-
-    async def _settle(self, unit: Unit, spent: int, write: Callable[[sqlite3.Connection], None]) -> None:
-        """Settle a call, and let the next one have its place."""
-        place = self._places.leave(unit)
-
-        def settle(database: sqlite3.Connection) -> bool:
-            has_place = self._hand_on(place, spent)
-            write(database)
-            return has_place
-
-        try:
-            has_place = await self._writer.change(settle)
-        except asyncio.CancelledError:  # it is settled all the same, but there may be no next one
-            self._leave_later(place)
-            raise
-        if place is not None and has_place:
-            self._places.hand_on(place)
 
     def settle_later(self, unit: Unit, *, spent: int) -> None:
         """Settle a call that was dropped; nobody waits for it but `close`."""
-        self._leave_later(self._places.leave(unit), spent)
-
-    def leave_places(self) -> None:
-        """Set nothing aside any more for calls that never came."""
-        for place in self._places.take_free():
-            self._leave_later(place)
-
-    def _leave_later(self, place: int | None, spent: int = 0) -> None:
-        self._writer.change_later(lambda _: self._leave(place, spent))
+        self._writer.change_later(lambda _: self._release(unit, spent))
 
     async def remember_account(self, account: str) -> None:
         """Keep whose job this is."""
@@ -164,9 +127,9 @@ class JobStore:
 
         def settle(_: sqlite3.Connection) -> None:
             self.counts.spent += self.reserved
-            self._aside = Amounts()
+            self.reserved = 0
+            self._set_aside.clear()
 
-        self._places = Places()
         await self._writer.change(settle)
         self._writer.make_spare_room()
 
@@ -193,7 +156,7 @@ class JobStore:
 
     def _remember(self) -> None:
         """Keep what is in memory, for the case that the transaction that begins fails."""
-        self._before = attrs.evolve(self.counts), self._aside.copy(), self._erased.copy()
+        self._before = attrs.evolve(self.counts), self._set_aside.copy(), self._erased.copy()
 
     def _keep_spent(self) -> None:
         """Put what was spent and what is set aside into the transaction, before it is committed."""
@@ -203,7 +166,8 @@ class JobStore:
 
     def _restore(self) -> None:
         """Be again as before the transaction that failed."""
-        self.counts, self._aside, self._erased = self._before
+        self.counts, self._set_aside, self._erased = self._before
+        self.reserved = sum(self._set_aside.values())
 
     def _add(
         self,
@@ -219,7 +183,7 @@ class JobStore:
         for text, error in unusable:
             seq = None if purged and self._was_purged(database, text) else self._insert(database, text)
             for operation in self.plan.operations if seq is not None else ():
-                self._failure(database, Unit(seq or 0, text, operation), error, None, True)
+                self._failure(database, Unit(seq or 0, text, operation), error, None, True, 0)
         return self.counts.items - before
 
     def _insert(self, database: sqlite3.Connection, session_id: str) -> int | None:
@@ -234,32 +198,24 @@ class JobStore:
         mark = (fingerprint(self.secret, session_id),)
         return database.execute("SELECT 1 FROM purged WHERE fingerprint = ?", mark).fetchone() is not None
 
-    def _reserve(self, unit: Unit, place: int, activations: int) -> int | None:
+    def _reserve(self, unit: Unit, activations: int) -> int | None:
         if unit.seq in self._erased:
             return GONE
-        if not self._is_affordable(activations):
+        cap = self.plan.max_activations
+        if cap is not None and self.counts.spent + self.reserved + activations > cap:
             return self.reserved
-        self._aside.put(place, activations)
+        self.reserved += activations
+        self._set_aside[unit.seq, unit.operation] = activations
         return None
 
-    def _is_affordable(self, activations: int) -> bool:
-        cap = self.plan.max_activations
-        return cap is None or self.counts.spent + self.reserved + activations <= cap
-
-    def _leave(self, place: int | None, spent: int) -> int:
-        """Count what a call has cost, and set nothing aside for it any more; return what was."""
+    def _release(self, unit: Unit, spent: int) -> None:
+        self.reserved -= self._set_aside.pop((unit.seq, unit.operation), 0)
         self.counts.spent += spent
-        return self._aside.take(place)
 
-    def _hand_on(self, place: int | None, spent: int) -> bool:
-        """Count what a call has cost, and set as much aside for the next, if the budget allows one."""
-        activations = self._leave(place, spent)
-        if place is None or activations == 0 or not self._is_affordable(activations):
-            return False
-        self._aside.put(place, activations)
-        return True
-
-    def _answer(self, database: sqlite3.Connection, unit: Unit, body: bytes, attempts: int) -> None:
+    def _answer(
+        self, database: sqlite3.Connection, unit: Unit, body: bytes, attempts: int, spent: int
+    ) -> None:
+        self._release(unit, spent)
         if unit.seq in self._erased:
             return
         self._forget_failure(database, unit)
@@ -274,7 +230,9 @@ class JobStore:
         error: FullStoryError,
         body: bytes | None,
         permanent: bool,
+        spent: int,
     ) -> None:
+        self._release(unit, spent)
         if unit.seq in self._erased:
             return
         self._forget_failure(database, unit)

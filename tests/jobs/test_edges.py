@@ -183,7 +183,6 @@ async def test_bad_ids_are_tried_again_without_a_budget(tmp_path):
 
 @pytest.mark.parametrize("ending", ["finished", "budget", "stopped", "dropped", "cancelled"])
 async def test_nothing_stays_set_aside_however_a_run_ends(tmp_path, ending):
-    """Each call hands what was set aside for it on to the next; the last ones have nobody to hand it to."""
     plan = JobPlan(events=True, max_activations=50 if ending == "budget" else None)
     async with opened(sessions=300) as (sandbox, client):
         sandbox.inject(Fault.stall(0.01), times=None, operation="events")
