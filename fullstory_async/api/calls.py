@@ -43,8 +43,8 @@ class Account:
     """Tells this account from others in a shared cache: the address and the key's fingerprint."""
     cache: SummaryCache | None = None
     """Where summaries are kept, if anywhere."""
-    flights: Flights[tuple[bytes, int]] = attrs.field(factory=Flights)
-    """Summaries that are being generated now, as raw answers with the number of attempts."""
+    flights: Flights[tuple[Response, int]] = attrs.field(factory=Flights)
+    """Summaries that are being generated now, as answers with the number of attempts."""
 
 
 async def call_once(
@@ -95,23 +95,23 @@ def summary_per_session(
         request = options.apply(endpoint(session_id))
         account.pipeline.check()
 
-        async def generate(at_stake: Callable[[bool], None]) -> tuple[bytes, int]:
+        async def generate(at_stake: Callable[[bool], None]) -> tuple[Response, int]:
             if (kept := await _kept(account, request)) is not None:
-                return kept, 0
-            summary, attempts = await account.pipeline.fetch(
+                return Response(status=200, body=kept), 0
+            (summary, response), attempts = await account.pipeline.fetch(
                 request,
-                lambda response: decode(response, session_id),
+                lambda response: (decode(response, session_id), response),
                 timeout=options.timeout if patient else math.inf,  # each caller keeps its own time
                 patient=patient,
                 at_stake=at_stake,
             )
             await _keep(account, request, summary)
-            return summary.raw, attempts
+            return response, attempts
 
         limit = None if patient else options.timeout or account.pipeline.timeout
-        body, attempts = await _shared(account, request, generate, at_stake, limit)
+        response, attempts = await _shared(account, request, generate, at_stake, limit)
         # everybody decodes for themselves, since a structured response can be changed by who has it
-        return decode(Response(status=200, body=body), session_id), attempts
+        return decode(response, session_id), attempts
 
     return call
 
@@ -119,10 +119,10 @@ def summary_per_session(
 async def _shared(
     account: Account,
     request: Request,
-    generate: Callable[[Callable[[bool], None]], Coroutine[Any, Any, tuple[bytes, int]]],
+    generate: Callable[[Callable[[bool], None]], Coroutine[Any, Any, tuple[Response, int]]],
     at_stake: Callable[[bool], None],
     limit: float | None,
-) -> tuple[bytes, int]:
+) -> tuple[Response, int]:
     """Join the request that is under way for the same question, or start one; wait for so many seconds at most."""
     same = (request.method, request.path, request.query, request.body, tuple(sorted(request.headers.items())))
     now = asyncio.get_running_loop().time

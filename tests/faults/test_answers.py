@@ -195,6 +195,7 @@ async def test_row_17_nothing():
     async with spoiled(Fault.empty_body(204)) as (sandbox, client):
         assert len(await ask(sandbox, client)) == len(await ask(sandbox, client, "list")) == 0
         assert [event async for event in client.sessions.stream_events(sandbox.session_ids[0])] == []
+        assert (await client.sessions.summary(sandbox.session_ids[0])).text in (None, "")
 
 
 @pytest.mark.row(18)
