@@ -143,6 +143,7 @@ class FullStoryClient:
 
     async def close(self) -> None:
         """Close the client and the session that it made. Closing twice does nothing more."""
+        await self._account.finish()
         await self._transport.close()
 
     def __enter__(self) -> None:

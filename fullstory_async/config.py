@@ -95,12 +95,12 @@ def _proxy(_: object, attribute: attrs.Attribute[str], value: Any) -> None:
 
 def _check_base_url(config: ClientConfig, _: object, value: Any) -> None:
     url = _parsed(value, "base_url")
+    if "@" in value or url.raw_query_string or url.fragment:  # before anything that shows it
+        raise ConfigurationError("base_url must not hold a user, a password, a query or a fragment")
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigurationError(
             f"base_url must be an https:// URL with a host (http:// for this machine only), not {value!r}"
         )
-    if url.user is not None or url.password is not None or url.raw_query_string or url.fragment:
-        raise ConfigurationError("base_url must not hold a user, a password, a query or a fragment")
     if url.scheme == "http" and not (config.allow_http or _is_loopback(url.host)):
         raise ConfigurationError(
             f"base_url {value!r} would send the API key unencrypted; use https:// or set allow_http=True"

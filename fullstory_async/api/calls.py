@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, TypeVar
 
 import attrs
@@ -14,6 +14,7 @@ from fullstory_async.api.flights import Flights
 from fullstory_async.errors import (
     APITimeoutError,
     ConfigurationError,
+    DecodeError,
     FullStoryError,
     RateLimitedError,
     StorageError,
@@ -45,6 +46,13 @@ class Account:
     """Where summaries are kept, if anywhere."""
     flights: Flights[tuple[Response, int]] = attrs.field(factory=Flights)
     """Summaries that are being generated now, as answers with the number of attempts."""
+    keeping: dict[Hashable, asyncio.Task[None]] = attrs.field(factory=dict)
+    """Summaries that are being written into the cache, whoever still waits for that."""
+
+    async def finish(self) -> None:
+        """Wait until what was paid for is in the cache."""
+        if self.keeping:
+            await asyncio.wait(self.keeping.values())
 
 
 async def call_once(
@@ -96,8 +104,8 @@ def summary_per_session(
         account.pipeline.check()
 
         async def generate(at_stake: Callable[[bool], None]) -> tuple[Response, int]:
-            if (kept := await _kept(account, request)) is not None:
-                return Response(status=200, body=kept), 0
+            if (kept := await _kept(account, request)) is not None and can_be_read(kept):
+                return kept, 0
             (summary, response), attempts = await account.pipeline.fetch(
                 request,
                 lambda response: (decode(response, session_id), response),
@@ -105,11 +113,26 @@ def summary_per_session(
                 patient=patient,
                 at_stake=at_stake,
             )
-            await _keep(account, request, summary)
+            _keep_later(account, request, summary)
             return response, attempts
 
+        def can_be_read(kept: Response) -> bool:
+            try:
+                decode(kept, session_id)
+            except DecodeError as error:
+                _logger.warning("a summary that was kept can't be read, and is asked for again: %s", error)
+                return False
+            return True
+
+        now = asyncio.get_running_loop().time
         limit = None if patient else options.timeout or account.pipeline.timeout
+        deadline = math.inf if limit is None else now() + limit
         response, attempts = await _shared(account, request, generate, at_stake, limit)
+        if (writing := account.keeping.get(_same(request))) is not None:
+            left = None if limit is None else max(0.0, deadline - now())
+            await asyncio.wait(
+                [writing], timeout=left
+            )  # what comes too late for this call is kept all the same
         # everybody decodes for themselves, since a structured response can be changed by who has it
         return decode(response, session_id), attempts
 
@@ -124,7 +147,7 @@ async def _shared(
     limit: float | None,
 ) -> tuple[Response, int]:
     """Join the request that is under way for the same question, or start one; wait for so many seconds at most."""
-    same = (request.method, request.path, request.query, request.body, tuple(sorted(request.headers.items())))
+    same = _same(request)
     now = asyncio.get_running_loop().time
     started, sent, attempts = now(), False, 0
 
@@ -146,20 +169,41 @@ async def _shared(
                 raise late from None
             if not (joined and isinstance(error, APITimeoutError) and not error.may_have_cost):
                 raise
-        except RateLimitedError:
-            if not joined:  # it was the verdict of somebody else's patience
+        except RateLimitedError as error:
+            # it may be the verdict of somebody else's patience
+            if not (joined and (error.response is None or limit is None)):
                 raise
 
 
-async def _kept(account: Account, request: Request) -> bytes | None:
-    return None if account.cache is None else await account.cache.get(account.name, request)
+def _same(request: Request) -> Hashable:
+    """Return what makes two requests the same question."""
+    headers = tuple(sorted(request.headers.items()))
+    return request.method, request.path, request.query, request.body, headers
 
 
-async def _keep(account: Account, request: Request, summary: SessionSummary) -> None:
-    """Keep an answer; where that fails, it has still been paid for, and is given."""
+async def _kept(account: Account, request: Request) -> Response | None:
+    if account.cache is None:
+        return None
+    if (writing := account.keeping.get(_same(request))) is not None:
+        await asyncio.wait([writing])
+    body = await account.cache.get(account.name, request)
+    return None if body is None else Response(status=200, body=body)
+
+
+def _keep_later(account: Account, request: Request, summary: SessionSummary) -> None:
+    """Write an answer into the cache in a task of its own: no caller's timeout or cancellation may lose it."""
     if account.cache is None or not summary.text:
         return
+    same = _same(request)
+    writing = account.keeping[same] = asyncio.ensure_future(
+        _keep(account.cache, account.name, request, summary.raw)
+    )
+    writing.add_done_callback(lambda _: account.keeping.pop(same, None))
+
+
+async def _keep(cache: SummaryCache, name: str, request: Request, body: bytes) -> None:
+    """Keep an answer; where that fails, it has still been paid for, and is given."""
     try:
-        await account.cache.put(account.name, request, summary.raw)
+        await cache.put(name, request, body)
     except (ConfigurationError, StorageError) as error:
         _logger.warning("a summary was not kept: %s", error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import aiohttp
 from aiohttp.http_exceptions import ContentEncodingError
 
@@ -42,7 +44,8 @@ def translated(
     if isinstance(raised, TimeoutError):
         return APITimeoutError("timed out before the whole answer was there", request=request)
     if isinstance(raised, aiohttp.ClientResponseError):  # a parser's verdict, not the server's status
-        return ProtocolError(f"the answer is not HTTP: {raised.message}", request=request, garbled=True)
+        said = re.split("[:\n'\"]", raised.message.strip())[0].strip()  # the rest quotes the answer
+        return ProtocolError(f"the answer is not HTTP: {said}", request=request, garbled=True)
     if isinstance(raised.__cause__, ContentEncodingError):
         return ProtocolError("the answer can't be decompressed", request=request, garbled=True)
     if isinstance(raised, aiohttp.ClientPayloadError):

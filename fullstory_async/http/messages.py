@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from html import escape
 from typing import Any
@@ -11,7 +12,7 @@ from urllib.parse import quote, quote_plus
 import attrs
 from yarl import URL
 
-__all__ = ["Request", "Response", "StreamedResponse"]
+__all__ = ["Request", "Response", "StreamedResponse", "spelled"]
 
 _PERSONAL = ("email", "uid", "session_uid")
 """The query parameters that tell who somebody is."""
@@ -66,14 +67,23 @@ class Request:
         """Take out of a text whom this request asks about: services and gateways quote what they refuse."""
         for name, value in self.query:
             if name in _PERSONAL and len(value) >= _SHORTEST:
-                for form in _spellings(value):
-                    text = text.replace(form, f"[the {name}]")
+                text = re.sub(
+                    "|".join(map(spelled, _spellings(value))), f"[the {name}]", text, flags=re.IGNORECASE
+                )
         return text
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without the headers, and without whom it asks about: a request travels with its error, to logs and other machines."""
         query = tuple((name, "…" if name in _PERSONAL else value) for name, value in self.query)
         return _restored, ({**attrs.asdict(self, recurse=False), "query": query, "headers": {}},)
+
+
+def spelled(text: str) -> str:
+    """Return a regular expression for a text whose characters may be escaped as JSON allows it: some servers escape ``+`` or ``/``."""
+    return "".join(
+        rf"(?:{re.escape(char)}|\\u{ord(char):04x}{'|' + re.escape(chr(92) + '/') if char == '/' else ''})"
+        for char in text
+    )
 
 
 def _spellings(value: str) -> tuple[str, ...]:

@@ -11,12 +11,13 @@ import inspect
 import itertools
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
 from fullstory_async.errors import ConfigurationError, FullStoryError
-from fullstory_async.http.messages import Request, Response
+from fullstory_async.http.messages import Response
+from fullstory_async.http.parts import Call
 
 __all__ = [
     "Hooks",
@@ -100,7 +101,10 @@ class RequestThrottled(RequestSent):
 
 
 def _hook(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None and (not callable(value) or inspect.iscoroutinefunction(value)):
+    called = getattr(value, "__call__", None)  # noqa: B004  (what is called may be a method of its class)
+    if value is not None and (
+        called is None or inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(called)
+    ):
         raise ConfigurationError(f"{attribute.name} must be a plain function, not {value!r}")
 
 
@@ -121,25 +125,6 @@ class Hooks:
     """It was answered 429."""
 
 
-class Watched(Protocol):
-    """A call, as far as it is told of."""
-
-    @property
-    def number(self) -> int:
-        """Tells calls of one client apart."""
-        ...
-
-    @property
-    def request(self) -> Request:
-        """What is sent."""
-        ...
-
-    @property
-    def attempts(self) -> int:
-        """How often it was sent."""
-        ...
-
-
 class Observer:
     """Counts, and calls the hooks."""
 
@@ -158,14 +143,14 @@ class Observer:
         """Return a number for a call."""
         return next(self._numbers)
 
-    def sent(self, call: Watched) -> None:
+    def sent(self, call: Call) -> None:
         """Take note that a request is handed to the network."""
         self.stats.requests += 1
         self.stats.retries += call.attempts > 1
         if (hook := self._hooks.on_request) is not None:
             _tell(hook, RequestSent(**_of(call)))
 
-    def answered(self, call: Watched, response: Response, error: FullStoryError | None) -> None:
+    def answered(self, call: Call, response: Response, error: FullStoryError | None) -> None:
         """Take note of an answer, and of the error that it stands for."""
         self.stats.received_bytes += len(response.body)
         self.stats.throttled += response.status == 429
@@ -176,23 +161,23 @@ class Observer:
             )  # fmt: skip
             _tell(hook, answer)
 
-    def lost(self, call: Watched, error: BaseException, seconds: float) -> None:
+    def lost(self, call: Call, error: BaseException, seconds: float) -> None:
         """Take note that no answer came: the network failed, or the call was cancelled."""
         if (hook := self._hooks.on_response) is not None:
             _tell(hook, ResponseReceived(**_of(call), error=type(error).__name__, seconds=seconds))
 
-    def retrying(self, call: Watched, error: FullStoryError, delay: float) -> None:
+    def retrying(self, call: Call, error: FullStoryError, delay: float) -> None:
         """Take note that a request will be sent again."""
         if (hook := self._hooks.on_retry) is not None:
             _tell(hook, RetryPlanned(**_of(call), error=type(error).__name__, delay=delay))
 
-    def throttled(self, call: Watched, pause: float) -> None:
+    def throttled(self, call: Call, pause: float) -> None:
         """Take note that the limiter pauses for a 429."""
         if (hook := self._hooks.on_throttle) is not None:
             _tell(hook, RequestThrottled(**_of(call), pause=pause))
 
 
-def _of(call: Watched) -> dict[str, Any]:
+def _of(call: Call) -> dict[str, Any]:
     request = call.request
     return {
         "call": call.number, "operation": request.operation, "method": request.method, "metered": request.metered,

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+import attrs
+
+from fullstory_async.errors import FullStoryError
 from fullstory_async.http.messages import Request, Response
 
-__all__ = ["Meter", "Send", "SendsRequests", "nobody_asks"]
+__all__ = ["Call", "Meter", "Send", "SendsRequests", "nobody_asks"]
 
 
 def nobody_asks(_: bool) -> None:
@@ -51,3 +54,35 @@ class Meter(Protocol):
     async def take_back(self, where: str, /) -> None:
         """Uncount one that was not spent."""
         ...
+
+
+@attrs.define
+class Call:
+    """The state of one call on its way through the loop."""
+
+    number: int
+    request: Request
+    started: float
+    timeout: float
+    patient: bool
+    at_stake: Callable[[bool], None]
+    longest_wait: float
+    deadline: float
+    now: Callable[[], float]
+    last_error: FullStoryError | None = None
+    attempts: int = 0
+    throttles: int = 0
+    taken: int = 0
+    may_have_cost: bool = False
+    set_aside: str | None = None
+    admitted: float = 0.0
+    sent: float = 0.0
+    waited: bool = False
+
+    def elapsed(self) -> float:
+        """Return the seconds since it began."""
+        return self.now() - self.started
+
+    def left(self) -> float:
+        """Return the seconds until its time is over."""
+        return self.deadline - self.now()

@@ -27,7 +27,7 @@ from fullstory_async.errors import (
 )
 from fullstory_async.http.messages import Request, Response, StreamedResponse
 from fullstory_async.http.observer import Hooks, Observer, Stats
-from fullstory_async.http.parts import Meter, Send, SendsRequests, nobody_asks
+from fullstory_async.http.parts import Call, Meter, Send, SendsRequests, nobody_asks
 from fullstory_async.http.ratelimit import RateLimiter
 from fullstory_async.http.retry import Retry, RetryBudget, RetryPolicy, retry_after
 from fullstory_async.http.verdicts import error_for
@@ -39,35 +39,6 @@ T = TypeVar("T")
 _Failure = TransportError | APIStatusError | DecodeError
 
 _logger = logging.getLogger("fullstory_async.http")
-
-
-@attrs.define
-class _Call:
-    """The state of one call on its way through the loop."""
-
-    number: int
-    request: Request
-    started: float
-    timeout: float
-    patient: bool
-    at_stake: Callable[[bool], None]
-    longest_wait: float
-    deadline: float
-    now: Callable[[], float]
-    last_error: FullStoryError | None = None
-    attempts: int = 0
-    throttles: int = 0
-    taken: int = 0
-    may_have_cost: bool = False
-    set_aside: str | None = None
-    admitted: float = 0.0
-    waited: bool = False
-
-    def elapsed(self) -> float:
-        return self.now() - self.started
-
-    def left(self) -> float:
-        return self.deadline - self.now()
 
 
 class Pipeline:
@@ -162,15 +133,15 @@ class Pipeline:
         *,
         patient: bool,
         longest_wait: float,
-    ) -> _Call:
+    ) -> Call:
         now = asyncio.get_running_loop().time
         started = now()
         seconds = self.timeout if timeout is None else timeout
         deadline = math.inf if patient else started + seconds
         number = self._observer.next_number()
-        return _Call(number, request, started, seconds, patient, at_stake, longest_wait, deadline, now)
+        return Call(number, request, started, seconds, patient, at_stake, longest_wait, deadline, now)
 
-    async def _answer(self, call: _Call, send: Send, read: Callable[[Response], T]) -> T:
+    async def _answer(self, call: Call, send: Send, read: Callable[[Response], T]) -> T:
         """Walk the loop until there is an answer that can be read."""
         while True:
             try:
@@ -184,11 +155,19 @@ class Pipeline:
                 if retry is None:
                     raise
                 await self._wait(retry, error, call)
+            except (
+                FullStoryError
+            ) as error:  # the meter's, or that the client can't be used: not this attempt's fault
+                await self._take_back(call, error)
+                error.request = error.request or call.request
+                error.attempts, error.elapsed = call.attempts, call.elapsed()
+                error.may_have_cost = call.may_have_cost
+                raise error from call.last_error
             else:
                 self._budget.give_back(call.taken)
                 return value
 
-    async def _admit(self, call: _Call) -> None:
+    async def _admit(self, call: Call) -> None:
         """Wait for the limiter, within the call's time."""
         call.waited = not await self.limiter.acquire_now()
         if call.waited:
@@ -210,25 +189,27 @@ class Pipeline:
         elif call.deadline <= call.admitted:
             raise self._out_of_time(call) from call.last_error
 
-    def _out_of_time(self, call: _Call) -> APITimeoutError:
+    def _out_of_time(self, call: Call) -> APITimeoutError:
         text = "the call's time was over while it waited for the rate limiter"
         return APITimeoutError(text, request=call.request, sent=False)
 
-    async def _attempt(self, call: _Call, send: Send) -> Response:
-        """Pass the limiter, send, and raise the error that the answer stands for."""
-        request = call.request
-        await self._admit(call)
-        if self._meter is not None and request.metered:
-            call.set_aside = await self._meter.set_aside()
-        before = call.attempts
+    async def _attempt(self, call: Call, send: Send) -> Response:
+        """Count what it may cost, pass the limiter, send, and raise the error that the answer stands for."""
+        request, before = call.request, call.attempts
+        if (
+            self._meter is not None and request.metered
+        ):  # first: a token must not be held while a file is waited for
+            await self._set_aside(self._meter, call)
         try:
+            await self._admit(call)
             response = await send(request, deadline=call.deadline, begun=lambda: self._begin(call))
-        except (asyncio.CancelledError, TransportError) as error:
-            if call.attempts > before:
-                self._observer.lost(call, error, call.now() - call.admitted)
+        except (asyncio.CancelledError, FullStoryError) as error:
+            was_sent = call.attempts > before
+            if was_sent:
+                self._observer.lost(call, error, call.now() - call.sent)
             if isinstance(error, asyncio.CancelledError):
-                self.stats.activations_at_risk += request.metered and call.attempts > before
-                if call.attempts == before:
+                self.stats.activations_at_risk += request.metered and was_sent
+                if not was_sent:
                     await self._take_back(call, error)
             raise
         if _logger.isEnabledFor(logging.DEBUG):
@@ -248,7 +229,19 @@ class Pipeline:
         self.stats.activations += request.metered
         return response
 
-    async def _take_back(self, call: _Call, reason: BaseException) -> None:
+    async def _set_aside(self, meter: Meter, call: Call) -> None:
+        """Count an activation before it is spent; what a cancelled call has counted is taken back."""
+        counting = asyncio.ensure_future(meter.set_aside())
+        try:
+            call.set_aside = await asyncio.shield(counting)
+        except asyncio.CancelledError as error:
+            await asyncio.wait([counting])
+            if counting.exception() is None:
+                call.set_aside = counting.result()
+                await self._take_back(call, error)
+            raise
+
+    async def _take_back(self, call: Call, reason: BaseException) -> None:
         """Uncount what was set aside for an attempt that cost nothing; failing that, it stays counted."""
         if self._meter is None or call.set_aside is None:
             return
@@ -260,13 +253,14 @@ class Pipeline:
                 "an activation stays counted that was not spent (%s): %s", type(reason).__name__, error
             )
 
-    def _begin(self, call: _Call) -> None:
+    def _begin(self, call: Call) -> None:
         """Count a request that is being sent now."""
         call.attempts += 1
+        call.sent = call.now()
         call.at_stake(True)
         self._observer.sent(call)
 
-    def _note(self, call: _Call, error: _Failure) -> None:
+    def _note(self, call: Call, error: _Failure) -> None:
         """Write down on the error and in the counters what the attempt was."""
         if error.may_have_cost and not isinstance(error, DecodeError):  # which has cost, and is counted
             self.stats.activations_at_risk += 1
@@ -278,7 +272,7 @@ class Pipeline:
         if error.status == 429:
             call.throttles += 1
 
-    def _decide(self, call: _Call, error: _Failure) -> Retry | None:
+    def _decide(self, call: Call, error: _Failure) -> Retry | None:
         """Ask the policy, the deadline and the budget; make the limiter wait for what the server asked."""
         throttled = isinstance(error, RateLimitedError)
         if throttled and error.response is None:
@@ -294,7 +288,7 @@ class Pipeline:
             self.limiter.throttled(wait, admitted=call.admitted)
             self._observer.throttled(call, wait)
         elif error.retry_after is not None and isinstance(error, ServerError):
-            self.limiter.pause(error.retry_after)
+            self.limiter.pause(min(error.retry_after, self.policy.wait_max))  # it may be of one node alone
         longest = min(call.left(), call.longest_wait if call.patient else self.limiter.max_wait)
         if retry is None or retry.delay > longest:
             return None
@@ -305,7 +299,7 @@ class Pipeline:
             call.taken += retry.cost
         return retry
 
-    async def _wait(self, retry: Retry, error: FullStoryError, call: _Call) -> None:
+    async def _wait(self, retry: Retry, error: FullStoryError, call: Call) -> None:
         _logger.info(
             "%s %s: %s, status %s; trying again in %.2f s",
             call.request.operation, call.request.session_id or "",
@@ -313,11 +307,19 @@ class Pipeline:
         )  # fmt: skip  # not its message: the service may quote an e-mail in it
         self._observer.retrying(call, error, retry.delay)
         if not retry.throttled:  # else the limiter, paused, does the waiting
-            self.stats.waited += retry.delay
-            await asyncio.sleep(retry.delay)
+            began = call.now()
+            try:
+                await asyncio.sleep(retry.delay)
+            except (
+                asyncio.CancelledError
+            ):  # so that nobody can use the budget up with retries that are never made
+                self._budget.give_back(call.taken)
+                raise
+            finally:
+                self.stats.waited += call.now() - began
 
     @staticmethod
-    def _decoded(decode: Callable[[Response], T], call: _Call, response: Response) -> T:
+    def _decoded(decode: Callable[[Response], T], call: Call, response: Response) -> T:
         try:
             return decode(response)
         except DecodeError as error:

@@ -20,7 +20,7 @@ import attrs
 import msgspec
 
 from fullstory_async.errors import DecodeError
-from fullstory_async.json_text import loads, refuse_depth
+from fullstory_async.json_text import DEEPEST, loads, refuse_depth
 from fullstory_async.models import description
 from fullstory_async.models.event_data import SourceData
 from fullstory_async.models.times import timestamp as read_time
@@ -33,6 +33,8 @@ _Text = str | int | float | bool | None
 
 _Raw = msgspec.Raw
 _NULL = _Raw(b"null")
+_SHALLOW = 2 * DEEPEST
+"""Bytes up to which nothing can be nested too deeply."""
 _MAYBE_TEXT: Any = str | None
 _MAYBE_TIME: Any = datetime | None
 _FIELDS = {
@@ -234,7 +236,8 @@ def _nested(raw: msgspec.Raw) -> Any:
     try:
         try:
             value = _decode(text)
-            refuse_depth(text, value)
+            if len(text) > _SHALLOW:
+                refuse_depth(text, value)
         except (msgspec.MsgspecError, RecursionError):  # numbers beyond a float's range
             value = loads(text)
     except ValueError as error:

@@ -217,8 +217,8 @@ async def test_retry_after_zero_is_no_invitation_to_hammer():
     assert len(transport.sent) <= 61
 
 
-async def test_only_429_and_5xx_pause_the_limiter_and_for_a_day_at_most():
-    for status, paused in ((404, 0), (400, 0), (503, 3600), (429, 3600)):
+async def test_only_429_and_5xx_pause_the_limiter_5xx_briefly_and_429_for_a_day_at_most():
+    for status, paused in ((404, 0), (400, 0), (503, 8), (429, 3600)):
         limiter = RateLimiter(RateLimit(100, 100))
         with pytest.raises(APIStatusError):
             await make_pipeline(

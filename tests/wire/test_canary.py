@@ -377,3 +377,33 @@ async def test_no_file_holds_the_key(tmp_path):
     assert {"cache", "ledger", "job.sqlite3", "job.sqlite3-wal"} <= set(files)
     assert b"[the API key]" in files["job.sqlite3-wal"]
     assert [name for name, content in files.items() if KEY.encode() in content] == []
+
+
+@pytest.mark.parametrize("escaped", ["+/=", "+/=.@"])
+async def test_what_a_server_escapes_is_recognised(escaped):
+    """As System.Text.Json and others write ``+``, and with the case that a directory knows."""
+
+    def written(text):
+        return "".join(f"\\u{ord(char):04X}" if char in escaped else char for char in text)
+
+    said = f'{{"code":"x","message":"no {written(KEY)} for {written(EMAIL.upper())}"}}'
+    async with raw_server(test_transport.answering(http(said.encode(), "400 Bad Request"))) as server:
+        async with client_of(server.url) as client:
+            with pytest.raises(FullStoryError) as caught:
+                await client.sessions.list(email=EMAIL)
+    assert caught.value.message == "no [the API key] for [the email]"
+    assert b"no [the API key] for [the email]" in caught.value.response.body
+
+
+@pytest.mark.parametrize(
+    "said", [b'{"x":"%s"}\r\n\r\n', b"HTTP/1.1 200 OK\r\nX\x01%s: y\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n"],
+)  # fmt: skip
+async def test_what_is_no_http_is_not_quoted(said):
+    async def handler(connection):
+        await connection.send(said % b"person@private.test")
+        connection.writer.close()
+
+    async with raw_server(handler) as server, client_of(server.url) as client:
+        with pytest.raises(FullStoryError) as caught:
+            await client.sessions.events("1:2")
+    assert "person" not in str(caught.value) + repr(caught.value)

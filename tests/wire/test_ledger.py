@@ -186,3 +186,63 @@ def test_settings_that_make_no_sense_are_refused(arguments):
 def test_a_client_takes_only_a_ledger():
     with pytest.raises(ConfigurationError, match="ledger must be"):
         FullStoryClient("na1.key", ledger="file.db")
+
+
+@asynccontextmanager
+async def locked(path, seconds):
+    """Hold the file for a while, as another process may."""
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("BEGIN IMMEDIATE")
+    asyncio.get_running_loop().call_later(seconds, database.execute, "ROLLBACK")
+    try:
+        yield
+    finally:
+        await asyncio.sleep(seconds)
+        database.close()
+
+
+async def test_a_call_whose_time_is_over_while_it_waits_for_the_ledger_is_not_sent(tmp_path):
+    ledger = ActivationLedger(tmp_path / "ledger")
+    async with Sandbox(users=1, sessions=1, mean_events=2) as sandbox:
+        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
+        async with FullStoryClient(config=config, ledger=ledger) as client:
+            await client.sessions.events(sandbox.session_ids[0])
+            async with locked(tmp_path / "ledger", 0.6):
+                with pytest.raises(APITimeoutError) as caught:
+                    await client.sessions.events(sandbox.session_ids[0], timeout=0.2)
+            assert (caught.value.sent, caught.value.attempts, caught.value.may_have_cost) == (False, 0, False)
+            assert (sandbox.activations, client.stats.activations_at_risk) == (1, 0)
+            assert await ledger.spent(client.config.key_fingerprint) == 1
+
+
+async def test_a_call_that_is_cancelled_while_it_waits_for_the_ledger_counts_nothing(tmp_path):
+    ledger = ActivationLedger(tmp_path / "ledger")
+    async with Sandbox(users=1, sessions=1, mean_events=2) as sandbox:
+        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
+        async with FullStoryClient(config=config, ledger=ledger) as client:
+            await client.sessions.events(sandbox.session_ids[0])
+            async with locked(tmp_path / "ledger", 0.4):
+                calls = [
+                    asyncio.create_task(client.sessions.events(sandbox.session_ids[0])) for _ in range(5)
+                ]
+                await asyncio.sleep(0.2)
+                for call in calls:
+                    call.cancel()
+                await asyncio.wait(calls)
+            assert all(call.cancelled() for call in calls)
+            assert await ledger.spent(client.config.key_fingerprint) == sandbox.activations == 1
+
+
+async def test_a_ledger_that_refuses_a_second_attempt_does_not_hide_what_the_first_may_have_cost(tmp_path):
+    ledger = ActivationLedger(tmp_path / "ledger", monthly_cap=1)
+    retry = RetryPolicy(repeat_metered=True, wait_initial=0, wait_jitter=0)
+    async with Sandbox(users=1, sessions=1, mean_events=2) as sandbox:
+        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, retry=retry)
+        async with FullStoryClient(config=config, ledger=ledger) as client:
+            sandbox.inject(Fault.reset(), times=None)
+            with pytest.raises(ActivationBudgetError) as caught:
+                await client.sessions.events(sandbox.session_ids[0])
+    error = caught.value
+    assert (error.attempts, error.may_have_cost, error.session_id) == (1, True, sandbox.session_ids[0])
+    assert type(error.__cause__).__name__ == "ProtocolError"
+    assert sandbox.activations == 1

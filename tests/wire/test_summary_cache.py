@@ -284,3 +284,37 @@ def test_settings_that_make_no_sense_are_refused(arguments):
 def test_a_client_takes_only_a_cache():
     with pytest.raises(ConfigurationError, match="summary_cache must be"):
         FullStoryClient("k", summary_cache="file.db")
+
+
+async def test_a_file_that_another_process_holds_loses_no_summary(tmp_path):
+    path = tmp_path / "summaries.db"
+    async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox:
+        (one,) = sandbox.session_ids
+        async with client_of(sandbox, SummaryCache(path)) as client:
+            await client.sessions.summary(one, config_profile_id="triage")
+            with closing(sqlite3.connect(path, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                asyncio.get_running_loop().call_later(1.0, other.execute, "ROLLBACK")
+                summary = await client.sessions.summary(one, timeout=0.3)
+                again = await client.sessions.summary(one)  # waits for the first one to be written
+                assert other.in_transaction is False
+        assert summary == again
+        assert sandbox.activations == 2
+        async with client_of(sandbox, SummaryCache(path)) as client:
+            assert await client.sessions.summary(one) == summary
+        assert sandbox.activations == 2
+
+
+async def test_a_damaged_summary_is_asked_for_again(tmp_path, caplog):
+    path = tmp_path / "summaries.db"
+    async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox:
+        (one,) = sandbox.session_ids
+        async with client_of(sandbox, SummaryCache(path)) as client:
+            summary = await client.sessions.summary(one)
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("UPDATE summaries SET body = substr(body, 1, length(body) - 5)")
+        async with client_of(sandbox, SummaryCache(path)) as client:
+            assert await client.sessions.summary(one) == summary
+            assert await client.sessions.summary(one) == summary
+        assert sandbox.activations == 2
+        assert "asked for again" in caplog.text
