@@ -2,7 +2,7 @@
 
 Each lost answer may have been charged, so a job must not go on with all its workers while everything fails. After `MANY` lost
 answers in a row the service is taken to be down. From then on one call at a time asks whether it is back, after pauses
-that double, and all others wait; the first answer lets them go on.
+that double, and all others wait; the first answer lets them go on. A call that is in line for the rate limit by then has passed here, and is made.
 """
 
 from __future__ import annotations
