@@ -95,7 +95,7 @@ class Runner:
     async def run(self) -> JobReport:
         """Make the calls that are left, until one of the stop reasons."""
         now = asyncio.get_running_loop().time
-        started, before = now(), attrs.evolve(self.store.counts)
+        started, before = now(), self.store.counts.spent + self.store.reserved
         try:
             await self.store.recover()
             if self._reason is None:
@@ -130,7 +130,7 @@ class Runner:
             failed=self._failed,
             spent=spent,
             done_now=self._answered,
-            spent_now=spent - before.spent,
+            spent_now=spent - before,
             dropped=self._dropped,
             left=self._calls() - counts.answered - counts.permanent,
             seconds=now() - started,

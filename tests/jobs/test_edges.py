@@ -15,6 +15,7 @@ from fullstory_async import ActivationLedger, JobError, JobStorageError, RetryPo
 from fullstory_async.errors import ConnectError
 from fullstory_async.jobs import Job, JobPlan, JobReader, database, packing
 from fullstory_async.jobs import writer as writer_module
+from fullstory_async.jobs.store import JobStore
 from fullstory_async.sandbox import Fault
 from tests.jobs.test_job import opened, run_once
 
@@ -202,3 +203,38 @@ async def test_nothing_stays_set_aside_however_a_run_ends(tmp_path, ending):
         assert sandbox.activations <= spent <= sandbox.activations + 16
         if ending in ("finished", "budget", "stopped"):
             assert spent == sandbox.activations
+
+
+async def test_an_estimate_counts_what_a_killed_run_had_set_aside(tmp_path):
+    """The next run counts it as spent before anything else."""
+    plan = JobPlan(events=True, max_activations=40)
+    async with Job.open(tmp_path / "j", plan=plan) as job:
+        await job.add(f"1:{n}" for n in range(100))
+    with closing(sqlite3.connect(tmp_path / "j" / "job.sqlite3")) as database, database:
+        database.execute("REPLACE INTO meta VALUES ('set_aside', 15)")
+    estimate = JobReader(tmp_path / "j").estimate(plan)
+    assert (estimate.spent, estimate.activations) == (15, 25)
+
+
+async def test_what_one_run_could_not_write_down_is_not_counted_by_the_next_as_well(tmp_path, monkeypatch):
+    is_broken, keep = False, JobStore._keep_spent
+
+    def keep_or_fail(self):
+        keep(self)
+        if is_broken:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(JobStore, "_keep_spent", keep_or_fail)
+    async with opened(sessions=20, latency=0.05) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids)
+            running = asyncio.create_task(job.run(concurrency=4))
+            while len(sandbox.requests) < 5:  # one of them asked whose key it is
+                await asyncio.sleep(0.005)
+            is_broken = True
+            first = await running
+            is_broken = False
+            second = await job.run(concurrency=4)
+    assert (first.reason, second.reason) == ("storage failed", "finished")
+    assert first.spent_now > 0
+    assert first.spent_now + second.spent_now == second.spent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import secrets
@@ -51,11 +52,13 @@ def atomic(path: Path) -> Iterator[Path]:
 def _clear_away(path: Path) -> None:
     """Remove what exports left behind that were killed; one that is under way was written to just now."""
     for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part*"):
-        if time.time() - stale.stat().st_mtime > _STALE:
+        with contextlib.suppress(FileNotFoundError):  # another export has just finished with it
+            if time.time() - stale.stat().st_mtime <= _STALE:
+                continue
             if stale.is_dir():
                 shutil.rmtree(stale, ignore_errors=True)
             else:
-                stale.unlink(missing_ok=True)
+                stale.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
