@@ -193,11 +193,9 @@ class JobReader:
         finally:
             database.close()
         sessions, operations = status.sessions + new, len(plan.operations)
-        settled = status.done + (0 if retry_failed else status.permanent)
-        settled += operations * unusable  # these fail without a call
-        return estimated(
-            plan, sessions, sessions * operations - settled, status.spent + status.set_aside, rate
-        )
+        settled = operations * unusable + status.done + (0 if retry_failed else status.permanent)
+        spent = status.spent + status.set_aside
+        return estimated(plan, sessions, sessions * operations - settled, spent, rate)
 
     def status(self) -> JobStatus:
         """Count what the job holds. Raises `JobError` if it can't be read."""
