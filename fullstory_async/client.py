@@ -143,8 +143,10 @@ class FullStoryClient:
 
     async def close(self) -> None:
         """Close the client and the session that it made. Closing twice does nothing more."""
-        await self._account.finish()
-        await self._transport.close()
+        try:
+            await self._account.finish()
+        finally:
+            await self._transport.close()
 
     def __enter__(self) -> None:
         raise TypeError("FullStoryClient is asynchronous: use 'async with'")

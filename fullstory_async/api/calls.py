@@ -130,9 +130,8 @@ def summary_per_session(
         response, attempts = await _shared(account, request, generate, at_stake, limit)
         if (writing := account.keeping.get(_same(request))) is not None:
             left = None if limit is None else max(0.0, deadline - now())
-            await asyncio.wait(
-                [writing], timeout=left
-            )  # what comes too late for this call is kept all the same
+            # what comes too late for this call is kept all the same
+            await asyncio.wait([writing], timeout=left)
         # everybody decodes for themselves, since a structured response can be changed by who has it
         return decode(response, session_id), attempts
 

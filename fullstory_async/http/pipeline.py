@@ -155,9 +155,8 @@ class Pipeline:
                 if retry is None:
                     raise
                 await self._wait(retry, error, call)
-            except (
-                FullStoryError
-            ) as error:  # the meter's, or that the client can't be used: not this attempt's fault
+            except FullStoryError as error:
+                # the meter's, or that the client can't be used: not this attempt's fault
                 await self._take_back(call, error)
                 error.request = error.request or call.request
                 error.attempts, error.elapsed = call.attempts, call.elapsed()
@@ -196,9 +195,8 @@ class Pipeline:
     async def _attempt(self, call: Call, send: Send) -> Response:
         """Count what it may cost, pass the limiter, send, and raise the error that the answer stands for."""
         request, before = call.request, call.attempts
-        if (
-            self._meter is not None and request.metered
-        ):  # first: a token must not be held while a file is waited for
+        # first: a token must not be held while a file is waited for
+        if self._meter is not None and request.metered:
             await self._set_aside(self._meter, call)
         try:
             await self._admit(call)
