@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -55,3 +57,13 @@ async def _leaving_nothing(test: Any, arguments: dict[str, Any]) -> None:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FULLSTORY_API_KEY", "FULLSTORY_API_KEY_FILE", "FULLSTORY_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_threads_of_ours_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    left = [thread.name for thread in set(threading.enumerate()) - before]
+    assert not [name for name in left if name.startswith("fullstory")], (
+        f"the test left threads behind: {left}"
+    )

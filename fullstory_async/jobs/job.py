@@ -24,7 +24,7 @@ from fullstory_async.jobs.reader import JobFailure, JobReader, JobResult
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.runner import Runner
 from fullstory_async.jobs.store import Counts, JobStore
-from fullstory_async.jobs.threads import in_thread
+from fullstory_async.jobs.threads import in_thread, to_its_end
 from fullstory_async.models import Session, SessionRef, session_id_of
 
 __all__ = ["Added", "Job"]
@@ -99,23 +99,14 @@ class Job:
         try:
             await in_thread(self._open)
         except asyncio.CancelledError:
-            await self._close()
+            await to_its_end(self._close())
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        closing = asyncio.ensure_future(self._close())
-        interrupted: asyncio.CancelledError | None = None
-        while not closing.done():  # to its end, or the folder would stay locked
-            try:
-                await asyncio.wait([closing])
-            except asyncio.CancelledError as cancelled:
-                interrupted = cancelled
-        if interrupted is not None:
-            raise interrupted
-        closing.result()
+        await to_its_end(self._close())  # or the folder would stay locked
 
     async def _close(self) -> None:
         try:

@@ -27,6 +27,7 @@ import attrs
 
 from fullstory_async.errors import ClientStateError, JobStorageError
 from fullstory_async.jobs.database import DATABASE_NAME
+from fullstory_async.jobs.threads import to_its_end
 from fullstory_async.private_database import PRIVATE_FILE
 
 __all__ = ["GroupWriter"]
@@ -115,8 +116,8 @@ class GroupWriter:
             if not self._closed:  # else `close` sees to it
                 behind: asyncio.Future[None] = loop.create_future()
                 self._changes.put(_Change(lambda _: None, behind))
-                await asyncio.wait([behind])  # the change is in the queue and will be done: see that it is
-                behind.exception()  # the caller is told of the cancellation instead
+                with contextlib.suppress(JobStorageError):  # the caller is told of the cancellation instead
+                    await to_its_end(behind)  # the change is in the queue and will be done: see that it is
             raise
 
     def _write(self) -> None:

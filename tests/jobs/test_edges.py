@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
 from collections import Counter
 from contextlib import closing
 
@@ -133,7 +132,20 @@ async def test_an_opening_that_is_cancelled_holds_nothing(tmp_path):
             await hold()
     async with Job.open(tmp_path / "j", plan=EVENTS):
         pass
-    assert "fullstory-job-writer" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_an_opening_that_is_cancelled_twice_holds_nothing(tmp_path, turns):
+    opening = asyncio.create_task(Job.open(tmp_path / "j", plan=EVENTS).__aenter__())
+    await asyncio.sleep(0)
+    opening.cancel()
+    while not opening.done():
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.sleep(0)
+    async with Job.open(tmp_path / "j", plan=EVENTS):
+        pass
 
 
 @pytest.mark.row(44)

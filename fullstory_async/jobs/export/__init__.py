@@ -18,7 +18,7 @@ from fullstory_async.jobs.export.sink import Sink
 from fullstory_async.jobs.export.tables import Redaction, Table, Tables
 from fullstory_async.jobs.export.text import csv_sink, json_lines_sink
 from fullstory_async.jobs.reader import JobReader
-from fullstory_async.jobs.threads import in_thread
+from fullstory_async.jobs.threads import in_thread, to_its_end
 
 __all__ = ["Redact", "Redaction", "export", "export_in_thread"]
 
@@ -87,7 +87,7 @@ async def export_in_thread(
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         cancelled.set()
-        await asyncio.wait([task])
+        await to_its_end(asyncio.wait([task]))
         raise
 
 
