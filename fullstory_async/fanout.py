@@ -46,11 +46,11 @@ __all__ = ["FanOut", "Outcome"]
 
 T = TypeVar("T")
 
-Fetch = Callable[[Any, Callable[[bool], None]], Awaitable[tuple[T, int]]]
+Fetch = Callable[[Any, Callable[[int], None]], Awaitable[tuple[T, int]]]
 """Makes one call; gives the value and the attempts.
 
-It tells its second argument True when dropping the call would begin to lose something, as its request is
-sent, and False when that is over, as it was refused before any work."""
+It tells its second argument how much dropping the call would lose: something as its request is sent, and 0
+when it was refused before any work."""
 
 
 class _End(enum.Enum):
@@ -229,7 +229,7 @@ class FanOut(Generic[T]):
         async with self._turn:
             return await _next(source)
 
-    def _note_stake(self, worker: asyncio.Task[None] | None, at_stake: bool) -> None:
+    def _note_stake(self, worker: asyncio.Task[None] | None, at_stake: int) -> None:
         if at_stake:
             self._droppable.discard(worker)
             return
@@ -241,7 +241,7 @@ class FanOut(Generic[T]):
         if worker in self._droppable:
             self._drop([worker])
 
-    async def _call(self, ref: SessionRef, at_stake: Callable[[bool], None]) -> Outcome[T]:
+    async def _call(self, ref: SessionRef, at_stake: Callable[[int], None]) -> Outcome[T]:
         try:
             session_id = self._name(ref)
         except InvalidSessionId as error:
@@ -254,7 +254,7 @@ class FanOut(Generic[T]):
         except (ClientStateError, ConfigurationError):
             raise  # the program is wrong, not this id
         except FullStoryError as error:
-            at_stake(True)  # its outcome is
+            at_stake(1)  # its outcome is
             self._note_refusal(error)
             return Outcome(
                 session_id=session_id, error=error, attempts=error.attempts, elapsed=now() - started

@@ -72,7 +72,7 @@ def call_per_session(
 ) -> Fetch[T]:
     """Return the function that makes one operation's call for one id."""
 
-    async def call(session_id: SessionId, at_stake: Callable[[bool], None] = nobody_asks) -> tuple[T, int]:
+    async def call(session_id: SessionId, at_stake: Callable[[int], None] = nobody_asks) -> tuple[T, int]:
         return await account.pipeline.fetch(
             options.apply(endpoint(session_id)),
             lambda response: decode(response, session_id),
@@ -98,12 +98,12 @@ def summary_per_session(
     """
 
     async def call(
-        session_id: SessionId, at_stake: Callable[[bool], None] = nobody_asks
+        session_id: SessionId, at_stake: Callable[[int], None] = nobody_asks
     ) -> tuple[SessionSummary, int]:
         request = options.apply(endpoint(session_id))
         account.pipeline.check()
 
-        async def generate(at_stake: Callable[[bool], None]) -> tuple[Response, int]:
+        async def generate(at_stake: Callable[[int], None]) -> tuple[Response, int]:
             if (kept := await _kept(account, request)) is not None and can_be_read(kept):
                 return kept, 0
             (summary, response), attempts = await account.pipeline.fetch(
@@ -141,18 +141,19 @@ def summary_per_session(
 async def _shared(
     account: Account,
     request: Request,
-    generate: Callable[[Callable[[bool], None]], Coroutine[Any, Any, tuple[Response, int]]],
-    at_stake: Callable[[bool], None],
+    generate: Callable[[Callable[[int], None]], Coroutine[Any, Any, tuple[Response, int]]],
+    at_stake: Callable[[int], None],
     limit: float | None,
 ) -> tuple[Response, int]:
     """Join the request that is under way for the same question, or start one; wait for so many seconds at most."""
     same = _same(request)
     now = asyncio.get_running_loop().time
-    started, sent, attempts = now(), False, 0
+    started, at_risk, attempts = now(), 0, 0
 
-    def note(stake: bool) -> None:
-        nonlocal sent, attempts
-        sent, attempts = stake, attempts + stake
+    def note(stake: int) -> None:
+        nonlocal at_risk, attempts
+        attempts += stake > at_risk  # an attempt begins
+        at_risk = stake
         at_stake(stake)
 
     while True:
@@ -163,7 +164,7 @@ async def _shared(
                 return await account.flights.join(same, generate, note)
         except TimeoutError as error:
             if timer.expired() and not isinstance(error, FullStoryError):
-                late = APITimeoutError("the call's time was over", request=request, sent=sent)
+                late = APITimeoutError("the call's time was over", request=request, sent=at_risk > 0)
                 late.attempts, late.elapsed = attempts, now() - started
                 raise late from None
             if not (joined and isinstance(error, APITimeoutError) and not error.may_have_cost):

@@ -15,8 +15,8 @@ __all__ = ["Flights"]
 
 T = TypeVar("T")
 
-AtStake = Callable[[bool], None]
-"""Told whether dropping the call would lose something, as `FanOut` wants to know."""
+AtStake = Callable[[int], None]
+"""Told how many activations the call may have cost, as `Pipeline.fetch` says."""
 
 
 class Flights(Generic[T]):
@@ -60,7 +60,7 @@ class _Flight(Generic[T]):
 
     def __init__(self, start: Callable[[AtStake], Coroutine[Any, Any, T]]) -> None:
         self._waiting: list[AtStake] = []
-        self._stake = False
+        self._stake = 0
         self._task = asyncio.ensure_future(start(self._tell))
 
     @property
@@ -71,7 +71,7 @@ class _Flight(Generic[T]):
     async def wait(self, at_stake: AtStake) -> T:
         self._waiting.append(at_stake)
         if self._stake:
-            at_stake(True)
+            at_stake(self._stake)
         try:
             return await asyncio.shield(self._task)
         finally:
@@ -83,7 +83,7 @@ class _Flight(Generic[T]):
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    def _tell(self, stake: bool) -> None:
+    def _tell(self, stake: int) -> None:
         self._stake = stake
         for at_stake in tuple(self._waiting):
             at_stake(stake)

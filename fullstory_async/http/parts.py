@@ -13,7 +13,7 @@ from fullstory_async.http.messages import Request, Response
 __all__ = ["Call", "Meter", "Send", "SendsRequests", "nobody_asks"]
 
 
-def nobody_asks(_: bool) -> None:
+def nobody_asks(_: int) -> None:
     """Take no notice of what is at stake."""
 
 
@@ -65,7 +65,7 @@ class Call:
     started: float
     timeout: float
     patient: bool
-    at_stake: Callable[[bool], None]
+    at_stake: Callable[[int], None]
     longest_wait: float
     deadline: float
     now: Callable[[], float]
@@ -73,7 +73,8 @@ class Call:
     attempts: int = 0
     throttles: int = 0
     taken: int = 0
-    may_have_cost: bool = False
+    costs: int = 0
+    """Attempts that may have cost something."""
     set_aside: str | None = None
     admitted: float = 0.0
     sent: float = 0.0

@@ -84,7 +84,7 @@ class Pipeline:
         timeout: float | None = None,
         patient: bool = False,
         longest_wait: float = math.inf,
-        at_stake: Callable[[bool], None] = nobody_asks,
+        at_stake: Callable[[int], None] = nobody_asks,
     ) -> tuple[T, int]:
         """Send a request until it is answered, the policy gives up or the time is over.
 
@@ -95,8 +95,8 @@ class Pipeline:
             patient: as fan-out waits: for the first token as long as it takes, since many calls share the
                 rate; from then on the time counts, and every 429 within it is waited out.
             longest_wait: for a patient call, the longest that a single 429 may ask it to wait, in seconds.
-            at_stake: told True when the request is about to be sent, and False when that attempt is over
-                and can't have cost anything, so that dropping the call would lose nothing.
+            at_stake: told how many activations the call may have cost, this attempt included, when the request is
+                about to be sent, and again when an attempt is over that can't have cost anything. At 0, dropping the call would lose nothing.
 
         Returns:
             The decoded value, and the number of attempts it took.
@@ -129,7 +129,7 @@ class Pipeline:
         self,
         request: Request,
         timeout: float | None,
-        at_stake: Callable[[bool], None],
+        at_stake: Callable[[int], None],
         *,
         patient: bool,
         longest_wait: float,
@@ -160,7 +160,7 @@ class Pipeline:
                 await self._take_back(call, error)
                 error.request = error.request or call.request
                 error.attempts, error.elapsed = call.attempts, call.elapsed()
-                error.may_have_cost = call.may_have_cost
+                error.may_have_cost = call.costs > 0
                 raise error from call.last_error
             else:
                 self._budget.give_back(call.taken)
@@ -255,17 +255,19 @@ class Pipeline:
         """Count a request that is being sent now."""
         call.attempts += 1
         call.sent = call.now()
-        call.at_stake(True)
+        call.at_stake(call.costs + call.request.metered)
         self._observer.sent(call)
 
     def _note(self, call: Call, error: _Failure) -> None:
         """Write down on the error and in the counters what the attempt was."""
         if error.may_have_cost and not isinstance(error, DecodeError):  # which has cost, and is counted
             self.stats.activations_at_risk += 1
-        call.may_have_cost = error.may_have_cost = call.may_have_cost or error.may_have_cost
+        if error.may_have_cost:
+            call.costs += 1
+        else:
+            call.at_stake(call.costs)
+        error.may_have_cost = call.costs > 0
         call.last_error = error
-        if not call.may_have_cost:
-            call.at_stake(False)
         error.attempts, error.elapsed = call.attempts, call.elapsed()
         if error.status == 429:
             call.throttles += 1

@@ -2,7 +2,8 @@
 
 Each lost answer may have been charged, so a job must not go on with all its workers while everything fails. After `MANY` lost
 answers in a row the service is taken to be down. From then on one call at a time asks whether it is back, after pauses
-that double, and all others wait; the first answer lets them go on. A call that is in line for the rate limit by then has passed here, and is made.
+that double, and all others wait; the first answer lets them go on. Of the calls that have passed here,
+few are not sent by then: `Admission` sees to that.
 """
 
 from __future__ import annotations

@@ -23,42 +23,34 @@ from fullstory_async.errors import (
     APIStatusError,
     APITimeoutError,
     AuthenticationError,
-    BadRequestError,
     ClientStateError,
     ConfigurationError,
     ConnectError,
     DecodeError,
     FullStoryError,
-    InvalidSessionId,
     JobError,
     JobStorageError,
-    NotFoundError,
     PermissionDeniedError,
     RateLimitedError,
-    ResponseTooLarge,
-    ServerError,
     StorageError,
     TransportError,
 )
 from fullstory_async.fanout import FanOut
-from fullstory_async.http import endpoints
-from fullstory_async.http.messages import Request, Response
+from fullstory_async.http.messages import Response
 from fullstory_async.jobs.account import organisation_of
+from fullstory_async.jobs.admission import Admission
 from fullstory_async.jobs.outage import Outage
-from fullstory_async.jobs.plan import EVENTS
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.store import GONE, JobStore
-from fullstory_async.jobs.units import Unit, units_left
+from fullstory_async.jobs.units import Unit, request_of, units_left
+from fullstory_async.jobs.verdicts import is_lost, is_of_the_session, is_permanent, is_unsent
 from fullstory_async.jobs.verify import verified
-from fullstory_async.session_id import SessionId
 
 __all__ = ["Runner"]
 
-_NOT_OF_THE_SESSION = (AuthenticationError, RateLimitedError, ActivationBudgetError, StorageError)
 _DENIALS = 3
 _SHORTEST_PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
-_PERMANENT = (NotFoundError, BadRequestError, InvalidSessionId, DecodeError, ResponseTooLarge)
 GRACE = 5.0
 """Seconds that calls on their way have to finish after `Runner.stop`."""
 
@@ -87,10 +79,14 @@ class Runner:
     _answered: int = attrs.field(default=0, init=False)
     _dropped: int = attrs.field(default=0, init=False)
     _settled: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
-    _outage: Outage = attrs.field(
-        default=attrs.Factory(lambda self: Outage(self.network_patience), takes_self=True), init=False
-    )
+    _outage: Outage = attrs.field(init=False)
+    _admission: Admission = attrs.field(init=False)
     _timer: asyncio.Timeout = attrs.field(factory=lambda: asyncio.timeout(None), init=False)
+
+    def __attrs_post_init__(self) -> None:
+        limiter = self.account.pipeline.limiter
+        self._outage = Outage(self.network_patience)
+        self._admission = Admission(lambda: limiter.rate, self.concurrency)
 
     async def run(self) -> JobReport:
         """Make the calls that are left, until one of the stop reasons."""
@@ -216,25 +212,37 @@ class Runner:
     def _units(self) -> AsyncGenerator[Unit, None]:
         return units_left(self.folder, self.store.plan.operations, retry_failed=self.retry_failed)
 
-    async def _call(self, unit: Unit, at_stake: Callable[[bool], None]) -> tuple[None, int]:
-        """Set a call's cost aside, make it, and settle it; never raises what a service or a network may do."""
-        risk, open_ = 0, True
+    async def _call(self, unit: Unit, at_stake: Callable[[int], None]) -> tuple[None, int]:
+        """Make a call; where no connection is to be had, wait for the network to come back and make it again."""
+        pause = _SHORTEST_PAUSE
+        while not await self._is_over(unit, at_stake):
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        return None, 0
 
-        def note(stake: bool) -> None:
+    async def _is_over(self, unit: Unit, at_stake: Callable[[int], None]) -> bool:
+        """Set a call's cost aside, make it, and settle it; never raises what a service or a network may do.
+
+        Returns False if it should be made again, since it could not leave.
+        """
+        risk, open_ = 0, True
+        place = await self._admission.enter()
+
+        def note(stake: int) -> None:
             nonlocal risk
-            risk += 1 if stake else -1
+            risk = stake
+            if stake:
+                place.leave()
             at_stake(stake)
 
         try:
-            request = self._request(unit)
-            async with self._outage.passed():
-                if not await self._set_aside(unit):
-                    return None, 0
-                response, attempts = await self._fetch(request, note)
-                open_ = False
-                self._outage.answered()
-            spent = min(max(1, risk), self._at_most)
-            await self.store.settle_answer(unit, response.body, attempts=attempts, spent=spent)
+            made = await self._make(unit, note)
+            if made is None:
+                return True
+            open_, (response, attempts) = False, made
+            await self.store.settle_answer(
+                unit, response.body, attempts=attempts, spent=min(risk, self._at_most)
+            )
             self._answered += 1
             self._denials, self._down_since = 0, math.inf
         except (ClientStateError, ConfigurationError):
@@ -244,7 +252,10 @@ class Runner:
             self._dropped += not open_
             self.stop(StopReason.STORAGE_FAILED, error.message)
         except FullStoryError as error:
-            at_stake(True)  # its failure is
+            if self._is_waited_for(error):
+                self.store.settle_later(unit, spent=0)
+                return False
+            at_stake(1)  # its failure is
             open_ = False
             await self._settle_failure(unit, error, risk)
         except asyncio.CancelledError:
@@ -253,27 +264,35 @@ class Runner:
                 self.store.settle_later(unit, spent=min(risk, self._at_most))
             raise
         finally:
+            place.leave()
             self._settled.set()
-        return None, 0
+        return True
 
-    async def _fetch(self, request: Request, note: Callable[[bool], None]) -> tuple[Response, int]:
-        """Make a call; where no connection is to be had, wait for the network to come back."""
-        now, pause = asyncio.get_running_loop().time, _SHORTEST_PAUSE
-        while True:
-            try:
-                return await self.account.pipeline.fetch(
-                    request, verified, patient=True, longest_wait=self.max_wait, at_stake=note
-                )
-            except (ConnectError, APITimeoutError) as error:
-                if error.sent or error.permanent or error.may_have_cost:  # by an attempt before this one
-                    raise
-                self._down_since = min(self._down_since, now())
-                if now() - self._down_since >= self.network_patience:
-                    raise
-                self._last_error = f"{type(error).__name__}: {error.message}; waiting for the network"
-                self._show()
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+    async def _make(self, unit: Unit, note: Callable[[int], None]) -> tuple[Response, int] | None:
+        """Make a call when it is its turn; ``None`` if the budget or an erasure forbids it."""
+        request = request_of(unit, self.store.plan)
+        async with self._outage.passed():
+            if not await self._set_aside(unit):
+                return None
+            made = await self.account.pipeline.fetch(
+                request, verified, patient=True, longest_wait=self.max_wait, at_stake=note
+            )
+            self._outage.answered()
+            return made
+
+    def _is_waited_for(self, error: FullStoryError) -> bool:
+        """Tell whether a call could not leave, and the network may still come back in time."""
+        if not isinstance(error, (ConnectError, APITimeoutError)):
+            return False
+        if error.sent or error.permanent or error.may_have_cost:  # by an attempt before this one
+            return False
+        now = asyncio.get_running_loop().time()
+        self._down_since = min(self._down_since, now)
+        if now - self._down_since >= self.network_patience:
+            return False
+        self._last_error = f"{type(error).__name__}: {error.message}; waiting for the network"
+        self._show()
+        return True
 
     async def _set_aside(self, unit: Unit) -> bool:
         """Put what the call may cost on the disk; wait for others to be settled if the budget is all set aside."""
@@ -293,23 +312,22 @@ class Runner:
         self._last_error = f"{type(error).__name__} at {unit.session_id}: {error.message}"
         spent = min(max(risk, int(error.may_have_cost)), self._at_most)
         self._watch(error)
-        unsent = isinstance(error, TransportError) and not error.sent
-        if unsent or isinstance(error, _NOT_OF_THE_SESSION):
-            self.store.settle_later(unit, spent=spent)  # it says nothing of this session
+        if not is_of_the_session(error):
+            self.store.settle_later(unit, spent=spent)
             return
         self._failed[type(error).__name__] += 1
         body = error.response.body if isinstance(error, DecodeError) and error.response else None
         try:
-            permanent = isinstance(error, _PERMANENT)
-            await self.store.settle_failure(unit, error, body=body, permanent=permanent, spent=spent)
+            await self.store.settle_failure(
+                unit, error, body=body, permanent=is_permanent(error), spent=spent
+            )
         except JobStorageError as failure:
             self.stop(StopReason.STORAGE_FAILED, failure.message)
 
     def _watch(self, error: FullStoryError) -> None:
         """Stop where further calls would fail as this one did."""
         self._denials = self._denials + 1 if isinstance(error, PermissionDeniedError) else 0
-        unsent = isinstance(error, TransportError) and not error.sent
-        lost = isinstance(error, (ServerError, TransportError)) and not isinstance(error, _PERMANENT)
+        unsent, lost = is_unsent(error), is_lost(error)
         if not lost:
             self._outage.answered()
         self._down_since = self._down_since if unsent else math.inf
@@ -325,9 +343,3 @@ class Runner:
             self.stop(StopReason.NETWORK_DOWN, f"{type(error).__name__}: {error.message}")
         elif self._outage.is_on:
             self._last_error = f"{type(error).__name__}: {error.message}; waiting for the service"
-
-    def _request(self, unit: Unit) -> Request:
-        session_id = SessionId(unit.session_id)
-        if unit.operation == EVENTS:
-            return endpoints.session_events(session_id)
-        return endpoints.session_summary(session_id, config_profile_id=self.store.plan.summary)

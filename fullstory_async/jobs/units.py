@@ -7,10 +7,14 @@ from pathlib import Path
 
 import attrs
 
+from fullstory_async.http import endpoints
+from fullstory_async.http.messages import Request
 from fullstory_async.jobs.database import fetch_all, open_reader
+from fullstory_async.jobs.plan import EVENTS, JobPlan
 from fullstory_async.jobs.threads import in_thread
+from fullstory_async.session_id import SessionId
 
-__all__ = ["Unit", "units_left"]
+__all__ = ["Unit", "request_of", "units_left"]
 
 _PAGE = 500
 
@@ -22,6 +26,14 @@ class Unit:
     seq: int
     session_id: str
     operation: str
+
+
+def request_of(unit: Unit, plan: JobPlan) -> Request:
+    """Return what is asked for; raises `InvalidSessionId`, since an item may be any text."""
+    session_id = SessionId(unit.session_id)
+    if unit.operation == EVENTS:
+        return endpoints.session_events(session_id)
+    return endpoints.session_summary(session_id, config_profile_id=plan.summary)
 
 
 async def units_left(

@@ -78,7 +78,7 @@ async def test_it_counts_what_costs_and_takes_back_what_did_not(tmp_path):
 async def test_a_cap_holds_and_nothing_is_sent_beyond_it(tmp_path):
     ledger = ActivationLedger(tmp_path / "ledger.db", monthly_cap=10)
     async with opened(ledger) as (sandbox, client):
-        async with client.sessions.events_many(sandbox.session_ids) as results:
+        async with client.sessions.events_many(sandbox.session_ids, concurrency=1) as results:
             outcomes = []
             with pytest.raises(ActivationBudgetError, match="cap of 10 activations is reached: 10 are spent"):
                 async for outcome in results:
@@ -88,6 +88,18 @@ async def test_a_cap_holds_and_nothing_is_sent_beyond_it(tmp_path):
         with pytest.raises(ActivationBudgetError):
             await client.sessions.summary(sandbox.session_ids[0])
         assert len(await client.sessions.list(uid="u-1"))  # what is free is free
+
+
+async def test_calls_that_a_cap_stops_before_they_are_sent_are_not_counted(tmp_path):
+    ledger = ActivationLedger(tmp_path / "ledger.db", monthly_cap=10)
+    async with opened(ledger) as (sandbox, client):
+        async with client.sessions.events_many(sandbox.session_ids, concurrency=8) as results:
+            answers = 0
+            with pytest.raises(ActivationBudgetError):
+                async for outcome in results:
+                    answers += outcome.value is not None
+        assert answers == sandbox.activations == await ledger.spent(client.config.key_fingerprint)
+        assert 2 < answers <= 10
 
 
 async def test_a_job_stops_at_it_and_goes_on_next_month(tmp_path):

@@ -1,0 +1,105 @@
+"""What is set aside in a job: little more than what has left, whatever a process waits for when it is killed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fullstory_async import RateLimit, RetryPolicy
+from fullstory_async.errors import ConnectError
+from fullstory_async.jobs import Job, JobPlan, JobReader
+from fullstory_async.jobs.admission import Admission
+from fullstory_async.sandbox import Fault
+from tests.jobs.test_edges import Wrapped
+from tests.jobs.test_job import QUICK, opened, run_once
+
+EVENTS = JobPlan(events=True)
+
+
+async def most_set_aside(folder, job, **options):
+    """Run a job; return the largest number of activations that a kill would have counted, and the report."""
+    run = asyncio.create_task(job.run(**options))
+    most = 0
+    while not run.done():
+        most = max(most, JobReader(folder).status().set_aside)
+        await asyncio.sleep(0.01)
+    return most, await run
+
+
+@pytest.mark.row(43)
+async def test_calls_that_wait_for_the_rate_limit_are_not_counted_by_a_kill(tmp_path):
+    slow = {"rate_limit": RateLimit(20, 1)}
+    async with opened(client=slow) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids[:14])
+            most, report = await most_set_aside(tmp_path / "j", job, concurrency=16)
+        assert report.done == 14
+        assert 1 <= most <= 4  # two that wait, and those on their way
+
+
+async def test_calls_that_wait_for_the_network_are_not_counted_by_a_kill(tmp_path):
+    async with opened() as (sandbox, client):
+        down = True
+
+        async def refuse(request):
+            if down:
+                raise ConnectError("refused", request=request, sent=False)
+
+        Wrapped(client, refuse)
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids[:20])
+            run = asyncio.create_task(job.run(concurrency=16))
+            while client.stats.retries < 16 * (QUICK.attempts - 1):
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3)
+            waiting = JobReader(tmp_path / "j").status()
+            down = False
+            report = await run
+        assert (waiting.set_aside, waiting.spent) == (0, 0)
+        assert (report.done, report.spent, sandbox.activations) == (20, 20, 20)
+
+
+@pytest.mark.row(32)
+async def test_an_outage_finds_few_calls_on_their_way_to_the_limiter(tmp_path):
+    slow = {"rate_limit": RateLimit(50, 1), "retry": RetryPolicy(attempts=1)}
+    async with opened(client=slow) as (sandbox, client):
+        sandbox.inject(Fault.status(503, charged=True), operation="events", times=None)
+        report = await run_once(
+            tmp_path / "j", client, EVENTS, sandbox.session_ids, concurrency=32, network_patience=1.0
+        )
+        assert report.reason == "network down"
+        assert 10 <= sandbox.activations == report.spent <= 10 + 5 + 2
+
+
+async def test_what_was_refused_after_a_lost_attempt_is_not_counted(tmp_path):
+    retry = RetryPolicy(repeat_metered=True, wait_initial=0, wait_jitter=0)
+    async with opened(client={"retry": retry}) as (sandbox, client):
+        sandbox.inject(Fault.status(503, charged=True), operation="events", times=1)
+        sandbox.inject(Fault.retry_after(0.1), operation="events", times=1)
+        report = await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids[:1])
+        assert (report.done, report.spent, sandbox.activations) == (1, 2, 2)
+
+
+async def test_admission_follows_the_rate():
+    rate = 10.0
+    admission = Admission(lambda: rate, concurrency=32)
+
+    async def enter_all():
+        places = []
+        while True:
+            try:
+                async with asyncio.timeout(0.01):
+                    places.append(await admission.enter())
+            except TimeoutError:
+                return places
+
+    for rate, size in ((10.0, 2), (200.0, 20), (1e6, 32), (50.0, 5), (1.0, 2)):  # noqa: B007  (read above)
+        (await admission.enter()).leave()
+        for place in await enter_all():  # those of before, so that the change shows
+            place.leave()
+            place.leave()
+        inside = await enter_all()
+        assert len(inside) == size
+        for place in inside:
+            place.leave()
