@@ -6,7 +6,8 @@ One transaction holds an answer together with the settling of what it cost. The 
 * ``answers`` and ``failures``: what became of a call, by item and operation; a call has one of them or neither; failures are
   numbered as they come, so that a run tells its own from those of earlier runs;
 * ``purged``: fingerprints of sessions that were erased and must not come back;
-* ``meta``: the plan, what was spent, what is set aside for calls that may be on their way, and the secret of this job's fingerprints.
+* ``meta``: the plan, what was spent, what is set aside for calls that may be on their way, how many rows there are, and the secret of
+  this job's fingerprints.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ from fullstory_async.jobs.database import storable
 from fullstory_async.jobs.export import Redact, export_in_thread
 from fullstory_async.jobs.lock import LOCK_NAME, JobLock
 from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimated
-from fullstory_async.jobs.reader import JobFailure, JobReader, JobResult
+from fullstory_async.jobs.reader import JobReader, JobResult
+from fullstory_async.jobs.records import JobFailure
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.runner import Runner
 from fullstory_async.jobs.store import Counts, JobStore

@@ -159,9 +159,11 @@ class JobStore:
         self._before = attrs.evolve(self.counts), self._set_aside.copy(), self._erased.copy()
 
     def _keep_spent(self) -> None:
-        """Put what was spent and what is set aside into the transaction, before it is committed."""
+        """Put what was spent, what is set aside and how much there is into the transaction, before it is committed."""
         set_meta(self._database, "spent", self.counts.spent)
         set_meta(self._database, "set_aside", self.reserved)
+        for name in ("items", "answered", "failed"):  # by which a reader tells what damage has hidden
+            set_meta(self._database, name, getattr(self.counts, name))
         set_meta(self._database, "last_seq", self.last_seq)
 
     def _restore(self) -> None:

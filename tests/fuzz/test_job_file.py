@@ -58,11 +58,14 @@ async def read(folder, known):
     """Read everything, and compare it with what was kept."""
     reader = JobReader(folder)
     reader.status()
+    found = 0
     for record in reader.records():
         session_id, bodies, failed = known[record.seq]
         assert record.session_id == session_id
         assert record.bodies.items() <= bodies.items()
         assert set(record.failures) <= failed
+        found += len(record.bodies) + len(record.failures)
+    return found, reader.damaged
 
 
 async def results(folder, known):
