@@ -25,6 +25,7 @@ from fullstory_async.private_database import make_private_file
 __all__ = [
     "BUSY_SECONDS",
     "DATABASE_NAME",
+    "UNUSABLE_ITEMS",
     "empty_log",
     "fetch_all",
     "has_job",
@@ -54,6 +55,9 @@ _SCHEMA = (
     ),
     "CREATE TABLE purged (fingerprint TEXT PRIMARY KEY) WITHOUT ROWID",
 )
+
+UNUSABLE_ITEMS = "SELECT COUNT(DISTINCT seq) FROM failures WHERE error = 'InvalidSessionId'"
+"""Counts the items that are no session ids, for which nothing is ever sent."""
 
 
 def open_writer(folder: Path) -> sqlite3.Connection:

@@ -14,7 +14,7 @@ import attrs
 from fullstory_async.codec import decode_events, decode_summary
 from fullstory_async.errors import DecodeError, JobError
 from fullstory_async.http.messages import Response
-from fullstory_async.jobs.database import DATABASE_NAME, open_reader, storable
+from fullstory_async.jobs.database import DATABASE_NAME, UNUSABLE_ITEMS, open_reader, storable
 from fullstory_async.jobs.fingerprints import fingerprint
 from fullstory_async.jobs.lock import LOCK_NAME, holder_of
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimated
@@ -112,10 +112,16 @@ class JobReader:
         *,
         retry_failed: bool = False,
         rate: float = math.inf,
+        charges: int = 1,
     ) -> JobEstimate:
         """Tell what a run by a plan that has grown, with more ids, would come to; nothing is changed.
 
-        Texts among the ids that are no `SessionId` count as such that fail without a call.
+        Args:
+            plan: the plan, perhaps a grown one.
+            ids: further ids. Texts among them that are no `SessionId` count as such that fail without a call.
+            retry_failed: as for `Job.run`.
+            rate: calls a second.
+            charges: how many activations a call may cost, as `RetryPolicy.charges_at_most` tells.
 
         Raises:
             JobError: the plan changes what is done, or the job can't be read.
@@ -136,9 +142,10 @@ class JobReader:
         finally:
             database.close()
         sessions, operations = status.sessions + new, len(plan.operations)
-        settled = operations * unusable + status.done + (0 if retry_failed else status.permanent)
+        never = unusable + (self.count(UNUSABLE_ITEMS) if retry_failed else 0)
+        settled = operations * never + status.done + (0 if retry_failed else status.permanent)
         spent = status.spent + status.set_aside
-        return estimated(plan, sessions, sessions * operations - settled, spent, rate)
+        return estimated(plan, sessions, sessions * operations - settled, spent, rate, charges)
 
     def status(self) -> JobStatus:
         """Count what the job holds. Raises `JobError` if it can't be read."""

@@ -120,7 +120,9 @@ class Salvage:
             items = self.database.execute(_ITEMS, (start, end)).fetchall()
         except sqlite3.DatabaseError:
             items = None
-        if items is None or 0 < len(items) <= end - start:  # erased items leave gaps as well, which is soon seen
+        if (
+            items is None or 0 < len(items) <= end - start
+        ):  # erased items leave gaps as well, which is soon seen
             return [item for seq in range(start, end + 1) for item in self._intact(seq)]
         return items
 
