@@ -364,8 +364,9 @@ async def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypat
         "allowed_rate": 8,
     }
     async with progress.JobDisplay() as display:
-        clock[0] = 10.0
-        display.show(JobProgress(**figures, done=0, spent=0, last_error=None))
+        for clock[0], done in ((0.0, 0), (9.0, 8), (10.0, 16)):
+            display.show(JobProgress(**figures, done=done, spent=0, last_error=None))
+        clock[0] = 12.0
         error = "1:2: [red]no\x1b[2J" + "x" * 200
         display.show(JobProgress(**figures, done=20, spent=10, last_error=error))
         await asyncio.sleep(0.18)  # nothing more comes, and it is said all the same
@@ -376,6 +377,32 @@ async def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypat
     )
     assert "\x1b" not in "".join(printed)
     assert max(map(len, printed)) < 240
+
+
+@pytest.mark.parametrize("latency", [0.05, 2.5])
+async def test_the_rate_that_is_shown_is_not_above_the_limit(monkeypatch, capsys, latency):
+    """A limiter lets a second's worth through at once, and then 8 a second."""
+    from fullstory_async.cli import progress
+    from fullstory_async.http.observer import Stats
+    from fullstory_async.jobs import JobProgress
+
+    clock = [0.0]
+    monkeypatch.setattr(progress, "_EVERY", 0.001)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    figures = {"calls": 500, "failed": 0, "max_activations": None, "stats": Stats(), "allowed_rate": 8.0}
+    async with progress.JobDisplay() as display:
+        for done in range(8, 150):  # eight were there before
+            clock[0] = latency + max(0, done - 16) / 8 if done > 8 else 0.0
+            display.show(JobProgress(**figures, done=done, spent=done, last_error=None))
+            await asyncio.sleep(0.003)
+    shown = [
+        line.partition("calls, ")[2].partition("/s of 8")[0] for line in capsys.readouterr().err.splitlines()
+    ]
+    assert shown[0] == "…"
+    rates = [float(each) for each in shown if each != "…"]
+    assert len(rates) > 50
+    assert min(rates) > 7.5
+    assert max(rates) <= 8.1
 
 
 def test_a_job_finds_its_rate_and_says_so(run, tmp_path):
