@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import sys
 import time
 from collections import deque
 from types import TracebackType
@@ -16,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 from rich.text import Text
 
-from fullstory_async.cli.output import visible
+from fullstory_async.cli.output import say, visible
 from fullstory_async.jobs import JobProgress
 
 __all__ = ["JobDisplay"]
@@ -58,7 +57,8 @@ class JobDisplay:
     ) -> None:
         self._speaking.cancel()
         await asyncio.wait([self._speaking])
-        self._progress.stop()
+        with contextlib.suppress(OSError):  # the terminal was closed, and the job has ended in good order
+            self._progress.stop()
 
     def show(self, now: JobProgress) -> None:
         """Take the present figures; the job's ``progress`` callback."""
@@ -92,8 +92,7 @@ class JobDisplay:
             if self._live or (now := self._now) is None:
                 continue
             text = Text.from_markup(self._text(now)).plain
-            with contextlib.suppress(BrokenPipeError):  # whoever looked on has gone; the job goes on
-                sys.stderr.write(f"{now.done + now.failed} of {now.calls} calls, {text}\n")
+            say(f"{now.done + now.failed} of {now.calls} calls, {text}\n")  # if anybody is still there
 
     def _text(self, now: JobProgress) -> str:
         rate = self._rate(now)

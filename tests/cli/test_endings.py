@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -42,12 +43,16 @@ def wait_for(settings, activations):
 
 
 def test_a_closed_terminal_stops_it_in_good_order(slow, tmp_path):
-    command = start(*FETCH, "--concurrency", "4", cwd=tmp_path, **slow)
+    terminal, inside = pty.openpty()
+    command = subprocess.Popen(
+        [sys.executable, "-m", "fullstory_async", *FETCH, "--concurrency", "4"], cwd=tmp_path,
+        env={**os.environ, "TERM": "xterm", **slow}, stdin=inside, stdout=inside, stderr=inside,
+    )  # fmt: skip
+    os.close(inside)
     wait_for(slow, 4)
-    command.stderr.close()  # as its terminal does
+    os.close(terminal)
     command.send_signal(signal.SIGHUP)
     assert command.wait(20) == 128 + signal.SIGHUP
-    command.stdout.close()
     status = JobReader(tmp_path / "j").status()
     assert 4 <= status.done == status.spent == ask(slow, "/_sandbox/stats")["activations"] < 50
 
