@@ -22,7 +22,7 @@ from fullstory_async.cli.wording import account_of, again_command, announcement
 from fullstory_async.client import FullStoryClient
 from fullstory_async.errors import NotFoundError, PermissionDeniedError
 from fullstory_async.jobs import Job, JobEstimate, JobPlan, JobReader, StopReason
-from fullstory_async.jobs.database import has_job
+from fullstory_async.jobs.database import has_job, other_things_in
 from fullstory_async.jobs.lock import LOCK_NAME, refuse_if_held
 from fullstory_async.jobs.plan import estimated
 from fullstory_async.ledger import ActivationLedger
@@ -159,11 +159,7 @@ def _order(
     retry_failed: bool,
 ) -> _Order:
     """Check the options and read the ids. Raises `UsageError` for what makes no sense."""
-    exists = has_job(folder)
-    if exists and not resume:
-        raise UsageError(f"the job {folder} exists; --resume goes on with it")
-    if resume and not exists:
-        raise UsageError(f"there is no job {folder} to go on with")
+    exists = _has_job(folder, resume=resume)
     if summary == "":
         raise UsageError("--summary needs the profile's id")
     if concurrency < 1:
@@ -190,6 +186,21 @@ def _order(
     return _Order(
         folder=folder, plan=plan, given=given, resume=resume, concurrency=concurrency, retry_failed=retry_failed
     )  # fmt: skip
+
+
+def _has_job(folder: Path, *, resume: bool) -> bool:
+    """Tell whether the folder holds a job. Raises `UsageError` if it should not, or can't hold one."""
+    exists = has_job(folder)
+    if exists and not resume:
+        raise UsageError(f"the job {folder} exists; --resume goes on with it")
+    if resume and not exists:
+        raise UsageError(f"there is no job {folder} to go on with")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; --job names a folder")
+    # a folder with a job in it is made private, which others may not want for what they keep there
+    if not exists and (others := other_things_in(folder)):
+        raise UsageError(f"{folder} is no job and holds other things, such as {others[0]}; name a new folder")
+    return exists
 
 
 def _estimate(order: _Order, terms: _Terms) -> JobEstimate:

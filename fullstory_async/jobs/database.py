@@ -31,6 +31,7 @@ __all__ = [
     "has_job",
     "open_reader",
     "open_writer",
+    "other_things_in",
     "set_meta",
     "storable",
     "unusable",
@@ -156,6 +157,17 @@ def has_job(folder: Path) -> bool:
             return bool(tables and database.execute("SELECT 1 FROM meta WHERE name = 'plan'").fetchone())
     except sqlite3.Error:
         return True  # whoever opens it will say what is wrong
+
+
+def other_things_in(folder: Path) -> list[str]:
+    """Name what a folder holds that no job has put there."""
+    ours = (DATABASE_NAME, "lock", "spare-room")
+    try:
+        return sorted(each.name for each in folder.iterdir() if not each.name.startswith(ours))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise unusable(folder, error) from None
 
 
 def _is_file(path: Path, folder: Path) -> bool:

@@ -14,7 +14,7 @@ import attrs
 from fullstory_async.codec import decode_events, decode_summary
 from fullstory_async.errors import DecodeError, JobError
 from fullstory_async.http.messages import Response
-from fullstory_async.jobs.database import DATABASE_NAME, UNUSABLE_ITEMS, open_reader, storable
+from fullstory_async.jobs.database import DATABASE_NAME, UNUSABLE_ITEMS, open_reader, storable, unusable
 from fullstory_async.jobs.fingerprints import fingerprint
 from fullstory_async.jobs.lock import LOCK_NAME, holder_of
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimated
@@ -100,7 +100,9 @@ class JobReader:
         database = open_reader(self.folder)
         try:
             return int(database.execute(query).fetchone()[0])
-        except (sqlite3.Error, ValueError, TypeError) as error:
+        except sqlite3.Error as error:
+            raise unusable(self.folder, error) from None
+        except (ValueError, TypeError) as error:
             raise JobError(f"the job {self.folder} can't be read: {error}") from None
         finally:
             database.close()
@@ -130,19 +132,19 @@ class JobReader:
         status = self.status()
         database = open_reader(self.folder)
         known = "SELECT EXISTS(SELECT 1 FROM items WHERE session_id = ?) OR EXISTS(SELECT 1 FROM purged WHERE fingerprint = ?)"
-        new = unusable = 0
+        new = bad = 0
         try:
             for each in ids:
                 name = storable(each)
                 if not database.execute(known, (name, fingerprint(self.secret, name))).fetchone()[0]:
                     new += 1
-                    unusable += not isinstance(each, SessionId)
+                    bad += not isinstance(each, SessionId)
         except sqlite3.Error as error:
-            raise JobError(f"the job {self.folder} can't be read: {error}") from None
+            raise unusable(self.folder, error) from None
         finally:
             database.close()
         sessions, operations = status.sessions + new, len(plan.operations)
-        never = unusable + (self.count(UNUSABLE_ITEMS) if retry_failed else 0)
+        never = bad + (self.count(UNUSABLE_ITEMS) if retry_failed else 0)
         settled = operations * never + status.done + (0 if retry_failed else status.permanent)
         spent = status.spent + status.set_aside
         return estimated(plan, sessions, sessions * operations - settled, spent, rate, charges)

@@ -56,6 +56,8 @@ class Salvage:
     """Sessions that could not be read, in whole or in part, so far."""
     _items: int = attrs.field(default=0, init=False)
     _rows: int = attrs.field(default=0, init=False)
+    _misled: bool = attrs.field(default=False, init=False)
+    """Whether what tells how much there is was damaged itself."""
 
     def records(self, *, with_bodies: bool) -> Iterator[Record]:
         """Give every item that is intact, in the order of their numbers."""
@@ -75,6 +77,8 @@ class Salvage:
                 yield record
         if version is not None and version == self._version():
             self._count_the_missing(noted)
+        if self._misled:
+            self.damaged = max(1, self.damaged)
 
     def _version(self) -> int | None:
         """Return what changes when somebody else writes to the file."""
@@ -92,9 +96,9 @@ class Salvage:
                 if isinstance(value, int) and 0 <= value <= most:
                     noted[name] = value
                 else:
-                    self.damaged += 1
+                    self._misled = True
         except sqlite3.DatabaseError:
-            self.damaged += 1
+            self._misled = True
         return noted
 
     def _last(self, noted: int | None) -> int:
@@ -104,9 +108,9 @@ class Salvage:
         try:
             found = self.database.execute("SELECT MAX(seq) FROM items").fetchone()[0] or 0
         except sqlite3.DatabaseError:
-            self.damaged += 1
+            self._misled = True
         if found is not None and not 0 <= found <= most:
-            self.damaged += 1
+            self._misled = True
             found = None
         return max((each for each in (found, noted) if each is not None), default=most)
 

@@ -216,6 +216,17 @@ def test_bad_input_is_said_before_anything_is_sent(run, tmp_path, arguments, sai
     assert not (tmp_path / "j").exists()
 
 
+def test_a_folder_of_other_things_is_no_place_for_a_job(run, tmp_path):
+    (tmp_path / "ids.txt").write_text(IDS[0])
+    command = ("fetch", "--ids", "ids.txt", "--events", *FAST)
+    for folder, said in ((".", "holds other things, such as ids.txt"), ("ids.txt", "is a file")):
+        code, out, err = run(*command, "--job", folder)
+        assert (code, out, err.count("\n"), said in err) == (2, "", 1, True)
+    assert [each.name for each in tmp_path.iterdir()] == ["ids.txt"]
+    (tmp_path / "made before").mkdir()
+    assert run(*command, "--job", "made before")[0] == 0
+
+
 def test_a_job_that_exists_is_gone_on_with_only_when_that_is_said(run, tmp_path):
     (tmp_path / "ids").write_text(IDS[0])
     assert run("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)[0] == 0

@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 
+from fullstory_async import JobError
 from fullstory_async.cli import main
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from tests.jobs.test_job import opened, run_once
@@ -88,6 +89,16 @@ def test_cells_that_a_page_has_lost_are_counted(job, name, capsys):
         main(["job", "results", str(job)])
     assert ended.value.code == 3
     assert "7 sessions can't be read" in capsys.readouterr().err
+
+
+def test_a_job_that_can_not_be_counted_can_still_be_exported(job):
+    content = (job / "job.sqlite3").read_bytes()
+    (job / "job.sqlite3").write_bytes(content[:20_000])
+    with pytest.raises(JobError, match="what is intact in it can still be exported"):
+        JobReader(job).status()
+    reader = JobReader(job)
+    assert list(reader.records()) == []
+    assert reader.damaged == 100
 
 
 async def test_gaps_of_erased_sessions_are_no_damage(job):
