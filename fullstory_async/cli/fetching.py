@@ -253,10 +253,15 @@ async def _run(connection: Connection, order: _Order, ledger: ActivationLedger |
     ):
         if order.given:
             await job.add(order.given)
-        return await run_job(job, concurrency=order.concurrency, retry_failed=order.retry_failed, again=again)
+        return await run_job(
+            job, concurrency=order.concurrency, retry_failed=order.retry_failed, again=again,
+            live=not connection.verbose,
+        )  # fmt: skip
 
 
-async def run_job(job: Job, *, concurrency: int, retry_failed: bool = False, again: str = "") -> Exit:
+async def run_job(
+    job: Job, *, concurrency: int, retry_failed: bool = False, again: str = "", live: bool = True
+) -> Exit:
     """Run a job with a display and signal handlers, and say how it ended."""
     received: list[int] = []
 
@@ -267,7 +272,7 @@ async def run_job(job: Job, *, concurrency: int, retry_failed: bool = False, aga
             say("\nstopping: calls on their way have 5 seconds, they may be paid for; again to end now\n")
 
     with on_interrupt(stop):
-        async with JobDisplay() as display:
+        async with JobDisplay(live=live) as display:
             report = await job.run(progress=display.show, concurrency=concurrency, retry_failed=retry_failed)
         say(account_of(report, job, again))  # in here, so that one more Ctrl-C does not swallow it
     if report.reason is StopReason.INTERRUPTED and received:

@@ -33,9 +33,10 @@ _SHOWN_ERROR = 100
 class JobDisplay:
     """Shows a running job: done, failed, present and allowed rate, 429s, activations spent and left, time left, the last error."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, live: bool = True) -> None:
+        """Show it; without ``live``, as where a log is written too, in plain lines on a terminal as well."""
         console = Console(stderr=True)
-        self._live = console.is_terminal
+        self._live = live and console.is_terminal
         self._progress = Progress(
             BarColumn(bar_width=12), MofNCompleteColumn(), TimeRemainingColumn(),
             TextColumn("{task.fields[text]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),

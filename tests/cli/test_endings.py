@@ -17,7 +17,7 @@ import pytest
 
 from fullstory_async.cli.fetching import run_job
 from fullstory_async.jobs import Job, JobPlan, JobReader
-from tests.cli.test_fetch import IDS, ask, start
+from tests.cli.test_fetch import IDS, ask, on_a_terminal, start
 from tests.jobs.test_job import opened, run_once
 from tests.wire.servers import client_of, http, raw_server
 
@@ -55,6 +55,15 @@ def test_a_closed_terminal_stops_it_in_good_order(slow, tmp_path):
     assert command.wait(20) == 128 + signal.SIGHUP
     status = JobReader(tmp_path / "j").status()
     assert 4 <= status.done == status.spent == ask(slow, "/_sandbox/stats")["activations"] < 50
+
+
+def test_a_log_is_not_mixed_with_a_live_display(tmp_path):
+    (tmp_path / "ids").write_text("1:2")
+    command = (*FETCH, "--sandbox", "--verbose")
+    code, seen = on_a_terminal(*command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    assert (code, "\x1b" in seen) == (3, False)
+    assert "events 1:2: attempt 1, status 404" in seen
+    assert "1 × NotFoundError" in seen
 
 
 def test_nohup_is_respected(slow, tmp_path):
