@@ -21,7 +21,7 @@ from fullstory_async.cli.signals import on_interrupt
 from fullstory_async.cli.wording import account_of, again_command, announcement
 from fullstory_async.client import FullStoryClient
 from fullstory_async.errors import NotFoundError, PermissionDeniedError
-from fullstory_async.jobs import Job, JobEstimate, JobPlan, JobReader, StopReason
+from fullstory_async.jobs import Job, JobEstimate, JobPlan, JobReader, JobReport, StopReason
 from fullstory_async.jobs.database import has_job, other_things_in
 from fullstory_async.jobs.lock import LOCK_NAME, refuse_if_held
 from fullstory_async.jobs.plan import estimated
@@ -264,11 +264,12 @@ async def run_job(
 ) -> Exit:
     """Run a job with a display and signal handlers, and say how it ended."""
     received: list[int] = []
+    report: JobReport | None = None
 
     def stop(number: int) -> None:
         received.append(number)
         job.stop(at_once=len(received) > 1)
-        if len(received) == 1:
+        if len(received) == 1 and report is None:
             say("\nstopping: calls on their way have 5 seconds, they may be paid for; again to end now\n")
 
     with on_interrupt(stop):
