@@ -33,7 +33,7 @@ FullStory means this API for real-time activation, not for data export. Each eve
 costs one activation (1 000 a month on common plans); the rest is free.
 """
 _EPILOGUE = """Exit codes: 0 ok · 1 unexpected · 2 usage · 3 some ids failed · 4 authentication · 5 not found ·
-6 rate limit or deadline · 7 activation budget · 8 service or network down · 75 another process runs the job · 130 interrupted · 141 nobody reads the output · 143 terminated
+6 rate limit or deadline · 7 activation budget · 8 service or network down · 75 another process runs the job · 129 terminal closed · 130 interrupted · 141 nobody reads the output · 143 terminated
 """
 
 app = App(

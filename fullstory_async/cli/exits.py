@@ -37,6 +37,7 @@ class Exit(enum.IntEnum):
     BUDGET = 7
     UNAVAILABLE = 8
     LOCKED = 75
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
     PIPE_CLOSED = 141

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
@@ -15,13 +14,16 @@ from cyclopts import Parameter
 from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.ids import IdInput, read_ids
+from fullstory_async.cli.output import say
 from fullstory_async.cli.progress import JobDisplay
 from fullstory_async.cli.running import run_async
 from fullstory_async.cli.signals import on_interrupt
+from fullstory_async.cli.wording import account_of, again_command, announcement
 from fullstory_async.client import FullStoryClient
 from fullstory_async.errors import NotFoundError, PermissionDeniedError
 from fullstory_async.jobs import Job, JobEstimate, JobPlan, JobReader, JobReport, StopReason
-from fullstory_async.jobs.database import has_job
+from fullstory_async.jobs.database import has_job, other_things_in
+from fullstory_async.jobs.lock import LOCK_NAME, refuse_if_held
 from fullstory_async.jobs.plan import estimated
 from fullstory_async.ledger import ActivationLedger
 
@@ -30,6 +32,7 @@ __all__ = ["fetch", "run_job"]
 _Flag = Parameter(negative="")
 _MayBeDash = Parameter(allow_leading_hyphen=True)
 _ASK_ABOVE = 100
+CONCURRENCY = 32
 
 _EXITS = {
     StopReason.BUDGET_REACHED: Exit.BUDGET,
@@ -52,6 +55,18 @@ class _Order:
     retry_failed: bool
 
 
+@attrs.frozen
+class _Terms:
+    """What calls cost and how fast they go."""
+
+    rate: float
+    """Calls a second."""
+    charges: int
+    """Activations that one call may cost."""
+    left: int | None
+    """What the month's cap leaves, if there is one."""
+
+
 def fetch(
     *,
     job: Path,
@@ -63,7 +78,7 @@ def fetch(
     resume: Annotated[bool, _Flag] = False,
     retry_failed: Annotated[bool, _Flag] = False,
     yes: Annotated[bool, _Flag] = False,
-    concurrency: int = 32,
+    concurrency: int = CONCURRENCY,
     id_column: str | None = None,
     ledger: Path | None = None,
     monthly_cap: int | None = None,
@@ -74,7 +89,7 @@ def fetch(
     Every answer is written to the job's folder as it comes. Whatever ends the run, the same command with --resume
     goes on where it stopped, and pays for no answer twice. Calls that were on their way when a run was killed, at
     most --concurrency of them, are made again. The first Ctrl-C waits for them, up to 5 seconds; the second ends at
-    once.
+    once. A closed terminal is as good as a Ctrl-C.
 
     Example: fullstory-async fetch --ids ids.txt --events --summary support --job friday.job
 
@@ -111,20 +126,24 @@ def fetch(
     if monthly_cap is not None and ledger is None:
         raise UsageError("--monthly-cap needs --ledger")
     counted = None if ledger is None else ActivationLedger(ledger, monthly_cap=monthly_cap)
+    if resume and not dry_run:  # before anything is asked or estimated; the job itself looks again
+        refuse_if_held(job / LOCK_NAME)
     order = _order(job, ids, id_column, events, summary, max_activations, resume, concurrency, retry_failed)
     with closing(order.given):
-        rate, left = run_async(
-            _looked_up(connection, order, counted, dry_run=dry_run), verbose=connection.verbose
-        )
-        estimate = _estimate(order, rate, left)
-        sys.stderr.write(_announcement(order.given, estimate, adaptive=connection.rate == "adaptive"))
+        terms = run_async(_looked_up(connection, order, counted, dry_run=dry_run), verbose=connection.verbose)
+        estimate = _estimate(order, terms)
+        sys.stderr.write(announcement(order.given, estimate, adaptive=connection.rate == "adaptive"))
         if dry_run:
             sys.stdout.write(json.dumps(attrs.asdict(estimate)) + "\n")
             return Exit.OK
         if not yes and estimate.activations > _ASK_ABOVE and not _agreed(estimate):
             sys.stderr.write("nothing was spent, and nothing was changed\n")
             return Exit.INTERRUPTED
-        again = _again(connection, order, ledger, monthly_cap)
+        options = {
+            "--concurrency": None if concurrency == CONCURRENCY else concurrency,
+            "--ledger": ledger, "--monthly-cap": monthly_cap, "--retry-failed": retry_failed or None,
+        }  # fmt: skip
+        again = again_command(job, connection.as_options(), options)
         return run_async(_run(connection, order, counted, again), verbose=connection.verbose)
 
 
@@ -140,11 +159,7 @@ def _order(
     retry_failed: bool,
 ) -> _Order:
     """Check the options and read the ids. Raises `UsageError` for what makes no sense."""
-    exists = has_job(folder)
-    if exists and not resume:
-        raise UsageError(f"the job {folder} exists; --resume goes on with it")
-    if resume and not exists:
-        raise UsageError(f"there is no job {folder} to go on with")
+    exists = _has_job(folder, resume=resume)
     if summary == "":
         raise UsageError("--summary needs the profile's id")
     if concurrency < 1:
@@ -173,31 +188,49 @@ def _order(
     )  # fmt: skip
 
 
-def _estimate(order: _Order, rate: float, left: int | None) -> JobEstimate:
-    """Tell what the job comes to at a rate, with what the month's cap leaves. Nothing is written: not the plan, not the ids."""
+def _has_job(folder: Path, *, resume: bool) -> bool:
+    """Tell whether the folder holds a job. Raises `UsageError` if it should not, or can't hold one."""
+    exists = has_job(folder)
+    if exists and not resume:
+        raise UsageError(f"the job {folder} exists; --resume goes on with it")
+    if resume and not exists:
+        raise UsageError(f"there is no job {folder} to go on with")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; --job names a folder")
+    # a folder with a job in it is made private, which others may not want for what they keep there
+    if not exists and (others := other_things_in(folder)):
+        raise UsageError(f"{folder} is no job and holds other things, such as {others[0]}; name a new folder")
+    return exists
+
+
+def _estimate(order: _Order, terms: _Terms) -> JobEstimate:
+    """Tell what the job comes to on these terms. Nothing is written: not the plan, not the ids."""
+    rate, charges, left = terms.rate, terms.charges, terms.left
     if order.resume:
         reader = JobReader(order.folder)
-        found = reader.estimate(order.plan, order.given, retry_failed=order.retry_failed, rate=rate)
+        found = reader.estimate(
+            order.plan, order.given, retry_failed=order.retry_failed, rate=rate, charges=charges
+        )
     else:
         sessions = len(order.given)
         calls = (sessions - order.given.invalid) * len(order.plan.operations)
-        found = estimated(order.plan, sessions, calls, 0, rate)
+        found = estimated(order.plan, sessions, calls, 0, rate, charges)
     if left is None or found.activations <= left:
         return found
-    return attrs.evolve(found, activations=left, seconds=left / rate)
+    return attrs.evolve(found, activations=left, seconds=min(found.calls, left) / rate)
 
 
 async def _looked_up(
     connection: Connection, order: _Order, ledger: ActivationLedger | None, *, dry_run: bool
-) -> tuple[float, int | None]:
-    """Return the rate of calls and what the month's cap leaves, if there is one; see that the profile exists."""
+) -> _Terms:
+    """Return what calls cost and how fast they go; see that the profile exists."""
     async with connection.open() as client:
         if order.plan.summary is not None and not dry_run:
             await _check_profile(client, order.plan.summary)
-        rate = client.limiter.rate
-        if ledger is None or ledger.monthly_cap is None:
-            return rate, None
-        return rate, max(0, ledger.monthly_cap - await ledger.spent(client.config.key_fingerprint))
+        left = None
+        if ledger is not None and ledger.monthly_cap is not None:
+            left = max(0, ledger.monthly_cap - await ledger.spent(client.config.key_fingerprint))
+        return _Terms(client.limiter.rate, client.config.retry.charges_at_most, left)
 
 
 async def _check_profile(client: FullStoryClient, profile_id: str) -> None:
@@ -220,54 +253,34 @@ async def _run(connection: Connection, order: _Order, ledger: ActivationLedger |
     ):
         if order.given:
             await job.add(order.given)
-        return await run_job(job, concurrency=order.concurrency, retry_failed=order.retry_failed, again=again)
+        return await run_job(
+            job, concurrency=order.concurrency, retry_failed=order.retry_failed, again=again,
+            live=not connection.verbose,
+        )  # fmt: skip
 
 
-def _again(connection: Connection, order: _Order, ledger: Path | None, monthly_cap: int | None) -> str:
-    """Return the command that goes on with the job, with everything that this one was told about how."""
-    words = ["fullstory-async", "fetch", "--job", str(order.folder), "--resume", *connection.as_options()]
-    options = {"--ledger": ledger, "--monthly-cap": monthly_cap}
-    words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
-    return shlex.join(words)
-
-
-async def run_job(job: Job, *, concurrency: int, retry_failed: bool = False, again: str = "") -> Exit:
+async def run_job(
+    job: Job, *, concurrency: int, retry_failed: bool = False, again: str = "", live: bool = True
+) -> Exit:
     """Run a job with a display and signal handlers, and say how it ended."""
     received: list[int] = []
+    report: JobReport | None = None
 
     def stop(number: int) -> None:
         received.append(number)
         job.stop(at_once=len(received) > 1)
-        if len(received) == 1:
-            sys.stderr.write(
-                "\nstopping: calls on their way have 5 seconds, they may be paid for; again to end now\n"
-            )
+        if len(received) == 1 and report is None:
+            say("\nstopping: calls on their way have 5 seconds, they may be paid for; again to end now\n")
 
     with on_interrupt(stop):
-        async with JobDisplay() as display:
+        async with JobDisplay(live=live) as display:
             report = await job.run(progress=display.show, concurrency=concurrency, retry_failed=retry_failed)
-    sys.stderr.write(_account(report, job, again))
+        say(account_of(report, job, again))  # in here, so that one more Ctrl-C does not swallow it
     if report.reason is StopReason.INTERRUPTED and received:
         return Exit(128 + received[0])
     if report.reason is StopReason.FINISHED:
         return Exit.SOME_FAILED if job.counts.failed else Exit.OK
     return _EXITS.get(report.reason, Exit.INTERRUPTED)
-
-
-def _announcement(given: IdInput, estimate: JobEstimate, *, adaptive: bool) -> str:
-    notes = [f"{estimate.sessions} sessions", f"{estimate.calls} calls left"]
-    notes += [f"{given.duplicates} duplicates dropped"] if given.duplicates else []
-    notes += [f"{given.invalid} are no session ids and failed"] if given.invalid else []
-    took = (
-        f"{_duration(estimate.seconds)} at the rate it begins with"
-        if adaptive
-        else f"at least {_duration(estimate.seconds)}"
-    )
-    notes += [f"up to {estimate.activations} activations", took]
-    notes += [f"{estimate.spent} spent before"] if estimate.spent else []
-    if estimate.activations < estimate.calls:
-        notes.append(f"the budget leaves {estimate.activations}, which does not cover all")
-    return ", ".join(notes) + "\n"
 
 
 def _agreed(estimate: JobEstimate) -> bool:
@@ -289,48 +302,3 @@ def _terminal() -> AbstractContextManager[TextIO]:
     if sys.stdin is not None and sys.stdin.isatty():
         return nullcontext(sys.stdin)
     return Path("/dev/tty").open(encoding="utf-8")
-
-
-def _account(report: JobReport, job: Job, again: str) -> str:
-    """Say how a run ended and what to do next."""
-    counts, folder = job.counts, shlex.quote(str(job.folder))
-    passing = counts.failed - counts.permanent
-    lines = [
-        f"{report.reason}: {report.done_now} answers and {report.spent_now} activations in this run of {report.seconds:.1f} s",
-        (f"in all: {report.done} answers, {counts.permanent} failed for good, {report.left} calls left, "
-        f"{report.spent} activations spent"),
-    ]  # fmt: skip
-    lines += [report.detail] if report.detail else []
-    lines += [f"  {count} × {name}" for name, count in report.failed.most_common()]
-    if report.dropped:
-        lines.append(
-            f"{report.dropped} calls were dropped on their way, or their answers could not be written: they count as spent, and are made again"
-        )
-    if report.spent > report.done + counts.failed:
-        lines.append("some activations were spent, or may have been, without an answer that is kept")
-    if passing:
-        lines.append(f"{passing} calls failed for a reason that may pass, and are among those that are left")
-    if report.left and again:
-        lines.append(f"to go on: {again}{_HINTS.get(report.reason, '')}")
-    if counts.failed:
-        lines.append(
-            f"what failed: fullstory-async job failures {folder} (--retry-failed tries it all again)"
-        )
-    if report.done:
-        lines.append(
-            f"the answers: fullstory-async job export {folder} out.jsonl (or .csv, .parquet, .duckdb, .sqlite)"
-        )
-    return "\n".join(lines) + "\n"
-
-
-_HINTS = {
-    StopReason.BUDGET_REACHED: "  (with a larger --max-activations or --monthly-cap, whichever was reached)",
-    StopReason.KEY_REJECTED: "  (with a key that is accepted)",
-    StopReason.STORAGE_FAILED: "  (when the disk can be written again)",
-}
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

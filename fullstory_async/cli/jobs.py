@@ -22,8 +22,6 @@ from fullstory_async.jobs.export import Redaction, export_in_thread
 
 __all__ = ["job"]
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
 job = App(
     name="job",
     help="Look into a job's folder, export what it holds, erase a session from it. None of it needs a key.",
@@ -56,7 +54,9 @@ def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
 
 @job.command
 def results(folder: Path, /, *, operation: str | None = None) -> Exit:
-    """Print every answer as it came, one a line: {"session_id": …, "operation": …, "answer": the service's JSON}.
+    """Print every answer, one a line: {"session_id": …, "operation": …, "answer": the service's JSON}.
+
+    The JSON is as it came, but on one line and in UTF-8.
 
     Parameters
     ----------
@@ -74,8 +74,7 @@ def results(folder: Path, /, *, operation: str | None = None) -> Exit:
         for name, body in record.bodies.items():
             if operation in (None, name):
                 head = json.dumps({"session_id": record.session_id, "operation": name}).encode()
-                raw = body.removeprefix(_BYTE_ORDER_MARK).replace(b"\r", b" ").replace(b"\n", b" ")
-                sys.stdout.buffer.write(head[:-1] + b', "answer": ' + raw + b"}\n")
+                sys.stdout.buffer.write(head[:-1] + b', "answer": ' + _one_line(body) + b"}\n")
     sys.stdout.buffer.flush()
     return _damage(reader)
 
@@ -182,6 +181,14 @@ def purge(folder: Path, /, *, session: str) -> Exit:
         return Exit.NOT_FOUND
     sys.stderr.write("erased\n")
     return Exit.OK
+
+
+def _one_line(body: bytes) -> bytes:
+    """Return a JSON text on one line and in UTF-8: JSON is read in any Unicode encoding, but its lines are in one."""
+    text = body.decode(json.detect_encoding(body), "surrogatepass").replace("\r", " ").replace("\n", " ")
+    return text.encode(
+        errors="backslashreplace"
+    )  # half a surrogate pair becomes its escape, which is the same JSON
 
 
 def _failure(failure: Any) -> dict[str, Any]:

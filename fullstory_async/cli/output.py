@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -25,6 +26,7 @@ __all__ = [
     "print_json",
     "print_rows",
     "print_table",
+    "say",
     "visible",
 ]
 
@@ -67,6 +69,13 @@ def print_rows(rows: Iterable[Mapping[str, Any]]) -> None:
     for row in rows:
         sys.stdout.write(json.dumps(row) + "\n")
     sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Write a message for people; if they have gone, and their terminal with them, nobody misses it."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 class _Console(Console):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
+import math
 import time
 from collections import deque
 from types import TracebackType
@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 from rich.text import Text
 
-from fullstory_async.cli.output import visible
+from fullstory_async.cli.output import say, visible
 from fullstory_async.jobs import JobProgress
 
 __all__ = ["JobDisplay"]
@@ -24,22 +24,27 @@ _EVERY = 10.0
 """Seconds between plain lines."""
 _RECENT = 30.0
 """Seconds over which the present rate is measured."""
+_LEAST = 2.0
+"""Seconds below which it is not told. Nor does the first second of answers count: a rate limit lets a burst through at
+once, and with that a job would seem to go faster than it may."""
 _SHOWN_ERROR = 100
 
 
 class JobDisplay:
     """Shows a running job: done, failed, present and allowed rate, 429s, activations spent and left, time left, the last error."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, live: bool = True) -> None:
+        """Show it; without ``live``, as where a log is written too, in plain lines on a terminal as well."""
         console = Console(stderr=True)
-        self._live = console.is_terminal
+        self._live = live and console.is_terminal
         self._progress = Progress(
             BarColumn(bar_width=12), MofNCompleteColumn(), TimeRemainingColumn(),
             TextColumn("{task.fields[text]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
             console=console, expand=True, disable=not self._live, redirect_stdout=False, transient=True,
         )  # fmt: skip
         self._task = self._progress.add_task("", total=None, text="")
-        self._began = time.monotonic()
+        self._at_first: int | None = None
+        self._first_at = math.inf
         self._recent: deque[tuple[float, int]] = deque()
         self._now: JobProgress | None = None
 
@@ -53,7 +58,8 @@ class JobDisplay:
     ) -> None:
         self._speaking.cancel()
         await asyncio.wait([self._speaking])
-        self._progress.stop()
+        with contextlib.suppress(OSError):  # the terminal was closed, and the job has ended in good order
+            self._progress.stop()
 
     def show(self, now: JobProgress) -> None:
         """Take the present figures; the job's ``progress`` callback."""
@@ -64,14 +70,21 @@ class JobDisplay:
             self._progress.update(self._task, total=now.calls, completed=settled, text=self._text(now))
 
     def _note(self, now: JobProgress) -> None:
-        """Keep a figure a second, of the last seconds."""
+        """Keep a figure a second, of the last seconds; the first one a second after calls began to come to an end."""
         settled, at = now.done + now.failed, time.monotonic()
-        if not self._recent:
-            self._recent.append((self._began, settled))
-        elif at - self._recent[-1][0] >= 1.0:
+        self._at_first = settled if self._at_first is None else self._at_first
+        if settled > self._at_first:
+            self._first_at = min(self._first_at, at)
+        if at - (self._recent[-1][0] if self._recent else self._first_at) >= 1.0:
             self._recent.append((at, settled))
         while len(self._recent) > 1 and self._recent[1][0] <= at - _RECENT:
             self._recent.popleft()
+
+    def _rate(self, now: JobProgress) -> float | None:
+        """Return how many calls come to an end in a second; ``None`` as long as that can't be told."""
+        at, before = self._recent[0] if self._recent else (math.inf, 0)
+        passed = time.monotonic() - at
+        return (now.done + now.failed - before) / passed if passed >= _LEAST else None
 
     async def _speak(self) -> None:
         """Say how far it has come every few seconds, also while no call comes to its end."""
@@ -80,17 +93,15 @@ class JobDisplay:
             if self._live or (now := self._now) is None:
                 continue
             text = Text.from_markup(self._text(now)).plain
-            with contextlib.suppress(BrokenPipeError):  # whoever looked on has gone; the job goes on
-                sys.stderr.write(f"{now.done + now.failed} of {now.calls} calls, {text}\n")
+            say(f"{now.done + now.failed} of {now.calls} calls, {text}\n")  # if anybody is still there
 
     def _text(self, now: JobProgress) -> str:
-        at, before = self._recent[0]
-        rate = (now.done + now.failed - before) / max(time.monotonic() - at, 1e-3)
+        rate = self._rate(now)
         cap = "" if now.max_activations is None else f", {max(0, now.max_activations - now.spent)} left"
-        left = (now.calls - now.done - now.failed) / rate if rate > 0 else 0.0
+        left = (now.calls - now.done - now.failed) / rate if rate else 0.0
         parts = [f"{now.failed} failed"] if now.failed else []
         parts += [f"{now.stats.retries} retried"] if now.stats.retries else []
-        parts += [f"{rate:.1f}/s of {now.allowed_rate:.4g}"]
+        parts += [f"{'…' if rate is None else f'{rate:.1f}'}/s of {now.allowed_rate:.4g}"]
         parts += [f"{now.stats.throttled} × 429"] if now.stats.throttled else []
         parts += [f"{now.spent} activations spent{cap}"]
         parts += [f"{left:.0f} s to go"] if not self._live and left > 0 else []

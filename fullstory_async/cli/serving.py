@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.signals import until_interrupted
 from fullstory_async.http.ratelimit import RateLimit
+from fullstory_async.session_id import SessionId
 
 __all__ = ["demo", "sandbox"]
 
@@ -146,6 +147,10 @@ async def _serve(*, rate: float | None, burst: float | None, faults: list[str], 
     server = Sandbox(rate_limit=limit, **settings)
     for text in faults:
         fault, conditions = read_fault(text)
+        if "session_id" in conditions:
+            conditions["session_id"] = wanted = SessionId.parse(conditions["session_id"])
+            if wanted not in server.session_ids:
+                raise UsageError(f"the sandbox has no session {wanted}; /_sandbox/sessions on it lists them")
         server.inject(fault, **conditions)
     async with server:
         print(f"FULLSTORY_BASE_URL={server.url}")  # noqa: T201  (data: a shell can read it)

@@ -12,12 +12,12 @@ __all__ = ["on_interrupt", "until_interrupted"]
 
 @contextmanager
 def on_interrupt(callback: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Call back on SIGINT and SIGTERM while the block runs.
+    """Call back on SIGINT, SIGTERM and SIGHUP while the block runs; a SIGHUP that ``nohup`` has switched off stays so.
 
     Event loops on Windows can't; there Ctrl-C cancels the command, as Python does by itself.
     """
     loop, installed = asyncio.get_running_loop(), []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _stopping_signals():
         try:
             loop.add_signal_handler(number, callback, number)
         except NotImplementedError:
@@ -28,6 +28,14 @@ def on_interrupt(callback: Callable[[signal.Signals], None]) -> Iterator[None]:
     finally:
         for number in installed:
             loop.remove_signal_handler(number)
+
+
+def _stopping_signals() -> list[signal.Signals]:
+    wanted = [signal.SIGINT, signal.SIGTERM]
+    hang_up: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        wanted.append(hang_up)
+    return wanted
 
 
 async def until_interrupted() -> None:

@@ -94,6 +94,11 @@ class RetryPolicy:
     repeat_metered: bool = attrs.field(default=False, validator=checks.instance_of(bool))
     """Whether a metered call is repeated although the first try may have been charged."""
 
+    @property
+    def charges_at_most(self) -> int:
+        """How many activations one metered call may cost: one, or as many as it is sent again where that may be charged."""
+        return self.attempts if self.repeat_metered else 1
+
     def decide(
         self,
         request: Request,

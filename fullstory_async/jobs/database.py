@@ -6,7 +6,8 @@ One transaction holds an answer together with the settling of what it cost. The 
 * ``answers`` and ``failures``: what became of a call, by item and operation; a call has one of them or neither; failures are
   numbered as they come, so that a run tells its own from those of earlier runs;
 * ``purged``: fingerprints of sessions that were erased and must not come back;
-* ``meta``: the plan, what was spent, what is set aside for calls that may be on their way, and the secret of this job's fingerprints.
+* ``meta``: the plan, what was spent, what is set aside for calls that may be on their way, how many rows there are, and the secret of
+  this job's fingerprints.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from fullstory_async.private_database import make_private_file
 __all__ = [
     "BUSY_SECONDS",
     "DATABASE_NAME",
+    "UNUSABLE_ITEMS",
     "empty_log",
     "fetch_all",
     "has_job",
     "open_reader",
     "open_writer",
+    "other_things_in",
     "set_meta",
     "storable",
     "unusable",
@@ -53,6 +56,9 @@ _SCHEMA = (
     ),
     "CREATE TABLE purged (fingerprint TEXT PRIMARY KEY) WITHOUT ROWID",
 )
+
+UNUSABLE_ITEMS = "SELECT COUNT(DISTINCT seq) FROM failures WHERE error = 'InvalidSessionId'"
+"""Counts the items that are no session ids, for which nothing is ever sent."""
 
 
 def open_writer(folder: Path) -> sqlite3.Connection:
@@ -151,6 +157,17 @@ def has_job(folder: Path) -> bool:
             return bool(tables and database.execute("SELECT 1 FROM meta WHERE name = 'plan'").fetchone())
     except sqlite3.Error:
         return True  # whoever opens it will say what is wrong
+
+
+def other_things_in(folder: Path) -> list[str]:
+    """Name what a folder holds that no job has put there."""
+    ours = (DATABASE_NAME, "lock", "spare-room")
+    try:
+        return sorted(each.name for each in folder.iterdir() if not each.name.startswith(ours))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise unusable(folder, error) from None
 
 
 def _is_file(path: Path, folder: Path) -> bool:

@@ -20,7 +20,8 @@ from fullstory_async.jobs.database import storable
 from fullstory_async.jobs.export import Redact, export_in_thread
 from fullstory_async.jobs.lock import LOCK_NAME, JobLock
 from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimated
-from fullstory_async.jobs.reader import JobFailure, JobReader, JobResult
+from fullstory_async.jobs.reader import JobReader, JobResult
+from fullstory_async.jobs.records import JobFailure
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.runner import Runner
 from fullstory_async.jobs.store import Counts, JobStore
@@ -70,6 +71,7 @@ class Job:
         self._lock: JobLock | None = None
         self._runner: Runner | None = None
         self._stop_asked = False
+        self._may_stop_ahead = True
 
     @classmethod
     def open(
@@ -96,6 +98,7 @@ class Job:
     async def __aenter__(self) -> Self:
         if self._store is not None:
             raise ClientStateError("this job is open already")
+        self._may_stop_ahead = True
         try:
             await in_thread(self._open)
         except asyncio.CancelledError:
@@ -165,9 +168,11 @@ class Job:
         """Tell what is left, what it will cost and how long it will take; as `run` with the same ``retry_failed``."""
         store, rate = self._opened, self._caller.limiter.rate
         counts = store.counts
-        settled = counts.answered + (0 if retry_failed else counts.permanent)
-        calls = counts.items * len(store.plan.operations) - settled
-        return estimated(store.plan, counts.items, calls, counts.spent, rate)
+        operations = len(store.plan.operations)
+        without = counts.unusable * operations if retry_failed else counts.permanent
+        calls = counts.items * operations - counts.answered - without
+        charges = self._caller.config.retry.charges_at_most
+        return estimated(store.plan, counts.items, calls, counts.spent, rate, charges)
 
     async def run(
         self,
@@ -210,18 +215,20 @@ class Job:
         try:
             return await self._runner.run()
         finally:
-            self._runner, self._stop_asked = None, False
+            self._runner, self._stop_asked, self._may_stop_ahead = None, False, False
             self._over.set()
 
     def stop(self, *, at_once: bool = False) -> None:
         """End the run: no more calls are made, and those that were sent have 5 seconds to finish, or none.
 
-        For a signal handler: the first signal stops, the second stops ``at_once``.
+        For a signal handler: the first signal stops, the second stops ``at_once``. One that comes before the first run of this
+        opening is not lost: that run ends before its first call. When a run is over there is nothing to stop, so a program that runs the
+        job again has to look itself for what came in between.
         """
-        if self._runner is None:
-            self._stop_asked = True
-        else:
+        if self._runner is not None:
             self._runner.stop(StopReason.INTERRUPTED, at_once=at_once)
+        elif self._may_stop_ahead:
+            self._stop_asked = True
 
     def results(self) -> AsyncIterator[JobResult]:
         """Give every session with what the job has of it, in the order in which the ids were added."""

@@ -23,7 +23,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
     import msvcrt
 
-__all__ = ["LOCK_NAME", "JobLock", "holder_of"]
+__all__ = ["LOCK_NAME", "JobLock", "holder_of", "refuse_if_held"]
 
 LOCK_NAME = "lock"
 
@@ -49,9 +49,7 @@ class JobLock:
         except _TAKEN:
             holder = _holder(self._file)
             os.close(self._file)
-            raise JobLockedError(
-                f"the job {path.parent} is being run by {holder}; one process at a time"
-            ) from None
+            raise _locked(path, holder) from None
         except OSError:  # a file system without locks
             os.close(self._file)
             raise
@@ -85,6 +83,16 @@ def holder_of(path: Path) -> str | None:
     finally:
         os.close(file)
     return None
+
+
+def refuse_if_held(path: Path) -> None:
+    """Raise `JobLockedError` if another process has a lock, without taking it."""
+    if (holder := holder_of(path)) is not None:
+        raise _locked(path, holder)
+
+
+def _locked(path: Path, holder: str) -> JobLockedError:
+    return JobLockedError(f"the job {path.parent} is being run by {holder}; one process at a time")
 
 
 def _leave_to_the_parent() -> None:

@@ -80,7 +80,7 @@ class JobEstimate:
     calls: int
     """Calls that are left."""
     activations: int
-    """What these will spend at most, the budget considered."""
+    """What these will spend at most, the budget considered, and what a call may cost by `RetryPolicy.charges_at_most`."""
     spent: int
     """What the job has spent so far."""
     max_activations: int | None
@@ -89,11 +89,11 @@ class JobEstimate:
     """How long the calls take at the client's present rate, at least; an adaptive one will change."""
 
 
-def estimated(plan: JobPlan, sessions: int, calls: int, spent: int, rate: float) -> JobEstimate:
-    """Return what so many calls come to within a plan's budget."""
-    cap = plan.max_activations
-    affordable = calls if cap is None else max(0, min(calls, cap - spent))
+def estimated(plan: JobPlan, sessions: int, calls: int, spent: int, rate: float, charges: int) -> JobEstimate:
+    """Return what so many calls come to within a plan's budget, where each may be charged so many times."""
+    cap, most = plan.max_activations, calls * charges
+    affordable = most if cap is None else max(0, min(most, cap - spent))
     return JobEstimate(
         sessions=sessions, calls=calls, activations=affordable, spent=spent, max_activations=cap,
-        seconds=affordable / rate,
+        seconds=min(calls, affordable) / rate,
     )  # fmt: skip

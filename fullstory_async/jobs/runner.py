@@ -76,7 +76,6 @@ class Runner:
     _denials: int = attrs.field(default=0, init=False)
     _broken_display: Exception | None = attrs.field(default=None, init=False)
     _down_since: float = attrs.field(default=math.inf, init=False)
-    _answered: int = attrs.field(default=0, init=False)
     _dropped: int = attrs.field(default=0, init=False)
     _settled: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
     _outage: Outage = attrs.field(init=False)
@@ -92,6 +91,7 @@ class Runner:
         """Make the calls that are left, until one of the stop reasons."""
         now = asyncio.get_running_loop().time
         started, before = now(), self.store.counts.spent + self.store.reserved
+        kept_before = self.store.answers_kept
         try:
             await self.store.recover()
             if self._reason is None:
@@ -125,7 +125,7 @@ class Runner:
             done=counts.answered,
             failed=self._failed,
             spent=spent,
-            done_now=self._answered,
+            done_now=self.store.answers_kept - kept_before,
             spent_now=spent - before,
             dropped=self._dropped,
             left=self._calls() - counts.answered - counts.permanent,
@@ -147,18 +147,19 @@ class Runner:
         """Refuse to mix accounts: a job remembers the organisation of its first run. Asking for it is free."""
         known = self.store.account
         try:
-            organisation = await organisation_of(self.account)
+            organisation = await organisation_of(
+                self.account, patience=self.network_patience, waits=self._say_waiting
+            )
         except AuthenticationError as error:
             self.stop(StopReason.KEY_REJECTED, str(error))
             return
         except (APIStatusError, TransportError) as error:
-            if known is not None:  # it must not be mixed with another's, so it has to be known
-                reason = (
-                    StopReason.RATE_LIMITED
-                    if isinstance(error, RateLimitedError)
-                    else StopReason.NETWORK_DOWN
-                )
-                self.stop(reason, f"whose key it is could not be asked: {error}")
+            # even in the first run: what is bought without knowing it could be mixed with another's by the next
+            limited = isinstance(error, RateLimitedError)
+            self.stop(
+                StopReason.RATE_LIMITED if limited else StopReason.NETWORK_DOWN,
+                f"whose key it is could not be asked: {error}",
+            )
             return
         if known is not None and organisation not in (None, known):
             raise JobError(
@@ -167,6 +168,10 @@ class Runner:
             )
         if known is None and organisation is not None:
             await self.store.remember_account(organisation)
+
+    def _say_waiting(self, error: FullStoryError) -> None:
+        self._last_error = f"{type(error).__name__}: {error.message}; waiting for the service"
+        self._show()
 
     def stop(
         self, reason: StopReason = StopReason.INTERRUPTED, detail: str = "", *, at_once: bool = False
@@ -188,8 +193,7 @@ class Runner:
     @property
     def _at_most(self) -> int:
         """What one call may cost: every attempt that the policy allows to be charged."""
-        policy = self.account.pipeline.policy
-        return policy.attempts if policy.repeat_metered else 1
+        return self.account.pipeline.policy.charges_at_most
 
     def _calls(self) -> int:
         return self.store.counts.items * len(self.store.plan.operations)
@@ -243,7 +247,6 @@ class Runner:
             await self.store.settle_answer(
                 unit, response.body, attempts=attempts, spent=min(risk, self._at_most)
             )
-            self._answered += 1
             self._denials, self._down_since = 0, math.inf
         except (ClientStateError, ConfigurationError):
             self.store.settle_later(unit, spent=min(risk, self._at_most))

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from fullstory_async.errors import FullStoryError, JobError, JobStorageError
-from fullstory_async.jobs.database import empty_log, open_writer, set_meta, storable, unusable
+from fullstory_async.jobs.database import UNUSABLE_ITEMS, empty_log, open_writer, set_meta, storable, unusable
 from fullstory_async.jobs.fingerprints import fingerprint, new_secret
 from fullstory_async.jobs.packing import packer
 from fullstory_async.jobs.plan import JobPlan
@@ -38,6 +38,8 @@ class Counts:
     failed: int = 0
     """Failures, permanent ones and others."""
     permanent: int = 0
+    unusable: int = 0
+    """Items that are no session ids; their failures are permanent, and trying them again sends nothing."""
     spent: int = 0
     """Activations that were spent, or may have been."""
 
@@ -49,6 +51,8 @@ class JobStore:
     """What the database holds; changed with every commit."""
     reserved: int
     """Activations set aside for calls that are on their way."""
+    answers_kept: int
+    """Answers that were written down since the job was opened, whatever was erased of them."""
 
     def __init__(self, folder: Path, plan: JobPlan | None) -> None:
         """Open a job's database, or make one. Raises `JobError`; ``plan`` may be ``None`` for a job that exists."""
@@ -72,10 +76,11 @@ class JobStore:
             self._database.close()
             raise JobError(f"the job {folder} is damaged at its root: {error}") from None
         self.reserved = 0
+        self.answers_kept = 0
         self._set_aside: dict[tuple[int, str], int] = {}
         self._erased: set[int] = set()
         self._pack = packer()
-        self._before = self.counts, self._set_aside, self._erased
+        self._before = self.counts, self._set_aside, self._erased, self.answers_kept
         self._writer = GroupWriter(
             self._database, folder, begin=self._remember, finish=self._keep_spent, undo=self._restore
         )
@@ -156,17 +161,24 @@ class JobStore:
 
     def _remember(self) -> None:
         """Keep what is in memory, for the case that the transaction that begins fails."""
-        self._before = attrs.evolve(self.counts), self._set_aside.copy(), self._erased.copy()
+        self._before = (
+            attrs.evolve(self.counts),
+            self._set_aside.copy(),
+            self._erased.copy(),
+            self.answers_kept,
+        )
 
     def _keep_spent(self) -> None:
-        """Put what was spent and what is set aside into the transaction, before it is committed."""
+        """Put what was spent, what is set aside and how much there is into the transaction, before it is committed."""
         set_meta(self._database, "spent", self.counts.spent)
         set_meta(self._database, "set_aside", self.reserved)
+        for name in ("items", "answered", "failed"):  # by which a reader tells what damage has hidden
+            set_meta(self._database, name, getattr(self.counts, name))
         set_meta(self._database, "last_seq", self.last_seq)
 
     def _restore(self) -> None:
         """Be again as before the transaction that failed."""
-        self.counts, self._set_aside, self._erased = self._before
+        self.counts, self._set_aside, self._erased, self.answers_kept = self._before
         self.reserved = sum(self._set_aside.values())
 
     def _add(
@@ -182,6 +194,7 @@ class JobStore:
                 self._insert(database, session_id)
         for text, error in unusable:
             seq = None if purged and self._was_purged(database, text) else self._insert(database, text)
+            self.counts.unusable += seq is not None
             for operation in self.plan.operations if seq is not None else ():
                 self._failure(database, Unit(seq or 0, text, operation), error, None, True, 0)
         return self.counts.items - before
@@ -222,6 +235,7 @@ class JobStore:
         values = (unit.seq, unit.operation, time.time(), attempts, self._pack(body))
         database.execute("INSERT INTO answers VALUES (?, ?, ?, ?, ?)", values)
         self.counts.answered += 1
+        self.answers_kept += 1
 
     def _failure(
         self,
@@ -298,6 +312,7 @@ class JobStore:
             answered=one("SELECT COUNT(*) FROM answers"),
             failed=one("SELECT COUNT(*) FROM failures"),
             permanent=one("SELECT COUNT(*) FROM failures WHERE permanent"),
+            unusable=one(UNUSABLE_ITEMS),
             spent=self._meta("spent"),
         )
 

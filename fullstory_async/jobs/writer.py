@@ -37,6 +37,7 @@ T = TypeVar("T")
 _LARGEST_GROUP = 512
 _SPARE_NAME = "spare-room"
 _SPARE_BYTES = 8 * 1024 * 1024
+_PIECE = 1024 * 1024
 _SPARE_SHARE = 2
 """The spare room is so much, or half of what is free where that is less."""
 _LEAST_SPARE_BYTES = 128 * 1024
@@ -178,7 +179,10 @@ class GroupWriter:
             self._undo()
 
     def make_spare_room(self) -> None:
-        """Fill a file with nothing, to be deleted when the disk is full; without room for that, nothing should be sent."""
+        """Fill a file, to be deleted when the disk is full; without room for that, nothing should be sent.
+
+        It holds random bytes: zeros take no room where the file system compresses, or leaves holes.
+        """
         path = self._folder / _SPARE_NAME
         fresh = path.with_suffix(".new")
         try:
@@ -187,7 +191,9 @@ class GroupWriter:
             if has < wanted:
                 path.unlink(missing_ok=True)
                 with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "wb") as file:  # noqa: PTH123
-                    file.write(bytes(wanted))
+                    file.writelines(
+                        os.urandom(min(_PIECE, wanted - begin)) for begin in range(0, wanted, _PIECE)
+                    )
                 fresh.replace(path)
                 has = wanted
         except OSError:

@@ -216,6 +216,17 @@ def test_bad_input_is_said_before_anything_is_sent(run, tmp_path, arguments, sai
     assert not (tmp_path / "j").exists()
 
 
+def test_a_folder_of_other_things_is_no_place_for_a_job(run, tmp_path):
+    (tmp_path / "ids.txt").write_text(IDS[0])
+    command = ("fetch", "--ids", "ids.txt", "--events", *FAST)
+    for folder, said in ((".", "holds other things, such as ids.txt"), ("ids.txt", "is a file")):
+        code, out, err = run(*command, "--job", folder)
+        assert (code, out, err.count("\n"), said in err) == (2, "", 1, True)
+    assert [each.name for each in tmp_path.iterdir()] == ["ids.txt"]
+    (tmp_path / "made before").mkdir()
+    assert run(*command, "--job", "made before")[0] == 0
+
+
 def test_a_job_that_exists_is_gone_on_with_only_when_that_is_said(run, tmp_path):
     (tmp_path / "ids").write_text(IDS[0])
     assert run("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)[0] == 0
@@ -364,8 +375,9 @@ async def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypat
         "allowed_rate": 8,
     }
     async with progress.JobDisplay() as display:
-        clock[0] = 10.0
-        display.show(JobProgress(**figures, done=0, spent=0, last_error=None))
+        for clock[0], done in ((0.0, 0), (9.0, 8), (10.0, 16)):
+            display.show(JobProgress(**figures, done=done, spent=0, last_error=None))
+        clock[0] = 12.0
         error = "1:2: [red]no\x1b[2J" + "x" * 200
         display.show(JobProgress(**figures, done=20, spent=10, last_error=error))
         await asyncio.sleep(0.18)  # nothing more comes, and it is said all the same
@@ -376,6 +388,32 @@ async def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypat
     )
     assert "\x1b" not in "".join(printed)
     assert max(map(len, printed)) < 240
+
+
+@pytest.mark.parametrize("latency", [0.05, 2.5])
+async def test_the_rate_that_is_shown_is_not_above_the_limit(monkeypatch, capsys, latency):
+    """A limiter lets a second's worth through at once, and then 8 a second."""
+    from fullstory_async.cli import progress
+    from fullstory_async.http.observer import Stats
+    from fullstory_async.jobs import JobProgress
+
+    clock = [0.0]
+    monkeypatch.setattr(progress, "_EVERY", 0.001)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    figures = {"calls": 500, "failed": 0, "max_activations": None, "stats": Stats(), "allowed_rate": 8.0}
+    async with progress.JobDisplay() as display:
+        for done in range(8, 150):  # eight were there before
+            clock[0] = latency + max(0, done - 16) / 8 if done > 8 else 0.0
+            display.show(JobProgress(**figures, done=done, spent=done, last_error=None))
+            await asyncio.sleep(0.003)
+    shown = [
+        line.partition("calls, ")[2].partition("/s of 8")[0] for line in capsys.readouterr().err.splitlines()
+    ]
+    assert shown[0] == "…"
+    rates = [float(each) for each in shown if each != "…"]
+    assert len(rates) > 50
+    assert min(rates) > 7.5
+    assert max(rates) <= 8.1
 
 
 def test_a_job_finds_its_rate_and_says_so(run, tmp_path):

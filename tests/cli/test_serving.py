@@ -13,6 +13,9 @@ import urllib.request
 import pytest
 
 from fullstory_async.sandbox.faults import catalogue
+from fullstory_async.sandbox.world import World
+
+ID = str(next(iter(World(0, 1, 2, 200).sessions)))
 
 
 def test_the_faults_are_listed(run):
@@ -35,6 +38,17 @@ def test_the_faults_are_listed(run):
         ("status(503) share=2", "share must be a number from 0 to 1"),
         ("status(503) operation=event", "there is no operation 'event'; there are whoami, list, events"),
         ("status(__import__('os').getpid())", "can't be read"),
+        ("status(503.5)", "a fault's code must be a whole number from 200 to 599"),
+        ("redirect_loop(code=307.5)", "a fault's code must be a whole number from 300 to 399"),
+        ("status(503, charged='no')", "a fault's charged must be True or False, not 'no'"),
+        ("redirect_loop(charged=0)", "a fault's charged must be True or False, not 0"),
+        ("drop times=1 times=2", "times is given twice"),
+        ("drop session_id=9:9", "the sandbox has no session 9:9"),
+        ("drop session_id=../x", "session id"),
+        ("status(503, headers={'X Y': 'z'})", "a fault's header 'X Y' has no name that HTTP knows"),
+        ("status(503, headers={'': 'z'})", "a fault's header '' has no name that HTTP knows"),
+        ("status(503, headers={'X:Y': 'z'})", "a fault's header 'X:Y' has no name that HTTP knows"),
+        ("wrong_content_type('text/html; charset=x')", "a fault's content_type must be like 'text/html'"),
     ],
 )
 def test_a_wrong_fault_is_a_usage_error(run, fault, message):
@@ -48,6 +62,7 @@ def test_faults_from_the_command_line_act():
     command = [
         sys.executable, "-m", "fullstory_async", "sandbox", "--port", "0", "--users", "1", "--sessions", "2",
         "--fault", "status(503) operation=whoami times=2", "--fault", "html_error_page(418) operation=whoami skip=1",
+        "--fault", f"status(410) session_id={ID.replace(':', '!')}",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
@@ -60,8 +75,12 @@ def test_faults_from_the_command_line_act():
             except urllib.error.HTTPError as error:
                 statuses.append(error.code)
                 error.close()
+        request = urllib.request.Request(f"{url}/v2/sessions/{ID}/events", headers=request.headers)
+        with pytest.raises(urllib.error.HTTPError) as caught, urllib.request.urlopen(request):
+            pass
+        caught.value.close()
         with urllib.request.urlopen(f"{url}/_sandbox/stats") as answer:
-            assert json.load(answer)["by_status"] == {"503": 2, "200": 1, "418": 1}
+            assert json.load(answer)["by_status"] == {"503": 2, "200": 1, "418": 1, "410": 1}
     finally:
         os.kill(process.pid, signal.SIGINT)
         process.wait(10)

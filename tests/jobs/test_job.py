@@ -848,6 +848,7 @@ async def test_a_job_of_a_known_organisation_waits_for_nobody_elses_key(tmp_path
     async with opened() as (sandbox, client):
         await run_once(tmp_path / "j", client, attrs.evolve(BOTH, max_activations=4), sandbox.session_ids)
         sandbox.inject(Fault.status(503), operation="whoami", times=3)
-        report = await run_once(tmp_path / "j", client, attrs.evolve(BOTH, max_activations=100))
+        plan = attrs.evolve(BOTH, max_activations=100)
+        report = await run_once(tmp_path / "j", client, plan, network_patience=0)
         assert (report.reason, report.spent_now) == ("network down", 0)
         assert (await run_once(tmp_path / "j", client, BOTH)).done == 80

@@ -464,7 +464,7 @@ def test_a_fault_as_text(text, fault, conditions):
         ("status(print(1))", "can't be read"),
         ("status(*[503])", "can't be read"),
         ("status(503, nonsense=1)", "can't be read"),
-        ("status(99)", "a fault's code must be a number from 200 to 599"),
+        ("status(99)", "a fault's code must be a whole number from 200 to 599"),
         ("drop share=often", "share must be a number, not 'often'"),
         ("drop colour=red", "write operation, session_id, times"),
         ("drop operation", "'operation' is no condition"),

@@ -18,7 +18,7 @@ from fullstory_async.errors import ConfigurationError, DecodeError
 from fullstory_async.http.messages import Response
 from fullstory_async.jobs.fingerprints import fingerprint
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobPlan
-from fullstory_async.jobs.reader import Record
+from fullstory_async.jobs.records import Record
 from fullstory_async.session_id import SessionId
 
 __all__ = ["TABLES", "Column", "Redaction", "Row", "Table", "Tables"]

@@ -7,13 +7,14 @@ a member of its own, ``injected``.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
 from aiohttp import web
 
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, texts, within
+from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, status_within, within
 
 __all__ = [
     "byte_order_mark", "deep_json", "empty_body", "huge_integer", "invalid_json", "invalid_utf8", "lone_surrogate",
@@ -30,6 +31,7 @@ _SHAPES: dict[str, Callable[[Any], Any]] = {
     "wrong types": lambda answer: dict.fromkeys(answer, 5) if isinstance(answer, dict) else 5,
 }
 _LARGEST = 10**8
+_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
 
 
 def _spoiled(change: Callable[[bytes], bytes], content_type: str = "application/json") -> Behaviour:
@@ -64,7 +66,7 @@ def empty_body(code: int = 200) -> Behaviour:
     Args:
         code: the status, 200 or 204.
     """
-    within("code", code, 200, 299)
+    status_within(code, 200, 299)
 
     async def behave(_: Exchange, proceed: Proceed) -> web.Response:
         await proceed()
@@ -150,5 +152,6 @@ def wrong_content_type(content_type: str = "text/plain") -> Behaviour:
     Args:
         content_type: which one.
     """
-    texts(content_type=content_type)
+    if not (isinstance(content_type, str) and _MEDIA_TYPE.fullmatch(content_type)):
+        raise ConfigurationError(f"a fault's content_type must be like 'text/html', not {content_type!r}")
     return _spoiled(lambda body: body, content_type)

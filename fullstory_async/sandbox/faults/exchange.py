@@ -14,7 +14,7 @@ from fullstory_async import checks
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.sandbox.records import RecordedRequest
 
-__all__ = ["Behaviour", "Exchange", "Proceed", "texts", "within"]
+__all__ = ["Behaviour", "Exchange", "Proceed", "status_within", "texts", "within"]
 
 _LOOK_EVERY = 0.02
 _LINGER_FOR_NO_TIME = struct.pack("ii", 1, 0)
@@ -90,6 +90,14 @@ def within(name: str, value: object, least: float, most: float) -> None:
     if not (checks.is_number(value) and least <= value <= most):  # type: ignore[operator]  # a number by then
         raise ConfigurationError(
             f"a fault's {name} must be a number from {least:g} to {most:g}, not {value!r}"
+        )
+
+
+def status_within(code: object, least: int, most: int) -> None:
+    """Raise `ConfigurationError` for a fault's parameter that is no HTTP status from ``least`` to ``most``."""
+    if isinstance(code, bool) or not (isinstance(code, int) and least <= code <= most):
+        raise ConfigurationError(
+            f"a fault's code must be a whole number from {least} to {most}, not {code!r}"
         )
 
 

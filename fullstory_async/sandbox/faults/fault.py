@@ -10,6 +10,7 @@ from typing import ParamSpec
 import attrs
 from aiohttp import web
 
+from fullstory_async.errors import ConfigurationError
 from fullstory_async.sandbox.faults import bodies, connections, contents, refusals
 from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed
 
@@ -29,6 +30,8 @@ def _named(make: Callable[P, Behaviour]) -> staticmethod[P, Fault]:
 
     @functools.wraps(make)
     def made(*args: P.args, **kwargs: P.kwargs) -> Fault:
+        if not isinstance(charged := kwargs.get("charged", True), bool):
+            raise ConfigurationError(f"a fault's charged must be True or False, not {charged!r}")
         given = [*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())]
         return Fault(f"{make.__name__}({', '.join(given)})", description, make(*args, **kwargs))
 

@@ -94,12 +94,16 @@ def _conditions(text: str) -> dict[str, Any]:
     except ValueError:
         words = [text]
     given: dict[str, Any] = {"times": None}
+    seen: set[str] = set()
     for word in words:
         name, _, value = word.partition("=")
         if name not in _CONDITIONS or not value:
             raise ConfigurationError(
                 f"{word!r} is no condition; write {', '.join(_CONDITIONS)} as name=value"
             )
+        if name in seen:
+            raise ConfigurationError(f"{name} is given twice")
+        seen.add(name)
         try:
             given[name] = _CONDITIONS[name](value)
         except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Literal
 from aiohttp import web
 
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, texts, within
+from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, status_within, texts, within
 
 __all__ = [
     "html_error_page",
@@ -32,6 +33,8 @@ _DATE_FORMS = {
     "imf-fixdate": "%a, %d %b %Y %H:%M:%S GMT", "rfc850": "%A, %d-%b-%y %H:%M:%S GMT", "asctime": "%a %b %e %H:%M:%S %Y",
 }  # fmt: skip
 _LONGEST = 1e9
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""What a header may be called."""
 _PAGE = """<!DOCTYPE html>
 <html><head><title>Bad Gateway</title></head>
 <body><center><h1>502 Bad Gateway</h1></center><hr><center>nginx</center></body></html>
@@ -53,11 +56,13 @@ def status(
         body: the body instead; a text is sent as UTF-8.
         charged: whether the work is done first, and its activation charged.
     """
-    within("code", code, 200, 599)
+    status_within(code, 200, 599)
     if not isinstance(headers or {}, Mapping):
         raise ConfigurationError(f"a fault's headers must be a mapping, not {headers!r}")
     for name, value in (headers or {}).items():
-        texts(**{"headers' name": name, f"header {name}": value})
+        if not (isinstance(name, str) and _TOKEN.fullmatch(name)):
+            raise ConfigurationError(f"a fault's header {name!r} has no name that HTTP knows")
+        texts(**{f"header {name}": value})
     if not isinstance(body, str | bytes | None):
         raise ConfigurationError(f"a fault's body must be a text or bytes, not {body!r}")
 
@@ -137,7 +142,7 @@ def redirect_to(url: str, *, code: int = 302, charged: bool = False) -> Behaviou
         code: 301, 302, 303, 307 or 308.
         charged: whether the work is done first, and its activation charged.
     """
-    within("code", code, 300, 399)
+    status_within(code, 300, 399)
     texts(url=url)
     return status(code, headers={"Location": url}, charged=charged)
 
@@ -149,7 +154,7 @@ def redirect_loop(*, code: int = 302, charged: bool = False) -> Behaviour:
         code: 301, 302, 303, 307 or 308.
         charged: whether the work is done first, and its activation charged.
     """
-    within("code", code, 300, 399)
+    status_within(code, 300, 399)
 
     async def behave(exchange: Exchange, proceed: Proceed) -> web.StreamResponse:
         return await redirect_to(exchange.request.raw_path, code=code, charged=charged)(exchange, proceed)

@@ -1,0 +1,168 @@
+"""How ``fetch`` ends, and is gone on with: signals, a job that is taken, the command that it names; and what it left, as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from fullstory_async.cli.fetching import run_job
+from fullstory_async.jobs import Job, JobPlan, JobReader
+from tests.cli.test_fetch import IDS, ask, on_a_terminal, start
+from tests.jobs.test_job import opened, run_once
+from tests.wire.servers import client_of, http, raw_server
+
+FETCH = ("fetch", "--ids", "ids", "--events", "--job", "j")
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """A sandbox that takes its time for each answer, and a file of its ids; gives its URL and key."""
+    process = start("sandbox", "--port", "0", "--sessions", "50", "--mean-events", "5", "--latency", "0.2")
+    settings = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
+    (tmp_path / "ids").write_text("\n".join(ask(settings, "/_sandbox/sessions")["session_ids"]))
+    yield settings
+    process.kill()
+    process.communicate()
+
+
+def wait_for(settings, activations):
+    until = time.monotonic() + 20
+    while ask(settings, "/_sandbox/stats")["activations"] < activations:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_a_closed_terminal_stops_it_in_good_order(slow, tmp_path):
+    terminal, inside = pty.openpty()
+    command = subprocess.Popen(
+        [sys.executable, "-m", "fullstory_async", *FETCH, "--concurrency", "4"], cwd=tmp_path,
+        env={**os.environ, "TERM": "xterm", **slow}, stdin=inside, stdout=inside, stderr=inside,
+    )  # fmt: skip
+    os.close(inside)
+    wait_for(slow, 4)
+    os.close(terminal)
+    command.send_signal(signal.SIGHUP)
+    assert command.wait(20) == 128 + signal.SIGHUP
+    status = JobReader(tmp_path / "j").status()
+    assert 4 <= status.done == status.spent == ask(slow, "/_sandbox/stats")["activations"] < 50
+
+
+def test_a_log_is_not_mixed_with_a_live_display(tmp_path):
+    (tmp_path / "ids").write_text("1:2")
+    command = (*FETCH, "--sandbox", "--verbose")
+    code, seen = on_a_terminal(*command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    assert (code, "\x1b" in seen) == (3, False)
+    assert "events 1:2: attempt 1, status 404" in seen
+    assert "1 × NotFoundError" in seen
+
+
+def test_nohup_is_respected(slow, tmp_path):
+    command = subprocess.Popen(
+        ["nohup", sys.executable, "-m", "fullstory_async", *FETCH, "--rate", "500", "--concurrency", "8"], cwd=tmp_path, env={**os.environ, **slow},
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    wait_for(slow, 4)
+    command.send_signal(signal.SIGHUP)
+    assert command.wait(30) == 0
+    assert JobReader(tmp_path / "j").status().done == 50
+
+
+def test_the_command_that_goes_on_names_everything_that_matters(slow, tmp_path):
+    command = start(
+        *FETCH, "--concurrency", "3", "--retry-failed", "--ledger", "my ledger", "--monthly-cap", "900", "--rate", "50",
+        "--burst", "2", "--timeout", "20", cwd=tmp_path, **slow,
+    )  # fmt: skip
+    wait_for(slow, 3)
+    command.send_signal(signal.SIGINT)
+    _, err = command.communicate(timeout=20)
+    assert command.returncode == 130
+    assert (
+        "to go on: fullstory-async fetch --job j --resume --rate 50 --burst 2 --timeout 20 --concurrency 3 "
+        "--ledger 'my ledger' --monthly-cap 900 --retry-failed\n"
+    ) in err.replace("50.0", "50").replace("2.0 ", "2 ").replace("20.0", "20")
+
+
+class Interrupting(io.StringIO):
+    """A standard error during whose last words somebody presses Ctrl-C."""
+
+    def write(self, text):
+        if text.startswith("finished"):
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().write(text)
+
+
+async def test_a_signal_at_the_very_end_does_not_swallow_the_account(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Interrupting())
+    async with opened(sessions=3) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=JobPlan(events=True)) as job:
+            await job.add(sandbox.session_ids)
+            assert await run_job(job, concurrency=4) == 0
+    said = sys.stderr.getvalue()
+    assert ("in all: 3 answers" in said, "stopping" in said) == (True, False)
+
+
+@contextmanager
+def taken(folder):
+    """Hold a job's lock from another process."""
+    script = (
+        "import sys; from pathlib import Path; from fullstory_async.jobs.lock import JobLock\n"
+        "lock = JobLock(Path(sys.argv[1]) / 'lock'); print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    holder.stdout.readline()
+    try:
+        yield holder.pid
+    finally:
+        holder.communicate()
+
+
+def test_a_job_that_another_process_runs_is_refused_before_anything_else(run, tmp_path):
+    (tmp_path / "ids").write_text(IDS[0])
+    assert run(*FETCH, "--sandbox", "--rate", "1000")[0] == 0
+    with taken(tmp_path / "j") as pid:
+        code, out, err = run(
+            "fetch", "--job", "j", "--resume", "--base-url", "http://127.0.0.1:9", "--ids", "-"
+        )
+        assert (code, out, err.count("\n")) == (75, "", 1)
+        assert f"the job j is being run by process {pid}" in err
+        code, out, _ = run("fetch", "--job", "j", "--resume", "--dry-run", "--sandbox")
+        assert (code, json.loads(out)["calls"]) == (0, 0)
+
+
+ANSWERS = [
+    '{"events": [], "x": "ਊ, 上"\n}'.encode("utf-16"),
+    '{"events": [],\r\n "x": "é"}'.encode("utf-32-le"),
+    b'\xef\xbb\xbf{"events": [], "x": 1}\n',
+    b'{"events": [], "x": "\xed\xa0\x80"}',
+]
+
+
+def test_results_are_lines_of_utf_8_whatever_came(run, tmp_path):
+    answers = iter([http(b'{"orgId": "O"}'), *map(http, ANSWERS)])
+
+    async def fill():
+        async def handler(connection):
+            await connection.send(next(answers))
+
+        async with raw_server(handler) as server, client_of(server.url) as client:
+            ids = [f"1:{n}" for n in range(len(ANSWERS))]
+            report = await run_once(tmp_path / "j", client, JobPlan(events=True), ids, concurrency=1)
+            assert report.done == len(ANSWERS)
+
+    asyncio.run(fill())
+    code, out, _ = run("job", "results", "j")
+    assert code == 0
+    found = [json.loads(line)["answer"]["x"] for line in out.splitlines()]
+    assert found == ["ਊ, 上", "é", 1, "\ud800"]

@@ -1,0 +1,131 @@
+"""Runs of a job: what they ask first, how they are stopped, and what their reports and estimates say."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from fullstory_async import JobError, RetryPolicy, SessionId
+from fullstory_async.jobs import Job, JobPlan, JobReader
+from fullstory_async.sandbox import Fault
+from tests.jobs.test_job import BOTH, opened, run_once
+
+EVENTS = JobPlan(events=True)
+
+
+def organisation(body):
+    return Fault.status(200, body=body)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Fault.status(503), "network down"),
+        (Fault.reset(), "network down"),
+        (Fault.retry_after(10_000), "rate limited"),
+    ],
+)
+async def test_nothing_is_bought_before_it_is_known_for_whom(tmp_path, fault, reason):
+    async with opened() as (sandbox, client):
+        rule = sandbox.inject(fault, operation="whoami", times=None)
+        report = await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids[:3], network_patience=0.1)
+        assert (report.reason, report.done, sandbox.activations) == (reason, 0, 0)
+        assert "whose key it is could not be asked" in report.detail
+        sandbox._rules.remove(rule)
+    async with opened() as (sandbox, client):
+        report = await run_once(tmp_path / "j", client, EVENTS)
+        assert (report.reason, report.done) == ("finished", 3)
+        sandbox.inject(organisation('{"orgId": "OTHER"}'), operation="whoami")
+        with pytest.raises(JobError, match="of the organisation SANDBOX"):
+            await run_once(tmp_path / "j", client, EVENTS)
+
+
+async def test_a_service_that_is_down_at_the_beginning_is_waited_for(tmp_path):
+    shown = []
+    async with opened() as (sandbox, client):
+        sandbox.inject(Fault.status(503), operation="whoami", times=4)  # which is more than one call tries
+        report = await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids, progress=shown.append)
+        assert (report.reason, report.done) == ("finished", 40)
+        assert shown[0].last_error.endswith("waiting for the service")
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405])
+async def test_a_service_that_does_not_say_for_whom_it_works_is_used(tmp_path, status):
+    async with opened() as (sandbox, client):
+        sandbox.inject(Fault.status(status), operation="whoami", times=None)
+        report = await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids)
+        assert (report.reason, report.done) == ("finished", 40)
+
+
+async def test_an_odd_organisation_is_kept_and_an_empty_one_is_none(tmp_path):
+    odd = b'{"orgId": "\\ud800x"}'
+    async with opened(sessions=3) as (sandbox, client):
+        for body in (odd, odd, b'{"orgId": ""}', b'{"orgId": null}'):
+            sandbox.inject(organisation(body), operation="whoami")
+            report = await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids)
+            assert (report.reason, report.done) == ("finished", 3)
+        with pytest.raises(JobError, match=r"of the organisation \?x, and the key of SANDBOX"):
+            await run_once(tmp_path / "j", client, EVENTS)
+        sandbox.inject(organisation(b'{"orgId": ""}'), operation="whoami")
+        assert (await run_once(tmp_path / "k", client, EVENTS, sandbox.session_ids)).done == 3
+        assert (await run_once(tmp_path / "k", client, EVENTS)).reason == "finished"
+
+
+async def test_answers_that_are_written_while_a_run_is_dropped_count_for_it(tmp_path):
+    async with opened(sessions=40) as (sandbox, client):
+        for few in range(6):
+            async with Job.open(tmp_path / str(few), client=client, plan=EVENTS) as job:
+                await job.add(sandbox.session_ids)
+
+                def stop(now):
+                    if now.done > few:  # noqa: B023  (called before it changes)
+                        job.stop(at_once=True)
+
+                report = await job.run(concurrency=32, progress=stop)
+                assert report.done_now == report.done == job.counts.answered > few
+
+
+async def test_a_stop_ends_one_run_and_no_other(tmp_path):
+    async with opened(sessions=4) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids)
+            job.stop()  # as a signal may that comes before the run
+            assert (await job.run()).reason == "interrupted"
+            job.stop()  # as a signal may that comes after it
+            report = await job.run()
+            assert (report.reason, report.done) == ("finished", 4)
+            job.stop(at_once=True)
+            assert (await job.run()).reason == "finished"
+
+
+async def test_what_is_never_sent_is_no_call_of_an_estimate(tmp_path):
+    ids = ["../x", "a@b.c/x", "1:2"]  # and the last one is unknown
+    async with opened(sessions=2) as (sandbox, client):
+        await run_once(tmp_path / "j", client, BOTH, [*sandbox.session_ids, *ids])
+        reader = JobReader(tmp_path / "j")
+        assert reader.estimate(BOTH).calls == 0
+        assert reader.estimate(BOTH, retry_failed=True).calls == 2
+        async with Job.open(tmp_path / "j", client=client) as job:
+            assert (job.estimate().calls, job.estimate(retry_failed=True).calls) == (0, 2)
+            await job.add(["../y", "3:4"])
+            assert (job.estimate().calls, job.estimate(retry_failed=True).calls) == (2, 4)
+            before = len(sandbox.requests)
+            await job.run(retry_failed=True)
+            assert len(sandbox.requests) - before == 1 + 4  # one asked whose key it is
+            await job.purge("../x")
+            assert job.estimate(retry_failed=True).calls == 4
+
+
+async def test_an_estimate_is_no_less_than_what_repeated_calls_cost(tmp_path):
+    retry = RetryPolicy(repeat_metered=True, wait_initial=0, wait_jitter=0)
+    async with opened(sessions=10, client={"retry": retry}) as (sandbox, client):
+        sandbox.inject(Fault.status(503, charged=True), operation="events", times=None, share=0.5)
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids)
+            estimate = job.estimate()
+            report = await job.run()
+            assert 10 < sandbox.activations <= report.spent <= estimate.activations == 30
+            assert (estimate.calls, estimate.seconds) == (10, 10 / client.limiter.rate)
+        capped = attrs.evolve(EVENTS, max_activations=report.spent + 5)
+        again = JobReader(tmp_path / "j").estimate(capped, [SessionId("1:2")], charges=retry.charges_at_most)
+        assert (again.calls, again.activations) == (1 + report.left, min(3 + 3 * report.left, 5))
