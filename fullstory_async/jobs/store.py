@@ -23,6 +23,8 @@ __all__ = ["GONE", "Counts", "JobStore"]
 
 _PATIENCE = 20
 _PAUSE = 0.1
+_ROWS = 199
+"""Answers that one statement writes at most: of their values older SQLites take 999."""
 
 
 GONE = -1
@@ -79,6 +81,7 @@ class JobStore:
         self.answers_kept = 0
         self._set_aside: dict[tuple[int, str], int] = {}
         self._erased: set[int] = set()
+        self._answers: list[tuple[int, str, float, int, bytes]] = []
         self._pack = packer()
         self._before = self.counts, self._set_aside, self._erased, self.answers_kept
         self._writer = GroupWriter(
@@ -170,16 +173,28 @@ class JobStore:
 
     def _keep_spent(self) -> None:
         """Put what was spent, what is set aside and how much there is into the transaction, before it is committed."""
-        set_meta(self._database, "spent", self.counts.spent)
-        set_meta(self._database, "set_aside", self.reserved)
-        for name in ("items", "answered", "failed"):  # by which a reader tells what damage has hidden
-            set_meta(self._database, name, getattr(self.counts, name))
-        set_meta(self._database, "last_seq", self.last_seq)
+        self._write_answers()
+        counts = self.counts
+        self._database.execute(  # the counts of rows tell a reader what damage has hidden
+            "REPLACE INTO meta VALUES ('spent', ?), ('set_aside', ?), ('last_seq', ?), ('items', ?), ('answered', ?), ('failed', ?)",
+            (counts.spent, self.reserved, self.last_seq, counts.items, counts.answered, counts.failed),
+        )
+
+    def _write_answers(self) -> None:
+        """Write the group's answers with few statements: each takes Python's lock anew, for which a busy event loop lets it wait."""
+        while self._answers:
+            group = self._answers[:_ROWS]
+            kept = self._pack([body for *_, body in group])
+            values = [value for row, body in zip(group, kept, strict=True) for value in (*row[:-1], body)]
+            rows = ", ".join(["(?, ?, ?, ?, ?)"] * len(group))
+            self._database.execute(f"INSERT INTO answers VALUES {rows}", values)  # noqa: S608  (question marks)
+            del self._answers[:_ROWS]
 
     def _restore(self) -> None:
         """Be again as before the transaction that failed."""
         self.counts, self._set_aside, self._erased, self.answers_kept = self._before
         self.reserved = sum(self._set_aside.values())
+        self._answers.clear()
 
     def _add(
         self,
@@ -232,8 +247,7 @@ class JobStore:
         if unit.seq in self._erased:
             return
         self._forget_failure(database, unit)
-        values = (unit.seq, unit.operation, time.time(), attempts, self._pack(body))
-        database.execute("INSERT INTO answers VALUES (?, ?, ?, ?, ?)", values)
+        self._answers.append((unit.seq, unit.operation, time.time(), attempts, body))
         self.counts.answered += 1
         self.answers_kept += 1
 
@@ -253,7 +267,7 @@ class JobStore:
         values = (
             unit.seq, unit.operation, time.time(), error.attempts, type(error).__name__, error.status,
             None if error.code is None else storable(str(error.code)), storable(error.message), error.may_have_cost, permanent,
-            None if body is None else self._pack(body),
+            None if body is None else self._pack([body])[0],
         )  # fmt: skip
         database.execute("INSERT INTO failures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         self.counts.failed += 1
@@ -270,6 +284,7 @@ class JobStore:
             self.counts.permanent -= found[0]
 
     def _purge(self, database: sqlite3.Connection, session_id: str) -> bool:
+        self._write_answers()  # or one of this group would come after it
         database.execute("INSERT OR IGNORE INTO purged VALUES (?)", (fingerprint(self.secret, session_id),))
         found = database.execute("SELECT seq FROM items WHERE session_id = ?", (session_id,)).fetchone()
         if found is None:
