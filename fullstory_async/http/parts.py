@@ -78,6 +78,7 @@ class Call:
     admitted: float = 0.0
     sent: float = 0.0
     waited: bool = False
+    at_risk: bool = False
 
     def elapsed(self) -> float:
         """Return the seconds since it began."""

@@ -21,6 +21,7 @@ from fullstory_async.errors import (
     APITimeoutError,
     DecodeError,
     FullStoryError,
+    LimiterUnavailable,
     RateLimitedError,
     ServerError,
     TransportError,
@@ -255,6 +256,7 @@ class Pipeline:
         """Count a request that is being sent now."""
         call.attempts += 1
         call.sent = call.now()
+        call.at_risk = True
         call.at_stake(True)
         self._observer.sent(call)
 
@@ -264,7 +266,9 @@ class Pipeline:
             self.stats.activations_at_risk += 1
         call.may_have_cost = error.may_have_cost = call.may_have_cost or error.may_have_cost
         call.last_error = error
-        if not call.may_have_cost:
+        # an attempt that ended before it was sent has put nothing at stake
+        if call.at_risk and not call.may_have_cost:
+            call.at_risk = False
             call.at_stake(False)
         error.attempts, error.elapsed = call.attempts, call.elapsed()
         if error.status == 429:
@@ -275,6 +279,8 @@ class Pipeline:
         throttled = isinstance(error, RateLimitedError)
         if throttled and error.response is None:
             return None  # the limiter's own verdict: the wait is too long
+        if isinstance(error, LimiterUnavailable):
+            return None  # no attempt was made that could be made again
         counted = (
             call.throttles if throttled and call.patient else call.attempts - call.throttles * call.patient
         )
