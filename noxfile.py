@@ -64,6 +64,7 @@ def lowest(session: nox.Session) -> None:
         *extras["duckdb"],
         *extras["otel"],
         *extras["parquet"],
+        *extras["redis"],
         *extras["zstd"],
     ]
     session.install("-e", ".[test]")

@@ -8,6 +8,7 @@
     ├── InvalidSessionId         the text is no session id; nothing was sent
     ├── TransportError           no usable HTTP answer
     │   ├── ConnectError             no connection was made; the request was not sent
+    │   │   └── LimiterUnavailable       a rate limiter shared through Redis can't be asked; nothing was sent
     │   ├── APITimeoutError          a timeout or the call's deadline passed
     │   ├── ProtocolError            the connection broke, or the answer was not HTTP
     │   ├── UnexpectedRedirect       a 3xx; never followed, so the key goes nowhere else
@@ -53,6 +54,7 @@ __all__ = [
     "JobError",
     "JobLockedError",
     "JobStorageError",
+    "LimiterUnavailable",
     "NotFoundError",
     "PaginationError",
     "PermissionDeniedError",
@@ -192,6 +194,10 @@ class TransportError(FullStoryError):
 
 class ConnectError(TransportError):
     """No connection was made: name look-up, refusal, TLS. The request was not sent."""
+
+
+class LimiterUnavailable(ConnectError):
+    """The rate limiter that processes share through Redis can't be asked, so nothing may be sent, and nothing was."""
 
 
 class APITimeoutError(TransportError, TimeoutError):

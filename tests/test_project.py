@@ -89,6 +89,7 @@ def test_the_python_examples_run_against_a_sandbox(tmp_path):
 
 def _with_sandbox(example: str) -> str:
     """Give an example a sandbox of its own, in a thread, under the names that it expects from its surroundings."""
+    redis = _REDIS if "REDIS_URL" in example else ""
     return f"""
 import asyncio, os, threading
 from fullstory_async.sandbox import Sandbox
@@ -105,11 +106,21 @@ async def serve():
 thread = threading.Thread(target=asyncio.run, args=(serve(),))
 thread.start()
 ready.wait(10)
+{redis}
 try:
     exec(compile({example!r}, "example", "exec"), {{"__name__": "__main__"}})
 finally:
     over.set()
     thread.join()
+"""
+
+
+_REDIS = """
+from fakeredis import TcpFakeServer
+
+server = TcpFakeServer(("127.0.0.1", 0), server_type="redis")
+threading.Thread(target=server.serve_forever, daemon=True).start()
+os.environ["REDIS_URL"] = f"redis://127.0.0.1:{server.server_address[1]}"
 """
 
 

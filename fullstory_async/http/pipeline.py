@@ -21,6 +21,7 @@ from fullstory_async.errors import (
     APITimeoutError,
     DecodeError,
     FullStoryError,
+    LimiterUnavailable,
     RateLimitedError,
     ServerError,
     TransportError,
@@ -277,6 +278,8 @@ class Pipeline:
         throttled = isinstance(error, RateLimitedError)
         if throttled and error.response is None:
             return None  # the limiter's own verdict: the wait is too long
+        if isinstance(error, LimiterUnavailable):
+            return None  # no attempt was made that could be made again
         counted = (
             call.throttles if throttled and call.patient else call.attempts - call.throttles * call.patient
         )

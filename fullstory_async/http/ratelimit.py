@@ -194,12 +194,17 @@ class RateLimiter:
         """Ask the bucket, on behalf of everybody, until there is a token for this one."""
         while True:
             await self._pass_gate(place)
-            await (await self._bucket_at_present_rate()).acquire()
+            await self._take(place)
             if self._now() < self._not_before:
                 continue
             self._count(self._now())
             if place.priority or not line.hand_over():
                 return
+
+    async def _take(self, place: Place) -> None:  # noqa: ARG002  (a shared bucket looks at it)
+        """Wait for the next token, on behalf of everybody."""
+        bucket = self._bucket if self._adaptive is None else await self._bucket_at_present_rate()
+        await bucket.acquire()
 
     async def acquire_now(self) -> bool:
         """Take a token if one is there and nobody waits for it; tell whether that was so. Does not wait.

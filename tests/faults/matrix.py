@@ -20,8 +20,6 @@ class Row:
     number: int
     fault: str
     promise: str
-    offered: bool = True
-    """Whether there is something in the client that could have this fault."""
 
 
 _AGAIN = "A free call is made again; a paid one ends in {error} with `may_have_cost`, or is made again with `repeat_metered=True`"
@@ -195,8 +193,7 @@ ROWS = tuple(
             ),
             (
                 "A limiter shared through Redis fails",
-                "Nothing yet: processes do not share a limiter, so each needs its part of the rate",
-                False,
+                "Nothing is sent, and calls end in `LimiterUnavailable` at once or after `timeout`; or, with `fallback`, each process goes on at a rate of its own. Both end by themselves. What Redis forgets (`FLUSHALL`, a restart, an empty replica) is taken for an empty bucket, so that no window has more than `burst + rate·W`. A job waits for it and counts no session as failed",
             ),
         ),
         start=1,

@@ -1,9 +1,8 @@
-"""Rows 37 to 41 and 48: odd ids, cancelled calls, loops that come and go, and what there is not."""
+"""Rows 37 to 41: odd ids, cancelled calls, loops that come and go."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import subprocess
 import sys
 import threading
@@ -14,7 +13,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import fullstory_async
 from fullstory_async import (
     APITimeoutError,
     ClientStateError,
@@ -215,13 +213,3 @@ async def test_row_41_two_threads():
         assert said == ["this client was opened in another event loop; make one for this loop"]
         assert sandbox.requests == []
         assert len(await client.sessions.events(sandbox.session_ids[0])) > 0
-
-
-@pytest.mark.row(48)
-def test_row_48_there_is_no_shared_limiter():
-    names = [name for name in fullstory_async.__all__ if "limit" in name.lower()]
-    assert sorted(names) == ["RateLimit", "RateLimitedError", "RateLimiter"]
-    with pytest.raises(ModuleNotFoundError):
-        importlib.import_module("fullstory_async.cluster")
-    with pytest.raises(TypeError):
-        RateLimiter(RateLimit(1, 1), redis="redis://127.0.0.1")

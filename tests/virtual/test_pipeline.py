@@ -346,3 +346,15 @@ async def test_cancelling_at_any_wait_leaves_the_pipeline_usable(seconds):
         await task
     transport._script, transport._answer = [], lambda _: OK
     await asyncio.wait_for(pipeline.fetch(LIST, lambda _: None), 5)
+
+
+async def test_an_attempt_that_never_began_puts_nothing_at_stake():
+    limiter = RateLimiter(RateLimit(0.1, 1))
+    transport = FakeTransport([limited("2")])
+    told: list[int] = []
+    with pytest.raises(APITimeoutError) as caught:  # the second attempt is not let through in time
+        await make_pipeline(transport, limiter).fetch(
+            EVENTS, lambda response: response.status, timeout=5, patient=True, at_stake=told.append
+        )
+    assert not caught.value.sent
+    assert told == [1, 0, 0]

@@ -1,0 +1,133 @@
+"""Servers of the Redis protocol for tests: a real one where there is one, a fake one everywhere, and some that only fail."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import redis
+from fakeredis import TcpFakeServer
+
+from tests.faults.calls import EVERYTHING
+
+BINARY = shutil.which("redis-server") or shutil.which("valkey-server")
+KINDS = [
+    "fake",
+    pytest.param("real", marks=pytest.mark.skipif(BINARY is None, reason="there is no redis-server here")),
+]
+"""Where a test runs on both."""
+KINDS_OF_LONG_ONES = [
+    "fake",
+    pytest.param(
+        "real",
+        marks=pytest.mark.skipif(
+            BINARY is None or not EVERYTHING, reason="on a redis-server too: FULLSTORY_FAULTS=all"
+        ),
+    ),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+class RedisServer:
+    """One server, that is started, killed and started again at the same port; it forgets everything then."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self._folder = folder
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        raise NotImplementedError
+
+    def do(self, *command: str):
+        with redis.Redis(port=self.port, socket_timeout=5) as client:
+            return client.execute_command(*command)
+
+
+class RealServer(RedisServer):
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [BINARY, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+            cwd=self._folder, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            try:
+                if self.do("PING"):
+                    return
+            except redis.RedisError:
+                time.sleep(0.01)
+        raise TimeoutError("redis-server does not answer")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait(10)
+            self.process = None
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+
+class FakeServer(RedisServer):
+    server: TcpFakeServer | None = None
+
+    def start(self) -> None:
+        self.server = TcpFakeServer(("127.0.0.1", self.port), server_type="redis")
+        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+
+    def kill(self) -> None:
+        if self.server is not None:
+            self.server.shutdown()
+            self.server.server_close()
+            self._thread.join(10)
+            self.server = None
+
+
+def server_of(kind: str, folder: Path) -> RedisServer:
+    return RealServer(folder) if kind == "real" else FakeServer(folder)
+
+
+@asynccontextmanager
+async def answering(answer: bytes | None) -> AsyncIterator[str]:
+    """Run a server that gives each command that one answer, or none at all; yield its URL."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while command := await reader.read(65_536):
+                if answer is not None:
+                    writer.write(answer * command.count(b"*"))
+                    await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    await asyncio.sleep(0.01)

@@ -1,0 +1,295 @@
+"""Row 48: the Redis that processes share a limiter through is killed, restarted, flushed, stopped, slow or of no use.
+
+What is held is always the same, at the service's own log: no window has more than ``burst + rate·W`` requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import pytest
+
+from fullstory_async import ClientConfig, FullStoryClient, LimiterUnavailable, RateLimit, RateLimitedError
+from fullstory_async.cluster import RedisRateLimiter
+from fullstory_async.jobs import Job, JobPlan, StopReason
+from fullstory_async.sandbox import Fault, Sandbox
+from tests.faults.calls import QUICK, error_of
+from tests.faults.redis_servers import BINARY, KINDS, KINDS_OF_LONG_ONES, RealServer, answering, server_of
+from tests.virtual.test_ratelimit import worst_excess
+
+LIMIT = RateLimit(40, 8)
+
+
+@pytest.fixture(params=KINDS)
+def redis(request, tmp_path):
+    server = server_of(request.param, tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@asynccontextmanager
+async def sharing(url, *, processes=2, limit=LIMIT, **settings):
+    """Run a sandbox and clients of it, each with a limiter of its own, as processes have."""
+    async with Sandbox(users=1, sessions=4, mean_events=3) as sandbox:
+        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=limit, retry=QUICK)
+        limiters = [RedisRateLimiter(url, config, **settings) for _ in range(processes)]
+        clients = [FullStoryClient(config=config, limiter=limiter) for limiter in limiters]
+        for client in clients:
+            await client.__aenter__()
+        try:
+            yield sandbox, clients
+        finally:
+            for client, limiter in zip(clients, limiters, strict=True):
+                await client.close()
+                await limiter.aclose()
+
+
+class Load:
+    """Workers that call as fast as they are let, until told to stop; what failed is counted by attempts and whether it was sent."""
+
+    def __init__(self, clients, workers=4):
+        self.failed = Counter()
+        self._over = False
+        self._tasks = [asyncio.create_task(self._work(client)) for client in clients for _ in range(workers)]
+
+    async def _work(self, client):
+        while not self._over:
+            try:
+                await client.whoami()
+            except LimiterUnavailable as error:
+                self.failed[error.attempts, error.sent] += 1
+                await asyncio.sleep(0.02)
+
+    async def stop(self):
+        self._over = True
+        await asyncio.gather(*self._tasks)
+
+
+def between(sandbox, start, end):
+    return sum(start <= request.at < end for request in sandbox.requests)
+
+
+def keeps_the_limit(sandbox, limit=LIMIT):
+    times = sorted(request.at for request in sandbox.requests)
+    assert worst_excess(times, limit) <= 0
+    return times
+
+
+@pytest.mark.row(48)
+async def test_row_48_nothing_leaves_while_it_is_down_and_all_goes_on_by_itself(redis):
+    async with sharing(redis.url) as (sandbox, clients):
+        load = Load(clients)
+        await asyncio.sleep(0.4)
+        assert load.failed.total() == 0
+        await asyncio.to_thread(redis.kill)
+        await asyncio.sleep(0.1)
+        down = time.monotonic()
+        await asyncio.sleep(0.2)
+        up = time.monotonic()
+        await asyncio.to_thread(redis.start)
+        await asyncio.sleep(0.5)
+        await load.stop()
+        assert load.failed.total() > 0
+        assert set(load.failed) == {(0, False)}
+        assert between(sandbox, down, up) == 0
+        assert between(sandbox, up, time.monotonic()) > 5
+        keeps_the_limit(sandbox)
+
+
+@pytest.mark.row(48)
+@pytest.mark.parametrize("redis", KINDS_OF_LONG_ONES, indirect=True)
+async def test_row_48_or_each_process_goes_on_at_a_rate_of_its_own(redis):
+    async with sharing(redis.url, fallback=10.0) as (sandbox, clients):
+        load = Load(clients)
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(redis.kill)
+        await asyncio.sleep(0.1)
+        down = time.monotonic()
+        await asyncio.sleep(0.5)
+        assert 6 <= between(sandbox, down, time.monotonic()) <= 12  # two processes with 10 a second each
+        await asyncio.to_thread(redis.start)
+        await asyncio.sleep(1.3)
+        back = time.monotonic()
+        await asyncio.sleep(0.5)
+        assert between(sandbox, back, time.monotonic()) >= 15  # and 40 in all
+        await load.stop()
+        assert load.failed.total() == 0
+        keeps_the_limit(sandbox)
+
+
+@pytest.mark.row(48)
+@pytest.mark.parametrize("command", [("FLUSHALL",), ("SCRIPT", "FLUSH")], ids="".join)
+async def test_row_48_what_it_forgets_costs_requests_and_never_adds_any(redis, command):
+    async with sharing(redis.url) as (sandbox, clients):
+        await clients[0].whoami()
+        await asyncio.sleep(0.4)  # a full bucket
+        load = Load(clients)
+        for _ in range(6):
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(redis.do, *command)
+        await load.stop()
+        assert load.failed.total() == 0
+        assert len(keeps_the_limit(sandbox)) > 10
+
+
+@pytest.mark.row(48)
+async def test_row_48_a_pause_outlives_what_was_reserved_before_it(redis):
+    limit = RateLimit(8, 2)  # a slot is an eighth of a second ahead, or a quarter
+    async with sharing(redis.url, limit=limit) as (sandbox, clients):
+        load = Load(clients[1:])
+        await asyncio.sleep(0.4)
+        sandbox.inject(Fault.retry_after(1), operation="list", times=1)
+        asked = asyncio.ensure_future(clients[0].sessions.list(uid="u-1"))
+        while not any(request.status == 429 for request in sandbox.requests):
+            await asyncio.sleep(0.005)
+        throttled = time.monotonic()
+        await asked  # a second later, as the service asked
+        waited = time.monotonic() - throttled
+        await load.stop()
+        assert waited > 0.9
+        assert between(sandbox, throttled + 0.06, throttled + 0.95) == 0
+        keeps_the_limit(sandbox, limit)
+
+
+@pytest.mark.row(48)
+@pytest.mark.skipif(BINARY is None, reason="there is no redis-server here")
+async def test_row_48_one_that_is_stopped_is_waited_for_no_longer_than_the_timeout(tmp_path):
+    redis = RealServer(tmp_path)
+    redis.start()
+    try:
+        async with sharing(redis.url, timeout=0.3) as (sandbox, clients):
+            load = Load(clients)
+            await asyncio.sleep(0.3)
+            redis.stop()
+            await asyncio.sleep(0.1)
+            down = time.monotonic()
+            error = await error_of(clients[0].whoami())
+            assert type(error) is LimiterUnavailable
+            assert error.elapsed < 1.0
+            await asyncio.sleep(0.3)
+            assert between(sandbox, down, time.monotonic()) == 0
+            redis.go_on()
+            await asyncio.sleep(0.6)
+            assert between(sandbox, down, time.monotonic()) > 5
+            await load.stop()
+            keeps_the_limit(sandbox)
+    finally:
+        redis.kill()
+
+
+@pytest.mark.row(48)
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (None, "Timeout|no answer within 0.3 s"),
+        (b"-READONLY You can't write against a read only replica.\r\n", "read only replica"),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", "loading the dataset"),
+        (b"-NOAUTH Authentication required.\r\n", "Authentication required"),
+        (b"-OOM command not allowed when used memory > 'maxmemory'.\r\n", "maxmemory"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "InvalidResponse|Protocol"),
+    ],
+    ids=["silent", "replica", "loading", "noauth", "full", "http"],
+)
+async def test_row_48_one_that_is_of_no_use_is_an_error_that_says_so(answer, said):
+    async with answering(answer) as url:
+        async with sharing(url, timeout=0.3) as (sandbox, clients):
+            errors = await asyncio.gather(*(error_of(clients[0].whoami()) for _ in range(5)))
+            for error in errors:
+                assert type(error) is LimiterUnavailable
+                assert error.elapsed < 1.0
+                assert re.search(said, str(error))
+            assert sandbox.requests == []
+
+
+WORKER = """
+import asyncio, sys, time
+from fullstory_async import ClientConfig, FullStoryClient, RateLimit
+from fullstory_async.cluster import RedisRateLimiter
+
+async def main(redis, url, key, rate, burst, seconds):
+    config = ClientConfig(api_key=key, base_url=url, rate_limit=RateLimit(float(rate), float(burst)))
+    async with RedisRateLimiter(redis, config) as limiter, FullStoryClient(config=config, limiter=limiter) as client:
+        await client.whoami()
+        print("ready", flush=True)
+        sys.stdin.readline()
+        end = time.monotonic() + float(seconds)
+        done = 0
+
+        async def work():
+            nonlocal done
+            while time.monotonic() < end:
+                await client.whoami()
+                done += 1
+
+        await asyncio.gather(*(work() for _ in range(10)))
+        print(done)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.row(48)
+@pytest.mark.parametrize("redis", KINDS_OF_LONG_ONES, indirect=True)
+async def test_row_48_four_processes_keep_to_one_limit_and_share_it_evenly(redis):
+    limit = RateLimit(50, 10)
+    async with Sandbox(users=1, sessions=4, mean_events=3) as sandbox:
+        arguments = (redis.url, sandbox.url, sandbox.api_key, limit.rate, limit.burst, 1.5)
+        workers = [
+            await asyncio.create_subprocess_exec(
+                sys.executable, "-W", "error", "-c", WORKER, *map(str, arguments),
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            )
+            for _ in range(4)
+        ]  # fmt: skip
+        for worker in workers:
+            assert await worker.stdout.readline() == b"ready\n"
+        start = time.monotonic()
+        printed = await asyncio.gather(*(worker.communicate(b"\n") for worker in workers))
+        done = [int(text) for text, _ in printed]
+        assert max(done) - min(done) <= 0.3 * sum(done) / 4  # over six seconds it is a tenth
+        keeps_the_limit(sandbox, limit)
+        assert between(sandbox, start, start + 1.5) >= 0.85 * 1.5 * limit.rate
+
+
+@pytest.mark.row(48)
+async def test_row_48_a_job_waits_for_it_and_counts_no_session_as_failed(redis, tmp_path):
+    async with sharing(redis.url, processes=1) as (sandbox, [client]):
+        plan = JobPlan(events=True)
+        async with Job.open(tmp_path / "one.job", client=client, plan=plan) as job:
+            await job.add(sandbox.session_ids)
+            await asyncio.to_thread(redis.kill)
+            report = await job.run(network_patience=0.2)
+            assert report.reason is StopReason.NETWORK_DOWN
+            assert "the rate limiter that is shared through Redis" in report.detail
+            assert report.failed.total() == report.spent == sandbox.activations == 0
+            running = asyncio.create_task(job.run(network_patience=30))
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(redis.start)
+            report = await running
+            assert report.reason is StopReason.FINISHED
+            assert report.done == sandbox.activations == len(sandbox.session_ids)
+
+
+@pytest.mark.row(48)
+async def test_row_48_a_wait_that_is_too_long_takes_no_slot(redis):
+    async with sharing(redis.url, limit=RateLimit(0.5, 1)) as (sandbox, clients):
+        limiters = [RedisRateLimiter(redis.url, client.config, name="slow") for client in clients]
+        impatient = RedisRateLimiter(
+            redis.url, ClientConfig(rate_limit=RateLimit(0.5, 1), max_wait=0.1), name="slow"
+        )
+        for _ in range(3):
+            with pytest.raises(
+                RateLimitedError, match="is closed for another 2 s|taken for another 2 s"
+            ) as caught:
+                await impatient.acquire()
+            assert caught.value.retry_after == pytest.approx(2.05, abs=0.2)
+        for limiter in (*limiters, impatient):
+            await limiter.aclose()
+        assert sandbox.requests == []

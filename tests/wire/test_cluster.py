@@ -1,0 +1,348 @@
+"""The limiter that processes share through Redis: the contract, refusals, pauses, secrets, and what it asks of Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import subprocess
+import sys
+import time
+import traceback
+
+import pytest
+from fakeredis import FakeAsyncRedis, FakeServer
+
+from fullstory_async import (
+    ClientConfig,
+    ClientStateError,
+    ConfigurationError,
+    FullStoryClient,
+    LimiterUnavailable,
+    RateLimit,
+    RateLimitedError,
+)
+from fullstory_async.cluster import RedisRateLimiter
+from fullstory_async.sandbox import Sandbox
+from tests.virtual.test_ratelimit import worst_excess
+
+KEY = "na1.CANARY/0f3a+="
+
+
+class CountingRedis(FakeAsyncRedis):
+    asked = 0
+
+    async def execute_command(self, *command, **options):
+        self.asked += 1
+        return await super().execute_command(*command, **options)
+
+
+def limiters_of(server, limit, count=1, *, max_wait=120.0, **settings):
+    config = ClientConfig(api_key=KEY, rate_limit=limit, max_wait=max_wait)
+    return [RedisRateLimiter(CountingRedis(server=server), config, **settings) for _ in range(count)]
+
+
+async def take_for(seconds, limiters, workers=3):
+    """Take tokens for so long, by some workers of each limiter; return the times."""
+    times, end = [], time.monotonic() + seconds
+
+    async def work(limiter):
+        while time.monotonic() < end:
+            await limiter.acquire(longest_pause=60)
+            times.append(time.monotonic())
+
+    await asyncio.gather(*(work(limiter) for limiter in limiters for _ in range(workers)))
+    return sorted(times)
+
+
+def our_variables(error):
+    """Return what a debugger shows of the package's own frames that an error has passed."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = [frame for frame in frames if frame.f_globals["__name__"].startswith("fullstory_async")]
+    assert ours
+    return repr([frame.f_locals for frame in ours])
+
+
+async def until_full(limiter):
+    await limiter.acquire()
+    await asyncio.sleep(limiter.limit.burst / limiter.limit.rate)
+
+
+async def test_together_they_keep_to_one_limit_and_use_it_in_full():
+    limit = RateLimit(60, 12)
+    limiters = limiters_of(FakeServer(), limit, 4)
+    await until_full(limiters[0])
+    times = await take_for(0.8, limiters)
+    assert worst_excess(times, limit) <= 0
+    assert sum(at < times[0] + 0.05 for at in times) >= 9  # the burst, but for the margin
+    assert len(times) >= 9 + 0.9 * 0.8 * limit.rate
+
+
+async def test_it_asks_once_for_what_goes_at_once_and_twice_for_what_waits():
+    [limiter] = limiters_of(server := FakeServer(), RateLimit(10, 5))
+    await until_full(limiter)
+    redis = CountingRedis(server=server)
+    [limiter] = [RedisRateLimiter(redis, ClientConfig(api_key=KEY, rate_limit=RateLimit(10, 5)))]
+    for _ in range(4):
+        await limiter.acquire()
+    assert redis.asked == 4
+    for _ in range(3):
+        await limiter.acquire()
+    assert redis.asked <= 4 + 3 * 2
+
+
+async def test_a_name_that_is_new_begins_with_an_empty_bucket_and_another_name_is_another_limit():
+    server, limit = FakeServer(), RateLimit(10, 10)
+    began = time.monotonic()
+    [limiter] = limiters_of(server, limit)
+    await limiter.acquire()
+    await limiter.acquire()
+    assert time.monotonic() - began >= 0.24  # a tenth and the guard, and a tenth
+    [other] = limiters_of(server, limit, name="other")
+    await until_full(other)
+    began = time.monotonic()
+    await other.acquire()
+    await other.acquire()
+    assert time.monotonic() - began < 0.1
+
+
+async def test_a_pause_holds_for_all_and_is_only_lengthened():
+    first, second = limiters_of(FakeServer(), RateLimit(50, 50), 2)
+    await until_full(first)
+    began = time.monotonic()
+    first.throttled(0.4, admitted=began)
+    first.pause(0.1)
+    await asyncio.sleep(0.05)
+    await second.acquire(longest_pause=5)
+    assert 0.38 <= time.monotonic() - began < 0.6
+    assert second.paused_for == 0
+    await first.aclose()
+
+
+async def test_a_pause_that_is_too_long_is_an_error_at_once_elsewhere_too():
+    first, second = limiters_of(FakeServer(), RateLimit(50, 50), 2)
+    await until_full(first)
+    first.pause(3600)
+    await first.aclose()  # which waits until it is told
+    for longest in (None, 600.0):
+        with pytest.raises(RateLimitedError, match="is closed for another 3600 s") as caught:
+            await second.acquire(longest_pause=longest)
+        assert caught.value.retry_after == pytest.approx(3600, abs=1)
+    assert second.paused_for == pytest.approx(3600, abs=1)
+
+
+async def test_a_single_call_waits_for_others_no_longer_than_max_wait_and_bulk_work_does():
+    server, limit = FakeServer(), RateLimit(4, 1)
+    [bulk] = limiters_of(server, limit)
+    [single] = limiters_of(server, limit, max_wait=0.2)
+    await until_full(bulk)
+    working = asyncio.create_task(take_for(0.8, [bulk], workers=4))
+    await asyncio.sleep(0.02)
+    with pytest.raises(RateLimitedError, match="is taken for another 0 s") as caught:
+        await single.acquire()
+    assert 0.2 < caught.value.retry_after <= 0.5
+    queue = await asyncio.gather(*(bulk.acquire() for _ in range(2)))
+    assert queue == [None, None]
+    await working
+
+
+async def test_priority_passes_what_waits_in_the_same_process():
+    [limiter] = limiters_of(FakeServer(), RateLimit(10, 1))
+    working = asyncio.create_task(take_for(1.0, [limiter], workers=10))
+    await asyncio.sleep(0.3)
+    began = time.monotonic()
+    await limiter.acquire(priority=True)
+    assert time.monotonic() - began <= 0.15
+    await working
+
+
+async def test_cancelled_waits_leave_one_slot_each_unused_at_most():
+    [limiter] = limiters_of(FakeServer(), RateLimit(20, 1))
+    await until_full(limiter)
+    tasks = [asyncio.create_task(limiter.acquire()) for _ in range(50)]
+    await asyncio.sleep(0.12)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    began = time.monotonic()
+    await limiter.acquire()
+    assert time.monotonic() - began < 0.15
+
+
+async def test_alone_and_back_again_it_never_gives_more(caplog):
+    limit, server = RateLimit(30, 6), FakeServer()
+    limiters = limiters_of(server, limit, 3, fallback=limit.rate / 3)
+    await until_full(limiters[0])
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.05, setattr, server, "connected", False)
+    loop.call_later(0.5, setattr, server, "connected", True)
+    with caplog.at_level("INFO", "fullstory_async"):
+        times = await take_for(1.6, limiters)
+    assert worst_excess(times, limit) <= 0
+    assert len(times) >= 0.75 * 1.6 * limit.rate
+    assert caplog.text.count("going on alone at 10/s") == 3
+    assert caplog.text.count("answers again") == 3
+
+
+async def test_alone_it_refuses_what_would_wait_too_long():
+    server = FakeServer()
+    [limiter] = limiters_of(server, RateLimit(30, 6), fallback=0.1, max_wait=1.0)
+    server.connected = False
+    with pytest.raises(RateLimitedError) as caught:
+        await limiter.acquire()
+    assert caught.value.retry_after == pytest.approx(10, abs=0.1)
+    limiter.pause(5.0)  # is not told to a Redis that can't be asked
+    assert limiter.paused_for == pytest.approx(5.0, abs=0.1)
+
+
+async def test_all_who_wait_hear_of_a_failure_at_once():
+    server = FakeServer()
+    [limiter] = limiters_of(server, RateLimit(5, 1))
+    tasks = [asyncio.create_task(limiter.acquire(longest_pause=60)) for _ in range(20)]
+    await asyncio.sleep(0.3)
+    server.connected = False
+    began = time.monotonic()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert time.monotonic() - began < 0.4
+    failed = [error for error in results if error is not None]
+    assert len(failed) >= 18
+    assert {type(error) for error in failed} == {LimiterUnavailable}
+    assert len({id(error) for error in failed}) == len(failed)
+    server.connected = True
+    await limiter.acquire()
+
+
+async def test_a_pause_that_redis_can_not_be_told_holds_here(caplog):
+    server = FakeServer()
+    [limiter] = limiters_of(server, RateLimit(50, 5))
+    await limiter.acquire()
+    server.connected = False
+    limiter.pause(30)
+    await limiter.aclose()
+    assert "other processes do not know of a pause of 30.0 s" in caplog.text
+    assert limiter.paused_for == pytest.approx(30, abs=0.5)
+
+
+async def test_a_clock_that_is_set_back_begins_anew_and_keeps_a_pause():
+    server = FakeServer()
+    [limiter] = limiters_of(server, RateLimit(20, 5))
+    await limiter.acquire()
+    redis = FakeAsyncRedis(server=server)
+    [key] = await redis.keys()
+    later = int((time.time() + 3600) * 1e6)
+    await redis.set(key, f"{later} {later + 10**6} {later}")
+    began = time.monotonic()
+    await limiter.acquire()
+    assert 0.09 <= time.monotonic() - began < 0.3
+    await redis.set(key, f"{later + 500_000} {later + 600_000} {later}")
+    began = time.monotonic()
+    await limiter.acquire()
+    assert 0.45 <= time.monotonic() - began < 0.8
+
+
+async def test_what_is_kept_expires_a_day_after_it_was_needed_and_names_no_key():
+    server = FakeServer()
+    [limiter] = limiters_of(server, RateLimit(20, 5))
+    await limiter.acquire()
+    limiter.pause(1000)
+    await limiter.aclose()
+    redis = FakeAsyncRedis(server=server)
+    [key] = await redis.keys()
+    assert key.startswith(b"fullstory_async:rate:api.fullstory.com:")
+    assert b"CANARY" not in key
+    assert await redis.ttl(key) == pytest.approx(86_400 + 1000, abs=10)
+
+
+async def test_what_lies_under_the_name_and_is_none_of_ours_is_an_error_or_replaced():
+    server = FakeServer()
+    redis = FakeAsyncRedis(server=server)
+    [limiter] = limiters_of(server, RateLimit(50, 5), name="x")
+    await redis.set("fullstory_async:rate:x", "who knows")
+    await limiter.acquire()
+    await redis.delete("fullstory_async:rate:x")
+    await redis.lpush("fullstory_async:rate:x", "who knows")
+    with pytest.raises(LimiterUnavailable, match="WRONGTYPE"):
+        await limiter.acquire()
+
+
+def test_one_event_loop_after_another_and_not_two_at_once():
+    server = FakeServer()
+    config = ClientConfig(api_key=KEY, rate_limit=RateLimit(50, 5))
+    redis = FakeAsyncRedis(server=server)
+    limiter = RedisRateLimiter(redis, config)
+
+    async def elsewhere():
+        await limiter.acquire_now()
+
+    async def use():
+        await limiter.acquire_now()
+        with pytest.raises(ClientStateError):
+            await asyncio.to_thread(asyncio.run, elsewhere())
+
+    asyncio.run(use())
+    asyncio.run(use())
+
+
+async def test_a_client_takes_it_and_answers_with_it():
+    async with Sandbox(users=1, sessions=4, mean_events=3) as sandbox:
+        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=RateLimit(100, 20))
+        async with (
+            RedisRateLimiter(FakeAsyncRedis(), config) as limiter,
+            FullStoryClient(config=config, limiter=limiter) as client,
+        ):
+            assert client.limiter is limiter
+            assert limiter.limit == RateLimit(100, 20)
+            async with client.sessions.events_many(sandbox.session_ids) as outcomes:
+                assert [outcome.error async for outcome in outcomes] == [None] * 4
+            assert client.stats.waited > 0
+
+
+@pytest.mark.parametrize("url", ["http://user:CANARY@host", "redis://:CANARY@host:port/0", "CANARY", ""])
+def test_a_url_that_is_none_is_refused_without_showing_it(url):
+    with pytest.raises(ConfigurationError) as caught:
+        RedisRateLimiter(url, ClientConfig(api_key=KEY))
+    assert "CANARY" not in str(caught.value)
+    assert "CANARY" not in our_variables(caught.value)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"config": ClientConfig(api_key=KEY, rate_limit=RateLimit.adaptive())}, "adaptive"),
+        ({"config": ClientConfig()}, "no API key"),
+        ({"config": RateLimit()}, "ClientConfig"),
+        ({"redis": 6379}, "redis must be"),
+        ({"name": ""}, "name"),
+        ({"name": KEY}, "not the API key"),
+        ({"fallback": 0}, "fallback"),
+        ({"fallback": RateLimit(1)}, "fallback"),
+        ({"timeout": 0}, "timeout"),
+    ],
+)
+def test_settings_of_a_wrong_kind_are_refused(settings, message):
+    settings = {"redis": "redis://127.0.0.1", "config": ClientConfig(api_key=KEY), **settings}
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        RedisRateLimiter(settings.pop("redis"), settings.pop("config"), **settings)
+    assert "CANARY" not in str(caught.value)
+
+
+async def test_the_password_is_shown_nowhere(caplog):
+    config = ClientConfig(api_key=KEY, rate_limit=RateLimit(5, 5))
+    with caplog.at_level("DEBUG"):
+        for path in ("redis://user:PASSWORD@127.0.0.1:1/0", "unix://user:PASSWORD@/nowhere.sock"):
+            limiter = RedisRateLimiter(path, config)
+            alone = RedisRateLimiter(path, config, fallback=50.0)
+            await alone.acquire()
+            with pytest.raises(LimiterUnavailable) as caught:
+                await limiter.acquire()
+            error = caught.value
+            for text in (repr(limiter), repr(limiter._shared), str(error), repr(error), our_variables(error)):
+                assert "PASSWORD" not in text
+            assert "PASSWORD" not in str(pickle.loads(pickle.dumps(error)))
+    assert "PASSWORD" not in caplog.text
+    assert "127.0.0.1:1" in caplog.text
+
+
+def test_the_package_does_not_import_redis():
+    script = "import fullstory_async, fullstory_async.jobs, sys\nassert 'redis' not in sys.modules"
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
