@@ -77,9 +77,11 @@ class Transport:
         key = config.api_key or ""
         self._key = {"Authorization": Secret(f"Basic {key}")}
         self._scrub = Scrubber(key)
-        self._reader = AnswerReader(self._scrub, config.max_response_bytes, self._translated)
         self._session = session
         self._owned = session is None
+        self._reader = AnswerReader(
+            self._scrub, config.max_response_bytes, self._translated, owned=self._owned
+        )
         self._used = UsedConnections()
         # that of a given session may be used for other things too, and ``connect`` counts the wait for one of its connections
         self._timeout = aiohttp.ClientTimeout(
