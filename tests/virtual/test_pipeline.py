@@ -399,22 +399,19 @@ async def test_what_calls_wait_is_added_up():
 
 async def test_a_lost_request_is_told_of_with_its_own_seconds():
     told = []
-    pipeline = make_pipeline(FakeTransport([lost(), OK], seconds=4), hooks=Hooks(on_response=told.append))
+    transport = FakeTransport([lost(), lost(), OK], answer=lambda _: OK, seconds=4)
+    pipeline = make_pipeline(transport, hooks=Hooks(on_response=told.append))
     await pipeline.fetch(LIST, lambda _: None)
-    task = asyncio.create_task(make_cancelled(pipeline))
+    task = asyncio.create_task(pipeline.fetch(LIST, lambda _: None))
     await asyncio.sleep(1.5)
     task.cancel()
     await asyncio.wait([task])
     assert [(each.error, round(each.seconds, 2)) for each in told] == [
         ("ProtocolError", 4.0),
+        ("ProtocolError", 4.0),
         (None, 0.0),
         ("CancelledError", 1.5),
     ]
-
-
-async def make_cancelled(pipeline):
-    pipeline._transport._answer = lambda _: OK
-    await pipeline.fetch(LIST, lambda _: None)
 
 
 @pytest.mark.parametrize("before", [lambda: json_response(status=503), lost])
