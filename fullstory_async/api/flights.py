@@ -2,7 +2,8 @@
 
 A summary takes long and costs an activation, and a chat bot is asked the same thing by several people at once.
 The first call starts the request, the others join it. The request belongs to none of them: it goes on as long as
-anybody waits for it, and is dropped when the last one has gone.
+anybody waits for it, and is dropped when the last one has gone. So is its place in the line of the rate limiter: a call with priority
+that joins a request without waits at that one's pace, since a request of its own would be another activation.
 """
 
 from __future__ import annotations

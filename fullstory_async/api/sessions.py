@@ -222,7 +222,8 @@ class SessionsAPI:
         """Generate a summary of a session. Costs one activation; takes seconds to minutes.
 
         Calls with the same arguments that are made on this client while one is under way share its request and its
-        cost, and with ``FullStoryClient(summary_cache=…)`` a summary that is kept costs nothing.
+        cost, and with ``FullStoryClient(summary_cache=…)`` a summary that is kept costs nothing. One with ``priority`` that joins a
+        request without it waits at that one's pace.
 
         Args:
             session_id: which session.

@@ -311,7 +311,7 @@ class Pipeline:
                 _logger.info("%s: no retry, the retry budget is used up", call.request.operation)
                 return None
             call.taken += retry.cost
-            call.owed = retry.cost
+            call.owed += retry.cost
         return retry
 
     async def _wait(self, retry: Retry, error: FullStoryError, call: Call) -> None:

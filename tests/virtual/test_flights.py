@@ -10,7 +10,9 @@ from fullstory_async import (
     APITimeoutError,
     LLMOptions,
     ProfileConfiguration,
+    RateLimit,
     RateLimitedError,
+    RateLimiter,
     RetryPolicy,
     ServerError,
 )
@@ -243,6 +245,23 @@ async def test_who_joins_during_the_wait_has_its_own_time_for_it():
         assert (error.sent, error.attempts, error.may_have_cost) == (False, 0, False)
         assert seconds == pytest.approx(5, abs=0.1)
     assert (await first).summary == "ok"
+
+
+async def test_a_call_with_priority_that_joins_a_request_waits_at_its_pace_and_costs_nothing_more():
+    limiter = RateLimiter(RateLimit(1, 1))
+    transport = FakeTransport(answer=lambda _: json_response({"summary": "ok"}))
+    sessions = make_sessions(transport, limiter)
+    before = [asyncio.create_task(sessions.context(f"1:{number}")) for number in range(3, 9)]
+    await asyncio.sleep(0)
+    first = asyncio.create_task(sessions.summary("1:2"))
+    await asyncio.sleep(0)
+    joined, other = await asyncio.gather(
+        ended(sessions.summary("1:2", priority=True)), ended(sessions.summary("1:9", priority=True))
+    )
+    assert joined[1] == pytest.approx(7, abs=0.1)  # six before it, and the other one
+    assert other[1] == pytest.approx(1, abs=0.1)
+    await asyncio.gather(first, *before)
+    assert len(transport.sent) == 6 + 2
 
 
 async def test_a_shared_request_that_ends_in_a_429_is_given_up_once_for_all():
