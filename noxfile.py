@@ -66,6 +66,9 @@ def lowest(session: nox.Session) -> None:
         *extras["parquet"],
         *extras["redis"],
         *extras["zstd"],
+        *(
+            needed for needed in extras["test"] if needed.startswith("opentelemetry-sdk")
+        ),  # goes with its API only
     ]
     session.install("-e", ".[test]")
     session.install(*(requirement.replace(">=", "==") for requirement in wanted))

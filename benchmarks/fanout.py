@@ -23,7 +23,14 @@ class NoNetwork:
     def check(self) -> None:
         """Accept everything."""
 
-    async def send(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:  # noqa: ARG002
+    async def send(
+        self,
+        request: Request,  # noqa: ARG002
+        *,
+        deadline: float,  # noqa: ARG002
+        begun: Callable[[], None],
+        unsent: Callable[[], None],  # noqa: ARG002
+    ) -> Response:
         """Answer in the loop's next turn, as a network would at the earliest."""
         begun()
         await asyncio.sleep(0)

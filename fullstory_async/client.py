@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from fullstory_async.api import Account, ProfilesAPI, SessionsAPI, call_once
+from fullstory_async.api import Account, ProfilesAPI, SessionsAPI, call_once, hides_arguments
 from fullstory_async.codec import decode_key_owner
 from fullstory_async.config import ClientConfig
 from fullstory_async.errors import ConfigurationError
@@ -115,6 +115,7 @@ class FullStoryClient:
         """What this client has done so far: requests, retries, 429s, waits, bytes, activations. A copy."""
         return attrs.evolve(self._pipeline.stats)
 
+    @hides_arguments
     async def whoami(
         self,
         *,

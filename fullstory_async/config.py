@@ -85,6 +85,10 @@ def _header_text(_: object, attribute: attrs.Attribute[str], value: Any) -> None
         raise ConfigurationError(f"{attribute.name} must be printable ASCII text, not {value!r}")
 
 
+def _secret(value: Any) -> Any:
+    return Secret(value) if isinstance(value, str) else value
+
+
 def _proxy(_: object, attribute: attrs.Attribute[str], value: Any) -> None:
     if value is None:
         return
@@ -157,8 +161,8 @@ class ClientConfig:
     max_response_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=checks.whole_number(at_least=1))
     """The largest body that is read, counted after decompression."""
 
-    proxy: str | None = attrs.field(default=None, validator=_proxy, repr=False)
-    """An HTTP proxy's URL; never taken from the environment. Hidden: it may hold a password."""
+    proxy: str | None = attrs.field(default=None, converter=_secret, validator=_proxy, repr=False)
+    """An HTTP proxy's URL; never taken from the environment. Hidden, and pickled without its user and password."""
 
     integration_source: str | None = attrs.field(
         default=None, validator=attrs.validators.optional(_header_text)
@@ -174,11 +178,16 @@ class ClientConfig:
         return hashlib.sha256(f"fullstory_async:{self.api_key}".encode()).hexdigest()[:16]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle everything but the key, which the reading process takes from its own environment."""
+        """Pickle everything but the key, which the reading process takes from its own environment, and a proxy's password.
+
+        The proxy itself is kept, since nothing may go past it; one that asks for a password refuses.
+        """
         settings = attrs.asdict(
             self, recurse=False, filter=lambda field, _: field.init and field.name != "api_key"
         )
         del settings["_given_base_url"]
+        if self.proxy is not None:
+            settings["proxy"] = str(URL(self.proxy).with_user(None))
         return _from_settings, ({**settings, "base_url": self.base_url},)
 
     def __copy__(self) -> ClientConfig:

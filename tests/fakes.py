@@ -37,7 +37,9 @@ class FakeTransport:
     def check(self) -> None:
         pass
 
-    async def send(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:
+    async def send(
+        self, request: Request, *, deadline: float, begun: Callable[[], None], unsent: Callable[[], None]
+    ) -> Response:
         begun()
         self.sent.append((asyncio.get_running_loop().time(), request))
         if self._seconds:

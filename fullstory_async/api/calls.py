@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import math
 from collections.abc import Callable, Coroutine, Hashable
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from fullstory_async.api.flights import Flights
+from fullstory_async.api.flights import Flights, Passenger
 from fullstory_async.errors import (
     APITimeoutError,
     ConfigurationError,
@@ -103,7 +104,7 @@ def summary_per_session(
         request = options.apply(endpoint(session_id))
         account.pipeline.check()
 
-        async def generate(at_stake: Callable[[int], None]) -> tuple[Response, int]:
+        async def generate(passenger: Passenger) -> tuple[Response, int]:
             if (kept := await _kept(account, request)) is not None and can_be_read(kept):
                 return kept, 0
             (summary, response), attempts = await account.pipeline.fetch(
@@ -111,7 +112,8 @@ def summary_per_session(
                 lambda response: (decode(response, session_id), response),
                 timeout=options.timeout if patient else math.inf,  # each caller keeps its own time
                 patient=patient,
-                at_stake=at_stake,
+                at_stake=passenger.at_stake,
+                has_time=passenger.has_time,
             )
             _keep_later(account, request, summary)
             return response, attempts
@@ -138,35 +140,64 @@ def summary_per_session(
     return call
 
 
+class _Caller:
+    """One of those who wait for a shared request: the time that it has, and what it has heard."""
+
+    def __init__(self, limit: float | None, at_stake: Callable[[int], None]) -> None:
+        self._now = asyncio.get_running_loop().time
+        self._started = self._now()
+        self._deadline = None if limit is None else self._started + limit
+        self._at_stake = at_stake
+        self._at_risk, self._attempts = 0, 0
+        self._refusal: FullStoryError | None = None
+        self._timer = asyncio.timeout_at(None)
+        self.passenger = Passenger(self._note, self._has_time)
+
+    def timer(self) -> asyncio.Timeout:
+        """Return what ends the wait, to be entered."""
+        self._timer = asyncio.timeout_at(self._deadline)
+        return self._timer
+
+    def verdict(self, request: Request) -> FullStoryError:
+        """Return why it waits no longer: its time is over, or would be before the next attempt."""
+        late = self._refusal or APITimeoutError(
+            "the call's time was over", request=request, sent=self._at_risk > 0
+        )
+        late.attempts, late.elapsed = self._attempts, self._now() - self._started
+        return late
+
+    def _note(self, stake: int) -> None:
+        self._attempts += stake > self._at_risk  # an attempt begins
+        self._at_risk = stake
+        self._at_stake(stake)
+
+    def _has_time(self, error: FullStoryError, seconds: float) -> bool:
+        if self._deadline is None or self._now() + seconds <= self._deadline:
+            return True
+        if not self._timer.expired():
+            self._refusal = copy.copy(error)  # those who go on waiting may come to have it too
+            self._timer.reschedule(self._now())
+        return False
+
+
 async def _shared(
     account: Account,
     request: Request,
-    generate: Callable[[Callable[[int], None]], Coroutine[Any, Any, tuple[Response, int]]],
+    generate: Callable[[Passenger], Coroutine[Any, Any, tuple[Response, int]]],
     at_stake: Callable[[int], None],
     limit: float | None,
 ) -> tuple[Response, int]:
     """Join the request that is under way for the same question, or start one; wait for so many seconds at most."""
-    same = _same(request)
-    now = asyncio.get_running_loop().time
-    started, at_risk, attempts = now(), 0, 0
-
-    def note(stake: int) -> None:
-        nonlocal at_risk, attempts
-        attempts += stake > at_risk  # an attempt begins
-        at_risk = stake
-        at_stake(stake)
-
+    same, caller = _same(request), _Caller(limit, at_stake)
     while True:
         joined = account.flights.is_under_way(same)
-        timer = asyncio.timeout_at(None if limit is None else started + limit)
+        timer = caller.timer()
         try:
             async with timer:
-                return await account.flights.join(same, generate, note)
+                return await account.flights.join(same, generate, caller.passenger)
         except TimeoutError as error:
             if timer.expired() and not isinstance(error, FullStoryError):
-                late = APITimeoutError("the call's time was over", request=request, sent=at_risk > 0)
-                late.attempts, late.elapsed = attempts, now() - started
-                raise late from None
+                raise caller.verdict(request) from None
             if not (joined and isinstance(error, APITimeoutError) and not error.may_have_cost):
                 raise
         except RateLimitedError as error:

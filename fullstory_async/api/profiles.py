@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from fullstory_async import checks
 from fullstory_async.api.calls import Account, call_once
+from fullstory_async.api.hiding import hides_arguments
 from fullstory_async.codec import decode_profile, decode_profiles, profile_body
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.http import endpoints
@@ -35,6 +36,7 @@ class ProfilesAPI:
         """Offer the operations of an account."""
         self._account = account
 
+    @hides_arguments
     def list(
         self,
         *,
@@ -66,6 +68,7 @@ class ProfilesAPI:
         options.apply(endpoints.list_profiles(limit=size))
         return Pager(fetch, limit=limit)
 
+    @hides_arguments
     async def get(
         self,
         profile_id: str,
@@ -80,6 +83,7 @@ class ProfilesAPI:
         request = endpoints.get_profile(_checked(profile_id))
         return await call_once(self._account, request, decode_profile, options)
 
+    @hides_arguments
     async def create(
         self,
         name: str,
@@ -102,6 +106,7 @@ class ProfilesAPI:
         body = profile_body(_checked_name(name), configuration)
         return await call_once(self._account, endpoints.create_profile(body), decode_profile, options)
 
+    @hides_arguments
     async def update(
         self,
         profile_id: str,
@@ -130,6 +135,7 @@ class ProfilesAPI:
         request = endpoints.update_profile(_checked(profile_id), body)
         return await call_once(self._account, request, decode_profile, options)
 
+    @hides_arguments
     async def delete(
         self,
         profile_id: str,

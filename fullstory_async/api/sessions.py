@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from fullstory_async import checks
 from fullstory_async.api.calls import Account, call_once, call_per_session, summary_per_session
+from fullstory_async.api.hiding import hides_arguments
 from fullstory_async.api.streaming import streamed_events
 from fullstory_async.api.widening import FIRST_LIMIT, Position, next_page
 from fullstory_async.codec import (
@@ -70,6 +71,7 @@ class SessionsAPI:
         """Offer the operations of an account."""
         self._account = account
 
+    @hides_arguments
     def list(
         self,
         *,
@@ -122,6 +124,7 @@ class SessionsAPI:
         options.apply(request_at(first))  # so that what can't be sent is refused here, not at the first await
         return Pager(fetch, limit=limit)
 
+    @hides_arguments
     async def events(
         self,
         session_id: SessionRef,
@@ -142,6 +145,7 @@ class SessionsAPI:
         options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         return await _one(session_id, self._events_call(enable_event_cache, options, patient=False))
 
+    @hides_arguments
     def stream_events(
         self,
         session_id: SessionRef,
@@ -173,6 +177,7 @@ class SessionsAPI:
         request = self._events_endpoint(enable_event_cache)(session_id_of(session_id))
         return streamed_events(self._account, options.apply(request), options.timeout)
 
+    @hides_arguments
     async def context(
         self,
         session_id: SessionRef,
@@ -201,6 +206,7 @@ class SessionsAPI:
         options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         return await _one(session_id, self._context_call(body, options, patient=False))
 
+    @hides_arguments
     async def summary(
         self,
         session_id: SessionRef,
@@ -216,7 +222,8 @@ class SessionsAPI:
         """Generate a summary of a session. Costs one activation; takes seconds to minutes.
 
         Calls with the same arguments that are made on this client while one is under way share its request and its
-        cost, and with ``FullStoryClient(summary_cache=…)`` a summary that is kept costs nothing.
+        cost, and with ``FullStoryClient(summary_cache=…)`` a summary that is kept costs nothing. One with ``priority`` that joins a
+        request without it waits at that one's pace.
 
         Args:
             session_id: which session.
@@ -232,6 +239,7 @@ class SessionsAPI:
         call = self._summary_call(config_profile_id, end_timestamp, overrides, options, patient=False)
         return await _one(session_id, call)
 
+    @hides_arguments
     def events_many(
         self,
         ids: Iterable[SessionRef] | AsyncIterable[SessionRef],
@@ -257,6 +265,7 @@ class SessionsAPI:
         call = self._events_call(enable_event_cache, options, patient=True)
         return FanOut(ids, call, concurrency=concurrency)
 
+    @hides_arguments
     def contexts_many(
         self,
         ids: Iterable[SessionRef] | AsyncIterable[SessionRef],
@@ -276,6 +285,7 @@ class SessionsAPI:
         options = CallOptions.of(timeout, extra_query, extra_headers)
         return FanOut(ids, self._context_call(body, options, patient=True), concurrency=concurrency)
 
+    @hides_arguments
     def summaries_many(
         self,
         ids: Iterable[SessionRef] | AsyncIterable[SessionRef],

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import attrs
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from fullstory_async.cli.exits import UsageError
 from fullstory_async.client import FullStoryClient
@@ -22,6 +22,17 @@ from fullstory_async.summary_cache import SummaryCache
 __all__ = ["Connection"]
 
 _FLAG = Parameter(negative="")
+
+
+def _rate(_: object, tokens: Sequence[Token]) -> float | Literal["adaptive"]:
+    """Read a rate, with a word of ours for what is none."""
+    text = tokens[0].value
+    if text == "adaptive":
+        return "adaptive"
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f'"{text}" is neither a number of requests a second nor "adaptive"') from None
 
 
 @Parameter(name="*")
@@ -38,7 +49,7 @@ class Connection:
     base_url: str | None = None
     """The API's address; otherwise FULLSTORY_BASE_URL, or the key's region."""
 
-    rate: float | Literal["adaptive"] | None = None
+    rate: Annotated[float | Literal["adaptive"] | None, Parameter(converter=_rate)] = None
     """Requests a second in the long run; or "adaptive", to find out what the service lets through. [default: 8]"""
 
     burst: float | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -143,7 +144,8 @@ def export(
         transient=True,
     )  # fmt: skip
     task = bar.add_task("", total=total)
-    with bar:
+    # an older rich ends what it does not draw with an empty line
+    with bar if console.is_terminal else nullcontext():
         work = export_in_thread(
             reader, out, redact=redaction, progress=lambda n: bar.update(task, completed=n)
         )

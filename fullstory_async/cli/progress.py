@@ -49,7 +49,8 @@ class JobDisplay:
         self._now: JobProgress | None = None
 
     async def __aenter__(self) -> Self:
-        self._progress.start()
+        if self._live:  # else there is nothing to draw, and older versions of rich end it with an empty line
+            self._progress.start()
         self._speaking = asyncio.create_task(self._speak())
         return self
 
@@ -58,8 +59,9 @@ class JobDisplay:
     ) -> None:
         self._speaking.cancel()
         await asyncio.wait([self._speaking])
-        with contextlib.suppress(OSError):  # the terminal was closed, and the job has ended in good order
-            self._progress.stop()
+        if self._live:
+            with contextlib.suppress(OSError):  # the terminal was closed, and the job has ended in good order
+                self._progress.stop()
 
     def show(self, now: JobProgress) -> None:
         """Take the present figures; the job's ``progress`` callback."""

@@ -69,7 +69,7 @@ def context_body(
             raise ConfigurationError(f"{name} must be {kind.__name__}, not {group!r:.60}")
     check_options(slice, context, events, alone=True)
     named = (*_types_in(events), *((media and media.screenshot_event_types) or ()))
-    warn_of_context_types(named, stacklevel=4)
+    warn_of_context_types(named, stacklevel=5)
     ready = {name: options_json(group) for name, group in groups.items() if group is not None}
     return _encoded({name: group for name, group in ready.items() if group})
 
@@ -89,7 +89,7 @@ def summary_body(
             raise ConfigurationError("end_timestamp is given twice: as an argument and in overrides.slice")
         overrides = attrs.evolve(overrides, slice=attrs.evolve(part, end_timestamp=end_timestamp))
     check_options(overrides.slice, overrides.context, overrides.events, alone=config_profile_id is None)
-    warn_of_context_types(_types_in(overrides.events), stacklevel=5)
+    warn_of_context_types(_types_in(overrides.events), stacklevel=6)
     profile = {} if config_profile_id is None else {"config_profile": config_profile_id}
     return _encoded({**profile, **options_json(overrides)})
 
@@ -102,7 +102,7 @@ def profile_body(name: str | None, configuration: ProfileConfiguration | None) -
     if not isinstance(configuration, ProfileConfiguration):
         raise ConfigurationError(f"configuration must be a ProfileConfiguration, not {configuration!r:.60}")
     check_options(configuration.slice, configuration.context, configuration.events, alone=False)
-    warn_of_context_types(_types_in(configuration.events), stacklevel=4)
+    warn_of_context_types(_types_in(configuration.events), stacklevel=5)
     return _encoded({**named, **options_json(configuration)})
 
 

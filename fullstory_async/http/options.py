@@ -29,7 +29,9 @@ def _query_text(name: str, value: str | int | bool) -> str:
         return "true" if value else "false"
     if isinstance(value, (str, int)):
         return str(value)
-    raise ConfigurationError(f"extra_query[{name!r}] must be text, an integer or a boolean, not {value!r}")
+    raise ConfigurationError(
+        f"extra_query[{name!r}] must be text, an integer or a boolean, not {type(value).__name__}"
+    )
 
 
 def _headers(given: Mapping[str, str] | None) -> dict[str, str]:
@@ -48,7 +50,7 @@ def _items(option: str, given: Any) -> Iterable[tuple[str, Any]]:
     if given is None:
         return ()
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
-        raise ConfigurationError(f"{option} must be a mapping with text for keys, not {given!r}")
+        raise ConfigurationError(f"{option} must be a mapping with text for keys, not {type(given).__name__}")
     return given.items()
 
 

@@ -10,11 +10,16 @@ import attrs
 from fullstory_async.errors import FullStoryError
 from fullstory_async.http.messages import Request, Response
 
-__all__ = ["Call", "Meter", "Send", "SendsRequests", "nobody_asks"]
+__all__ = ["Call", "Meter", "Send", "SendsRequests", "nobody_asks", "nobody_hurries"]
 
 
 def nobody_asks(_: int) -> None:
     """Take no notice of what is at stake."""
+
+
+def nobody_hurries(_: FullStoryError, __: float) -> bool:
+    """Have time for any wait before another attempt."""
+    return True
 
 
 class SendsRequests(Protocol):
@@ -24,14 +29,19 @@ class SendsRequests(Protocol):
         """Raise `ClientStateError` if requests can't be sent here and now."""
         ...
 
-    async def send(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:
+    async def send(
+        self, request: Request, *, deadline: float, begun: Callable[[], None], unsent: Callable[[], None]
+    ) -> Response:
         """Send one request once, answered by loop time ``deadline``; raise `TransportError` for no answer.
 
-        ``begun`` is called when nothing stands between the request and the network any more.
+        ``begun`` is called when nothing stands between the request and the network any more, and ``unsent`` when it is
+        cancelled before any of it was written: only where that is certain.
         """
         ...
 
-    async def stream(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:
+    async def stream(
+        self, request: Request, *, deadline: float, begun: Callable[[], None], unsent: Callable[[], None]
+    ) -> Response:
         """Do the same, and give a successful answer as a `StreamedResponse`, before its body is read."""
         ...
 
@@ -39,7 +49,9 @@ class SendsRequests(Protocol):
 class Send(Protocol):
     """Sends one request, in one of these two ways."""
 
-    async def __call__(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:
+    async def __call__(
+        self, request: Request, *, deadline: float, begun: Callable[[], None], unsent: Callable[[], None]
+    ) -> Response:
         """Send it."""
         ...
 
@@ -69,16 +81,26 @@ class Call:
     longest_wait: float
     deadline: float
     now: Callable[[], float]
+    has_time: Callable[[FullStoryError, float], bool] = nobody_hurries
     last_error: FullStoryError | None = None
     attempts: int = 0
     throttles: int = 0
+    unreadable: int = 0
     taken: int = 0
     costs: int = 0
     """Attempts that may have cost something."""
+    owed: int = 0
+    """Tokens of the retry budget that were taken for an attempt which is not made yet."""
     set_aside: str | None = None
     admitted: float = 0.0
     sent: float = 0.0
+    reached_nobody: bool = False
+    """Whether the present attempt was cancelled before any of it was written."""
     waited: bool = False
+
+    def note_unsent(self) -> None:
+        """Note that the present attempt was cancelled before any of it was written."""
+        self.reached_nobody = True
 
     def elapsed(self) -> float:
         """Return the seconds since it began."""

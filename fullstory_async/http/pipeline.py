@@ -28,9 +28,9 @@ from fullstory_async.errors import (
 )
 from fullstory_async.http.messages import Request, Response, StreamedResponse
 from fullstory_async.http.observer import Hooks, Observer, Stats
-from fullstory_async.http.parts import Call, Meter, Send, SendsRequests, nobody_asks
+from fullstory_async.http.parts import Call, Meter, Send, SendsRequests, nobody_asks, nobody_hurries
 from fullstory_async.http.ratelimit import RateLimiter
-from fullstory_async.http.retry import Retry, RetryBudget, RetryPolicy, retry_after
+from fullstory_async.http.retry import Retry, RetryBudget, RetryPolicy, retry_after, unreadable
 from fullstory_async.http.verdicts import error_for
 from fullstory_async.privacy import without_frames
 
@@ -86,6 +86,7 @@ class Pipeline:
         patient: bool = False,
         longest_wait: float = math.inf,
         at_stake: Callable[[int], None] = nobody_asks,
+        has_time: Callable[[FullStoryError, float], bool] = nobody_hurries,
     ) -> tuple[T, int]:
         """Send a request until it is answered, the policy gives up or the time is over.
 
@@ -98,12 +99,14 @@ class Pipeline:
             longest_wait: for a patient call, the longest that a single 429 may ask it to wait, in seconds.
             at_stake: told how many activations the call may have cost, this attempt included, when the request is
                 about to be sent, and again when an attempt is over that can't have cost anything. At 0, dropping the call would lose nothing.
+            has_time: told of a failure and for how many seconds another attempt would wait; says whether somebody would wait for that.
 
         Returns:
             The decoded value, and the number of attempts it took.
         """
         self.check()
         call = self._call(request, timeout, at_stake, patient=patient, longest_wait=longest_wait)
+        call.has_time = has_time
         read = partial(self._decoded, decode, call)
         return await self._answer(call, self._transport.send, read), call.attempts
 
@@ -143,7 +146,15 @@ class Pipeline:
         return Call(number, request, started, seconds, patient, at_stake, longest_wait, deadline, now)
 
     async def _answer(self, call: Call, send: Send, read: Callable[[Response], T]) -> T:
-        """Walk the loop until there is an answer that can be read."""
+        """Walk the loop; nobody can use the retry budget up with retries that are never made."""
+        try:
+            return await self._walk(call, send, read)
+        finally:
+            if call.owed:
+                self._budget.give_back(call.owed)
+
+    async def _walk(self, call: Call, send: Send, read: Callable[[Response], T]) -> T:
+        """Go on until there is an answer that can be read."""
         while True:
             try:
                 value = read(await self._attempt(call, send))
@@ -201,12 +212,14 @@ class Pipeline:
             await self._set_aside(self._meter, call)
         try:
             await self._admit(call)
-            response = await send(request, deadline=call.deadline, begun=lambda: self._begin(call))
+            begin = partial(self._begin, call)
+            response = await send(request, deadline=call.deadline, begun=begin, unsent=call.note_unsent)
         except (asyncio.CancelledError, FullStoryError) as error:
-            was_sent = call.attempts > before
-            if was_sent:
+            begun = call.attempts > before
+            if begun:
                 self._observer.lost(call, error, call.now() - call.sent)
             if isinstance(error, asyncio.CancelledError):
+                was_sent = begun and not call.reached_nobody
                 self.stats.activations_at_risk += request.metered and was_sent
                 if not was_sent:
                     await self._take_back(call, error)
@@ -256,6 +269,7 @@ class Pipeline:
         """Count a request that is being sent now."""
         call.attempts += 1
         call.sent = call.now()
+        call.owed = 0
         call.at_stake(call.costs + call.request.metered)
         self._observer.sent(call)
 
@@ -272,6 +286,7 @@ class Pipeline:
         error.attempts, error.elapsed = call.attempts, call.elapsed()
         if error.status == 429:
             call.throttles += 1
+        call.unreadable += unreadable(error)
 
     def _decide(self, call: Call, error: _Failure) -> Retry | None:
         """Ask the policy, the deadline and the budget; make the limiter wait for what the server asked."""
@@ -284,8 +299,9 @@ class Pipeline:
             call.throttles if throttled and call.patient else call.attempts - call.throttles * call.patient
         )
         retry = self.policy.decide(
-            call.request, error, counted, elapsed=call.elapsed(), patient=call.patient, rng=self._rng
-        )
+            call.request, error, counted, elapsed=call.elapsed(), patient=call.patient,
+            unreadable_before=call.unreadable - 1, rng=self._rng,
+        )  # fmt: skip
         if throttled:
             wait = retry.delay if retry else self.policy.wait(counted, error, rng=self._rng)
             self.limiter.throttled(wait, admitted=call.admitted)
@@ -293,13 +309,14 @@ class Pipeline:
         elif error.retry_after is not None and isinstance(error, ServerError):
             self.limiter.pause(min(error.retry_after, self.policy.wait_max))  # it may be of one node alone
         longest = min(call.left(), call.longest_wait if call.patient else self.limiter.max_wait)
-        if retry is None or retry.delay > longest:
+        if retry is None or retry.delay > longest or not call.has_time(error, retry.delay):
             return None
         if not (throttled and call.patient):
             if not self._budget.take(retry.cost):
                 _logger.info("%s: no retry, the retry budget is used up", call.request.operation)
                 return None
             call.taken += retry.cost
+            call.owed += retry.cost
         return retry
 
     async def _wait(self, retry: Retry, error: FullStoryError, call: Call) -> None:
@@ -313,11 +330,6 @@ class Pipeline:
             began = call.now()
             try:
                 await asyncio.sleep(retry.delay)
-            except (
-                asyncio.CancelledError
-            ):  # so that nobody can use the budget up with retries that are never made
-                self._budget.give_back(call.taken)
-                raise
             finally:
                 self.stats.waited += call.now() - began
 

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
+from weakref import WeakKeyDictionary, ref
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 from fullstory_async.errors import FullStoryError, ProtocolError, ResponseTooLarge
 from fullstory_async.http.exceptions import RAISED, is_success, looks_cut_off
@@ -23,34 +26,69 @@ __all__ = ["AnswerReader"]
 class AnswerReader:
     """Reads the answers of one client."""
 
-    __slots__ = ("_labels", "_most", "_scrub", "_translate", "_under_way")
+    __slots__ = ("_content_of", "_labels", "_most", "_scrub", "_translate", "_under_way")
 
     def __init__(
-        self, scrub: Scrubber, most: int, translate: Callable[[BaseException, Request], FullStoryError]
+        self,
+        scrub: Scrubber,
+        most: int,
+        translate: Callable[[BaseException, Request], FullStoryError],
+        *,
+        owned: bool,
     ) -> None:
-        """Read answers of ``most`` bytes at most; ``translate`` makes one of our errors of what aiohttp raises."""
+        """Read answers of ``most`` bytes at most.
+
+        ``translate`` makes one of our errors of what aiohttp raises; ``owned`` if nobody but us, who call `end`, closes the session.
+        """
         self._scrub = scrub
         self._most = most
         self._translate = translate
         self._labels = Labels()
         self._under_way: set[aiohttp.StreamReader] = set()
+        # of a given session, by connection: ``None`` between two answers, since a reader would keep its connection alive
+        self._content_of: WeakKeyDictionary[ResponseHandler, aiohttp.StreamReader | None] | None
+        self._content_of = None if owned else WeakKeyDictionary()
 
     def end(self) -> None:
         """End whatever is being read with an error; when its session is closed, aiohttp would let it wait for ever."""
         for content in self._under_way:
             content.set_exception(aiohttp.ClientConnectionError())
 
+    def _watch(self, answer: aiohttp.ClientResponse) -> ResponseHandler | None:
+        """Begin to read; end that with an error when somebody else closes the session, of which aiohttp tells no reader."""
+        self._under_way.add(answer.content)
+        connection = answer.connection  # None where the whole answer is there already
+        if self._content_of is None or connection is None or (protocol := connection.protocol) is None:
+            return None
+        if protocol not in self._content_of and (closed := protocol.closed) is not None:
+            closed.add_done_callback(partial(self._connection_closed, ref(protocol)))
+        self._content_of[protocol] = answer.content
+        return protocol
+
+    def _unwatch(self, content: aiohttp.StreamReader, protocol: ResponseHandler | None) -> None:
+        self._under_way.discard(content)
+        if protocol is not None and self._content_of is not None:
+            self._content_of[protocol] = None
+
+    def _connection_closed(self, which: ref[ResponseHandler], closed: asyncio.Future[None]) -> None:
+        if not closed.cancelled():
+            closed.exception()  # looked at, or asyncio would complain of it
+        protocol = which()
+        content = None if protocol is None or self._content_of is None else self._content_of.get(protocol)
+        if content is not None and not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientConnectionError())
+
     async def whole(self, answer: aiohttp.ClientResponse, request: Request, started: float) -> Response:
         """Read an answer, whose request was begun at that loop time, to its end."""
         pieces, size, content = [], 0, answer.content
-        self._under_way.add(content)
+        watched = self._watch(answer)
         try:
             while not content.at_eof():
                 pieces.append(await content.readany())
                 size += len(pieces[-1])
                 self._check_size(size, request)
         finally:
-            self._under_way.discard(content)
+            self._unwatch(content, watched)
         body, success = b"".join(pieces), is_success(answer)
         if success and looks_cut_off(answer, body):
             raise ProtocolError("the connection broke in the middle of the answer", request=request)
@@ -72,7 +110,7 @@ class AnswerReader:
     ) -> StreamedResponse:
         """Leave the body of a successful answer to the caller, with so many seconds for each piece; tell when it is closed."""
         open_, size, content = True, 0, answer.content
-        self._under_way.add(content)
+        watched = self._watch(answer)
 
         async def read() -> bytes:
             nonlocal size
@@ -95,7 +133,7 @@ class AnswerReader:
             nonlocal open_
             if open_:
                 open_ = False
-                self._under_way.discard(content)
+                self._unwatch(content, watched)
                 answer.close()  # a connection whose answer was read to its end has gone back already
                 closed()
 

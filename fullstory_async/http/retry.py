@@ -44,7 +44,7 @@ from fullstory_async.errors import (
 )
 from fullstory_async.http.messages import Request, Response
 
-__all__ = ["Retry", "RetryBudget", "RetryPolicy", "retry_after"]
+__all__ = ["Retry", "RetryBudget", "RetryPolicy", "retry_after", "unreadable"]
 
 _RETRIED_STATUSES = frozenset({408, 409, 425, 500, 502, 503, 504})
 _LEAST_THROTTLE_WAIT = 1.0
@@ -107,6 +107,7 @@ class RetryPolicy:
         *,
         elapsed: float = 0.0,
         patient: bool = False,
+        unreadable_before: int = 0,
         rng: Callable[[], float] = random.random,
     ) -> Retry | None:
         """Decide whether to send a failed request again. Pure but for ``rng``.
@@ -117,13 +118,16 @@ class RetryPolicy:
             attempt: which attempt failed, counted from 1.
             elapsed: seconds since the call began.
             patient: whether being throttled is no reason to give up, as in fan-out.
+            unreadable_before: how many of the attempts before this one brought an answer that can't be read.
             rng: returns a number from 0 to 1, for the jitter.
 
         Returns:
             How to try again, or ``None`` to give up.
         """
         throttled = isinstance(error, RateLimitedError)
-        if _forbidden(error) or not (throttled or self._may_repeat(request, error, attempt)):
+        if _forbidden(error) or not (throttled or self._may_repeat(request, error)):
+            return None
+        if unreadable(error) and unreadable_before > 0:  # once more, and no more
             return None
         if attempt >= self.attempts and not (throttled and patient):
             return None
@@ -145,11 +149,9 @@ class RetryPolicy:
             return max(_LEAST_THROTTLE_WAIT, backoff if error.retry_after is None else error.retry_after)
         return max(error.retry_after or 0.0, backoff)
 
-    def _may_repeat(self, request: Request, error: FullStoryError, attempt: int) -> bool:
+    def _may_repeat(self, request: Request, error: FullStoryError) -> bool:
         if isinstance(error, DecodeError):
-            return attempt == 1 and request.repeatable and not request.metered
-        if isinstance(error, ProtocolError) and error.garbled and attempt > 1:
-            return False
+            return request.repeatable and not request.metered
         if isinstance(error, (APITimeoutError, ConnectError, ProtocolError)):
             if error.permanent:
                 return False
@@ -158,6 +160,11 @@ class RetryPolicy:
         elif not (isinstance(error, APIStatusError) and error.status in _RETRIED_STATUSES):
             return False
         return request.repeatable and (self.repeat_metered or not request.metered)
+
+
+def unreadable(error: FullStoryError) -> bool:
+    """Tell whether an answer came that can't be read: one that is asked for once more and no more. Pure."""
+    return isinstance(error, DecodeError) or (isinstance(error, ProtocolError) and error.garbled)
 
 
 def _forbidden(error: FullStoryError) -> bool:

@@ -77,9 +77,11 @@ class Transport:
         key = config.api_key or ""
         self._key = {"Authorization": Secret(f"Basic {key}")}
         self._scrub = Scrubber(key)
-        self._reader = AnswerReader(self._scrub, config.max_response_bytes, self._translated)
         self._session = session
         self._owned = session is None
+        self._reader = AnswerReader(
+            self._scrub, config.max_response_bytes, self._translated, owned=self._owned
+        )
         self._used = UsedConnections()
         # that of a given session may be used for other things too, and ``connect`` counts the wait for one of its connections
         self._timeout = aiohttp.ClientTimeout(
@@ -158,27 +160,32 @@ class Transport:
             raise ClientStateError("this client was opened in another event loop; make one for this loop")
         return self._session
 
-    async def send(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:
+    async def send(
+        self, request: Request, *, deadline: float, begun: Callable[[], None], unsent: Callable[[], None]
+    ) -> Response:
         """Send one request once and read its answer.
 
         Args:
             request: what to send.
             deadline: the loop time by which the call has to be over, this attempt included.
             begun: called when the request no longer waits for its turn.
+            unsent: called when it is cancelled after that, and still no byte of it was written.
 
         Raises:
             TransportError: no whole HTTP answer came; ``sent`` says whether the server may have worked.
             ClientStateError: as `check` does.
         """
         if self._places is None:
-            return await self._send(request, deadline, begun, self._reader.whole)
+            return await self._send(request, deadline, begun, unsent, self._reader.whole)
         await self._take_place(self._places, request, deadline)
         try:
-            return await self._send(request, deadline, begun, self._reader.whole)
+            return await self._send(request, deadline, begun, unsent, self._reader.whole)
         finally:
             self._give_place()
 
-    async def stream(self, request: Request, *, deadline: float, begun: Callable[[], None]) -> Response:
+    async def stream(
+        self, request: Request, *, deadline: float, begun: Callable[[], None], unsent: Callable[[], None]
+    ) -> Response:
         """Send one request once; of a successful answer give a `StreamedResponse`, as soon as its headers are there.
 
         The deadline is that of the headers. From then on each piece of the body has the read timeout.
@@ -186,7 +193,7 @@ class Transport:
         if self._places is not None:
             await self._take_place(self._places, request, deadline)
         try:
-            response = await self._send(request, deadline, begun, self._opened)
+            response = await self._send(request, deadline, begun, unsent, self._opened)
         except BaseException:
             self._give_place()
             raise
@@ -212,6 +219,7 @@ class Transport:
         request: Request,
         deadline: float,
         begun: Callable[[], None],
+        unsent: Callable[[], None],
         finish: Callable[[aiohttp.ClientResponse, Request, float], Awaitable[Response]],
     ) -> Response:
         session = self.check()
@@ -233,6 +241,8 @@ class Transport:
             async with attempt.timer:
                 return await self._exchange(session, request, attempt, finish, started)
         except (FullStoryError, asyncio.CancelledError) as raised:
+            if isinstance(raised, asyncio.CancelledError) and not attempt.sent:
+                unsent()
             error = without_frames(raised)
         except RAISED as raised:
             error = self._translated(raised, request, sent=attempt.sent, reused=attempt.reused)

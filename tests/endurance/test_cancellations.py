@@ -22,6 +22,7 @@ import pytest
 from fullstory_async import ClientConfig, FullStoryClient, RateLimit, RateLimiter, RetryPolicy
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.sandbox import Fault, Sandbox
+from tests.wire.servers import client_of, raw_server
 
 CANCELLATIONS = int(os.environ.get("FULLSTORY_CANCELLATIONS", "250"))
 AT_A_TIME = 50
@@ -31,6 +32,8 @@ PLACES = 30
 """Connections of the given session; others wait for one."""
 PAUSES = max(1, CANCELLATIONS // 200)
 """Answers 429: each is a second in which calls are cancelled that wait for its end."""
+TURNS = 20
+"""Turns of the loop in which what was cancelled twice, and so was not waited for, comes to its end."""
 PLAN = JobPlan(events=True, summary="support")
 
 
@@ -157,6 +160,9 @@ async def test_random_cancellations_leave_nothing_behind(tmp_path, caplog):
                     assert task is None or isinstance(task, asyncio.CancelledError), (name, task)
                     ended["cancelled" if task else "done"] += 1
                     ended[name] += task is not None
+                for _ in range(TURNS):
+                    await asyncio.sleep(0)
+                assert not tasks_of_ours(), tasks_of_ours()  # not even for as long as an answer takes
             print(dict(ended))  # noqa: T201
 
             connector = session.connector
@@ -166,6 +172,10 @@ async def test_random_cancellations_leave_nothing_behind(tmp_path, caplog):
             assert await settled(lambda: connections_of(sandbox) == pooled())
             assert await passes_at_its_full_rate(limiter)
             await asyncio.gather(*(program.call() for _ in range(PLACES + 1)))
+            sandbox.inject(Fault.stall(0.5), times=PLACES)
+            started = time.monotonic()
+            await asyncio.gather(*(program.call() for _ in range(PLACES)))
+            assert time.monotonic() - started < 1  # at the same time: every place is free
 
             stats = (
                 client.stats
@@ -181,3 +191,70 @@ async def test_random_cancellations_leave_nothing_behind(tmp_path, caplog):
     assert complaints == []
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert all(ended[name] > 0 for name in ("call", "shared_call", "listing", "fan_out", "stream", "job"))
+
+
+async def streamed(client):
+    async with aclosing(client.sessions.stream_events("1:2")) as events:
+        async for _ in events:
+            pass
+
+
+async def fanned_out(client):
+    async with client.sessions.events_many(["1:2"]) as results:
+        await anext(results)
+
+
+async def shared(client):
+    await asyncio.gather(*(client.sessions.summary("1:2") for _ in range(3)))
+
+
+KINDS = {
+    "call": lambda client: client.sessions.events("1:2"),
+    "listing": lambda client: client.sessions.list(uid="u")._first(),
+    "fan-out": fanned_out,
+    "stream": streamed,
+    "shared summary": shared,
+}
+EVENT = b'{"event_type":"click","event_time":"2026-05-04T10:00:00Z"}'
+
+
+@pytest.mark.parametrize("head", [True, False], ids=["in mid-answer", "before the answer"])
+@pytest.mark.parametrize("given", [True, False], ids=["given session", "own session"])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_is_cancelled_lets_its_connection_go_there_and_then(kind, given, head):
+    """By closing it, and not by being forgotten: in debug mode aiohttp complains of answers that the collector finds."""
+    begun, gone, complaints = asyncio.Event(), asyncio.Event(), []
+    asyncio.get_running_loop().set_debug(True)
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    async def handler(connection):
+        if head:
+            await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            await connection.send(b'{"events":[' + EVENT + b"," + EVENT)
+        begun.set()
+        try:
+            while head:
+                await connection.send(b" ")
+                await asyncio.sleep(0.01)
+            while connection.writer.transport.get_protocol()._stream_reader._eof is False:
+                await asyncio.sleep(0.01)
+        finally:
+            gone.set()
+
+    limit = aiohttp.TCPConnector(limit=1)
+    async with raw_server(handler) as server, aiohttp.ClientSession(connector=limit) as session:
+        async with client_of(server.url, session=session if given else None) as client:
+            task = asyncio.ensure_future(KINDS[kind](client))
+            await begun.wait()
+            await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await asyncio.wait_for(gone.wait(), 1)
+            assert complaints == []
+            again = asyncio.ensure_future(client.sessions.events("1:2"))  # the one place is free
+            async with asyncio.timeout(1):
+                while len(server.requests) < 2:
+                    await asyncio.sleep(0.01)
+            again.cancel()
+            await asyncio.wait([again])

@@ -34,12 +34,12 @@ class Wrapped:
     def check(self):
         return self._real.check()
 
-    async def send(self, request, *, deadline, begun):
+    async def send(self, request, *, deadline, begun, unsent):
         if request.metered:
             begun()
             await self._before(request)
             begun = lambda: None  # noqa: E731
-        return await self._real.send(request, deadline=deadline, begun=begun)
+        return await self._real.send(request, deadline=deadline, begun=begun, unsent=unsent)
 
 
 @pytest.mark.row(32)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import traceback
 
+import attrs
 import pytest
+from yarl import URL
 
 from fullstory_async import (
     ClientConfig,
@@ -161,6 +164,45 @@ def test_values_compare_and_pickle_without_the_key(monkeypatch):
     assert ClientConfig(api_key="eu1.x") == ClientConfig(
         api_key="eu1.x", base_url="https://api.eu1.fullstory.com"
     )
+
+
+@pytest.mark.parametrize(
+    "url", ["http://us%40er:pa%2Fss@proxy.test:3128", "https://us%40er@proxy.test:3128/"]
+)
+def test_a_proxys_password_is_treated_as_the_key_is(url, monkeypatch):
+    monkeypatch.setenv("FULLSTORY_API_KEY", KEY)
+    config = ClientConfig(proxy=url)
+    assert config.proxy == url
+    assert copy.deepcopy(config).proxy == attrs.evolve(config, max_wait=1).proxy == url
+    for shown in (repr(config), repr(config.proxy), repr(attrs.asdict(config))):
+        assert "us%40er" not in shown
+    pickled = pickle.dumps(config)
+    assert b"us%40er" not in pickled
+    assert b"pa%2Fss" not in pickled
+    read = pickle.loads(pickled)
+    assert URL(read.proxy) == URL(url).with_user(None)  # nothing goes past it
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(config.proxy)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://canary:hidden@x.test", "https://canary@x.test", "http://canary:hidden@127.0.0.1:1", "ftp://canary:hidden@x.test",
+     "https://canary:hidden@", "https://canary:hidden@x.test:port", "https://canary:hidden@x.test /"],
+)  # fmt: skip
+@pytest.mark.parametrize("given", ["argument", "environment"])
+def test_a_password_in_the_base_url_is_refused_and_not_shown(url, given, monkeypatch):
+    settings = {"base_url": url} if given == "argument" else {}
+    if given == "environment":
+        monkeypatch.setenv("FULLSTORY_BASE_URL", url)
+    with pytest.raises(ConfigurationError, match="base_url") as caught:
+        ClientConfig(api_key=KEY, **settings)
+    trace = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    ours = [frame for frame in trace.stack if frame.filename != __file__]
+    shown = str(caught.value) + repr(caught.value) + "".join(str(frame.locals) for frame in ours)
+    assert ours
+    assert "hidden" not in shown
+    assert "canary" not in shown
 
 
 def test_a_base_url_from_the_environment_stays(monkeypatch):

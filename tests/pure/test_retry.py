@@ -81,7 +81,8 @@ def test_the_server_may_forbid_another_attempt_but_not_ask_for_one(code, word, f
 def test_an_unreadable_answer_is_asked_for_once_more_where_it_was_free():
     policy, odd = RetryPolicy(attempts=9, repeat_metered=True), DecodeError("odd")
     assert policy.decide(LIST, odd, 1) is not None
-    assert policy.decide(LIST, odd, 2) is None
+    assert policy.decide(LIST, odd, 2) is not None
+    assert policy.decide(LIST, odd, 2, unreadable_before=1) is None
     assert policy.decide(EVENTS, odd, 1) is None  # this answer was paid for, and is in the error
     assert policy.decide(CREATE, odd, 1) is None
 
@@ -89,7 +90,8 @@ def test_an_unreadable_answer_is_asked_for_once_more_where_it_was_free():
 def test_what_is_no_http_is_asked_for_once_more():
     policy, odd = RetryPolicy(attempts=9), failing(ProtocolError, garbled=True)
     assert policy.decide(LIST, odd(LIST), 1) is not None
-    assert policy.decide(LIST, odd(LIST), 2) is None
+    assert policy.decide(LIST, odd(LIST), 2) is not None
+    assert policy.decide(LIST, odd(LIST), 2, unreadable_before=1) is None
     assert policy.decide(EVENTS, odd(EVENTS), 1) is None
     assert RetryPolicy(repeat_metered=True).decide(EVENTS, odd(EVENTS), 1) is not None
 

@@ -6,8 +6,17 @@ import asyncio
 
 import pytest
 
-from fullstory_async import LLMOptions, ProfileConfiguration, RateLimitedError, ServerError
-from fullstory_async.api.flights import Flights
+from fullstory_async import (
+    APITimeoutError,
+    LLMOptions,
+    ProfileConfiguration,
+    RateLimit,
+    RateLimitedError,
+    RateLimiter,
+    RetryPolicy,
+    ServerError,
+)
+from fullstory_async.api.flights import Flights, Passenger
 from tests.fakes import FakeTransport, json_response, make_sessions
 
 pytestmark = pytest.mark.virtual_time
@@ -156,16 +165,16 @@ async def test_what_is_at_stake_is_told_to_all_who_wait():
     flights = Flights[str]()
     begin, heard = asyncio.Event(), {"first": [], "second": [], "third": []}
 
-    async def start(tell):
+    async def start(everybody):
         await begin.wait()
-        tell(True)
+        everybody.at_stake(True)
         await asyncio.sleep(1)
-        tell(False)
+        everybody.at_stake(False)
         await asyncio.sleep(1)
         return "done"
 
     def join(name):
-        return asyncio.create_task(flights.join("key", start, heard[name].append))
+        return asyncio.create_task(flights.join("key", start, Passenger(heard[name].append)))
 
     first, second = join("first"), join("second")
     await asyncio.sleep(1)
@@ -182,3 +191,86 @@ async def test_a_refusal_reaches_single_calls_as_before():
     with pytest.raises(RateLimitedError):
         await sessions.summary("1:2")
     assert len(transport.sent) == 1
+
+
+async def ended(call):
+    """Return what became of a call, and after how many seconds."""
+    started = asyncio.get_running_loop().time()
+    (outcome,) = await asyncio.gather(call, return_exceptions=True)
+    return outcome, asyncio.get_running_loop().time() - started
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_wait_that_is_longer_than_the_callers_time_is_told_at_once(status):
+    transport = FakeTransport([json_response({}, status=status, retry_after="30")])
+    sessions = make_sessions(transport, retry=RetryPolicy(repeat_metered=True))
+    error, seconds = await ended(sessions.summary("1:2", timeout=5))
+    assert (type(error), error.attempts, error.retry_after) == (
+        RateLimitedError if status == 429 else ServerError,
+        1,
+        30,
+    )
+    assert seconds < 0.1
+    assert "1%3A2" in str(error)
+
+
+async def test_of_those_who_share_a_request_only_those_with_too_little_time_leave():
+    answers = [json_response({}, status=429, retry_after="30"), json_response({"summary": "ok"})]
+    transport = FakeTransport(answers, seconds=1.0)
+    sessions = make_sessions(transport)
+    hasty, patient, never = (sessions.summary("1:2", timeout=seconds) for seconds in (5, 100, 10))
+    async with sessions.summaries_many(["1:2"]) as results:
+        (first, early), (second, late), (third, _) = await asyncio.gather(
+            ended(hasty), ended(patient), ended(never)
+        )
+        assert [outcome.value async for outcome in results] == [second]
+    assert isinstance(first, RateLimitedError)
+    assert isinstance(third, RateLimitedError)
+    assert first is not third
+    assert (first.attempts, second.summary) == (1, "ok")
+    assert early == pytest.approx(1, abs=0.1)
+    assert late == pytest.approx(32, abs=0.1)
+    assert len(transport.sent) == 2
+
+
+async def test_who_joins_during_the_wait_has_its_own_time_for_it():
+    """As a call that is not shared has: it waits for the limiter, which may be quicker than it said."""
+    answers = [json_response({}, status=429, retry_after="30"), json_response({"summary": "ok"})]
+    sessions = make_sessions(FakeTransport(answers))
+    first = asyncio.create_task(sessions.summary("1:2"))
+    await asyncio.sleep(1)
+    for call in (sessions.summary("1:2", timeout=5), sessions.summary("1:3", timeout=5)):
+        error, seconds = await ended(call)
+        assert isinstance(error, APITimeoutError)
+        assert (error.sent, error.attempts, error.may_have_cost) == (False, 0, False)
+        assert seconds == pytest.approx(5, abs=0.1)
+    assert (await first).summary == "ok"
+
+
+async def test_a_call_with_priority_that_joins_a_request_waits_at_its_pace_and_costs_nothing_more():
+    limiter = RateLimiter(RateLimit(1, 1))
+    transport = FakeTransport(answer=lambda _: json_response({"summary": "ok"}))
+    sessions = make_sessions(transport, limiter)
+    before = [asyncio.create_task(sessions.context(f"1:{number}")) for number in range(3, 9)]
+    await asyncio.sleep(0)
+    first = asyncio.create_task(sessions.summary("1:2"))
+    await asyncio.sleep(0)
+    joined, other = await asyncio.gather(
+        ended(sessions.summary("1:2", priority=True)), ended(sessions.summary("1:9", priority=True))
+    )
+    assert joined[1] == pytest.approx(7, abs=0.1)  # six before it, and the other one
+    assert other[1] == pytest.approx(1, abs=0.1)
+    await asyncio.gather(first, *before)
+    assert len(transport.sent) == 6 + 2
+
+
+async def test_a_shared_request_that_ends_in_a_429_is_given_up_once_for_all():
+    transport = FakeTransport(answer=lambda _: json_response({}, status=429, retry_after="1"), seconds=0.5)
+    sessions = make_sessions(transport)
+    calls = [asyncio.create_task(ended(sessions.summary("1:2")))]
+    await asyncio.sleep(0.7)
+    calls += [asyncio.create_task(ended(sessions.summary("1:2"))) for _ in range(9)]
+    outcomes = [outcome for outcome, _ in await asyncio.gather(*calls)]
+    assert all(isinstance(error, RateLimitedError) for error in outcomes)
+    assert {(error.attempts, error.may_have_cost) for error in outcomes} == {(3, False)}
+    assert len(transport.sent) == 3  # and not three for each

@@ -12,6 +12,7 @@ from fullstory_async import (
     AuthenticationError,
     ConnectError,
     DecodeError,
+    Hooks,
     NotFoundError,
     ProtocolError,
     RateLimit,
@@ -358,3 +359,92 @@ async def test_an_attempt_that_never_began_puts_nothing_at_stake():
         )
     assert not caught.value.sent
     assert told == [1, 0, 0]
+
+
+@pytest.mark.parametrize("failure", [lost, lambda: limited("1")])
+async def test_retries_that_are_never_made_use_no_budget_up(failure):
+    transport = FakeTransport()
+    pipeline = make_pipeline(transport)
+    for _ in range(200):
+        transport._script = [failure()]
+        task = asyncio.create_task(pipeline.fetch(LIST, lambda _: None))
+        await asyncio.sleep(0.1)  # it waits for its second attempt
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        await asyncio.sleep(1)
+    transport._script = [failure(), OK]
+    assert (await pipeline.fetch(LIST, lambda _: None))[1] == 2
+
+
+async def test_retries_that_were_made_do_use_it_up_though_the_call_is_cancelled_then():
+    pipeline = make_pipeline(FakeTransport([lost(), lost()] * 100))
+    for _ in range(100):
+        task = asyncio.create_task(pipeline.fetch(LIST, lambda _: None))
+        await asyncio.sleep(0.6)  # it waits for its third attempt, if there is to be one
+        task.cancel()
+        await asyncio.wait([task])
+    assert pipeline.stats.retries == pytest.approx(500 / 14, abs=2)
+
+
+async def test_what_calls_wait_is_added_up():
+    limiter = RateLimiter(RateLimit(1, 1))
+    pipeline = make_pipeline(FakeTransport(answer=lambda _: OK), limiter)
+    await asyncio.gather(*(pipeline.fetch(LIST, lambda _: None) for _ in range(4)))
+    assert pipeline.stats.waited == pytest.approx(0 + 1 + 2 + 3, abs=0.01)  # for the rate
+    pipeline = make_pipeline(FakeTransport([lost(), lost(), OK], seconds=5))
+    await pipeline.fetch(LIST, lambda _: None)
+    assert pipeline.stats.waited == pytest.approx(
+        0.5 + 1, abs=0.01
+    )  # before another attempt, and not for answers
+    pipeline = make_pipeline(FakeTransport([limited("7"), OK], seconds=5))
+    await pipeline.fetch(LIST, lambda _: None)
+    assert pipeline.stats.waited == pytest.approx(7, abs=0.01)
+    pipeline = make_pipeline(FakeTransport([limited("7")]))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(3):
+            await pipeline.fetch(LIST, lambda _: None)
+    assert pipeline.stats.waited == pytest.approx(
+        3, abs=0.01
+    )  # nor is it forgotten when the call is cancelled
+
+
+async def test_a_lost_request_is_told_of_with_its_own_seconds():
+    told = []
+    transport = FakeTransport([lost(), lost(), OK], answer=lambda _: OK, seconds=4)
+    pipeline = make_pipeline(transport, hooks=Hooks(on_response=told.append))
+    await pipeline.fetch(LIST, lambda _: None)
+    task = asyncio.create_task(pipeline.fetch(LIST, lambda _: None))
+    await asyncio.sleep(1.5)
+    task.cancel()
+    await asyncio.wait([task])
+    assert [(each.error, round(each.seconds, 2)) for each in told] == [
+        ("ProtocolError", 4.0),
+        ("ProtocolError", 4.0),
+        (None, 0.0),
+        ("CancelledError", 1.5),
+    ]
+
+
+@pytest.mark.parametrize("before", [lambda: json_response(status=503), lost])
+@pytest.mark.parametrize("garbled", [True, False])
+async def test_what_can_not_be_read_is_asked_for_once_more_whatever_failed_before(before, garbled):
+    odd = json_response([])
+
+    def failure():
+        return ProtocolError("not HTTP", request=LIST, garbled=True) if garbled else odd
+
+    def decode(response):
+        if response is OK:
+            return "value"
+        raise DecodeError("no")
+
+    settings = {"retry": RetryPolicy(attempts=9, wait_jitter=0)}
+    transport = FakeTransport([before(), failure(), OK])
+    assert await make_pipeline(transport, **settings).fetch(LIST, decode) == ("value", 3)
+    transport = FakeTransport([before(), failure(), before(), failure(), OK])
+    with pytest.raises(ProtocolError if garbled else DecodeError) as caught:
+        await make_pipeline(transport, **settings).fetch(LIST, decode)
+    assert (caught.value.attempts, len(transport.sent)) == (4, 4)
+    transport = FakeTransport([limited("1"), limited("1"), failure(), OK])
+    assert await make_pipeline(transport, **settings).fetch(LIST, decode, patient=True) == ("value", 4)

@@ -95,10 +95,10 @@ def client_of(
 
 
 @asynccontextmanager
-async def connected(sandbox: Sandbox, **settings) -> AsyncIterator[FullStoryClient]:
+async def connected(sandbox: Sandbox, *, hooks=None, **settings) -> AsyncIterator[FullStoryClient]:
     """Run a sandbox and a client of it."""
     async with sandbox:
         settings = {"rate_limit": FAST, **settings}
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, **settings)
-        async with FullStoryClient(config=config) as client:
+        async with FullStoryClient(config=config, hooks=hooks) as client:
             yield client

@@ -33,6 +33,8 @@ from fullstory_async import (
     FullStoryError,
     Hooks,
     KeyOwner,
+    LLMOptions,
+    ProfileConfiguration,
     RetryPolicy,
     Session,
     SummaryCache,
@@ -407,3 +409,69 @@ async def test_what_is_no_http_is_not_quoted(said):
         with pytest.raises(FullStoryError) as caught:
             await client.sessions.events("1:2")
     assert "person" not in str(caught.value) + repr(caught.value)
+
+
+ASKED = "asked canary/9"
+PROMPT = ProfileConfiguration(llm=LLMOptions(pre_prompt=ASKED))
+REFUSED = {
+    "query": lambda client: client.sessions.events("1:2", extra_query={"q": ASKED, "odd": ASKED.encode()}),
+    "header": lambda client: client.sessions.events("1:2", extra_headers={"X-Said": f"{ASKED}\n"}),
+    "surrogate": lambda client: client.sessions.list(uid="u", extra_query={"q": f"{ASKED}\ud800"}),
+    "limit": lambda client: client.sessions.list(email=EMAIL, limit=0),
+    "id": lambda client: client.sessions.summary("../x", overrides=PROMPT),
+    "overrides": lambda client: client.sessions.summary("1:2", config_profile_id=5, overrides=PROMPT),
+    "many": lambda client: client.sessions.summaries_many(5, overrides=PROMPT),
+    "stream": lambda client: client.sessions.stream_events("../x", extra_query={"q": ASKED}),
+    "profile": lambda client: client.profiles.create("", PROMPT),
+    "unknown": lambda client: client.sessions.summary("1:2", overrides=PROMPT, nonsense=ASKED),
+}
+FAILED = {
+    "events": lambda client: client.sessions.events("1:2", extra_query={"q": ASKED}),
+    "list": lambda client: client.sessions.list(email=EMAIL, extra_query={"q": ASKED})._first(),
+    "stream": lambda client: anext(client.sessions.stream_events("1:2", extra_query={"q": ASKED})),
+    "context": lambda client: client.sessions.context("1:2", extra_headers={"X-Said": ASKED}),
+    "summary": lambda client: client.sessions.summary("1:2", overrides=PROMPT, extra_query={"q": ASKED}),
+    "create": lambda client: client.profiles.create(ASKED, PROMPT),
+    "update": lambda client: client.profiles.update("p", name=ASKED, configuration=PROMPT),
+    "whoami": lambda client: client.whoami(extra_query={"q": ASKED}),
+}
+
+
+def frames_of_ours(error):
+    """Return the variables of all frames of this package, and of what lies below them, as text."""
+    shown, seen = [], error
+    while seen is not None:
+        for frame in traceback.TracebackException.from_exception(seen, capture_locals=True).stack:
+            if not frame.filename.startswith(TESTS):
+                shown.append(f"{frame.filename}:{frame.lineno} {frame.locals}")
+        seen = seen.__cause__ or seen.__context__
+    return shown
+
+
+@pytest.mark.parametrize("how", REFUSED)
+async def test_what_a_refused_call_was_asked_is_in_no_frame_of_ours(how):
+    async with raw_server(test_transport.hang) as server, client_of(server.url) as client:
+        with pytest.raises((FullStoryError, TypeError)) as caught:
+            await REFUSED[how](client)
+    assert "canary" not in "".join(frames_of_ours(caught.value))
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("how", FAILED)
+@pytest.mark.parametrize("end", ["an answer", "silence", "cancelled"])
+async def test_what_a_failed_call_was_asked_is_in_no_frame_of_ours(how, end):
+    handler = (
+        test_transport.answering(http(b"", "404 Not Found")) if end == "an answer" else test_transport.hang
+    )
+    quick = {} if end == "cancelled" else {"read_timeout": 0.1, "summary_read_timeout": 0.1}
+    async with raw_server(handler) as server, client_of(server.url, **quick) as client:
+        call = asyncio.ensure_future(FAILED[how](client))
+        while not server.requests:
+            await asyncio.sleep(0.01)
+        if end == "cancelled":
+            call.cancel()
+        with pytest.raises((FullStoryError, asyncio.CancelledError)) as caught:
+            await call
+    frames = frames_of_ours(caught.value)
+    assert frames
+    assert "canary" not in "".join(frames)

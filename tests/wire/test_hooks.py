@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from contextlib import aclosing, asynccontextmanager
 
@@ -127,7 +128,17 @@ async def test_a_hook_that_fails_is_logged_and_costs_no_answer(caplog):
     ]
 
 
-@pytest.mark.parametrize("wrong", ["text", 5, asyncio.sleep])
+class Called:
+    async def __call__(self, event):
+        """Be what a hook can't be: nobody would await it."""
+
+    async def method(self, event):
+        """Be it too."""
+
+
+@pytest.mark.parametrize(
+    "wrong", ["text", 5, asyncio.sleep, Called(), Called().method, functools.partial(asyncio.sleep, 0)]
+)
 def test_hooks_are_plain_functions(wrong):
     with pytest.raises(ConfigurationError, match="on_retry must be a plain function"):
         Hooks(on_retry=wrong)

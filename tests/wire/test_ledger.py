@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager, closing
 
+import aiohttp
 import pytest
 
 from fullstory_async import (
@@ -18,6 +19,7 @@ from fullstory_async import (
     ConfigurationError,
     ConnectError,
     FullStoryClient,
+    Hooks,
     NotFoundError,
     RateLimit,
     RateLimiter,
@@ -28,6 +30,8 @@ from fullstory_async import (
 )
 from fullstory_async.jobs import Job, JobPlan, StopReason
 from fullstory_async.sandbox import Fault, Sandbox
+from tests.wire.servers import client_of, raw_server
+from tests.wire.test_transport import hang, silent_listener
 
 DECEMBER = 1_796_083_200.0
 
@@ -78,6 +82,7 @@ async def test_it_counts_what_costs_and_takes_back_what_did_not(tmp_path):
 async def test_a_cap_holds_and_nothing_is_sent_beyond_it(tmp_path):
     ledger = ActivationLedger(tmp_path / "ledger.db", monthly_cap=10)
     async with opened(ledger) as (sandbox, client):
+        # more at a time could end at 9: one that is dropped before it is sent is not counted any more
         async with client.sessions.events_many(sandbox.session_ids, concurrency=1) as results:
             outcomes = []
             with pytest.raises(ActivationBudgetError, match="cap of 10 activations is reached: 10 are spent"):
@@ -258,3 +263,68 @@ async def test_a_ledger_that_refuses_a_second_attempt_does_not_hide_what_the_fir
     assert (error.attempts, error.may_have_cost, error.session_id) == (1, True, sandbox.session_ids[0])
     assert type(error.__cause__).__name__ == "ProtocolError"
     assert sandbox.activations == 1
+
+
+@pytest.mark.parametrize("operation", ["events", "stream", "summary", "fan-out"])
+@pytest.mark.parametrize("given", [False, True])
+async def test_what_is_cancelled_while_it_connects_was_never_sent(operation, given, tmp_path):
+    """But a given session does not tell how far it came, so there it counts."""
+    calls = {
+        "events": lambda client: client.sessions.events("1:2"),
+        "stream": lambda client: anext(client.sessions.stream_events("1:2")),
+        "summary": lambda client: client.sessions.summary("1:2"),
+        "fan-out": one_of_many,
+    }
+    ledger = ActivationLedger(tmp_path / "ledger")
+    listener, fillers = await silent_listener()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    async with aiohttp.ClientSession() as session:
+        async with client_of(url, session=session if given else None, ledger=ledger) as client:
+            call = asyncio.ensure_future(calls[operation](client))
+            while not client.stats.requests:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            call.cancel()
+            await asyncio.wait([call])
+            assert call.cancelled()
+            assert client.stats.activations_at_risk == given
+            assert await ledger.spent(client.config.key_fingerprint) == given
+    for each in (listener, *fillers):
+        each.close()
+
+
+async def one_of_many(client):
+    async with client.sessions.events_many(["1:2"]) as results:
+        await anext(results)
+
+
+async def test_what_is_cancelled_when_it_was_sent_is_counted(tmp_path):
+    ledger = ActivationLedger(tmp_path / "ledger")
+    async with raw_server(hang) as server, client_of(server.url, ledger=ledger) as client:
+        call = asyncio.ensure_future(client.sessions.events("1:2"))
+        while not server.requests:
+            await asyncio.sleep(0.01)
+        call.cancel()
+        await asyncio.wait([call])
+        assert client.stats.activations_at_risk == 1
+        assert await ledger.spent(client.config.key_fingerprint) == 1
+
+
+async def test_calls_that_waited_for_the_ledger_keep_to_the_rate_when_it_is_free(tmp_path):
+    """They hold no tokens meanwhile, which would all be used at once."""
+    sent, limit = [], RateLimit(20, 1)
+    hooks = Hooks(on_request=lambda _: sent.append(asyncio.get_running_loop().time()))
+    ledger = ActivationLedger(tmp_path / "ledger")
+    async with Sandbox(users=1, sessions=1, mean_events=2) as sandbox:
+        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=limit)
+        async with FullStoryClient(config=config, ledger=ledger, hooks=hooks) as client:
+            await client.sessions.events(sandbox.session_ids[0])
+            async with locked(tmp_path / "ledger", 0.6):
+                calls = [
+                    asyncio.create_task(client.sessions.events(sandbox.session_ids[0])) for _ in range(8)
+                ]
+                await asyncio.gather(*calls)
+            assert await ledger.spent(client.config.key_fingerprint) == 9
+    assert len(sent) == 9
+    assert sent[1] - sent[0] > 0.5
+    assert sent[8] - sent[1] >= 7 / limit.rate - 0.01

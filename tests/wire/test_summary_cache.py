@@ -318,3 +318,30 @@ async def test_a_damaged_summary_is_asked_for_again(tmp_path, caplog):
             assert await client.sessions.summary(one) == summary
         assert sandbox.activations == 2
         assert "asked for again" in caplog.text
+
+
+async def test_a_client_whose_closing_is_cancelled_is_closed_and_what_was_paid_for_is_kept(tmp_path):
+    path = tmp_path / "summaries.db"
+    async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox:
+        (one,) = sandbox.session_ids
+        client = await client_of(sandbox, SummaryCache(path)).__aenter__()
+        await client.sessions.summary(one, config_profile_id="triage")
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await client.sessions.summary(one, timeout=0.3)
+            closing_it = asyncio.create_task(client.close())
+            await asyncio.sleep(0.1)
+            assert not closing_it.done()  # it waits for the file
+            assert sandbox._runner.server.connections
+            closing_it.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await closing_it
+            other.execute("ROLLBACK")
+        assert "closed" in repr(client)
+        async with asyncio.timeout(1):
+            while sandbox._runner.server.connections:
+                await asyncio.sleep(0.01)
+        await client.close()  # again, and now to its end
+        async with client_of(sandbox, SummaryCache(path)) as client:
+            await client.sessions.summary(one)
+        assert sandbox.activations == 2
