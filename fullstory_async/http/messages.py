@@ -18,6 +18,9 @@ _PERSONAL = ("email", "uid", "session_uid")
 """The query parameters that tell who somebody is."""
 _SHORTEST = 4
 """Characters below which a text is too common to be replaced wherever it stands."""
+_LONGEST = 256
+"""Characters above which all that holds a text is replaced with it: a pattern of such a text takes too long to make."""
+_ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})|\\/")
 
 
 @attrs.frozen(kw_only=True)
@@ -67,15 +70,24 @@ class Request:
         """Take out of a text whom this request asks about: services and gateways quote what they refuse."""
         for name, value in self.query:
             if name in _PERSONAL and len(value) >= _SHORTEST:
-                text = re.sub(
-                    "|".join(map(spelled, _spellings(value))), f"[the {name}]", text, flags=re.IGNORECASE
-                )
+                text = _without(value, text, instead=f"[the {name}]")
         return text
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without the headers, and without whom it asks about: a request travels with its error, to logs and other machines."""
         query = tuple((name, "…" if name in _PERSONAL else value) for name, value in self.query)
         return _restored, ({**attrs.asdict(self, recurse=False), "query": query, "headers": {}},)
+
+
+def _without(value: str, text: str, *, instead: str) -> str:
+    """Replace a value in a text; making the pattern takes milliseconds, so that is done only where there is something to replace."""
+    spellings = _spellings(value)
+    plain = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)) if escape[1] else "/", text).casefold()
+    if not any(spelling.casefold() in plain for spelling in spellings):
+        return text
+    if len(value) > _LONGEST:
+        return instead
+    return re.sub("|".join(map(spelled, spellings)), instead, text, flags=re.IGNORECASE)
 
 
 def spelled(text: str) -> str:

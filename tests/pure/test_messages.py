@@ -1,0 +1,58 @@
+"""Whom a request asks about is taken out of what a server says, however it is written there."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fullstory_async.http import endpoints
+
+
+def asking_for(uid=None, email=None):
+    return endpoints.list_sessions(uid=uid, email=email, limit=20)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "no mary+x/1@b.test here",
+        "no MARY+X/1@B.TEST here",
+        r"no mary+x\/1@b.test here",
+        r"no mary\u002bx\u002F1@b.test here",
+        "no mary%2Bx%2F1%40b.test here",
+        "no mary%2bx/1@b.test here",
+        "no mary+x&#47;1@b.test here".replace("&#47;", "/"),
+    ],
+)
+def test_it_is_found_in_every_spelling(said):
+    assert asking_for(email="mary+x/1@b.test").without_persons(said) == "no [the email] here"
+
+
+def test_what_is_not_there_is_left_as_it_is():
+    said = r"no \u00fc or \/ and nobody@b.test here"
+    assert asking_for(uid="u-12", email="mary@b.test").without_persons(said) is said
+    assert asking_for(uid="ab").without_persons("ab is too short") == "ab is too short"
+
+
+@pytest.mark.timeout(20)
+def test_a_very_long_one_takes_no_time_and_is_not_shown():
+    uid = "ü%41" * 50_000
+    request = asking_for(uid=uid)
+    for n in range(50):
+        assert request.without_persons(f"nothing of it {n}") == f"nothing of it {n}"
+    for said in (uid, uid.upper(), json.dumps(uid)):
+        assert request.without_persons(f"no {said} here") == "[the uid]"
+
+
+@given(st.text(min_size=4, max_size=12), st.text(max_size=12), st.booleans())
+def test_no_text_is_missed(uid, around, escaped):
+    if not uid.isprintable() or uid.lower() in around.lower():
+        return
+    said = around + (json.dumps(uid)[1:-1] if escaped else uid) + around
+    cleaned = asking_for(uid=uid).without_persons(said)
+    assert not re.search(re.escape(uid), cleaned, re.IGNORECASE)
+    assert "[the uid]" in cleaned
