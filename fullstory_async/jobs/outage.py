@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 __all__ = ["MANY", "Outage"]
 
@@ -47,18 +45,8 @@ class Outage:
         self._began = min(self._began, now)
         return self.is_on and now - self._began >= self._patience
 
-    @asynccontextmanager
-    async def passed(self) -> AsyncGenerator[None, None]:
-        """Let a call through: at once as long as the service answers, else when it is this one's turn to ask."""
-        asks = self.is_on and await self._wait_to_ask()
-        try:
-            yield
-        finally:
-            if asks:
-                self._asking.release()
-
-    async def _wait_to_ask(self) -> bool:
-        """Wait until the service is back, which gives False, or until it is this call's turn to ask."""
+    async def wait_to_ask(self) -> bool:
+        """Wait until the service is back, which gives False, or until it is this call's turn to ask; it then has to say when it `has_asked`."""
         await self._asking.acquire()
         try:
             if self.is_on:
@@ -70,3 +58,7 @@ class Outage:
             raise
         self._asking.release()
         return False
+
+    def has_asked(self) -> None:
+        """Let another call ask, or all of them go on."""
+        self._asking.release()

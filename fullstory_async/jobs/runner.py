@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -96,7 +96,8 @@ class Runner:
             await self.store.recover()
             if self._reason is None:
                 await self._ask()
-            async with self._timer, aclosing(self._units()) as units:
+            left = units_left(self.folder, self.store.plan.operations, retry_failed=self.retry_failed)
+            async with self._timer, aclosing(left) as units:
                 self._fan_out = FanOut(
                     units, self._call, concurrency=self.concurrency, name=lambda unit: unit
                 )
@@ -170,7 +171,8 @@ class Runner:
             await self.store.remember_account(organisation)
 
     def _say_waiting(self, error: FullStoryError) -> None:
-        self._last_error = f"{type(error).__name__}: {error.message}; waiting for the service"
+        other_side = "network" if is_unsent(error) else "service"
+        self._last_error = f"{type(error).__name__}: {error.message}; waiting for the {other_side}"
         self._show()
 
     def stop(
@@ -212,9 +214,6 @@ class Runner:
         except Exception as error:  # noqa: BLE001  (it is raised when what was paid for is safe)
             self.progress, self._broken_display = None, error
             self.stop(StopReason.INTERRUPTED, f"the progress callback failed: {error!r}")
-
-    def _units(self) -> AsyncGenerator[Unit, None]:
-        return units_left(self.folder, self.store.plan.operations, retry_failed=self.retry_failed)
 
     async def _call(self, unit: Unit, at_stake: Callable[[int], None]) -> tuple[None, int]:
         """Make a call; where no connection is to be had, wait for the network to come back and make it again."""
@@ -274,7 +273,8 @@ class Runner:
     async def _make(self, unit: Unit, note: Callable[[int], None]) -> tuple[Response, int] | None:
         """Make a call when it is its turn; ``None`` if the budget or an erasure forbids it."""
         request = request_of(unit, self.store.plan)
-        async with self._outage.passed():
+        asks = self._outage.is_on and await self._outage.wait_to_ask()
+        try:
             if not await self._set_aside(unit):
                 return None
             made = await self.account.pipeline.fetch(
@@ -282,19 +282,20 @@ class Runner:
             )
             self._outage.answered()
             return made
+        finally:
+            if asks:
+                self._outage.has_asked()
 
     def _is_waited_for(self, error: FullStoryError) -> bool:
         """Tell whether a call could not leave, and the network may still come back in time."""
-        if not isinstance(error, (ConnectError, APITimeoutError)):
-            return False
-        if error.sent or error.permanent or error.may_have_cost:  # by an attempt before this one
+        can_wait = isinstance(error, (ConnectError, APITimeoutError)) and not (error.sent or error.permanent)
+        if not can_wait or error.may_have_cost:  # by an attempt before this one
             return False
         now = asyncio.get_running_loop().time()
         self._down_since = min(self._down_since, now)
         if now - self._down_since >= self.network_patience:
             return False
-        self._last_error = f"{type(error).__name__}: {error.message}; waiting for the network"
-        self._show()
+        self._say_waiting(error)
         return True
 
     async def _set_aside(self, unit: Unit) -> bool:

@@ -14,6 +14,8 @@ from fullstory_async.http.messages import Response
 
 __all__ = ["verified"]
 
+_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
 
 def verified(response: Response) -> Response:
     """Return an answer that is a complete JSON object. Raises `DecodeError` for anything else."""
@@ -22,7 +24,7 @@ def verified(response: Response) -> Response:
     body = response.body
     try:
         check_utf8(body)
-        whole = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        whole = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         whole = _by_json(body)  # Python's own parser knows more: NaN, lone surrogates, a byte order mark
     if not isinstance(whole, dict):
