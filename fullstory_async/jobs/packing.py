@@ -1,7 +1,7 @@
 """Answers as they are kept: compressed, in a form that says which it is.
 
-zstd, where the extra ``zstd`` is installed, takes from a half (50 events) to a seventh (200) of zlib's time, and less room: at full speed the
-store then costs about a fifth of the throughput instead of a quarter. What was written with it can only be read with it.
+zstd, where the extra ``zstd`` is installed, takes from a half (50 events) to a seventh (200) of zlib's time, and less room.
+What was written with it can only be read with it.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ from fullstory_async.jobs import Job, JobPlan, JobReader, StopReason
 
 SECONDS = int(os.environ.get("FULLSTORY_SOAK_SECONDS", "2"))
 LIMIT = RateLimit(100, 20)
-SESSIONS = int(SECONDS * LIMIT.rate / 3)
-"""Each takes two calls, and a third of the time is pauses that the service asks for."""
+SESSIONS = int(SECONDS * LIMIT.rate / 2.7)
+"""Each takes two calls, and a quarter of the time is pauses that the service asks for."""
 MOST_RUNS = 50
 GROWTH = 16.0
 """MiB by which the memory may have grown from the first quarter to the last: the allocator's arenas come and go."""
