@@ -127,8 +127,10 @@ async def test_row_26_429_with_seconds():
         refused = next(request for request in sandbox.requests if request.status == 429)
     assert [each.error for each in outcomes] == [None] * 60
     assert (len(sandbox.requests), sandbox.activations, client.stats.throttled) == (61, 60, 1)
-    later = [request.at - refused.at for request in sandbox.requests if request.at > refused.at + 0.05]
-    assert 0.99 <= min(later) < 1.5
+    later = [request.at - refused.at for request in sandbox.requests if request.at > refused.at]
+    on_their_way = [seconds for seconds in later if seconds < 0.5]
+    assert len(on_their_way) < 8
+    assert 0.99 <= min(set(later) - set(on_their_way)) < 1.5
 
 
 FORMS = {
