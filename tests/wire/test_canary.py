@@ -186,10 +186,10 @@ CALLS = {
 }  # fmt: skip
 
 
-async def attempt(watch, where, client):
+async def attempt(watch, where, client, seconds=0.4):
     async def one(name, call):
         try:
-            async with asyncio.timeout(1.5):  # a stream has its time for each piece
+            async with asyncio.timeout(4 * seconds):  # a stream has its time for each piece
                 watch.shown.append((f"{where} {name}: result", repr(await call(client))))
         except (FullStoryError, TimeoutError) as error:
             watch.error(f"{where} {name}", error)
@@ -205,51 +205,65 @@ def seen_enough(watch, *kinds):
     assert watch.leaks() == []
 
 
-async def test_no_fault_of_a_server_shows_a_canary():
+PATIENCE = (0.4, 3.0)
+"""Seconds for an answer, and those on a machine so busy that hardly one comes in that time."""
+
+
+async def against_all(cases, one, *kinds):
+    """Try one fault after the other, six at a time, until all these kinds of errors were seen."""
     few = asyncio.Semaphore(6)
 
-    async def against(name, handler):
-        async with few, raw_server(handler) as server:
-            settings = {
-                "connect_timeout": 0.4,
-                "read_timeout": 0.4,
-                "summary_read_timeout": 0.4,
-                "max_response_bytes": 10_000,
-            }
-            retry = RetryPolicy(attempts=2, wait_initial=0.001, wait_jitter=0)
-            async with client_of(server.url, **settings, retry=retry) as client:
-                await attempt(watch, name, client)
+    async def in_turn(watch, seconds, case):
+        async with few:
+            await one(watch, seconds, case)
 
-    async with watching() as watch:
-        await asyncio.gather(*(against(name, handler) for name, handler in RAW_FAULTS.items()))
-    seen_enough(
-        watch, "ProtocolError", "APITimeoutError", "UnexpectedRedirect", "DecodeError", "ResponseTooLarge",
-        "BadRequestError", "ServerError",
+    for seconds in PATIENCE:
+        async with watching() as watch:
+            await asyncio.gather(*(in_turn(watch, seconds, case) for case in cases))
+            await asyncio.sleep(0.3)  # the server's last answers
+        watch.shown = [(where, text) for where, text in watch.shown if "aiohttp.access" not in where]
+        assert watch.leaks() == []
+        if set(kinds) <= set(watch.kinds):
+            break
+    seen_enough(watch, *kinds)
+    return watch
+
+
+@pytest.mark.timeout(180)
+async def test_no_fault_of_a_server_shows_a_canary():
+    async def one(watch, seconds, case):
+        name, handler = case
+        times = dict.fromkeys(("connect_timeout", "read_timeout", "summary_read_timeout"), seconds)
+        retry = RetryPolicy(attempts=2, wait_initial=0.001, wait_jitter=0)
+        async with raw_server(handler) as server:
+            async with client_of(server.url, **times, max_response_bytes=10_000, retry=retry) as client:
+                await attempt(watch, name, client, seconds)
+
+    watch = await against_all(
+        RAW_FAULTS.items(), one, "ProtocolError", "APITimeoutError", "UnexpectedRedirect", "DecodeError",
+        "ResponseTooLarge", "BadRequestError", "ServerError",
     )  # fmt: skip
     assert "[the API key]" in str(watch.shown)
     assert "email=[the email]&uid=[the uid]" in str(watch.shown)
 
 
+@pytest.mark.timeout(180)
 async def test_no_fault_of_the_sandbox_shows_a_canary():
-    few = asyncio.Semaphore(6)
-
-    async def against(fault):
-        async with few, Sandbox(users=1, sessions=1, mean_events=2) as sandbox:
+    async def one(watch, seconds, fault):
+        async with Sandbox(users=1, sessions=1, mean_events=2) as sandbox:
             sandbox.api_key = KEY
-            config = ClientConfig(api_key=KEY, base_url=sandbox.url, rate_limit=FAST, read_timeout=0.4, summary_read_timeout=0.4, max_response_bytes=2**20,
+            config = ClientConfig(api_key=KEY, base_url=sandbox.url, rate_limit=FAST, read_timeout=seconds, summary_read_timeout=seconds, max_response_bytes=2**20,
                                   retry=RetryPolicy(attempts=2, wait_initial=0.001, wait_jitter=0), max_wait=0.1)  # fmt: skip
             told = Hooks(
                 on_request=watch.told, on_response=watch.told, on_retry=watch.told, on_throttle=watch.told
             )
             async with FullStoryClient(config=config, hooks=told) as client:
                 sandbox.inject(fault, times=None)
-                await attempt(watch, fault.name, client)
+                await attempt(watch, fault.name, client, seconds)
 
-    async with watching() as watch:
-        await asyncio.gather(*map(against, SANDBOX_FAULTS))
-        await asyncio.sleep(0.3)  # the sandbox's last answers
-        watch.shown = [(where, text) for where, text in watch.shown if "aiohttp.access" not in where]
-    seen_enough(watch, "AuthenticationError", "RateLimitedError", "APIStatusError", "NotFoundError")
+    await against_all(
+        SANDBOX_FAULTS, one, "AuthenticationError", "RateLimitedError", "APIStatusError", "NotFoundError"
+    )
 
 
 @pytest.mark.parametrize("where", ["waiting", "reading", "connecting", "in line"])
