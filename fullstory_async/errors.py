@@ -134,19 +134,35 @@ class FullStoryError(Exception):
     def __str__(self) -> str:
         code = None if self.code == self.status else self.code  # the published contract's code is the status
         known = [self.status if isinstance(self, APIStatusError) else None, code]
-        text = " ".join([str(part) for part in known if part is not None] + [self._what()])
-        if self.request is not None:
-            text = f"{self.request.method} {self.request.path}: {text}"
+        named = " ".join(str(part) for part in known if part is not None)
+        text = f"{named}: {self._what()}" if named else self._what()
+        if self.request is not None:  # with the session's id as one would look for it
+            text = f"{self.request.method} {self.request.path.replace('%3A', ':')}: {text}"
         if self.retry_after is not None and self.retry_after >= 1:
-            text += f" (try again in {self.retry_after:.0f} s)"
+            text += f" (try again in {_span(self.retry_after)})"
         if self.attempts > 1:
             text += f" (after {self.attempts} attempts in {self.elapsed:.1f} s)"
         if self.may_have_cost:
-            text += " [may have cost an activation]"
+            held_back = self._may_pass and self.attempts == 1
+            why = ", so it was not sent again: see RetryPolicy.repeat_metered" if held_back else ""
+            text += f" [may have cost an activation{why}]"
         return text
+
+    @property
+    def _may_pass(self) -> bool:
+        """Whether the same call may succeed in a moment."""
+        return False
 
     def _what(self) -> str:
         return self.message
+
+
+def _span(seconds: float) -> str:
+    """Return a time as people say it: nobody reads 2592000 s as a month."""
+    for unit, name in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"
 
 
 class ConfigurationError(FullStoryError, ValueError):
@@ -190,6 +206,10 @@ class TransportError(FullStoryError):
         self.permanent = permanent
         self.stale = stale
         self.garbled = garbled
+
+    @property
+    def _may_pass(self) -> bool:
+        return not self.permanent
 
 
 class ConnectError(TransportError):
@@ -246,6 +266,10 @@ class RateLimitedError(APIStatusError):
 
 class ServerError(APIStatusError):
     """500 and above: the service failed."""
+
+    @property
+    def _may_pass(self) -> bool:
+        return True
 
 
 class DecodeError(FullStoryError):

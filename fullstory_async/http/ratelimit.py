@@ -284,8 +284,8 @@ class RateLimiter:
     @staticmethod
     def _paused_too_long(wait: float, longest: float) -> RateLimitedError:
         return RateLimitedError(
-            f"the rate limit is closed for another {wait:.0f} s, and only {max(0.0, longest):.0f} s "
-            "more would be waited; try again then",
+            f"the rate limit is closed for another {wait:.0f} s, and this call waits for {max(0.0, longest):.0f} s "
+            "more at most (max_wait, or what is left of its time)",
             retry_after=wait,
         )
 

@@ -74,7 +74,7 @@ def test_each_status_is_success_or_one_class(status):
 def test_both_error_bodies_and_any_other_are_read(body, code, message):
     error = error_for(EVENTS, Response(status=502, body=body))
     assert (error.code, error.message) == (code, message)
-    assert str(error).startswith("GET /v2/sessions/1%3A2/events: 502 ")
+    assert str(error).startswith("GET /v2/sessions/1:2/events: 502")
 
 
 def test_a_404_for_an_id_that_is_no_pair_says_what_ids_look_like():
@@ -155,3 +155,26 @@ def test_neither_query_nor_headers_nor_bodies_show():
     shown = repr(error.request) + repr(error.response) + str(error.request)
     for secret in ("ada@", "t0p", "c00kie", "secret-body"):
         assert secret not in shown
+
+
+@pytest.mark.parametrize(
+    ("status", "attempts", "seconds", "ending"),
+    [
+        (
+            503,
+            1,
+            None,
+            "[may have cost an activation, so it was not sent again: see RetryPolicy.repeat_metered]",
+        ),
+        (503, 2, None, "(after 2 attempts in 0.0 s) [may have cost an activation]"),
+        (400, 1, None, "[may have cost an activation]"),
+        (429, 1, 119, "(try again in 119 s)"),
+        (429, 1, 600, "(try again in 10 min)"),
+        (429, 1, 30_000, "(try again in 8 h)"),
+        (429, 1, 2_592_000, "(try again in 30 days)"),
+    ],
+)
+def test_its_text_says_what_to_do_next(status, attempts, seconds, ending):
+    error = error_for(EVENTS, Response(status=status, body=b"no"), retry_after=seconds)
+    error.attempts = attempts
+    assert str(error) == f"GET /v2/sessions/1:2/events: {status}: no {ending}"

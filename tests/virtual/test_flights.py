@@ -211,7 +211,7 @@ async def test_a_wait_that_is_longer_than_the_callers_time_is_told_at_once(statu
         30,
     )
     assert seconds < 0.1
-    assert "1%3A2" in str(error)
+    assert "1:2" in str(error)
 
 
 async def test_of_those_who_share_a_request_only_those_with_too_little_time_leave():

@@ -465,7 +465,7 @@ async def test_bad_request_is_an_error_with_the_services_words():
         sandbox.inject(
             Fault.status(400, body=b'{"code": "invalid_field", "message": "no"}'), operation="context"
         )
-        with pytest.raises(BadRequestError, match="invalid_field no"):
+        with pytest.raises(BadRequestError, match="invalid_field: no"):
             await client.sessions.context(sandbox.session_ids[0])
 
 
