@@ -268,6 +268,7 @@ class Runner:
         finally:
             place.leave()
             self._settled.set()
+            self._settled = asyncio.Event()
         return True
 
     async def _make(self, unit: Unit, note: Callable[[int], None]) -> tuple[Response, int] | None:
@@ -300,17 +301,17 @@ class Runner:
 
     async def _set_aside(self, unit: Unit) -> bool:
         """Put what the call may cost on the disk; wait for others to be settled if the budget is all set aside."""
-        while (others := await self.store.reserve(unit, self._at_most)) is not None:
+        while True:
+            settled = self._settled  # taken first: something may be settled before the disk has answered
+            if (others := await self.store.reserve(unit, self._at_most)) is None:
+                return True
             if others == GONE:
                 return False
             if others == 0:
                 spent, cap = self.store.counts.spent, self.store.plan.max_activations
                 self.stop(StopReason.BUDGET_REACHED, f"{spent} of {cap} activations are spent")
                 return False
-            if self.store.reserved > 0:  # else they have been settled meanwhile
-                self._settled.clear()
-                await self._settled.wait()
-        return True
+            await settled.wait()
 
     async def _settle_failure(self, unit: Unit, error: FullStoryError, risk: int) -> None:
         self._last_error = f"{type(error).__name__} at {unit.session_id}: {error.message}"
