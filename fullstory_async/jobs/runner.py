@@ -181,7 +181,7 @@ class Runner:
         """Take no more calls. Those that were sent have a few seconds to finish, or none with ``at_once``."""
         self._reason = self._reason or reason
         self._detail = self._detail or detail
-        if self._asking is not None and self._asking is not asyncio.current_task():
+        if self._asking is not None:
             self._asking.cancel()
         if self._fan_out is None:
             return
@@ -333,7 +333,7 @@ class Runner:
         """Stop where further calls would fail as this one did."""
         self._denials = self._denials + 1 if isinstance(error, PermissionDeniedError) else 0
         unsent, lost = is_unsent(error), is_lost(error)
-        if not lost:
+        if error.attempts > 0 and not lost:  # else nobody was asked
             self._outage.answered()
         self._down_since = self._down_since if unsent else math.inf
         if isinstance(error, AuthenticationError) or self._denials >= _DENIALS:
