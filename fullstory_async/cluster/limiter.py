@@ -212,7 +212,12 @@ class RedisRateLimiter(RateLimiter):
         )
 
     async def aclose(self) -> None:
-        """Close the connections to Redis. The limiter may be used again afterwards, also in another event loop."""
+        """Close the connections to Redis. The limiter may be used again afterwards, also in another event loop.
+
+        In another loop than that of the last request there is nothing to close: its connections ended with it.
+        """
+        if self._loop not in (None, asyncio.get_running_loop()):
+            return
         if self._teller is not None and not self._teller.done():
             await asyncio.wait([self._teller])
         await self._shared.close()
