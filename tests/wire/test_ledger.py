@@ -250,6 +250,19 @@ async def test_a_call_that_is_cancelled_while_it_waits_for_the_ledger_counts_not
             assert await ledger.spent(client.config.key_fingerprint) == sandbox.activations == 1
 
 
+async def test_a_fan_out_that_is_stopped_and_then_left_takes_back_what_it_counted(tmp_path):
+    ledger = ActivationLedger(tmp_path / "ledger.db")
+    async with opened(ledger) as (sandbox, client):
+        key = client.config.key_fingerprint
+        assert await ledger.spent(key) == 0
+        async with locked(ledger.path, 0.3):
+            async with client.sessions.events_many(sandbox.session_ids, concurrency=4) as results:
+                await asyncio.sleep(0.1)  # they wait for the ledger
+                results.stop()
+                await asyncio.sleep(0.01)
+        assert (sandbox.activations, await ledger.spent(key)) == (0, 0)
+
+
 async def test_a_ledger_that_refuses_a_second_attempt_does_not_hide_what_the_first_may_have_cost(tmp_path):
     ledger = ActivationLedger(tmp_path / "ledger", monthly_cap=1)
     retry = RetryPolicy(repeat_metered=True, wait_initial=0, wait_jitter=0)
