@@ -90,10 +90,10 @@ class Runner:
     async def run(self) -> JobReport:
         """Make the calls that are left, until one of the stop reasons."""
         now = asyncio.get_running_loop().time
-        started, before = now(), self.store.counts.spent + self.store.reserved
-        kept_before = self.store.answers_kept
+        started, kept, before = now(), self.store.answers_kept, self.store.counts.spent + self.store.reserved
         try:
             await self.store.recover()
+            before = self.store.counts.spent  # what a cancelled run gave back meanwhile is not ours
             if self._reason is None:
                 await self._ask()
             left = units_left(self.folder, self.store.plan.operations, retry_failed=self.retry_failed)
@@ -126,7 +126,7 @@ class Runner:
             done=counts.answered,
             failed=self._failed,
             spent=spent,
-            done_now=self.store.answers_kept - kept_before,
+            done_now=self.store.answers_kept - kept,
             spent_now=spent - before,
             dropped=self._dropped,
             left=self._calls() - counts.answered - counts.permanent,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import attrs
 import pytest
 
-from fullstory_async import JobError, RetryPolicy, SessionId
+from fullstory_async import JobError, RateLimit, RetryPolicy, SessionId
 from fullstory_async.jobs import Job, JobPlan, JobReader, outage
 from fullstory_async.sandbox import Fault
 from tests.jobs.test_job import BOTH, opened, run_once
@@ -85,6 +86,29 @@ async def test_answers_that_are_written_while_a_run_is_dropped_count_for_it(tmp_
 
                 report = await job.run(concurrency=32, progress=stop)
                 assert report.done_now == report.done == job.counts.answered > few
+
+
+async def test_a_run_is_not_told_what_a_cancelled_one_gives_back(tmp_path):
+    slow = {"rate_limit": RateLimit(20, 1)}
+    async with opened(client=slow, sessions=6) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids)
+            run = asyncio.create_task(job.run())
+            while job._store.reserved < 2:  # two wait for the rate limit
+                await asyncio.sleep(0.001)
+            begin = job._store._writer._begin
+
+            def begin_slowly():
+                time.sleep(0.05)
+                begin()
+
+            job._store._writer._begin = begin_slowly
+            run.cancel()
+            await asyncio.wait([run])
+            before = sandbox.activations
+            report = await job.run()
+        assert (report.done, report.spent) == (6, sandbox.activations)
+        assert report.spent_now == report.done_now == sandbox.activations - before
 
 
 async def test_a_stop_ends_one_run_and_no_other(tmp_path):
