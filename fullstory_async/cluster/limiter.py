@@ -9,8 +9,8 @@ pause or Redis lost its memory, and where it woke so late that other processes' 
 That is one question to Redis for a call that need not wait, and two for one that must.
 
 Where Redis can't be asked there are two ways. Calls fail with `LimiterUnavailable`; or, with ``fallback``, the process goes on alone, evenly at that
-rate and without a burst, the first of them 1/fallback after the failure. It asks Redis again every `_AGAIN` seconds, and when it is back makes the
-shared bucket begin empty, since what was sent meanwhile is not counted there.
+rate and without a burst, the first of them 1/fallback after the failure. It asks Redis again every `_AGAIN` seconds, sending nothing until that is
+answered or has failed, and when Redis is back makes the shared bucket begin empty, since what was sent meanwhile is not counted there.
 """
 
 from __future__ import annotations
