@@ -204,8 +204,7 @@ class FanOut(Generic[T]):
 
     def _drop(self, workers: Iterable[asyncio.Task[None] | None]) -> None:
         for worker in workers:
-            # once: a second time would interrupt the giving back of what was counted
-            if worker is not None and worker not in self._dropped and not worker.done():
+            if worker is not None and not worker.done():
                 self._dropped.add(worker)
                 worker.cancel()
 
