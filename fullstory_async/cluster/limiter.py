@@ -9,8 +9,8 @@ pause or Redis lost its memory, and where it woke so late that other processes' 
 That is one question to Redis for a call that need not wait, and two for one that must.
 
 Where Redis can't be asked there are two ways. Calls fail with `LimiterUnavailable`; or, with ``fallback``, the process goes on alone, evenly at that
-rate and without a burst, the first of them 1/fallback after the failure. It asks Redis again every `_AGAIN` seconds, and when it is back makes the
-shared bucket begin empty, since what was sent meanwhile is not counted there.
+rate and without a burst, the first of them 1/fallback after the failure. It asks Redis again every `_AGAIN` seconds, sending nothing until that is
+answered or has failed, and when Redis is back makes the shared bucket begin empty, since what was sent meanwhile is not counted there.
 """
 
 from __future__ import annotations
@@ -212,7 +212,12 @@ class RedisRateLimiter(RateLimiter):
         )
 
     async def aclose(self) -> None:
-        """Close the connections to Redis. The limiter may be used again afterwards, also in another event loop."""
+        """Close the connections to Redis. The limiter may be used again afterwards, also in another event loop.
+
+        In another loop than that of the last request there is nothing to close: its connections ended with it.
+        """
+        if self._loop not in (None, asyncio.get_running_loop()):
+            return
         if self._teller is not None and not self._teller.done():
             await asyncio.wait([self._teller])
         await self._shared.close()

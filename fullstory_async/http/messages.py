@@ -80,14 +80,24 @@ class Request:
 
 
 def _without(value: str, text: str, *, instead: str) -> str:
-    """Replace a value in a text; making the pattern takes milliseconds, so that is done only where there is something to replace."""
+    """Replace a value in a text, or the whole text where the value stands in it as no pattern finds it.
+
+    Making the pattern takes milliseconds, so that is done only where there is something to replace.
+    """
     spellings = _spellings(value)
-    plain = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)) if escape[1] else "/", text).casefold()
-    if not any(spelling.casefold() in plain for spelling in spellings):
+    written = text.casefold(), _unescaped(text).casefold()
+    if not any(spelling.casefold() in each for spelling in spellings for each in written):
         return text
     if len(value) > _LONGEST:
         return instead
-    return re.sub("|".join(map(spelled, spellings)), instead, text, flags=re.IGNORECASE)
+    cleaned, times = re.subn("|".join(map(spelled, spellings)), instead, text, flags=re.IGNORECASE)
+    return cleaned if times else instead
+
+
+def _unescaped(text: str) -> str:
+    """Return a text without JSON's escapes; two of them may be one character."""
+    plain = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)) if escape[1] else "/", text)
+    return plain.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def spelled(text: str) -> str:

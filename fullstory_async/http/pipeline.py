@@ -7,6 +7,7 @@ waits. Nothing is held while it does, so a call may be cancelled at any ``await`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import random
@@ -247,7 +248,9 @@ class Pipeline:
         try:
             call.set_aside = await asyncio.shield(counting)
         except asyncio.CancelledError as error:
-            await asyncio.wait([counting])
+            while not counting.done():
+                with contextlib.suppress(asyncio.CancelledError):  # once more; it is raised in the end
+                    await asyncio.wait([counting])
             if counting.exception() is None:
                 call.set_aside = counting.result()
                 await self._take_back(call, error)

@@ -2,8 +2,8 @@
 
 What a call may cost is on the disk before its request leaves. If every worker did that first and then waited its turn at the
 limiter, a process that is killed there would have counted calls of which the service never heard, one for each worker, and an
-outage that begins would find them all past its gate. So no more calls come that far than leave in the next `_SECONDS`, which is
-time enough for the disk: the limiter is never kept waiting.
+outage that begins would find them all past its gate. So no more calls come that far than leave in the next `_SECONDS`, of all processes
+where they share the limit. In that time a disk has to commit twice; the limiter is kept waiting by slower ones only.
 """
 
 from __future__ import annotations

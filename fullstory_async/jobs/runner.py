@@ -90,10 +90,10 @@ class Runner:
     async def run(self) -> JobReport:
         """Make the calls that are left, until one of the stop reasons."""
         now = asyncio.get_running_loop().time
-        started, before = now(), self.store.counts.spent + self.store.reserved
-        kept_before = self.store.answers_kept
+        started, kept, before = now(), self.store.answers_kept, self.store.counts.spent + self.store.reserved
         try:
             await self.store.recover()
+            before = self.store.counts.spent  # what a cancelled run gave back meanwhile is not ours
             if self._reason is None:
                 await self._ask()
             left = units_left(self.folder, self.store.plan.operations, retry_failed=self.retry_failed)
@@ -126,7 +126,7 @@ class Runner:
             done=counts.answered,
             failed=self._failed,
             spent=spent,
-            done_now=self.store.answers_kept - kept_before,
+            done_now=self.store.answers_kept - kept,
             spent_now=spent - before,
             dropped=self._dropped,
             left=self._calls() - counts.answered - counts.permanent,
@@ -181,7 +181,7 @@ class Runner:
         """Take no more calls. Those that were sent have a few seconds to finish, or none with ``at_once``."""
         self._reason = self._reason or reason
         self._detail = self._detail or detail
-        if self._asking is not None and self._asking is not asyncio.current_task():
+        if self._asking is not None:
             self._asking.cancel()
         if self._fan_out is None:
             return
@@ -268,6 +268,7 @@ class Runner:
         finally:
             place.leave()
             self._settled.set()
+            self._settled = asyncio.Event()
         return True
 
     async def _make(self, unit: Unit, note: Callable[[int], None]) -> tuple[Response, int] | None:
@@ -300,17 +301,17 @@ class Runner:
 
     async def _set_aside(self, unit: Unit) -> bool:
         """Put what the call may cost on the disk; wait for others to be settled if the budget is all set aside."""
-        while (others := await self.store.reserve(unit, self._at_most)) is not None:
+        while True:
+            settled = self._settled  # taken first: something may be settled before the disk has answered
+            if (others := await self.store.reserve(unit, self._at_most)) is None:
+                return True
             if others == GONE:
                 return False
             if others == 0:
                 spent, cap = self.store.counts.spent, self.store.plan.max_activations
                 self.stop(StopReason.BUDGET_REACHED, f"{spent} of {cap} activations are spent")
                 return False
-            if self.store.reserved > 0:  # else they have been settled meanwhile
-                self._settled.clear()
-                await self._settled.wait()
-        return True
+            await settled.wait()
 
     async def _settle_failure(self, unit: Unit, error: FullStoryError, risk: int) -> None:
         self._last_error = f"{type(error).__name__} at {unit.session_id}: {error.message}"
@@ -332,7 +333,7 @@ class Runner:
         """Stop where further calls would fail as this one did."""
         self._denials = self._denials + 1 if isinstance(error, PermissionDeniedError) else 0
         unsent, lost = is_unsent(error), is_lost(error)
-        if not lost:
+        if error.attempts > 0 and not lost:  # else nobody was asked
             self._outage.answered()
         self._down_since = self._down_since if unsent else math.inf
         if isinstance(error, AuthenticationError) or self._denials >= _DENIALS:

@@ -87,12 +87,13 @@ class GroupWriter:
         self._finish = finish
         self._undo = undo
         self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
+        self._again: list[_Change] = []
         self.make_spare_room()
         self._thread = threading.Thread(target=self._write, name="fullstory-job-writer", daemon=True)
         self._thread.start()
 
     def change_later(self, work: Callable[[sqlite3.Connection], Any]) -> None:
-        """Make a change that nobody waits for but `close`."""
+        """Make a change that nobody waits for but `close`; where it can't be written, it is tried again with the next one."""
         self._changes.put(_Change(work))
 
     async def close(self) -> None:
@@ -138,6 +139,8 @@ class GroupWriter:
     def _commit(self, group: list[_Change]) -> None:
         """Make a group of changes in one transaction, if need be in the room that was kept for that."""
         until = time.monotonic() + _PATIENCE
+        if not group[0].alone:
+            group, self._again = [*self._again, *group], []
         while True:
             try:
                 results = self._do(group)
@@ -148,6 +151,7 @@ class GroupWriter:
                 if _is_busy(error) and time.monotonic() < until:  # what waits here may have been paid for
                     continue
                 failure = JobStorageError(f"the job {self._folder} can't be written: {error}")
+                self._again += [change for change in group if change.future is None]
                 _tell(group, [failure] * len(group))
             else:
                 _tell(group, results)

@@ -6,6 +6,7 @@ What is held is always the same, at the service's own log: no window has more th
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import subprocess
 import sys
@@ -137,6 +138,24 @@ async def test_row_48_what_it_forgets_costs_requests_and_never_adds_any(redis, c
         await load.stop()
         assert load.failed.total() == 0
         assert len(keeps_the_limit(sandbox)) > 10
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_it_can_be_closed_when_the_loop_that_it_was_used_in_is_over(redis):
+    config = ClientConfig(api_key="na1.KEY", rate_limit=LIMIT)
+    limiter = RedisRateLimiter(redis.url, config)
+    asyncio.run(limiter.aclose())
+    asyncio.run(limiter.acquire())  # and its connection is left open
+    asyncio.run(limiter.aclose())
+    asyncio.run(limiter.acquire())
+
+    async def use_and_close():
+        await limiter.acquire()
+        await limiter.aclose()
+        await limiter.aclose()
+
+    asyncio.run(use_and_close())
+    gc.collect()
 
 
 @pytest.mark.row(48)

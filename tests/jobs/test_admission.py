@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -79,6 +80,38 @@ async def test_what_was_refused_after_a_lost_attempt_is_not_counted(tmp_path):
         sandbox.inject(Fault.retry_after(0.1), operation="events", times=1)
         report = await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids[:1])
         assert (report.done, report.spent, sandbox.activations) == (1, 2, 2)
+
+
+@pytest.mark.timeout(20)
+async def test_calls_that_wait_for_the_budget_miss_nothing_that_is_settled_on_a_slow_disk(tmp_path):
+    retry = RetryPolicy(attempts=3, repeat_metered=True, wait_initial=0, wait_jitter=0)
+    slow = {"rate_limit": RateLimit(10, 100), "retry": retry}  # so that two are let in
+    async with opened(client=slow, sessions=4) as (sandbox, client):
+        plan = JobPlan(events=True, max_activations=6)  # two calls of three attempts each
+        async with Job.open(tmp_path / "j", client=client, plan=plan) as job:
+            await job.add(sandbox.session_ids)
+            begin, unlucky, tries = job._store._writer._begin, sandbox.session_ids[0], 0
+
+            def begin_slowly():
+                time.sleep(0.1)
+                begin()
+
+            async def refuse(request):
+                nonlocal tries
+                if request.session_id != unlucky or tries == 3:
+                    return
+                while job.counts.answered == 0:
+                    await asyncio.sleep(0.001)
+                if tries == 0:
+                    await asyncio.sleep(0.05)  # two others ask for the budget that the first answer left
+                tries += 1
+                raise ConnectError("refused", request=request, sent=False)
+
+            Wrapped(client, refuse)
+            job._store._writer._begin = begin_slowly
+            async with asyncio.timeout(5):
+                report = await job.run(concurrency=4)
+        assert (report.reason, report.done, report.spent, tries) == ("finished", 4, 4, 3)
 
 
 async def test_admission_follows_the_rate():

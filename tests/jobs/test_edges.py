@@ -16,6 +16,7 @@ from fullstory_async.errors import ConnectError
 from fullstory_async.jobs import Job, JobPlan, JobReader, database, packing
 from fullstory_async.jobs import writer as writer_module
 from fullstory_async.jobs.store import JobStore
+from fullstory_async.jobs.units import Unit
 from fullstory_async.sandbox import Fault
 from tests.jobs.test_job import opened, run_once
 
@@ -121,6 +122,23 @@ async def test_a_file_that_stays_locked_ends_the_run(tmp_path, monkeypatch):
                 await job.add(["1:2"])
             other.execute("ROLLBACK")
         assert (await job.add(["1:2"])).new == 1
+
+
+async def test_what_was_set_aside_while_a_file_stays_locked_is_given_back_later(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer_module, "_PATIENCE", 0.0)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    unit = Unit(1, "1:2", "events")
+    (tmp_path / "j").mkdir()
+    store = JobStore(tmp_path / "j", attrs.evolve(EVENTS, max_activations=1))
+    with closing(sqlite3.connect(tmp_path / "j" / "job.sqlite3", isolation_level=None)) as other:
+        assert await store.reserve(unit, 1) is None
+        other.execute("BEGIN IMMEDIATE")
+        store.settle_later(unit, spent=0)
+        with pytest.raises(JobStorageError, match="locked"):
+            await store.flush()
+        other.execute("ROLLBACK")
+    assert await store.reserve(attrs.evolve(unit, seq=2), 1) is None
+    await store.close()
 
 
 async def test_an_opening_that_is_cancelled_holds_nothing(tmp_path):

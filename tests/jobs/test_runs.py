@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import attrs
 import pytest
 
-from fullstory_async import JobError, RetryPolicy, SessionId
-from fullstory_async.jobs import Job, JobPlan, JobReader
+from fullstory_async import JobError, RateLimit, RetryPolicy, SessionId
+from fullstory_async.jobs import Job, JobPlan, JobReader, outage
 from fullstory_async.sandbox import Fault
 from tests.jobs.test_job import BOTH, opened, run_once
 
@@ -85,6 +88,29 @@ async def test_answers_that_are_written_while_a_run_is_dropped_count_for_it(tmp_
                 assert report.done_now == report.done == job.counts.answered > few
 
 
+async def test_a_run_is_not_told_what_a_cancelled_one_gives_back(tmp_path):
+    slow = {"rate_limit": RateLimit(20, 1)}
+    async with opened(client=slow, sessions=6) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids)
+            run = asyncio.create_task(job.run())
+            while job._store.reserved < 2:  # two wait for the rate limit
+                await asyncio.sleep(0.001)
+            begin = job._store._writer._begin
+
+            def begin_slowly():
+                time.sleep(0.05)
+                begin()
+
+            job._store._writer._begin = begin_slowly
+            run.cancel()
+            await asyncio.wait([run])
+            before = sandbox.activations
+            report = await job.run()
+        assert (report.done, report.spent) == (6, sandbox.activations)
+        assert report.spent_now == report.done_now == sandbox.activations - before
+
+
 async def test_a_stop_ends_one_run_and_no_other(tmp_path):
     async with opened(sessions=4) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
@@ -129,3 +155,31 @@ async def test_an_estimate_is_no_less_than_what_repeated_calls_cost(tmp_path):
         capped = attrs.evolve(EVENTS, max_activations=report.spent + 5)
         again = JobReader(tmp_path / "j").estimate(capped, [SessionId("1:2")], charges=retry.charges_at_most)
         assert (again.calls, again.activations) == (1 + report.left, min(3 + 3 * report.left, 5))
+
+
+@pytest.mark.timeout(20)
+async def test_a_display_that_breaks_before_the_first_call_ends_the_wait_for_the_service(tmp_path):
+    def broken(now):
+        raise ZeroDivisionError
+
+    async with opened() as (sandbox, client):
+        sandbox.inject(Fault.status(503), operation="whoami", times=None)
+        async with asyncio.timeout(5):
+            with pytest.raises(ZeroDivisionError):
+                await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids, progress=broken)
+        assert sandbox.activations == 0
+
+
+async def test_what_is_not_sent_says_nothing_of_an_outage(tmp_path):
+    retry = RetryPolicy(attempts=1)
+    async with opened(client={"retry": retry}, sessions=40) as (sandbox, client):
+        sandbox.inject(Fault.status(404), operation="events", times=len(sandbox.session_ids))
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+            for start in range(0, 40, 5):
+                await job.add([*sandbox.session_ids[start : start + 5], f"../{start}"])
+            await job.run()
+        sandbox.inject(Fault.status(503, charged=True), operation="events", times=None)
+        again = {"concurrency": 1, "retry_failed": True, "network_patience": 2.0}
+        report = await run_once(tmp_path / "j", client, EVENTS, **again)
+        assert report.reason == "network down"
+        assert outage.MANY <= sandbox.activations == report.spent_now <= outage.MANY + 2

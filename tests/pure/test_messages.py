@@ -32,6 +32,15 @@ def test_it_is_found_in_every_spelling(said):
     assert asking_for(email="mary+x/1@b.test").without_persons(said) == "no [the email] here"
 
 
+@pytest.mark.parametrize("uid", ["anna\N{GRINNING FACE}", r"dom\uabcd1", r"dom\/anna", "jürgen"])
+@pytest.mark.parametrize("change", [str, str.upper])
+@pytest.mark.parametrize("written", [str, json.dumps, lambda text: json.dumps(text).replace("/", r"\/")])
+def test_nothing_of_it_is_shown_however_it_is_escaped(uid, change, written):
+    assert asking_for(uid=uid).without_persons(f"no {written(change(uid))} here") in (
+        "no [the uid] here", 'no "[the uid]" here', "[the uid]",
+    )  # fmt: skip
+
+
 def test_what_is_not_there_is_left_as_it_is():
     said = r"no \u00fc or \/ and nobody@b.test here"
     assert asking_for(uid="u-12", email="mary@b.test").without_persons(said) is said

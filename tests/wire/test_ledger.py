@@ -232,7 +232,8 @@ async def test_a_call_whose_time_is_over_while_it_waits_for_the_ledger_is_not_se
             assert await ledger.spent(client.config.key_fingerprint) == 1
 
 
-async def test_a_call_that_is_cancelled_while_it_waits_for_the_ledger_counts_nothing(tmp_path):
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_call_that_is_cancelled_while_it_waits_for_the_ledger_counts_nothing(tmp_path, times):
     ledger = ActivationLedger(tmp_path / "ledger")
     async with Sandbox(users=1, sessions=1, mean_events=2) as sandbox:
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
@@ -243,11 +244,26 @@ async def test_a_call_that_is_cancelled_while_it_waits_for_the_ledger_counts_not
                     asyncio.create_task(client.sessions.events(sandbox.session_ids[0])) for _ in range(5)
                 ]
                 await asyncio.sleep(0.2)
-                for call in calls:
-                    call.cancel()
+                for _ in range(times):
+                    for call in calls:
+                        call.cancel()
+                    await asyncio.sleep(0.01)
                 await asyncio.wait(calls)
             assert all(call.cancelled() for call in calls)
             assert await ledger.spent(client.config.key_fingerprint) == sandbox.activations == 1
+
+
+async def test_a_fan_out_that_is_stopped_and_then_left_takes_back_what_it_counted(tmp_path):
+    ledger = ActivationLedger(tmp_path / "ledger.db")
+    async with opened(ledger) as (sandbox, client):
+        key = client.config.key_fingerprint
+        assert await ledger.spent(key) == 0
+        async with locked(ledger.path, 0.3):
+            async with client.sessions.events_many(sandbox.session_ids, concurrency=4) as results:
+                await asyncio.sleep(0.1)  # they wait for the ledger
+                results.stop()
+                await asyncio.sleep(0.01)
+        assert (sandbox.activations, await ledger.spent(key)) == (0, 0)
 
 
 async def test_a_ledger_that_refuses_a_second_attempt_does_not_hide_what_the_first_may_have_cost(tmp_path):
