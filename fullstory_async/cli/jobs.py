@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,11 +17,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from fullstory_async.cli.exits import Exit, UsageError
-from fullstory_async.cli.output import console_for_people, print_rows, print_table
+from fullstory_async.cli.output import console_for_people, print_rows, print_table, say
 from fullstory_async.cli.sessions import Output
+from fullstory_async.cli.signals import on_interrupt
 from fullstory_async.errors import JobError
 from fullstory_async.jobs import Job, JobReader
-from fullstory_async.jobs.export import Redaction, export_in_thread
+from fullstory_async.jobs.export import ExportStopped, Redaction, export_in_thread
 
 __all__ = ["job"]
 
@@ -146,10 +149,12 @@ def export(
     task = bar.add_task("", total=total)
     # an older rich ends what it does not draw with an empty line
     with bar if console.is_terminal else nullcontext():
-        work = export_in_thread(
-            reader, out, redact=redaction, progress=lambda n: bar.update(task, completed=n)
+        received, written = asyncio.run(
+            _exported(reader, out, redaction, lambda n: bar.update(task, completed=n))
         )
-        written = asyncio.run(work)
+    if written is None:
+        say("interrupted; nothing was written\n")
+        return Exit(128 + received[0])
     sys.stderr.write("".join(f"{path}\n" for path in written))
     for name, how in hidden.items():
         hits = redaction.hits[name]
@@ -157,6 +162,26 @@ def export(
         if not hits:
             sys.stderr.write(f"fullstory-async: nothing is called {name!r} here; is the name right?\n")
     return _damage(reader)
+
+
+async def _exported(
+    reader: JobReader, out: Path, redaction: Redaction, progress: Callable[[int], object]
+) -> tuple[list[int], list[Path] | None]:
+    """Return the signals that came, and the files; none if a signal came in time."""
+    received: list[int] = []
+    stopped = threading.Event()
+
+    def stop(number: int) -> None:
+        received.append(number)
+        stopped.set()
+
+    with on_interrupt(stop):
+        try:
+            return received, await export_in_thread(
+                reader, out, redact=redaction, progress=progress, stopped=stopped
+            )
+        except ExportStopped:
+            return received, None
 
 
 @job.command

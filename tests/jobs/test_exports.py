@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
+import gc
 import gzip
 import io
 import json
@@ -34,8 +36,6 @@ EVIL = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    import asyncio
-
     path = tmp_path_factory.mktemp("jobs") / "a.job"
 
     async def make():
@@ -297,16 +297,18 @@ def test_what_can_not_be_written_leaves_nothing_behind(folder, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
 
 
-async def test_a_cancelled_export_leaves_nothing_behind(folder, tmp_path):
-    import asyncio
-
+async def test_a_cancelled_export_leaves_nothing_behind_and_no_complaint(folder, tmp_path):
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     async with Job.open(folder) as job:
         work = asyncio.create_task(job.export(tmp_path / "out.jsonl"))
         await asyncio.sleep(0)
         work.cancel()
         await asyncio.wait([work])
     assert work.cancelled()
-    assert list(tmp_path.iterdir()) == []
+    del work
+    gc.collect()
+    assert (list(tmp_path.iterdir()), complaints) == ([], [])
 
 
 @pytest.mark.parametrize(

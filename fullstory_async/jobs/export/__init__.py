@@ -20,7 +20,7 @@ from fullstory_async.jobs.export.text import csv_sink, json_lines_sink
 from fullstory_async.jobs.reader import JobReader
 from fullstory_async.jobs.threads import in_thread, to_its_end
 
-__all__ = ["Redact", "Redaction", "export", "export_in_thread"]
+__all__ = ["ExportStopped", "Redact", "Redaction", "export", "export_in_thread"]
 
 Redact = Iterable[str] | Mapping[str, Literal["drop", "hash"]] | Redaction
 
@@ -33,13 +33,17 @@ _PER_TABLE: dict[str, Any] = {
 _ALL_IN_ONE: dict[str, Any] = {".duckdb": duckdb_sinks, ".sqlite": sqlite_sinks, ".db": sqlite_sinks}
 
 
+class ExportStopped(Exception):
+    """An export was told to stop before it was whole; it left no file."""
+
+
 def export(
     reader: JobReader,
     path: Path,
     *,
     redact: Redact = (),
     progress: Callable[[int], object] = lambda _: None,
-    cancelled: threading.Event | None = None,
+    stopped: threading.Event | None = None,
 ) -> list[Path]:
     """Write a job's tables to files; the suffix says in which format. Blocks; meant for a thread.
 
@@ -50,45 +54,53 @@ def export(
             are none), and files beside it, called ``NAME.summaries.SUFFIX`` and ``NAME.failures.SUFFIX``, the others.
         redact: fields to hide wherever they stand: names, or names with ``drop`` or ``hash``.
         progress: told how many sessions are written.
-        cancelled: set from elsewhere, ends the work; no file is left then.
+        stopped: set from elsewhere, ends the work; no file is left then.
 
     Returns:
         The files that were written.
 
     Raises:
         ConfigurationError: the suffix is unknown, an extra is missing, or the folder can't be written.
+        ExportStopped: ``stopped`` was set in time.
         JobStorageError: writing failed.
     """
     tables = Tables(reader.plan, Redaction.of(redact, reader.secret))
     with _sinks(path, {name: tables.columns(name) for name in tables.names}) as (sinks, written):
         for count, record in enumerate(reader.records(), 1):
-            if cancelled is not None and cancelled.is_set():
-                raise ConfigurationError("the export was cancelled")
             for name, row in tables.rows(record):
                 sinks[name](row)
             progress(count)
+            if stopped is not None and stopped.is_set():
+                raise ExportStopped
     return written
 
 
 async def export_in_thread(
-    reader: JobReader, path: Path, *, redact: Redact = (), progress: Callable[[int], object] | None = None
+    reader: JobReader,
+    path: Path,
+    *,
+    redact: Redact = (),
+    progress: Callable[[int], object] | None = None,
+    stopped: threading.Event | None = None,
 ) -> list[Path]:
     """Do as `export` without blocking the event loop, which is where ``progress`` is called. Cancelling ends it."""
-    loop, cancelled = asyncio.get_running_loop(), threading.Event()
+    loop, stopped = asyncio.get_running_loop(), stopped or threading.Event()
 
     def tell(count: int) -> None:
         if progress is not None:
             loop.call_soon_threadsafe(progress, count)
 
-    task = asyncio.ensure_future(
-        in_thread(export, reader, path, redact=redact, progress=tell, cancelled=cancelled)
+    work = asyncio.ensure_future(
+        in_thread(export, reader, path, redact=redact, progress=tell, stopped=stopped)
     )
     try:
-        return await asyncio.shield(task)
+        await asyncio.wait([work])
     except asyncio.CancelledError:
-        cancelled.set()
-        await to_its_end(asyncio.wait([task]))
+        stopped.set()
+        await to_its_end(asyncio.wait([work]))
+        work.exception()  # the caller is told of the cancellation instead
         raise
+    return work.result()
 
 
 @contextmanager
