@@ -6,7 +6,6 @@ import asyncio
 import json
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -114,6 +113,7 @@ def export(
     /,
     *,
     redact: Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)] = None,
+    allow_missing: Annotated[bool, Parameter(negative="")] = False,
 ) -> Exit:
     """Write a job's answers and failures to files. They appear when they are whole, and replace older ones.
 
@@ -128,13 +128,17 @@ def export(
     out
         The file to write.
     redact
-        A field to drop wherever it stands, such as user_email, or to replace by a fingerprint, as user_email=hash. May be
-        given several times. URLs and free text are not searched.
+        Fields to drop wherever they stand, such as user_email,ip_address, or to replace by a fingerprint, as
+        user_email=hash. May be given several times. URLs and free text are not searched. If nothing is called that,
+        nothing is written.
+    allow_missing
+        Export also if nothing is called what was to be redacted.
     """
     hidden: dict[str, Any] = {}
     for each in redact or ():
-        name, _, how = each.partition("=")
-        hidden[name] = how or "drop"
+        for field in each.split(","):
+            name, _, how = field.strip().partition("=")
+            hidden[name] = how or "drop"
     reader = JobReader(folder)
     redaction = Redaction.of(hidden, reader.secret)
     console = Console(stderr=True)
@@ -150,23 +154,25 @@ def export(
     # an older rich ends what it does not draw with an empty line
     with bar if console.is_terminal else nullcontext():
         received, written = asyncio.run(
-            _exported(reader, out, redaction, lambda n: bar.update(task, completed=n))
+            _exported(
+                reader,
+                out,
+                redact=redaction,
+                allow_missing=allow_missing,
+                progress=lambda n: bar.update(task, completed=n),
+            )
         )
     if written is None:
         say("interrupted; nothing was written\n")
         return Exit(128 + received[0])
     sys.stderr.write("".join(f"{path}\n" for path in written))
     for name, how in hidden.items():
-        hits = redaction.hits[name]
-        sys.stderr.write(f"{name}: {hits} values {'dropped' if how == 'drop' else 'replaced'}\n")
-        if not hits:
-            sys.stderr.write(f"fullstory-async: nothing is called {name!r} here; is the name right?\n")
+        done = f"{redaction.hits[name]} values {'dropped' if how == 'drop' else 'replaced'}"
+        sys.stderr.write(f"{name}: {'nothing is called that' if name in redaction.missing else done}\n")
     return _damage(reader)
 
 
-async def _exported(
-    reader: JobReader, out: Path, redaction: Redaction, progress: Callable[[int], object]
-) -> tuple[list[int], list[Path] | None]:
+async def _exported(reader: JobReader, out: Path, **options: Any) -> tuple[list[int], list[Path] | None]:
     """Return the signals that came, and the files; none if a signal came in time."""
     received: list[int] = []
     stopped = threading.Event()
@@ -177,9 +183,7 @@ async def _exported(
 
     with on_interrupt(stop):
         try:
-            return received, await export_in_thread(
-                reader, out, redact=redaction, progress=progress, stopped=stopped
-            )
+            return received, await export_in_thread(reader, out, stopped=stopped, **options)
         except ExportStopped:
             return received, None
 

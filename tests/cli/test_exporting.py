@@ -91,3 +91,39 @@ def test_the_next_export_removes_what_a_killed_one_left_and_nothing_of_a_live_on
     assert [each.returncode for each in both] == [0, 0]
     assert not left & set(tmp_path.iterdir())
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_name_that_nothing_is_called_is_refused_and_nothing_is_written(small, run, tmp_path):
+    command = ("job", "export", str(small), "out.csv", "--redact", "user_email")
+    for wrong in ("user_emial", "user_emial=hash"):
+        code, out, err = run(*command, "--redact", wrong)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "nothing in the job is called 'user_emial', so nothing was written" in err
+        assert list(tmp_path.iterdir()) == []
+    code, _, err = run(*command, "--redact", "user_emial", "--allow-missing")
+    assert (code, "user_emial: nothing is called that" in err) == (0, True)
+    assert "ada@example.com" not in (tmp_path / "out.csv").read_text()
+
+
+def test_names_that_are_known_or_hidden_within_others_are_not_missing(small, run, tmp_path):
+    names = "properties, user_email,message , response=hash"
+    code, _, err = run("job", "export", str(small), "out.jsonl", "--redact", names)
+    assert code == 0
+    rows = len((tmp_path / "out.jsonl").read_text().splitlines())
+    assert rows > 1
+    assert err.splitlines()[-4:] == [
+        f"properties: {rows} values dropped",
+        f"user_email: {rows} values dropped",
+        "message: 0 values dropped",
+        "response: 0 values replaced",
+    ]
+    assert "ada@example.com" not in (tmp_path / "out.jsonl").read_text()
+
+
+def test_a_job_without_a_row_has_nothing_to_miss(run, tmp_path):
+    async def begin():
+        async with Job.open(tmp_path / "empty.job", plan=PLAN):
+            pass
+
+    asyncio.run(begin())
+    assert run("job", "export", "empty.job", "out.csv", "--redact", "user_email")[0] == 0
