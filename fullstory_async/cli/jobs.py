@@ -36,6 +36,9 @@ job = App(
 def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
     """Tell how a job stands; also while it is running.
 
+    Of the calls, failed are all failures; permanent are those of them that only --retry-failed makes again. set_aside are activations of calls
+    that are on their way, or were when the process died. holder is the process that runs the job.
+
     Parameters
     ----------
     folder
@@ -46,7 +49,8 @@ def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
     found = JobReader(folder).status()
     row = {"job": str(folder), **attrs.asdict(found, recurse=True)}
     if output == "table":
-        shown = {**row, **row.pop("plan")}
+        plan = row.pop("plan")
+        shown = {**row, **plan}
         print_table(
             console_for_people(), ("name", "value"), [{"name": n, "value": v} for n, v in shown.items()]
         )
