@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,11 +16,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from fullstory_async.cli.exits import Exit, UsageError
-from fullstory_async.cli.output import console_for_people, print_rows, print_table
+from fullstory_async.cli.output import console_for_people, print_rows, print_table, say
 from fullstory_async.cli.sessions import Output
+from fullstory_async.cli.signals import on_interrupt
 from fullstory_async.errors import JobError
 from fullstory_async.jobs import Job, JobReader
-from fullstory_async.jobs.export import Redaction, export_in_thread
+from fullstory_async.jobs.export import ExportStopped, Redaction, export_in_thread
 
 __all__ = ["job"]
 
@@ -34,6 +36,9 @@ job = App(
 def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
     """Tell how a job stands; also while it is running.
 
+    Of the calls, failed are all failures; permanent are those of them that only --retry-failed makes again. set_aside are activations of calls
+    that are on their way, or were when the process died. holder is the process that runs the job.
+
     Parameters
     ----------
     folder
@@ -44,7 +49,8 @@ def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
     found = JobReader(folder).status()
     row = {"job": str(folder), **attrs.asdict(found, recurse=True)}
     if output == "table":
-        shown = {**row, **row.pop("plan")}
+        plan = row.pop("plan")
+        shown = {**row, **plan}
         print_table(
             console_for_people(), ("name", "value"), [{"name": n, "value": v} for n, v in shown.items()]
         )
@@ -111,6 +117,7 @@ def export(
     /,
     *,
     redact: Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)] = None,
+    allow_missing: Annotated[bool, Parameter(negative="")] = False,
 ) -> Exit:
     """Write a job's answers and failures to files. They appear when they are whole, and replace older ones.
 
@@ -125,13 +132,17 @@ def export(
     out
         The file to write.
     redact
-        A field to drop wherever it stands, such as user_email, or to replace by a fingerprint, as user_email=hash. May be
-        given several times. URLs and free text are not searched.
+        Fields to drop wherever they stand, such as user_email,ip_address, or to replace by a fingerprint, as
+        user_email=hash. May be given several times. URLs and free text are not searched. If nothing is called that,
+        nothing is written.
+    allow_missing
+        Export also if nothing is called what was to be redacted.
     """
     hidden: dict[str, Any] = {}
     for each in redact or ():
-        name, _, how = each.partition("=")
-        hidden[name] = how or "drop"
+        for field in each.split(","):
+            name, _, how = field.strip().partition("=")
+            hidden[name] = how or "drop"
     reader = JobReader(folder)
     redaction = Redaction.of(hidden, reader.secret)
     console = Console(stderr=True)
@@ -146,17 +157,39 @@ def export(
     task = bar.add_task("", total=total)
     # an older rich ends what it does not draw with an empty line
     with bar if console.is_terminal else nullcontext():
-        work = export_in_thread(
-            reader, out, redact=redaction, progress=lambda n: bar.update(task, completed=n)
+        received, written = asyncio.run(
+            _exported(
+                reader,
+                out,
+                redact=redaction,
+                allow_missing=allow_missing,
+                progress=lambda n: bar.update(task, completed=n),
+            )
         )
-        written = asyncio.run(work)
+    if written is None:
+        say("interrupted; nothing was written\n")
+        return Exit(128 + received[0])
     sys.stderr.write("".join(f"{path}\n" for path in written))
     for name, how in hidden.items():
-        hits = redaction.hits[name]
-        sys.stderr.write(f"{name}: {hits} values {'dropped' if how == 'drop' else 'replaced'}\n")
-        if not hits:
-            sys.stderr.write(f"fullstory-async: nothing is called {name!r} here; is the name right?\n")
+        done = f"{redaction.hits[name]} values {'dropped' if how == 'drop' else 'replaced'}"
+        sys.stderr.write(f"{name}: {'nothing is called that' if name in redaction.missing else done}\n")
     return _damage(reader)
+
+
+async def _exported(reader: JobReader, out: Path, **options: Any) -> tuple[list[int], list[Path] | None]:
+    """Return the signals that came, and the files; none if a signal came in time."""
+    received: list[int] = []
+    stopped = threading.Event()
+
+    def stop(number: int) -> None:
+        received.append(number)
+        stopped.set()
+
+    with on_interrupt(stop):
+        try:
+            return received, await export_in_thread(reader, out, stopped=stopped, **options)
+        except ExportStopped:
+            return received, None
 
 
 @job.command

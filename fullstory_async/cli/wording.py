@@ -53,15 +53,17 @@ def account_of(report: JobReport, job: Job, again: str) -> str:
             f"{report.dropped} calls were dropped on their way, or their answers could not be written: they count as spent, and are made again"
         )
     if report.spent > report.done + counts.failed:
-        lines.append("some activations were spent, or may have been, without an answer that is kept")
+        lines.append(
+            f"{report.spent - report.done} of the activations were spent, or may have been, without an answer that is kept"
+        )
     if passing:
-        lines.append(f"{passing} calls failed for a reason that may pass, and are among those that are left")
+        lines.append(f"{passing} calls failed for a reason that may pass; --resume makes them again")
     unfinished = report.left or report.reason is not StopReason.FINISHED
     if unfinished and again:
         lines.append(f"to go on: {again}{_HINTS.get(report.reason, '')}")
     if counts.failed:
         lines.append(
-            f"what failed: fullstory-async job failures {folder} (--retry-failed tries it all again)"
+            f"what failed: fullstory-async job failures {folder} (--retry-failed makes those again that failed for good)"
         )
     if report.done:
         lines.append(

@@ -243,6 +243,7 @@ class Job:
         path: str | os.PathLike[str],
         *,
         redact: Redact = (),
+        allow_missing: bool = False,
         progress: Callable[[int], object] | None = None,
     ) -> list[Path]:
         """Write the job's answers and failures to files; may be done at any time, and again.
@@ -252,16 +253,20 @@ class Job:
                 database holds all tables; otherwise ``path`` holds the main one, and ``NAME.summaries.…`` and
                 ``NAME.failures.…`` beside it the others. An existing file is replaced when the new one is whole.
             redact: fields to hide, wherever they stand: names, or a mapping of names to ``drop`` or ``hash``.
+            allow_missing: accept names to hide that nothing in the job is called; else they are taken for mistakes.
             progress: called with the number of sessions that are written.
 
         Returns:
             The files.
 
         Raises:
-            ConfigurationError: the format is unknown, or needs an extra that is not installed.
+            ConfigurationError: the format is unknown, or needs an extra that is not installed, or nothing is called what was
+                to be hidden. Nothing is written then.
             JobStorageError: a file can't be written.
         """
-        return await export_in_thread(JobReader(self.folder), Path(path), redact=redact, progress=progress)
+        return await export_in_thread(
+            JobReader(self.folder), Path(path), redact=redact, allow_missing=allow_missing, progress=progress
+        )
 
     async def purge(self, session_id: SessionRef) -> bool:
         """Erase a session from the job, as an erasure request wants it, and never fetch it again.

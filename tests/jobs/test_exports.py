@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
+import gc
 import gzip
 import io
 import json
@@ -34,8 +36,6 @@ EVIL = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    import asyncio
-
     path = tmp_path_factory.mktemp("jobs") / "a.job"
 
     async def make():
@@ -275,6 +275,14 @@ def test_redaction_reaches_every_depth(folder, tmp_path, suffix):
     } == {None}
 
 
+def test_a_field_that_is_there_without_a_value_is_found(folder, tmp_path):
+    reader = JobReader(folder)
+    with pytest.raises(ConfigurationError, match="nothing in the job is called 'a.b', 'zip', so"):
+        export(reader, tmp_path / "out.jsonl", redact=["zip", "share", "a.b"])
+    assert list(tmp_path.iterdir()) == []
+    export(reader, tmp_path / "out.jsonl", redact=["zip", "share", "a.b"], allow_missing=True)
+
+
 @pytest.mark.parametrize("redact", ["user_email", {"a": "encrypt"}, [5], {"": "drop"}])
 def test_a_redaction_that_makes_no_sense_is_refused(folder, tmp_path, redact):
     with pytest.raises(ConfigurationError, match="redact"):
@@ -282,7 +290,16 @@ def test_a_redaction_that_makes_no_sense_is_refused(folder, tmp_path, redact):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["out.xlsx", "out", ".jsonl", "out.jsonl.bz2"])
+@pytest.mark.parametrize("name", ["T.CSV", "T.Jsonl.GZ", "T.SQLITE"])
+def test_a_suffix_may_be_written_in_capitals(folder, tmp_path, name):
+    written = export(JobReader(folder), tmp_path / name)
+    export(JobReader(folder), tmp_path / f"a{name.lower()}")
+    assert written[0].read_bytes() == (tmp_path / f"a{name.lower()}").read_bytes()
+    suffix = name.removeprefix("T")
+    assert [path.name for path in written[1:]] in ([], [f"T.summaries{suffix}", f"T.failures{suffix}"])
+
+
+@pytest.mark.parametrize("name", ["out.xlsx", "out", ".CSV", ".jsonl", "out.jsonl.bz2"])
 def test_an_unknown_format_is_refused(folder, tmp_path, name):
     with pytest.raises(ConfigurationError, match="format of"):
         export(JobReader(folder), tmp_path / name)
@@ -297,16 +314,18 @@ def test_what_can_not_be_written_leaves_nothing_behind(folder, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
 
 
-async def test_a_cancelled_export_leaves_nothing_behind(folder, tmp_path):
-    import asyncio
-
+async def test_a_cancelled_export_leaves_nothing_behind_and_no_complaint(folder, tmp_path):
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     async with Job.open(folder) as job:
         work = asyncio.create_task(job.export(tmp_path / "out.jsonl"))
         await asyncio.sleep(0)
         work.cancel()
         await asyncio.wait([work])
     assert work.cancelled()
-    assert list(tmp_path.iterdir()) == []
+    del work
+    gc.collect()
+    assert (list(tmp_path.iterdir()), complaints) == ([], [])
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,20 @@
-"""An export's file: not there until it is whole."""
+"""An export's file: not there until it is whole.
+
+Until then it is a hidden part beside its place, ``.NAME.HOST-PID.RANDOM.part``. A killed process leaves its parts, which hold what the
+export would; the next export to the same name removes them. Whose process is dead is known on its own host only, so that of
+another host's parts those go that nothing was written to for an hour.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import os
+import re
 import secrets
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +26,7 @@ from fullstory_async.private_database import PRIVATE_FILE
 __all__ = ["atomic"]
 
 _STALE = 3600.0
+_MAKER = re.compile(r"\.([0-9a-f]{8})-([0-9]+)\.[0-9a-f]{8}\.part")
 
 
 @contextmanager
@@ -31,7 +40,7 @@ def atomic(path: Path) -> Iterator[Path]:
     if path.is_dir():
         raise ConfigurationError(f"{path} is a folder")
     _clear_away(path)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = path.with_name(f".{path.name}.{_host()}-{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
     except OSError as error:
@@ -50,15 +59,33 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def _clear_away(path: Path) -> None:
-    """Remove what exports left behind that were killed; one that is under way was written to just now."""
+    """Remove what exports left behind that were killed."""
     for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part*"):
         with contextlib.suppress(FileNotFoundError):  # another export has just finished with it
-            if time.time() - stale.stat().st_mtime <= _STALE:
+            if time.time() - stale.stat().st_mtime <= _STALE and not _is_orphan(stale.name):
                 continue
             if stale.is_dir():
                 shutil.rmtree(stale, ignore_errors=True)
             else:
                 stale.unlink()
+
+
+def _is_orphan(name: str) -> bool:
+    """Tell whether the process that made a part is surely dead."""
+    maker = _MAKER.search(name)
+    if maker is None or maker[1] != _host() or os.name == "nt":  # where asking for a process ends it
+        return False
+    try:
+        os.kill(int(maker[2]), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:  # it is somebody else's
+        return False
+    return False
+
+
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def _sync_folder(folder: Path) -> None:

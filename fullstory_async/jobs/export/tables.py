@@ -70,7 +70,9 @@ class Redaction:
     how: Mapping[str, Literal["drop", "hash"]]
     secret: str = attrs.field(repr=False)
     hits: Counter[str] = attrs.field(factory=Counter, eq=False)
-    """How many values each name has hidden so far."""
+    """How many values each name has hidden so far, those within others that were hidden among them."""
+    found: set[str] = attrs.field(factory=set, eq=False)
+    """The names that something was called so far, if only without a value."""
 
     @classmethod
     def of(cls, fields: Any, secret: str) -> Redaction:
@@ -93,10 +95,14 @@ class Redaction:
         """Return the row without what is to be hidden."""
         if not self.how:
             return row
-        return {
-            name: self._hidden(name, value) if name in self.how else self._inside(value)
-            for name, value in row.items()
-        }
+        hidden: Row = self._inside(row)
+        return hidden
+
+    @property
+    def missing(self) -> list[str]:
+        """The names that nothing was called so far, and that are no column of any table."""
+        known = {column.name for columns in TABLES.values() for column in columns}
+        return sorted(set(self.how) - self.found - known)
 
     def _inside(self, value: Any) -> Any:
         if isinstance(value, dict):
@@ -107,9 +113,11 @@ class Redaction:
         return [self._inside(item) for item in value] if isinstance(value, list) else value
 
     def _hidden(self, name: str, value: Any) -> Any:
+        self.found.add(name)
         if value is None:
             return None
         self.hits[name] += 1
+        self._inside(value)  # whose names are hidden with it, and count
         if self.how[name] == "drop":
             return None
         text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
