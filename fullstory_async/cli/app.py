@@ -26,7 +26,7 @@ __all__ = ["run"]
 
 _HELP = """List FullStory sessions, fetch their events, generate context and AI summaries, manage summary profiles.
 
-Data goes to standard output or to --out, messages and progress to standard error. Try it without a key:
+Data goes to standard output, messages and progress to standard error. Try it without a key:
 `fullstory-async demo`, or any command with `--sandbox`.
 
 FullStory means this API for real-time activation, not for data export. Each events, context and summary call
@@ -70,7 +70,8 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.buffer.write(b"" if error.response is None else error.response.body)
         return exit_for(error)
     except (UsageError, FullStoryError, OSError) as error:
-        sys.stderr.write(f"fullstory-async: {error}\n")
+        notes = "".join(f"{note}\n" for note in getattr(error, "__notes__", ()))
+        sys.stderr.write(f"fullstory-async: {error}\n{notes}")
         return exit_for(error)
     if result == Exit.PIPE_CLOSED:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would complain again

@@ -15,7 +15,7 @@ from fullstory_async import SessionEvent, SessionEvents
 from fullstory_async.cli.links import SessionLink
 from fullstory_async.cli.output import console_for_people, print_csv
 from fullstory_async.cli.timeline import print_timeline
-from fullstory_async.sandbox import Sandbox
+from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.world import World
 
 WORLD = World(0, 20, 200, 200)
@@ -197,6 +197,19 @@ def test_context(run):
     code, out, _ = run("context", ONE, "--sandbox", "--markdown", "--max-characters", "700")
     assert (code, len(out) <= 700, out.startswith(f"# Session {ONE}")) == (0, True, True)
     assert len(run("context", ONE, "--sandbox", "--markdown")[1]) > 700
+
+
+def test_an_unknown_profile_is_told_from_an_unknown_session(run, service):
+    code, out, err = run("summary", ONE, "--profile", "suport")
+    assert (code, out, service.activations) == (5, "", 0)
+    assert "'fullstory-async profiles list' names the profiles that there are; 'suport' is none" in err
+    assert [request.operation for request in service.requests] == ["summary", "profile"]
+    code, _, err = run("summary", "1:2", "--profile", "support")
+    assert (code, "profiles list" in err) == (5, False)
+    service.inject(Fault.status(403), operation="profile", times=None)
+    code, _, err = run("summary", ONE, "--profile", "suport")
+    assert (code, "no such profile" in err, "profiles list" in err) == (5, True, False)
+    assert run("summary", ONE, "--profile", "support")[0] == 0
 
 
 def test_summary_with_settings(run, tmp_path):
