@@ -127,15 +127,16 @@ os.environ["REDIS_URL"] = f"redis://127.0.0.1:{server.server_address[1]}"
 def test_the_commands_that_the_readme_shows_exist(capsys):
     texts = [README, *(path.read_text() for path in (ROOT / "docs").glob("*.md"))]
     shown = [
-        line.removeprefix("$ ")
+        command.strip()
         for text in texts
         for block in blocks(text, "console")
         for line in block.splitlines()
-        if line.startswith("$ fullstory-async")
+        for command in line.removeprefix("$ ").split(" | ")
+        if command.startswith("fullstory-async")
     ]
     assert shown
     for line in shown:
-        words = shlex.split(line.split("|")[0].split(">")[0])[1:]
+        words = shlex.split(line.split(">")[0])[1:]
         command = words[:2] if words[0] in ("profiles", "job") else words[:1]
         with pytest.raises(SystemExit) as ended:
             main([*command, "--help"])

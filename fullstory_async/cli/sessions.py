@@ -64,6 +64,9 @@ def sessions(
 ) -> Exit:
     """List a user's sessions with their replay URLs. Free of charge.
 
+    Other commands take what is called id here, a USER:SESSION pair; user_id and session_id are its halves. fetch
+    finds it by itself: fullstory-async sessions --uid u-1 --all | fullstory-async fetch --ids - --events --job u-1.job
+
     Example: fullstory-async sessions --email ada@example.com --sandbox --output table
 
     Parameters
