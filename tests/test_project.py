@@ -9,7 +9,6 @@ import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from pathlib import Path
 
 import attrs
 import pytest
@@ -19,13 +18,9 @@ from packaging.utils import canonicalize_name
 import fullstory_async
 from fullstory_async.api import ProfilesAPI, SessionsAPI
 from fullstory_async.cli import main
+from tests.examples import ROOT, blocks, python_examples
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-
-
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def test_the_changelog_names_this_version_first():
@@ -69,11 +64,7 @@ def test_the_quick_start_has_two_shell_blocks_and_ci_runs_them_as_they_are():
 
 
 def test_the_python_examples_run_against_a_sandbox(tmp_path):
-    examples = [
-        text
-        for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
-        for text in blocks(path.read_text(), "python")
-    ]
+    examples = list(python_examples().values())
     assert examples
 
     def run(number: int, example: str) -> subprocess.CompletedProcess[str]:
