@@ -37,6 +37,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     install_locked(session)
     session.run("mypy")
+    session.run("python", "-m", "tests.examples")  # what README and docs show, by mypy too
     session.run("pyright")
 
 

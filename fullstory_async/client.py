@@ -91,7 +91,7 @@ class FullStoryClient:
         if config.api_key is None:
             raise ConfigurationError(
                 "no API key: pass api_key or set FULLSTORY_API_KEY; "
-                "to try the client without one, run 'fullstory-async demo'"
+                "to try the client without one, run 'fullstory-async demo', or 'fullstory-async sandbox' and set what that prints"
             )
         self.config = config
         self.limiter = limiter or RateLimiter(config.rate_limit, max_wait=config.max_wait)

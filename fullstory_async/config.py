@@ -107,7 +107,7 @@ def _check_base_url(config: ClientConfig, _: object, value: Any) -> None:
         )
     if url.scheme == "http" and not (config.allow_http or _is_loopback(url.host)):
         raise ConfigurationError(
-            f"base_url {value!r} would send the API key unencrypted; use https:// or set allow_http=True"
+            f"base_url {value!r} would send the API key unencrypted; use https:// (a program may say allow_http=True)"
         )
 
 

@@ -9,7 +9,6 @@ import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from pathlib import Path
 
 import attrs
 import pytest
@@ -19,13 +18,9 @@ from packaging.utils import canonicalize_name
 import fullstory_async
 from fullstory_async.api import ProfilesAPI, SessionsAPI
 from fullstory_async.cli import main
+from tests.examples import ROOT, blocks, python_examples
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-
-
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def test_the_changelog_names_this_version_first():
@@ -69,11 +64,7 @@ def test_the_quick_start_has_two_shell_blocks_and_ci_runs_them_as_they_are():
 
 
 def test_the_python_examples_run_against_a_sandbox(tmp_path):
-    examples = [
-        text
-        for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
-        for text in blocks(path.read_text(), "python")
-    ]
+    examples = list(python_examples().values())
     assert examples
 
     def run(number: int, example: str) -> subprocess.CompletedProcess[str]:
@@ -127,15 +118,16 @@ os.environ["REDIS_URL"] = f"redis://127.0.0.1:{server.server_address[1]}"
 def test_the_commands_that_the_readme_shows_exist(capsys):
     texts = [README, *(path.read_text() for path in (ROOT / "docs").glob("*.md"))]
     shown = [
-        line.removeprefix("$ ")
+        command.strip()
         for text in texts
         for block in blocks(text, "console")
         for line in block.splitlines()
-        if line.startswith("$ fullstory-async")
+        for command in line.removeprefix("$ ").split(" | ")
+        if command.startswith("fullstory-async")
     ]
     assert shown
     for line in shown:
-        words = shlex.split(line.split("|")[0].split(">")[0])[1:]
+        words = shlex.split(line.split(">")[0])[1:]
         command = words[:2] if words[0] in ("profiles", "job") else words[:1]
         with pytest.raises(SystemExit) as ended:
             main([*command, "--help"])

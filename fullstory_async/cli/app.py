@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import cyclopts
 from cyclopts import App
-from rich.console import Console
 
 from fullstory_async._version import __version__
 from fullstory_async.cli import sessions
@@ -17,16 +16,18 @@ from fullstory_async.cli.events import events
 from fullstory_async.cli.exits import Exit, UsageError, exit_for
 from fullstory_async.cli.fetching import fetch
 from fullstory_async.cli.jobs import job
+from fullstory_async.cli.output import console_that_lets_pipes_break
 from fullstory_async.cli.profiles import profiles
 from fullstory_async.cli.running import warnings_as_messages
 from fullstory_async.cli.serving import demo, sandbox
+from fullstory_async.cli.usage import usage_text
 from fullstory_async.errors import DecodeError, FullStoryError
 
 __all__ = ["run"]
 
 _HELP = """List FullStory sessions, fetch their events, generate context and AI summaries, manage summary profiles.
 
-Data goes to standard output or to --out, messages and progress to standard error. Try it without a key:
+Data goes to standard output, messages and progress to standard error. Try it without a key:
 `fullstory-async demo`, or any command with `--sandbox`.
 
 FullStory means this API for real-time activation, not for data export. Each events, context and summary call
@@ -42,7 +43,8 @@ app = App(
     help_epilogue=_EPILOGUE,
     help_format="markdown",
     version=__version__,
-    error_console=Console(stderr=True),
+    console=console_that_lets_pipes_break(),
+    print_error=False,  # `run` does
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
@@ -59,8 +61,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with warnings_as_messages():
             result = app(list(arguments), exit_on_error=False)
-    except cyclopts.CycloptsError:
-        return Exit.USAGE  # cyclopts has said what is wrong
+    except cyclopts.CycloptsError as error:
+        sys.stderr.write(usage_text(error))
+        return Exit.USAGE
     except (KeyboardInterrupt, asyncio.CancelledError):
         return Exit.INTERRUPTED
     except BrokenPipeError:
@@ -70,7 +73,8 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.buffer.write(b"" if error.response is None else error.response.body)
         return exit_for(error)
     except (UsageError, FullStoryError, OSError) as error:
-        sys.stderr.write(f"fullstory-async: {error}\n")
+        text = "; ".join([str(error), *getattr(error, "__notes__", ())])
+        sys.stderr.write(f"fullstory-async: {text}\n")
         return exit_for(error)
     if result == Exit.PIPE_CLOSED:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would complain again

@@ -89,6 +89,10 @@ class Connection:
             )
 
     def _config(self) -> ClientConfig:
+        if self.sandbox and self.base_url is not None:
+            raise UsageError(
+                "--sandbox and --base-url exclude each other: an embedded sandbox has an address of its own"
+            )
         settings: dict[str, object] = {"api_key": "sandbox" if self.sandbox else self._key()}
         if self.sandbox or self.base_url is not None:
             settings["base_url"] = "http://127.0.0.1" if self.sandbox else self.base_url

@@ -11,10 +11,10 @@ from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.output import console_for_people, print_csv, print_json, print_rows, print_table
 from fullstory_async.cli.running import run_async
-from fullstory_async.cli.settings import read_time
+from fullstory_async.cli.settings import read_time, refuse_slip
 from fullstory_async.cli.timeline import print_timeline
 from fullstory_async.models import SessionEvent, SessionEvents
-from fullstory_async.models.vocabulary import warn_of_event_type
+from fullstory_async.models.vocabulary import doubt_of_event_type, warn_of_event_type
 
 __all__ = ["events"]
 
@@ -66,9 +66,7 @@ def events(
     start, end = read_time(since, "--since"), read_time(until, "--until")
     if start is not None and end is not None and start >= end:
         raise UsageError("--since must be before --until")
-    types = [name for given in type_ or () for name in given.split(",")]
-    for name in types:
-        warn_of_event_type(name, stacklevel=2)
+    types = _read_types(type_ or ())
 
     async def command() -> SessionEvents:
         async with connection.open() as client:
@@ -81,6 +79,17 @@ def events(
     else:
         _print_events(chosen, output)
     return Exit.OK
+
+
+def _read_types(given: list[str] | tuple[()]) -> list[str]:
+    """Read the names of types; a slip is refused, and any other strange name a warning, as the set is open."""
+    types = [name.strip() for names in given for name in names.split(",")]
+    if not all(types):
+        raise UsageError("--type names a type of event, such as click; one of them is empty")
+    for name in types:
+        refuse_slip(doubt_of_event_type(name))
+        warn_of_event_type(name, stacklevel=3)
+    return types
 
 
 def _chosen(

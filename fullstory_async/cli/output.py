@@ -22,6 +22,7 @@ from fullstory_async.models import Session
 __all__ = [
     "as_row",
     "console_for_people",
+    "console_that_lets_pipes_break",
     "print_csv",
     "print_json",
     "print_rows",
@@ -94,6 +95,11 @@ def console_for_people() -> Console:
     """Return a console on standard output that prints what its encoding can't hold as a question mark."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
+    return _Console()
+
+
+def console_that_lets_pipes_break() -> Console:
+    """Return a console on standard output that leaves it to the command to say how it ends when nobody reads on."""
     return _Console()
 
 

@@ -34,6 +34,9 @@ def sandbox(
 ) -> Exit:
     """Run a local FullStory until Ctrl-C; prints its URL and its key.
 
+    On a terminal as two lines to paste into another one, whose commands and programs then use it; elsewhere without
+    the word export, as NAME=VALUE.
+
     /_sandbox/stats on it tells what it was asked, /_sandbox/sessions which ids and users it knows, /openapi.json
     what it serves.
 
@@ -153,8 +156,10 @@ async def _serve(*, rate: float | None, burst: float | None, faults: list[str], 
                 raise UsageError(f"the sandbox has no session {wanted}; /_sandbox/sessions on it lists them")
         server.inject(fault, **conditions)
     async with server:
-        print(f"FULLSTORY_BASE_URL={server.url}")  # noqa: T201  (data: a shell can read it)
-        print(f"FULLSTORY_API_KEY={server.api_key}", flush=True)  # noqa: T201
+        # a person pastes these lines into a shell, whose programs shall see them; a script takes them apart
+        export = "export " if sys.stdout.isatty() else ""
+        print(f"{export}FULLSTORY_BASE_URL={server.url}")  # noqa: T201  (data)
+        print(f"{export}FULLSTORY_API_KEY={server.api_key}", flush=True)  # noqa: T201
         user = server.users[0]
         sys.stderr.write(
             f"a sandbox with {len(server.session_ids)} sessions of {len(server.users)} users; "

@@ -22,6 +22,8 @@ from fullstory_async.cli.output import (
 )
 from fullstory_async.cli.running import run_async
 from fullstory_async.cli.settings import read_settings, read_time
+from fullstory_async.client import FullStoryClient
+from fullstory_async.errors import FullStoryError, NotFoundError
 from fullstory_async.models import (
     CacheOptions,
     ContextOptions,
@@ -61,6 +63,9 @@ def sessions(
     connection: Connection = Connection(),  # noqa: B008  (frozen)
 ) -> Exit:
     """List a user's sessions with their replay URLs. Free of charge.
+
+    Other commands take what is called id here, a USER:SESSION pair; user_id and session_id are its halves. fetch
+    finds it by itself: fullstory-async sessions --uid u-1 --all | fullstory-async fetch --ids - --events --job u-1.job
 
     Example: fullstory-async sessions --email ada@example.com --sandbox --output table
 
@@ -186,9 +191,13 @@ def summary(
 
     async def command() -> SessionSummary:
         async with connection.open(summary_cache=kept) as client:
-            found = await client.sessions.summary(
-                session_id, config_profile_id=profile, end_timestamp=end, overrides=overrides
-            )
+            try:
+                found = await client.sessions.summary(
+                    session_id, config_profile_id=profile, end_timestamp=end, overrides=overrides
+                )
+            except NotFoundError as error:
+                await _tell_of_profile(client, profile, error)
+                raise
             if client.stats.requests == 0:
                 sys.stderr.write(f"from {cache}: nothing was spent\n")
             return found
@@ -199,6 +208,20 @@ def summary(
     else:
         _print([as_row(found)], ("session_id", "summary", "response"), output)
     return Exit.OK
+
+
+async def _tell_of_profile(client: FullStoryClient, profile: str | None, error: NotFoundError) -> None:
+    """Note in an error whether it is the profile that is unknown: asking is free, and needless where all goes well."""
+    if profile is None:
+        return
+    try:
+        await client.profiles.get(profile)
+    except NotFoundError:
+        error.add_note(
+            f"'fullstory-async profiles list' names the profiles that there are; {profile!r} is none"
+        )
+    except FullStoryError:
+        pass  # then nobody knows, and the first error is what there is to say
 
 
 def whoami(

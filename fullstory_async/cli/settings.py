@@ -15,8 +15,12 @@ import attrs
 from fullstory_async.cli.exits import UsageError
 from fullstory_async.codec.bodies import read_options
 from fullstory_async.models import ProfileConfiguration, ResponseSchema
+from fullstory_async.models.vocabulary import Doubt, doubt_of_context_type
 
-__all__ = ["ProfileFile", "read_profile_file", "read_settings", "read_time"]
+__all__ = ["ProfileFile", "read_profile_file", "read_settings", "read_time", "refuse_slip"]
+
+_TYPES_OF_EVENTS = ("include_types", "exclude_types", "screenshot_event_types")
+"""Options that name types of events, in whichever group they stand."""
 
 
 def read_time(text: str | None, option: str) -> datetime | None:
@@ -40,7 +44,7 @@ def read_settings(
     """Read ``group.field=value`` settings into one instance for each group that is named.
 
     Raises:
-        UsageError: not of that form, or a file that can't be read.
+        UsageError: not of that form, a file that can't be read, or a slip in the name of a type of event.
         ConfigurationError: an unknown name, or a value of a wrong kind.
     """
     given: dict[str, dict[str, Any]] = {}
@@ -52,7 +56,18 @@ def read_settings(
         if group not in groups:
             raise UsageError(f"--set knows the groups {', '.join(groups)}, not {group!r}")
         given.setdefault(group, {})[field] = _value(groups[group], field, text, name)
-    return {group: read_options(fields, groups[group], group) for group, fields in given.items()}
+    read = {group: read_options(fields, groups[group], group) for group, fields in given.items()}
+    for options in read.values():
+        for field in _TYPES_OF_EVENTS:
+            for name in getattr(options, field, None) or ():
+                refuse_slip(doubt_of_context_type(name))
+    return read
+
+
+def refuse_slip(doubt: Doubt | None) -> None:
+    """Raise `UsageError` for a name that is a slip, which would be found out only when its call is paid for."""
+    if doubt is not None and doubt.slip:
+        raise UsageError(doubt.text)
 
 
 def _value(group: type[attrs.AttrsInstance], field: str, text: str, name: str) -> Any:
@@ -66,7 +81,10 @@ def _value(group: type[attrs.AttrsInstance], field: str, text: str, name: str) -
     if any(getattr(kind, "__origin__", kind) is tuple for kind in kinds) and not text.lstrip().startswith(
         "["
     ):
-        return [word.strip() for word in text.split(",") if word.strip()]
+        words = [word.strip() for word in text.split(",") if word.strip()]
+        if not words:
+            raise UsageError(f"--set {name} has no value")
+        return words
     try:
         return json.loads(text)
     except ValueError:

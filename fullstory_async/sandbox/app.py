@@ -85,9 +85,8 @@ class Sandbox:
             ("port", port, 0, 65535), ("activation_quota", activation_quota or 0, 0, math.inf),
         ):  # fmt: skip
             if not (checks.is_number(number) and least <= number <= most):
-                raise ConfigurationError(
-                    f"the sandbox's {name} must be from {least} to {most:g}, not {number!r}"
-                )
+                wanted = f"{least} or more" if most == math.inf else f"from {least} to {most}"
+                raise ConfigurationError(f"the sandbox's {name} must be {wanted}, not {number!r}")
         if wire not in get_args(Wire):
             raise ConfigurationError(f"the sandbox's wire must be 'live' or 'spec', not {wire!r}")
         if isinstance(rate_limit, RateLimit) and rate_limit.ceiling is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -98,7 +99,24 @@ def test_verbose_logs_each_request_and_no_e_mail(run):
         (("sandbox", "--mean-events", "30000"), 2, "mean_events"),
         (("sessions", "--uid", "u", "--nonsense"), 2, "--nonsense"),
         (("nonsense",), 2, "nonsense"),
-        (("events",), 2, "requires an argument"),
+        (("events",), 2, "fullstory-async events: SESSION_ID is missing."),
+        (("events", "a", "b", "c"), 2, "too many arguments: 'b', 'c'."),
+        (("fetch", "--ids", "ids.txt", "--events"), 2, "fullstory-async fetch: --job is missing."),
+        (
+            ("fetch", "--ids", "ids.txt", "--jobs", "a"),
+            2,
+            "--job is missing. Did you mean --job instead of --jobs?",
+        ),
+        (("fetch", "--ids", "ids.txt", "--job"), 2, "--job needs a value."),
+        (("job", "export", "fri.job"), 2, "fullstory-async job export: OUT is missing."),
+        (("job", "purge", "fri.job"), 2, "--session is missing."),
+        (
+            ("whoami", "--base-url", "http://example.com", "--api-key-file", "key"),
+            2,
+            "use https:// (a program may say",
+        ),
+        (("whoami", "--sandbox", "--base-url", "https://example.com"), 2, "exclude each other"),
+        (("sandbox", "--sessions", "-1"), 2, "sessions must be 0 or more, not -1"),
         (("events", "1:2", "--sandbox", "--rate", "0"), 2, "rate"),
         (("events", "1:2", "--sandbox", "--burst", "0"), 2, "burst"),
         (("events", "1:2", "--sandbox", "--rate", "adaptve"), 2, '"adaptve" is neither a number'),
@@ -114,11 +132,12 @@ def test_verbose_logs_each_request_and_no_e_mail(run):
         (("demo", "--out-dir", "."), 2, "exists"),
     ],
 )
-def test_errors_are_one_line_and_a_code(run, arguments, code, said):
+def test_errors_are_one_line_and_a_code(run, tmp_path, arguments, code, said):
+    (tmp_path / "key").write_text("na1.key")
     got, out, err = run(*arguments)
     assert (got, out) == (code, "")
     assert said in err
-    assert "Traceback" not in err
+    assert (len(err.splitlines()), "Traceback" in err) == (1, False)
 
 
 def test_the_key_comes_from_the_environment_or_a_file(run, monkeypatch, tmp_path):
@@ -156,6 +175,16 @@ def test_a_closed_pipe_is_silent(tmp_path):
     assert run.returncode in (0, 141)
     assert len(run.stdout.splitlines()) == 1
     assert run.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("fetch", "--help"), ("job", "export", "--help")])
+def test_help_into_a_closed_pipe_ends_as_data_does(tmp_path, arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "fullstory_async", *arguments]
+    run = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=40)
+    os.close(writing)
+    assert (run.returncode, run.stderr) == (141, "")
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):

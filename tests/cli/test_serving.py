@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -56,6 +59,24 @@ def test_a_wrong_fault_is_a_usage_error(run, fault, message):
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_what_it_prints_on_a_terminal_is_pasted_into_a_shell(tmp_path):
+    terminal, inside = pty.openpty()
+    command = [sys.executable, "-m", "fullstory_async", "sandbox", "--port", "0", "--sessions", "5"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=inside, stderr=subprocess.PIPE) as server:
+        printed = ""
+        while printed.count("\n") < 2:
+            printed += os.read(terminal, 1000).decode()
+        pasted = printed.replace("\r", "")
+        script = f"{pasted}{shlex.quote(sys.executable)} -m fullstory_async sessions --uid u-1 --all"
+        run = subprocess.run(["sh", "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=30)
+        server.send_signal(signal.SIGINT)
+    os.close(inside)
+    os.close(terminal)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout
+    assert not [line for line in pasted.splitlines() if not re.match(r"export FULLSTORY_\w+=\S+$", line)]
 
 
 def test_faults_from_the_command_line_act():

@@ -65,7 +65,9 @@ def test_a_bad_key_is_refused_and_not_shown(key):
 
 def test_no_key_says_how_to_go_on(monkeypatch):
     monkeypatch.setenv("FULLSTORY_API_KEY", "")
-    with pytest.raises(ConfigurationError, match="FULLSTORY_API_KEY.*fullstory-async demo"):
+    with pytest.raises(
+        ConfigurationError, match="FULLSTORY_API_KEY.*fullstory-async demo.*fullstory-async sandbox"
+    ):
         FullStoryClient()
 
 

@@ -19,6 +19,7 @@ from fullstory_async.http.messages import Response
 from fullstory_async.jobs.fingerprints import fingerprint
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobPlan
 from fullstory_async.jobs.records import Record
+from fullstory_async.models import event_data
 from fullstory_async.session_id import SessionId
 
 __all__ = ["TABLES", "Column", "Redaction", "Row", "Table", "Tables"]
@@ -62,6 +63,13 @@ TABLES: Mapping[str, Table] = {
 }  # fmt: skip
 """Table → columns. ``seq`` numbers a session's events in the order of time."""
 
+_DOCUMENTED = [each for each in vars(event_data).values() if isinstance(each, type) and attrs.has(each)]
+_KNOWN = frozenset(
+    [column.name for columns in TABLES.values() for column in columns]
+    + [field.name for each in _DOCUMENTED for field in attrs.fields(each)]
+)
+"""What fields may be called, so that a name that is not among them, nor in the job, is a mistake."""
+
 
 @attrs.frozen
 class Redaction:
@@ -100,9 +108,8 @@ class Redaction:
 
     @property
     def missing(self) -> list[str]:
-        """The names that nothing was called so far, and that are no column of any table."""
-        known = {column.name for columns in TABLES.values() for column in columns}
-        return sorted(set(self.how) - self.found - known)
+        """The names that nothing was called so far, and that are neither a column of any table nor a documented field of an event."""
+        return sorted(set(self.how) - self.found - _KNOWN)
 
     def _inside(self, value: Any) -> Any:
         if isinstance(value, dict):

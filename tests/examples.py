@@ -1,0 +1,40 @@
+"""The examples of README and docs, which the tests run; ``python -m tests.examples`` has mypy check them all.
+
+Mypy comes with the extra ``dev`` and the tests do without it, so that is a part of ``nox -s types``.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def python_examples() -> dict[str, str]:
+    """Return every example in Python under the page and the number that it has there."""
+    return {
+        f"{path.stem.lower()}_{number}": text
+        for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+        for number, text in enumerate(blocks(path.read_text(encoding="utf-8"), "python"), 1)
+    }
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for name, text in python_examples().items():
+            files.append(Path(folder, f"{name}.py"))
+            files[-1].write_text(text, encoding="utf-8")
+        return subprocess.run([sys.executable, "-m", "mypy", "--strict", *files], cwd=ROOT).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
