@@ -113,7 +113,7 @@ def fetch(
     retry_failed
         Make calls again that failed for good, such as unknown sessions.
     yes
-        Don't ask before spending more than 100 activations.
+        Don't ask before spending more than 100 activations, or any for ids that are no USER:SESSION pairs.
     concurrency
         How many calls are under way at most.
     id_column
@@ -136,7 +136,8 @@ def fetch(
         if dry_run:
             sys.stdout.write(json.dumps(attrs.asdict(estimate)) + "\n")
             return Exit.OK
-        if not yes and estimate.activations > _ASK_ABOVE and not _agreed(estimate):
+        is_notable = estimate.activations > _ASK_ABOVE or order.given.no_pairs
+        if not yes and is_notable and not _agreed(estimate):
             sys.stderr.write("nothing was spent, and nothing was changed\n")
             return Exit.INTERRUPTED
         options = {
@@ -293,7 +294,7 @@ def _agreed(estimate: JobEstimate) -> bool:
             sys.stderr.flush()
             return terminal.readline().strip().lower() in ("y", "yes")
     except OSError:
-        sys.stderr.write(f"more than {_ASK_ABOVE} activations, and nobody can be asked: --yes agrees to it\n")
+        sys.stderr.write("nobody can be asked whether to spend that: --yes agrees to it\n")
         return False
 
 

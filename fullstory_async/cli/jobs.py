@@ -88,7 +88,7 @@ def results(folder: Path, /, *, operation: str | None = None) -> Exit:
 
 @job.command
 def failures(folder: Path, /, *, output: Output = "jsonl") -> Exit:
-    """Print why calls failed; --ids of another job reads it again.
+    """Print why calls failed; as the --ids of another job's fetch, its output names their sessions.
 
     Parameters
     ----------
@@ -104,7 +104,8 @@ def failures(folder: Path, /, *, output: Output = "jsonl") -> Exit:
         for failure in record.failures.values()
     )
     if output == "table":
-        print_table(console_for_people(), ("session_id", "operation", "error", "message", "permanent"), rows)
+        told = ({**row, "why": f"{row['error']}: {row['message']}"} for row in rows)
+        print_table(console_for_people(), ("session_id", "operation", "why"), told)
     else:
         print_rows(rows)
     return _damage(reader)

@@ -46,7 +46,7 @@ def print_table(console: Console, columns: Sequence[str], rows: Iterable[Mapping
     """Print rows for people; control characters in them can't reach the terminal."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=number == 0 or column in ("id", "url"), overflow="fold")
+        table.add_column(column, no_wrap=number == 0 or column in ("id", "url", "operation"), overflow="fold")
     for row in rows:
         table.add_row(*(Text(visible(row.get(column))) for column in columns))
     if "url" in columns:  # which has to stay in one piece to be of use

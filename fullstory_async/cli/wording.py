@@ -25,6 +25,11 @@ def announcement(given: IdInput, estimate: JobEstimate, *, adaptive: bool) -> st
     notes = [f"{estimate.sessions} sessions", f"{estimate.calls} calls left"]
     notes += [f"{given.duplicates} duplicates dropped"] if given.duplicates else []
     notes += [f"{given.invalid} are no session ids and failed"] if given.invalid else []
+    notes += (
+        [f"{given.no_pairs} are no USER:SESSION pairs, so FullStory may not know them"]
+        if given.no_pairs
+        else []
+    )
     took = (
         f"{_duration(estimate.seconds)} at the rate it begins with"
         if adaptive

@@ -259,6 +259,17 @@ def test_a_person_is_asked_above_a_hundred_activations(tmp_path, answer, code, d
     assert (got, "Spend up to" in shown) == (0, False)
 
 
+def test_ids_that_are_no_pairs_are_told_and_asked_about_before_they_cost_anything(run, tmp_path):
+    halves = [str(session_id).split(":")[1] for session_id in IDS]  # as a column of sessions' output has them
+    (tmp_path / "ids").write_text("\n".join([*halves, IDS[0]]))
+    command = ("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
+    note = f"{len(halves)} are no USER:SESSION pairs, so FullStory may not know them"
+    code, _, err = run(*command, "--dry-run")
+    assert (code, note in err) == (0, True)
+    got, shown = on_a_terminal(*command, cwd=tmp_path, stdout=subprocess.DEVNULL, typed="n\n")
+    assert (got, note in shown, "nothing was spent" in shown) == (130, True, True)
+
+
 def test_a_dry_run_on_a_job_changes_nothing(run, tmp_path):
     (tmp_path / "ids").write_text(IDS[0])
     run("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
