@@ -68,8 +68,27 @@ def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None
 def print_rows(rows: Iterable[Mapping[str, Any]]) -> None:
     """Print JSON Lines."""
     for row in rows:
-        sys.stdout.write(json.dumps(row) + "\n")
+        sys.stdout.write(_json_text(row) + "\n")
     sys.stdout.flush()
+
+
+def _json_text(value: Any, *, indent: int | None = None) -> str:
+    """Return JSON with characters as they are where standard output carries them, and their escapes elsewhere.
+
+    Escapes also stand for what is not printable: it could move a terminal's cursor, or end a line for some readers.
+    """
+    if (sys.stdout.encoding or "").lower().replace("_", "-") not in ("utf-8", "utf8"):
+        return json.dumps(value, indent=indent)
+    lines = json.dumps(value, indent=indent, ensure_ascii=False).split("\n")
+    return "\n".join(line if line.isprintable() else _escaped(line) for line in lines)
+
+
+def _escaped(line: str) -> str:
+    # a DEL is the one character that is neither printable nor escaped by json
+    return "".join(
+        char if char.isprintable() else "\\u007f" if char == "\x7f" else json.dumps(char)[1:-1]
+        for char in line
+    )
 
 
 def say(text: str) -> None:
@@ -87,7 +106,7 @@ class _Console(Console):
 
 def print_json(value: Any) -> None:
     """Print one JSON document."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    sys.stdout.write(_json_text(value, indent=2) + "\n")
     sys.stdout.flush()
 
 

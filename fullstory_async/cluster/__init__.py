@@ -12,6 +12,13 @@
 All of them together keep to that one limit. What happens while Redis fails is a setting, and never that there is no limit.
 """
 
-from fullstory_async.cluster.limiter import RedisRateLimiter
+from fullstory_async.errors import ConfigurationError
+
+try:
+    from fullstory_async.cluster.limiter import RedisRateLimiter
+except ModuleNotFoundError as error:
+    if (error.name or "").split(".")[0] != "redis":
+        raise
+    raise ConfigurationError("RedisRateLimiter needs: pip install 'fullstory-async[redis]'") from None
 
 __all__ = ["RedisRateLimiter"]

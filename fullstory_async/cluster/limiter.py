@@ -86,7 +86,7 @@ class RedisRateLimiter(RateLimiter):
             raise ConfigurationError("an adaptive limit is not shared: give config.rate_limit a rate")
         if name is None and config.api_key is None:
             raise ConfigurationError(
-                "there is no API key to share a limit for: set it in config, or give a name"
+                "there is no API key to share a limit for: set it in config or FULLSTORY_API_KEY, or give a name"
             )
         if name is not None and not (isinstance(name, str) and name and name != config.api_key):
             raise ConfigurationError("name must be a text, and not the API key")

@@ -13,7 +13,7 @@ import pytest
 
 from fullstory_async import SessionEvent, SessionEvents
 from fullstory_async.cli.links import SessionLink
-from fullstory_async.cli.output import console_for_people, print_csv
+from fullstory_async.cli.output import console_for_people, print_csv, print_json, print_rows
 from fullstory_async.cli.timeline import print_timeline
 from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.world import World
@@ -113,6 +113,24 @@ def test_a_slip_in_the_name_of_a_type_is_found_before_anything_is_sent(run, serv
     assert (code, out, len(service.requests)) == (2, "", 0)
     assert said in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("utf-8", "“é😀”"), ("ascii", r"\u201c"), ("latin-1", r"\u201c")]
+)
+def test_json_is_in_utf_8_where_the_output_carries_it_and_moves_no_cursor(monkeypatch, encoding, shown):
+    row = {"text": "“é😀”\x9b2J\x1b\x7f\u2028\u202e\ud800\U000e0001\n"}
+    for show, value in ((lambda: print_rows([row]), row), (lambda: print_json([row]), [row])):
+        written = io.BytesIO()
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding))
+        show()
+        text = written.getvalue().decode(encoding)
+        assert shown in text
+        assert json.loads(text) == value
+        assert all(
+            char.isprintable() or char == "\n"
+            for char in text.replace("\x7f", "" if encoding != "utf-8" else "\x7f")
+        )
 
 
 def test_events_for_people(run, monkeypatch):

@@ -346,3 +346,11 @@ async def test_the_password_is_shown_nowhere(caplog):
 def test_the_package_does_not_import_redis():
     script = "import fullstory_async, fullstory_async.jobs, sys\nassert 'redis' not in sys.modules"
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
+
+
+def test_without_the_extra_it_says_what_to_install():
+    script = "import sys; sys.modules['redis'] = None; import fullstory_async.cluster"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert run.stderr.splitlines()[-1].endswith(
+        "ConfigurationError: RedisRateLimiter needs: pip install 'fullstory-async[redis]'"
+    )
