@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -29,6 +30,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if (
+        signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    ):  # under nohup, which commands respect and tests send it to
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "virtual_time: run on a loop whose clock jumps to the next timer")
     config.addinivalue_line("markers", "row(number): a test of that row of the fault matrix")
     config.pluginmanager.register(Outcomes(write=config.getoption("write_reliability")))
