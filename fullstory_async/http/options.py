@@ -12,11 +12,11 @@ from fullstory_async import checks
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.http.messages import Request
 
-__all__ = ["CallOptions", "ExtraQuery"]
+__all__ = ["HEADER_NAME", "CallOptions", "ExtraQuery"]
 
 ExtraQuery = Mapping[str, str | int | bool]
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS = frozenset({"authorization", "host", "content-length", "transfer-encoding", "connection"})
 
 
@@ -37,7 +37,7 @@ def _query_text(name: str, value: str | int | bool) -> str:
 def _headers(given: Mapping[str, str] | None) -> dict[str, str]:
     checked = dict(_items("extra_headers", given))
     for name, value in checked.items():
-        if not _HEADER_NAME.fullmatch(name):
+        if not HEADER_NAME.fullmatch(name):
             raise ConfigurationError(f"{name!r} is not a header name")
         if name.lower() in _OURS:
             raise ConfigurationError(f"the header {name} is the client's own and can't be replaced")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import Literal
 from aiohttp import web
 
 from fullstory_async.errors import ConfigurationError
+from fullstory_async.http.options import HEADER_NAME
 from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, status_within, texts, within
 
 __all__ = [
@@ -33,8 +33,6 @@ _DATE_FORMS = {
     "imf-fixdate": "%a, %d %b %Y %H:%M:%S GMT", "rfc850": "%A, %d-%b-%y %H:%M:%S GMT", "asctime": "%a %b %e %H:%M:%S %Y",
 }  # fmt: skip
 _LONGEST = 1e9
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""What a header may be called."""
 _PAGE = """<!DOCTYPE html>
 <html><head><title>Bad Gateway</title></head>
 <body><center><h1>502 Bad Gateway</h1></center><hr><center>nginx</center></body></html>
@@ -60,7 +58,7 @@ def status(
     if not isinstance(headers or {}, Mapping):
         raise ConfigurationError(f"a fault's headers must be a mapping, not {headers!r}")
     for name, value in (headers or {}).items():
-        if not (isinstance(name, str) and _TOKEN.fullmatch(name)):
+        if not (isinstance(name, str) and HEADER_NAME.fullmatch(name)):
             raise ConfigurationError(f"a fault's header {name!r} has no name that HTTP knows")
         texts(**{f"header {name}": value})
     if not isinstance(body, str | bytes | None):
