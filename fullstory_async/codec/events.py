@@ -53,7 +53,11 @@ def check_utf8(body: bytes) -> None:
     """Raise `UnicodeDecodeError` for a body that is not UTF-8; in pieces that stay in the processor's cache."""
     if body.isascii():
         return
-    view, start, size = memoryview(body), 0, len(body)
+    size = len(body)
+    if size <= _PIECE:
+        body.decode()
+        return
+    view, start = memoryview(body), 0
     while start < size:
         end = min(size, start + _PIECE)
         while end < size and body[end] & 0xC0 == 0x80 and start + _PIECE - end < _LONGEST_CHARACTER:
@@ -65,16 +69,21 @@ def check_utf8(body: bytes) -> None:
 def _in_order(times: list[Any]) -> bool:
     """Tell whether times are ISO 8601 in UTC, written alike so that they sort as texts, and sorted."""
     try:
-        joined = "".join(times)
+        joined = "\n".join(times)
     except TypeError:  # one is no text
         return False
+    count, breaks = len(times), len(times) - 1
     if not times:
         return True
-    width = len(times[0])
-    if width < _SHORTEST_TIME or len(set(map(len, times))) > 1:
+    step = len(times[0]) + 1
+    if step <= _SHORTEST_TIME:
         return False
-    years, zones = joined[4::width], joined[width - 1 :: width]
-    return years == "-" * len(times) and zones == "Z" * len(times) and times == sorted(times)
+    # as many characters as that, and line breaks where each time would end and nowhere else: all are of one length
+    alike = len(joined) == count * step - 1 and joined[step - 1 :: step] == "\n" * breaks
+    if not alike or joined.count("\n") != breaks:
+        return False
+    years, zones = joined[4::step], joined[step - 2 :: step]
+    return years == "-" * count and zones == "Z" * count and times == sorted(times)
 
 
 def by_time(events: list[E], time_of: Callable[[E], datetime | None]) -> list[E]:

@@ -20,7 +20,7 @@ import attrs
 import msgspec
 
 from fullstory_async.errors import DecodeError
-from fullstory_async.json_text import DEEPEST, loads, refuse_depth
+from fullstory_async.json_text import SHALLOW, SHALLOW_OBJECTS, loads, refuse_depth
 from fullstory_async.models import description
 from fullstory_async.models.event_data import SourceData
 from fullstory_async.models.times import timestamp as read_time
@@ -33,8 +33,7 @@ _Text = str | int | float | bool | None
 
 _Raw = msgspec.Raw
 _NULL = _Raw(b"null")
-_SHALLOW = 2 * DEEPEST
-"""Bytes up to which nothing can be nested too deeply."""
+_BRACKET = ord("[")
 _MAYBE_TEXT: Any = str | None
 _MAYBE_TIME: Any = datetime | None
 _FIELDS = {
@@ -116,7 +115,7 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
         name = self._event_type
         if name is None:
             name = self._type
-        return name if isinstance(name, str) else _text(name) or ""
+        return name if type(name) is str else _text(name) or ""  # type: ignore[return-value]
 
     @property
     def timestamp(self) -> datetime | None:
@@ -153,11 +152,11 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
     def data(self) -> dict[str, Any]:
         """The event's own properties, JSON untouched; decoded on first reading."""
         value: Any = self._event_properties
-        if value.__class__ is _Raw:
+        if type(value) is _Raw:
             other = self._data
             if other is not _NULL and bytes(value) == b"null":  # the published form
                 value = other
-            value = _nested(value)
+            value = _nested(b"" + value)
             _keep_event_properties(self, value)  # first, as another thread may be reading it too
             if other is not _NULL:
                 _keep_data(self, _NULL)
@@ -167,8 +166,8 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
     def source_properties(self) -> dict[str, Any]:
         """Browser, URL, location and device, JSON untouched; decoded on first reading. Live service only."""
         value: Any = self._source_properties
-        if value.__class__ is _Raw:
-            value = _nested(value)
+        if type(value) is _Raw:
+            value = _nested(b"" + value)
             _keep_source_properties(self, value)
         return value  # type: ignore[no-any-return]
 
@@ -218,7 +217,10 @@ def times_as_they_came(events: Sequence[SessionEvent]) -> list[Any]:
     times = [event._event_time for event in events]  # noqa: SLF001
     if None not in times:
         return times
-    return [event._timestamp if live is None else live for live, event in zip(times, events, strict=True)]  # noqa: SLF001
+    others = [event._timestamp for event in events]  # noqa: SLF001
+    if times.count(None) == len(times):  # the published form
+        return others
+    return [other if live is None else live for live, other in zip(times, others, strict=True)]
 
 
 def _restore(fields: dict[str, Any]) -> SessionEvent:
@@ -230,13 +232,12 @@ def _text(value: _Text) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
-def _nested(raw: msgspec.Raw) -> Any:
+def _nested(text: bytes) -> Any:
     """Decode a nested object; null is an empty one. Raises `DecodeError` for one that is nested too deeply."""
-    text = bytes(raw)
     try:
         try:
             value = _decode(text)
-            if len(text) > _SHALLOW:
+            if len(text) > SHALLOW and (_BRACKET in text or len(text) > SHALLOW_OBJECTS):
                 refuse_depth(text, value)
         except (msgspec.MsgspecError, RecursionError):  # numbers beyond a float's range
             value = loads(text)
