@@ -124,6 +124,8 @@ class FanOut(Generic[T]):
         self._fetch = fetch
         self._concurrency = concurrency
         self._name = name
+        self._now: Iterator[SessionRef] = iter(())
+        self._later: AsyncIterator[SessionRef] | None = None
         self._workers: list[asyncio.Task[None]] = []
         self._running = 0
         self._droppable: set[asyncio.Task[None] | None] = set()
@@ -137,16 +139,12 @@ class FanOut(Generic[T]):
     async def __aenter__(self) -> Self:
         if self._workers:
             raise ClientStateError("this FanOut has been entered before; make a new one")
-        self._source: Iterator[SessionRef] | AsyncIterator[SessionRef]
         if isinstance(self._ids, AsyncIterable):
-            self._source = aiter(self._ids)
-            self._take = partial(self._take_later, self._source)
+            self._later = aiter(self._ids)
         else:
-            self._source = iter(self._ids)
-            self._take = partial(self._take_now, self._source)
+            self._now = iter(self._ids)
         self._turn = asyncio.Lock()
-        self._done: asyncio.Queue[Outcome[T] | None] = asyncio.Queue()
-        self._room = asyncio.Semaphore(self._concurrency)
+        self._done: asyncio.Queue[Outcome[T] | None] = asyncio.Queue(self._concurrency)
         self._running = self._concurrency
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
         for worker in self._workers:
@@ -164,8 +162,8 @@ class FanOut(Generic[T]):
                 await asyncio.wait(self._workers)
             except asyncio.CancelledError as cancelled:  # nothing may be left running, so they end first
                 interrupted = cancelled
-        if self._source is not self._ids and isinstance(self._source, AsyncGenerator):
-            await self._source.aclose()  # made here, by aiter(); a generator that was given is the giver's
+        if self._later is not self._ids and isinstance(self._later, AsyncGenerator):
+            await self._later.aclose()  # made here, by aiter(); a generator that was given is the giver's
         if interrupted is not None:
             raise interrupted
         if error is None and not self._raised and not isinstance(self._fatal, FullStoryError | None):
@@ -179,15 +177,15 @@ class FanOut(Generic[T]):
         return self
 
     async def __anext__(self) -> Outcome[T]:
-        outcome = await self._done.get()
-        if outcome is None:
+        if self._running or not self._done.empty():
+            outcome = await self._done.get()
+            if outcome is not None:
+                return outcome
             self._done.put_nowait(None)  # so that the next look finds the end again
-            if self._fatal is not None:
-                self._raised = True
-                raise self._fatal
-            raise StopAsyncIteration
-        self._room.release()
-        return outcome
+        if self._fatal is not None:
+            self._raised = True
+            raise self._fatal
+        raise StopAsyncIteration
 
     def __enter__(self) -> None:
         raise TypeError("a FanOut is asynchronous: use 'async with'")
@@ -210,22 +208,19 @@ class FanOut(Generic[T]):
 
     async def _work(self) -> None:
         worker = asyncio.current_task()
+        at_stake = partial(self._note_stake, worker)
         while not self._stopping:
             self._droppable.add(worker)
             try:
-                ref = await self._take()
+                ref = next(self._now, _End.END) if self._later is None else await self._take(self._later)
                 if ref is _End.END or self._stopping:  # the source itself may have stopped the work
                     return
-                outcome = await self._call(ref, partial(self._note_stake, worker))
+                outcome = await self._call(ref, at_stake)
             finally:
                 self._droppable.discard(worker)
-            await self._room.acquire()
-            self._done.put_nowait(outcome)
+            await self._done.put(outcome)
 
-    async def _take_now(self, source: Iterator[SessionRef]) -> SessionRef | Literal[_End.END]:
-        return next(source, _End.END)
-
-    async def _take_later(self, source: AsyncIterator[SessionRef]) -> SessionRef | Literal[_End.END]:
+    async def _take(self, source: AsyncIterator[SessionRef]) -> SessionRef | Literal[_End.END]:
         async with self._turn:
             return await _next(source)
 
@@ -278,7 +273,7 @@ class FanOut(Generic[T]):
         elif (error := worker.exception()) is not None:
             self._fail(error)
         self._running -= 1
-        if self._running == 0:
+        if self._running == 0 and not self._done.full():  # else nobody is waiting
             self._done.put_nowait(None)
 
     def _fail(self, error: BaseException) -> None:

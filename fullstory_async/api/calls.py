@@ -73,8 +73,10 @@ def call_per_session(
 ) -> Fetch[T]:
     """Return the function that makes one operation's call for one id."""
 
-    async def call(session_id: SessionId, at_stake: Callable[[int], None] = nobody_asks) -> tuple[T, int]:
-        return await account.pipeline.fetch(
+    def call(
+        session_id: SessionId, at_stake: Callable[[int], None] = nobody_asks
+    ) -> Coroutine[Any, Any, tuple[T, int]]:
+        return account.pipeline.fetch(
             options.apply(endpoint(session_id)),
             lambda response: decode(response, session_id),
             timeout=options.timeout,

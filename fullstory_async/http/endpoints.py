@@ -60,8 +60,10 @@ def list_sessions(
 
 def session_events(session_id: SessionId, *, enable_event_cache: bool | None = None) -> Request:
     """Get a session's events: ``GET /v2/sessions/{id}/events``. Costs one activation."""
-    cached = None if enable_event_cache is None else "true" if enable_event_cache else "false"
-    return _of_session(session_id, "events", query=_given({"enable_event_cache": cached}))
+    if enable_event_cache is None:
+        return _of_session(session_id, "events")
+    cached = "true" if enable_event_cache else "false"
+    return _of_session(session_id, "events", query=(("enable_event_cache", cached),))
 
 
 def session_context(session_id: SessionId, *, body: bytes) -> Request:

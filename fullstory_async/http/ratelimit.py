@@ -197,14 +197,14 @@ class RateLimiter:
             await self._take(place)
             if self._now() < self._not_before:
                 continue
-            self._count(self._now())
             if place.priority or not line.hand_over():
                 return
 
     async def _take(self, place: Place) -> None:  # noqa: ARG002  (a shared bucket looks at it)
-        """Wait for the next token, on behalf of everybody."""
+        """Wait for the next token, on behalf of everybody, and count it."""
         bucket = self._bucket if self._adaptive is None else await self._bucket_at_present_rate()
         await bucket.acquire()
+        self._count(self._now())
 
     async def acquire_now(self) -> bool:
         """Take a token if one is there and nobody waits for it; tell whether that was so. Does not wait.
@@ -219,7 +219,8 @@ class RateLimiter:
             return False
         if self._adaptive is not None:
             bucket = await self._bucket_at_present_rate()
-        if not bucket.has_capacity():
+        level = self._level - (now - self._level_at) * self._rate  # the bucket's own, asked only once
+        if level + 1.0 > self._capacity:
             return False
         await bucket.acquire()
         self._count(now)
@@ -326,7 +327,7 @@ class RateLimiter:
         self._capacity = max(1.0, rate * _EVENLY if evenly else self._limit.burst - rate * MARGIN)
 
     def _count(self, now: float) -> None:
-        """Keep a level of our own, to hand on when the bucket changes."""
+        """Keep count of the bucket's level, which it tells nobody."""
         self._level = max(0.0, self._level - (now - self._level_at) * self._rate) + 1.0
         self._level_at = now
 

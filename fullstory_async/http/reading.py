@@ -57,8 +57,10 @@ class AnswerReader:
     def _watch(self, answer: aiohttp.ClientResponse) -> ResponseHandler | None:
         """Begin to read; end that with an error when somebody else closes the session, of which aiohttp tells no reader."""
         self._under_way.add(answer.content)
+        if self._content_of is None:
+            return None
         connection = answer.connection  # None where the whole answer is there already
-        if self._content_of is None or connection is None or (protocol := connection.protocol) is None:
+        if connection is None or (protocol := connection.protocol) is None:
             return None
         if protocol not in self._content_of and (closed := protocol.closed) is not None:
             closed.add_done_callback(partial(self._connection_closed, ref(protocol)))
@@ -84,9 +86,11 @@ class AnswerReader:
         watched = self._watch(answer)
         try:
             while not content.at_eof():
-                pieces.append(await content.readany())
-                size += len(pieces[-1])
-                self._check_size(size, request)
+                piece = await content.readany()
+                size += len(piece)
+                if size > self._most:
+                    raise self._too_large(request)
+                pieces.append(piece)
         finally:
             self._unwatch(content, watched)
         body, success = b"".join(pieces), is_success(answer)
@@ -119,7 +123,8 @@ class AnswerReader:
                 async with asyncio.timeout(read_timeout):
                     piece = await content.readany()
                 size += len(piece)
-                self._check_size(size, request)
+                if size > self._most:
+                    raise self._too_large(request)
             except (FullStoryError, asyncio.CancelledError) as raised:
                 error = without_frames(raised)
             except RAISED as raised:
@@ -143,13 +148,9 @@ class AnswerReader:
             status=answer.status, headers=headers, elapsed=elapsed, read=read, close=close
         )
 
-    def _check_size(self, size: int, request: Request) -> None:
-        if size > self._most:
-            raise ResponseTooLarge(
-                f"the answer is larger than max_response_bytes ({self._most}); the rest was not read",
-                request=request,
-                permanent=True,
-            )
+    def _too_large(self, request: Request) -> ResponseTooLarge:
+        text = f"the answer is larger than max_response_bytes ({self._most}); the rest was not read"
+        return ResponseTooLarge(text, request=request, permanent=True)
 
     def _headers(self, answer: aiohttp.ClientResponse, request: Request) -> dict[str, str]:
         found = {name.lower(): value for name, value in answer.headers.items()}

@@ -20,7 +20,8 @@ import asyncio
 import enum
 import math
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -160,9 +161,9 @@ class Transport:
             raise ClientStateError("this client was opened in another event loop; make one for this loop")
         return self._session
 
-    async def send(
+    def send(
         self, request: Request, *, deadline: float, begun: Callable[[], None], unsent: Callable[[], None]
-    ) -> Response:
+    ) -> Coroutine[Any, Any, Response]:
         """Send one request once and read its answer.
 
         Args:
@@ -176,8 +177,18 @@ class Transport:
             ClientStateError: as `check` does.
         """
         if self._places is None:
-            return await self._send(request, deadline, begun, unsent, self._reader.whole)
-        await self._take_place(self._places, request, deadline)
+            return self._send(request, deadline, begun, unsent, self._reader.whole)
+        return self._send_in_turn(self._places, request, deadline, begun, unsent)
+
+    async def _send_in_turn(
+        self,
+        places: asyncio.Semaphore,
+        request: Request,
+        deadline: float,
+        begun: Callable[[], None],
+        unsent: Callable[[], None],
+    ) -> Response:
+        await self._take_place(places, request, deadline)
         try:
             return await self._send(request, deadline, begun, unsent, self._reader.whole)
         finally:
@@ -288,10 +299,10 @@ class Transport:
 
     def _headers(self, request: Request) -> dict[str, str]:
         """Return what a request needs beside what our own session adds to each."""
-        ours = {} if self._owned else self._common
-        if request.body is not None:
-            ours = {**ours, "Content-Type": "application/json"}
-        return {**ours, **request.headers, **({} if self._owned else self._key)}
+        body = {} if request.body is None else {"Content-Type": "application/json"}
+        if self._owned:
+            return {**body, **request.headers}
+        return {**self._common, **body, **request.headers, **self._key}
 
     async def _opened(self, answer: aiohttp.ClientResponse, request: Request, started: float) -> Response:
         """Leave the body of a successful answer to the caller."""

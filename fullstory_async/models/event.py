@@ -115,7 +115,7 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
         name = self._event_type
         if name is None:
             name = self._type
-        return name if type(name) is str else _text(name) or ""  # type: ignore[return-value]
+        return name if type(name) is str else _text(name) or ""
 
     @property
     def timestamp(self) -> datetime | None:
