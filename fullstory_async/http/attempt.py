@@ -58,10 +58,10 @@ class Attempt:
     def note_sent(self, connection: Connection) -> None:
         """Note that the request is about to be written: from now on the server has its time to answer."""
         self.sent = True
-        if connection.protocol is not None:
-            self.reused = connection.protocol in self._used
+        if (protocol := connection.protocol) is not None:
+            self.reused = protocol in self._used
             if not self.reused:
-                self._used.add(connection.protocol)
+                self._used.add(protocol)
         due = min(self._deadline, self._clock() + self._read)
         if abs(due - self._due) > self._read * _SHARE and not self.timer.expired():
             self.timer.reschedule(due)

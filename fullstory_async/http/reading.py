@@ -22,6 +22,8 @@ from fullstory_async.privacy import without_frames
 
 __all__ = ["AnswerReader"]
 
+_LABEL = "application/json"
+
 
 class AnswerReader:
     """Reads the answers of one client."""
@@ -157,6 +159,7 @@ class AnswerReader:
         text = "\n".join(found.values())
         if self._scrub.text(text, request) != text:
             found = {name: self._scrub.text(value, request) for name, value in found.items()}
-        if is_success(answer):
-            self._labels.look_at(found.get("content-type", ""), request.operation)
+        label = found.get("content-type", _LABEL)
+        if label != _LABEL and is_success(answer):
+            self._labels.look_at(label, request.operation)
         return found

@@ -55,8 +55,8 @@ class Transport:
     """Sends requests through an aiohttp session of its own, or through one that it was given."""
 
     __slots__ = (
-        "_base", "_clock", "_common", "_config", "_key", "_loop", "_owned", "_places", "_prefix", "_reader", "_scrub",
-        "_session", "_timeout", "_used", "state",
+        "_always", "_base", "_clock", "_common", "_config", "_key", "_loop", "_owned", "_places", "_prefix", "_reader",
+        "_scrub", "_session", "_used", "state",
     )  # fmt: skip
 
     state: State
@@ -85,12 +85,16 @@ class Transport:
         )
         self._used = UsedConnections()
         # that of a given session may be used for other things too, and ``connect`` counts the wait for one of its connections
-        self._timeout = aiohttp.ClientTimeout(
+        timeout = aiohttp.ClientTimeout(
             total=None,
             connect=config.connect_timeout if self._owned else None,
             sock_connect=config.connect_timeout,
             ceil_threshold=math.inf,
         )
+        self._always: dict[str, Any] = {
+            "allow_redirects": False, "raise_for_status": False, "auto_decompress": True, "proxy": config.proxy,
+            "timeout": timeout,
+        }  # fmt: skip
         self._places: asyncio.Semaphore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -155,7 +159,7 @@ class Transport:
         """Return the session if requests can be sent here and now. Raises `ClientStateError`."""
         if self.state is not State.OPEN or self._session is None:
             raise ClientStateError(f"the client {self.state.value}")
-        if self._session.closed:
+        if not self._owned and self._session.closed:
             raise ClientStateError("the aiohttp session that this client was given is closed")
         if asyncio.get_running_loop() is not self._loop:
             raise ClientStateError("this client was opened in another event loop; make one for this loop")
@@ -235,18 +239,12 @@ class Transport:
     ) -> Response:
         session = self.check()
         begun()
-        config = self._config
-        started, read = self._clock(), self._read_timeout(request)
-        # a given session does not tell when it has a connection: assume the worse
+        started = self._clock()
         attempt = Attempt(
-            self._clock,
-            started,
-            deadline,
-            self._used,
-            connect=config.connect_timeout,
-            read=read,
-            sent=not self._owned,
-        )
+            self._clock, started, deadline, self._used,
+            connect=self._config.connect_timeout, read=self._read_timeout(request),
+            sent=not self._owned,  # a given session does not tell when it has a connection: assume the worse
+        )  # fmt: skip
         error: BaseException
         try:
             async with attempt.timer:
@@ -277,12 +275,8 @@ class Transport:
             self._url(request),
             headers=self._headers(request),
             data=request.body,
-            allow_redirects=False,
-            raise_for_status=False,
-            auto_decompress=True,
-            proxy=self._config.proxy,
-            timeout=self._timeout,
             middlewares=(attempt.send_once,),
+            **self._always,
         )
         try:
             return await finish(answer, request, started)
