@@ -59,7 +59,8 @@ async def touched(url: str) -> AsyncIterator[Fetch]:
         async def fetch(session: str) -> object:
             events = await client.sessions.events(session)
             for event in events:
-                _ = event.data, event.source_properties
+                _ = event.data
+                _ = event.source_properties
             return events  # which keep what was decoded, as dicts would
 
         yield fetch

@@ -10,16 +10,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["DEEPEST", "SHALLOW", "SHALLOW_OBJECTS", "loads", "refuse_depth"]
+__all__ = ["DEEPEST", "loads", "refuse_depth"]
 
 DEEPEST = 250
 """Levels of nesting; Python's own functions give up between 300 and 1 000, depending on where they are called from."""
 _LEAST_OF_OBJECT = len('{"":}')
 """Bytes that a level of an object takes at least. Counting braces takes a quarter of the time of parsing, so it is seldom done."""
-SHALLOW = len("[]") * DEEPEST
-"""Bytes up to which nothing can be nested too deeply."""
-SHALLOW_OBJECTS = _LEAST_OF_OBJECT * DEEPEST
-"""Bytes up to which nothing without arrays can be."""
 _TOO_DEEP = "it is nested too deeply"
 
 
@@ -45,7 +41,7 @@ def loads(text: bytes) -> Any:
 def refuse_depth(text: bytes, value: Any) -> None:
     """Raise `ValueError` if what was parsed from a text is nested too deeply."""
     size = len(text)
-    if size <= SHALLOW:
+    if size <= 2 * DEEPEST:  # a level takes two bytes at least
         return
     arrays = text.count(b"[")
     if arrays + size // _LEAST_OF_OBJECT <= DEEPEST or arrays + text.count(b"{") <= DEEPEST:

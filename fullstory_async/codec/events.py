@@ -20,7 +20,7 @@ __all__ = ["by_time", "check_utf8", "sorted_events", "unsorted_events"]
 
 E = TypeVar("E")
 
-_PIECE = 128 * 1024
+_PIECE = 32 * 1024
 _LONGEST_CHARACTER = 4
 _SHORTEST_TIME = len("2026-05-04T10:00Z")
 

@@ -20,7 +20,7 @@ import attrs
 import msgspec
 
 from fullstory_async.errors import DecodeError
-from fullstory_async.json_text import SHALLOW, SHALLOW_OBJECTS, loads, refuse_depth
+from fullstory_async.json_text import loads, refuse_depth
 from fullstory_async.models import description
 from fullstory_async.models.event_data import SourceData
 from fullstory_async.models.times import timestamp as read_time
@@ -33,7 +33,6 @@ _Text = str | int | float | bool | None
 
 _Raw = msgspec.Raw
 _NULL = _Raw(b"null")
-_BRACKET = ord("[")
 _MAYBE_TEXT: Any = str | None
 _MAYBE_TIME: Any = datetime | None
 _FIELDS = {
@@ -46,7 +45,21 @@ _FIELDS = {
     "data": attrs.field(type=dict[str, Any], factory=dict, hash=False),
     "source_properties": attrs.field(type=dict[str, Any], factory=dict, hash=False),
 }
+_LEVELS = 6
+"""More than events have; with each, the decoder below takes twice the time to make."""
 _decode = msgspec.json.Decoder().decode
+
+
+def _shallow_decoder() -> msgspec.json.Decoder[Any]:
+    """Make what refuses more levels than usual, at no cost: how deep the others are is counted afterwards."""
+    kind: Any = None | bool | int | float | str
+    for _ in range(_LEVELS):
+        kind = None | bool | int | float | str | list[kind] | dict[str, kind]
+    return msgspec.json.Decoder(kind)
+
+
+_decode_shallow = _shallow_decoder().decode
+_REFUSED = (msgspec.MsgspecError, RecursionError)
 
 
 class _Meta(type(msgspec.Struct)):  # type: ignore[misc]
@@ -156,7 +169,12 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
             other = self._data
             if other is not _NULL and bytes(value) == b"null":  # the published form
                 value = other
-            value = _nested(b"" + value)
+            try:
+                value = _decode_shallow(value)
+            except _REFUSED:
+                value = _deep(bytes(value))
+            if value is None:
+                value = {}
             _keep_event_properties(self, value)  # first, as another thread may be reading it too
             if other is not _NULL:
                 _keep_data(self, _NULL)
@@ -167,7 +185,12 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
         """Browser, URL, location and device, JSON untouched; decoded on first reading. Live service only."""
         value: Any = self._source_properties
         if type(value) is _Raw:
-            value = _nested(b"" + value)
+            try:
+                value = _decode_shallow(value)
+            except _REFUSED:
+                value = _deep(bytes(value))
+            if value is None:
+                value = {}
             _keep_source_properties(self, value)
         return value  # type: ignore[no-any-return]
 
@@ -232,17 +255,16 @@ def _text(value: _Text) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
-def _nested(text: bytes) -> Any:
-    """Decode a nested object; null is an empty one. Raises `DecodeError` for one that is nested too deeply."""
+def _deep(text: bytes) -> Any:
+    """Decode what has more levels than usual, or numbers beyond a float's range. Raises `DecodeError` for far too many."""
     try:
         try:
             value = _decode(text)
-            if len(text) > SHALLOW and (_BRACKET in text or len(text) > SHALLOW_OBJECTS):
-                refuse_depth(text, value)
-        except (msgspec.MsgspecError, RecursionError):  # numbers beyond a float's range
-            value = loads(text)
+        except _REFUSED:
+            return loads(text)
+        refuse_depth(text, value)
     except ValueError as error:
         reason = str(error)
     else:
-        return {} if value is None else value
+        return value
     raise DecodeError(f"an event's properties can't be read: {reason}")
