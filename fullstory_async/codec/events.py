@@ -7,16 +7,17 @@ error where there is none.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from fullstory_async.models import SessionEvent
-from fullstory_async.models.event import times_as_they_came
+from fullstory_async.models.event import PublishedEvent, times_as_they_came
 
-__all__ = ["by_time", "check_utf8", "sorted_events", "unsorted_events"]
+__all__ = ["by_time", "decoded", "sorted_events", "unsorted_events"]
 
 E = TypeVar("E")
 
@@ -25,20 +26,29 @@ _LONGEST_CHARACTER = 4
 _SHORTEST_TIME = len("2026-05-04T10:00Z")
 
 
-class _Events(msgspec.Struct, gc=False):
-    events: list[SessionEvent] | None = None  # one that is null takes the slower way
+class _Events(msgspec.Struct, Generic[E], gc=False):
+    events: list[E] | None = None  # one that is null takes the slower way
 
 
-_decoder = msgspec.json.Decoder(_Events)
+_decoders = (msgspec.json.Decoder(_Events[SessionEvent]), msgspec.json.Decoder(_Events[PublishedEvent]))
 
 
 def unsorted_events(body: bytes) -> list[SessionEvent] | None:
     """Return the events of a body as they come; ``None`` if msgspec refuses it."""
+    found = decoded(_decoders, body)
+    return None if found is None else found.events or []
+
+
+def decoded(decoders: Sequence[msgspec.json.Decoder[Any]], text: bytes) -> Any:
+    """Decode by the first of them that takes a text, one for each wire form; ``None`` if none does."""
     try:
-        check_utf8(body)  # msgspec does not look into the texts that it skips
-        return _decoder.decode(body).events or []
+        check_utf8(text)  # msgspec does not look into the texts that it skips
+        for decoder in decoders:
+            with contextlib.suppress(msgspec.ValidationError):
+                return decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
+        pass
+    return None
 
 
 def sorted_events(body: bytes) -> list[SessionEvent] | None:

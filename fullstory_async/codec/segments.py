@@ -20,8 +20,9 @@ import msgspec
 from fullstory_async import json_text
 from fullstory_async.codec.answers import events_of_object, parsed
 from fullstory_async.codec.converter import structure
-from fullstory_async.codec.events import check_utf8, unsorted_events
+from fullstory_async.codec.events import decoded, unsorted_events
 from fullstory_async.models import SessionEvent
+from fullstory_async.models.event import PublishedEvent
 
 __all__ = ["EventSegments"]
 
@@ -32,7 +33,9 @@ _LONGEST_SEGMENT = 1024 * 1024
 _TRIES = 8
 _SPACE = b" \t\r\n"
 
-_decoder = msgspec.json.Decoder(list[SessionEvent | None])
+_decoders = (
+    msgspec.json.Decoder(list[SessionEvent | None]), msgspec.json.Decoder(list[PublishedEvent | None])
+)  # fmt: skip
 
 
 class EventSegments:
@@ -102,10 +105,8 @@ class EventSegments:
     def _decoded(self, segment: bytearray, *, tolerant: bool) -> list[SessionEvent] | None:
         """Return the events of a piece; ``None`` if it is no array of JSON, to Python's parser either where that is asked."""
         array = b"[" + segment + b"]"
-        try:
-            check_utf8(array)
-            events = _decoder.decode(array)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        events = decoded(_decoders, array)
+        if events is None:
             return self._tolerant(array) if tolerant else None
         self._given += len(events)
         return [event for event in events if event is not None]

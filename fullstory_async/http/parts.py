@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import attrs
@@ -29,9 +29,9 @@ class SendsRequests(Protocol):
         """Raise `ClientStateError` if requests can't be sent here and now."""
         ...
 
-    async def send(
+    def send(
         self, request: Request, *, deadline: float, begun: Callable[[], None], unsent: Callable[[], None]
-    ) -> Response:
+    ) -> Awaitable[Response]:
         """Send one request once, answered by loop time ``deadline``; raise `TransportError` for no answer.
 
         ``begun`` is called when nothing stands between the request and the network any more, and ``unsent`` when it is
@@ -49,9 +49,9 @@ class SendsRequests(Protocol):
 class Send(Protocol):
     """Sends one request, in one of these two ways."""
 
-    async def __call__(
+    def __call__(
         self, request: Request, *, deadline: float, begun: Callable[[], None], unsent: Callable[[], None]
-    ) -> Response:
+    ) -> Awaitable[Response]:
         """Send it."""
         ...
 

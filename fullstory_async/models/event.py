@@ -26,7 +26,7 @@ from fullstory_async.models.event_data import SourceData
 from fullstory_async.models.times import timestamp as read_time
 from fullstory_async.models.views import EventViews
 
-__all__ = ["SessionEvent", "times_as_they_came"]
+__all__ = ["PublishedEvent", "SessionEvent", "times_as_they_came"]
 
 _Text = str | int | float | bool | None
 """A text, or what some answers have in its place."""
@@ -36,15 +36,16 @@ _NULL = _Raw(b"null")
 _MAYBE_TEXT: Any = str | None
 _MAYBE_TIME: Any = datetime | None
 _FIELDS = {
-    "type": attrs.field(type=str, default=""),
+    "type": attrs.field(default=""),
     "timestamp": attrs.field(type=_MAYBE_TIME, default=None),
     **{
         name: attrs.field(type=_MAYBE_TEXT, default=None)
         for name in ("device_id", "session_id", "view_id", "source_type")
     },
-    "data": attrs.field(type=dict[str, Any], factory=dict, hash=False),
-    "source_properties": attrs.field(type=dict[str, Any], factory=dict, hash=False),
+    "data": attrs.field(type=dict[str, Any], factory=dict),
+    "source_properties": attrs.field(type=dict[str, Any], factory=dict),
 }
+_HASHED = tuple(name for name in _FIELDS if name not in ("data", "source_properties"))
 _LEVELS = 6
 """More than events have; with each, the decoder below takes twice the time to make."""
 _decode = msgspec.json.Decoder().decode
@@ -62,31 +63,37 @@ _decode_shallow = _shallow_decoder().decode
 _REFUSED = (msgspec.MsgspecError, RecursionError)
 
 
-class _Meta(type(msgspec.Struct)):  # type: ignore[misc]
+if TYPE_CHECKING:
+    from msgspec import StructMeta
+else:
+    StructMeta = type(msgspec.Struct)  # not every version tells its name
+
+
+class _Meta(StructMeta):
     """Lets an event be made by hand of what its attrs fields are called; msgspec does not come by here."""
 
     if not TYPE_CHECKING:  # which reads the signature off `SessionEvent.__init__`
 
         def __call__(
-            cls,
+            cls,  # noqa: N805
             *,
             type: str = "",  # noqa: A002
             data: Any = None,
             source_properties: Any = None,
             **texts: Any,
         ) -> Any:
-            """Make an event by hand."""
+            """Make an event by hand, of the one class that is public."""
             unknown = texts.keys() - _FIELDS.keys()
             if unknown:
                 raise TypeError(f"SessionEvent has no field {min(unknown)!r}")
-            return super().__call__(
-                _event_type=type, _event_properties={} if data is None else data,
+            return super(_Meta, SessionEvent).__call__(
+                type=type, _data={} if data is None else data,
                 _source_properties={} if source_properties is None else source_properties,
-                _event_time=texts.pop("timestamp", None), **{f"_{name}": text for name, text in texts.items()},
+                _time=texts.pop("timestamp", None), **{f"_{name}": text for name, text in texts.items()},
             )  # fmt: skip
 
 
-@attrs.frozen(these=_FIELDS, init=False, slots=False, kw_only=True, match_args=False)
+@attrs.frozen(these=_FIELDS, init=False, slots=False, kw_only=True, match_args=False, eq=False)
 class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
     """One event of a session. Both wire forms give the same fields; the live service fills more.
 
@@ -94,17 +101,20 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
     of that type as an attrs class, and ``None`` where the event is of another type.
     """
 
-    _event_type: _Text = msgspec.field(default=None, name="event_type")
-    _event_time: _Text = msgspec.field(default=None, name="event_time")
-    _event_properties: msgspec.Raw = msgspec.field(default=_NULL, name="event_properties")
+    type: str = msgspec.field(default="", name="event_type")
+    """What happened: ``click``, ``navigate``, …; an open set. Empty where the answer names none."""
+
+    _time: _Text = msgspec.field(default=None, name="event_time")
+    _data: msgspec.Raw = msgspec.field(default=_NULL, name="event_properties")
     _device_id: _Text = msgspec.field(default=None, name="device_id")
     _session_id: _Text = msgspec.field(default=None, name="session_id")
     _view_id: _Text = msgspec.field(default=None, name="view_id")
     _source_type: _Text = msgspec.field(default=None, name="source_type")
     _source_properties: msgspec.Raw = msgspec.field(default=_NULL, name="source_properties")
-    _type: _Text = msgspec.field(default=None, name="type")
-    _timestamp: _Text = msgspec.field(default=None, name="timestamp")
-    _data: msgspec.Raw = msgspec.field(default=_NULL, name="data")
+    # what the other wire form says instead must not be there, so that nothing of an answer that mixes them is overlooked
+    _no_type: None = msgspec.field(default=None, name="type")
+    _no_time: None = msgspec.field(default=None, name="timestamp")
+    _no_data: None = msgspec.field(default=None, name="data")
 
     if TYPE_CHECKING:
 
@@ -123,22 +133,13 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
             """Make an event by hand, as for a test."""
 
     @property
-    def type(self) -> str:
-        """What happened: ``click``, ``navigate``, …; an open set. Empty where the answer names none."""
-        name = self._event_type
-        if name is None:
-            name = self._type
-        return name if type(name) is str else _text(name) or ""
-
-    @property
     def timestamp(self) -> datetime | None:
         """When, with a time zone, by the device's clock; ``None`` where the answer has no readable time."""
-        other = self._timestamp  # before the other one, which another thread may be replacing
-        when: Any = self._event_time
-        if isinstance(when, datetime):
+        when: Any = self._time
+        if when is None or isinstance(when, datetime):
             return when
-        found = read_time(other if when is None else when)
-        _keep_event_time(self, found)
+        found = read_time(when)
+        _keep_time(self, found)
         return found
 
     @property
@@ -164,20 +165,15 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
     @property
     def data(self) -> dict[str, Any]:
         """The event's own properties, JSON untouched; decoded on first reading."""
-        value: Any = self._event_properties
+        value: Any = self._data
         if type(value) is _Raw:
-            other = self._data
-            if other is not _NULL and bytes(value) == b"null":  # the published form
-                value = other
             try:
                 value = _decode_shallow(value)
             except _REFUSED:
                 value = _deep(bytes(value))
             if value is None:
                 value = {}
-            _keep_event_properties(self, value)  # first, as another thread may be reading it too
-            if other is not _NULL:
-                _keep_data(self, _NULL)
+            _keep_data(self, value)
         return value  # type: ignore[no-any-return]
 
     @property
@@ -214,6 +210,14 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
         """The signs of annoyance in it: ``rage click``, ``dead click``, ``error click``, ``mouse thrash``."""
         return description.frustrations(self)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SessionEvent):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in _FIELDS)
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, name) for name in _HASHED))
+
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         return list(attrs.asdict(self, recurse=False).items())
 
@@ -230,20 +234,26 @@ def _keeper(name: str) -> Callable[[SessionEvent, Any], None]:
     return put
 
 
-_keep_event_time = _keeper("_event_time")
-_keep_event_properties, _keep_data = _keeper("_event_properties"), _keeper("_data")
-_keep_source_properties = _keeper("_source_properties")
+_keep_time, _keep_data, _keep_source_properties = map(_keeper, ("_time", "_data", "_source_properties"))
+
+
+class PublishedEvent(SessionEvent, gc=False):
+    """An event as the published contract names its fields. To everybody else it is a `SessionEvent`."""
+
+    type: str = msgspec.field(default="", name="type")
+    _time: _Text = msgspec.field(default=None, name="timestamp")
+    _data: msgspec.Raw = msgspec.field(default=_NULL, name="data")
+    _no_type: None = msgspec.field(default=None, name="event_type")
+    _no_time: None = msgspec.field(default=None, name="event_time")
+    _no_data: None = msgspec.field(default=None, name="event_properties")
+
+
+PublishedEvent.__name__ = PublishedEvent.__qualname__ = SessionEvent.__name__
 
 
 def times_as_they_came(events: Sequence[SessionEvent]) -> list[Any]:
     """Return the times of events whose time was not read yet, as the answer has them."""
-    times = [event._event_time for event in events]  # noqa: SLF001
-    if None not in times:
-        return times
-    others = [event._timestamp for event in events]  # noqa: SLF001
-    if times.count(None) == len(times):  # the published form
-        return others
-    return [other if live is None else live for live, other in zip(times, others, strict=True)]
+    return [event._time for event in events]  # noqa: SLF001
 
 
 def _restore(fields: dict[str, Any]) -> SessionEvent:
