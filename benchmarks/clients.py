@@ -231,7 +231,8 @@ def in_turns(client: Callable[[str], AbstractAsyncContextManager[Fetch]]) -> Cli
 
                 async def work() -> None:
                     for session in left:
-                        await fetch(session)
+                        result = await fetch(session)  # which lives until the next is there
+                    del result
 
                 await asyncio.gather(*(work() for _ in range(concurrency)))
 

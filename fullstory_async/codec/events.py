@@ -7,7 +7,6 @@ error where there is none.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -44,10 +43,12 @@ def decoded(decoders: Sequence[msgspec.json.Decoder[Any]], text: bytes) -> Any:
     try:
         check_utf8(text)  # msgspec does not look into the texts that it skips
         for decoder in decoders:
-            with contextlib.suppress(msgspec.ValidationError):
+            try:
                 return decoder.decode(text)
+            except msgspec.ValidationError:  # JSON of another form
+                continue
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        pass
+        return None
     return None
 
 
