@@ -21,7 +21,7 @@ LEVELS = {
     "errors": 1,
     "checks": 2, "session_id": 2, "pagination": 2, "structuring": 2, "private_database": 2,
     "models": 3, "http.endpoints": 3, "http.options": 3, "http.observer": 3, "http.ratelimit": 3, "http.retry": 3,
-    "http.line": 0, "http.adaptive": 0, "http.parts": 2,
+    "http.line": 0, "http.adaptive": 0, "http.deadlines": 0, "http.parts": 2,
     "config": 4, "codec": 4, "fanout": 4, "summary_cache": 4, "ledger": 4, "telemetry": 4,
     "cluster": 5,
     "http.scrubbing": 1, "http.verdicts": 2, "http.exceptions": 2, "http.labels": 2, "http.attempt": 3, "http.reading": 3, "http.transport": 5,

@@ -12,9 +12,11 @@ _STEP = 1e-6
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
+    START = 1000.0
+
     def __init__(self) -> None:
         super().__init__()
-        self._virtual_now = 1000.0
+        self._virtual_now = self.START
 
     def time(self) -> float:
         return self._virtual_now

@@ -6,7 +6,6 @@ exceptions trigger that, so its middleware here turns them into one of ours.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from weakref import WeakSet
 
@@ -14,6 +13,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
+from fullstory_async.http.deadlines import Deadline, Deadlines
 from fullstory_async.http.exceptions import Dropped
 
 __all__ = ["Attempt", "NotingRequest", "UsedConnections"]
@@ -22,38 +22,31 @@ UsedConnections = WeakSet[ResponseHandler]
 """Connections over which a request was sent, as long as they live."""
 
 
-_SHARE = 0.01
-"""Of the time to answer: by so much the end may be off, rather than that a timer is set for each request a second time."""
-
-
-class Attempt:
+class Attempt(Deadline):
     """How far an attempt has come, and until when it has time: first to connect, which aiohttp ends, then to be answered."""
 
-    __slots__ = ("_clock", "_deadline", "_due", "_read", "_used", "reused", "sent", "timer")
+    __slots__ = ("_clock", "_latest", "_read", "_used", "reused", "sent")
 
     sent: bool
     """Whether the request may have reached the server."""
     reused: bool
     """Whether it went over a connection that is known to have served another before."""
-    timer: asyncio.Timeout
-    """What ends the attempt; to be entered by who makes it."""
 
     def __init__(
         self,
+        deadlines: Deadlines,
         clock: Callable[[], float],
-        now: float,
-        deadline: float,
+        latest: float,
         used: UsedConnections,
         *,
         connect: float,
         read: float,
         sent: bool,
     ) -> None:
-        """Begin at ``now``, by the loop's clock; ``sent`` if nothing will tell when the request has a connection."""
-        self._clock, self._deadline, self._read, self._used = clock, deadline, read, used
+        """Begin now, and end at ``latest``; ``sent`` if nothing will tell when the request has a connection."""
+        self._clock, self._latest, self._read, self._used = clock, latest, read, used
         self.sent, self.reused = sent, False
-        self._due = min(deadline, now + (connect + read if sent else max(connect, read)))
-        self.timer = asyncio.timeout_at(self._due)
+        super().__init__(deadlines, min(latest, clock() + (connect + read if sent else max(connect, read))))
 
     def note_sent(self, connection: Connection) -> None:
         """Note that the request is about to be written: from now on the server has its time to answer."""
@@ -62,9 +55,7 @@ class Attempt:
             self.reused = protocol in self._used
             if not self.reused:
                 self._used.add(protocol)
-        due = min(self._deadline, self._clock() + self._read)
-        if abs(due - self._due) > self._read * _SHARE and not self.timer.expired():
-            self.timer.reschedule(due)
+        self.move(min(self._latest, self._clock() + self._read))
 
     async def send_once(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType

@@ -34,6 +34,7 @@ from fullstory_async.errors import (
     FullStoryError,
 )
 from fullstory_async.http.attempt import Attempt, NotingRequest, UsedConnections
+from fullstory_async.http.deadlines import Deadlines
 from fullstory_async.http.exceptions import RAISED, Dropped, is_success, translated
 from fullstory_async.http.messages import Request, Response, StreamedResponse
 from fullstory_async.http.reading import AnswerReader
@@ -55,7 +56,7 @@ class Transport:
     """Sends requests through an aiohttp session of its own, or through one that it was given."""
 
     __slots__ = (
-        "_always", "_base", "_clock", "_common", "_config", "_key", "_loop", "_owned", "_places", "_prefix", "_reader",
+        "_always", "_base", "_clock", "_common", "_config", "_deadlines", "_key", "_loop", "_owned", "_places", "_prefix", "_reader",
         "_scrub", "_session", "_used", "state",
     )  # fmt: skip
 
@@ -132,12 +133,15 @@ class Transport:
                 self._places = asyncio.Semaphore(min(filter(None, limits)))
         self._loop = loop
         self._clock = self._loop.time
+        self._deadlines = Deadlines(loop)
         self.state = State.OPEN
 
     async def close(self) -> None:
         """Close, and with it the session if it is our own. Calls that are under way end with an error."""
         self.state = State.CLOSED
         self._reader.end()
+        if self._loop is not None:
+            self._deadlines.close()
         if self._owned and self._session is not None:
             await self._session.close()
 
@@ -241,13 +245,13 @@ class Transport:
         begun()
         started = self._clock()
         attempt = Attempt(
-            self._clock, started, deadline, self._used,
+            self._deadlines, self._clock, deadline, self._used,
             connect=self._config.connect_timeout, read=self._read_timeout(request),
             sent=not self._owned,  # a given session does not tell when it has a connection: assume the worse
         )  # fmt: skip
         error: BaseException
         try:
-            async with attempt.timer:
+            with attempt:
                 return await self._exchange(session, request, attempt, finish, started)
         except (FullStoryError, asyncio.CancelledError) as raised:
             if isinstance(raised, asyncio.CancelledError) and not attempt.sent:

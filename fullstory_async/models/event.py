@@ -6,7 +6,8 @@ the answer. Whoever reads a field first pays for it, once. Until ``data`` and ``
 refers to the answer's bytes; keep ``event.data`` rather than the event to let a large answer go.
 
 To everybody else an event is a frozen attrs class: compared, shown, copied, pickled and structured by what its fields
-say, never by whether they have been read. What it holds is a msgspec structure with the fields of both wire forms.
+say, never by whether they have been read. What it holds is a msgspec structure, of which there are two: one for each wire
+form, with the same fields, which the answer calls by other names.
 """
 
 from __future__ import annotations
@@ -167,12 +168,7 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
         """The event's own properties, JSON untouched; decoded on first reading."""
         value: Any = self._data
         if type(value) is _Raw:
-            try:
-                value = _decode_shallow(value)
-            except _REFUSED:
-                value = _deep(bytes(value))
-            if value is None:
-                value = {}
+            value = _nested(value)
             _keep_data(self, value)
         return value  # type: ignore[no-any-return]
 
@@ -181,12 +177,7 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
         """Browser, URL, location and device, JSON untouched; decoded on first reading. Live service only."""
         value: Any = self._source_properties
         if type(value) is _Raw:
-            try:
-                value = _decode_shallow(value)
-            except _REFUSED:
-                value = _deep(bytes(value))
-            if value is None:
-                value = {}
+            value = _nested(value)
             _keep_source_properties(self, value)
         return value  # type: ignore[no-any-return]
 
@@ -265,8 +256,17 @@ def _text(value: _Text) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
+def _nested(raw: msgspec.Raw) -> Any:
+    """Decode a nested object; null is an empty one. Raises `DecodeError` for one that is nested too deeply."""
+    try:
+        value = _decode_shallow(raw)
+    except _REFUSED:
+        value = _deep(bytes(raw))
+    return {} if value is None else value
+
+
 def _deep(text: bytes) -> Any:
-    """Decode what has more levels than usual, or numbers beyond a float's range. Raises `DecodeError` for far too many."""
+    """Decode what has more levels than usual, or numbers beyond a float's range."""
     try:
         try:
             value = _decode(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import math
 import pickle
@@ -376,6 +377,43 @@ def test_an_event_that_was_read_lets_the_answer_go():
             _ = odd.data
 
 
+@pytest.mark.parametrize("depth", [0, 1, 4, 5, 6, 7, 8, 60, 248])
+@pytest.mark.parametrize(("opening", "closing"), [(b'{"a":', b"}"), (b"[", b"]")])
+@pytest.mark.parametrize("value", [2**70, 0.5, True, None, "\u00e9\U0001f600", [], {}])
+def test_properties_of_any_usual_depth_are_what_json_says(opening, closing, depth, value):
+    nested = opening * depth + json.dumps(value).encode() + closing * depth
+    (event,) = decode_events(answer(b'{"events":[{"event_properties":{"in":' + nested + b"}}]}"), ID)
+    assert event.data == {"in": json.loads(nested)}
+
+
+def test_an_event_is_the_same_in_both_wire_forms():
+    live = {"event_type": "click", "event_time": "2026-05-04T10:00:00Z", "event_properties": {"n": 1}}
+    (one,), (other,) = (
+        events(live),
+        events({"type": "click", "timestamp": "2026-05-04T10:00:00Z", "data": {"n": 1}}),
+    )
+    by_hand = SessionEvent(type="click", timestamp=datetime(2026, 5, 4, 10, tzinfo=UTC), data={"n": 1})
+    for a, b in itertools.permutations((one, other, by_hand), 2):
+        assert (a == b, hash(a) == hash(b), repr(a) == repr(b)) == (True, True, True)
+        assert type(attrs.evolve(a, type="x")) is type(pickle.loads(pickle.dumps(b))) is SessionEvent
+        assert attrs.evolve(a, type="x") != b
+    assert one != "click"
+    assert attrs.fields(type(other)) == attrs.fields(SessionEvent)
+
+
+def test_an_answer_that_mixes_the_forms_is_read_event_by_event():
+    live, published = {"event_type": "a", "event_properties": {"n": 1}}, {"type": "b", "data": {"n": 2}}
+    for order in ((live, published), (published, live), (live, published, {}, live)):
+        expected = [
+            SessionEvent(
+                type=each.get("event_type") or each.get("type") or "",
+                data=each.get("data") or each.get("event_properties"),
+            )
+            for each in order
+        ]
+        assert list(events(*order)) == expected
+
+
 def test_events_without_usable_times_are_events():
     for times in ([""], ["", ""], ["x"], ["2026-05-04"], ["", "2026-05-04T10:00:00Z"]):
         assert len(events(*({"event_time": time} for time in times))) == len(times)
@@ -404,15 +442,15 @@ def test_whoever_reads_while_another_reads_gets_the_same(monkeypatch):
     from fullstory_async.models import event as module
 
     (one,) = events({"data": {"n": 1}})
-    decode, seen = module._decode_shallow, []
+    nested, seen = module._nested, []
 
     def interrupted(raw):
         if not seen:
             seen.append("reading")
             seen.append(one.data)  # as another thread would in this moment
-        return decode(raw)
+        return nested(raw)
 
-    monkeypatch.setattr(module, "_decode_shallow", interrupted)
+    monkeypatch.setattr(module, "_nested", interrupted)
     assert one.data == {"n": 1}
     assert seen == ["reading", {"n": 1}]
     assert one.data == {"n": 1}
