@@ -59,7 +59,7 @@ def rivals(quick: bool) -> Section:
     section = Section("Fetching events, live form, 8 connections")
     section.say(
         "`ours, typed` reads the type of every event; `all read` also decodes every `data` and `source_properties`; "
-        "`streamed` is `stream_events`. `× floor` and `× orjson` compare CPU within each round."
+        "`streamed` is `stream_events`. A result is kept until its worker has the next one, as in a program that works on it. `× floor` and `× orjson` compare CPU within each round."
     )
     sizes = (10, 200) if quick else tuple(REQUESTS)
     limits = {(200, TYPED): 0.65, (2_000, TYPED): 0.3, (20_000, TYPED): 0.25}

@@ -177,11 +177,11 @@ class FanOut(Generic[T]):
         return self
 
     async def __anext__(self) -> Outcome[T]:
-        if self._running or not self._done.empty():
-            outcome = await self._done.get()
-            if outcome is not None:
-                return outcome
-            self._done.put_nowait(None)  # so that the next look finds the end again
+        outcome = await self._done.get()
+        if not self._running and self._done.empty():
+            self._done.put_nowait(None)  # the end, for whoever looks next
+        if outcome is not None:
+            return outcome
         if self._fatal is not None:
             self._raised = True
             raise self._fatal
@@ -273,7 +273,7 @@ class FanOut(Generic[T]):
         elif (error := worker.exception()) is not None:
             self._fail(error)
         self._running -= 1
-        if self._running == 0 and not self._done.full():  # else nobody is waiting
+        if self._running == 0 and not self._done.full():  # else who takes the last outcome does it
             self._done.put_nowait(None)
 
     def _fail(self, error: BaseException) -> None:

@@ -292,7 +292,12 @@ def _agreed(estimate: JobEstimate) -> bool:
         with _terminal() as terminal:
             sys.stderr.write(f"Spend up to {estimate.activations} activations? [y/N] ")
             sys.stderr.flush()
-            return terminal.readline().strip().lower() in ("y", "yes")
+            answer = terminal.readline()
+            sys.stderr.write("" if answer else "\n")
+            return answer.strip().lower() in ("y", "yes")
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise
     except OSError:
         sys.stderr.write("nobody can be asked whether to spend that: --yes agrees to it\n")
         return False

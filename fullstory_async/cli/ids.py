@@ -239,24 +239,29 @@ def _delimiter(line: str, column: str | None) -> str | None:
 
 
 def _from_row(row: Mapping[str, Any], column: str | None, number: int) -> str:
-    """Find the id in one row: the named column, a pair of columns, or the first that is called like an id."""
+    """Find the id in one row: in the named column, or where a whole one is, in two columns, or in the first that is called like an id.
+
+    A whole one before two columns, since what a program calls a user's id is mostly its own.
+    """
     place = f"row {number}"
     if column is not None:
         if column not in row:
             raise UsageError(f"has no column {column!r} in {place}")
         return _checked(_text(row[column], place), place)
     by_name = {_plain(name): value for name, value in row.items()}
+    given = [by_name[name] for name in _ID_COLUMNS if name in by_name]
+    texts = [text for text in map(_text_or_nothing, given) if text]
+    if (whole := next(filter(_is_pair, texts), None)) is not None:
+        return whole
     for names in _PAIR_COLUMNS:
         user, session = (_text_or_nothing(by_name.get(name)) for name in names)
         if user and session and ":" not in session:
             return _checked(f"{user}:{session}", place)
-    given = [by_name[name] for name in _ID_COLUMNS if name in by_name]
     if not given:
         raise UsageError(f"has no id column in {place} (session_id, id, url, …); name it with --id-column")
-    texts = [text for text in map(_text_or_nothing, given) if text]
     if not texts:
         return _text(next((value for value in given if value not in ("", None)), None), place)
-    return next(filter(_is_pair, texts), None) or _checked(texts[0], place)
+    return _checked(texts[0], place)
 
 
 def _text_or_nothing(value: Any) -> str:

@@ -22,8 +22,8 @@ def again_command(folder: Path, connection: list[str], options: Mapping[str, obj
 
 def announcement(given: IdInput, estimate: JobEstimate, *, adaptive: bool) -> str:
     """Say what a job comes to."""
-    notes = [f"{estimate.sessions} sessions", f"{estimate.calls} calls left"]
-    notes += [f"{given.duplicates} duplicates dropped"] if given.duplicates else []
+    notes = [_many(estimate.sessions, "session"), f"{_many(estimate.calls, 'call')} left"]
+    notes += [f"{_many(given.duplicates, 'duplicate')} dropped"] if given.duplicates else []
     notes += [f"{given.invalid} are no session ids and failed"] if given.invalid else []
     notes += (
         [f"{given.no_pairs} are no USER:SESSION pairs, so FullStory may not know them"]
@@ -35,10 +35,10 @@ def announcement(given: IdInput, estimate: JobEstimate, *, adaptive: bool) -> st
         if adaptive
         else f"at least {_duration(estimate.seconds)}"
     )
-    notes += [f"up to {estimate.activations} activations", took]
+    notes += [f"up to {_many(estimate.activations, 'activation')}", took] if estimate.activations else []
     notes += [f"{estimate.spent} spent before"] if estimate.spent else []
     if estimate.activations < estimate.calls:
-        notes.append(f"the budget leaves {estimate.activations}, which does not cover all")
+        notes.append(f"the budget leaves {estimate.activations or 'none'} of the activations that they need")
     return ", ".join(notes) + "\n"
 
 
@@ -47,9 +47,10 @@ def account_of(report: JobReport, job: Job, again: str) -> str:
     counts, folder = job.counts, shlex.quote(str(job.folder))
     passing = counts.failed - counts.permanent
     lines = [
-        f"{report.reason}: {report.done_now} answers and {report.spent_now} activations in this run of {report.seconds:.1f} s",
-        (f"in all: {report.done} answers, {counts.permanent} failed for good, {report.left} calls left, "
-        f"{report.spent} activations spent"),
+        (f"{report.reason}: {_many(report.done_now, 'answer')} and {_many(report.spent_now, 'activation')} "
+        f"in this run of {report.seconds:.1f} s"),
+        (f"in all: {_many(report.done, 'answer')}, {counts.permanent} failed for good, {_many(report.left, 'call')} left, "
+        f"{_many(report.spent, 'activation')} spent"),
     ]  # fmt: skip
     lines += [report.detail] if report.detail else []
     lines += [f"  {count} × {name}" for name, count in report.failed.most_common()]
@@ -64,7 +65,7 @@ def account_of(report: JobReport, job: Job, again: str) -> str:
     if passing:
         lines.append(f"{passing} calls failed for a reason that may pass; --resume makes them again")
     unfinished = report.left or report.reason is not StopReason.FINISHED
-    if unfinished and again:
+    if unfinished and again and job.folder.is_dir():
         lines.append(f"to go on: {again}{_HINTS.get(report.reason, '')}")
     if counts.failed:
         lines.append(
@@ -82,6 +83,10 @@ _HINTS = {
     StopReason.KEY_REJECTED: "  (with a key that is accepted)",
     StopReason.STORAGE_FAILED: "  (when the disk can be written again)",
 }
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _duration(seconds: float) -> str:

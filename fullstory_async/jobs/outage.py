@@ -29,6 +29,7 @@ class Outage:
         self._began = math.inf
         self._pause = _SHORTEST_PAUSE
         self._asking = asyncio.Lock()
+        self._back = asyncio.Event()
 
     @property
     def is_on(self) -> bool:
@@ -37,12 +38,16 @@ class Outage:
 
     def answered(self) -> None:
         """Take note that the service has answered, whatever it said."""
+        if self.is_on:
+            self._back.set()
         self._in_a_row, self._began, self._pause = 0, math.inf, _SHORTEST_PAUSE
 
     def lost(self, now: float) -> bool:
         """Take note of a lost answer; tell whether the service has been down for longer than it is waited for."""
         self._in_a_row += 1
         self._began = min(self._began, now)
+        if self.is_on:
+            self._back.clear()
         return self.is_on and now - self._began >= self._patience
 
     async def wait_to_ask(self) -> bool:
@@ -51,8 +56,10 @@ class Outage:
         try:
             if self.is_on:
                 pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
-                await asyncio.sleep(pause)
-                return True
+                async with asyncio.timeout(pause):
+                    await self._back.wait()  # as an answer may say that is still on its way
+        except TimeoutError:
+            return True
         except asyncio.CancelledError:
             self._asking.release()
             raise

@@ -43,7 +43,7 @@ from fullstory_async.jobs.outage import Outage
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.store import GONE, JobStore
 from fullstory_async.jobs.units import Unit, request_of, units_left
-from fullstory_async.jobs.verdicts import is_lost, is_of_the_session, is_permanent, is_unsent
+from fullstory_async.jobs.verdicts import is_lost, is_of_the_session, is_permanent, is_throttled, is_unsent
 from fullstory_async.jobs.verify import verified
 
 __all__ = ["Runner"]
@@ -171,7 +171,7 @@ class Runner:
             await self.store.remember_account(organisation)
 
     def _say_waiting(self, error: FullStoryError) -> None:
-        other_side = "network" if is_unsent(error) else "service"
+        other_side = "rate limit" if is_throttled(error) else "network" if is_unsent(error) else "service"
         self._last_error = f"{type(error).__name__}: {error.message}; waiting for the {other_side}"
         self._show()
 
@@ -338,7 +338,7 @@ class Runner:
         self._down_since = self._down_since if unsent else math.inf
         if isinstance(error, AuthenticationError) or self._denials >= _DENIALS:
             self.stop(StopReason.KEY_REJECTED, str(error))
-        elif isinstance(error, RateLimitedError):
+        elif is_throttled(error):
             self.stop(StopReason.RATE_LIMITED, str(error))
         elif isinstance(error, ActivationBudgetError):
             self.stop(StopReason.BUDGET_REACHED, str(error))

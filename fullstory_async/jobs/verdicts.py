@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fullstory_async.errors import (
     ActivationBudgetError,
+    APITimeoutError,
     AuthenticationError,
     BadRequestError,
     DecodeError,
@@ -17,7 +18,7 @@ from fullstory_async.errors import (
     TransportError,
 )
 
-__all__ = ["is_lost", "is_of_the_session", "is_permanent", "is_unsent"]
+__all__ = ["is_lost", "is_of_the_session", "is_permanent", "is_throttled", "is_unsent"]
 
 _NOT_OF_THE_SESSION = (AuthenticationError, RateLimitedError, ActivationBudgetError, StorageError)
 _PERMANENT = (NotFoundError, BadRequestError, InvalidSessionId, DecodeError, ResponseTooLarge)
@@ -26,6 +27,15 @@ _PERMANENT = (NotFoundError, BadRequestError, InvalidSessionId, DecodeError, Res
 def is_unsent(error: FullStoryError) -> bool:
     """Tell whether the request has not left."""
     return isinstance(error, TransportError) and not error.sent
+
+
+def is_throttled(error: FullStoryError) -> bool:
+    """Tell whether the service wants less traffic: said by itself, or by the time that ran out while its 429 was obeyed."""
+    return isinstance(error, RateLimitedError) or (
+        isinstance(error, APITimeoutError)
+        and is_unsent(error)
+        and isinstance(error.__cause__, RateLimitedError)
+    )
 
 
 def is_of_the_session(error: FullStoryError) -> bool:

@@ -95,7 +95,7 @@ def test_from_the_ids_to_the_export(run, tmp_path):
         "fetch", "--ids", "ids.txt", "--events", "--summary", "support", "--job", "a.job", *FAST
     )
     assert (code, out) == (0, "")
-    assert "3 sessions, 6 calls left, 1 duplicates dropped, up to 6 activations" in err
+    assert "3 sessions, 6 calls left, 1 duplicate dropped, up to 6 activations" in err
     assert "in all: 6 answers, 0 failed for good, 0 calls left, 6 activations spent" in err
     assert "fullstory-async job export a.job out.jsonl" in err
     answers = lines(run("job", "results", "a.job")[1])
@@ -136,7 +136,7 @@ def test_a_budget_ends_it_and_more_goes_on(run, tmp_path):
     (tmp_path / "ids").write_text("\n".join(IDS))
     code, _, err = run("fetch", "--ids", "ids", "--events", "--job", "j", "--max-activations", "4", *FAST)
     assert (code, "budget reached: 4 answers" in err, "larger --max-activations" in err) == (7, True, True)
-    assert "the budget leaves 4, which does not cover all" in err
+    assert "the budget leaves 4 of the activations that they need" in err
     code, _, err = run("fetch", "--job", "j", "--resume", "--max-activations", "100", *FAST)
     assert (code, "in all: 6 answers" in err) == (0, True)
     code, _, err = run("fetch", "--job", "j", "--resume", "--summary", "support", *FAST)
@@ -477,5 +477,5 @@ def test_the_months_cap_is_named_in_the_estimate(run, tmp_path):
         "fetch", "--sandbox", "--job", "m", "--ids", "ids", "--events", "--ledger", "l.db", "--monthly-cap", "10", "--dry-run"
     )  # fmt: skip
     assert code == 0
-    assert "the budget leaves 10, which does not cover all" in err
+    assert "the budget leaves 10 of the activations that they need" in err
     assert json.loads(out)["activations"] == 10

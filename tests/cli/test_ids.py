@@ -59,6 +59,11 @@ def test_every_form_gives_the_same_ids(tmp_path, text):
     assert read(tmp_path, text) == ("1:2", "3:4")
 
 
+def test_a_whole_id_counts_before_a_pair_of_columns(tmp_path):
+    text = "user_id,session_id,id\nu-1,2,1:2\nu-2,4,3:4\n"
+    assert read(tmp_path, text) == ("1:2", "3:4")
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -65,6 +65,25 @@ async def test_outcomes_come_in_order_of_completion_and_say_how_long_they_took()
     assert [round(o.elapsed, 2) for o in outcomes] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("concurrency", [1, 2, 5])
+@pytest.mark.parametrize("consumers", [1, 2, 3, 8])
+@pytest.mark.parametrize("pause", [0.0, 0.3])
+async def test_several_may_take_outcomes_and_all_of_them_come_to_the_end(concurrency, consumers, pause):
+    async def consume(results):
+        taken = []
+        async for outcome in results:
+            taken.append(outcome.session_id)
+            await asyncio.sleep(pause)
+        return taken
+
+    async with FanOut(ids(9), echo(0.1), concurrency=concurrency) as results:
+        async with asyncio.timeout(60):
+            taken = await asyncio.gather(*(consume(results) for _ in range(consumers)))
+        assert sorted(each for some in taken for each in some) == sorted(ids(9))
+        with pytest.raises(StopAsyncIteration):
+            await anext(results)
+
+
 async def test_as_many_at_once_as_said():
     under_way = most = 0
 
