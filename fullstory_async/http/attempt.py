@@ -6,7 +6,6 @@ exceptions trigger that, so its middleware here turns them into one of ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from weakref import WeakSet
 
 import aiohttp
@@ -25,7 +24,7 @@ UsedConnections = WeakSet[ResponseHandler]
 class Attempt(Deadline):
     """How far an attempt has come, and until when it has time: first to connect, which aiohttp ends, then to be answered."""
 
-    __slots__ = ("_clock", "_latest", "_read", "_used", "reused", "sent")
+    __slots__ = ("_latest", "_read", "_used", "reused", "sent")
 
     sent: bool
     """Whether the request may have reached the server."""
@@ -35,7 +34,6 @@ class Attempt(Deadline):
     def __init__(
         self,
         deadlines: Deadlines,
-        clock: Callable[[], float],
         latest: float,
         used: UsedConnections,
         *,
@@ -44,9 +42,10 @@ class Attempt(Deadline):
         sent: bool,
     ) -> None:
         """Begin now, and end at ``latest``; ``sent`` if nothing will tell when the request has a connection."""
-        self._clock, self._latest, self._read, self._used = clock, latest, read, used
+        self._latest, self._read, self._used = latest, read, used
         self.sent, self.reused = sent, False
-        super().__init__(deadlines, min(latest, clock() + (connect + read if sent else max(connect, read))))
+        seconds = connect + read if sent else max(connect, read)
+        super().__init__(deadlines, min(latest, deadlines.clock() + seconds))
 
     def note_sent(self, connection: Connection) -> None:
         """Note that the request is about to be written: from now on the server has its time to answer."""
@@ -55,7 +54,7 @@ class Attempt(Deadline):
             self.reused = protocol in self._used
             if not self.reused:
                 self._used.add(protocol)
-        self.move(min(self._latest, self._clock() + self._read))
+        self.move(min(self._latest, self._deadlines.clock() + self._read))
 
     async def send_once(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,11 +20,14 @@ __all__ = ["Deadline", "Deadlines"]
 class Deadlines:
     """The blocks of one event loop that have to end in time."""
 
-    __slots__ = ("_blocks", "_loop", "_rings_at", "_timer")
+    __slots__ = ("_blocks", "_loop", "_rings_at", "_timer", "clock")
+
+    clock: Callable[[], float]
+    """Returns the loop's time, in seconds."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Watch over nothing yet."""
-        self._loop = loop
+        self._loop, self.clock = loop, loop.time
         self._blocks: set[Deadline] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = math.inf
@@ -52,7 +56,7 @@ class Deadlines:
 
     def _ring(self) -> None:
         self._timer, self._rings_at = None, math.inf
-        now = self._loop.time()
+        now = self.clock()
         for block in [each for each in self._blocks if each.due <= now]:
             self._blocks.discard(block)
             block.end()

@@ -147,33 +147,37 @@ class Pipeline:
         return Call(number, request, started, seconds, patient, at_stake, longest_wait, deadline, now)
 
     async def _answer(self, call: Call, send: Send, read: Callable[[Response], T]) -> T:
-        """Walk the loop until there is an answer that can be read."""
+        """Walk the loop; nobody can use the retry budget up with retries that are never made."""
         try:
-            while True:
-                try:
-                    value = read(await self._attempt(call, send))
-                except (TransportError, APIStatusError, DecodeError) as error:
-                    if not error.may_have_cost:
-                        await self._take_back(call, error)
-                    call.set_aside = None
-                    self._note(call, error)
-                    retry = self._decide(call, error)
-                    if retry is None:
-                        raise
-                    await self._wait(retry, error, call)
-                except FullStoryError as error:
-                    # the meter's, or that the client can't be used: not this attempt's fault
-                    await self._take_back(call, error)
-                    error.request = error.request or call.request
-                    error.attempts, error.elapsed = call.attempts, call.elapsed()
-                    error.may_have_cost = call.costs > 0
-                    raise error from call.last_error
-                else:
-                    self._budget.give_back(call.taken)
-                    return value
+            return await self._walk(call, send, read)
         finally:
-            if call.owed:  # nobody can use the retry budget up with retries that are never made
+            if call.owed:
                 self._budget.give_back(call.owed)
+
+    async def _walk(self, call: Call, send: Send, read: Callable[[Response], T]) -> T:
+        """Go on until there is an answer that can be read."""
+        while True:
+            try:
+                value = read(await self._attempt(call, send))
+            except (TransportError, APIStatusError, DecodeError) as error:
+                if not error.may_have_cost:
+                    await self._take_back(call, error)
+                call.set_aside = None
+                self._note(call, error)
+                retry = self._decide(call, error)
+                if retry is None:
+                    raise
+                await self._wait(retry, error, call)
+            except FullStoryError as error:
+                # the meter's, or that the client can't be used: not this attempt's fault
+                await self._take_back(call, error)
+                error.request = error.request or call.request
+                error.attempts, error.elapsed = call.attempts, call.elapsed()
+                error.may_have_cost = call.costs > 0
+                raise error from call.last_error
+            else:
+                self._budget.give_back(call.taken)
+                return value
 
     async def _admit(self, call: Call) -> None:
         """Wait for the limiter, within the call's time."""

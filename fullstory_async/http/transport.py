@@ -56,8 +56,8 @@ class Transport:
     """Sends requests through an aiohttp session of its own, or through one that it was given."""
 
     __slots__ = (
-        "_always", "_base", "_clock", "_common", "_config", "_deadlines", "_key", "_loop", "_owned", "_places", "_prefix", "_reader",
-        "_scrub", "_session", "_used", "state",
+        "_base", "_clock", "_common", "_config", "_deadlines", "_key", "_loop", "_owned", "_places", "_prefix", "_reader", "_scrub",
+        "_session", "_timeout", "_used", "state",
     )  # fmt: skip
 
     state: State
@@ -86,16 +86,12 @@ class Transport:
         )
         self._used = UsedConnections()
         # that of a given session may be used for other things too, and ``connect`` counts the wait for one of its connections
-        timeout = aiohttp.ClientTimeout(
+        self._timeout = aiohttp.ClientTimeout(
             total=None,
             connect=config.connect_timeout if self._owned else None,
             sock_connect=config.connect_timeout,
             ceil_threshold=math.inf,
         )
-        self._always: dict[str, Any] = {
-            "allow_redirects": False, "raise_for_status": False, "auto_decompress": True, "proxy": config.proxy,
-            "timeout": timeout,
-        }  # fmt: skip
         self._places: asyncio.Semaphore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -245,7 +241,7 @@ class Transport:
         begun()
         started = self._clock()
         attempt = Attempt(
-            self._deadlines, self._clock, deadline, self._used,
+            self._deadlines, deadline, self._used,
             connect=self._config.connect_timeout, read=self._read_timeout(request),
             sent=not self._owned,  # a given session does not tell when it has a connection: assume the worse
         )  # fmt: skip
@@ -279,8 +275,12 @@ class Transport:
             self._url(request),
             headers=self._headers(request),
             data=request.body,
+            allow_redirects=False,
+            raise_for_status=False,
+            auto_decompress=True,
+            proxy=self._config.proxy,
+            timeout=self._timeout,
             middlewares=(attempt.send_once,),
-            **self._always,
         )
         try:
             return await finish(answer, request, started)

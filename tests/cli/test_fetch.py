@@ -241,6 +241,38 @@ def test_a_job_that_exists_is_gone_on_with_only_when_that_is_said(run, tmp_path)
     assert (code, "can't change that" in err) == (2, True)
 
 
+def test_the_sessions_of_a_user_go_through_a_pipe_into_a_job(tmp_path):
+    listing = start("sessions", "--email", "ada@example.com", "--all", "--sandbox")
+    command = [
+        sys.executable,
+        "-m",
+        "fullstory_async",
+        "fetch",
+        "--ids",
+        "-",
+        "--events",
+        "--job",
+        "ada.job",
+        "--yes",
+    ]
+    fetching = subprocess.run(
+        [*command, *FAST], stdin=listing.stdout, capture_output=True, text=True, cwd=tmp_path, timeout=60
+    )
+    listing.stdout.close()
+    ada = sum(session.user.email == "ada@example.com" for session in WORLD.sessions.values())
+    assert (listing.wait(30), fetching.returncode) == (0, 0), fetching.stderr
+    assert ada > 1
+    assert f"in all: {ada} answers, 0 failed for good, 0 calls left" in fetching.stderr
+    listing.stderr.close()
+
+
+def test_the_end_of_input_at_the_question_ends_its_line(tmp_path):
+    (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(120)))
+    command = ("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
+    code, shown = on_a_terminal(*command, cwd=tmp_path, stdout=subprocess.DEVNULL, typed="\x04")
+    assert (code, "[y/N] \r\n" in shown) == (130, True), shown
+
+
 @pytest.mark.parametrize(("answer", "code", "done"), [("n", 130, 0), ("", 130, 0), ("y", 0, 120)])
 def test_a_person_is_asked_above_a_hundred_activations(tmp_path, answer, code, done):
     ids = [str(session_id) for session_id in World(0, 20, 200, 200).sessions][:120]

@@ -220,3 +220,17 @@ async def test_a_newcomer_overtakes_nobody_who_waits_out_a_pause():
     await asyncio.gather(*early)
     await asyncio.sleep(2)
     assert await limiter.acquire_now()
+
+
+async def test_a_token_that_a_pause_made_useless_is_spent_all_the_same():
+    limiter = RateLimiter(RateLimit(1, 1))
+    await limiter.acquire()
+    waiting = asyncio.create_task(limiter.acquire())
+    await asyncio.sleep(0.5)
+    limiter.pause(0.7)  # over the moment in which the one who waits gets its token
+    await asyncio.sleep(0.6)
+    waiting.cancel()
+    await asyncio.sleep(0.3)
+    began = now()
+    assert not await limiter.acquire_now()  # rather than to wait for a bucket that is not full again
+    assert now() == began
