@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from fullstory_async.api import Account, ProfilesAPI, SessionsAPI, call_once, hides_arguments
+from fullstory_async.api import Account, ProfilesAPI, SessionsAPI, call_once
 from fullstory_async.codec import decode_key_owner
 from fullstory_async.config import ClientConfig
 from fullstory_async.errors import ConfigurationError
@@ -24,7 +24,7 @@ from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.http.ratelimit import RateLimiter
 from fullstory_async.ledger import ActivationLedger, LedgerAccount
 from fullstory_async.models import KeyOwner
-from fullstory_async.privacy import Secret
+from fullstory_async.privacy import Secret, hides_arguments
 from fullstory_async.summary_cache import SummaryCache
 
 if TYPE_CHECKING:
@@ -96,13 +96,13 @@ class FullStoryClient:
         self.config = config
         self.limiter = limiter or RateLimiter(config.rate_limit, max_wait=config.max_wait)
         self._transport = Transport(config, session)
-        meter = None if ledger is None else LedgerAccount(ledger, config.key_fingerprint)
+        account = None if ledger is None else LedgerAccount(ledger, config.key_fingerprint)
         self._pipeline = Pipeline(
             self._transport,
             self.limiter,
             config.retry,
             timeout=config.overall_timeout,
-            meter=meter,
+            ledger=account,
             hooks=hooks,
         )
         name = f"{config.base_url} {config.key_fingerprint}"
@@ -131,7 +131,8 @@ class FullStoryClient:
             FullStoryError: as the other calls do.
         """
         options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
-        return await call_once(self._account, endpoints.me(), decode_key_owner, options)
+        request = options.apply(endpoints.me())
+        return await call_once(self._account, request, decode_key_owner, options.timeout)
 
     async def __aenter__(self) -> Self:
         await self._transport.open()

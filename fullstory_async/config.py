@@ -6,12 +6,11 @@ The key and the base URL come from arguments, or else from the environment: ``FU
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import ipaddress
 import os
 import re
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 from yarl import URL
@@ -21,34 +20,12 @@ from fullstory_async._version import __version__
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.http.ratelimit import DEFAULT_MAX_WAIT, RateLimit
 from fullstory_async.http.retry import RetryPolicy
-from fullstory_async.privacy import Secret, without_frames
+from fullstory_async.privacy import Secret, hides_arguments
 
 __all__ = ["ClientConfig"]
 
-C = TypeVar("C")
-
 _NA_URL = "https://api.fullstory.com"
 _EU_URL = "https://api.eu1.fullstory.com"
-
-
-def _hides_arguments(cls: type[C]) -> type[C]:
-    """Let the frames of a refusal, whose variables a traceback may print, not hold the key among a class's arguments."""
-    make: Any = cls.__init__
-
-    @functools.wraps(make)
-    def init(self: C, **settings: Any) -> None:
-        try:
-            make(self, **settings)
-        except ConfigurationError as error:
-            refused = without_frames(error)
-        else:
-            return
-        settings.clear()
-        del self  # which can't be shown half made
-        raise refused
-
-    cls.__init__ = init  # type: ignore[assignment]
-    return cls
 
 
 def _api_key(value: str | None) -> Secret | None:
@@ -111,7 +88,6 @@ def _check_base_url(config: ClientConfig, _: object, value: Any) -> None:
         )
 
 
-@_hides_arguments
 @attrs.frozen(kw_only=True)
 class ClientConfig:
     """Settings of a `FullStoryClient`. Every time is in seconds, as a float.
@@ -197,6 +173,9 @@ class ClientConfig:
     def __deepcopy__(self, _: Any) -> ClientConfig:
         """Return itself, key included: it never changes."""
         return self
+
+
+ClientConfig.__init__ = hides_arguments(ClientConfig.__init__)  # type: ignore[method-assign]  # the key is one of them
 
 
 def _from_settings(settings: dict[str, Any]) -> ClientConfig:

@@ -35,7 +35,8 @@ that a call asked about is neither in its error's text, should the service quote
 
 from __future__ import annotations
 
-from fullstory_async.blotting import outline
+import re
+
 from fullstory_async.http.messages import Request, Response
 
 __all__ = [
@@ -282,7 +283,7 @@ class DecodeError(FullStoryError):
         if (answer := self.response) is None:
             return self.message
         kind = answer.headers.get("content-type", "")
-        return f"{self.message}; {outline(answer.status, kind, answer.body)}"
+        return f"{self.message}; {_outline(answer.status, kind, answer.body)}"
 
 
 class PaginationError(FullStoryError):
@@ -307,3 +308,25 @@ class JobLockedError(JobError):
 
 class JobStorageError(JobError, StorageError):
     """The job can't be written: the disk is full, or the file is damaged."""
+
+
+_SHOWN_BYTES = 200
+"""Bytes of a body that are shown."""
+
+_NOT_PERSONAL = frozenset(
+    {"html", "doctype", "events", "sessions", "profiles", "summary", "message", "code", "null"}
+)
+
+
+def _outline(status: int, content_type: str, body: bytes) -> str:
+    """Describe an answer by its status, kind, size and beginning, each letter an ``x`` and each digit a ``0``."""
+    kind = content_type.partition(";")[0].strip()
+    told = [f"status {status}", *([kind[:40]] if kind and kind.isprintable() else [])]
+    text = "".join(c if c.isprintable() else " " for c in body[:_SHOWN_BYTES].decode("utf-8", "replace"))
+    start = re.sub(r"[^\W_]+", _masked, text).strip()
+    return ", ".join([*told, f"{len(body)} bytes" + (f": {start}" if start else "")])
+
+
+def _masked(word: re.Match[str]) -> str:
+    text = word[0]
+    return text if text.lower() in _NOT_PERSONAL else "".join("0" if c.isdigit() else "x" for c in text)

@@ -19,14 +19,12 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
-    Awaitable,
     Callable,
     Iterable,
     Iterator,
 )
-from functools import partial
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 import attrs
 
@@ -40,17 +38,45 @@ from fullstory_async.errors import (
     InvalidSessionId,
     PermissionDeniedError,
 )
-from fullstory_async.models import Session, SessionRef, session_id_of
+from fullstory_async.models import Session, SessionRef
+from fullstory_async.privacy import bare
 
 __all__ = ["FanOut", "Outcome"]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
-Fetch = Callable[[Any, Callable[[int], None]], Awaitable[tuple[T, int]]]
-"""Makes one call; gives the value and the attempts.
 
-It tells its second argument how much dropping the call would lose: something as its request is sent, and 0
-when it was refused before any work."""
+class Work(Protocol[T_co]):
+    """One call of a fan-out. It is made for an id, run once, and can be looked at meanwhile."""
+
+    @property
+    def session_id(self) -> str:
+        """The session that it is about, a `SessionId`."""
+        ...
+
+    @property
+    def attempts(self) -> int:
+        """How often it was sent so far."""
+        ...
+
+    @property
+    def droppable(self) -> bool:
+        """Whether cancelling it now would lose nothing that may have been paid for."""
+        ...
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether it ended only because it was stopped."""
+        ...
+
+    def stop(self) -> None:
+        """Begin no further attempt."""
+        ...
+
+    async def run(self) -> T_co:
+        """Make the call."""
+        ...
 
 
 class _End(enum.Enum):
@@ -100,18 +126,16 @@ class FanOut(Generic[T]):
     def __init__(
         self,
         ids: Iterable[Any] | AsyncIterable[Any],
-        fetch: Fetch[T],
+        make: Callable[[Any], Work[T]],
         *,
         concurrency: int,
-        name: Callable[[Any], Any] = session_id_of,
     ) -> None:
         """Prepare a fan-out; nothing starts before ``async with``.
 
         Args:
             ids: consumed lazily, by one worker at a time.
-            fetch: makes one call, as `Fetch` says.
+            make: prepares the call for an id; raises `InvalidSessionId`.
             concurrency: the number of workers.
-            name: makes of each id what ``fetch`` takes; raises `InvalidSessionId`.
 
         Raises:
             ConfigurationError: ``ids`` can't be iterated or is a single text, or ``concurrency`` is below 1.
@@ -121,15 +145,15 @@ class FanOut(Generic[T]):
         if isinstance(ids, (str, bytes, Session)) or not many:
             raise ConfigurationError(f"ids must be an iterable of session ids, not one {type(ids).__name__}")
         self._ids = ids
-        self._fetch = fetch
+        self._make = make
         self._concurrency = concurrency
-        self._name = name
         self._now: Iterator[SessionRef] = iter(())
         self._later: AsyncIterator[SessionRef] | None = None
         self._workers: list[asyncio.Task[None]] = []
         self._running = 0
-        self._droppable: set[asyncio.Task[None] | None] = set()
-        self._dropped: set[asyncio.Task[None] | None] = set()
+        self._calls: dict[asyncio.Task[None] | None, Work[T] | None] = {}
+        """What each worker does: a call, or ``None`` while it takes an id. It is not there while it delivers."""
+        self._dropped: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._raised = False
         self._denials = 0
@@ -198,7 +222,11 @@ class FanOut(Generic[T]):
         Calls that were sent finish, and iteration ends after their outcomes.
         """
         self._stopping = True
-        self._drop(self._droppable)
+        for worker, call in list(self._calls.items()):
+            if call is None or call.droppable:
+                self._drop([worker])
+            else:
+                call.stop()
 
     def _drop(self, workers: Iterable[asyncio.Task[None] | None]) -> None:
         for worker in workers:
@@ -208,54 +236,49 @@ class FanOut(Generic[T]):
 
     async def _work(self) -> None:
         worker = asyncio.current_task()
-        at_stake = partial(self._note_stake, worker)
         while not self._stopping:
-            self._droppable.add(worker)
+            self._calls[worker] = None
             try:
                 ref = next(self._now, _End.END) if self._later is None else await self._take(self._later)
                 if ref is _End.END or self._stopping:  # the source itself may have stopped the work
                     return
-                outcome = await self._call(ref, at_stake)
+                outcome = await self._call(worker, ref)
             finally:
-                self._droppable.discard(worker)
-            await self._done.put(outcome)
+                self._calls.pop(worker, None)
+            if outcome is not None:
+                await self._done.put(outcome)
 
     async def _take(self, source: AsyncIterator[SessionRef]) -> SessionRef | Literal[_End.END]:
         async with self._turn:
             return await _next(source)
 
-    def _note_stake(self, worker: asyncio.Task[None] | None, at_stake: int) -> None:
-        if at_stake:
-            self._droppable.discard(worker)
-            return
-        self._droppable.add(worker)
-        if self._stopping:  # but this may be its last attempt, whose outcome it is about to deliver
-            asyncio.get_running_loop().call_soon(self._drop_waiting, worker)
-
-    def _drop_waiting(self, worker: asyncio.Task[None] | None) -> None:
-        if worker in self._droppable:
-            self._drop([worker])
-
-    async def _call(self, ref: SessionRef, at_stake: Callable[[int], None]) -> Outcome[T]:
+    async def _call(self, worker: asyncio.Task[None] | None, ref: SessionRef) -> Outcome[T] | None:
         try:
-            session_id = self._name(ref)
+            call = self._calls[worker] = self._make(ref)
         except InvalidSessionId as error:
             text = ref.session_id if isinstance(ref, Session) else str(ref)
-            return Outcome(session_id=text, error=error)
+            return Outcome(session_id=text, error=bare(error))
         now = asyncio.get_running_loop().time
         started = now()
         try:
-            value, attempts = await self._fetch(session_id, at_stake)
+            value = await call.run()
         except (ClientStateError, ConfigurationError):
             raise  # the program is wrong, not this id
         except FullStoryError as error:
-            at_stake(1)  # its outcome is
+            if call.gave_up and call.droppable:
+                return None
+            del self._calls[worker]
             self._note_refusal(error)
             return Outcome(
-                session_id=session_id, error=error, attempts=error.attempts, elapsed=now() - started
+                session_id=call.session_id,
+                error=bare(error),
+                attempts=error.attempts,
+                elapsed=now() - started,
             )
         self._denials = 0
-        return Outcome(session_id=session_id, value=value, attempts=attempts, elapsed=now() - started)
+        return Outcome(
+            session_id=call.session_id, value=value, attempts=call.attempts, elapsed=now() - started
+        )
 
     def _note_refusal(self, error: FullStoryError) -> None:
         """Stop the work where further calls would be refused as this one was."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import attrs
 
+from fullstory_async.concurrency import to_its_end
 from fullstory_async.errors import ActivationBudgetError, ConfigurationError
 from fullstory_async.private_database import PrivateDatabase
 
@@ -115,19 +116,21 @@ class ActivationLedger:
 
 @attrs.frozen
 class LedgerAccount:
-    """One key's part of a ledger: what the pipeline asks before it sends what costs."""
+    """One key's part of a ledger, as a `Meter` of the pipeline; a reservation is the month that it counts in."""
 
     ledger: ActivationLedger
     key_fingerprint: str = attrs.field(repr=False)
 
-    async def set_aside(self) -> str:
-        """Count one activation; return the month that it counts in.
+    async def reserve(self) -> str:
+        """Count one activation; return the month. Raises `ActivationBudgetError` if that would pass the cap."""
+        counting = asyncio.ensure_future(self.ledger.add(self.key_fingerprint, 1))
+        try:
+            return await to_its_end(counting)
+        except asyncio.CancelledError:
+            if counting.exception() is None:
+                await self.release(counting.result())
+            raise
 
-        Raises:
-            ActivationBudgetError: that would pass the cap.
-        """
-        return await self.ledger.add(self.key_fingerprint, 1)
-
-    async def take_back(self, month: str) -> None:
-        """Uncount it: the request was not sent, or refused before any work."""
+    async def release(self, month: str) -> None:
+        """Uncount it."""
         await self.ledger.add(self.key_fingerprint, -1, month=month)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from fullstory_async import FullStoryError, RateLimit, RateLimiter, RetryPolicy
 from fullstory_async.api import Account, SessionsAPI
+from fullstory_async.http.call import Attempt, Call
 from fullstory_async.http.messages import Request, Response
 from fullstory_async.http.pipeline import Pipeline
 
@@ -37,10 +38,9 @@ class FakeTransport:
     def check(self) -> None:
         pass
 
-    async def send(
-        self, request: Request, *, deadline: float, begun: Callable[[], None], unsent: Callable[[], None]
-    ) -> Response:
-        begun()
+    slots = None
+
+    async def send(self, request: Request, deadline: float, attempt: Attempt) -> Response:
         self.sent.append((asyncio.get_running_loop().time(), request))
         if self._seconds:
             await asyncio.sleep(self._seconds)
@@ -63,7 +63,18 @@ def json_response(value: object = None, status: int = 200, **headers: str) -> Re
 def make_pipeline(transport: FakeTransport, limiter: RateLimiter | None = None, **settings) -> Pipeline:
     policy = settings.pop("retry", RetryPolicy(wait_jitter=0))
     limiter = limiter or RateLimiter(RateLimit(1000, 1000))
-    return Pipeline(transport, limiter, policy, timeout=settings.pop("timeout", 600.0), **settings)
+    return Asked(transport, limiter, policy, timeout=settings.pop("timeout", 600.0), **settings)
+
+
+class Asked(Pipeline):
+    """A pipeline that is given requests too; it answers with the value and the number of attempts."""
+
+    async def fetch(self, request, decode, **options):
+        if isinstance(request, Call):
+            return await super().fetch(request, decode)
+        call = Call(request, **options)
+        value = await super().fetch(call, decode)
+        return value, call.attempts
 
 
 def make_sessions(transport: FakeTransport, limiter: RateLimiter | None = None, **settings) -> SessionsAPI:

@@ -17,14 +17,14 @@ import fullstory_async
 ROOT = Path(fullstory_async.__file__).parent
 
 LEVELS = {
-    "http.messages": 0, "privacy": 0, "json_text": 0, "blotting": 0, "_version": 0,
+    "http.messages": 0, "json_text": 0, "privacy": 2, "_version": 0,
     "errors": 1,
     "checks": 2, "session_id": 2, "pagination": 2, "structuring": 2, "private_database": 2,
-    "models": 3, "http.endpoints": 3, "http.options": 3, "http.observer": 3, "http.ratelimit": 3, "http.retry": 3,
-    "http.line": 0, "http.adaptive": 0, "http.deadlines": 0, "http.parts": 2,
-    "config": 4, "codec": 4, "fanout": 4, "summary_cache": 4, "ledger": 4, "telemetry": 4,
+    "models": 3, "http.endpoints": 3, "http.options": 3, "http.observer": 4, "http.ratelimit": 3, "http.retry": 3,
+    "http.line": 0, "http.adaptive": 0, "http.deadlines": 0, "concurrency": 0, "http.metering": 2, "http.call": 3,
+    "config": 4, "codec": 4, "fanout": 4, "summary_cache": 4, "ledger": 4, "telemetry": 5,
     "cluster": 5,
-    "http.scrubbing": 1, "http.verdicts": 2, "http.exceptions": 2, "http.labels": 2, "http.attempt": 3, "http.reading": 3, "http.transport": 5,
+    "http.verdicts": 3, "http.exceptions": 2, "http.labels": 2, "http.attempt": 4, "http.reading": 4, "http.transport": 5,
     "http.pipeline": 6,
     "api": 7,
     "client": 8, "sandbox": 8,

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 import math
-from collections.abc import Callable, Coroutine, Hashable
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
 import attrs
 
-from fullstory_async.api.flights import Flights, Passenger
+from fullstory_async.api.shared import SharedCall, SharedCalls, Waiter
 from fullstory_async.errors import (
     APITimeoutError,
     ConfigurationError,
     DecodeError,
-    FullStoryError,
     RateLimitedError,
     StorageError,
 )
-from fullstory_async.fanout import Fetch
+from fullstory_async.http.call import Call
 from fullstory_async.http.messages import Request, Response
-from fullstory_async.http.options import CallOptions
-from fullstory_async.http.parts import nobody_asks
 from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.models import SessionSummary
 from fullstory_async.session_id import SessionId
 from fullstory_async.summary_cache import SummaryCache
 
-__all__ = ["Account", "call_once", "call_per_session", "summary_per_session"]
+__all__ = ["Account", "ApiCall", "SummaryCall", "call_once"]
 
 T = TypeVar("T")
 
@@ -45,8 +41,8 @@ class Account:
     """Tells this account from others in a shared cache: the address and the key's fingerprint."""
     cache: SummaryCache | None = None
     """Where summaries are kept, if anywhere."""
-    flights: Flights[tuple[Response, int]] = attrs.field(factory=Flights)
-    """Summaries that are being generated now, as answers with the number of attempts."""
+    shared: SharedCalls[Response] = attrs.field(factory=SharedCalls)
+    """Summaries that are being generated now."""
     keeping: dict[Hashable, asyncio.Task[None]] = attrs.field(factory=dict)
     """Summaries that are being written into the cache, whoever still waits for that."""
 
@@ -57,186 +53,156 @@ class Account:
 
 
 async def call_once(
-    account: Account, request: Request, decode: Callable[[Response], T], options: CallOptions
+    account: Account, request: Request, decode: Callable[[Response], T], timeout: float | None
 ) -> T:
     """Make a call that is about no session, and return its answer."""
-    return (await account.pipeline.fetch(options.apply(request), decode, timeout=options.timeout))[0]
+    return await account.pipeline.fetch(Call(request, timeout), decode)
 
 
-def call_per_session(
-    account: Account,
-    endpoint: Callable[[SessionId], Request],
-    decode: Callable[[Response, SessionId], T],
-    options: CallOptions,
-    *,
-    patient: bool,
-) -> Fetch[T]:
-    """Return the function that makes one operation's call for one id."""
+@attrs.define(eq=False)
+class ApiCall(Generic[T]):
+    """One operation on one session, ready to be made; alone, or as a part of a fan-out."""
 
-    def call(
-        session_id: SessionId, at_stake: Callable[[int], None] = nobody_asks
-    ) -> Coroutine[Any, Any, tuple[T, int]]:
-        return account.pipeline.fetch(
-            options.apply(endpoint(session_id)),
-            lambda response: decode(response, session_id),
-            timeout=options.timeout,
-            patient=patient,
-            at_stake=at_stake,
-        )
+    account: Account
+    session_id: SessionId
+    call: Call
+    decode: Callable[[Response], T]
 
-    return call
+    @property
+    def attempts(self) -> int:
+        """How often it was sent so far."""
+        return self.call.attempts
+
+    @property
+    def droppable(self) -> bool:
+        """Whether cancelling it now would lose nothing that may have been paid for."""
+        return self.call.droppable
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether it ended only because it was stopped."""
+        return self.call.gave_up
+
+    def stop(self) -> None:
+        """Begin no further attempt."""
+        self.call.stopping = True
+
+    async def run(self) -> T:
+        """Make it, and return its answer."""
+        return await self.account.pipeline.fetch(self.call, self.decode)
 
 
-def summary_per_session(
-    account: Account,
-    endpoint: Callable[[SessionId], Request],
-    decode: Callable[[Response, SessionId], SessionSummary],
-    options: CallOptions,
-    *,
-    patient: bool,
-) -> Fetch[SessionSummary]:
-    """Do as `call_per_session`, but pay for the same summary only once.
+class SummaryCall(ApiCall[SessionSummary]):
+    """A summary, which is paid for only once.
 
     Calls that are the same and under way at the same time share a request; with a cache, so do later ones.
     """
 
-    async def call(
-        session_id: SessionId, at_stake: Callable[[int], None] = nobody_asks
-    ) -> tuple[SessionSummary, int]:
-        request = options.apply(endpoint(session_id))
+    waiter: Waiter[Response] | None = None
+
+    @property
+    def attempts(self) -> int:
+        """How often it was sent so far, while this call waited."""
+        return 0 if self.waiter is None else self.waiter.attempts
+
+    @property
+    def droppable(self) -> bool:
+        """Whether cancelling it now would lose nothing that may have been paid for."""
+        return self.waiter is None or not self.waiter.at_risk
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether it ended only because it was stopped."""
+        return self.waiter is not None and self.waiter.gave_up
+
+    def stop(self) -> None:
+        """Wait for no further attempt."""
+        if self.waiter is not None:
+            self.waiter.stopping = True
+
+    async def run(self) -> SessionSummary:
+        """Take it from the cache, or from a request that is under way for the same question, or generate it."""
+        account, key = self.account, self._key
         account.pipeline.check()
-
-        async def generate(passenger: Passenger) -> tuple[Response, int]:
-            if (kept := await _kept(account, request)) is not None and can_be_read(kept):
-                return kept, 0
-            (summary, response), attempts = await account.pipeline.fetch(
-                request,
-                lambda response: (decode(response, session_id), response),
-                timeout=options.timeout if patient else math.inf,  # each caller keeps its own time
-                patient=patient,
-                at_stake=passenger.at_stake,
-                has_time=passenger.has_time,
-            )
-            _keep_later(account, request, summary)
-            return response, attempts
-
-        def can_be_read(kept: Response) -> bool:
-            try:
-                decode(kept, session_id)
-            except DecodeError as error:
-                _logger.warning("a summary that was kept can't be read, and is asked for again: %s", error)
-                return False
-            return True
-
         now = asyncio.get_running_loop().time
-        limit = None if patient else options.timeout or account.pipeline.timeout
-        deadline = math.inf if limit is None else now() + limit
-        response, attempts = await _shared(account, request, generate, at_stake, limit)
-        if (writing := account.keeping.get(_same(request))) is not None:
-            left = None if limit is None else max(0.0, deadline - now())
+        timeout = math.inf if self.call.patient else self.call.timeout or account.pipeline.timeout
+        self.waiter = Waiter(now(), timeout)
+        response = await self._shared(self.waiter)
+        if (writing := account.keeping.get(key)) is not None:
+            left = None if timeout == math.inf else max(0.0, self.waiter.deadline - now())
             # what comes too late for this call is kept all the same
             await asyncio.wait([writing], timeout=left)
         # everybody decodes for themselves, since a structured response can be changed by who has it
-        return decode(response, session_id), attempts
+        return self.decode(response)
 
-    return call
+    async def _shared(self, waiter: Waiter[Response]) -> Response:
+        """Join the request that is under way for the same question, or start one."""
+        while True:
+            joined = self.account.shared.joins(self._key)
+            try:
+                return await self.account.shared.run(self._key, waiter, self._make_shared, self._generate)
+            except APITimeoutError as error:
+                mine = waiter.deadline <= asyncio.get_running_loop().time()
+                if mine or not joined or error.may_have_cost:
+                    raise
+            except RateLimitedError as error:
+                # it may be the verdict of somebody else's patience
+                if not (joined and (error.response is None or self.call.patient)) or waiter.gave_up:
+                    raise
 
+    def _make_shared(self) -> SharedCall[Response]:
+        timeout = self.call.timeout if self.call.patient else math.inf  # each waiter keeps its own time
+        return SharedCall(self.call.request, timeout, patient=self.call.patient)
 
-class _Caller:
-    """One of those who wait for a shared request: the time that it has, and what it has heard."""
-
-    def __init__(self, limit: float | None, at_stake: Callable[[int], None]) -> None:
-        self._now = asyncio.get_running_loop().time
-        self._started = self._now()
-        self._deadline = None if limit is None else self._started + limit
-        self._at_stake = at_stake
-        self._at_risk, self._attempts = 0, 0
-        self._refusal: FullStoryError | None = None
-        self._timer = asyncio.timeout_at(None)
-        self.passenger = Passenger(self._note, self._has_time)
-
-    def timer(self) -> asyncio.Timeout:
-        """Return what ends the wait, to be entered."""
-        self._timer = asyncio.timeout_at(self._deadline)
-        return self._timer
-
-    def verdict(self, request: Request) -> FullStoryError:
-        """Return why it waits no longer: its time is over, or would be before the next attempt."""
-        late = self._refusal or APITimeoutError(
-            "the call's time was over", request=request, sent=self._at_risk > 0
+    async def _generate(self, call: SharedCall[Response]) -> Response:
+        """Look into the cache, and pay for it if it is not there."""
+        if (kept := await self._kept()) is not None:
+            return kept
+        summary, response = await self.account.pipeline.fetch(
+            call, lambda answer: (self.decode(answer), answer)
         )
-        late.attempts, late.elapsed = self._attempts, self._now() - self._started
-        return late
+        if self.account.cache is not None and summary.text:
+            self._keep_later(self.account.cache, summary.raw)
+        return response
 
-    def _note(self, stake: int) -> None:
-        self._attempts += stake > self._at_risk  # an attempt begins
-        self._at_risk = stake
-        self._at_stake(stake)
+    @property
+    def _key(self) -> Hashable:
+        """What makes two requests the same question."""
+        request = self.call.request
+        return (
+            request.method,
+            request.path,
+            request.query,
+            request.body,
+            tuple(sorted(request.headers.items())),
+        )
 
-    def _has_time(self, error: FullStoryError, seconds: float) -> bool:
-        if self._deadline is None or self._now() + seconds <= self._deadline:
-            return True
-        if not self._timer.expired():
-            self._refusal = copy.copy(error)  # those who go on waiting may come to have it too
-            self._timer.reschedule(self._now())
-        return False
-
-
-async def _shared(
-    account: Account,
-    request: Request,
-    generate: Callable[[Passenger], Coroutine[Any, Any, tuple[Response, int]]],
-    at_stake: Callable[[int], None],
-    limit: float | None,
-) -> tuple[Response, int]:
-    """Join the request that is under way for the same question, or start one; wait for so many seconds at most."""
-    same, caller = _same(request), _Caller(limit, at_stake)
-    while True:
-        joined = account.flights.is_under_way(same)
-        timer = caller.timer()
+    async def _kept(self) -> Response | None:
+        account = self.account
+        if account.cache is None:
+            return None
+        if (writing := account.keeping.get(self._key)) is not None:
+            await asyncio.wait([writing])
+        body = await account.cache.get(account.name, self.call.request)
+        if body is None:
+            return None
+        kept = Response(status=200, body=body)
         try:
-            async with timer:
-                return await account.flights.join(same, generate, caller.passenger)
-        except TimeoutError as error:
-            if timer.expired() and not isinstance(error, FullStoryError):
-                raise caller.verdict(request) from None
-            if not (joined and isinstance(error, APITimeoutError) and not error.may_have_cost):
-                raise
-        except RateLimitedError as error:
-            # it may be the verdict of somebody else's patience
-            if not (joined and (error.response is None or limit is None)):
-                raise
+            self.decode(kept)
+        except DecodeError as error:
+            _logger.warning("a summary that was kept can't be read, and is asked for again: %s", error)
+            return None
+        return kept
 
+    def _keep_later(self, cache: SummaryCache, body: bytes) -> None:
+        """Write an answer into the cache in a task of its own: no caller's timeout or cancellation may lose it."""
+        keeping, key = self.account.keeping, self._key
+        keeping[key] = asyncio.ensure_future(self._keep(cache, body))
+        keeping[key].add_done_callback(lambda _: keeping.pop(key, None))
 
-def _same(request: Request) -> Hashable:
-    """Return what makes two requests the same question."""
-    headers = tuple(sorted(request.headers.items()))
-    return request.method, request.path, request.query, request.body, headers
-
-
-async def _kept(account: Account, request: Request) -> Response | None:
-    if account.cache is None:
-        return None
-    if (writing := account.keeping.get(_same(request))) is not None:
-        await asyncio.wait([writing])
-    body = await account.cache.get(account.name, request)
-    return None if body is None else Response(status=200, body=body)
-
-
-def _keep_later(account: Account, request: Request, summary: SessionSummary) -> None:
-    """Write an answer into the cache in a task of its own: no caller's timeout or cancellation may lose it."""
-    if account.cache is None or not summary.text:
-        return
-    same = _same(request)
-    writing = account.keeping[same] = asyncio.ensure_future(
-        _keep(account.cache, account.name, request, summary.raw)
-    )
-    writing.add_done_callback(lambda _: account.keeping.pop(same, None))
-
-
-async def _keep(cache: SummaryCache, name: str, request: Request, body: bytes) -> None:
-    """Keep an answer; where that fails, it has still been paid for, and is given."""
-    try:
-        await cache.put(name, request, body)
-    except (ConfigurationError, StorageError) as error:
-        _logger.warning("a summary was not kept: %s", error)
+    async def _keep(self, cache: SummaryCache, body: bytes) -> None:
+        """Keep an answer; where that fails, it has still been paid for, and is given."""
+        try:
+            await cache.put(self.account.name, self.call.request, body)
+        except (ConfigurationError, StorageError) as error:
+            _logger.warning("a summary was not kept: %s", error)

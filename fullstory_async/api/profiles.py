@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from fullstory_async import checks
 from fullstory_async.api.calls import Account, call_once
-from fullstory_async.api.hiding import hides_arguments
 from fullstory_async.codec import decode_profile, decode_profiles, profile_body
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.http import endpoints
 from fullstory_async.http.options import CallOptions, ExtraQuery
 from fullstory_async.models import Profile, ProfileConfiguration
 from fullstory_async.pagination import Page, Pager
+from fullstory_async.privacy import hides_arguments
 
 __all__ = ["ProfilesAPI"]
 
@@ -63,7 +63,7 @@ class ProfilesAPI:
 
         async def fetch(token: str | None) -> Page[Profile]:
             request = endpoints.list_profiles(limit=size, token=token)
-            return await call_once(self._account, request, decode_profiles, options)
+            return await call_once(self._account, options.apply(request), decode_profiles, options.timeout)
 
         options.apply(endpoints.list_profiles(limit=size))
         return Pager(fetch, limit=limit)
@@ -81,7 +81,7 @@ class ProfilesAPI:
         """Get a profile. Raises `NotFoundError` if there is none of this id."""
         options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         request = endpoints.get_profile(_checked(profile_id))
-        return await call_once(self._account, request, decode_profile, options)
+        return await call_once(self._account, options.apply(request), decode_profile, options.timeout)
 
     @hides_arguments
     async def create(
@@ -104,7 +104,9 @@ class ProfilesAPI:
         if configuration is None:
             raise ConfigurationError("configuration must be a ProfileConfiguration, not None")
         body = profile_body(_checked_name(name), configuration)
-        return await call_once(self._account, endpoints.create_profile(body), decode_profile, options)
+        return await call_once(
+            self._account, options.apply(endpoints.create_profile(body)), decode_profile, options.timeout
+        )
 
     @hides_arguments
     async def update(
@@ -133,7 +135,7 @@ class ProfilesAPI:
         if body == _NOTHING:
             raise ConfigurationError("update needs a name, a configuration with something set, or both")
         request = endpoints.update_profile(_checked(profile_id), body)
-        return await call_once(self._account, request, decode_profile, options)
+        return await call_once(self._account, options.apply(request), decode_profile, options.timeout)
 
     @hides_arguments
     async def delete(
@@ -148,7 +150,7 @@ class ProfilesAPI:
         """Delete a profile. Summaries that name it fail from then on."""
         options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         request = endpoints.delete_profile(_checked(profile_id))
-        await call_once(self._account, request, lambda _: None, options)
+        await call_once(self._account, options.apply(request), lambda _: None, options.timeout)
 
 
 def _checked(profile_id: str) -> str:

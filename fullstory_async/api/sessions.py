@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from datetime import datetime
-from functools import partial
-from typing import TypeVar
 
 from fullstory_async import checks
-from fullstory_async.api.calls import Account, call_once, call_per_session, summary_per_session
-from fullstory_async.api.hiding import hides_arguments
+from fullstory_async.api.calls import Account, call_once
+from fullstory_async.api.making import context_call, events_call, events_endpoint, summary_call
 from fullstory_async.api.streaming import streamed_events
 from fullstory_async.api.widening import FIRST_LIMIT, Position, next_page
 from fullstory_async.codec import (
     context_body,
-    decode_context,
-    decode_events,
     decode_sessions,
-    decode_summary,
-    rfc3339,
-    summary_body,
 )
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.fanout import FanOut, Fetch
+from fullstory_async.fanout import FanOut
 from fullstory_async.http import endpoints
 from fullstory_async.http.messages import Request
 from fullstory_async.http.options import CallOptions, ExtraQuery
-from fullstory_async.http.parts import nobody_asks
 from fullstory_async.models import (
     CacheOptions,
     ContextOptions,
@@ -43,11 +35,9 @@ from fullstory_async.models import (
     session_id_of,
 )
 from fullstory_async.pagination import Page, Pager
-from fullstory_async.session_id import SessionId
+from fullstory_async.privacy import hides_arguments
 
 __all__ = ["SessionsAPI"]
-
-T = TypeVar("T")
 
 
 class SessionsAPI:
@@ -118,7 +108,9 @@ class SessionsAPI:
 
         async def fetch(token: str | None) -> Page[Session]:
             position = first if token is None else Position.from_token(token)
-            answer = await call_once(self._account, request_at(position), decode_sessions, options)
+            answer = await call_once(
+                self._account, options.apply(request_at(position)), decode_sessions, options.timeout
+            )
             return next_page(answer, position, ceiling=limit)
 
         options.apply(request_at(first))  # so that what can't be sent is refused here, not at the first await
@@ -143,7 +135,7 @@ class SessionsAPI:
                 but later changes to the account's definitions of elements, events and pages may be missing.
         """
         options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
-        return await _one(session_id, self._events_call(enable_event_cache, options, patient=False))
+        return await events_call(self._account, enable_event_cache, options)(session_id).run()
 
     @hides_arguments
     def stream_events(
@@ -174,7 +166,7 @@ class SessionsAPI:
             the connection is let go: ``async with contextlib.aclosing(client.sessions.stream_events(…)) as events:``.
         """
         options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
-        request = self._events_endpoint(enable_event_cache)(session_id_of(session_id))
+        request = events_endpoint(enable_event_cache)(session_id_of(session_id))
         return streamed_events(self._account, options.apply(request), options.timeout)
 
     @hides_arguments
@@ -204,7 +196,7 @@ class SessionsAPI:
         """
         body = context_body(slice=slice, context=context, events=events, cache=cache, media=media)
         options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
-        return await _one(session_id, self._context_call(body, options, patient=False))
+        return await context_call(self._account, body, options)(session_id).run()
 
     @hides_arguments
     async def summary(
@@ -236,8 +228,8 @@ class SessionsAPI:
                 the profile switches on.
         """
         options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
-        call = self._summary_call(config_profile_id, end_timestamp, overrides, options, patient=False)
-        return await _one(session_id, call)
+        call = summary_call(self._account, config_profile_id, end_timestamp, overrides, options)
+        return await call(session_id).run()
 
     @hides_arguments
     def events_many(
@@ -262,7 +254,7 @@ class SessionsAPI:
             A `FanOut`: ``async with`` starts it, ``async for`` gives one `Outcome` for each id.
         """
         options = CallOptions.of(timeout, extra_query, extra_headers)
-        call = self._events_call(enable_event_cache, options, patient=True)
+        call = events_call(self._account, enable_event_cache, options, patient=True)
         return FanOut(ids, call, concurrency=concurrency)
 
     @hides_arguments
@@ -283,7 +275,7 @@ class SessionsAPI:
         """Generate context of many sessions. Costs one activation for each; as `context` and `events_many`."""
         body = context_body(slice=slice, context=context, events=events, cache=cache, media=media)
         options = CallOptions.of(timeout, extra_query, extra_headers)
-        return FanOut(ids, self._context_call(body, options, patient=True), concurrency=concurrency)
+        return FanOut(ids, context_call(self._account, body, options, patient=True), concurrency=concurrency)
 
     @hides_arguments
     def summaries_many(
@@ -300,48 +292,5 @@ class SessionsAPI:
     ) -> FanOut[SessionSummary]:
         """Generate summaries of many sessions. Costs one activation for each; as `summary` and `events_many`."""
         options = CallOptions.of(timeout, extra_query, extra_headers)
-        call = self._summary_call(config_profile_id, end_timestamp, overrides, options, patient=True)
+        call = summary_call(self._account, config_profile_id, end_timestamp, overrides, options, patient=True)
         return FanOut(ids, call, concurrency=concurrency)
-
-    def _events_call(
-        self, enable_event_cache: bool | None, options: CallOptions, *, patient: bool
-    ) -> Fetch[SessionEvents]:
-        endpoint = self._events_endpoint(enable_event_cache)
-        return call_per_session(self._account, endpoint, decode_events, options, patient=patient)
-
-    @staticmethod
-    def _events_endpoint(enable_event_cache: bool | None) -> Callable[[SessionId], Request]:
-        if not isinstance(enable_event_cache, bool | None):
-            raise ConfigurationError(f"enable_event_cache must be a boolean, not {enable_event_cache!r}")
-        return partial(endpoints.session_events, enable_event_cache=enable_event_cache)
-
-    def _context_call(self, body: bytes, options: CallOptions, *, patient: bool) -> Fetch[SessionContext]:
-        endpoint = partial(endpoints.session_context, body=body)
-        return call_per_session(self._account, endpoint, decode_context, options, patient=patient)
-
-    def _summary_call(
-        self,
-        config_profile_id: str | None,
-        end_timestamp: datetime | None,
-        overrides: ProfileConfiguration | None,
-        options: CallOptions,
-        *,
-        patient: bool,
-    ) -> Fetch[SessionSummary]:
-        if config_profile_id is not None and not (isinstance(config_profile_id, str) and config_profile_id):
-            raise ConfigurationError(f"config_profile_id must be a profile's id, not {config_profile_id!r}")
-        checks.aware(end_timestamp, "end_timestamp")
-        if overrides is None:
-            until = None if end_timestamp is None else rfc3339(end_timestamp)
-            endpoint = partial(
-                endpoints.session_summary, config_profile_id=config_profile_id, end_timestamp=until
-            )
-        else:
-            body = summary_body(config_profile_id, end_timestamp, overrides)
-            endpoint = partial(endpoints.session_summary, body=body)
-        decode = partial(decode_summary, config_profile_id=config_profile_id)
-        return summary_per_session(self._account, endpoint, decode, options, patient=patient)
-
-
-async def _one(session_id: SessionRef, call: Fetch[T]) -> T:
-    return (await call(session_id_of(session_id), nobody_asks))[0]

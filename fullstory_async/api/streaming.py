@@ -9,9 +9,10 @@ from collections.abc import AsyncGenerator
 from fullstory_async.api.calls import Account
 from fullstory_async.codec import EventSegments
 from fullstory_async.errors import FullStoryError
+from fullstory_async.http.call import Call
 from fullstory_async.http.messages import Request
 from fullstory_async.models import SessionEvent
-from fullstory_async.privacy import without_frames
+from fullstory_async.privacy import bare
 
 __all__ = ["streamed_events"]
 
@@ -25,7 +26,8 @@ async def streamed_events(
     """Send a request for events and give them one by one; other tasks have their turn after each piece."""
     now = asyncio.get_running_loop().time
     started = now()
-    answer, attempts = await account.pipeline.stream(request, timeout=timeout)
+    call = Call(request, timeout)
+    answer = await account.pipeline.stream(call)
     segments, whole = EventSegments(), deque[SessionEvent]()
     failed: FullStoryError | None = None
     try:
@@ -42,8 +44,8 @@ async def streamed_events(
                 yield whole.popleft()
     except FullStoryError as error:
         error.request, error.may_have_cost = request, True
-        error.attempts, error.elapsed = attempts, now() - started
-        failed = without_frames(error)
+        error.attempts, error.elapsed = call.attempts, now() - started
+        failed = bare(error)
     finally:
         answer.close()
     if failed is not None:

@@ -12,47 +12,42 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
+from fullstory_async.http.call import Attempt
 from fullstory_async.http.deadlines import Deadline, Deadlines
 from fullstory_async.http.exceptions import Dropped
 
-__all__ = ["Attempt", "NotingRequest", "UsedConnections"]
+__all__ = ["NotingRequest", "Timed", "UsedConnections"]
 
 UsedConnections = WeakSet[ResponseHandler]
 """Connections over which a request was sent, as long as they live."""
 
 
-class Attempt(Deadline):
-    """How far an attempt has come, and until when it has time: first to connect, which aiohttp ends, then to be answered."""
+class Timed(Deadline):
+    """Until when an attempt has time: first to connect, which aiohttp ends, then to be answered."""
 
-    __slots__ = ("_latest", "_read", "_used", "reused", "sent")
-
-    sent: bool
-    """Whether the request may have reached the server."""
-    reused: bool
-    """Whether it went over a connection that is known to have served another before."""
+    __slots__ = ("_latest", "_read", "_used", "attempt")
 
     def __init__(
         self,
         deadlines: Deadlines,
         latest: float,
         used: UsedConnections,
+        attempt: Attempt,
         *,
         connect: float,
         read: float,
-        sent: bool,
     ) -> None:
-        """Begin now, and end at ``latest``; ``sent`` if nothing will tell when the request has a connection."""
-        self._latest, self._read, self._used = latest, read, used
-        self.sent, self.reused = sent, False
-        seconds = connect + read if sent else max(connect, read)
+        """Begin now, and end at ``latest``; ``attempt.sent`` if nothing will tell when the request has a connection."""
+        self._latest, self._read, self._used, self.attempt = latest, read, used, attempt
+        seconds = connect + read if attempt.sent else max(connect, read)
         super().__init__(deadlines, min(latest, deadlines.clock() + seconds))
 
     def note_sent(self, connection: Connection) -> None:
         """Note that the request is about to be written: from now on the server has its time to answer."""
-        self.sent = True
+        self.attempt.sent = True
         if (protocol := connection.protocol) is not None:
-            self.reused = protocol in self._used
-            if not self.reused:
+            self.attempt.reused = protocol in self._used
+            if not self.attempt.reused:
                 self._used.add(protocol)
         self.move(min(self._latest, self._deadlines.clock() + self._read))
 
@@ -61,7 +56,7 @@ class Attempt(Deadline):
     ) -> aiohttp.ClientResponse:
         """Be aiohttp's middleware, which stands between its retries and the connection."""
         if isinstance(request, NotingRequest):
-            request.attempt = self
+            request.timed = self
         try:
             answer = await handler(request)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
@@ -69,7 +64,7 @@ class Attempt(Deadline):
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             reason = str(error) or type(error).__name__
         else:
-            self.sent = True
+            self.attempt.sent = True
             return answer
         raise Dropped(reason)
 
@@ -77,9 +72,9 @@ class Attempt(Deadline):
 class NotingRequest(aiohttp.ClientRequest):
     """A request that tells when it has a connection, and so may reach the server from now on."""
 
-    attempt: Attempt
+    timed: Timed
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         """Send it over a connection."""
-        self.attempt.note_sent(conn)
+        self.timed.note_sent(conn)
         return await super().send(conn)

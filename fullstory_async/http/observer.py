@@ -16,8 +16,8 @@ from typing import Any
 import attrs
 
 from fullstory_async.errors import ConfigurationError, FullStoryError
+from fullstory_async.http.call import Call
 from fullstory_async.http.messages import Response
-from fullstory_async.http.parts import Call
 
 __all__ = [
     "Hooks",

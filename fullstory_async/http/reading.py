@@ -17,8 +17,7 @@ from fullstory_async.errors import FullStoryError, ProtocolError, ResponseTooLar
 from fullstory_async.http.exceptions import RAISED, is_success, looks_cut_off
 from fullstory_async.http.labels import Labels
 from fullstory_async.http.messages import Request, Response, StreamedResponse
-from fullstory_async.http.scrubbing import Scrubber
-from fullstory_async.privacy import without_frames
+from fullstory_async.privacy import Redactor
 
 __all__ = ["AnswerReader"]
 
@@ -28,11 +27,11 @@ _LABEL = "application/json"
 class AnswerReader:
     """Reads the answers of one client."""
 
-    __slots__ = ("_content_of", "_labels", "_most", "_scrub", "_translate", "_under_way")
+    __slots__ = ("_content_of", "_labels", "_most", "_redactor", "_translate", "_under_way")
 
     def __init__(
         self,
-        scrub: Scrubber,
+        redactor: Redactor,
         most: int,
         translate: Callable[[BaseException, Request], FullStoryError],
         *,
@@ -42,7 +41,7 @@ class AnswerReader:
 
         ``translate`` makes one of our errors of what aiohttp raises; ``owned`` if nobody but us, who call `end`, closes the session.
         """
-        self._scrub = scrub
+        self._redactor = redactor
         self._most = most
         self._translate = translate
         self._labels = Labels()
@@ -101,7 +100,7 @@ class AnswerReader:
         return Response(
             status=answer.status,
             headers=self._headers(answer, request),
-            body=body if success else self._scrub.body(body, request),
+            body=body if success else self._redactor.body(body, request),
             elapsed=asyncio.get_running_loop().time() - started,
         )
 
@@ -112,37 +111,30 @@ class AnswerReader:
         started: float,
         *,
         read_timeout: float,
-        closed: Callable[[], None],
     ) -> StreamedResponse:
-        """Leave the body of a successful answer to the caller, with so many seconds for each piece; tell when it is closed."""
+        """Leave the body of a successful answer to the caller, with so many seconds for each piece."""
         open_, size, content = True, 0, answer.content
         watched = self._watch(answer)
 
         async def read() -> bytes:
             nonlocal size
-            error: BaseException
             try:
                 async with asyncio.timeout(read_timeout):
                     piece = await content.readany()
-                size += len(piece)
-                if size > self._most:
-                    raise self._too_large(request)
-            except (FullStoryError, asyncio.CancelledError) as raised:
-                error = without_frames(raised)
             except RAISED as raised:
-                error = self._translate(raised, request)
-            else:
-                return piece
-            piece = b""
-            raise error
+                raise self._translate(raised, request) from None
+            size += len(piece)
+            if size > self._most:
+                raise self._too_large(request)
+            return piece
 
-        def close() -> None:
+        def close() -> bool:
             nonlocal open_
-            if open_:
-                open_ = False
+            was_open, open_ = open_, False
+            if was_open:
                 self._unwatch(content, watched)
                 answer.close()  # a connection whose answer was read to its end has gone back already
-                closed()
+            return was_open
 
         elapsed = asyncio.get_running_loop().time() - started
         headers = self._headers(answer, request)
@@ -157,8 +149,8 @@ class AnswerReader:
     def _headers(self, answer: aiohttp.ClientResponse, request: Request) -> dict[str, str]:
         found = {name.lower(): value for name, value in answer.headers.items()}
         text = "\n".join(found.values())
-        if self._scrub.text(text, request) != text:
-            found = {name: self._scrub.text(value, request) for name, value in found.items()}
+        if self._redactor.text(text, request) != text:
+            found = {name: self._redactor.text(value, request) for name, value in found.items()}
         label = found.get("content-type", _LABEL)
         if label != _LABEL and is_success(answer):
             self._labels.look_at(label, request.operation)

@@ -44,7 +44,7 @@ from fullstory_async.errors import (
 )
 from fullstory_async.http.messages import Request, Response
 
-__all__ = ["Retry", "RetryBudget", "RetryPolicy", "retry_after", "unreadable"]
+__all__ = ["Retries", "Retry", "RetryBudget", "RetryPolicy", "retry_after", "unreadable"]
 
 _RETRIED_STATUSES = frozenset({408, 409, 425, 500, 502, 503, 504})
 _LEAST_THROTTLE_WAIT = 1.0
@@ -193,6 +193,63 @@ class RetryBudget:
     def give_back(self, taken: int) -> None:
         """Refill after a success: what its retries took, or one token if it needed none."""
         self.tokens = min(_BUDGET, self.tokens + max(1, taken))
+
+
+class Retries:
+    """The retries of one call: how many there were and of which kind, and what they take from the budget of all calls."""
+
+    __slots__ = ("_budget", "_patient", "_policy", "_rng", "_taken", "_throttled", "_unreadable", "_unused")
+
+    def __init__(
+        self, policy: RetryPolicy, budget: RetryBudget, *, patient: bool, rng: Callable[[], float]
+    ) -> None:
+        """Begin with none; a ``patient`` call does not count 429s."""
+        self._policy, self._budget, self._patient, self._rng = policy, budget, patient, rng
+        self._throttled = self._unreadable = self._taken = self._unused = 0
+
+    def after(
+        self, request: Request, error: FullStoryError, *, attempts: int, elapsed: float
+    ) -> Retry | None:
+        """Count a failure, and decide as `RetryPolicy.decide`."""
+        before, self._unreadable = self._unreadable, self._unreadable + unreadable(error)
+        self._throttled += isinstance(error, RateLimitedError)
+        return self._policy.decide(
+            request, error, self._counted(error, attempts), elapsed=elapsed, patient=self._patient,
+            unreadable_before=before, rng=self._rng,
+        )  # fmt: skip
+
+    def pause(self, error: RateLimitedError, *, attempts: int) -> float:
+        """Return how long a 429 pauses the limiter where the call is given up."""
+        return self._policy.wait(self._counted(error, attempts), error, rng=self._rng)
+
+    def _counted(self, error: FullStoryError, attempts: int) -> int:
+        if isinstance(error, RateLimitedError):
+            return self._throttled if self._patient else attempts
+        return attempts - self._throttled * self._patient
+
+    def take(self, retry: Retry) -> bool:
+        """Take what a retry costs from the budget; False if there is too little."""
+        if retry.throttled and self._patient:
+            return True
+        if not self._budget.take(retry.cost):
+            return False
+        self._taken += retry.cost
+        self._unused += retry.cost
+        return True
+
+    def begun(self) -> None:
+        """Take note that the retry is made."""
+        self._unused = 0
+
+    def succeeded(self) -> None:
+        """Give back what the call took."""
+        self._budget.give_back(self._taken)
+        self._unused = 0
+
+    def close(self) -> None:
+        """Give back what was taken for a retry that was never made."""
+        if self._unused:
+            self._budget.give_back(self._unused)
 
 
 def retry_after(response: Response, *, clock: Callable[[], float] = time.time) -> float | None:

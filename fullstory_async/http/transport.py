@@ -7,11 +7,10 @@ The only module that imports aiohttp's client. What it does that aiohttp alone w
 * The whole body is read, or the connection closed, before anything else happens; no caller ever waits
   with a connection in hand.
 * A deadline covers request *and* body. aiohttp's ``total`` timeout is not used: it also counts the time
-  that a request waits for a pooled connection. With a given session that wait is done here, before the clock starts.
+  that a request waits for a pooled connection. With a given session that wait is the pipeline's, for one of the `slots`.
 * Redirects are never followed, so the key reaches only the configured origin.
 * The body is counted while it is decompressed, so a small bomb can't fill the memory.
-* Every aiohttp exception becomes one of ours, without the original attached: the repr of some holds the request's headers
-  and so the key. Ours, and a cancellation, leave here without the frames of aiohttp, whose variables hold the query.
+* Every aiohttp exception becomes one of ours. The pipeline detaches the original: the repr of some holds the request's headers.
 """
 
 from __future__ import annotations
@@ -20,28 +19,28 @@ import asyncio
 import enum
 import math
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 from yarl import URL
 
 from fullstory_async.config import ClientConfig
 from fullstory_async.errors import (
-    APITimeoutError,
     ClientStateError,
     ConfigurationError,
     FullStoryError,
 )
-from fullstory_async.http.attempt import Attempt, NotingRequest, UsedConnections
+from fullstory_async.http.attempt import NotingRequest, Timed, UsedConnections
+from fullstory_async.http.call import Attempt
 from fullstory_async.http.deadlines import Deadlines
 from fullstory_async.http.exceptions import RAISED, Dropped, is_success, translated
-from fullstory_async.http.messages import Request, Response, StreamedResponse
+from fullstory_async.http.messages import Request, Response
 from fullstory_async.http.reading import AnswerReader
-from fullstory_async.http.scrubbing import Scrubber
-from fullstory_async.privacy import Secret, without_frames
+from fullstory_async.privacy import Redactor, Secret
 
 __all__ = ["Transport"]
+
+_Finish = Callable[[aiohttp.ClientResponse, Request, float], Awaitable[Response]]
 
 
 class State(enum.Enum):
@@ -56,8 +55,8 @@ class Transport:
     """Sends requests through an aiohttp session of its own, or through one that it was given."""
 
     __slots__ = (
-        "_base", "_clock", "_common", "_config", "_deadlines", "_key", "_loop", "_owned", "_places", "_prefix", "_reader", "_scrub",
-        "_session", "_timeout", "_used", "state",
+        "_base", "_common", "_config", "_deadlines", "_key", "_loop", "_owned", "_prefix", "_reader", "_redactor", "_session", "_timeout",
+        "_used", "slots", "state",
     )  # fmt: skip
 
     state: State
@@ -78,11 +77,11 @@ class Transport:
             self._common["Integration-Source"] = config.integration_source
         key = config.api_key or ""
         self._key = {"Authorization": Secret(f"Basic {key}")}
-        self._scrub = Scrubber(key)
+        self._redactor = Redactor(key)
         self._session = session
         self._owned = session is None
         self._reader = AnswerReader(
-            self._scrub, config.max_response_bytes, self._translated, owned=self._owned
+            self._redactor, config.max_response_bytes, self._translated, owned=self._owned
         )
         self._used = UsedConnections()
         # that of a given session may be used for other things too, and ``connect`` counts the wait for one of its connections
@@ -92,7 +91,7 @@ class Transport:
             sock_connect=config.connect_timeout,
             ceil_threshold=math.inf,
         )
-        self._places: asyncio.Semaphore | None = None
+        self.slots: asyncio.Semaphore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self) -> None:
@@ -126,9 +125,8 @@ class Transport:
             connector = self._session.connector
             limits = [] if connector is None else [connector.limit, connector.limit_per_host]
             if any(limits):
-                self._places = asyncio.Semaphore(min(filter(None, limits)))
+                self.slots = asyncio.Semaphore(min(filter(None, limits)))
         self._loop = loop
-        self._clock = self._loop.time
         self._deadlines = Deadlines(loop)
         self.state = State.OPEN
 
@@ -165,109 +163,51 @@ class Transport:
             raise ClientStateError("this client was opened in another event loop; make one for this loop")
         return self._session
 
-    def send(
-        self, request: Request, *, deadline: float, begun: Callable[[], None], unsent: Callable[[], None]
-    ) -> Coroutine[Any, Any, Response]:
+    def send(self, request: Request, deadline: float, attempt: Attempt, /) -> Awaitable[Response]:
         """Send one request once and read its answer.
 
         Args:
             request: what to send.
             deadline: the loop time by which the call has to be over, this attempt included.
-            begun: called when the request no longer waits for its turn.
-            unsent: called when it is cancelled after that, and still no byte of it was written.
+            attempt: where it is noted how far it came.
 
         Raises:
             TransportError: no whole HTTP answer came; ``sent`` says whether the server may have worked.
             ClientStateError: as `check` does.
         """
-        if self._places is None:
-            return self._send(request, deadline, begun, unsent, self._reader.whole)
-        return self._send_in_turn(self._places, request, deadline, begun, unsent)
+        return self._send(request, deadline, attempt, self._reader.whole)
 
-    async def _send_in_turn(
-        self,
-        places: asyncio.Semaphore,
-        request: Request,
-        deadline: float,
-        begun: Callable[[], None],
-        unsent: Callable[[], None],
-    ) -> Response:
-        await self._take_place(places, request, deadline)
-        try:
-            return await self._send(request, deadline, begun, unsent, self._reader.whole)
-        finally:
-            self._give_place()
-
-    async def stream(
-        self, request: Request, *, deadline: float, begun: Callable[[], None], unsent: Callable[[], None]
-    ) -> Response:
+    def stream(self, request: Request, deadline: float, attempt: Attempt, /) -> Awaitable[Response]:
         """Send one request once; of a successful answer give a `StreamedResponse`, as soon as its headers are there.
 
         The deadline is that of the headers. From then on each piece of the body has the read timeout.
         """
-        if self._places is not None:
-            await self._take_place(self._places, request, deadline)
-        try:
-            response = await self._send(request, deadline, begun, unsent, self._opened)
-        except BaseException:
-            self._give_place()
-            raise
-        if not isinstance(response, StreamedResponse):  # which holds its place until it is closed
-            self._give_place()
-        return response
+        return self._send(request, deadline, attempt, self._opened)
 
-    async def _take_place(self, places: asyncio.Semaphore, request: Request, deadline: float) -> None:
-        """Wait for a connection of a given session, outside of the time that the attempt has."""
-        try:
-            async with asyncio.timeout_at(deadline):
-                await places.acquire()
-        except TimeoutError:
-            text = "the call's time was over while it waited for a connection of the given session"
-            raise APITimeoutError(text, request=request, sent=False) from None
-
-    def _give_place(self) -> None:
-        if self._places is not None:
-            self._places.release()
-
-    async def _send(
-        self,
-        request: Request,
-        deadline: float,
-        begun: Callable[[], None],
-        unsent: Callable[[], None],
-        finish: Callable[[aiohttp.ClientResponse, Request, float], Awaitable[Response]],
-    ) -> Response:
+    async def _send(self, request: Request, deadline: float, attempt: Attempt, finish: _Finish) -> Response:
         session = self.check()
-        begun()
-        started = self._clock()
-        attempt = Attempt(
-            self._deadlines, deadline, self._used,
+        attempt.sent = (
+            not self._owned
+        )  # a given session does not tell when it has a connection: assume the worse
+        timed = Timed(
+            self._deadlines, deadline, self._used, attempt,
             connect=self._config.connect_timeout, read=self._read_timeout(request),
-            sent=not self._owned,  # a given session does not tell when it has a connection: assume the worse
         )  # fmt: skip
-        error: BaseException
         try:
-            with attempt:
-                return await self._exchange(session, request, attempt, finish, started)
-        except (FullStoryError, asyncio.CancelledError) as raised:
-            if isinstance(raised, asyncio.CancelledError) and not attempt.sent:
-                unsent()
-            error = without_frames(raised)
+            with timed:
+                return await self._exchange(session, request, timed, finish)
         except RAISED as raised:
-            error = self._translated(raised, request, sent=attempt.sent, reused=attempt.reused)
+            raise self._translated(raised, request, sent=attempt.sent, reused=attempt.reused) from None
         except ValueError:  # aiohttp's, for a session with trust_env=True and a netrc entry for the host
-            error = ConfigurationError(
-                "the given aiohttp session adds credentials of its own", request=request
-            )
-        raise error  # outside the handler: no aiohttp exception stays attached
+            text = "the given aiohttp session adds credentials of its own"
+            raise ConfigurationError(text, request=request) from None
 
     async def _exchange(
         self,
         session: aiohttp.ClientSession,
         request: Request,
-        attempt: Attempt,
-        finish: Callable[[aiohttp.ClientResponse, Request, float], Awaitable[Response]],
-        started: float,
+        timed: Timed,
+        finish: _Finish,
     ) -> Response:
         """Send and read, in aiohttp's terms; an answer that is not read to its end is closed."""
         answer = await session.request(
@@ -280,10 +220,10 @@ class Transport:
             auto_decompress=True,
             proxy=self._config.proxy,
             timeout=self._timeout,
-            middlewares=(attempt.send_once,),
+            middlewares=(timed.send_once,),
         )
         try:
-            return await finish(answer, request, started)
+            return await finish(answer, request, timed.attempt.started)
         except BaseException:
             answer.close()
             raise
@@ -307,7 +247,7 @@ class Transport:
         if not is_success(answer):
             return await self._reader.whole(answer, request, started)
         timeout = self._read_timeout(request)
-        return self._reader.opened(answer, request, started, read_timeout=timeout, closed=self._give_place)
+        return self._reader.opened(answer, request, started, read_timeout=timeout)
 
     def _translated(
         self, raised: BaseException, request: Request, *, sent: bool = True, reused: bool = False
@@ -315,6 +255,6 @@ class Transport:
         if self._session is not None and self._session.closed:
             raised = Dropped("the client, or the session that it was given, was closed meanwhile")
         error = translated(raised, request, sent=sent, reused=reused)
-        error.message = self._scrub.text(error.message, request)
+        error.message = self._redactor.text(error.message, request)
         error.args = (error.message,)
         return error

@@ -20,6 +20,7 @@ from fullstory_async.errors import (
 )
 from fullstory_async.http.messages import Request, Response
 from fullstory_async.json_text import loads
+from fullstory_async.privacy import without_subject
 
 __all__ = ["error_for"]
 
@@ -64,9 +65,9 @@ def error_for(
         )
     cls = _CLASS_BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
     code, message = _code_and_message(response)
-    message = request.without_persons(message)
+    message = without_subject(message, request)
     if isinstance(code, str):
-        code = request.without_persons(code)
+        code = without_subject(code, request)
     if status == 404 and request.not_found_hint:
         message += f" ({request.not_found_hint})"
     if status == 403 and request.role:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 from fullstory_async.api import Account, call_once
 from fullstory_async.codec import decode_key_owner
@@ -18,15 +19,17 @@ from fullstory_async.errors import (
     ConflictError,
     DecodeError,
     FullStoryError,
+    JobError,
     RateLimitedError,
     ServerError,
     TransportError,
 )
 from fullstory_async.http import endpoints
-from fullstory_async.http.options import CallOptions
 from fullstory_async.jobs.database import storable
+from fullstory_async.jobs.report import StopReason
+from fullstory_async.jobs.store import JobStore
 
-__all__ = ["organisation_of"]
+__all__ = ["other_account"]
 
 _SECONDS = 30.0
 _PASSING = frozenset({408, 425})
@@ -34,7 +37,39 @@ _SHORTEST_PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
 
 
-async def organisation_of(
+async def other_account(
+    store: JobStore,
+    account: Account,
+    folder: Path,
+    *,
+    patience: float,
+    waits: Callable[[FullStoryError], None],
+) -> tuple[StopReason, str] | None:
+    """Remember the organisation of the first run. Return why no call may be made, or ``None`` if all is well.
+
+    Raises:
+        JobError: the key is of another organisation.
+    """
+    try:
+        organisation = await _organisation_of(account, patience=patience, waits=waits)
+    except AuthenticationError as error:
+        return StopReason.KEY_REJECTED, str(error)
+    except (APIStatusError, TransportError) as error:
+        # even in the first run: what is bought without knowing it could be mixed with another's by the next
+        limited = isinstance(error, RateLimitedError)
+        text = f"whose key it is could not be asked: {error}"
+        return (StopReason.RATE_LIMITED if limited else StopReason.NETWORK_DOWN), text
+    if store.account is not None and organisation not in (None, store.account):
+        raise JobError(
+            f"the job {folder} is of the organisation {store.account}, and the key of {organisation}: "
+            "its sessions would all be unknown there"
+        )
+    if store.account is None and organisation is not None:
+        await store.remember_account(organisation)
+    return None
+
+
+async def _organisation_of(
     account: Account, *, patience: float, waits: Callable[[FullStoryError], None]
 ) -> str | None:
     """Return the organisation of the client's key, or ``None`` where the service does not say. Free of charge.
@@ -50,7 +85,7 @@ async def organisation_of(
     until = now() + patience
     while True:
         try:
-            owner = await call_once(account, endpoints.me(), decode_key_owner, CallOptions(_SECONDS))
+            owner = await call_once(account, endpoints.me(), decode_key_owner, _SECONDS)
         except DecodeError:
             return None
         except (AuthenticationError, RateLimitedError):

@@ -15,6 +15,7 @@ import attrs
 
 from fullstory_async import checks
 from fullstory_async.client import FullStoryClient
+from fullstory_async.concurrency import in_thread, to_its_end
 from fullstory_async.errors import ClientStateError, ConfigurationError, InvalidSessionId, JobError
 from fullstory_async.jobs.database import storable
 from fullstory_async.jobs.export import Redact, export_in_thread
@@ -25,7 +26,6 @@ from fullstory_async.jobs.records import JobFailure
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.runner import Runner
 from fullstory_async.jobs.store import Counts, JobStore
-from fullstory_async.jobs.threads import in_thread, to_its_end
 from fullstory_async.models import Session, SessionRef, session_id_of
 
 __all__ = ["Added", "Job"]

@@ -12,6 +12,7 @@ from typing import TypeVar
 import attrs
 
 from fullstory_async.codec import decode_events, decode_summary
+from fullstory_async.concurrency import in_thread
 from fullstory_async.errors import DecodeError, JobError
 from fullstory_async.http.messages import Response
 from fullstory_async.jobs.database import DATABASE_NAME, UNUSABLE_ITEMS, open_reader, storable, unusable
@@ -20,7 +21,6 @@ from fullstory_async.jobs.lock import LOCK_NAME, holder_of
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimated
 from fullstory_async.jobs.records import JobFailure, Record
 from fullstory_async.jobs.salvage import Salvage
-from fullstory_async.jobs.threads import in_thread
 from fullstory_async.models import SessionEvents, SessionSummary
 from fullstory_async.session_id import SessionId
 

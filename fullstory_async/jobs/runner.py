@@ -13,6 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -20,7 +21,6 @@ import attrs
 from fullstory_async.api import Account
 from fullstory_async.errors import (
     ActivationBudgetError,
-    APIStatusError,
     APITimeoutError,
     AuthenticationError,
     ClientStateError,
@@ -28,20 +28,16 @@ from fullstory_async.errors import (
     ConnectError,
     DecodeError,
     FullStoryError,
-    JobError,
     JobStorageError,
     PermissionDeniedError,
-    RateLimitedError,
     StorageError,
-    TransportError,
 )
 from fullstory_async.fanout import FanOut
-from fullstory_async.http.messages import Response
-from fullstory_async.jobs.account import organisation_of
-from fullstory_async.jobs.admission import Admission
+from fullstory_async.http.call import Call
+from fullstory_async.jobs.account import other_account
 from fullstory_async.jobs.outage import Outage
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
-from fullstory_async.jobs.store import GONE, JobStore
+from fullstory_async.jobs.store import JobStore, SessionErased
 from fullstory_async.jobs.units import Unit, request_of, units_left
 from fullstory_async.jobs.verdicts import is_lost, is_of_the_session, is_permanent, is_throttled, is_unsent
 from fullstory_async.jobs.verify import verified
@@ -76,16 +72,13 @@ class Runner:
     _denials: int = attrs.field(default=0, init=False)
     _broken_display: Exception | None = attrs.field(default=None, init=False)
     _down_since: float = attrs.field(default=math.inf, init=False)
-    _dropped: int = attrs.field(default=0, init=False)
-    _settled: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
-    _outage: Outage = attrs.field(init=False)
-    _admission: Admission = attrs.field(init=False)
+    dropped: int = attrs.field(default=0, init=False)
+    settled: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+    outage: Outage = attrs.field(init=False)
     _timer: asyncio.Timeout = attrs.field(factory=lambda: asyncio.timeout(None), init=False)
 
     def __attrs_post_init__(self) -> None:
-        limiter = self.account.pipeline.limiter
-        self._outage = Outage(self.network_patience)
-        self._admission = Admission(lambda: limiter.rate, self.concurrency)
+        self.outage = Outage(self.network_patience)
 
     async def run(self) -> JobReport:
         """Make the calls that are left, until one of the stop reasons."""
@@ -98,9 +91,7 @@ class Runner:
                 await self._ask()
             left = units_left(self.folder, self.store.plan.operations, retry_failed=self.retry_failed)
             async with self._timer, aclosing(left) as units:
-                self._fan_out = FanOut(
-                    units, self._call, concurrency=self.concurrency, name=lambda unit: unit
-                )
+                self._fan_out = FanOut(units, partial(_JobCall, self), concurrency=self.concurrency)
                 async with self._fan_out as outcomes:
                     if self._reason is not None:  # stopped before it began
                         self.stop(self._reason, self._detail)
@@ -128,7 +119,7 @@ class Runner:
             spent=spent,
             done_now=self.store.answers_kept - kept,
             spent_now=spent - before,
-            dropped=self._dropped,
+            dropped=self.dropped,
             left=self._calls() - counts.answered - counts.permanent,
             seconds=now() - started,
         )
@@ -145,30 +136,12 @@ class Runner:
             self._asking.result()
 
     async def _check_account(self) -> None:
-        """Refuse to mix accounts: a job remembers the organisation of its first run. Asking for it is free."""
-        known = self.store.account
-        try:
-            organisation = await organisation_of(
-                self.account, patience=self.network_patience, waits=self._say_waiting
-            )
-        except AuthenticationError as error:
-            self.stop(StopReason.KEY_REJECTED, str(error))
-            return
-        except (APIStatusError, TransportError) as error:
-            # even in the first run: what is bought without knowing it could be mixed with another's by the next
-            limited = isinstance(error, RateLimitedError)
-            self.stop(
-                StopReason.RATE_LIMITED if limited else StopReason.NETWORK_DOWN,
-                f"whose key it is could not be asked: {error}",
-            )
-            return
-        if known is not None and organisation not in (None, known):
-            raise JobError(
-                f"the job {self.folder} is of the organisation {known}, and the key of {organisation}: "
-                "its sessions would all be unknown there"
-            )
-        if known is None and organisation is not None:
-            await self.store.remember_account(organisation)
+        """Refuse to mix accounts; without knowing whose key it is nothing is bought."""
+        verdict = await other_account(
+            self.store, self.account, self.folder, patience=self.network_patience, waits=self._say_waiting
+        )
+        if verdict is not None:
+            self.stop(*verdict)
 
     def _say_waiting(self, error: FullStoryError) -> None:
         other_side = "rate limit" if is_throttled(error) else "network" if is_unsent(error) else "service"
@@ -192,11 +165,6 @@ class Runner:
             with contextlib.suppress(RuntimeError):  # the run is over, but for its report
                 self._timer.reschedule(min(when, self._timer.when() or math.inf))
 
-    @property
-    def _at_most(self) -> int:
-        """What one call may cost: every attempt that the policy allows to be charged."""
-        return self.account.pipeline.policy.charges_at_most
-
     def _calls(self) -> int:
         return self.store.counts.items * len(self.store.plan.operations)
 
@@ -215,79 +183,7 @@ class Runner:
             self.progress, self._broken_display = None, error
             self.stop(StopReason.INTERRUPTED, f"the progress callback failed: {error!r}")
 
-    async def _call(self, unit: Unit, at_stake: Callable[[int], None]) -> tuple[None, int]:
-        """Make a call; where no connection is to be had, wait for the network to come back and make it again."""
-        pause = _SHORTEST_PAUSE
-        while not await self._is_over(unit, at_stake):
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-        return None, 0
-
-    async def _is_over(self, unit: Unit, at_stake: Callable[[int], None]) -> bool:
-        """Set a call's cost aside, make it, and settle it; never raises what a service or a network may do.
-
-        Returns False if it should be made again, since it could not leave.
-        """
-        risk, open_ = 0, True
-        place = await self._admission.enter()
-
-        def note(stake: int) -> None:
-            nonlocal risk
-            risk = stake
-            if stake:
-                place.leave()
-            at_stake(stake)
-
-        try:
-            made = await self._make(unit, note)
-            if made is None:
-                return True
-            open_, (response, attempts) = False, made
-            await self.store.settle_answer(
-                unit, response.body, attempts=attempts, spent=min(risk, self._at_most)
-            )
-            self._denials, self._down_since = 0, math.inf
-        except (ClientStateError, ConfigurationError):
-            self.store.settle_later(unit, spent=min(risk, self._at_most))
-            raise
-        except JobStorageError as error:
-            self._dropped += not open_
-            self.stop(StopReason.STORAGE_FAILED, error.message)
-        except FullStoryError as error:
-            if self._is_waited_for(error):
-                self.store.settle_later(unit, spent=0)
-                return False
-            at_stake(1)  # its failure is
-            open_ = False
-            await self._settle_failure(unit, error, risk)
-        except asyncio.CancelledError:
-            if open_:
-                self._dropped += risk > 0
-                self.store.settle_later(unit, spent=min(risk, self._at_most))
-            raise
-        finally:
-            place.leave()
-            self._settled.set()
-            self._settled = asyncio.Event()
-        return True
-
-    async def _make(self, unit: Unit, note: Callable[[int], None]) -> tuple[Response, int] | None:
-        """Make a call when it is its turn; ``None`` if the budget or an erasure forbids it."""
-        request = request_of(unit, self.store.plan)
-        asks = self._outage.is_on and await self._outage.wait_to_ask()
-        try:
-            if not await self._set_aside(unit):
-                return None
-            made = await self.account.pipeline.fetch(
-                request, verified, patient=True, longest_wait=self.max_wait, at_stake=note
-            )
-            self._outage.answered()
-            return made
-        finally:
-            if asks:
-                self._outage.has_asked()
-
-    def _is_waited_for(self, error: FullStoryError) -> bool:
+    def is_waited_for(self, error: FullStoryError) -> bool:
         """Tell whether a call could not leave, and the network may still come back in time."""
         can_wait = isinstance(error, (ConnectError, APITimeoutError)) and not (error.sent or error.permanent)
         if not can_wait or error.may_have_cost:  # by an attempt before this one
@@ -299,23 +195,18 @@ class Runner:
         self._say_waiting(error)
         return True
 
-    async def _set_aside(self, unit: Unit) -> bool:
-        """Put what the call may cost on the disk; wait for others to be settled if the budget is all set aside."""
-        while True:
-            settled = self._settled  # taken first: something may be settled before the disk has answered
-            if (others := await self.store.reserve(unit, self._at_most)) is None:
-                return True
-            if others == GONE:
-                return False
-            if others == 0:
-                spent, cap = self.store.counts.spent, self.store.plan.max_activations
-                self.stop(StopReason.BUDGET_REACHED, f"{spent} of {cap} activations are spent")
-                return False
-            await settled.wait()
+    def note_settled(self) -> None:
+        """Wake who waits for what others have reserved."""
+        self.settled.set()
+        self.settled = asyncio.Event()
 
-    async def _settle_failure(self, unit: Unit, error: FullStoryError, risk: int) -> None:
+    def note_answer(self) -> None:
+        """Take note that all is well."""
+        self._denials, self._down_since = 0, math.inf
+
+    async def settle_failure(self, unit: Unit, error: FullStoryError, spent: int) -> None:
+        """Write a failure down where it is the session's; stop where all further calls would fail too."""
         self._last_error = f"{type(error).__name__} at {unit.session_id}: {error.message}"
-        spent = min(max(risk, int(error.may_have_cost)), self._at_most)
         self._watch(error)
         if not is_of_the_session(error):
             self.store.settle_later(unit, spent=spent)
@@ -334,17 +225,113 @@ class Runner:
         self._denials = self._denials + 1 if isinstance(error, PermissionDeniedError) else 0
         unsent, lost = is_unsent(error), is_lost(error)
         if error.attempts > 0 and not lost:  # else nobody was asked
-            self._outage.answered()
+            self.outage.answered()
         self._down_since = self._down_since if unsent else math.inf
         if isinstance(error, AuthenticationError) or self._denials >= _DENIALS:
             self.stop(StopReason.KEY_REJECTED, str(error))
         elif is_throttled(error):
             self.stop(StopReason.RATE_LIMITED, str(error))
         elif isinstance(error, ActivationBudgetError):
-            self.stop(StopReason.BUDGET_REACHED, str(error))
+            self.stop(StopReason.BUDGET_REACHED, error.message)
         elif isinstance(error, StorageError):
             self.stop(StopReason.STORAGE_FAILED, error.message)
-        elif unsent or (lost and self._outage.lost(asyncio.get_running_loop().time())):
+        elif unsent or (lost and self.outage.lost(asyncio.get_running_loop().time())):
             self.stop(StopReason.NETWORK_DOWN, f"{type(error).__name__}: {error.message}")
-        elif self._outage.is_on:
+        elif self.outage.is_on:
             self._last_error = f"{type(error).__name__}: {error.message}; waiting for the service"
+
+
+class _JobCall:
+    """One call of the job, as a part of its fan-out and as the `Meter` of its own activations."""
+
+    gave_up = False
+
+    def __init__(self, run: Runner, unit: Unit) -> None:
+        self._run, self._unit = run, unit
+        self._call: Call | None = None
+        self._is_settling = self._is_reserved = self._probes = False
+
+    @property
+    def session_id(self) -> str:
+        return self._unit.session_id
+
+    @property
+    def attempts(self) -> int:
+        return 0 if self._call is None else self._call.attempts
+
+    @property
+    def droppable(self) -> bool:
+        return not self._is_settling and (self._call is None or self._call.droppable)
+
+    def stop(self) -> None:
+        if self._call is not None:
+            self._call.stopping = True
+
+    async def run(self) -> None:
+        """Make the call; where no connection is to be had, wait for the network to come back and make it again."""
+        pause = _SHORTEST_PAUSE
+        while not await self._is_over():
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def reserve(self) -> None:
+        """Put on the disk what the call may cost, once and for all attempts: calls that wait for more while they hold some would wait for each other."""
+        if self._is_reserved:
+            return
+        self._probes = self._run.outage.is_on and await self._run.outage.wait_to_ask()
+        while True:
+            settled = self._run.settled  # taken first: something may be settled before the disk has answered
+            if await self._run.store.reserve(self._unit, self._run.account.pipeline.policy.charges_at_most):
+                self._is_reserved = True
+                return
+            await settled.wait()
+
+    async def release(self, _: None) -> None:
+        """Do nothing: it is settled together with what became of the call."""
+
+    async def _is_over(self) -> bool:
+        """Make the call and settle it; never raises what a service or a network may do.
+
+        Returns False if it should be made again, since it could not leave.
+        """
+        run, unit, risk, self._is_reserved = self._run, self._unit, 0, False
+        try:
+            self._call = call = Call(
+                request_of(unit, run.store.plan), patient=True, max_pause=run.max_wait, meter=self
+            )
+            try:
+                response = await run.account.pipeline.fetch(call, verified)
+            finally:
+                risk = call.at_risk
+                self._end_probe()
+            run.outage.answered()
+            self._is_settling = True
+            await run.store.settle_answer(unit, response.body, attempts=call.attempts, spent=risk)
+            run.note_answer()
+        except (ClientStateError, ConfigurationError):
+            run.store.settle_later(unit, spent=risk)
+            raise
+        except JobStorageError as error:
+            run.dropped += self._is_settling
+            run.stop(StopReason.STORAGE_FAILED, error.message)
+        except SessionErased:
+            pass
+        except FullStoryError as error:
+            if run.is_waited_for(error) or (self._call is not None and self._call.gave_up and not risk):
+                run.store.settle_later(unit, spent=0)
+                return self._call is not None and self._call.gave_up
+            self._is_settling = True
+            await run.settle_failure(unit, error, risk)
+        except asyncio.CancelledError:
+            if not self._is_settling:
+                run.dropped += risk > 0
+                run.store.settle_later(unit, spent=risk)
+            raise
+        finally:
+            run.note_settled()
+        return True
+
+    def _end_probe(self) -> None:
+        if self._probes:
+            self._probes = False
+            self._run.outage.has_asked()

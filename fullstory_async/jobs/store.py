@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from fullstory_async.errors import FullStoryError, JobError, JobStorageError
+from fullstory_async.errors import ActivationBudgetError, FullStoryError, JobError, JobStorageError
 from fullstory_async.jobs.database import UNUSABLE_ITEMS, empty_log, open_writer, set_meta, storable, unusable
 from fullstory_async.jobs.fingerprints import fingerprint, new_secret
 from fullstory_async.jobs.packing import packer
@@ -19,7 +19,7 @@ from fullstory_async.jobs.plan import JobPlan
 from fullstory_async.jobs.units import Unit
 from fullstory_async.jobs.writer import GroupWriter
 
-__all__ = ["GONE", "Counts", "JobStore"]
+__all__ = ["Counts", "JobStore", "SessionErased"]
 
 _PATIENCE = 20
 _PAUSE = 0.1
@@ -27,8 +27,11 @@ _ROWS = 199
 """Answers that one statement writes at most: of their values older SQLites take 999."""
 
 
-GONE = -1
-"""What `JobStore.reserve` says of an item that was erased meanwhile."""
+_ERASED = -1
+
+
+class SessionErased(Exception):
+    """The session of a call was erased from the job; the call is not to be made."""
 
 
 @attrs.define
@@ -92,17 +95,24 @@ class JobStore:
         """Add sessions that are not there yet, and texts that are no ids as failures; return how many are new."""
         return await self._writer.change(lambda database: self._add(database, session_ids, unusable))
 
-    async def reserve(self, unit: Unit, activations: int) -> int | None:
-        """Set activations aside for a call before it leaves.
-
-        Returns ``None``, or `GONE`, or if the budget does not allow it, how many are set aside for others, who may not need them all.
+    async def reserve(self, unit: Unit, activations: int) -> bool:
+        """Reserve all activations that a call may cost before it leaves; False if what is left is reserved for others, who may not need it.
 
         Raises:
+            ActivationBudgetError: everything is spent.
+            SessionErased: the session was erased meanwhile.
             JobStorageError: there is no room for another answer.
         """
         if self._writer.is_out_of_room:
             raise JobStorageError(f"the job {self._folder} can't be written: the disk is full")
-        return await self._writer.change(lambda _: self._reserve(unit, activations))
+        others = await self._writer.change(lambda _: self._reserve(unit, activations))
+        if others == _ERASED:
+            raise SessionErased
+        if others == 0:
+            raise ActivationBudgetError(
+                f"{self.counts.spent} of {self.plan.max_activations} activations are spent"
+            )
+        return others is None
 
     async def settle_answer(self, unit: Unit, body: bytes, *, attempts: int, spent: int) -> None:
         """Write down an answer and what it cost."""
@@ -227,8 +237,9 @@ class JobStore:
         return database.execute("SELECT 1 FROM purged WHERE fingerprint = ?", mark).fetchone() is not None
 
     def _reserve(self, unit: Unit, activations: int) -> int | None:
+        """Return nothing, or what is reserved for others where the budget does not allow it."""
         if unit.seq in self._erased:
-            return GONE
+            return _ERASED
         cap = self.plan.max_activations
         if cap is not None and self.counts.spent + self.reserved + activations > cap:
             return self.reserved

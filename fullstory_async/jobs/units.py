@@ -7,11 +7,11 @@ from pathlib import Path
 
 import attrs
 
+from fullstory_async.concurrency import in_thread
 from fullstory_async.http import endpoints
 from fullstory_async.http.messages import Request
 from fullstory_async.jobs.database import fetch_all, open_reader
 from fullstory_async.jobs.plan import EVENTS, JobPlan
-from fullstory_async.jobs.threads import in_thread
 from fullstory_async.session_id import SessionId
 
 __all__ = ["Unit", "request_of", "units_left"]

@@ -25,9 +25,9 @@ from typing import Any, TypeVar
 
 import attrs
 
+from fullstory_async.concurrency import to_its_end
 from fullstory_async.errors import ClientStateError, JobStorageError
 from fullstory_async.jobs.database import DATABASE_NAME
-from fullstory_async.jobs.threads import to_its_end
 from fullstory_async.private_database import PRIVATE_FILE
 
 __all__ = ["GroupWriter"]

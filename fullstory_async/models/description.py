@@ -4,52 +4,55 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fullstory_async.models.event_data import Target
+from fullstory_async.models.views import EventViews
 
-if TYPE_CHECKING:
-    from fullstory_async.models.event import SessionEvent
-
-__all__ = ["clock", "describe", "frustrations", "is_error"]
+__all__ = ["DescribedEvent", "clock"]
 
 _LONGEST_QUOTE = 60
 _LONGEST_MILLIS = 1e10
 """Four months; what is said to have taken longer is shown as a bare number."""
 
 
-def is_error(event: SessionEvent) -> bool:
-    """Tell whether something failed: an exception, an error on the console, a failed request, a crash."""
-    if event.type in ("exception", "crash"):
-        return True
-    if (console := event.console_message) is not None:
-        return (
-            console.console_message_level or "error"
-        ).lower() == "error"  # the service keeps no others today
-    if (request := event.request) is not None:
-        return request.request_status is None or not 100 <= request.request_status < 400
-    return False
+class DescribedEvent(EventViews):
+    """What `SessionEvent` tells people, from its type and its views."""
 
+    __slots__ = ()
 
-def frustrations(event: SessionEvent) -> tuple[str, ...]:
-    """Return the signs of annoyance in an event: ``rage click``, ``dead click``, ``error click``, ``mouse thrash``."""
-    if event.type == "mouse_thrash":
-        return ("mouse thrash",)
-    click = event.click
-    if click is None:
-        return ()
-    signs = {
-        "rage click": (click.fs_rage_count or 0) > 0,
-        "dead click": (click.fs_dead_count or 0) > 0,
-        "error click": (click.fs_error_kind or "unknown").lower() != "unknown",
-    }
-    return tuple(sign for sign, there in signs.items() if there)
+    @property
+    def description(self) -> str:
+        """What happened, as one line for people; without control characters."""
+        write = _BY_TYPE.get(self.type)
+        return _plain(write(self) if write is not None else self.type.replace("_", " ") or "unknown event")
 
+    @property
+    def is_error(self) -> bool:
+        """Whether it is an exception, an error on the console, a failed request, or a crash of the app."""
+        if self.type in ("exception", "crash"):
+            return True
+        if (console := self.console_message) is not None:
+            level = console.console_message_level or "error"  # the service keeps no others today
+            return level.lower() == "error"
+        if (request := self.request) is not None:
+            return request.request_status is None or not 100 <= request.request_status < 400
+        return False
 
-def describe(event: SessionEvent) -> str:
-    """Return one line about an event, without control characters."""
-    write = _BY_TYPE.get(event.type)
-    return _plain(write(event) if write is not None else event.type.replace("_", " ") or "unknown event")
+    @property
+    def frustrations(self) -> tuple[str, ...]:
+        """The signs of annoyance in it: ``rage click``, ``dead click``, ``error click``, ``mouse thrash``."""
+        if self.type == "mouse_thrash":
+            return ("mouse thrash",)
+        click = self.click
+        if click is None:
+            return ()
+        signs = {
+            "rage click": (click.fs_rage_count or 0) > 0,
+            "dead click": (click.fs_dead_count or 0) > 0,
+            "error click": (click.fs_error_kind or "unknown").lower() != "unknown",
+        }
+        return tuple(sign for sign, there in signs.items() if there)
 
 
 def clock(seconds: float) -> str:

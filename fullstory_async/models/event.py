@@ -22,10 +22,9 @@ import msgspec
 
 from fullstory_async.errors import DecodeError
 from fullstory_async.json_text import loads, refuse_depth
-from fullstory_async.models import description
+from fullstory_async.models.description import DescribedEvent
 from fullstory_async.models.event_data import SourceData
 from fullstory_async.models.times import timestamp as read_time
-from fullstory_async.models.views import EventViews
 
 __all__ = ["PublishedEvent", "SessionEvent", "times_as_they_came"]
 
@@ -95,7 +94,7 @@ class _Meta(StructMeta):
 
 
 @attrs.frozen(these=_FIELDS, init=False, slots=False, kw_only=True, match_args=False, eq=False)
-class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
+class SessionEvent(DescribedEvent, msgspec.Struct, metaclass=_Meta, gc=False):
     """One event of a session. Both wire forms give the same fields; the live service fills more.
 
     The attributes that are called like a type of event (``event.click``, ``event.request``, …) give the documented fields
@@ -185,21 +184,6 @@ class SessionEvent(EventViews, msgspec.Struct, metaclass=_Meta, gc=False):
     def source(self) -> SourceData:
         """The documented fields of `source_properties`: page, browser, device, app and place."""
         return SourceData.read(self.source_properties)
-
-    @property
-    def description(self) -> str:
-        """What happened, as one line for people; without control characters."""
-        return description.describe(self)
-
-    @property
-    def is_error(self) -> bool:
-        """Whether it is an exception, an error on the console, a failed request, or a crash of the app."""
-        return description.is_error(self)
-
-    @property
-    def frustrations(self) -> tuple[str, ...]:
-        """The signs of annoyance in it: ``rage click``, ``dead click``, ``error click``, ``mouse thrash``."""
-        return description.frustrations(self)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SessionEvent):

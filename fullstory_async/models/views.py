@@ -67,6 +67,13 @@ class EventViews:
 
     __slots__ = ()
 
+    type: str
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The event's own properties."""
+        raise NotImplementedError
+
     background = _View(EventData)
     change = _View(TargetData)
     click = _View(ClickData)

@@ -35,12 +35,12 @@ class Wrapped:
     def check(self):
         return self._real.check()
 
-    async def send(self, request, *, deadline, begun, unsent):
+    slots = None
+
+    async def send(self, request, deadline, attempt):
         if request.metered:
-            begun()
             await self._before(request)
-            begun = lambda: None  # noqa: E731
-        return await self._real.send(request, deadline=deadline, begun=begun, unsent=unsent)
+        return await self._real.send(request, deadline, attempt)
 
 
 @pytest.mark.row(32)
@@ -64,10 +64,10 @@ async def test_a_call_that_may_have_been_charged_is_not_made_again_while_the_net
 async def test_what_was_charged_before_the_months_cap_was_reached_counts(tmp_path):
     ledger = ActivationLedger(tmp_path / "ledger", monthly_cap=5)
     async with opened(client={"retry": REPEATING}) as (sandbox, client):
-        client._account.pipeline._meter = None
+        client._account.pipeline._ledger = None
         from fullstory_async.ledger import LedgerAccount
 
-        client._account.pipeline._meter = LedgerAccount(ledger, client.config.key_fingerprint)
+        client._account.pipeline._ledger = LedgerAccount(ledger, client.config.key_fingerprint)
         sandbox.inject(Fault.status(500, charged=True), operation="events", times=None)
         report = await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids, concurrency=1)
         assert (report.reason, report.spent, sandbox.activations) == ("budget reached", 5, 5)
@@ -131,13 +131,13 @@ async def test_what_was_set_aside_while_a_file_stays_locked_is_given_back_later(
     (tmp_path / "j").mkdir()
     store = JobStore(tmp_path / "j", attrs.evolve(EVENTS, max_activations=1))
     with closing(sqlite3.connect(tmp_path / "j" / "job.sqlite3", isolation_level=None)) as other:
-        assert await store.reserve(unit, 1) is None
+        assert await store.reserve(unit, 1)
         other.execute("BEGIN IMMEDIATE")
         store.settle_later(unit, spent=0)
         with pytest.raises(JobStorageError, match="locked"):
             await store.flush()
         other.execute("ROLLBACK")
-    assert await store.reserve(attrs.evolve(unit, seq=2), 1) is None
+    assert await store.reserve(attrs.evolve(unit, seq=2), 1)
     await store.close()
 
 

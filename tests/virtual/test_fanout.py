@@ -12,7 +12,6 @@ from fullstory_async import (
     AuthenticationError,
     ClientStateError,
     ConfigurationError,
-    FanOut,
     InvalidSessionId,
     NotFoundError,
     PermissionDeniedError,
@@ -21,13 +20,42 @@ from fullstory_async import (
     RateLimiter,
     Session,
     SessionId,
+    fanout,
 )
+from fullstory_async.models import session_id_of
 from tests.fakes import FakeTransport, json_response, make_sessions
 from tests.virtual_time import now
 
 pytestmark = pytest.mark.virtual_time
 
 EMPTY = json_response({"events": []})
+
+
+class Work:
+    """A call that is made by a function, which says what is at stake."""
+
+    gave_up, attempts, stake = False, 0, 0
+
+    def __init__(self, fetch, ref):
+        self.session_id, self._fetch = session_id_of(ref), fetch
+
+    @property
+    def droppable(self):
+        return not self.stake
+
+    def stop(self):
+        pass
+
+    async def run(self):
+        value, self.attempts = await self._fetch(self.session_id, self._note)
+        return value
+
+    def _note(self, stake):
+        self.stake = stake
+
+
+def fan_out(given, fetch, **options):
+    return fanout.FanOut(given, lambda ref: Work(fetch, ref), **options)
 
 
 def ids(count):
@@ -49,7 +77,7 @@ def echo(seconds=0.0):
 
 
 async def test_one_outcome_for_each_id():
-    outcomes = await collect(FanOut(ids(50), echo(), concurrency=7))
+    outcomes = await collect(fan_out(ids(50), echo(), concurrency=7))
     assert {o.session_id: o.value for o in outcomes} == {f"1:{n}": f"v-1:{n}" for n in range(50)}
     assert all((o.error, o.attempts) == (None, 1) for o in outcomes)
     assert all(isinstance(o.session_id, SessionId) for o in outcomes)
@@ -60,7 +88,7 @@ async def test_outcomes_come_in_order_of_completion_and_say_how_long_they_took()
         await asyncio.sleep(float(session_id.split(":")[1]))
         return None, 1
 
-    outcomes = await collect(FanOut(["1:3", "1:1", "1:2"], fetch, concurrency=3))
+    outcomes = await collect(fan_out(["1:3", "1:1", "1:2"], fetch, concurrency=3))
     assert [o.session_id for o in outcomes] == ["1:1", "1:2", "1:3"]
     assert [round(o.elapsed, 2) for o in outcomes] == [1, 2, 3]
 
@@ -76,7 +104,7 @@ async def test_several_may_take_outcomes_and_all_of_them_come_to_the_end(concurr
             await asyncio.sleep(pause)
         return taken
 
-    async with FanOut(ids(9), echo(0.1), concurrency=concurrency) as results:
+    async with fan_out(ids(9), echo(0.1), concurrency=concurrency) as results:
         async with asyncio.timeout(60):
             taken = await asyncio.gather(*(consume(results) for _ in range(consumers)))
         assert sorted(each for some in taken for each in some) == sorted(ids(9))
@@ -96,7 +124,7 @@ async def test_as_many_at_once_as_said():
         return None, 1
 
     start = now()
-    await collect(FanOut(ids(20), fetch, concurrency=5))
+    await collect(fan_out(ids(20), fetch, concurrency=5))
     assert most == 5
     assert now() - start == pytest.approx(4, abs=0.01)
 
@@ -122,7 +150,7 @@ async def test_ids_may_come_asynchronously_and_from_a_pager():
             await asyncio.sleep(1)
             yield f"1:{n}"
 
-    assert len(await collect(FanOut(arriving(), echo(), concurrency=3))) == 5
+    assert len(await collect(fan_out(arriving(), echo(), concurrency=3))) == 5
 
     transport = FakeTransport(
         answer=lambda r: (
@@ -145,7 +173,7 @@ async def test_ids_are_taken_only_as_workers_and_the_consumer_get_on():
             taken += 1
             yield session_id
 
-    async with FanOut(source(), echo(), concurrency=4) as results:
+    async with fan_out(source(), echo(), concurrency=4) as results:
         assert taken == 0
         await asyncio.sleep(1)
         assert taken <= 4 * 3
@@ -229,7 +257,7 @@ async def test_an_error_of_the_id_source_is_raised_after_what_was_paid_for():
 
     outcomes = []
     with pytest.raises(OSError, match="gone"):
-        async with FanOut(source(), echo(1), concurrency=8) as results:
+        async with fan_out(source(), echo(1), concurrency=8) as results:
             async for outcome in results:
                 outcomes.append(outcome)
     assert len(outcomes) == 5
@@ -243,7 +271,7 @@ async def test_a_programming_error_is_raised_not_reported():
         return None, 1
 
     with pytest.raises(ZeroDivisionError):
-        await collect(FanOut(ids(100), fetch, concurrency=5))
+        await collect(fan_out(ids(100), fetch, concurrency=5))
 
 
 async def test_a_client_that_is_not_open_is_a_programming_error():
@@ -251,7 +279,7 @@ async def test_a_client_that_is_not_open_is_a_programming_error():
         raise ClientStateError("not open")
 
     with pytest.raises(ClientStateError):
-        await collect(FanOut(ids(100), fetch, concurrency=5))
+        await collect(fan_out(ids(100), fetch, concurrency=5))
 
 
 async def test_leaving_early_leaves_nothing_running():
@@ -265,21 +293,21 @@ async def test_leaving_early_leaves_nothing_running():
             cancelled += 1
             raise
 
-    async with FanOut(ids(100), fetch, concurrency=6):
+    async with fan_out(ids(100), fetch, concurrency=6):
         await asyncio.sleep(1)
     assert cancelled == 6
 
 
 async def test_breaking_off_and_errors_in_the_block_leave_nothing_running():
     with pytest.raises(ValueError, match="mine"):
-        async with FanOut(ids(100), echo(1), concurrency=6) as results:
+        async with fan_out(ids(100), echo(1), concurrency=6) as results:
             async for _ in results:
                 raise ValueError("mine")
 
 
 async def test_stop_delivers_what_is_on_its_way():
     outcomes = []
-    async with FanOut(ids(100), echo(1), concurrency=5) as results:
+    async with fan_out(ids(100), echo(1), concurrency=5) as results:
         async for outcome in results:
             outcomes.append(outcome)
             results.stop()
@@ -295,7 +323,7 @@ async def test_stop_does_not_wait_for_a_source_that_gives_nothing():
         yield "1:2"
 
     start = now()
-    async with FanOut(source(), echo(1), concurrency=3) as results:
+    async with fan_out(source(), echo(1), concurrency=3) as results:
         async for _ in results:
             results.stop()
     assert now() - start < 2
@@ -382,7 +410,7 @@ async def test_a_call_cancelled_from_outside_is_not_lost_silently():
         return None, 1
 
     with pytest.raises(RuntimeError, match="cancelled by something other"):
-        await collect(FanOut(ids(10), fetch, concurrency=2))
+        await collect(fan_out(ids(10), fetch, concurrency=2))
 
     async def source():
         yield "1:1"
@@ -391,7 +419,7 @@ async def test_a_call_cancelled_from_outside_is_not_lost_silently():
         await inner
 
     with pytest.raises(RuntimeError, match="cancelled by something other"):
-        await collect(FanOut(source(), echo(), concurrency=2))
+        await collect(fan_out(source(), echo(), concurrency=2))
 
 
 async def test_a_bug_is_raised_although_the_consumer_leaves_early():
@@ -401,7 +429,7 @@ async def test_a_bug_is_raised_although_the_consumer_leaves_early():
         return None, 1
 
     with pytest.raises(ZeroDivisionError):
-        async with FanOut(ids(2), fetch, concurrency=2) as results:
+        async with fan_out(ids(2), fetch, concurrency=2) as results:
             await anext(results)
             await asyncio.sleep(1)
 
@@ -418,7 +446,7 @@ async def test_leaving_waits_for_the_workers_even_when_cancelled_again():
             ended += 1
 
     async def work():
-        async with FanOut(ids(4), fetch, concurrency=4):
+        async with fan_out(ids(4), fetch, concurrency=4):
             await asyncio.sleep(60)
 
     task = asyncio.create_task(work())
@@ -441,7 +469,7 @@ async def test_an_iterator_made_here_is_closed_here_and_a_given_one_is_not():
             finally:
                 closed.append("made here")
 
-    async with FanOut(Source(), echo(), concurrency=2) as results:
+    async with fan_out(Source(), echo(), concurrency=2) as results:
         await anext(results)
     assert closed == ["made here"]
 
@@ -453,7 +481,7 @@ async def test_an_iterator_made_here_is_closed_here_and_a_given_one_is_not():
             closed.append("given")
 
     source = given()
-    async with FanOut(source, echo(), concurrency=2) as results:
+    async with fan_out(source, echo(), concurrency=2) as results:
         await anext(results)
     assert closed == ["made here"]
     await source.aclose()
@@ -478,7 +506,7 @@ async def test_old_style_sequences_and_iterators_are_iterables():
             return Iterator()
 
     for source in (Sequence(), Source()):
-        assert len(await collect(FanOut(source, echo(), concurrency=2))) == 2
+        assert len(await collect(fan_out(source, echo(), concurrency=2))) == 2
 
 
 async def test_asynchronous_iterators_need_no_aiter_of_their_own():
@@ -495,7 +523,7 @@ async def test_asynchronous_iterators_need_no_aiter_of_their_own():
         def __aiter__(self):
             return Iterator()
 
-    assert len(await collect(FanOut(Source(), echo(), concurrency=2))) == 2
+    assert len(await collect(fan_out(Source(), echo(), concurrency=2))) == 2
 
 
 async def test_a_source_that_stops_the_work_sends_nothing_more():
@@ -510,7 +538,7 @@ async def test_a_source_that_stops_the_work_sends_nothing_more():
         results.stop()
         yield "1:2"
 
-    async with FanOut(source(), fetch, concurrency=1) as results:
+    async with fan_out(source(), fetch, concurrency=1) as results:
         assert len([o async for o in results]) == 1
     assert called == ["1:1"]
 
@@ -531,12 +559,12 @@ async def test_a_pause_within_the_deadline_is_waited_out_in_bulk():
 
 
 async def test_no_ids_at_all():
-    assert await collect(FanOut([], echo(), concurrency=3)) == []
-    assert await collect(FanOut(iter(()), echo(), concurrency=3)) == []
+    assert await collect(fan_out([], echo(), concurrency=3)) == []
+    assert await collect(fan_out(iter(()), echo(), concurrency=3)) == []
 
 
 async def test_iteration_stays_ended():
-    async with FanOut(ids(1), echo(), concurrency=1) as results:
+    async with fan_out(ids(1), echo(), concurrency=1) as results:
         assert len([o async for o in results]) == 1
         assert [o async for o in results] == []
 
@@ -560,7 +588,7 @@ def test_a_profile_must_be_an_id(profile):
 
 
 async def test_wrong_use_says_what_to_write():
-    results = FanOut(ids(1), echo(), concurrency=1)
+    results = fan_out(ids(1), echo(), concurrency=1)
     with pytest.raises(ClientStateError, match="async with"):
         aiter(results)
     with pytest.raises(TypeError, match="async with"), results:

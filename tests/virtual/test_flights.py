@@ -16,7 +16,6 @@ from fullstory_async import (
     RetryPolicy,
     ServerError,
 )
-from fullstory_async.api.flights import Flights, Passenger
 from tests.fakes import FakeTransport, json_response, make_sessions
 
 pytestmark = pytest.mark.virtual_time
@@ -159,30 +158,6 @@ async def test_stopping_a_fan_out_delivers_shared_calls_that_were_sent():
         outcomes = [outcome async for outcome in results]
     assert len(outcomes) == 5
     assert len(transport.sent) == 1
-
-
-async def test_what_is_at_stake_is_told_to_all_who_wait():
-    flights = Flights[str]()
-    begin, heard = asyncio.Event(), {"first": [], "second": [], "third": []}
-
-    async def start(everybody):
-        await begin.wait()
-        everybody.at_stake(True)
-        await asyncio.sleep(1)
-        everybody.at_stake(False)
-        await asyncio.sleep(1)
-        return "done"
-
-    def join(name):
-        return asyncio.create_task(flights.join("key", start, Passenger(heard[name].append)))
-
-    first, second = join("first"), join("second")
-    await asyncio.sleep(1)
-    begin.set()
-    await asyncio.sleep(0.5)
-    third = join("third")
-    assert [await first, await second, await third] == ["done"] * 3
-    assert heard == {"first": [True, False], "second": [True, False], "third": [True, False]}
 
 
 async def test_a_refusal_reaches_single_calls_as_before():

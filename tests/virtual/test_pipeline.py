@@ -21,6 +21,7 @@ from fullstory_async import (
     RetryPolicy,
     ServerError,
 )
+from fullstory_async.http.call import Call
 from fullstory_async.http.messages import Request
 from tests.fakes import FakeTransport, json_response, make_pipeline
 from tests.virtual_time import now
@@ -352,13 +353,11 @@ async def test_cancelling_at_any_wait_leaves_the_pipeline_usable(seconds):
 async def test_an_attempt_that_never_began_puts_nothing_at_stake():
     limiter = RateLimiter(RateLimit(0.1, 1))
     transport = FakeTransport([limited("2")])
-    told: list[int] = []
+    call = Call(EVENTS, 5, patient=True)
     with pytest.raises(APITimeoutError) as caught:  # the second attempt is not let through in time
-        await make_pipeline(transport, limiter).fetch(
-            EVENTS, lambda response: response.status, timeout=5, patient=True, at_stake=told.append
-        )
+        await make_pipeline(transport, limiter).fetch(call, lambda response: response.status)
     assert not caught.value.sent
-    assert told == [1, 0, 0]
+    assert (call.attempts, call.at_risk, call.droppable) == (1, 0, True)
 
 
 @pytest.mark.parametrize("failure", [lost, lambda: limited("1")])

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from fullstory_async.concurrency import in_thread, to_its_end
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.jobs.export.databases import duckdb_sinks, sqlite_sinks
 from fullstory_async.jobs.export.files import atomic
@@ -18,7 +19,6 @@ from fullstory_async.jobs.export.sink import Sink
 from fullstory_async.jobs.export.tables import Redaction, Table, Tables
 from fullstory_async.jobs.export.text import csv_sink, json_lines_sink
 from fullstory_async.jobs.reader import JobReader
-from fullstory_async.jobs.threads import in_thread, to_its_end
 
 __all__ = ["ExportStopped", "Redact", "Redaction", "export", "export_in_thread"]
 
