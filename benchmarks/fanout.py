@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from benchmarks.report import Section, peak_memory, table
 from fullstory_async import RateLimit, RateLimiter, RetryPolicy
-from fullstory_async.api import Account, SessionsAPI
-from fullstory_async.http.messages import Request, Response
+from fullstory_async.api import ApiContext, SessionsAPI
 from fullstory_async.http.pipeline import Pipeline
+from fullstory_async.messages import Request, Response
 
 __all__ = ["NoNetwork", "fan_out", "sessions_without_a_network"]
 
@@ -39,7 +39,7 @@ class NoNetwork:
 
 def sessions_without_a_network() -> SessionsAPI:
     limiter = RateLimiter(RateLimit(1e6, 1e6))
-    return SessionsAPI(Account(Pipeline(NoNetwork(), limiter, RetryPolicy(), timeout=600)))
+    return SessionsAPI(ApiContext(Pipeline(NoNetwork(), limiter, RetryPolicy(), timeout=600)))
 
 
 def fan_out(quick: bool) -> Section:

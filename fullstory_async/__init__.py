@@ -36,7 +36,9 @@ from fullstory_async.errors import (
     UnexpectedRedirect,
 )
 from fullstory_async.fanout import FanOut, Outcome
-from fullstory_async.http.observer import (
+from fullstory_async.files.ledger import ActivationLedger
+from fullstory_async.files.summary_cache import SummaryCache
+from fullstory_async.http.hooks import (
     Hooks,
     RequestSent,
     RequestThrottled,
@@ -44,9 +46,6 @@ from fullstory_async.http.observer import (
     RetryPlanned,
     Stats,
 )
-from fullstory_async.http.ratelimit import RateLimit, RateLimiter
-from fullstory_async.http.retry import RetryPolicy
-from fullstory_async.ledger import ActivationLedger
 from fullstory_async.models import (
     CacheOptions,
     ContextEvent,
@@ -69,8 +68,9 @@ from fullstory_async.models import (
     UnknownEventTypeWarning,
 )
 from fullstory_async.pagination import Page, Pager
+from fullstory_async.ratelimit.limiter import RateLimit, RateLimiter
+from fullstory_async.retry import RetryPolicy
 from fullstory_async.session_id import SessionId
-from fullstory_async.summary_cache import SummaryCache
 
 __all__ = [
     "APIStatusError",

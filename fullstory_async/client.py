@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from fullstory_async.api import Account, ProfilesAPI, SessionsAPI, call_once
+from fullstory_async.api import ApiContext, ProfilesAPI, SessionsAPI, call_once
 from fullstory_async.codec import decode_key_owner
 from fullstory_async.config import ClientConfig
 from fullstory_async.errors import ConfigurationError
+from fullstory_async.files.ledger import ActivationLedger, LedgerAccount
+from fullstory_async.files.summary_cache import SummaryCache
 from fullstory_async.http import endpoints
-from fullstory_async.http.observer import Hooks, Stats
+from fullstory_async.http.hooks import Hooks, Stats
 from fullstory_async.http.options import CallOptions, ExtraQuery
 from fullstory_async.http.pipeline import Pipeline
-from fullstory_async.http.ratelimit import RateLimiter
-from fullstory_async.ledger import ActivationLedger, LedgerAccount
 from fullstory_async.models import KeyOwner
-from fullstory_async.privacy import Secret, hides_arguments
-from fullstory_async.summary_cache import SummaryCache
+from fullstory_async.privacy import Secret, hide_arguments
+from fullstory_async.ratelimit.limiter import RateLimiter
 
 if TYPE_CHECKING:
     import aiohttp
@@ -83,7 +83,7 @@ class FullStoryClient:
             raise ConfigurationError(f"ledger must be an ActivationLedger, not {ledger!r:.60}")
         if hooks is not None and not isinstance(hooks, Hooks):
             raise ConfigurationError(f"hooks must be Hooks, not {type(hooks).__name__}")
-        from fullstory_async.http.transport import Transport  # noqa: PLC0415  (it brings aiohttp along)
+        from fullstory_async.http.transport.session import Transport  # noqa: PLC0415  (it brings aiohttp along)
 
         config = ClientConfig() if config is None else config
         if api_key is not None:
@@ -106,7 +106,7 @@ class FullStoryClient:
             hooks=hooks,
         )
         name = f"{config.base_url} {config.key_fingerprint}"
-        self._account = Account(self._pipeline, name, summary_cache)
+        self._account = ApiContext(self._pipeline, name, summary_cache)
         self.sessions = SessionsAPI(self._account)
         self.profiles = ProfilesAPI(self._account)
 
@@ -115,7 +115,7 @@ class FullStoryClient:
         """What this client has done so far: requests, retries, 429s, waits, bytes, activations. A copy."""
         return attrs.evolve(self._pipeline.stats)
 
-    @hides_arguments
+    @hide_arguments
     async def whoami(
         self,
         *,

@@ -10,18 +10,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
 
-__all__ = ["in_thread", "to_its_end"]
+__all__ = ["run_in_thread", "shielded"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def in_thread(work: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
+async def run_in_thread(work: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
     """Do the work in a thread; return only when it is over."""
-    return await to_its_end(asyncio.to_thread(work, *arguments, **options))
+    return await shielded(asyncio.to_thread(work, *arguments, **options))
 
 
-async def to_its_end(work: Awaitable[T]) -> T:
+async def shielded(work: Awaitable[T]) -> T:
     """Wait for something that must not stop half way; a cancellation is raised when it is over."""
     task = asyncio.ensure_future(work)
     interrupted: asyncio.CancelledError | None = None

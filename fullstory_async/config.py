@@ -15,12 +15,12 @@ from typing import Any
 import attrs
 from yarl import URL
 
-from fullstory_async import checks
+from fullstory_async import validators
 from fullstory_async._version import __version__
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.http.ratelimit import DEFAULT_MAX_WAIT, RateLimit
-from fullstory_async.http.retry import RetryPolicy
-from fullstory_async.privacy import Secret, hides_arguments
+from fullstory_async.privacy import Secret, hide_arguments
+from fullstory_async.ratelimit.limiter import DEFAULT_MAX_WAIT, RateLimit
+from fullstory_async.retry import RetryPolicy
 
 __all__ = ["ClientConfig"]
 
@@ -101,7 +101,7 @@ class ClientConfig:
 
     It may be missing here: a client can be given the key and the other settings apart."""
 
-    allow_http: bool = attrs.field(default=False, validator=checks.instance_of(bool))
+    allow_http: bool = attrs.field(default=False, validator=validators.instance_of(bool))
     """Whether the key may travel unencrypted to a host other than this machine."""
 
     _given_base_url: str | None = attrs.field(
@@ -113,28 +113,30 @@ class ClientConfig:
     )
     """Where the API is: as given, or ``FULLSTORY_BASE_URL``, or by the key's region (``eu1.…`` → EU)."""
 
-    rate_limit: RateLimit = attrs.field(factory=RateLimit, validator=checks.instance_of(RateLimit))
+    rate_limit: RateLimit = attrs.field(factory=RateLimit, validator=validators.instance_of(RateLimit))
     """How fast to go. FullStory publishes no numbers; 8 a second with bursts of 8 is cautious, and `RateLimit.adaptive` finds out."""
 
-    max_wait: float = attrs.field(default=DEFAULT_MAX_WAIT, validator=checks.number(above=0))
+    max_wait: float = attrs.field(default=DEFAULT_MAX_WAIT, validator=validators.number(above=0))
     """The longest that a single call waits for the rate limit; a longer pause or queue raises `RateLimitedError`."""
 
-    retry: RetryPolicy = attrs.field(factory=RetryPolicy, validator=checks.instance_of(RetryPolicy))
+    retry: RetryPolicy = attrs.field(factory=RetryPolicy, validator=validators.instance_of(RetryPolicy))
     """When to try again."""
 
-    connect_timeout: float = attrs.field(default=5.0, validator=checks.number(above=0))
+    connect_timeout: float = attrs.field(default=5.0, validator=validators.number(above=0))
     """To make a connection: name look-up, TCP, a proxy's tunnel and TLS."""
 
-    read_timeout: float = attrs.field(default=60.0, validator=checks.number(above=0))
+    read_timeout: float = attrs.field(default=60.0, validator=validators.number(above=0))
     """From sending the request to the last byte of the answer, for one attempt."""
 
-    summary_read_timeout: float = attrs.field(default=180.0, validator=checks.number(above=0))
+    summary_read_timeout: float = attrs.field(default=180.0, validator=validators.number(above=0))
     """The same for summaries, which a language model writes while the call waits."""
 
-    overall_timeout: float = attrs.field(default=600.0, validator=checks.number(above=0))
+    overall_timeout: float = attrs.field(default=600.0, validator=validators.number(above=0))
     """For one call with all attempts and waits; ``timeout=`` replaces it. In fan-out from the first admission on."""
 
-    max_response_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=checks.whole_number(at_least=1))
+    max_response_bytes: int = attrs.field(
+        default=64 * 1024 * 1024, validator=validators.whole_number(at_least=1)
+    )
     """The largest body that is read, counted after decompression."""
 
     proxy: str | None = attrs.field(default=None, converter=_secret, validator=_proxy, repr=False)
@@ -175,7 +177,7 @@ class ClientConfig:
         return self
 
 
-ClientConfig.__init__ = hides_arguments(ClientConfig.__init__)  # type: ignore[method-assign]  # the key is one of them
+ClientConfig.__init__ = hide_arguments(ClientConfig.__init__)  # type: ignore[method-assign]  # the key is one of them
 
 
 def _from_settings(settings: dict[str, Any]) -> ClientConfig:

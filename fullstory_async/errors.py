@@ -37,7 +37,7 @@ from __future__ import annotations
 
 import re
 
-from fullstory_async.http.messages import Request, Response
+from fullstory_async.messages import Request, Response
 
 __all__ = [
     "APIStatusError",

@@ -28,7 +28,7 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 import attrs
 
-from fullstory_async import checks
+from fullstory_async import validators
 from fullstory_async.errors import (
     ActivationBudgetError,
     AuthenticationError,
@@ -140,7 +140,7 @@ class FanOut(Generic[T]):
         Raises:
             ConfigurationError: ``ids`` can't be iterated or is a single text, or ``concurrency`` is below 1.
         """
-        checks.positive(concurrency, "concurrency")
+        validators.positive(concurrency, "concurrency")
         many = isinstance(ids, AsyncIterable) or hasattr(ids, "__iter__") or hasattr(ids, "__getitem__")
         if isinstance(ids, (str, bytes, Session)) or not many:
             raise ConfigurationError(f"ids must be an iterable of session ids, not one {type(ids).__name__}")

@@ -3,7 +3,7 @@
 * The API key is a `Secret` wherever this package holds it: its repr does not show it.
 * What a server quotes of a request goes through a `Redactor`: the key, and whom the call is about, are replaced.
 * Error trackers print the variables of every frame that an exception has passed, and of those it is chained to. So an error leaves this
-  package `bare`, at one of its four doors: the pipeline, a public operation (`hides_arguments`), an outcome, and a stream.
+  package `bare`, at one of its four doors: the pipeline, a public operation (`hide_arguments`), an outcome, and a stream.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from urllib.parse import quote, quote_plus
 from yarl import URL
 
 from fullstory_async.errors import FullStoryError
-from fullstory_async.http.messages import PERSONAL_PARAMETERS, Request
+from fullstory_async.messages import PERSONAL_PARAMETERS, Request
 
-__all__ = ["Redactor", "Secret", "bare", "hides_arguments", "without_subject"]
+__all__ = ["Redactor", "Secret", "bare", "hide_arguments", "redact_subject"]
 
 E = TypeVar("E", bound=BaseException)
 P = ParamSpec("P")
@@ -67,7 +67,7 @@ def bare(error: E) -> E:
         each = cause
 
 
-def hides_arguments(operation: Callable[P, T]) -> Callable[P, T]:
+def hide_arguments(operation: Callable[P, T]) -> Callable[P, T]:
     """Let the errors of an operation, or its cancellation, begin in the caller's frame and in one of ours that holds nothing."""
     waits: Callable[..., Any] = operation
 
@@ -111,16 +111,16 @@ class Redactor:
         """Return a header, or the text of an exception, without them."""
         for form in self._forms:
             text = text.replace(form, "[the API key]")
-        return without_subject(text, request)
+        return redact_subject(text, request)
 
     def body(self, body: bytes, request: Request) -> bytes:
         """Do the same to the body of a refusal, whatever its bytes are and however it escapes characters."""
         text = body.decode("utf-8", "surrogateescape")
         text = re.sub(self._pattern, "[the API key]", text, flags=re.IGNORECASE)
-        return without_subject(text, request).encode("utf-8", "surrogateescape")
+        return redact_subject(text, request).encode("utf-8", "surrogateescape")
 
 
-def without_subject(text: str, request: Request) -> str:
+def redact_subject(text: str, request: Request) -> str:
     """Return a text without whom the request asks about."""
     for name, value in request.query:
         if name in PERSONAL_PARAMETERS and len(value) >= _SHORTEST:

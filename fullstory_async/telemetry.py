@@ -13,7 +13,7 @@ from __future__ import annotations
 from opentelemetry import trace
 
 from fullstory_async._version import __version__
-from fullstory_async.http.observer import Hooks, RequestSent, RequestThrottled, ResponseReceived, RetryPlanned
+from fullstory_async.http.hooks import Hooks, RequestSent, RequestThrottled, ResponseReceived, RetryPlanned
 
 __all__ = ["tracing"]
 

@@ -7,10 +7,10 @@ import json
 from collections.abc import Callable, Iterable
 
 from fullstory_async import FullStoryError, RateLimit, RateLimiter, RetryPolicy
-from fullstory_async.api import Account, SessionsAPI
+from fullstory_async.api import ApiContext, SessionsAPI
 from fullstory_async.http.call import Attempt, Call
-from fullstory_async.http.messages import Request, Response
 from fullstory_async.http.pipeline import Pipeline
+from fullstory_async.messages import Request, Response
 
 Answer = Response | FullStoryError
 
@@ -78,4 +78,4 @@ class Asked(Pipeline):
 
 
 def make_sessions(transport: FakeTransport, limiter: RateLimiter | None = None, **settings) -> SessionsAPI:
-    return SessionsAPI(Account(make_pipeline(transport, limiter, **settings)))
+    return SessionsAPI(ApiContext(make_pipeline(transport, limiter, **settings)))

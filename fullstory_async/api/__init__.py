@@ -1,7 +1,7 @@
 """The API's operations: one short method each."""
 
-from fullstory_async.api.calls import Account, call_once
+from fullstory_async.api.calls import ApiContext, call_once
 from fullstory_async.api.profiles import ProfilesAPI
 from fullstory_async.api.sessions import SessionsAPI
 
-__all__ = ["Account", "ProfilesAPI", "SessionsAPI", "call_once"]
+__all__ = ["ApiContext", "ProfilesAPI", "SessionsAPI", "call_once"]

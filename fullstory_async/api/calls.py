@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from fullstory_async.api.shared import SharedCall, SharedCalls, Waiter
+from fullstory_async.api.single_flight import SharedCall, SharedCalls, Waiter
 from fullstory_async.errors import (
     APITimeoutError,
     ConfigurationError,
@@ -18,14 +18,14 @@ from fullstory_async.errors import (
     RateLimitedError,
     StorageError,
 )
+from fullstory_async.files.summary_cache import SummaryCache
 from fullstory_async.http.call import Call
-from fullstory_async.http.messages import Request, Response
 from fullstory_async.http.pipeline import Pipeline
+from fullstory_async.messages import Request, Response
 from fullstory_async.models import SessionSummary
 from fullstory_async.session_id import SessionId
-from fullstory_async.summary_cache import SummaryCache
 
-__all__ = ["Account", "ApiCall", "SummaryCall", "call_once"]
+__all__ = ["ApiCall", "ApiContext", "SummaryCall", "call_once"]
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ _logger = logging.getLogger("fullstory_async.api")
 
 
 @attrs.frozen
-class Account:
+class ApiContext:
     """What the operations of one client share."""
 
     pipeline: Pipeline
@@ -53,7 +53,7 @@ class Account:
 
 
 async def call_once(
-    account: Account, request: Request, decode: Callable[[Response], T], timeout: float | None
+    account: ApiContext, request: Request, decode: Callable[[Response], T], timeout: float | None
 ) -> T:
     """Make a call that is about no session, and return its answer."""
     return await account.pipeline.fetch(Call(request, timeout), decode)
@@ -63,7 +63,7 @@ async def call_once(
 class ApiCall(Generic[T]):
     """One operation on one session, ready to be made; alone, or as a part of a fan-out."""
 
-    account: Account
+    account: ApiContext
     session_id: SessionId
     call: Call
     decode: Callable[[Response], T]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fullstory_async import checks
-from fullstory_async.api.calls import Account, call_once
+from fullstory_async import validators
+from fullstory_async.api.calls import ApiContext, call_once
 from fullstory_async.codec import decode_profile, decode_profiles, profile_body
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.http import endpoints
 from fullstory_async.http.options import CallOptions, ExtraQuery
 from fullstory_async.models import Profile, ProfileConfiguration
 from fullstory_async.pagination import Page, Pager
-from fullstory_async.privacy import hides_arguments
+from fullstory_async.privacy import hide_arguments
 
 __all__ = ["ProfilesAPI"]
 
@@ -32,11 +32,11 @@ class ProfilesAPI:
 
     __slots__ = ("_account",)
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: ApiContext) -> None:
         """Offer the operations of an account."""
         self._account = account
 
-    @hides_arguments
+    @hide_arguments
     def list(
         self,
         *,
@@ -57,7 +57,7 @@ class ProfilesAPI:
             A `Pager`: ``await`` it for the first page, or iterate over it. Nothing is sent before that.
         """
         if limit is not None:
-            checks.positive(limit, "limit", instead="None for all")
+            validators.positive(limit, "limit", instead="None for all")
         options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         size = _PAGE if limit is None else min(limit, _PAGE)
 
@@ -68,7 +68,7 @@ class ProfilesAPI:
         options.apply(endpoints.list_profiles(limit=size))
         return Pager(fetch, limit=limit)
 
-    @hides_arguments
+    @hide_arguments
     async def get(
         self,
         profile_id: str,
@@ -83,7 +83,7 @@ class ProfilesAPI:
         request = endpoints.get_profile(_checked(profile_id))
         return await call_once(self._account, options.apply(request), decode_profile, options.timeout)
 
-    @hides_arguments
+    @hide_arguments
     async def create(
         self,
         name: str,
@@ -108,7 +108,7 @@ class ProfilesAPI:
             self._account, options.apply(endpoints.create_profile(body)), decode_profile, options.timeout
         )
 
-    @hides_arguments
+    @hide_arguments
     async def update(
         self,
         profile_id: str,
@@ -137,7 +137,7 @@ class ProfilesAPI:
         request = endpoints.update_profile(_checked(profile_id), body)
         return await call_once(self._account, options.apply(request), decode_profile, options.timeout)
 
-    @hides_arguments
+    @hide_arguments
     async def delete(
         self,
         profile_id: str,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from datetime import datetime
 
-from fullstory_async import checks
-from fullstory_async.api.calls import Account, call_once
-from fullstory_async.api.making import context_call, events_call, events_endpoint, summary_call
+from fullstory_async import validators
+from fullstory_async.api.calls import ApiContext, call_once
+from fullstory_async.api.list_cursor import FIRST_LIMIT, ListCursor, next_page
+from fullstory_async.api.session_calls import context_call, events_call, events_endpoint, summary_call
 from fullstory_async.api.streaming import streamed_events
-from fullstory_async.api.widening import FIRST_LIMIT, Position, next_page
 from fullstory_async.codec import (
     context_body,
     decode_sessions,
@@ -17,8 +17,8 @@ from fullstory_async.codec import (
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.fanout import FanOut
 from fullstory_async.http import endpoints
-from fullstory_async.http.messages import Request
 from fullstory_async.http.options import CallOptions, ExtraQuery
+from fullstory_async.messages import Request
 from fullstory_async.models import (
     CacheOptions,
     ContextOptions,
@@ -35,7 +35,7 @@ from fullstory_async.models import (
     session_id_of,
 )
 from fullstory_async.pagination import Page, Pager
-from fullstory_async.privacy import hides_arguments
+from fullstory_async.privacy import hide_arguments
 
 __all__ = ["SessionsAPI"]
 
@@ -57,11 +57,11 @@ class SessionsAPI:
 
     __slots__ = ("_account",)
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: ApiContext) -> None:
         """Offer the operations of an account."""
         self._account = account
 
-    @hides_arguments
+    @hide_arguments
     def list(
         self,
         *,
@@ -96,18 +96,18 @@ class SessionsAPI:
         if session_uid and (email or uid):
             raise ConfigurationError("session_uid names one session, so it goes with neither email nor uid")
         if limit is not None:
-            checks.positive(limit, "limit", instead="None for all")
+            validators.positive(limit, "limit", instead="None for all")
         options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
-        first = Position(limit=FIRST_LIMIT if limit is None else limit)
+        first = ListCursor(limit=FIRST_LIMIT if limit is None else limit)
 
-        def request_at(position: Position) -> Request:
+        def request_at(position: ListCursor) -> Request:
             return endpoints.list_sessions(
                 uid=uid or None, email=email or None, session_uid=session_uid or None, limit=position.limit,
                 token=position.server_token,
             )  # fmt: skip
 
         async def fetch(token: str | None) -> Page[Session]:
-            position = first if token is None else Position.from_token(token)
+            position = first if token is None else ListCursor.from_token(token)
             answer = await call_once(
                 self._account, options.apply(request_at(position)), decode_sessions, options.timeout
             )
@@ -116,7 +116,7 @@ class SessionsAPI:
         options.apply(request_at(first))  # so that what can't be sent is refused here, not at the first await
         return Pager(fetch, limit=limit)
 
-    @hides_arguments
+    @hide_arguments
     async def events(
         self,
         session_id: SessionRef,
@@ -137,7 +137,7 @@ class SessionsAPI:
         options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         return await events_call(self._account, enable_event_cache, options)(session_id).run()
 
-    @hides_arguments
+    @hide_arguments
     def stream_events(
         self,
         session_id: SessionRef,
@@ -169,7 +169,7 @@ class SessionsAPI:
         request = events_endpoint(enable_event_cache)(session_id_of(session_id))
         return streamed_events(self._account, options.apply(request), options.timeout)
 
-    @hides_arguments
+    @hide_arguments
     async def context(
         self,
         session_id: SessionRef,
@@ -198,7 +198,7 @@ class SessionsAPI:
         options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
         return await context_call(self._account, body, options)(session_id).run()
 
-    @hides_arguments
+    @hide_arguments
     async def summary(
         self,
         session_id: SessionRef,
@@ -231,7 +231,7 @@ class SessionsAPI:
         call = summary_call(self._account, config_profile_id, end_timestamp, overrides, options)
         return await call(session_id).run()
 
-    @hides_arguments
+    @hide_arguments
     def events_many(
         self,
         ids: Iterable[SessionRef] | AsyncIterable[SessionRef],
@@ -257,7 +257,7 @@ class SessionsAPI:
         call = events_call(self._account, enable_event_cache, options, patient=True)
         return FanOut(ids, call, concurrency=concurrency)
 
-    @hides_arguments
+    @hide_arguments
     def contexts_many(
         self,
         ids: Iterable[SessionRef] | AsyncIterable[SessionRef],
@@ -277,7 +277,7 @@ class SessionsAPI:
         options = CallOptions.of(timeout, extra_query, extra_headers)
         return FanOut(ids, context_call(self._account, body, options, patient=True), concurrency=concurrency)
 
-    @hides_arguments
+    @hide_arguments
     def summaries_many(
         self,
         ids: Iterable[SessionRef] | AsyncIterable[SessionRef],

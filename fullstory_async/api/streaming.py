@@ -6,11 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
 
-from fullstory_async.api.calls import Account
-from fullstory_async.codec import EventSegments
+from fullstory_async.api.calls import ApiContext
+from fullstory_async.codec import IncrementalEventDecoder
 from fullstory_async.errors import FullStoryError
 from fullstory_async.http.call import Call
-from fullstory_async.http.messages import Request
+from fullstory_async.messages import Request
 from fullstory_async.models import SessionEvent
 from fullstory_async.privacy import bare
 
@@ -21,14 +21,14 @@ _PIECE = 64 * 1024
 
 
 async def streamed_events(
-    account: Account, request: Request, timeout: float | None
+    account: ApiContext, request: Request, timeout: float | None
 ) -> AsyncGenerator[SessionEvent, None]:
     """Send a request for events and give them one by one; other tasks have their turn after each piece."""
     now = asyncio.get_running_loop().time
     started = now()
     call = Call(request, timeout)
     answer = await account.pipeline.stream(call)
-    segments, whole = EventSegments(), deque[SessionEvent]()
+    segments, whole = IncrementalEventDecoder(), deque[SessionEvent]()
     failed: FullStoryError | None = None
     try:
         # nothing that a traceback would show of the answer is in a variable while something can fail

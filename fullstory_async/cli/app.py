@@ -11,15 +11,15 @@ import cyclopts
 from cyclopts import App
 
 from fullstory_async._version import __version__
-from fullstory_async.cli import sessions
-from fullstory_async.cli.events import events
+from fullstory_async.cli.commands import sessions
+from fullstory_async.cli.commands.events import events
+from fullstory_async.cli.commands.fetch import fetch
+from fullstory_async.cli.commands.jobs import job
+from fullstory_async.cli.commands.profiles import profiles
+from fullstory_async.cli.commands.sandbox import demo, sandbox
 from fullstory_async.cli.exits import Exit, UsageError, exit_for
-from fullstory_async.cli.fetching import fetch
-from fullstory_async.cli.jobs import job
-from fullstory_async.cli.output import console_that_lets_pipes_break
-from fullstory_async.cli.profiles import profiles
+from fullstory_async.cli.output import pipe_console
 from fullstory_async.cli.running import warnings_as_messages
-from fullstory_async.cli.serving import demo, sandbox
 from fullstory_async.cli.usage import usage_text
 from fullstory_async.errors import DecodeError, FullStoryError
 
@@ -43,7 +43,7 @@ app = App(
     help_epilogue=_EPILOGUE,
     help_format="markdown",
     version=__version__,
-    console=console_that_lets_pipes_break(),
+    console=pipe_console(),
     print_error=False,  # `run` does
     suppress_keyboard_interrupt=False,
     result_action="return_value",

@@ -15,9 +15,9 @@ from cyclopts import Parameter, Token
 from fullstory_async.cli.exits import UsageError
 from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ClientConfig
-from fullstory_async.http.ratelimit import RateLimit
-from fullstory_async.ledger import ActivationLedger
-from fullstory_async.summary_cache import SummaryCache
+from fullstory_async.files.ledger import ActivationLedger
+from fullstory_async.files.summary_cache import SummaryCache
+from fullstory_async.ratelimit.limiter import RateLimit
 
 __all__ = ["Connection"]
 

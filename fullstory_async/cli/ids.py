@@ -42,12 +42,12 @@ class IdInput:
     """How many more lines named an id that had come before."""
     invalid: int
     """How many of the ids are no session ids; they cost no request, and are given as the texts that they are."""
-    no_pairs: int
+    not_pairs: int
     """How many of the others are no ``USER:SESSION`` pairs, the only ids that the live service is known to take."""
 
     def __init__(self) -> None:
         """Make one that holds nothing."""
-        self.duplicates = self.invalid = self.no_pairs = self._held = 0
+        self.duplicates = self.invalid = self.not_pairs = self._held = 0
         self._database = sqlite3.connect("")  # a file without a name, which goes when it is closed
         self._database.execute("CREATE TABLE given (text BLOB UNIQUE)")
 
@@ -62,7 +62,7 @@ class IdInput:
         self._held += is_new
         self.duplicates += not is_new
         if is_new and isinstance(session_id, SessionId):
-            self.no_pairs += not session_id.is_pair
+            self.not_pairs += not session_id.is_pair
         elif is_new:
             self.invalid += 1
 

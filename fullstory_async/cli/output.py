@@ -21,8 +21,8 @@ from fullstory_async.models import Session
 
 __all__ = [
     "as_row",
-    "console_for_people",
-    "console_that_lets_pipes_break",
+    "human_console",
+    "pipe_console",
     "print_csv",
     "print_json",
     "print_rows",
@@ -110,14 +110,14 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
 
 
-def console_for_people() -> Console:
+def human_console() -> Console:
     """Return a console on standard output that prints what its encoding can't hold as a question mark."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     return _Console()
 
 
-def console_that_lets_pipes_break() -> Console:
+def pipe_console() -> Console:
     """Return a console on standard output that leaves it to the command to say how it ends when nobody reads on."""
     return _Console()
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from fullstory_async.cli.output import visible
 from fullstory_async.models import SessionEvent, SessionEvents
-from fullstory_async.models.description import clock
+from fullstory_async.models.described import clock
 
 __all__ = ["print_timeline"]
 

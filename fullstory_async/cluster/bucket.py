@@ -52,12 +52,10 @@ class SharedBucket:
         self.timeout = timeout
         self.where = self._place()
 
-    async def take(
-        self, *, longest: float, longest_pause: float, pause: float = 0.0, anew: bool = False
-    ) -> Slot:
+    async def take(self, *, longest: float, max_pause: float, pause: float = 0.0, anew: bool = False) -> Slot:
         """Take the next slot, unless it or the pause's end is farther away than that; `arguments` says more."""
         values = arguments(
-            self._rate, self._burst, longest=longest, longest_pause=longest_pause, pause=pause, anew=anew
+            self._rate, self._burst, longest=longest, max_pause=max_pause, pause=pause, anew=anew
         )
 
         def question(redis: Redis) -> Awaitable[tuple[int, int, int, bytes | str]]:
@@ -69,7 +67,7 @@ class SharedBucket:
 
     async def pause(self, seconds: float) -> None:
         """Let nothing leave for so many seconds, anywhere."""
-        await self.take(longest=-1.0, longest_pause=-1.0, pause=seconds)
+        await self.take(longest=-1.0, max_pause=-1.0, pause=seconds)
 
     async def holds(self, slot: Slot) -> bool:
         """Tell whether a slot is still good: there was no pause and no loss since."""

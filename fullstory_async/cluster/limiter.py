@@ -1,6 +1,6 @@
 """RedisRateLimiter: a `RateLimiter` whose tokens come from Redis, so that all processes with its name keep to one limit.
 
-Within the process all is as it was: who waits stands in one `Line`, priority and pauses count there, and one call at a time asks on behalf of
+Within the process all is as it was: who waits stands in one `WaitQueue`, priority and pauses count there, and one call at a time asks on behalf of
 everybody. Only what it asks is another bucket. So a process has one slot at most that it waits for, and with it an equal chance beside the others.
 
 A call takes a slot and sleeps until then. What became of the slot meanwhile is looked at before it leaves: it asks for another where there was a
@@ -23,14 +23,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
-from fullstory_async import checks
+from fullstory_async import validators
 from fullstory_async.cluster.bucket import SharedBucket
 from fullstory_async.cluster.script import GUARD
 from fullstory_async.config import ClientConfig
 from fullstory_async.errors import ConfigurationError, LimiterUnavailable, RateLimitedError
-from fullstory_async.http.line import Place
-from fullstory_async.http.ratelimit import MARGIN, RateLimiter
 from fullstory_async.privacy import Secret
+from fullstory_async.ratelimit.limiter import MARGIN, RateLimiter
+from fullstory_async.ratelimit.wait_queue import Ticket
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -90,9 +90,9 @@ class RedisRateLimiter(RateLimiter):
             )
         if name is not None and not (isinstance(name, str) and name and name != config.api_key):
             raise ConfigurationError("name must be a text, and not the API key")
-        if fallback is not None and not (checks.is_number(fallback) and fallback > 0):
+        if fallback is not None and not (validators.is_number(fallback) and fallback > 0):
             raise ConfigurationError(f"fallback must be requests a second, above 0, not {fallback!r}")
-        if not (checks.is_number(timeout) and timeout > 0):
+        if not (validators.is_number(timeout) and timeout > 0):
             raise ConfigurationError(f"timeout must be a number of seconds, above 0, not {timeout!r}")
         super().__init__(config.rate_limit, max_wait=config.max_wait)
         own = f"{urlsplit(config.base_url).netloc}:{config.key_fingerprint}"
@@ -103,7 +103,7 @@ class RedisRateLimiter(RateLimiter):
         self._alone_next = self._ask_again = self._told = 0.0
         self._teller: asyncio.Task[None] | None = None
 
-    async def acquire_now(self) -> bool:
+    async def try_acquire(self) -> bool:
         """Tell that there is no token without waiting: Redis has to be asked, which `acquire` does.
 
         Raises:
@@ -115,17 +115,17 @@ class RedisRateLimiter(RateLimiter):
             self._teller = None
         return False
 
-    async def acquire(self, *, longest_pause: float | None = None, priority: bool = False) -> None:
+    async def acquire(self, *, max_pause: float | None = None, priority: bool = False) -> None:
         """Wait until one request may be sent, as `RateLimiter.acquire` does.
 
         Raises:
             RateLimitedError: as there. How long the queue is, other processes included, is known at its end only; so a call without
-                ``longest_pause`` may hear of it when ``max_wait`` is over.
+                ``max_pause`` may hear of it when ``max_wait`` is over.
             LimiterUnavailable: Redis can't be asked, and there is no ``fallback``.
             ClientStateError: another event loop is using this limiter now.
         """
-        if longest_pause is not None:
-            await super().acquire(longest_pause=longest_pause, priority=priority)
+        if max_pause is not None:
+            await super().acquire(max_pause=max_pause, priority=priority)
             return
         longest = self._max_wait + self._shared.timeout
         with contextlib.suppress(TimeoutError):
@@ -151,7 +151,7 @@ class RedisRateLimiter(RateLimiter):
                     "other processes do not know of a pause of %.1f s: %s", until - self._now(), error
                 )
 
-    async def _take(self, place: Place) -> None:
+    async def _take(self, place: Ticket) -> None:
         if not (self._alone and self._now() < self._ask_again):
             try:
                 await self._take_shared(place)
@@ -165,13 +165,13 @@ class RedisRateLimiter(RateLimiter):
                 return
         await self._take_alone(place)
 
-    async def _take_shared(self, place: Place) -> None:
+    async def _take_shared(self, place: Ticket) -> None:
         """Wait for a slot of the shared bucket, and for another where that one is void or was missed."""
         missed = 0
         while True:
             patience = max(0.0, self._patience(place))
-            longest = patience if place.longest_pause is None else math.inf
-            slot = await self._shared.take(longest=longest, longest_pause=patience, anew=self._alone)
+            longest = patience if place.max_pause is None else math.inf
+            slot = await self._shared.take(longest=longest, max_pause=patience, anew=self._alone)
             answered = self._now()
             if self._alone:
                 self._alone = False
@@ -193,9 +193,9 @@ class RedisRateLimiter(RateLimiter):
             self._alone, self._alone_next = True, now + 1 / rate
             _logger.warning("going on alone at %.3g/s: %s", rate, error)
 
-    async def _take_alone(self, place: Place) -> None:
+    async def _take_alone(self, place: Ticket) -> None:
         wait, patience = max(0.0, self._alone_next - self._now()), self._patience(place)
-        if place.longest_pause is None and wait > patience:
+        if place.max_pause is None and wait > patience:
             raise self._beyond(wait, 0.0, patience)
         await asyncio.sleep(wait)
         now = self._now()

@@ -85,7 +85,7 @@ class Slot:
 
 
 def arguments(
-    rate: float, burst: float, *, longest: float, longest_pause: float, pause: float = 0.0, anew: bool = False
+    rate: float, burst: float, *, longest: float, max_pause: float, pause: float = 0.0, anew: bool = False
 ) -> list[int]:
     """Return the script's arguments.
 
@@ -103,7 +103,7 @@ def arguments(
         math.floor((burst - 1) * interval),
         round(GUARD * 1e6),
         round(min(longest, _FOR_EVER) * 1e6),
-        round(min(longest_pause, _FOR_EVER) * 1e6),
+        round(min(max_pause, _FOR_EVER) * 1e6),
         round(min(pause, _FOR_EVER) * 1e6),
         int(anew),
     ]

@@ -4,7 +4,9 @@ One function per operation; those that decode take a `Response` and raise `Decod
 encode raise `ConfigurationError` for what makes no sense.
 """
 
-from fullstory_async.codec.answers import (
+from fullstory_async.codec.incremental import IncrementalEventDecoder
+from fullstory_async.codec.request_bodies import context_body, profile_body, rfc3339, summary_body
+from fullstory_async.codec.responses import (
     decode_context,
     decode_events,
     decode_key_owner,
@@ -14,11 +16,9 @@ from fullstory_async.codec.answers import (
     decode_summary,
     events_with_times,
 )
-from fullstory_async.codec.bodies import context_body, profile_body, rfc3339, summary_body
-from fullstory_async.codec.segments import EventSegments
 
 __all__ = [
-    "EventSegments",
+    "IncrementalEventDecoder",
     "context_body",
     "decode_context",
     "decode_events",

@@ -14,8 +14,8 @@ from typing import Protocol
 import attrs
 
 from fullstory_async.errors import FullStoryError
-from fullstory_async.http.messages import Request, Response
 from fullstory_async.http.metering import Meter
+from fullstory_async.messages import Request, Response
 
 __all__ = ["Attempt", "Call", "Transport"]
 

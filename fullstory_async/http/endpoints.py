@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import attrs
 
-from fullstory_async.http.messages import Request
+from fullstory_async.messages import Request
 from fullstory_async.session_id import SessionId
 
 __all__ = [

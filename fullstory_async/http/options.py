@@ -8,9 +8,9 @@ from typing import Any
 
 import attrs
 
-from fullstory_async import checks
+from fullstory_async import validators
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.http.messages import Request
+from fullstory_async.messages import Request
 
 __all__ = ["HEADER_NAME", "CallOptions", "ExtraQuery"]
 
@@ -58,7 +58,7 @@ def _items(option: str, given: Any) -> Iterable[tuple[str, Any]]:
 class CallOptions:
     """Options of one call."""
 
-    timeout: float | None = attrs.field(default=None, validator=checks.number(above=0, optional=True))
+    timeout: float | None = attrs.field(default=None, validator=validators.number(above=0, optional=True))
     """Seconds for the whole call, instead of the configured ``overall_timeout``."""
 
     query: tuple[tuple[str, str], ...] = attrs.field(default=None, converter=_query, repr=False)
@@ -67,7 +67,7 @@ class CallOptions:
     headers: Mapping[str, str] = attrs.field(default=None, converter=_headers, repr=False)
     """Headers to add."""
 
-    priority: bool = attrs.field(default=False, validator=checks.instance_of(bool))
+    priority: bool = attrs.field(default=False, validator=validators.instance_of(bool))
     """Whether the call passes those without priority that wait for the same rate limiter."""
 
     @classmethod

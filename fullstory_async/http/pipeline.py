@@ -26,13 +26,13 @@ from fullstory_async.errors import (
     TransportError,
 )
 from fullstory_async.http.call import Attempt, Call, Transport
-from fullstory_async.http.messages import Request, Response, StreamedResponse
+from fullstory_async.http.hooks import Hooks, Observer, Stats
 from fullstory_async.http.metering import NO_RESERVATION, Admission, Meter, Reservation
-from fullstory_async.http.observer import Hooks, Observer, Stats
-from fullstory_async.http.ratelimit import RateLimiter
-from fullstory_async.http.retry import Retries, Retry, RetryBudget, RetryPolicy, retry_after
-from fullstory_async.http.verdicts import error_for
+from fullstory_async.http.status_errors import error_from_response
+from fullstory_async.messages import Request, Response, StreamedResponse
 from fullstory_async.privacy import bare
+from fullstory_async.ratelimit.limiter import RateLimiter
+from fullstory_async.retry import Retries, Retry, RetryPolicy, RetryQuota, retry_after
 
 __all__ = ["Pipeline"]
 
@@ -76,7 +76,7 @@ class Pipeline:
         self.policy = policy
         self.timeout = timeout
         self._rng = rng
-        self._budget = RetryBudget()
+        self._budget = RetryQuota()
         self._observer = Observer(hooks)
         self._admission = Admission(lambda: limiter.rate)
 
@@ -189,7 +189,7 @@ class Pipeline:
             self.limiter.answered(waited=call.waited)
         failure = None
         if not response.is_success:
-            failure = error_for(call.request, response, retry_after=retry_after(response))
+            failure = error_from_response(call.request, response, retry_after=retry_after(response))
         self._observer.answered(call, response, failure)
         if failure is not None:
             raise failure
@@ -245,14 +245,14 @@ class Pipeline:
 
     async def _pass_limiter(self, call: Call) -> None:
         """Wait for the limiter, within the call's time."""
-        call.waited = not await self.limiter.acquire_now()
+        call.waited = not await self.limiter.try_acquire()
         if call.waited:
             timeout = self.timeout if call.timeout is None else call.timeout
             longest = min(timeout, call.remaining, call.max_pause) if call.patient else None
             began = asyncio.get_running_loop().time()
             try:
                 async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
-                    await self.limiter.acquire(longest_pause=longest, priority=call.request.priority)
+                    await self.limiter.acquire(max_pause=longest, priority=call.request.priority)
             except TimeoutError:
                 raise self._out_of_time(call, "the rate limiter") from call.last_error
             except RateLimitedError as error:

@@ -13,19 +13,19 @@ from typing import Any, Self
 
 import attrs
 
-from fullstory_async import checks
+from fullstory_async import validators
 from fullstory_async.client import FullStoryClient
-from fullstory_async.concurrency import in_thread, to_its_end
+from fullstory_async.concurrency import run_in_thread, shielded
 from fullstory_async.errors import ClientStateError, ConfigurationError, InvalidSessionId, JobError
-from fullstory_async.jobs.database import storable
 from fullstory_async.jobs.export import Redact, export_in_thread
-from fullstory_async.jobs.lock import LOCK_NAME, JobLock
 from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimated
-from fullstory_async.jobs.reader import JobReader, JobResult
-from fullstory_async.jobs.records import JobFailure
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.runner import Runner
-from fullstory_async.jobs.store import Counts, JobStore
+from fullstory_async.jobs.storage.lock import LOCK_NAME, JobLock
+from fullstory_async.jobs.storage.reader import JobReader, JobResult
+from fullstory_async.jobs.storage.records import JobFailure
+from fullstory_async.jobs.storage.schema import replace_surrogates
+from fullstory_async.jobs.storage.store import Counts, JobStore
 from fullstory_async.models import Session, SessionRef, session_id_of
 
 __all__ = ["Added", "Job"]
@@ -100,16 +100,16 @@ class Job:
             raise ClientStateError("this job is open already")
         self._may_stop_ahead = True
         try:
-            await in_thread(self._open)
+            await run_in_thread(self._open)
         except asyncio.CancelledError:
-            await to_its_end(self._close())
+            await shielded(self._close())
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await to_its_end(self._close())  # or the folder would stay locked
+        await shielded(self._close())  # or the folder would stay locked
 
     async def _close(self) -> None:
         try:
@@ -171,7 +171,7 @@ class Job:
         operations = len(store.plan.operations)
         without = counts.unusable * operations if retry_failed else counts.permanent
         calls = counts.items * operations - counts.answered - without
-        charges = self._caller.config.retry.charges_at_most
+        charges = self._caller.config.retry.max_charges_per_call
         return estimated(store.plan, counts.items, calls, counts.spent, rate, charges)
 
     async def run(
@@ -195,8 +195,8 @@ class Job:
         Returns:
             Why it ended, and how the job stands.
         """
-        checks.positive(concurrency, "concurrency")
-        if not (checks.is_number(network_patience) and network_patience >= 0):
+        validators.positive(concurrency, "concurrency")
+        if not (validators.is_number(network_patience) and network_patience >= 0):
             raise ConfigurationError(
                 f"network_patience must be a number of seconds, not {network_patience!r}"
             )
@@ -276,7 +276,7 @@ class Job:
         try:
             name = str(session_id_of(session_id))
         except InvalidSessionId:  # of which the job may hold the text all the same
-            name = storable(str(session_id))
+            name = replace_surrogates(str(session_id))
         return await self._opened.purge(name)
 
     @property
@@ -319,7 +319,7 @@ class _Batch:
             self.usable.append(str(session_id_of(ref)))
         except InvalidSessionId as error:
             text = ref.session_id if isinstance(ref, Session) else str(ref)
-            self.unusable.append((storable(text), error))
+            self.unusable.append((replace_surrogates(text), error))
             return False
         return True
 

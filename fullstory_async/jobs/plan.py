@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from fullstory_async import checks
+from fullstory_async import validators
 from fullstory_async.errors import ConfigurationError, JobError
 
 __all__ = ["EVENTS", "SUMMARY", "JobEstimate", "JobPlan", "estimated"]
@@ -20,14 +20,14 @@ SUMMARY = "summary"
 class JobPlan:
     """What a job fetches for each session. It is kept with the job, and may later only grow."""
 
-    events: bool = attrs.field(default=False, validator=checks.instance_of(bool))
+    events: bool = attrs.field(default=False, validator=validators.instance_of(bool))
     """Whether to fetch the session's events."""
 
-    summary: str | None = attrs.field(default=None, validator=checks.instance_of(str, optional=True))
+    summary: str | None = attrs.field(default=None, validator=validators.instance_of(str, optional=True))
     """The id of the profile to summarise it by; ``None`` for no summary."""
 
     max_activations: int | None = attrs.field(
-        default=None, validator=checks.whole_number(at_least=0, optional=True)
+        default=None, validator=validators.whole_number(at_least=0, optional=True)
     )
     """The most that the job may ever spend; ``None`` for any number, or for what the job's own plan says.
 
@@ -80,7 +80,7 @@ class JobEstimate:
     calls: int
     """Calls that are left."""
     activations: int
-    """What these will spend at most, the budget considered, and what a call may cost by `RetryPolicy.charges_at_most`."""
+    """What these will spend at most, the budget considered, and what a call may cost by `RetryPolicy.max_charges_per_call`."""
     spent: int
     """What the job has spent so far."""
     max_activations: int | None

@@ -7,7 +7,7 @@ from collections import Counter
 
 import attrs
 
-from fullstory_async.http.observer import Stats
+from fullstory_async.http.hooks import Stats
 
 __all__ = ["JobProgress", "JobReport", "StopReason"]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import attrs
 
-from fullstory_async.api import Account
+from fullstory_async.api import ApiContext
 from fullstory_async.errors import (
     ActivationBudgetError,
     APITimeoutError,
@@ -34,13 +34,19 @@ from fullstory_async.errors import (
 )
 from fullstory_async.fanout import FanOut
 from fullstory_async.http.call import Call
-from fullstory_async.jobs.account import other_account
-from fullstory_async.jobs.outage import Outage
+from fullstory_async.jobs.circuit_breaker import CircuitBreaker
+from fullstory_async.jobs.failures import (
+    is_permanent,
+    is_service_failure,
+    is_session_failure,
+    is_throttled,
+    was_not_sent,
+)
+from fullstory_async.jobs.organisation import other_account
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
-from fullstory_async.jobs.store import JobStore, SessionErased
-from fullstory_async.jobs.units import Unit, request_of, units_left
-from fullstory_async.jobs.verdicts import is_lost, is_of_the_session, is_permanent, is_throttled, is_unsent
-from fullstory_async.jobs.verify import verified
+from fullstory_async.jobs.storage.store import JobStore, SessionErased
+from fullstory_async.jobs.storage.tasks import JobTask, pending_tasks, request_for
+from fullstory_async.jobs.verify import require_json_object
 
 __all__ = ["Runner"]
 
@@ -56,7 +62,7 @@ class Runner:
     """One run."""
 
     store: JobStore
-    account: Account
+    account: ApiContext
     folder: Path
     concurrency: int
     max_wait: float
@@ -74,11 +80,11 @@ class Runner:
     _down_since: float = attrs.field(default=math.inf, init=False)
     dropped: int = attrs.field(default=0, init=False)
     settled: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
-    outage: Outage = attrs.field(init=False)
+    outage: CircuitBreaker = attrs.field(init=False)
     _timer: asyncio.Timeout = attrs.field(factory=lambda: asyncio.timeout(None), init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.outage = Outage(self.network_patience)
+        self.outage = CircuitBreaker(self.network_patience)
 
     async def run(self) -> JobReport:
         """Make the calls that are left, until one of the stop reasons."""
@@ -89,7 +95,7 @@ class Runner:
             before = self.store.counts.spent  # what a cancelled run gave back meanwhile is not ours
             if self._reason is None:
                 await self._ask()
-            left = units_left(self.folder, self.store.plan.operations, retry_failed=self.retry_failed)
+            left = pending_tasks(self.folder, self.store.plan.operations, retry_failed=self.retry_failed)
             async with self._timer, aclosing(left) as units:
                 self._fan_out = FanOut(units, partial(_JobCall, self), concurrency=self.concurrency)
                 async with self._fan_out as outcomes:
@@ -144,7 +150,7 @@ class Runner:
             self.stop(*verdict)
 
     def _say_waiting(self, error: FullStoryError) -> None:
-        other_side = "rate limit" if is_throttled(error) else "network" if is_unsent(error) else "service"
+        other_side = "rate limit" if is_throttled(error) else "network" if was_not_sent(error) else "service"
         self._last_error = f"{type(error).__name__}: {error.message}; waiting for the {other_side}"
         self._show()
 
@@ -204,26 +210,24 @@ class Runner:
         """Take note that all is well."""
         self._denials, self._down_since = 0, math.inf
 
-    async def settle_failure(self, unit: Unit, error: FullStoryError, spent: int) -> None:
+    async def save_failure(self, unit: JobTask, error: FullStoryError, spent: int) -> None:
         """Write a failure down where it is the session's; stop where all further calls would fail too."""
         self._last_error = f"{type(error).__name__} at {unit.session_id}: {error.message}"
         self._watch(error)
-        if not is_of_the_session(error):
-            self.store.settle_later(unit, spent=spent)
+        if not is_session_failure(error):
+            self.store.release_later(unit, spent=spent)
             return
         self._failed[type(error).__name__] += 1
         body = error.response.body if isinstance(error, DecodeError) and error.response else None
         try:
-            await self.store.settle_failure(
-                unit, error, body=body, permanent=is_permanent(error), spent=spent
-            )
+            await self.store.save_failure(unit, error, body=body, permanent=is_permanent(error), spent=spent)
         except JobStorageError as failure:
             self.stop(StopReason.STORAGE_FAILED, failure.message)
 
     def _watch(self, error: FullStoryError) -> None:
         """Stop where further calls would fail as this one did."""
         self._denials = self._denials + 1 if isinstance(error, PermissionDeniedError) else 0
-        unsent, lost = is_unsent(error), is_lost(error)
+        unsent, lost = was_not_sent(error), is_service_failure(error)
         if error.attempts > 0 and not lost:  # else nobody was asked
             self.outage.answered()
         self._down_since = self._down_since if unsent else math.inf
@@ -246,7 +250,7 @@ class _JobCall:
 
     gave_up = False
 
-    def __init__(self, run: Runner, unit: Unit) -> None:
+    def __init__(self, run: Runner, unit: JobTask) -> None:
         self._run, self._unit = run, unit
         self._call: Call | None = None
         self._is_settling = self._is_reserved = self._probes = False
@@ -281,7 +285,9 @@ class _JobCall:
         self._probes = self._run.outage.is_on and await self._run.outage.wait_to_ask()
         while True:
             settled = self._run.settled  # taken first: something may be settled before the disk has answered
-            if await self._run.store.reserve(self._unit, self._run.account.pipeline.policy.charges_at_most):
+            if await self._run.store.reserve(
+                self._unit, self._run.account.pipeline.policy.max_charges_per_call
+            ):
                 self._is_reserved = True
                 return
             await settled.wait()
@@ -297,19 +303,19 @@ class _JobCall:
         run, unit, risk, self._is_reserved = self._run, self._unit, 0, False
         try:
             self._call = call = Call(
-                request_of(unit, run.store.plan), patient=True, max_pause=run.max_wait, meter=self
+                request_for(unit, run.store.plan), patient=True, max_pause=run.max_wait, meter=self
             )
             try:
-                response = await run.account.pipeline.fetch(call, verified)
+                response = await run.account.pipeline.fetch(call, require_json_object)
             finally:
                 risk = call.at_risk
                 self._end_probe()
             run.outage.answered()
             self._is_settling = True
-            await run.store.settle_answer(unit, response.body, attempts=call.attempts, spent=risk)
+            await run.store.save_response(unit, response.body, attempts=call.attempts, spent=risk)
             run.note_answer()
         except (ClientStateError, ConfigurationError):
-            run.store.settle_later(unit, spent=risk)
+            run.store.release_later(unit, spent=risk)
             raise
         except JobStorageError as error:
             run.dropped += self._is_settling
@@ -318,14 +324,14 @@ class _JobCall:
             pass
         except FullStoryError as error:
             if run.is_waited_for(error) or (self._call is not None and self._call.gave_up and not risk):
-                run.store.settle_later(unit, spent=0)
+                run.store.release_later(unit, spent=0)
                 return self._call is not None and self._call.gave_up
             self._is_settling = True
-            await run.settle_failure(unit, error, risk)
+            await run.save_failure(unit, error, risk)
         except asyncio.CancelledError:
             if not self._is_settling:
                 run.dropped += risk > 0
-                run.store.settle_later(unit, spent=risk)
+                run.store.release_later(unit, spent=risk)
             raise
         finally:
             run.note_settled()

@@ -7,17 +7,17 @@ from typing import Any
 import attrs
 import msgspec
 
-from fullstory_async import json_text
+from fullstory_async import safe_json
 from fullstory_async.codec.events import check_utf8
 from fullstory_async.errors import DecodeError
-from fullstory_async.http.messages import Response
+from fullstory_async.messages import Response
 
-__all__ = ["verified"]
+__all__ = ["require_json_object"]
 
 _decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def verified(response: Response) -> Response:
+def require_json_object(response: Response) -> Response:
     """Return an answer that is a complete JSON object. Raises `DecodeError` for anything else."""
     if response.status == 204:
         return attrs.evolve(response, body=b"{}")
@@ -34,6 +34,6 @@ def verified(response: Response) -> Response:
 
 def _by_json(body: bytes) -> Any:
     try:
-        return json_text.loads(body)
+        return safe_json.loads(body)
     except ValueError as error:
         raise DecodeError(f"the answer ({len(body)} bytes) can't be read as JSON: {error}") from None

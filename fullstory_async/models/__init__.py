@@ -21,12 +21,12 @@ from fullstory_async.models.context import (
     UserContext,
 )
 from fullstory_async.models.event import SessionEvent
+from fullstory_async.models.event_types import UnknownEventTypeWarning
 from fullstory_async.models.events import SessionEvents, SessionPage
 from fullstory_async.models.key_owner import KeyOwner
 from fullstory_async.models.response_schema import ResponseSchema
 from fullstory_async.models.session import Session, SessionRef, session_id_of
 from fullstory_async.models.summary import SessionSummary
-from fullstory_async.models.vocabulary import UnknownEventTypeWarning
 
 __all__ = [
     "CacheOptions",

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from fullstory_async import checks
+from fullstory_async import validators
 from fullstory_async.models.response_schema import ResponseSchema
 
 __all__ = [
@@ -40,19 +40,19 @@ def _upper(value: str | None) -> str | None:
 
 
 def _flag() -> Any:
-    return attrs.field(default=None, validator=checks.instance_of(bool, optional=True))
+    return attrs.field(default=None, validator=validators.instance_of(bool, optional=True))
 
 
 def _text() -> Any:
-    return attrs.field(default=None, validator=checks.instance_of(str, optional=True))
+    return attrs.field(default=None, validator=validators.instance_of(str, optional=True))
 
 
 def _count() -> Any:
-    return attrs.field(default=None, validator=checks.whole_number(at_least=0, optional=True))
+    return attrs.field(default=None, validator=validators.whole_number(at_least=0, optional=True))
 
 
 def _time() -> Any:
-    return attrs.field(default=None, validator=checks.time_with_zone)
+    return attrs.field(default=None, validator=validators.time_with_zone)
 
 
 @attrs.frozen(kw_only=True)
@@ -60,7 +60,7 @@ class SliceOptions:
     """Which part of the session is looked at."""
 
     mode: str | None = attrs.field(
-        default=None, converter=_upper, validator=checks.instance_of(str, optional=True)
+        default=None, converter=_upper, validator=validators.instance_of(str, optional=True)
     )
     """``FIRST`` (the service's default), ``LAST`` or ``TIMESTAMP``: where the limits are counted from."""
 
@@ -81,10 +81,14 @@ class SliceOptions:
 class ContextOptions:
     """What is told besides the events: ``user``, ``org``, ``location``, ``device``."""
 
-    include: tuple[str, ...] | None = attrs.field(default=None, converter=_as_tuple, validator=checks.words)
+    include: tuple[str, ...] | None = attrs.field(
+        default=None, converter=_as_tuple, validator=validators.words
+    )
     """Only these parts. It wins over the booleans below."""
 
-    exclude: tuple[str, ...] | None = attrs.field(default=None, converter=_as_tuple, validator=checks.words)
+    exclude: tuple[str, ...] | None = attrs.field(
+        default=None, converter=_as_tuple, validator=validators.words
+    )
     """All but these parts. It wins over the booleans below."""
 
     exclude_org_context: bool | None = _flag()
@@ -113,12 +117,12 @@ class EventOptions:
     """
 
     include_types: tuple[str, ...] | None = attrs.field(
-        default=None, converter=_as_tuple, validator=checks.words
+        default=None, converter=_as_tuple, validator=validators.words
     )
     """Only events of these types."""
 
     exclude_types: tuple[str, ...] | None = attrs.field(
-        default=None, converter=_as_tuple, validator=checks.words
+        default=None, converter=_as_tuple, validator=validators.words
     )
     """No events of these types."""
 
@@ -164,7 +168,7 @@ class MediaOptions:
     """Add the URL of a screenshot to events."""
 
     screenshot_event_types: tuple[str, ...] | None = attrs.field(
-        default=None, converter=_as_tuple, validator=checks.words
+        default=None, converter=_as_tuple, validator=validators.words
     )
     """For which types of events; the service's default is ``navigate`` and ``click``."""
 
@@ -185,11 +189,13 @@ class LLMOptions:
     post_prompt: str | None = _text()
     """What comes after the session."""
 
-    temperature: float | None = attrs.field(default=None, validator=checks.number(at_least=0, optional=True))
+    temperature: float | None = attrs.field(
+        default=None, validator=validators.number(at_least=0, optional=True)
+    )
     """How freely the model writes; 0 is the least."""
 
     response_schema: ResponseSchema | None = attrs.field(
-        default=None, validator=checks.instance_of(ResponseSchema, optional=True)
+        default=None, validator=validators.instance_of(ResponseSchema, optional=True)
     )
     """The structure of the answer; without one the summary is text."""
 
@@ -199,27 +205,27 @@ class ProfileConfiguration:
     """Everything that a summary profile holds, and everything that a single summary may override."""
 
     llm: LLMOptions | None = attrs.field(
-        default=None, validator=checks.instance_of(LLMOptions, optional=True)
+        default=None, validator=validators.instance_of(LLMOptions, optional=True)
     )
     """What the language model is told."""
 
     slice: SliceOptions | None = attrs.field(
-        default=None, validator=checks.instance_of(SliceOptions, optional=True)
+        default=None, validator=validators.instance_of(SliceOptions, optional=True)
     )
     """Which part of the session it reads."""
 
     context: ContextOptions | None = attrs.field(
-        default=None, validator=checks.instance_of(ContextOptions, optional=True)
+        default=None, validator=validators.instance_of(ContextOptions, optional=True)
     )
     """What it is told besides the events."""
 
     events: EventOptions | None = attrs.field(
-        default=None, validator=checks.instance_of(EventOptions, optional=True)
+        default=None, validator=validators.instance_of(EventOptions, optional=True)
     )
     """Which events it reads."""
 
     cache: CacheOptions | None = attrs.field(
-        default=None, validator=checks.instance_of(CacheOptions, optional=True)
+        default=None, validator=validators.instance_of(CacheOptions, optional=True)
     )
     """Whether earlier work may be used again."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from fullstory_async import checks
+from fullstory_async import validators
 from fullstory_async.models.coerce import mapping
 
 __all__ = [
@@ -154,7 +154,7 @@ class SessionContext:
         Raises:
             ConfigurationError: ``max_characters`` is no whole number above 0.
         """
-        checks.positive(max_characters, "max_characters")
+        validators.positive(max_characters, "max_characters")
         head, body = list(self._head()), list(self._body())
         return _fitted("\n".join(head) + "\n", body, max_characters)
 

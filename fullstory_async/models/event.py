@@ -21,12 +21,12 @@ import attrs
 import msgspec
 
 from fullstory_async.errors import DecodeError
-from fullstory_async.json_text import loads, refuse_depth
-from fullstory_async.models.description import DescribedEvent
+from fullstory_async.models.described import DescribedEvent
 from fullstory_async.models.event_data import SourceData
 from fullstory_async.models.times import timestamp as read_time
+from fullstory_async.safe_json import check_depth, loads
 
-__all__ = ["PublishedEvent", "SessionEvent", "times_as_they_came"]
+__all__ = ["PublishedEvent", "SessionEvent", "raw_times"]
 
 _Text = str | int | float | bool | None
 """A text, or what some answers have in its place."""
@@ -226,7 +226,7 @@ class PublishedEvent(SessionEvent, gc=False):
 PublishedEvent.__name__ = PublishedEvent.__qualname__ = SessionEvent.__name__
 
 
-def times_as_they_came(events: Sequence[SessionEvent]) -> list[Any]:
+def raw_times(events: Sequence[SessionEvent]) -> list[Any]:
     """Return the times of events whose time was not read yet, as the answer has them."""
     return [event._time for event in events]  # noqa: SLF001
 
@@ -256,7 +256,7 @@ def _deep(text: bytes) -> Any:
             value = _decode(text)
         except _REFUSED:
             return loads(text)
-        refuse_depth(text, value)
+        check_depth(text, value)
     except ValueError as error:
         reason = str(error)
     else:

@@ -11,10 +11,10 @@ from typing import Any, overload
 
 import attrs
 
-from fullstory_async import checks
+from fullstory_async import validators
 from fullstory_async.models.event import SessionEvent
 from fullstory_async.models.event_data import IdentifyData
-from fullstory_async.models.vocabulary import warn_of_event_type
+from fullstory_async.models.event_types import warn_of_event_type
 
 __all__ = ["SessionEvents", "SessionPage"]
 
@@ -64,8 +64,8 @@ class SessionEvents(Sequence[SessionEvent]):
         Raises:
             ConfigurationError: a time without a time zone.
         """
-        checks.aware(start, "start")
-        checks.aware(end, "end")
+        validators.aware(start, "start")
+        validators.aware(end, "end")
 
         def within(event: SessionEvent) -> bool:
             when = event.timestamp

@@ -14,9 +14,9 @@ request, and misbehaves on request::
 `Fault` lists all the ways to misbehave.
 """
 
-from fullstory_async.sandbox.app import Sandbox
 from fullstory_async.sandbox.faults import Fault, FaultRule
 from fullstory_async.sandbox.records import RecordedRequest
+from fullstory_async.sandbox.server import Sandbox
 from fullstory_async.sandbox.service import Wire
 from fullstory_async.sandbox.world import User
 

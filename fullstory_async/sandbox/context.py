@@ -24,7 +24,7 @@ from fullstory_async.models import (
 from fullstory_async.sandbox.profiles import without_empty
 from fullstory_async.sandbox.world import WorldSession
 
-__all__ = ["context_of", "looked_at", "told_as"]
+__all__ = ["apply_slice", "context_of", "context_type"]
 
 Json = dict[str, Any]
 
@@ -40,7 +40,7 @@ _SWITCHES = {
 _DEFAULT_SHOTS = ("navigate", "click")
 
 
-def told_as(event: SessionEvent) -> str | None:
+def context_type(event: SessionEvent) -> str | None:
     """Return an event's type in context; ``None`` for what a language model is not told."""
     if event.type == "click":
         signs = event.frustrations
@@ -50,13 +50,13 @@ def told_as(event: SessionEvent) -> str | None:
     return _TOLD_AS.get(event.type)
 
 
-def looked_at(events: SessionEvents, configuration: ProfileConfiguration) -> SessionEvents:
+def apply_slice(events: SessionEvents, configuration: ProfileConfiguration) -> SessionEvents:
     """Return the events that a slice and a choice of types leave."""
     chosen = _sliced(events, configuration.slice or SliceOptions())
     options = configuration.events or EventOptions()
 
     def wanted(event: SessionEvent) -> bool:
-        kind = told_as(event)
+        kind = context_type(event)
         if options.include_types and kind not in options.include_types:
             return False
         if options.exclude_types and kind in options.exclude_types:
@@ -89,7 +89,7 @@ def context_of(
     replay_url: str,
 ) -> Json:
     """Return the answer of a context call."""
-    told = looked_at(events, configuration)
+    told = apply_slice(events, configuration)
     teller = _Teller(session, configuration, media, replay_url)
     pages = [teller.page(number, page) for number, page in enumerate(told.pages(), 1)]
     about = {
@@ -156,7 +156,7 @@ class _Teller:
 
     def _events(self, events: Iterable[SessionEvent]) -> Iterator[Json]:
         for event in events:
-            if (kind := told_as(event)) is None:
+            if (kind := context_type(event)) is None:
                 continue
             when = None if event.timestamp is None else event.timestamp.isoformat().replace("+00:00", "Z")
             yield {

@@ -17,7 +17,7 @@ import attrs
 from fullstory_async._version import __version__
 from fullstory_async.models import MediaOptions, ProfileConfiguration, ResponseSchema
 from fullstory_async.models.response_schema import RESPONSE_TYPES
-from fullstory_async.sandbox.answers import answer_schemas
+from fullstory_async.sandbox.schemas import answer_schemas
 
 __all__ = ["contract"]
 

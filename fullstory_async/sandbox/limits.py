@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from fullstory_async.http.ratelimit import RateLimit
+from fullstory_async.ratelimit.limiter import RateLimit
 
 __all__ = ["TokenBucket"]
 

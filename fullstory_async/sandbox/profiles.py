@@ -15,11 +15,11 @@ from typing import Any
 
 import attrs
 
-from fullstory_async.codec.bodies import check_options, options_json, read_options
+from fullstory_async.codec.request_bodies import dump_options, parse_options, validate_options
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.models import MediaOptions, ProfileConfiguration, ResponseSchema
 from fullstory_async.models.response_schema import RESPONSE_TYPES
-from fullstory_async.sandbox.refusal import Refusal
+from fullstory_async.sandbox.api_error import ApiError
 
 __all__ = [
     "Profiles",
@@ -69,16 +69,16 @@ class Profiles:
         self._bodies: dict[str, Json] = {name: dict(body) for name, body in _BUILT_IN.items()}
 
     def configuration(self, profile_id: str) -> Json:
-        """Return what a profile says. Raises `Refusal` if there is none of this id."""
+        """Return what a profile says. Raises `ApiError` if there is none of this id."""
         body = self._body(profile_id)
         return {name: body[name] for name in _GROUPS if name in body}
 
     def list(self, query: Mapping[str, str]) -> Json:
-        """List a page of profiles, an entry of the early days without an id included. Raises `Refusal`."""
+        """List a page of profiles, an entry of the early days without an id included. Raises `ApiError`."""
         limit = whole_number(query.get("limit", str(_LARGEST_PAGE)), "limit")
         token = query.get("pagination_token", "0")
         if not re.fullmatch(r"[0-9]{1,9}", token):
-            raise Refusal(400, "invalid_field", "pagination_token is none of ours")
+            raise ApiError(400, "invalid_field", "pagination_token is none of ours")
         start = int(token)
         relics: list[Json | None] = [None, {"name": "A profile of the alpha"}]
         found = [*relics, *(self._shown(profile_id) for profile_id in self._bodies)]
@@ -87,21 +87,21 @@ class Profiles:
         return {**answer, "next_pagination_token": str(end)} if end < len(found) else answer
 
     def get(self, profile_id: str) -> Json:
-        """Return one profile. Raises `Refusal`."""
+        """Return one profile. Raises `ApiError`."""
         self._body(profile_id)
         return self._shown(profile_id)
 
     def create(self, body: Json) -> Json:
-        """Make a profile. Raises `Refusal` for a body that is none."""
+        """Make a profile. Raises `ApiError` for a body that is none."""
         name, groups = self._checked(body)
         if not name:
-            raise Refusal(400, "required_field", "name is required")
+            raise ApiError(400, "required_field", "name is required")
         profile_id = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
         self._bodies[profile_id] = {"name": name, **groups}
         return self._shown(profile_id)
 
     def update(self, profile_id: str, body: Json) -> Json:
-        """Replace the fields that a body names. Raises `Refusal`."""
+        """Replace the fields that a body names. Raises `ApiError`."""
         before = self._body(profile_id)
         name, groups = self._checked(body)
         after = {**before, **({"name": name} if name else {})}
@@ -111,24 +111,24 @@ class Profiles:
         return self._shown(profile_id)
 
     def delete(self, profile_id: str) -> Json:
-        """Remove a profile. Raises `Refusal`."""
+        """Remove a profile. Raises `ApiError`."""
         self._body(profile_id)
         del self._bodies[profile_id]
         return {}
 
     def _body(self, profile_id: str) -> Json:
         if profile_id not in self._bodies:
-            raise Refusal(404, "resource_not_found", "no such profile")
+            raise ApiError(404, "resource_not_found", "no such profile")
         return self._bodies[profile_id]
 
     def _checked(self, body: Json) -> tuple[str | None, Json]:
         groups = {name: value for name, value in body.items() if name != "name"}
         name = body.get("name")
         if not isinstance(name, str | None):
-            raise Refusal(400, "invalid_field", "name must be a string")
+            raise ApiError(400, "invalid_field", "name must be a string")
         configuration, _ = read_configuration(groups)
         refuse_contradictions(configuration, alone=False)
-        return name, options_json(configuration)
+        return name, dump_options(configuration)
 
     def _shown(self, profile_id: str) -> Json:
         body = self._bodies[profile_id]
@@ -140,13 +140,13 @@ class Profiles:
 
 
 def read_body(raw: bytes) -> Json:
-    """Parse a request's body; none at all is an empty object. Raises `Refusal`."""
+    """Parse a request's body; none at all is an empty object. Raises `ApiError`."""
     try:
         body = json.loads(raw or b"{}", parse_float=_number, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        raise Refusal(400, "invalid_body", "the body must be a JSON object")
+        raise ApiError(400, "invalid_body", "the body must be a JSON object")
     return body
 
 
@@ -161,16 +161,16 @@ def _refuse_constant(text: str) -> float:
 
 
 def whole_number(text: str, name: str) -> int:
-    """Read a query parameter that is a positive integer. Raises `Refusal`."""
+    """Read a query parameter that is a positive integer. Raises `ApiError`."""
     if (
         not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < 1
     ):  # int() alone would take " 1_0" and any script's digits
-        raise Refusal(400, "invalid_field", f"{name} must be a positive integer")
+        raise ApiError(400, "invalid_field", f"{name} must be a positive integer")
     return int(text)
 
 
 def read_configuration(groups: Json) -> tuple[ProfileConfiguration, MediaOptions]:
-    """Check groups of options as the service would, and return them typed. Raises `Refusal`."""
+    """Check groups of options as the service would, and return them typed. Raises `ApiError`."""
     groups = dict(groups)
     media = {} if groups.get("media") is None else groups["media"]
     groups.pop("media", None)
@@ -178,11 +178,11 @@ def read_configuration(groups: Json) -> tuple[ProfileConfiguration, MediaOptions
     if isinstance(part, dict) and re.fullmatch(r"[0-9]{1,15}", str(part.get(_INT64, ""))):
         groups["slice"] = {**part, _INT64: int(part[_INT64])}
     elif isinstance(part, dict) and part.get(_INT64) is not None:
-        raise Refusal(400, "invalid_field", f"slice.{_INT64} must be an int64")
+        raise ApiError(400, "invalid_field", f"slice.{_INT64} must be an int64")
     try:
-        read = read_options(groups, ProfileConfiguration), read_options(media, MediaOptions, "media")
+        read = parse_options(groups, ProfileConfiguration), parse_options(media, MediaOptions, "media")
     except ConfigurationError as error:
-        raise Refusal(400, "invalid_field", error.message) from None
+        raise ApiError(400, "invalid_field", error.message) from None
     if read[0].llm is not None and read[0].llm.response_schema is not None:
         _refuse_other_dialects(groups["llm"]["response_schema"])
     return read
@@ -197,18 +197,18 @@ def _refuse_other_dialects(schema: Json) -> None:
         and isinstance(schema.get("nullable", False), bool)
     ):
         text = f"llm.response_schema: {schema!r:.80} is not in the dialect: types in capitals, few words"
-        raise Refusal(400, "invalid_field", text)
+        raise ApiError(400, "invalid_field", text)
     for part in parts:
         if isinstance(part, dict):
             _refuse_other_dialects(part)
 
 
 def refuse_contradictions(configuration: ProfileConfiguration, *, alone: bool) -> None:
-    """Raise `Refusal` for options that contradict each other; ``alone`` says that no profile adds to them."""
+    """Raise `ApiError` for options that contradict each other; ``alone`` says that no profile adds to them."""
     try:
-        check_options(configuration.slice, configuration.context, configuration.events, alone=alone)
+        validate_options(configuration.slice, configuration.context, configuration.events, alone=alone)
     except ConfigurationError as error:
-        raise Refusal(400, "invalid_field", error.message) from None
+        raise ApiError(400, "invalid_field", error.message) from None
 
 
 def merged(profile: Json, override: Json) -> Json:

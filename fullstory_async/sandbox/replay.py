@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from fullstory_async.models import SessionEvent, SessionEvents, SessionPage
-from fullstory_async.models.description import clock
+from fullstory_async.models.described import clock
 from fullstory_async.sandbox.world import WorldSession
 
 __all__ = ["PAGE_HEADERS", "index_page", "replay_page"]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from aiohttp import web
 from msgspec.json import encode
 
+from fullstory_async.sandbox.api_error import ApiError
 from fullstory_async.sandbox.profiles import read_body
-from fullstory_async.sandbox.refusal import Refusal
 from fullstory_async.sandbox.service import Service
 
 __all__ = ["OPERATIONS", "ROUTES", "Work"]
@@ -49,14 +49,14 @@ _API: tuple[tuple[str, str, str, Work], ...] = (
 
 
 def _refuse_path(*_: object) -> bytes:
-    raise Refusal(404, "resource_not_found", "no such path")
+    raise ApiError(404, "resource_not_found", "no such path")
 
 
 def _refuse_method(path: str) -> Work:
     allow = tuple(method for method, each, _, _ in _API if each == path)
 
     def refuse(*_: object) -> bytes:
-        raise Refusal(405, "method_not_allowed", f"this path has {', '.join(allow)} alone", allow=allow)
+        raise ApiError(405, "method_not_allowed", f"this path has {', '.join(allow)} alone", allow=allow)
 
     return refuse
 

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import msgspec
 
 from fullstory_async.codec import decode_events
-from fullstory_async.codec.bodies import options_json
-from fullstory_async.http.messages import Response
+from fullstory_async.codec.request_bodies import dump_options
+from fullstory_async.messages import Response
 from fullstory_async.models import SessionEvents
+from fullstory_async.sandbox.api_error import ApiError
 from fullstory_async.sandbox.context import context_of
 from fullstory_async.sandbox.events import events_of, in_spec_form
 from fullstory_async.sandbox.profiles import (
@@ -22,7 +23,6 @@ from fullstory_async.sandbox.profiles import (
     refuse_contradictions,
     whole_number,
 )
-from fullstory_async.sandbox.refusal import Refusal
 from fullstory_async.sandbox.replay import replay_page
 from fullstory_async.sandbox.summaries import summarise
 from fullstory_async.sandbox.world import ORG_ID, World, WorldSession
@@ -51,12 +51,12 @@ class Service:
         self._processed: dict[str, bytes] = {}
 
     def list(self, query: Mapping[str, str]) -> bytes:
-        """List a user's last sessions, oldest first, or the one of a session_uid. Raises `Refusal`."""
+        """List a user's last sessions, oldest first, or the one of a session_uid. Raises `ApiError`."""
         uid, email, session_uid = query.get("uid"), query.get("email"), query.get("session_uid")
         if not (uid or email or session_uid):
-            raise Refusal(400, "required_field", "at least one of uid, email and session_uid is required")
+            raise ApiError(400, "required_field", "at least one of uid, email and session_uid is required")
         if session_uid and (uid or email):
-            raise Refusal(400, "invalid_field", "session_uid excludes uid and email")
+            raise ApiError(400, "invalid_field", "session_uid excludes uid and email")
         limit = whole_number(query.get("limit", str(_DEFAULT_LIMIT)), "limit")
         found = self.world.of_user(uid=uid, email=email)
         if session_uid:
@@ -67,11 +67,11 @@ class Service:
         return msgspec.json.encode({"sessions": items})
 
     def events(self, session_id: str, query: Mapping[str, str]) -> bytes:
-        """Return all events of a session, and charge for it. Raises `Refusal`."""
+        """Return all events of a session, and charge for it. Raises `ApiError`."""
         session = self._session(session_id)
         cached = query.get("enable_event_cache", "false")
         if cached not in ("true", "false"):
-            raise Refusal(400, "invalid_field", "enable_event_cache must be true or false")
+            raise ApiError(400, "invalid_field", "enable_event_cache must be true or false")
         self._charge(session)
         if cached == "true" and session_id in self._processed:
             return self._processed[session_id]
@@ -82,27 +82,27 @@ class Service:
         return body
 
     def summary(self, session_id: str, query: Mapping[str, str]) -> bytes:
-        """Summarise a session by a profile, and charge for it. Raises `Refusal`."""
+        """Summarise a session by a profile, and charge for it. Raises `ApiError`."""
         profile = query.get("config_profile" if self.wire == "live" else "config_profile_id")
         if profile is None and self.wire == "spec":
-            raise Refusal(400, "required_field", "config_profile_id is required")
+            raise ApiError(400, "required_field", "config_profile_id is required")
         override = {"slice": {"end_timestamp": query["end_timestamp"]}} if "end_timestamp" in query else {}
         return self._summarised(session_id, profile, override)
 
     def summary_with_overrides(self, session_id: str, raw: bytes) -> bytes:
-        """Summarise a session by a profile, a body, or both, and charge for it. Raises `Refusal`."""
+        """Summarise a session by a profile, a body, or both, and charge for it. Raises `ApiError`."""
         body = read_body(raw)
         profile = body.pop("config_profile", None)
         if not isinstance(profile, str | None):
-            raise Refusal(400, "invalid_field", "config_profile must be a string")
+            raise ApiError(400, "invalid_field", "config_profile must be a string")
         return self._summarised(session_id, profile, body)
 
     def context(self, session_id: str, raw: bytes) -> bytes:
-        """Tell a language model's view of a session, and charge for it. Raises `Refusal`."""
+        """Tell a language model's view of a session, and charge for it. Raises `ApiError`."""
         session = self._session(session_id)
         configuration, media = read_configuration(read_body(raw))
         if configuration.llm is not None:
-            raise Refusal(400, "invalid_field", "llm is no option of context")
+            raise ApiError(400, "invalid_field", "llm is no option of context")
         refuse_contradictions(configuration, alone=True)
         self._charge(session)
         url = self.replay_url(session)
@@ -113,7 +113,7 @@ class Service:
         return msgspec.json.encode({"email": "admin@example.com", "orgId": ORG_ID, "role": "ADMIN"})
 
     def replay(self, session_id: str) -> bytes:
-        """Return a page that shows a session to a person. Raises `Refusal`."""
+        """Return a page that shows a session to a person. Raises `ApiError`."""
         session = self._session(session_id)
         return replay_page(session, self.typed_events(session))
 
@@ -130,7 +130,7 @@ class Service:
         session = self._session(session_id)
         given, _ = read_configuration(override)
         stored = {} if profile is None else self.profiles.configuration(profile)
-        configuration, _ = read_configuration(merged(stored, options_json(given)))
+        configuration, _ = read_configuration(merged(stored, dump_options(given)))
         refuse_contradictions(configuration, alone=profile is None)
         self._charge(session)
         answer = summarise(session, self.typed_events(session), configuration)
@@ -146,13 +146,13 @@ class Service:
     def _session(self, session_id: str) -> WorldSession:
         session = self.world.sessions.get(session_id)  # type: ignore[call-overload]  # a plain str will do
         if not isinstance(session, WorldSession):
-            raise Refusal(404, "resource_not_found", "session not found")
+            raise ApiError(404, "resource_not_found", "session not found")
         return session
 
     def _charge(self, session: WorldSession) -> None:
         if self.quota is not None and self.activations >= self.quota:
             text = f"the quota of {self.quota} activations is used up"
-            raise Refusal(429, "activation_quota_exceeded", text, retry_after=_MONTH)
+            raise ApiError(429, "activation_quota_exceeded", text, retry_after=_MONTH)
         self.activations += 1
         self.activations_by_session[session.id] += 1
 

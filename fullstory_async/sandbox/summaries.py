@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from fullstory_async.models import LLMOptions, ProfileConfiguration, ResponseSchema, SessionEvents
-from fullstory_async.sandbox.context import looked_at
+from fullstory_async.sandbox.context import apply_slice
 from fullstory_async.sandbox.world import WorldSession
 
 __all__ = ["summarise"]
@@ -18,7 +18,7 @@ def summarise(
     session: WorldSession, events: SessionEvents, configuration: ProfileConfiguration
 ) -> dict[str, Any]:
     """Return a summary's answer in live form."""
-    facts = _facts(session, looked_at(events, configuration))
+    facts = _facts(session, apply_slice(events, configuration))
     llm = configuration.llm or LLMOptions()
     asked = " … ".join(prompt for prompt in (llm.pre_prompt, llm.post_prompt) if prompt)
     if asked:

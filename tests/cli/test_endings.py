@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from fullstory_async.cli.fetching import run_job
+from fullstory_async.cli.commands.fetch import run_job
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from tests.cli.test_fetch import IDS, ask, on_a_terminal, start
 from tests.jobs.test_job import opened, run_once
@@ -115,7 +115,7 @@ async def test_a_signal_at_the_very_end_does_not_swallow_the_account(tmp_path, m
 def taken(folder):
     """Hold a job's lock from another process."""
     script = (
-        "import sys; from pathlib import Path; from fullstory_async.jobs.lock import JobLock\n"
+        "import sys; from pathlib import Path; from fullstory_async.jobs.storage.lock import JobLock\n"
         "lock = JobLock(Path(sys.argv[1]) / 'lock'); print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(

@@ -404,7 +404,7 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path):
 
 async def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypatch, capsys):
     from fullstory_async.cli import progress
-    from fullstory_async.http.observer import Stats
+    from fullstory_async.http.hooks import Stats
     from fullstory_async.jobs import JobProgress
 
     clock = [0.0]
@@ -437,7 +437,7 @@ async def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypat
 async def test_the_rate_that_is_shown_is_not_above_the_limit(monkeypatch, capsys, latency):
     """A limiter lets a second's worth through at once, and then 8 a second."""
     from fullstory_async.cli import progress
-    from fullstory_async.http.observer import Stats
+    from fullstory_async.http.hooks import Stats
     from fullstory_async.jobs import JobProgress
 
     clock = [0.0]

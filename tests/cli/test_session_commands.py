@@ -13,7 +13,7 @@ import pytest
 
 from fullstory_async import SessionEvent, SessionEvents
 from fullstory_async.cli.links import SessionLink
-from fullstory_async.cli.output import console_for_people, print_csv, print_json, print_rows
+from fullstory_async.cli.output import human_console, print_csv, print_json, print_rows
 from fullstory_async.cli.timeline import print_timeline
 from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.world import World
@@ -178,14 +178,14 @@ def test_cells_are_no_formulas_and_move_no_cursor(capsys):
             SessionEvent(type="odd\x1b[2J"),
         ],
     )
-    print_timeline(console_for_people(), evil)
+    print_timeline(human_console(), evil)
     shown = capsys.readouterr().out
     assert all(c.isprintable() or c == "\n" for c in shown)
     assert "HYPERLINK" in shown
 
 
 def test_a_timeline_of_anything(capsys):
-    print_timeline(console_for_people(), SessionEvents("1:2"))
+    print_timeline(human_console(), SessionEvents("1:2"))
     assert "0 events" in capsys.readouterr().out
     odd = SessionEvents(
         "1:2",
@@ -195,7 +195,7 @@ def test_a_timeline_of_anything(capsys):
             SessionEvent(source_type="server"),
         ],
     )
-    print_timeline(console_for_people(), odd)
+    print_timeline(human_console(), odd)
     shown = capsys.readouterr().out
     assert "The app crashed" in shown
     assert "Sent by a server" in shown

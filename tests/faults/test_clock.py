@@ -9,8 +9,8 @@ from email.utils import formatdate
 
 import pytest
 
-from fullstory_async.http.messages import Response
-from fullstory_async.http.retry import retry_after
+from fullstory_async.messages import Response
+from fullstory_async.retry import retry_after
 from tests.faults.calls import slow
 
 JUMPING = """

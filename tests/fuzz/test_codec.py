@@ -7,10 +7,10 @@ import json
 import pytest
 
 from fullstory_async import DecodeError, SessionId
-from fullstory_async.codec import EventSegments, decode_events
-from fullstory_async.http.messages import Request, Response
-from fullstory_async.http.verdicts import error_for
-from fullstory_async.jobs.verify import verified
+from fullstory_async.codec import IncrementalEventDecoder, decode_events
+from fullstory_async.http.status_errors import error_from_response
+from fullstory_async.jobs.verify import require_json_object
+from fullstory_async.messages import Request, Response
 from tests.fuzz.mutations import damaged, rounds
 from tests.wire.test_hostile_answers import DECODERS, EVENT, VALID, outcome, read_all
 
@@ -34,8 +34,8 @@ def test_a_damaged_answer_is_a_result_or_a_decode_error(operation):
     for rng in rounds(200):
         body = damaged(rng.choice(SEEDS[operation]), rng, EVERYTHING)
         response = Response(status=200, body=body)
-        error_for(Request(operation="x", path="/"), Response(status=400, body=body))
-        for check in (verified, lambda response: read_all(DECODERS[operation](response))):
+        error_from_response(Request(operation="x", path="/"), Response(status=400, body=body))
+        for check in (require_json_object, lambda response: read_all(DECODERS[operation](response))):
             try:
                 check(response)
             except DecodeError as error:
@@ -49,7 +49,7 @@ def test_a_damaged_answer_is_the_same_in_pieces():
         size = rng.choice((1, 3, 10, 64, 300, 5000))
 
         def streamed(body=body, size=size):
-            segments = EventSegments()
+            segments = IncrementalEventDecoder()
             for start in range(0, len(body), size):
                 yield from segments.feed(body[start : start + size])
             yield from segments.finish()

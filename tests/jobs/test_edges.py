@@ -13,10 +13,12 @@ import pytest
 
 from fullstory_async import ActivationLedger, JobError, JobStorageError, RetryPolicy
 from fullstory_async.errors import ConnectError
-from fullstory_async.jobs import Job, JobPlan, JobReader, database, packing
-from fullstory_async.jobs import writer as writer_module
-from fullstory_async.jobs.store import JobStore
-from fullstory_async.jobs.units import Unit
+from fullstory_async.jobs import Job, JobPlan, JobReader
+from fullstory_async.jobs.storage import compression as packing
+from fullstory_async.jobs.storage import group_commit as writer_module
+from fullstory_async.jobs.storage import schema as database
+from fullstory_async.jobs.storage.store import JobStore
+from fullstory_async.jobs.storage.tasks import JobTask
 from fullstory_async.sandbox import Fault
 from tests.jobs.test_job import opened, run_once
 
@@ -65,7 +67,7 @@ async def test_what_was_charged_before_the_months_cap_was_reached_counts(tmp_pat
     ledger = ActivationLedger(tmp_path / "ledger", monthly_cap=5)
     async with opened(client={"retry": REPEATING}) as (sandbox, client):
         client._account.pipeline._ledger = None
-        from fullstory_async.ledger import LedgerAccount
+        from fullstory_async.files.ledger import LedgerAccount
 
         client._account.pipeline._ledger = LedgerAccount(ledger, client.config.key_fingerprint)
         sandbox.inject(Fault.status(500, charged=True), operation="events", times=None)
@@ -127,13 +129,13 @@ async def test_a_file_that_stays_locked_ends_the_run(tmp_path, monkeypatch):
 async def test_what_was_set_aside_while_a_file_stays_locked_is_given_back_later(tmp_path, monkeypatch):
     monkeypatch.setattr(writer_module, "_PATIENCE", 0.0)
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
-    unit = Unit(1, "1:2", "events")
+    unit = JobTask(1, "1:2", "events")
     (tmp_path / "j").mkdir()
     store = JobStore(tmp_path / "j", attrs.evolve(EVENTS, max_activations=1))
     with closing(sqlite3.connect(tmp_path / "j" / "job.sqlite3", isolation_level=None)) as other:
         assert await store.reserve(unit, 1)
         other.execute("BEGIN IMMEDIATE")
-        store.settle_later(unit, spent=0)
+        store.release_later(unit, spent=0)
         with pytest.raises(JobStorageError, match="locked"):
             await store.flush()
         other.execute("ROLLBACK")

@@ -30,8 +30,9 @@ from fullstory_async import (
     RetryPolicy,
     SessionId,
 )
-from fullstory_async.jobs import Job, JobPlan, JobReader, StopReason, outage
-from fullstory_async.jobs.lock import JobLock, holder_of
+from fullstory_async.jobs import Job, JobPlan, JobReader, StopReason
+from fullstory_async.jobs import circuit_breaker as outage
+from fullstory_async.jobs.storage.lock import JobLock, lock_holder
 from fullstory_async.sandbox import Fault, Sandbox
 
 BOTH = JobPlan(events=True, summary="support")
@@ -381,7 +382,7 @@ async def test_one_process_at_a_time_and_a_dead_ones_lock_is_none(tmp_path):
 FORKED = """
 import os, sys, time
 from pathlib import Path
-from fullstory_async.jobs.lock import JobLock
+from fullstory_async.jobs.storage.lock import JobLock
 
 lock = JobLock(Path(sys.argv[1]))
 if os.fork() == 0:
@@ -400,7 +401,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(tmp_path):
     child = int(parent.stdout.readline())
     parent.wait()
     try:
-        assert holder_of(tmp_path / "lock") is None
+        assert lock_holder(tmp_path / "lock") is None
         JobLock(tmp_path / "lock").release()
     finally:
         os.kill(child, signal.SIGKILL)
@@ -702,7 +703,7 @@ async def test_a_service_that_does_not_come_back_ends_it_when_patience_is_over(t
 
 @pytest.mark.row(2)
 async def test_a_network_that_comes_back_is_waited_for(tmp_path):
-    from fullstory_async.sandbox.app import Sandbox as Server
+    from fullstory_async.sandbox.server import Sandbox as Server
 
     async with Sandbox(users=2, sessions=20, mean_events=5) as first:
         port = int(first.url.rsplit(":", 1)[1])

@@ -18,7 +18,7 @@ import urllib.request
 import pytest
 
 from fullstory_async.jobs import JobReader
-from fullstory_async.jobs.database import has_job
+from fullstory_async.jobs.storage.schema import has_job
 
 KILLS = int(os.environ.get("FULLSTORY_KILLS", "3"))
 IDS = 5000 if KILLS > 3 else 400

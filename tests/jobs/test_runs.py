@@ -9,7 +9,8 @@ import attrs
 import pytest
 
 from fullstory_async import JobError, RateLimit, RetryPolicy, SessionId
-from fullstory_async.jobs import Job, JobPlan, JobReader, outage
+from fullstory_async.jobs import Job, JobPlan, JobReader
+from fullstory_async.jobs import circuit_breaker as outage
 from fullstory_async.sandbox import Fault
 from tests.jobs.test_job import BOTH, opened, run_once
 
@@ -153,7 +154,9 @@ async def test_an_estimate_is_no_less_than_what_repeated_calls_cost(tmp_path):
             assert 10 < sandbox.activations <= report.spent <= estimate.activations == 30
             assert (estimate.calls, estimate.seconds) == (10, 10 / client.limiter.rate)
         capped = attrs.evolve(EVENTS, max_activations=report.spent + 5)
-        again = JobReader(tmp_path / "j").estimate(capped, [SessionId("1:2")], charges=retry.charges_at_most)
+        again = JobReader(tmp_path / "j").estimate(
+            capped, [SessionId("1:2")], charges=retry.max_charges_per_call
+        )
         assert (again.calls, again.activations) == (1 + report.left, min(3 + 3 * report.left, 5))
 
 
@@ -182,4 +185,9 @@ async def test_what_is_not_sent_says_nothing_of_an_outage(tmp_path):
         again = {"concurrency": 1, "retry_failed": True, "network_patience": 2.0}
         report = await run_once(tmp_path / "j", client, EVENTS, **again)
         assert report.reason == "network down"
-        assert outage.MANY <= sandbox.activations == report.spent_now <= outage.MANY + 2
+        assert (
+            outage.FAILURE_THRESHOLD
+            <= sandbox.activations
+            == report.spent_now
+            <= outage.FAILURE_THRESHOLD + 2
+        )

@@ -22,11 +22,11 @@ from fullstory_async import (
     SliceOptions,
     UnknownEventTypeWarning,
 )
-from fullstory_async.codec.bodies import (
+from fullstory_async.codec.request_bodies import (
     context_body,
-    options_json,
+    dump_options,
+    parse_options,
     profile_body,
-    read_options,
     rfc3339,
     summary_body,
 )
@@ -176,7 +176,7 @@ WRITTEN = {
 
 
 def test_a_file_becomes_options():
-    assert read_options(WRITTEN, ProfileConfiguration) == ProfileConfiguration(
+    assert parse_options(WRITTEN, ProfileConfiguration) == ProfileConfiguration(
         llm=LLMOptions(
             pre_prompt="a", temperature=0.2,
             response_schema=ResponseSchema(type="OBJECT", properties={"n": ResponseSchema(type="INTEGER")}),
@@ -184,7 +184,7 @@ def test_a_file_becomes_options():
         slice=SliceOptions(mode="LAST", end_timestamp=NOON),
         events=EventOptions(include_types=("click",)),
     )  # fmt: skip
-    assert read_options({"end_timestamp": NOON}, SliceOptions) == SliceOptions(
+    assert parse_options({"end_timestamp": NOON}, SliceOptions) == SliceOptions(
         end_timestamp=NOON
     )  # as TOML has it
 
@@ -204,7 +204,7 @@ def test_a_file_becomes_options():
 )  # fmt: skip
 def test_a_file_that_is_not_valid_names_the_field(written, said):
     with pytest.raises(ConfigurationError, match=said):
-        read_options(written, ProfileConfiguration)
+        parse_options(written, ProfileConfiguration)
 
 
 def options(kind):
@@ -227,6 +227,6 @@ def options(kind):
 def test_what_is_written_reads_back_the_same(kind):
     @given(options(kind))
     def check(given):
-        assert read_options(json.loads(json.dumps(options_json(given))), kind) == given
+        assert parse_options(json.loads(json.dumps(dump_options(given))), kind) == given
 
     check()

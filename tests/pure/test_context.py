@@ -18,7 +18,7 @@ from fullstory_async import (
     SessionContext,
 )
 from fullstory_async.codec import decode_context, decode_key_owner, decode_profile, decode_profiles
-from fullstory_async.http.messages import Response
+from fullstory_async.messages import Response
 from fullstory_async.models import ScreenSize, UserContext
 from fullstory_async.session_id import SessionId
 

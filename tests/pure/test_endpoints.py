@@ -11,8 +11,8 @@ from yarl import URL
 
 from fullstory_async import ConfigurationError, InvalidSessionId, SessionId
 from fullstory_async.http import endpoints
-from fullstory_async.http.messages import Request
 from fullstory_async.http.options import CallOptions
+from fullstory_async.messages import Request
 
 ID = SessionId("1:2")
 

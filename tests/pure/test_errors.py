@@ -25,8 +25,8 @@ from fullstory_async import (
     UnexpectedRedirect,
 )
 from fullstory_async import errors as errors_module
-from fullstory_async.http.messages import Request, Response
-from fullstory_async.http.verdicts import error_for
+from fullstory_async.http.status_errors import error_from_response
+from fullstory_async.messages import Request, Response
 from tests.fakes import json_response
 
 EVENTS = Request(operation="events", path="/v2/sessions/1%3A2/events", session_id="1:2", metered=True)
@@ -45,7 +45,7 @@ BY_STATUS = {
 
 @pytest.mark.parametrize("status", range(100, 600))
 def test_each_status_is_success_or_one_class(status):
-    error = error_for(EVENTS, Response(status=status))
+    error = error_from_response(EVENTS, Response(status=status))
     if 200 <= status < 300:
         assert error is None
     elif status < 200:
@@ -72,28 +72,28 @@ def test_each_status_is_success_or_one_class(status):
     ],
 )
 def test_both_error_bodies_and_any_other_are_read(body, code, message):
-    error = error_for(EVENTS, Response(status=502, body=body))
+    error = error_from_response(EVENTS, Response(status=502, body=body))
     assert (error.code, error.message) == (code, message)
     assert str(error).startswith("GET /v2/sessions/1:2/events: 502")
 
 
 def test_a_404_for_an_id_that_is_no_pair_says_what_ids_look_like():
     hinted = Request(operation="events", path="/x", not_found_hint="ids are USER:SESSION pairs")
-    assert "USER:SESSION" in error_for(hinted, json_response({"message": "gone"}, 404)).message
-    assert "USER:SESSION" not in str(error_for(hinted, Response(status=400)))
+    assert "USER:SESSION" in error_from_response(hinted, json_response({"message": "gone"}, 404)).message
+    assert "USER:SESSION" not in str(error_from_response(hinted, Response(status=400)))
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 422, 500, 502, 503])
 def test_a_metered_call_that_was_worked_on_may_have_cost(status):
-    error = error_for(EVENTS, Response(status=status))
+    error = error_from_response(EVENTS, Response(status=status))
     assert error.may_have_cost
     assert "may have cost an activation" in str(error)
-    assert not error_for(LIST, Response(status=status)).may_have_cost
+    assert not error_from_response(LIST, Response(status=status)).may_have_cost
 
 
 @pytest.mark.parametrize("status", [401, 429])
 def test_what_is_refused_before_any_work_has_not_cost(status):
-    assert not error_for(EVENTS, Response(status=status)).may_have_cost
+    assert not error_from_response(EVENTS, Response(status=status)).may_have_cost
 
 
 def test_transport_errors_may_have_cost_once_sent():
@@ -151,7 +151,9 @@ def test_neither_query_nor_headers_nor_bodies_show():
     request = Request(
         operation="list", path="/p", query=(("email", "ada@example.com"),), headers={"X-Token": "t0p"}
     )
-    error = error_for(request, Response(status=500, headers={"set-cookie": "c00kie"}, body=b"secret-body"))
+    error = error_from_response(
+        request, Response(status=500, headers={"set-cookie": "c00kie"}, body=b"secret-body")
+    )
     shown = repr(error.request) + repr(error.response) + str(error.request)
     for secret in ("ada@", "t0p", "c00kie", "secret-body"):
         assert secret not in shown
@@ -175,6 +177,6 @@ def test_neither_query_nor_headers_nor_bodies_show():
     ],
 )
 def test_its_text_says_what_to_do_next(status, attempts, seconds, ending):
-    error = error_for(EVENTS, Response(status=status, body=b"no"), retry_after=seconds)
+    error = error_from_response(EVENTS, Response(status=status, body=b"no"), retry_after=seconds)
     error.attempts = attempts
     assert str(error) == f"GET /v2/sessions/1:2/events: {status}: no {ending}"

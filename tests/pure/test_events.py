@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fullstory_async import ConfigurationError, SessionEvent, SessionEvents, UnknownEventTypeWarning
 from fullstory_async.codec import decode_events
-from fullstory_async.http.messages import Response
+from fullstory_async.messages import Response
 from fullstory_async.models.event_data import EventData
 from fullstory_async.models.views import EVENT_TYPES, EventViews
 from fullstory_async.session_id import SessionId

@@ -21,9 +21,9 @@ from fullstory_async import (
     RetryPolicy,
     UnexpectedRedirect,
 )
-from fullstory_async.http.messages import Request, Response
-from fullstory_async.http.retry import RetryBudget, retry_after
-from fullstory_async.http.verdicts import error_for
+from fullstory_async.http.status_errors import error_from_response
+from fullstory_async.messages import Request, Response
+from fullstory_async.retry import RetryQuota, retry_after
 
 LIST = Request(operation="list", path="/sessions/v2")
 EVENTS = Request(operation="events", path="/v2/sessions/1%3A2/events", session_id="1:2", metered=True)
@@ -31,7 +31,7 @@ CREATE = Request(operation="create", method="POST", path="/x", repeatable=False)
 
 
 def status(code):
-    return lambda request: error_for(request, Response(status=code))
+    return lambda request: error_from_response(request, Response(status=code))
 
 
 def failing(cls, **how):
@@ -72,9 +72,9 @@ def test_answers_and_permanent_failures_are_never_repeated(failure):
 @pytest.mark.parametrize("code", [429, 503])
 @pytest.mark.parametrize(("word", "final"), [("false", True), ("False", True), ("true", False), ("", False)])
 def test_the_server_may_forbid_another_attempt_but_not_ask_for_one(code, word, final):
-    vetoed = error_for(LIST, Response(status=code, headers={"x-should-retry": word}))
+    vetoed = error_from_response(LIST, Response(status=code, headers={"x-should-retry": word}))
     assert (RetryPolicy().decide(LIST, vetoed, 1, patient=True) is None) is final
-    asked_for = error_for(EVENTS, Response(status=400, headers={"x-should-retry": "true"}))
+    asked_for = error_from_response(EVENTS, Response(status=400, headers={"x-should-retry": "true"}))
     assert RetryPolicy(repeat_metered=True).decide(EVENTS, asked_for, 1) is None
 
 
@@ -129,13 +129,13 @@ def test_waits_grow_to_the_maximum_with_jitter_added():
 
 def test_retry_after_is_a_floor_and_a_429_without_it_waits_a_second():
     policy = RetryPolicy(wait_initial=0.1, wait_jitter=0)
-    asked = error_for(LIST, Response(status=429), retry_after=30.0)
+    asked = error_from_response(LIST, Response(status=429), retry_after=30.0)
     assert policy.wait(1, asked) == 30.0
     assert policy.wait(1, status(429)(LIST)) == 1.0
-    assert policy.wait(1, error_for(LIST, Response(status=429), retry_after=0.0)) == 1.0
-    busy = error_for(LIST, Response(status=503), retry_after=7.0)
+    assert policy.wait(1, error_from_response(LIST, Response(status=429), retry_after=0.0)) == 1.0
+    busy = error_from_response(LIST, Response(status=503), retry_after=7.0)
     assert policy.wait(1, busy) == 7.0
-    assert policy.wait(1, error_for(LIST, Response(status=503), retry_after=0.0)) == 0.1
+    assert policy.wait(1, error_from_response(LIST, Response(status=503), retry_after=0.0)) == 0.1
 
 
 def test_costs():
@@ -162,7 +162,7 @@ def test_repeat_metered_is_a_bool():
 
 
 def test_the_budget_runs_dry_and_refills():
-    budget = RetryBudget()
+    budget = RetryQuota()
     taken = sum(budget.take(14) for _ in range(100))
     assert taken == 500 // 14
     assert not budget.take(14)

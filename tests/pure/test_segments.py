@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullstory_async import DecodeError, SessionEvent
-from fullstory_async.codec import EventSegments, decode_events
-from fullstory_async.http.messages import Response
+from fullstory_async.codec import IncrementalEventDecoder, decode_events
+from fullstory_async.messages import Response
 from fullstory_async.session_id import SessionId
 
 LIVE = {
@@ -26,7 +26,7 @@ PUBLISHED = {
 
 
 def streamed(body: bytes, size: int) -> list[SessionEvent]:
-    segments, found = EventSegments(), []
+    segments, found = IncrementalEventDecoder(), []
     for start in range(0, len(body), size):
         found += segments.feed(body[start : start + size])
     return found + segments.finish()
@@ -91,7 +91,7 @@ def test_odd_answers_are_read_all_the_same(body, size):
 def test_an_answer_that_is_cut_off_is_an_error_and_what_was_given_is_right(events, data):
     body = json.dumps({"events": events}).encode()
     cut = body[: data.draw(st.integers(0, len(body) - 1))]
-    segments, found = EventSegments(), []
+    segments, found = IncrementalEventDecoder(), []
     with pytest.raises(DecodeError):
         for start in range(0, len(cut), 50):
             found += segments.feed(cut[start : start + 50])
@@ -116,7 +116,7 @@ def test_what_can_not_be_read_is_named(body, reason, size):
 
 
 def test_events_come_as_soon_as_the_next_one_begins():
-    segments = EventSegments()
+    segments = IncrementalEventDecoder()
     first = json.dumps({**LIVE, "event_properties": {}}).encode()
     second = json.dumps(PUBLISHED).encode()
     assert segments.feed(b'{"events":[' + first + b",") == []
@@ -130,7 +130,7 @@ def test_events_come_as_soon_as_the_next_one_begins():
 def test_children_that_begin_like_events_cost_no_more_than_their_bytes():
     child = {"type": "node", "n": 1}
     body = json.dumps({"events": [{"type": "x", "data": {"all": [child] * 2000}} for _ in range(5)]}).encode()
-    segments, parsed = EventSegments(), 0
+    segments, parsed = IncrementalEventDecoder(), 0
     decode = segments._decoded
 
     def counted(segment, *, tolerant):

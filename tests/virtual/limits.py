@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from fullstory_async import Outcome, RateLimit, RateLimiter, SessionEvents
-from fullstory_async.http.messages import Request, Response
+from fullstory_async.messages import Request, Response
 from tests.fakes import FakeTransport, json_response, make_sessions
 from tests.virtual_time import now
 

@@ -9,8 +9,8 @@ import pickle
 import pytest
 
 from fullstory_async import ConfigurationError, RateLimit, RateLimiter
-from fullstory_async.http.adaptive import AdaptiveRate
-from fullstory_async.http.messages import Response
+from fullstory_async.messages import Response
+from fullstory_async.ratelimit.adaptive import AdaptiveRate
 from tests.fakes import FakeTransport, json_response, make_sessions
 from tests.virtual.limits import BucketServer, BulkJob, FixedWindow, SlidingWindow, adaptive
 from tests.virtual_time import VirtualLoop, now

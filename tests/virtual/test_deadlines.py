@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from fullstory_async.http.deadlines import Deadline, Deadlines
+from fullstory_async.http.transport.deadlines import Deadline, Deadlines
 from tests.virtual_time import VirtualLoop, now
 
 pytestmark = pytest.mark.virtual_time

@@ -7,26 +7,26 @@ import asyncio
 import pytest
 
 from fullstory_async import APITimeoutError, RateLimitedError
-from fullstory_async.jobs.outage import MANY, Outage
-from fullstory_async.jobs.verdicts import is_throttled
+from fullstory_async.jobs.circuit_breaker import FAILURE_THRESHOLD, CircuitBreaker
+from fullstory_async.jobs.failures import is_throttled
 from tests.virtual_time import now
 
 pytestmark = pytest.mark.virtual_time
 
 
-def lose(outage: Outage) -> None:
-    for _ in range(MANY):
+def lose(outage: CircuitBreaker) -> None:
+    for _ in range(FAILURE_THRESHOLD):
         outage.lost(now())
 
 
-async def waited(outage: Outage) -> tuple[bool, float]:
+async def waited(outage: CircuitBreaker) -> tuple[bool, float]:
     """Return whether it was this call's turn to ask, and after how many seconds."""
     began = now()
     return await outage.wait_to_ask(), round(now() - began, 3)
 
 
 async def test_one_call_at_a_time_asks_after_pauses_that_double():
-    outage = Outage(600)
+    outage = CircuitBreaker(600)
     lose(outage)
     for pause in (1, 2, 4, 8, 16, 30, 30):
         assert await waited(outage) == (True, pause)
@@ -42,7 +42,7 @@ async def test_one_call_at_a_time_asks_after_pauses_that_double():
 
 
 async def test_an_answer_that_was_still_on_its_way_lets_everybody_go_on_at_once():
-    outage = Outage(600)
+    outage = CircuitBreaker(600)
     for _ in range(2):  # in the second outage as in the first
         lose(outage)
         calls = [asyncio.create_task(waited(outage)) for _ in range(3)]
@@ -54,7 +54,7 @@ async def test_an_answer_that_was_still_on_its_way_lets_everybody_go_on_at_once(
 
 
 async def test_who_is_cancelled_in_its_pause_leaves_the_turn_to_the_next():
-    outage = Outage(600)
+    outage = CircuitBreaker(600)
     lose(outage)
     first, second = asyncio.create_task(waited(outage)), asyncio.create_task(waited(outage))
     await asyncio.sleep(0.5)

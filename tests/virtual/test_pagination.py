@@ -8,7 +8,7 @@ import json
 import pytest
 
 from fullstory_async import ConfigurationError, Page, Pager, PaginationError
-from fullstory_async.api.widening import Position
+from fullstory_async.api.list_cursor import ListCursor
 from tests.fakes import FakeTransport, json_response, make_sessions
 
 pytestmark = pytest.mark.virtual_time
@@ -255,10 +255,10 @@ async def test_a_foreign_token_is_refused(token):
 
 def test_positions_survive_as_tokens():
     for position in (
-        Position(limit=7, given=2, seen=frozenset({"a", "b"})),
-        Position(limit=3, server_token="a.b/c="),
+        ListCursor(limit=7, given=2, seen=frozenset({"a", "b"})),
+        ListCursor(limit=3, server_token="a.b/c="),
     ):
-        assert Position.from_token(position.to_token()) == position
+        assert ListCursor.from_token(position.to_token()) == position
 
 
 @pytest.mark.parametrize(

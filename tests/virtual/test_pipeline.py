@@ -22,7 +22,7 @@ from fullstory_async import (
     ServerError,
 )
 from fullstory_async.http.call import Call
-from fullstory_async.http.messages import Request
+from fullstory_async.messages import Request
 from tests.fakes import FakeTransport, json_response, make_pipeline
 from tests.virtual_time import now
 

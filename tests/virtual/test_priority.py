@@ -9,7 +9,7 @@ import random
 import pytest
 
 from fullstory_async import APITimeoutError, ConfigurationError, RateLimit, RateLimitedError, RateLimiter
-from fullstory_async.api import Account, ProfilesAPI
+from fullstory_async.api import ApiContext, ProfilesAPI
 from tests.fakes import FakeTransport, json_response, make_pipeline, make_sessions
 from tests.virtual.limits import BucketServer, BulkJob, adaptive
 from tests.virtual_time import VirtualLoop, now
@@ -51,7 +51,7 @@ async def test_an_interactive_call_waits_for_one_refill_behind_a_bulk_job(rate):
 
 async def test_a_call_without_priority_waits_behind_the_bulk_job():
     limiter = RateLimiter(RateLimit(10, 10))
-    bulk = [asyncio.create_task(limiter.acquire(longest_pause=60)) for _ in range(60)]
+    bulk = [asyncio.create_task(limiter.acquire(max_pause=60)) for _ in range(60)]
     await asyncio.sleep(0)
     assert await waited(limiter) == pytest.approx(5.1, abs=0.2)
     await asyncio.gather(*bulk)
@@ -139,7 +139,7 @@ async def test_any_cancellation_wakes_the_next_and_loses_nothing(seed):
 
     async def one(delay: float) -> None:
         await asyncio.sleep(delay)
-        await limiter.acquire(priority=rng.random() < 0.3, longest_pause=rng.choice([None, 60.0]))
+        await limiter.acquire(priority=rng.random() < 0.3, max_pause=rng.choice([None, 60.0]))
         granted.append(now())
 
     tasks = [asyncio.create_task(one(rng.uniform(0, 1.5))) for _ in range(400)]
@@ -157,7 +157,7 @@ async def test_any_cancellation_wakes_the_next_and_loses_nothing(seed):
     assert max(granted) <= 1000 + 1.5 + 4 * 0.3 + 400 / rate
     limiter.pause(0)
     await asyncio.sleep(1)
-    assert await limiter.acquire_now()  # nobody has the turn, and the bucket is full again
+    assert await limiter.try_acquire()  # nobody has the turn, and the bucket is full again
 
 
 @pytest.mark.parametrize("steps", range(8))
@@ -186,14 +186,12 @@ async def test_a_cancellation_at_each_step_around_a_grant(who, grant, steps):
     assert served >= 3
     assert now() - began <= 0.1 * served + 0.001
     await asyncio.sleep(0.11)
-    assert await limiter.acquire_now()
+    assert await limiter.try_acquire()
 
 
 async def test_ten_thousand_who_wait_leave_in_any_order():
     limiter = RateLimiter(RateLimit(1000, 10), max_wait=2)
-    tasks = [
-        asyncio.create_task(limiter.acquire(priority=n % 3 == 0, longest_pause=60)) for n in range(10_000)
-    ]
+    tasks = [asyncio.create_task(limiter.acquire(priority=n % 3 == 0, max_pause=60)) for n in range(10_000)]
     await asyncio.sleep(0.5)
     shuffled = random.Random(1).sample(tasks, 9000)
     for task in shuffled:
@@ -208,7 +206,7 @@ async def test_ten_thousand_who_wait_leave_in_any_order():
 
 async def test_who_waits_is_told_when_a_pause_is_too_long_for_it():
     limiter = RateLimiter(RateLimit(1, 1), max_wait=60)
-    bulk = [asyncio.create_task(waited(limiter, longest_pause=500)) for _ in range(10)]
+    bulk = [asyncio.create_task(waited(limiter, max_pause=500)) for _ in range(10)]
     await asyncio.sleep(0)
     single = asyncio.create_task(waited(limiter))
     urgent = asyncio.create_task(waited(limiter, priority=True))
@@ -221,7 +219,7 @@ async def test_who_waits_is_told_when_a_pause_is_too_long_for_it():
     await urgent
     assert now() - before == pytest.approx(55, abs=0.01)
     limiter.pause(400)
-    late = asyncio.create_task(waited(limiter, longest_pause=100))
+    late = asyncio.create_task(waited(limiter, max_pause=100))
     with pytest.raises(RateLimitedError, match="closed for another 400 s"):
         await late
     await asyncio.gather(*bulk)
@@ -250,7 +248,7 @@ async def test_every_single_call_takes_it():
     await sessions.context("1:1", priority=True)
     await sessions.summary("1:1", priority=True)
     await sessions.list(uid="u", priority=True)
-    await ProfilesAPI(Account(make_pipeline(transport, limiter))).delete("p", priority=True)
+    await ProfilesAPI(ApiContext(make_pipeline(transport, limiter))).delete("p", priority=True)
     assert now() - before <= 4.01
     for wrong in ("yes", 1, None):
         with pytest.raises(ConfigurationError, match="priority"):

@@ -155,7 +155,7 @@ async def test_a_wait_for_a_token_beyond_max_wait_is_an_error_unless_it_is_bulk_
     with pytest.raises(RateLimitedError, match="500 s, longer than max_wait"):
         await limiter.acquire()
     assert now() == before
-    await limiter.acquire(longest_pause=60)
+    await limiter.acquire(max_pause=60)
     assert now() - before == pytest.approx(500, abs=1)
 
 
@@ -216,10 +216,10 @@ async def test_a_newcomer_overtakes_nobody_who_waits_out_a_pause():
     early = [asyncio.create_task(limiter.acquire()) for _ in range(2)]
     await asyncio.sleep(1)
     limiter._not_before = 0.0  # the pause is over, and those who waited have not had their turn yet
-    assert not await limiter.acquire_now()
+    assert not await limiter.try_acquire()
     await asyncio.gather(*early)
     await asyncio.sleep(2)
-    assert await limiter.acquire_now()
+    assert await limiter.try_acquire()
 
 
 async def test_a_token_that_a_pause_made_useless_is_spent_all_the_same():
@@ -232,5 +232,5 @@ async def test_a_token_that_a_pause_made_useless_is_spent_all_the_same():
     waiting.cancel()
     await asyncio.sleep(0.3)
     began = now()
-    assert not await limiter.acquire_now()  # rather than to wait for a bucket that is not full again
+    assert not await limiter.try_acquire()  # rather than to wait for a bucket that is not full again
     assert now() == began

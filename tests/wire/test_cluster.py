@@ -47,7 +47,7 @@ async def take_for(seconds, limiters, workers=3):
 
     async def work(limiter):
         while time.monotonic() < end:
-            await limiter.acquire(longest_pause=60)
+            await limiter.acquire(max_pause=60)
             times.append(time.monotonic())
 
     await asyncio.gather(*(work(limiter) for limiter in limiters for _ in range(workers)))
@@ -112,7 +112,7 @@ async def test_a_pause_holds_for_all_and_is_only_lengthened():
     first.throttled(0.4, admitted=began)
     first.pause(0.1)
     await asyncio.sleep(0.05)
-    await second.acquire(longest_pause=5)
+    await second.acquire(max_pause=5)
     assert 0.38 <= time.monotonic() - began < 0.6
     assert second.paused_for == 0
     await first.aclose()
@@ -125,7 +125,7 @@ async def test_a_pause_that_is_too_long_is_an_error_at_once_elsewhere_too():
     await first.aclose()  # which waits until it is told
     for longest in (None, 600.0):
         with pytest.raises(RateLimitedError, match="is closed for another 3600 s") as caught:
-            await second.acquire(longest_pause=longest)
+            await second.acquire(max_pause=longest)
         assert caught.value.retry_after == pytest.approx(3600, abs=1)
     assert second.paused_for == pytest.approx(3600, abs=1)
 
@@ -197,7 +197,7 @@ async def test_alone_it_refuses_what_would_wait_too_long():
 async def test_all_who_wait_hear_of_a_failure_at_once():
     server = FakeServer()
     [limiter] = limiters_of(server, RateLimit(5, 1))
-    tasks = [asyncio.create_task(limiter.acquire(longest_pause=60)) for _ in range(20)]
+    tasks = [asyncio.create_task(limiter.acquire(max_pause=60)) for _ in range(20)]
     await asyncio.sleep(0.3)
     server.connected = False
     began = time.monotonic()
@@ -271,10 +271,10 @@ def test_one_event_loop_after_another_and_not_two_at_once():
     limiter = RedisRateLimiter(redis, config)
 
     async def elsewhere():
-        await limiter.acquire_now()
+        await limiter.try_acquire()
 
     async def use():
-        await limiter.acquire_now()
+        await limiter.try_acquire()
         with pytest.raises(ClientStateError):
             await asyncio.to_thread(asyncio.run, elsewhere())
 

@@ -18,7 +18,7 @@ import pytest
 
 from fullstory_async import DecodeError, ResponseTooLarge, SessionEvent, SessionId
 from fullstory_async.codec import (  # fmt: skip
-    EventSegments,
+    IncrementalEventDecoder,
     decode_context,
     decode_events,
     decode_key_owner,
@@ -27,9 +27,9 @@ from fullstory_async.codec import (  # fmt: skip
     decode_sessions,
     decode_summary,
 )
-from fullstory_async.http.messages import Request, Response
-from fullstory_async.http.verdicts import error_for
+from fullstory_async.http.status_errors import error_from_response
 from fullstory_async.jobs import Job, JobPlan, JobReader
+from fullstory_async.messages import Request, Response
 from tests.wire.servers import ONCE, client_of, http, raw_server
 
 ID = SessionId("1:2")
@@ -132,7 +132,7 @@ def outcome(make):
 @pytest.mark.parametrize("size", [17, 1_000_000])
 def test_a_stream_and_a_whole_answer_agree(size):
     def streamed(body):
-        segments = EventSegments()
+        segments = IncrementalEventDecoder()
         for start in range(0, len(body), size):
             yield from segments.feed(body[start : start + size])
         yield from segments.finish()
@@ -149,7 +149,7 @@ def test_a_hostile_error_is_an_error_with_a_short_printable_message(status):
     for shape in ("MARK", {"code": "MARK", "message": "m"}, {"code": "c", "message": "MARK"}):
         before, after = json.dumps(shape).encode().split(b'"MARK"')
         for value in (*VALUES.values(), *WHOLE.values(), json.dumps("x\n" * 100_000).encode()):
-            error = error_for(request, Response(status=status, body=before + value + after))
+            error = error_from_response(request, Response(status=status, body=before + value + after))
             assert type(pickle.loads(pickle.dumps(error))) is type(error)
             assert len(str(error)) < 2000
             assert str(error).isprintable()

@@ -26,8 +26,8 @@ from fullstory_async import (
     RetryPolicy,
     ServerError,
     StorageError,
-    private_database,
 )
+from fullstory_async.files import private_database
 from fullstory_async.jobs import Job, JobPlan, StopReason
 from fullstory_async.sandbox import Fault, Sandbox
 from tests.wire.servers import client_of, raw_server

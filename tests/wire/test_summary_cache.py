@@ -26,9 +26,9 @@ from fullstory_async import (
     Session,
     StorageError,
     SummaryCache,
-    private_database,
 )
-from fullstory_async.http.messages import Request
+from fullstory_async.files import private_database
+from fullstory_async.messages import Request
 from fullstory_async.sandbox import Fault, Sandbox
 
 ASK = Request(operation="summary", path="/v2/sessions/1%3A2/summary", session_id="1:2")
@@ -151,7 +151,7 @@ async def test_many_at_once_in_a_new_file(tmp_path):
 HAMMER = """
 import asyncio, sys
 from fullstory_async import SummaryCache
-from fullstory_async.http.messages import Request
+from fullstory_async.messages import Request
 
 async def main(path, who):
     cache = SummaryCache(path)

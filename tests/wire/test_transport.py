@@ -26,8 +26,8 @@ from fullstory_async import (
     TransportError,
     UnexpectedRedirect,
 )
-from fullstory_async.http.exceptions import translated as _translated
-from fullstory_async.http.messages import Request
+from fullstory_async.http.transport.aiohttp_errors import from_aiohttp as _translated
+from fullstory_async.messages import Request
 from tests.wire.servers import KEY, client_of, http, raw_server
 
 

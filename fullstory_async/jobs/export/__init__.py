@@ -10,15 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from fullstory_async.concurrency import in_thread, to_its_end
+from fullstory_async.concurrency import run_in_thread, shielded
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.jobs.export.databases import duckdb_sinks, sqlite_sinks
 from fullstory_async.jobs.export.files import atomic
 from fullstory_async.jobs.export.parquet import parquet_sink
-from fullstory_async.jobs.export.sink import Sink
+from fullstory_async.jobs.export.sink import RowWriter
 from fullstory_async.jobs.export.tables import Redaction, Table, Tables
 from fullstory_async.jobs.export.text import csv_sink, json_lines_sink
-from fullstory_async.jobs.reader import JobReader
+from fullstory_async.jobs.storage.reader import JobReader
 
 __all__ = ["ExportStopped", "Redact", "Redaction", "export", "export_in_thread"]
 
@@ -103,19 +103,19 @@ async def export_in_thread(
             loop.call_soon_threadsafe(progress, count)
 
     options: dict[str, Any] = {"redact": redact, "allow_missing": allow_missing, "progress": tell}
-    work = asyncio.ensure_future(in_thread(export, reader, path, stopped=stopped, **options))
+    work = asyncio.ensure_future(run_in_thread(export, reader, path, stopped=stopped, **options))
     try:
         await asyncio.wait([work])
     except asyncio.CancelledError:
         stopped.set()
-        await to_its_end(asyncio.wait([work]))
+        await shielded(asyncio.wait([work]))
         work.exception()  # the caller is told of the cancellation instead
         raise
     return work.result()
 
 
 @contextmanager
-def _sinks(path: Path, tables: Mapping[str, Table]) -> Iterator[tuple[dict[str, Sink], list[Path]]]:
+def _sinks(path: Path, tables: Mapping[str, Table]) -> Iterator[tuple[dict[str, RowWriter], list[Path]]]:
     suffix = _suffix(path)  # as it is written
     kind = suffix.lower()
     with ExitStack() as stack:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fullstory_async.errors import ConfigurationError
+from fullstory_async.files.private_database import PRIVATE_FILE
 from fullstory_async.jobs.export.cells import json_text
-from fullstory_async.jobs.export.sink import Sink
+from fullstory_async.jobs.export.sink import RowWriter
 from fullstory_async.jobs.export.tables import Row, Table
 from fullstory_async.jobs.export.text import json_lines_sink
-from fullstory_async.private_database import PRIVATE_FILE
 
 if TYPE_CHECKING:
     import duckdb
@@ -37,7 +37,7 @@ _DUCKDB = {
 
 
 @contextmanager
-def sqlite_sinks(path: Path, tables: Mapping[str, Table]) -> Iterator[dict[str, Sink]]:
+def sqlite_sinks(path: Path, tables: Mapping[str, Table]) -> Iterator[dict[str, RowWriter]]:
     """Write tables to a SQLite file, in one transaction. Times are ISO 8601 texts, JSON is text."""
     database = sqlite3.connect(path, isolation_level=None)
     try:
@@ -56,7 +56,7 @@ def sqlite_sinks(path: Path, tables: Mapping[str, Table]) -> Iterator[dict[str, 
 
 
 @contextmanager
-def _sqlite_sink(database: sqlite3.Connection, name: str, columns: Table) -> Iterator[Sink]:
+def _sqlite_sink(database: sqlite3.Connection, name: str, columns: Table) -> Iterator[RowWriter]:
     kinds = ", ".join(f'"{column.name}" {_SQLITE[column.kind]}' for column in columns)
     database.execute(f"CREATE TABLE {name} ({kinds})")
     insert = f"INSERT INTO {name} VALUES ({', '.join('?' * len(columns))})"  # noqa: S608  (our own names)
@@ -76,7 +76,7 @@ def _sqlite_sink(database: sqlite3.Connection, name: str, columns: Table) -> Ite
 
 
 @contextmanager
-def duckdb_sinks(path: Path, tables: Mapping[str, Table]) -> Iterator[dict[str, Sink]]:
+def duckdb_sinks(path: Path, tables: Mapping[str, Table]) -> Iterator[dict[str, RowWriter]]:
     """Write tables to a DuckDB file: through JSON Lines beside it, which DuckDB reads faster than it takes rows. Times are in UTC."""
     try:
         import duckdb  # noqa: PLC0415  (an extra)

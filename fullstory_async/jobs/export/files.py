@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fullstory_async.errors import ConfigurationError, JobStorageError
-from fullstory_async.private_database import PRIVATE_FILE
+from fullstory_async.files.private_database import PRIVATE_FILE
 
 __all__ = ["atomic"]
 

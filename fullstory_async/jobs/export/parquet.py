@@ -9,7 +9,7 @@ from typing import Any
 
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.jobs.export.cells import json_text
-from fullstory_async.jobs.export.sink import Sink
+from fullstory_async.jobs.export.sink import RowWriter
 from fullstory_async.jobs.export.tables import Row, Table
 
 __all__ = ["parquet_sink"]
@@ -20,7 +20,7 @@ _GROUP_BYTES = 32_000_000
 
 
 @contextmanager
-def parquet_sink(path: Path, _: str, table: Table) -> Iterator[Sink]:
+def parquet_sink(path: Path, _: str, table: Table) -> Iterator[RowWriter]:
     """Write rows to a Parquet file. JSON is text there."""
     try:
         import pyarrow as pa  # noqa: PLC0415  (an extra)

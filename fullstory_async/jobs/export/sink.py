@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fullstory_async.jobs.export.tables import Row
 
-__all__ = ["Sink"]
+__all__ = ["RowWriter"]
 
-Sink = Callable[[Row], None]
+RowWriter = Callable[[Row], None]
 """Takes one row of the table that it was made for."""

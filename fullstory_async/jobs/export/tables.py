@@ -15,10 +15,10 @@ import attrs
 
 from fullstory_async.codec import decode_summary, events_with_times
 from fullstory_async.errors import ConfigurationError, DecodeError
-from fullstory_async.http.messages import Response
-from fullstory_async.jobs.fingerprints import fingerprint
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobPlan
-from fullstory_async.jobs.records import Record
+from fullstory_async.jobs.storage.fingerprints import fingerprint
+from fullstory_async.jobs.storage.records import Record
+from fullstory_async.messages import Response
 from fullstory_async.models import event_data
 from fullstory_async.session_id import SessionId
 

@@ -13,7 +13,7 @@ from typing import IO, Any, cast
 
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.jobs.export.cells import harmless, json_text
-from fullstory_async.jobs.export.sink import Sink
+from fullstory_async.jobs.export.sink import RowWriter
 from fullstory_async.jobs.export.tables import Row, Table
 
 __all__ = ["csv_sink", "json_lines_sink"]
@@ -22,7 +22,7 @@ __all__ = ["csv_sink", "json_lines_sink"]
 @contextmanager
 def json_lines_sink(
     path: Path, _: str, table: Table, *, compression: str = "", surrogates: str = "backslashreplace"
-) -> Iterator[Sink]:
+) -> Iterator[RowWriter]:
     """Write rows as JSON Lines; JSON in them is nested, not quoted. A lone surrogate stays one, as an escape."""
     with _opened(path, compression) as file:
 
@@ -36,7 +36,7 @@ def json_lines_sink(
 
 
 @contextmanager
-def csv_sink(path: Path, _: str, table: Table, *, compression: str = "") -> Iterator[Sink]:
+def csv_sink(path: Path, _: str, table: Table, *, compression: str = "") -> Iterator[RowWriter]:
     """Write rows as CSV with a header; a cell that a spreadsheet would run as a formula gets an apostrophe."""
     with _opened(path, compression) as raw:
         file = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="")

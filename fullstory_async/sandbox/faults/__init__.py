@@ -7,8 +7,8 @@ past it. So a new kind is one more function of that shape; nothing else has to k
 """
 
 from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed
-from fullstory_async.sandbox.faults.fault import Fault
-from fullstory_async.sandbox.faults.notation import Entry, catalogue, read_fault
+from fullstory_async.sandbox.faults.parser import Entry, catalogue, read_fault
+from fullstory_async.sandbox.faults.registry import Fault
 from fullstory_async.sandbox.faults.rules import FaultRule
 
 __all__ = ["Behaviour", "Entry", "Exchange", "Fault", "FaultRule", "Proceed", "catalogue", "read_fault"]

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 from aiohttp import web
 
-from fullstory_async import checks
+from fullstory_async import validators
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.sandbox.records import RecordedRequest
 
@@ -87,7 +87,7 @@ What it returns is sent, unless the connection is closed by then.
 
 def within(name: str, value: object, least: float, most: float) -> None:
     """Raise `ConfigurationError` for a fault's parameter that is no number from ``least`` to ``most``."""
-    if not (checks.is_number(value) and least <= value <= most):  # type: ignore[operator]  # a number by then
+    if not (validators.is_number(value) and least <= value <= most):  # type: ignore[operator]  # a number by then
         raise ConfigurationError(
             f"a fault's {name} must be a number from {least:g} to {most:g}, not {value!r}"
         )

@@ -6,16 +6,16 @@ import random
 
 import attrs
 
-from fullstory_async import checks
+from fullstory_async import validators
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.sandbox.faults.exchange import Exchange
-from fullstory_async.sandbox.faults.fault import Fault
+from fullstory_async.sandbox.faults.registry import Fault
 
 __all__ = ["FaultRule"]
 
 
 def _a_share(_: object, __: object, value: object) -> None:
-    if not (checks.is_number(value) and 0 <= value <= 1):  # type: ignore[operator]  # a number by then
+    if not (validators.is_number(value) and 0 <= value <= 1):  # type: ignore[operator]  # a number by then
         raise ConfigurationError(f"share must be a number from 0 to 1, not {value!r}")
 
 
@@ -26,14 +26,14 @@ class FaultRule:
     The n-th fitting request alone is ``skip=n - 1, times=1``.
     """
 
-    fault: Fault = attrs.field(validator=checks.instance_of(Fault))
+    fault: Fault = attrs.field(validator=validators.instance_of(Fault))
     operation: str | None = None
     """Only this operation; ``None`` for all."""
     session_id: str | None = None
     """Only this session; ``None`` for all."""
-    times: int | None = attrs.field(default=1, validator=checks.whole_number(at_least=1, optional=True))
+    times: int | None = attrs.field(default=1, validator=validators.whole_number(at_least=1, optional=True))
     """How often at most; ``None`` for always."""
-    skip: int = attrs.field(default=0, validator=checks.whole_number(at_least=0))
+    skip: int = attrs.field(default=0, validator=validators.whole_number(at_least=0))
     """How many fitting requests are let through first."""
     share: float = attrs.field(default=1.0, validator=_a_share)
     """The probability, from 0 to 1, with which a fitting request is spoiled."""

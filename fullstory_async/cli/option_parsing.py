@@ -1,0 +1,148 @@
+"""What a person wrote: ``--set group.field=value``, times, and files of options in JSON or TOML."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import attrs
+
+from fullstory_async.cli.exits import UsageError
+from fullstory_async.codec.request_bodies import parse_options
+from fullstory_async.models import ProfileConfiguration, ResponseSchema
+from fullstory_async.models.event_types import Suspicion, doubt_of_context_type
+
+__all__ = ["ProfileFile", "read_profile_file", "read_settings", "read_time", "refuse_slip"]
+
+_TYPES_OF_EVENTS = ("include_types", "exclude_types", "screenshot_event_types")
+"""Options that name types of events, in whichever group they stand."""
+
+
+def read_time(text: str | None, option: str) -> datetime | None:
+    """Read a time with its time zone. Raises `UsageError` that names the option."""
+    if text is None:
+        return None
+    try:
+        when = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise UsageError(f"{option} must be a time like 2026-05-04T10:00:00Z, not {text!r}") from None
+    if when.utcoffset() is None:
+        raise UsageError(
+            f"{option} has no time zone: write {when.isoformat()}Z for UTC, or an offset as in {when.isoformat()}+02:00"
+        )
+    return when
+
+
+def read_settings(
+    pairs: Sequence[str], groups: Mapping[str, type[attrs.AttrsInstance]]
+) -> dict[str, attrs.AttrsInstance]:
+    """Read ``group.field=value`` settings into one instance for each group that is named.
+
+    Raises:
+        UsageError: not of that form, a file that can't be read, or a slip in the name of a type of event.
+        ConfigurationError: an unknown name, or a value of a wrong kind.
+    """
+    given: dict[str, dict[str, Any]] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        group, dot, field = name.strip().partition(".")
+        if not (equals and dot and field):
+            raise UsageError(f"--set takes group.field=value, as in slice.event_limit=50, not {pair!r}")
+        if group not in groups:
+            raise UsageError(f"--set knows the groups {', '.join(groups)}, not {group!r}")
+        given.setdefault(group, {})[field] = _value(groups[group], field, text, name)
+    read = {group: parse_options(fields, groups[group], group) for group, fields in given.items()}
+    for options in read.values():
+        for field in _TYPES_OF_EVENTS:
+            for name in getattr(options, field, None) or ():
+                refuse_slip(doubt_of_context_type(name))
+    return read
+
+
+def refuse_slip(doubt: Suspicion | None) -> None:
+    """Raise `UsageError` for a name that is a slip, which would be found out only when its call is paid for."""
+    if doubt is not None and doubt.slip:
+        raise UsageError(doubt.text)
+
+
+def _value(group: type[attrs.AttrsInstance], field: str, text: str, name: str) -> Any:
+    """Read a value by the kind of its field; ``@FILE`` stands for what is in a file."""
+    if text.startswith("@"):
+        text = _text_of(text[1:]).removesuffix("\n")
+    known = {each.name: each.type for each in attrs.fields(attrs.resolve_types(group))}
+    kinds = get_args(known.get(field))
+    if field not in known or str in kinds or datetime in kinds:
+        return text
+    if any(getattr(kind, "__origin__", kind) is tuple for kind in kinds) and not text.lstrip().startswith(
+        "["
+    ):
+        words = [word.strip() for word in text.split(",") if word.strip()]
+        if not words:
+            raise UsageError(f"--set {name} has no value")
+        return words
+    try:
+        return json.loads(text)
+    except ValueError:
+        what = (
+            "a JSON Schema (@FILE reads one from a file)"
+            if ResponseSchema in kinds
+            else "true, false or a number"
+        )
+        raise UsageError(f"--set {name} takes {what}, not {text[:60]!r}") from None
+
+
+@attrs.frozen
+class ProfileFile:
+    """What a file says of a profile."""
+
+    id: str | None
+    name: str | None
+    configuration: ProfileConfiguration
+
+
+def read_profile_file(path: str) -> ProfileFile:
+    """Read a profile, as ``profiles get`` prints it or as the service does, from JSON or TOML; ``-`` is standard input.
+
+    Raises:
+        UsageError: the file can't be read, or is neither.
+        ConfigurationError: a field is unknown or has a wrong value; the message names it.
+    """
+    body = _parsed(_text_of(path), path)
+    nested = body.pop("configuration", {})
+    if not isinstance(nested, dict):
+        raise UsageError(f"{path}: configuration must be an object")
+    if twice := set(nested) & set(body):
+        raise UsageError(f"{path}: {min(twice)} stands in configuration and beside it")
+    profile_id, name = body.pop("id", None), body.pop("name", None)
+    for field, value in (("id", profile_id), ("name", name)):
+        if not isinstance(value, str | None):
+            raise UsageError(f"{path}: {field} must be text, not {value!r:.60}")
+    return ProfileFile(profile_id, name, parse_options({**nested, **body}, ProfileConfiguration))
+
+
+def _parsed(text: str, path: str) -> dict[str, Any]:
+    as_json = path.endswith(".json") or (not path.endswith(".toml") and text.lstrip()[:1] in ("{", "["))
+    try:
+        body = json.loads(text) if as_json else tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            f"{path} can't be read as {'JSON' if as_json else 'TOML'} (the two that it may be): {error}"
+        ) from None
+    if not isinstance(body, dict):
+        raise UsageError(f"{path} must hold an object")
+    return body
+
+
+def _text_of(path: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} can't be read: it is not UTF-8") from None

@@ -1,0 +1,34 @@
+"""Old public names that still work for one version, with a warning that names the new one."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+__all__ = ["Renamed", "warn_renamed"]
+
+
+def warn_renamed(old: str, new: str, *, stacklevel: int = 3) -> None:
+    """Warn the caller's caller that a name is old."""
+    warnings.warn(
+        f"{old} is now called {new}; the old name will be removed in the next version",
+        DeprecationWarning,
+        stacklevel=stacklevel,
+    )
+
+
+class Renamed:
+    """A class attribute that forwards to the attribute of the new name, with a warning."""
+
+    def __init__(self, new: str) -> None:
+        self._new = new
+        self._old = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._old = name
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        if instance is None:
+            return self
+        warn_renamed(f"{owner.__name__}.{self._old}", self._new)
+        return getattr(instance, self._new)

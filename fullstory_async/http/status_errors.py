@@ -1,0 +1,104 @@
+"""From an answer that is no success to the error that it stands for: pure, and the same for both wire forms.
+
+What the service says is quoted, as a short printable text and without whom the call was about.
+"""
+
+from __future__ import annotations
+
+from fullstory_async.errors import (
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    FullStoryError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitedError,
+    ServerError,
+    UnexpectedRedirect,
+)
+from fullstory_async.messages import Request, Response
+from fullstory_async.privacy import redact_subject
+from fullstory_async.safe_json import loads
+
+__all__ = ["error_from_response"]
+
+_SHOWN_BODY = 200
+"""Characters of a body that is not JSON, quoted in an error's message."""
+_LONGEST_MESSAGE = 1000
+"""Characters of a service's own message."""
+_CODES = 10**18
+"""Numbers below this may be codes."""
+
+
+_CLASS_BY_STATUS: dict[int, type[APIStatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    429: RateLimitedError,
+}
+
+_FREE_STATUSES = frozenset({401, 429})
+"""Refused before any work. Whether other refusals are charged is undocumented, so they count as maybe."""
+
+
+def error_from_response(
+    request: Request, response: Response, *, retry_after: float | None = None
+) -> FullStoryError | None:
+    """Return the error that an answer stands for, or ``None`` for a 2xx. Pure."""
+    status = response.status
+    if 200 <= status < 300:
+        return None
+    if 300 <= status < 400:
+        return UnexpectedRedirect(
+            f"the server answered {status}, a redirect, which is never followed; check base_url",
+            request=request,
+            response=response,
+            permanent=True,
+        )
+    if status < 200:
+        return ProtocolError(
+            f"the server answered {status}", request=request, response=response, permanent=True
+        )
+    cls = _CLASS_BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
+    code, message = _code_and_message(response)
+    message = redact_subject(message, request)
+    if isinstance(code, str):
+        code = redact_subject(code, request)
+    if status == 404 and request.not_found_hint:
+        message += f" ({request.not_found_hint})"
+    if status == 403 and request.role:
+        message += f" (the key probably lacks the role {request.role}; whoami tells which one it has)"
+    return cls(
+        message,
+        request=request,
+        response=response,
+        code=code,
+        retry_after=retry_after,
+        may_have_cost=request.metered and status not in _FREE_STATUSES,
+    )
+
+
+def _code_and_message(response: Response) -> tuple[str | int | None, str]:
+    """Read ``{"code", "message"}`` in both wire forms; a body that is not JSON is quoted."""
+    try:
+        answer = loads(response.body)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        text = response.body[: _SHOWN_BODY * 4].decode("utf-8", "replace").strip()
+        return None, _printable(text, _SHOWN_BODY) or "no message"
+    code, message = answer.get("code"), answer.get("message")
+    if isinstance(code, str):
+        code = _printable(code, _SHOWN_BODY)
+    is_code = isinstance(code, str) or (isinstance(code, int) and abs(code) < _CODES)
+    shown = _printable(message, _LONGEST_MESSAGE) if isinstance(message, str) else ""
+    return code if is_code else None, shown or "no message"
+
+
+def _printable(text: str, longest: int) -> str:
+    """Return the beginning of a text, without what would steer a terminal or could not be written to a file."""
+    return "".join(c if c.isprintable() else " " for c in text[:longest])

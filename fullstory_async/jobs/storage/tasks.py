@@ -1,0 +1,72 @@
+"""What a job has still to do: the calls without an answer, a page at a time, so that memory is flat in their number."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from pathlib import Path
+
+import attrs
+
+from fullstory_async.concurrency import run_in_thread
+from fullstory_async.http import endpoints
+from fullstory_async.jobs.plan import EVENTS, JobPlan
+from fullstory_async.jobs.storage.schema import fetch_all, open_reader
+from fullstory_async.messages import Request
+from fullstory_async.session_id import SessionId
+
+__all__ = ["JobTask", "pending_tasks", "request_for"]
+
+_PAGE = 500
+
+
+@attrs.frozen
+class JobTask:
+    """One call of the job: an item and an operation."""
+
+    seq: int
+    session_id: str
+    operation: str
+
+
+def request_for(unit: JobTask, plan: JobPlan) -> Request:
+    """Return what is asked for; raises `InvalidSessionId`, since an item may be any text."""
+    session_id = SessionId(unit.session_id)
+    if unit.operation == EVENTS:
+        return endpoints.session_events(session_id)
+    return endpoints.session_summary(session_id, config_profile_id=plan.summary)
+
+
+async def pending_tasks(
+    folder: Path, operations: Iterable[str], *, retry_failed: bool
+) -> AsyncGenerator[JobTask, None]:
+    """Give the calls that are left, a page at a time, each once in a run: first those that never failed.
+
+    So a few sessions that fail again and again can end a run, but keep no other from being fetched.
+    """
+    wanted = " UNION ALL ".join(f"SELECT '{name}' AS operation" for name in operations)
+    fresh = (
+        f"SELECT i.seq, i.session_id, c.operation FROM items i CROSS JOIN ({wanted}) c "  # noqa: S608  (operations of a JobPlan)
+        "WHERE NOT EXISTS (SELECT 1 FROM answers a WHERE a.seq = i.seq AND a.operation = c.operation) "
+        "AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.seq = i.seq AND f.operation = c.operation)"
+    )
+    failed = (
+        "SELECT c.seq, i.session_id, c.operation FROM failures c CROSS JOIN items i "
+        "WHERE i.seq = c.seq AND c.number <= :newest AND (:permanent OR NOT c.permanent)"
+    )
+    reader = open_reader(folder)
+    try:
+        [[newest]] = await run_in_thread(
+            fetch_all, reader, "SELECT COALESCE(MAX(number), 0) FROM failures", {}
+        )
+        for query in (fresh, failed):
+            paged = (
+                f"{query} AND i.seq >= :seq AND (i.seq > :seq OR c.operation > :operation) "
+                f"ORDER BY i.seq, c.operation LIMIT {_PAGE}"
+            )
+            after = {"seq": 0, "operation": "", "newest": newest, "permanent": retry_failed}
+            while page := await run_in_thread(fetch_all, reader, paged, after):
+                for seq, session_id, operation in page:
+                    yield JobTask(seq, session_id, operation)
+                    after |= {"seq": seq, "operation": operation}
+    finally:
+        reader.close()
