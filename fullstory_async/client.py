@@ -1,8 +1,8 @@
-"""FullStoryClient: opens, owns and closes what the calls share, and offers the operations.
+"""FullStoryClient: opens, owns and closes what calls share, and offers the operations.
 
-A client has three states. It is made *unopened*, and touches neither network nor event loop; ``async with``
-opens it; leaving the block closes it for good. It closes what it made (the aiohttp session) and never
-what it was given (a session, a limiter).
+A client has three states. It starts *unopened* and touches neither network nor event loop; ``async with`` opens it; leaving the
+block closes it, and it can't be opened again. It closes what it made (the aiohttp session) and never what it was given (a session,
+a limiter).
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ __all__ = ["FullStoryClient"]
 
 
 class FullStoryClient:
-    """An asynchronous client of the FullStory Sessions API."""
+    """An asynchronous client for the FullStory Sessions API."""
 
     sessions: SessionsAPI
     """The operations on sessions."""
     profiles: ProfilesAPI
     """The operations on summary profiles."""
     config: ClientConfig
-    """The settings, complete with those from the environment."""
+    """The settings, including those from the environment."""
     limiter: RateLimiter
-    """The rate limiter; pass it to another client that uses the same key."""
+    """The rate limiter; pass it to other clients that use the same key."""
 
     def __init__(
         self,
@@ -56,23 +56,22 @@ class FullStoryClient:
         ledger: ActivationLedger | None = None,
         hooks: Hooks | None = None,
     ) -> None:
-        """Make a client; nothing is opened before ``async with``.
+        """Create a client; nothing is opened before ``async with``.
 
         Args:
             api_key: the API key; read from ``FULLSTORY_API_KEY`` if neither it nor ``config`` is given.
-            config: all settings; ``api_key``, where given too, replaces the key in it.
-            session: an aiohttp session to use. It is not closed. Its own middlewares are not called.
+            config: all settings; ``api_key``, if also given, replaces the key in it.
+            session: an aiohttp session to use. It is not closed, and its own middlewares are not called.
             limiter: a rate limiter to share with other clients of the same key, instead of ``config.rate_limit``.
-            summary_cache: a file that keeps summaries, so that the same one is not paid for twice. Nothing is kept
-                without it.
-            ledger: a file that counts what the key spends this month, over all clients and jobs that share it.
-            hooks: functions that are told of each request, answer, retry and 429.
+            summary_cache: a file that keeps summaries, so that the same one is not paid for twice; by default nothing is kept.
+            ledger: a file that counts what the key spends per month, over all clients and jobs that share it.
+            hooks: functions to call on each request, response, retry and 429.
 
         Raises:
-            ConfigurationError: no key, or a setting that can't be used.
+            ConfigurationError: no key, or an unusable setting.
         """
         if isinstance(api_key, str):
-            api_key = Secret(api_key)  # so that no frame of ours shows it
+            api_key = Secret(api_key)  # so that the locals of no frame show it
         if config is not None and not isinstance(config, ClientConfig):
             raise ConfigurationError(f"config must be a ClientConfig, not {type(config).__name__}")
         if limiter is not None and not isinstance(limiter, RateLimiter):
@@ -87,32 +86,32 @@ class FullStoryClient:
 
         config = ClientConfig() if config is None else config
         if api_key is not None:
-            config = attrs.evolve(config, api_key=api_key)  # a base URL that nobody gave follows the key
+            config = attrs.evolve(config, api_key=api_key)  # the default base URL follows the key
         if config.api_key is None:
             raise ConfigurationError(
-                "no API key: pass api_key or set FULLSTORY_API_KEY; "
-                "to try the client without one, run 'fullstory-async demo', or 'fullstory-async sandbox' and set what that prints"
+                "no API key: pass api_key or set FULLSTORY_API_KEY; to try the client without a key, run "
+                "'fullstory-async demo', or run 'fullstory-async sandbox' and set the variables that it prints"
             )
         self.config = config
         self.limiter = limiter or RateLimiter(config.rate_limit, max_wait=config.max_wait)
         self._transport = Transport(config, session)
-        account = None if ledger is None else LedgerAccount(ledger, config.key_fingerprint)
+        meter = None if ledger is None else LedgerAccount(ledger, config.key_fingerprint)
         self._pipeline = Pipeline(
             self._transport,
             self.limiter,
             config.retry,
             timeout=config.overall_timeout,
-            ledger=account,
+            ledger=meter,
             hooks=hooks,
         )
         name = f"{config.base_url} {config.key_fingerprint}"
-        self._account = ApiContext(self._pipeline, name, summary_cache)
-        self.sessions = SessionsAPI(self._account)
-        self.profiles = ProfilesAPI(self._account)
+        self._api = ApiContext(self._pipeline, name, summary_cache)
+        self.sessions = SessionsAPI(self._api)
+        self.profiles = ProfilesAPI(self._api)
 
     @property
     def stats(self) -> Stats:
-        """What this client has done so far: requests, retries, 429s, waits, bytes, activations. A copy."""
+        """Counters of this client so far: requests, retries, 429s, waits, bytes, activations. A copy."""
         return attrs.evolve(self._pipeline.stats)
 
     @hide_arguments
@@ -124,15 +123,15 @@ class FullStoryClient:
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> KeyOwner:
-        """Ask whose key this is: organisation, e-mail address and role. Not metered; a way to check a key.
+        """Get the owner of the key: organisation, e-mail address and role. Not metered; checks a key for free.
 
         Raises:
             AuthenticationError: the key is wrong or revoked.
-            FullStoryError: as the other calls do.
+            FullStoryError: as for every call.
         """
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
+        options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         request = options.apply(endpoints.me())
-        return await call_once(self._account, request, decode_key_owner, options.timeout)
+        return await call_once(self._api, request, decode_key_owner, options.timeout)
 
     async def __aenter__(self) -> Self:
         await self._transport.open()
@@ -144,9 +143,9 @@ class FullStoryClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the client and the session that it made. Closing twice does nothing more."""
+        """Close the client and the session that it made. Closing again does nothing."""
         try:
-            await self._account.finish()
+            await self._api.finish()
         finally:
             await self._transport.close()
 
@@ -156,6 +155,6 @@ class FullStoryClient:
     def __exit__(self, *_: object) -> None: ...
 
     def __repr__(self) -> str:
-        if not hasattr(self, "sessions"):  # its making was refused, and a traceback shows it
+        if not hasattr(self, "sessions"):  # its construction failed, and a traceback shows it
             return "FullStoryClient(not made)"
         return f"FullStoryClient({self.config.base_url!r}, {self._transport.state.name.lower()})"

@@ -39,7 +39,7 @@ from fullstory_async.errors import (
     PermissionDeniedError,
 )
 from fullstory_async.models import Session, SessionRef
-from fullstory_async.privacy import bare
+from fullstory_async.privacy import strip_traceback
 
 __all__ = ["FanOut", "Outcome"]
 
@@ -257,7 +257,7 @@ class FanOut(Generic[T]):
             call = self._calls[worker] = self._make(ref)
         except InvalidSessionId as error:
             text = ref.session_id if isinstance(ref, Session) else str(ref)
-            return Outcome(session_id=text, error=bare(error))
+            return Outcome(session_id=text, error=strip_traceback(error))
         now = asyncio.get_running_loop().time
         started = now()
         try:
@@ -271,7 +271,7 @@ class FanOut(Generic[T]):
             self._note_refusal(error)
             return Outcome(
                 session_id=call.session_id,
-                error=bare(error),
+                error=strip_traceback(error),
                 attempts=error.attempts,
                 elapsed=now() - started,
             )

@@ -1,4 +1,4 @@
-"""Request and Response: frozen values, the only things that enter and leave the transport."""
+"""Request and Response: frozen values, the only objects that enter and leave the transport."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 __all__ = ["PERSONAL_PARAMETERS", "Request", "Response", "StreamedResponse"]
 
 PERSONAL_PARAMETERS = ("email", "uid", "session_uid")
-"""The query parameters that tell who somebody is."""
+"""The query parameters that identify a user."""
 
 
 @attrs.frozen(kw_only=True)
@@ -18,46 +18,49 @@ class Request:
     """One API call, before the base URL and the key are added."""
 
     operation: str
-    """The operation's short name, as logs and errors print it: ``list``, ``events``, ``summary``, …"""
+    """The operation's short name, as in logs and errors: ``list``, ``events``, ``summary``, …"""
 
     method: str = "GET"
     """The HTTP method."""
 
     path: str
-    """The path below the base URL; every segment is already percent-encoded."""
+    """The path below the base URL; every segment is percent-encoded already."""
 
     query: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
-    """Query parameters in order, not yet encoded. Hidden from repr: they hold e-mails and uids."""
+    """Query parameters in order, not encoded yet. Hidden from repr: they hold e-mail addresses and uids."""
 
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     """The caller's extra headers. The key is not among them: the transport adds it."""
 
     body: bytes | None = attrs.field(default=None, repr=False)
-    """The JSON that is sent along. Hidden from repr: prompts are nobody else's business."""
+    """The JSON body. Hidden from repr: it may hold prompts."""
 
     session_id: str | None = None
-    """The session that the call is about, if it is about one."""
+    """The session that the call is about, if any."""
 
     metered: bool = False
     """Whether the call costs one activation."""
 
     repeatable: bool = True
-    """Whether sending it twice leaves the account as sending it once does (money aside)."""
+    """Whether sending it twice has the same effect as sending it once (money aside)."""
 
     slow: bool = False
-    """Whether the answer is written by a language model, so that the longer read timeout applies."""
+    """Whether a language model writes the response, so that the longer read timeout applies."""
 
     priority: bool = False
-    """Whether it passes those without, in the wait for the rate limiter."""
+    """Whether it gets the next token of the rate limiter, ahead of non-priority requests."""
 
     not_found_hint: str = ""
-    """What a 404 for this request probably means, for the error's message."""
+    """What a 404 of this request probably means, for the error's message."""
 
     role: str = ""
-    """The least role that a key probably needs for it, for the message of a 403."""
+    """The least role that a key probably needs, for the message of a 403."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle without the headers, and without whom it asks about: a request travels with its error, to logs and other machines."""
+        """Pickle without the headers and the user that it asks about.
+
+        A request travels with its error, to logs and to other machines.
+        """
         query = tuple((name, "…" if name in PERSONAL_PARAMETERS else value) for name, value in self.query)
         return _restored, ({**attrs.asdict(self, recurse=False), "query": query, "headers": {}},)
 
@@ -68,7 +71,7 @@ def _restored(fields: dict[str, Any]) -> Request:
 
 @attrs.frozen(kw_only=True)
 class Response:
-    """One answer, read to its end; no connection is held by it."""
+    """A response that was read to its end; it holds no connection."""
 
     status: int
     """The HTTP status."""
@@ -90,10 +93,10 @@ class Response:
 
 @attrs.frozen(kw_only=True)
 class StreamedResponse(Response):
-    """A successful answer whose body is still to be read. It holds a connection until `close`."""
+    """A successful response whose body is still to be read. It holds a connection until `close`."""
 
     read: Callable[[], Awaitable[bytes]] = attrs.field(repr=False, eq=False)
-    """Return the next piece of the body, decompressed; nothing at its end. Raises `TransportError`."""
+    """Return the next piece of the body, decompressed; empty at its end. Raises `TransportError`."""
 
     close: Callable[[], object] = attrs.field(repr=False, eq=False)
-    """Let the connection go; a body that was not read to its end is given up. A second time does nothing, and returns False."""
+    """Release the connection; the rest of the body is dropped. A second call does nothing and returns False."""

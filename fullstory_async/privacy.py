@@ -1,9 +1,10 @@
-"""Privacy: what is nobody else's business, kept out of what prints itself.
+"""Privacy: keeps the API key and the user that a call is about out of logs, errors and tracebacks.
 
-* The API key is a `Secret` wherever this package holds it: its repr does not show it.
-* What a server quotes of a request goes through a `Redactor`: the key, and whom the call is about, are replaced.
-* Error trackers print the variables of every frame that an exception has passed, and of those it is chained to. So an error leaves this
-  package `bare`, at one of its four doors: the pipeline, a public operation (`hide_arguments`), an outcome, and a stream.
+* The API key is a `Secret` wherever this package holds it; the repr of a secret does not show it.
+* Text that a server quotes from a request goes through a `Redactor`, which replaces the key and the user that the call is about.
+* Error trackers print the local variables of every frame that an exception has passed, and of the exceptions it is chained to. So
+  errors are raised without the stack frames whose locals held arguments, URLs or bodies (`strip_traceback`). They leave this
+  package through four doors: the pipeline, a public operation (`hide_arguments`), an outcome of a fan-out, and a stream.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from yarl import URL
 from fullstory_async.errors import FullStoryError
 from fullstory_async.messages import PERSONAL_PARAMETERS, Request
 
-__all__ = ["Redactor", "Secret", "bare", "hide_arguments", "redact_subject"]
+__all__ = ["Redactor", "Secret", "hide_arguments", "redact_subject", "strip_traceback"]
 
 E = TypeVar("E", bound=BaseException)
 P = ParamSpec("P")
@@ -31,14 +32,17 @@ T = TypeVar("T")
 
 _SHORTEST_KEY = 8
 _SHORTEST = 4
-"""Characters below which a text is too common to be replaced wherever it stands."""
+"""Length below which a text is too common to be replaced everywhere."""
 _LONGEST = 256
-"""Characters above which all that holds a text is replaced with it: a pattern of such a text takes too long to make."""
+"""Length above which everything that holds the text is replaced: a pattern for so long a text takes too long to build."""
 _ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})|\\/")
 
 
 class Secret(str):
-    """A text that its repr does not show and that does not pickle. It is a `str`, as headers have to be: `str()` gives the text."""
+    """A text whose repr does not show it and that does not pickle.
+
+    It is a `str`, as headers have to be: `str()` returns the text.
+    """
 
     __slots__ = ()
 
@@ -55,8 +59,8 @@ class Secret(str):
         return self
 
 
-def bare(error: E) -> E:
-    """Return an exception without the frames that it and its causes have passed, and without what is not ours among these."""
+def strip_traceback(error: E) -> E:
+    """Remove the stack frames from an exception and its causes, and the causes that aren't ours."""
     each: BaseException = error
     while True:
         each.__traceback__ = None
@@ -68,15 +72,15 @@ def bare(error: E) -> E:
 
 
 def hide_arguments(operation: Callable[P, T]) -> Callable[P, T]:
-    """Let the errors of an operation, or its cancellation, begin in the caller's frame and in one of ours that holds nothing."""
-    waits: Callable[..., Any] = operation
+    """Raise an operation's errors, and its cancellation, with a traceback that holds none of its arguments."""
+    run: Callable[..., Any] = operation
 
     @functools.wraps(operation)
     def call(*args: Any, **options: Any) -> Any:
         try:
-            return waits(*args, **options)
+            return run(*args, **options)
         except FullStoryError as error:
-            failure = bare(error)
+            failure = strip_traceback(error)
         finally:
             del args, options
         raise failure
@@ -85,9 +89,9 @@ def hide_arguments(operation: Callable[P, T]) -> Callable[P, T]:
     async def call_later(*args: Any, **options: Any) -> Any:
         failure: BaseException
         try:
-            return await waits(*args, **options)
+            return await run(*args, **options)
         except (FullStoryError, asyncio.CancelledError) as error:
-            failure = bare(error)
+            failure = strip_traceback(error)
         finally:
             del args, options
         raise failure
@@ -96,69 +100,72 @@ def hide_arguments(operation: Callable[P, T]) -> Callable[P, T]:
 
 
 class Redactor:
-    """Takes one API key, and whom a request is about, out of what a server or gateway says. Some quote what they refuse."""
+    """Removes one API key, and the user that a request is about, from the text of a server or gateway.
+
+    Some of them quote the request that they refuse.
+    """
 
     __slots__ = ("_forms", "_pattern")
 
     def __init__(self, key: str) -> None:
-        """Know the key; a very short one is none of FullStory's, and perhaps a common word."""
-        # as it is, and as JSON may write it
+        """Prepare for a key; a very short one isn't FullStory's, and may be a common word, so it is not searched for."""
+        # plain, and as JSON may escape it
         forms = (Secret(key), Secret(key.replace("/", "\\/")))
         self._forms = forms if len(key) >= _SHORTEST_KEY else ()
-        self._pattern = Secret(_spelled(key) if self._forms else "(?!)")
+        self._pattern = Secret(_any_escaping(key) if self._forms else "(?!)")
 
     def text(self, text: str, request: Request) -> str:
-        """Return a header, or the text of an exception, without them."""
+        """Return a header, or the text of an exception, without both."""
         for form in self._forms:
             text = text.replace(form, "[the API key]")
         return redact_subject(text, request)
 
     def body(self, body: bytes, request: Request) -> bytes:
-        """Do the same to the body of a refusal, whatever its bytes are and however it escapes characters."""
+        """Return the body of an error response without both, whatever its encoding and escapes."""
         text = body.decode("utf-8", "surrogateescape")
         text = re.sub(self._pattern, "[the API key]", text, flags=re.IGNORECASE)
         return redact_subject(text, request).encode("utf-8", "surrogateescape")
 
 
 def redact_subject(text: str, request: Request) -> str:
-    """Return a text without whom the request asks about."""
+    """Return a text without the user that the request asks about."""
     for name, value in request.query:
         if name in PERSONAL_PARAMETERS and len(value) >= _SHORTEST:
-            text = _without(value, text, instead=f"[the {name}]")
+            text = _redact_value(value, text, instead=f"[the {name}]")
     return text
 
 
-def _without(value: str, text: str, *, instead: str) -> str:
-    """Replace a value in a text, or the whole text where the value stands in it as no pattern finds it.
+def _redact_value(value: str, text: str, *, instead: str) -> str:
+    """Replace a value in a text, or the whole text if the value is in it but no pattern finds it.
 
-    Making the pattern takes milliseconds, so that is done only where there is something to replace.
+    Building the pattern takes milliseconds, so it is built only if there is something to replace.
     """
-    spellings = _spellings(value)
+    encodings = _encodings(value)
     written = text.casefold(), _unescaped(text).casefold()
-    if not any(spelling.casefold() in each for spelling in spellings for each in written):
+    if not any(encoding.casefold() in each for encoding in encodings for each in written):
         return text
     if len(value) > _LONGEST:
         return instead
-    cleaned, times = re.subn("|".join(map(_spelled, spellings)), instead, text, flags=re.IGNORECASE)
+    cleaned, times = re.subn("|".join(map(_any_escaping, encodings)), instead, text, flags=re.IGNORECASE)
     return cleaned if times else instead
 
 
 def _unescaped(text: str) -> str:
-    """Return a text without JSON's escapes; two of them may be one character."""
+    """Return a text without JSON's escapes; a pair of them may stand for one character."""
     plain = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)) if escape[1] else "/", text)
     return plain.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
-def _spelled(text: str) -> str:
-    """Return a regular expression for a text whose characters may be escaped as JSON allows it: some servers escape ``+`` or ``/``."""
+def _any_escaping(text: str) -> str:
+    """Return a pattern for a text with any of its characters escaped as in JSON; some servers escape ``+`` or ``/``."""
     return "".join(
         rf"(?:{re.escape(char)}|\\u{ord(char):04x}{'|' + re.escape(chr(92) + '/') if char == '/' else ''})"
         for char in text
     )
 
 
-def _spellings(value: str) -> tuple[str, ...]:
-    """Return a text as it is, and as URLs, JSON and HTML write it."""
+def _encodings(value: str) -> tuple[str, ...]:
+    """Return a text as it is, and as URLs, JSON and HTML encode it."""
     sent = URL.build(query={"": value}).raw_query_string.removeprefix("=")
     return (
         value, sent, quote(value), quote(value, safe=""), quote_plus(value), json.dumps(value)[1:-1], escape(value),

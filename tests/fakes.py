@@ -40,7 +40,9 @@ class FakeTransport:
 
     slots = None
 
-    async def send(self, request: Request, deadline: float, attempt: Attempt) -> Response:
+    async def send(
+        self, request: Request, deadline: float, attempt: Attempt, *, streamed: bool = False
+    ) -> Response:
         self.sent.append((asyncio.get_running_loop().time(), request))
         if self._seconds:
             await asyncio.sleep(self._seconds)

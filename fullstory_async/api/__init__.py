@@ -1,6 +1,7 @@
 """The API's operations: one short method each."""
 
-from fullstory_async.api.calls import ApiContext, call_once
+from fullstory_async.api.calls import call_once
+from fullstory_async.api.context import ApiContext
 from fullstory_async.api.profiles import ProfilesAPI
 from fullstory_async.api.sessions import SessionsAPI
 

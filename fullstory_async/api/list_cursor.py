@@ -1,9 +1,9 @@
-"""Listing sessions page by page, although the service has no pages.
+"""ListCursor: lists sessions page by page, although the service has no pages.
 
-``GET /sessions/v2`` documents one answer and a ``limit``. So without a server-side token the next page is
-fetched by asking for twice as many and keeping those that were not seen before, until fewer come back
-than were asked for, or nothing new. That lists every session with at most four times their number in rows, and
-listing is not metered. What was seen travels in the page token, so a later run can go on from it.
+``GET /sessions/v2`` documents one response and a ``limit``. So without a token from the server, the next page asks for twice as many
+sessions and keeps those not seen before, until fewer come back than were asked for, or none is new. That lists every session with at
+most four times their number in rows, and listing is not metered. The digests of the sessions seen travel in the page token, so a
+later run can resume from it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from fullstory_async.errors import ConfigurationError
 from fullstory_async.models import Session
 from fullstory_async.pagination import Page
 
-__all__ = ["FIRST_LIMIT", "ListCursor", "next_page"]
+__all__ = ["FIRST_LIMIT", "ListCursor"]
 
 FIRST_LIMIT = 100
-"""What FullStory's own client asks for; whether more is allowed at once is not documented."""
+"""Page size of FullStory's own client; the largest allowed one is not documented."""
 
 _DIGEST_BYTES = 8
 _PREFIX = "fs1."
@@ -30,72 +30,79 @@ _PREFIX = "fs1."
 
 @attrs.frozen(kw_only=True)
 class ListCursor:
-    """Where a listing stands between two pages."""
+    """The position of a listing between two pages."""
 
     limit: int
     """How many sessions to ask for."""
-    given: int = 0
-    """How many sessions the caller has got so far."""
+    returned: int = 0
+    """How many sessions were returned to the caller so far."""
     seen: frozenset[str] = frozenset()
-    """Short digests of what must not come again: those sessions, or the server tokens that were followed."""
+    """Short digests of the sessions returned, or of the server tokens followed: none of them may come again."""
     server_token: str | None = None
-    """The service's own token, if it sent one."""
+    """The service's own page token, if it sent one."""
 
     def to_token(self) -> str:
-        """Return the position as an opaque text."""
+        """Return the cursor as an opaque text."""
         state = json.dumps(
-            [self.limit, self.given, sorted(self.seen), self.server_token], separators=(",", ":")
+            [self.limit, self.returned, sorted(self.seen), self.server_token], separators=(",", ":")
         )
         return _PREFIX + base64.urlsafe_b64encode(state.encode()).decode()
 
     @classmethod
     def from_token(cls, token: str) -> ListCursor:
-        """Read what `to_token` made. Raises `ConfigurationError` for anything else."""
+        """Return the cursor of a text that `to_token` made. Raises `ConfigurationError` for any other text."""
         try:
             if not (isinstance(token, str) and token.startswith(_PREFIX)):
                 raise ValueError
-            limit, given, seen, server_token = json.loads(
+            limit, returned, seen, server_token = json.loads(
                 base64.urlsafe_b64decode(token.removeprefix(_PREFIX))
             )
             if int(limit) < 1 or not isinstance(server_token, str | None):
                 raise ValueError
             return cls(
-                limit=int(limit), given=int(given), seen=frozenset(map(str, seen)), server_token=server_token
+                limit=int(limit),
+                returned=int(returned),
+                seen=frozenset(map(str, seen)),
+                server_token=server_token,
             )
         except (ValueError, TypeError, OverflowError, RecursionError):
             raise ConfigurationError("the page token is not one that this client gave") from None
 
+    def advance(self, page: Page[Session], *, ceiling: int | None) -> Page[Session]:
+        """Return the caller's page: only sessions that are new and still wanted, and the token of the next page.
 
-def next_page(answer: Page[Session], at: ListCursor, *, ceiling: int | None) -> Page[Session]:
-    """Make the caller's page of an answer: only what is new and still wanted, and where to go on.
-
-    Args:
-        answer: what the service sent when asked for ``at.limit`` sessions.
-        at: the position that the request was made from.
-        ceiling: the most sessions that the caller wants, or ``None``.
-    """
-    new = tuple(_unseen(answer, at.seen))
-    if ceiling is not None:
-        new = new[: max(0, ceiling - at.given)]
-    given = at.given + len(new)
-    after: ListCursor | None = None
-    if ceiling is not None and given >= ceiling:
-        pass  # the caller has what was wanted
-    elif answer.next_token is not None:
-        digest = _digest(answer.next_token)
-        after = at  # a token that was followed already leads here again, and the pager sees that
-        if digest not in at.seen:
+        Args:
+            page: what the service sent when asked for ``self.limit`` sessions.
+            ceiling: the most sessions that the caller wants, or ``None``.
+        """
+        new = tuple(_unseen(page, self.seen))
+        if ceiling is not None:
+            new = new[: max(0, ceiling - self.returned)]
+        returned = self.returned + len(new)
+        after: ListCursor | None = None
+        if ceiling is not None and returned >= ceiling:
+            pass  # the caller has all it wanted
+        elif page.next_token is not None:
+            digest = _digest(page.next_token)
+            # a token that was followed already leads to the same cursor again, which the pager reports as a circle
+            after = self
+            if digest not in self.seen:
+                after = ListCursor(
+                    limit=self.limit,
+                    returned=returned,
+                    seen=self.seen | {digest},
+                    server_token=page.next_token,
+                )
+        elif self.server_token is None and new and _may_hold_back(page, self.limit):
             after = ListCursor(
-                limit=at.limit, given=given, seen=at.seen | {digest}, server_token=answer.next_token
+                limit=self.limit * 2, returned=returned, seen=self.seen | set(map(_identity, new))
             )
-    elif at.server_token is None and new and _may_hold_back(answer, at.limit):
-        after = ListCursor(limit=at.limit * 2, given=given, seen=at.seen | set(map(_identity, new)))
-    return attrs.evolve(answer, items=new, next_token=None if after is None else after.to_token())
+        return attrs.evolve(page, items=new, next_token=None if after is None else after.to_token())
 
 
-def _may_hold_back(answer: Page[Session], limit: int) -> bool:
-    """Tell whether the answer is as long as it was allowed to be, so that there may be more."""
-    return (len(answer) if answer.received is None else answer.received) >= limit
+def _may_hold_back(page: Page[Session], limit: int) -> bool:
+    """Return whether the page is as long as its limit allowed, so that there may be more."""
+    return (len(page) if page.received is None else page.received) >= limit
 
 
 def _unseen(sessions: Iterable[Session], seen: frozenset[str]) -> Iterable[Session]:

@@ -1,11 +1,12 @@
-"""Summary profiles: what the language model is told, and of which part of a session, under an id."""
+"""ProfilesAPI: summary profiles, which store the settings of summaries under an id."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from fullstory_async import validators
-from fullstory_async.api.calls import ApiContext, call_once
+from fullstory_async.api.calls import call_once
+from fullstory_async.api.context import ApiContext
 from fullstory_async.codec import decode_profile, decode_profiles, profile_body
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.http import endpoints
@@ -18,23 +19,23 @@ __all__ = ["ProfilesAPI"]
 
 _NOTHING = b"{}"
 _PAGE = 100
-"""What FullStory's own client asks for; the largest is not documented."""
+"""Page size of FullStory's own client; the largest allowed one is not documented."""
 
 
 class ProfilesAPI:
     """The operations on summary profiles, as ``client.profiles``.
 
-    The options ``priority``, ``timeout``, ``extra_query`` and ``extra_headers`` and the errors are those of `SessionsAPI`. Reading is repeated
-    after a lost answer; `create`, `update` and `delete` are sent once, so after a `TransportError` with ``sent`` they may
-    have been done: look with `get` or `list`. None of them is on FullStory's newer list of metered calls; an older
-    copy of it names `create`.
+    The options ``priority``, ``timeout``, ``extra_query`` and ``extra_headers`` and the errors are those of `SessionsAPI`. Reads are
+    retried after a lost response. `create`, `update` and `delete` are sent once: after a `TransportError` with ``sent`` they may have
+    been carried out, so check with `get` or `list`. None of them is on FullStory's newer list of metered calls; an older copy of it
+    names `create`.
     """
 
-    __slots__ = ("_account",)
+    __slots__ = ("_api",)
 
-    def __init__(self, account: ApiContext) -> None:
-        """Offer the operations of an account."""
-        self._account = account
+    def __init__(self, api: ApiContext) -> None:
+        """Offer the operations of one client."""
+        self._api = api
 
     @hide_arguments
     def list(
@@ -46,24 +47,24 @@ class ProfilesAPI:
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> Pager[Profile]:
-        """List the account's profiles. The service's default profile is not among them.
+        """List the organisation's profiles. The service's default profile is not among them.
 
-        Entries that are null or have no id, which some accounts have from early versions, are left out.
+        Entries that are null or have no id, which early versions of the service left behind, are skipped.
 
         Args:
-            limit: how many profiles at most; ``None`` for all.
+            limit: the most profiles to return; ``None`` for all.
 
         Returns:
-            A `Pager`: ``await`` it for the first page, or iterate over it. Nothing is sent before that.
+            A `Pager`: ``await`` it for the first page, or iterate over it. Until then nothing is sent.
         """
         if limit is not None:
             validators.positive(limit, "limit", instead="None for all")
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
+        options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         size = _PAGE if limit is None else min(limit, _PAGE)
 
         async def fetch(token: str | None) -> Page[Profile]:
             request = endpoints.list_profiles(limit=size, token=token)
-            return await call_once(self._account, options.apply(request), decode_profiles, options.timeout)
+            return await call_once(self._api, options.apply(request), decode_profiles, options.timeout)
 
         options.apply(endpoints.list_profiles(limit=size))
         return Pager(fetch, limit=limit)
@@ -78,10 +79,10 @@ class ProfilesAPI:
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> Profile:
-        """Get a profile. Raises `NotFoundError` if there is none of this id."""
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
+        """Get a profile. Raises `NotFoundError` if no profile has this id."""
+        options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         request = endpoints.get_profile(_checked(profile_id))
-        return await call_once(self._account, options.apply(request), decode_profile, options.timeout)
+        return await call_once(self._api, options.apply(request), decode_profile, options.timeout)
 
     @hide_arguments
     async def create(
@@ -94,18 +95,18 @@ class ProfilesAPI:
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> Profile:
-        """Make a profile; the service gives it an id. Names need not be unique.
+        """Create a profile; the service assigns its id. Names need not be unique.
 
         Args:
-            name: what people call it.
-            configuration: what it says; only fields that were set are sent.
+            name: its display name.
+            configuration: its settings; only fields that were set are sent.
         """
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
+        options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         if configuration is None:
             raise ConfigurationError("configuration must be a ProfileConfiguration, not None")
         body = profile_body(_checked_name(name), configuration)
         return await call_once(
-            self._account, options.apply(endpoints.create_profile(body)), decode_profile, options.timeout
+            self._api, options.apply(endpoints.create_profile(body)), decode_profile, options.timeout
         )
 
     @hide_arguments
@@ -120,7 +121,7 @@ class ProfilesAPI:
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> Profile:
-        """Change a profile in part: what is not set stays as it is. Returns the profile as it is now.
+        """Update a profile in part: fields that are not set keep their value. Returns the updated profile.
 
         Args:
             profile_id: which profile.
@@ -128,14 +129,14 @@ class ProfilesAPI:
             configuration: the fields to change.
 
         Raises:
-            ConfigurationError: there is nothing to change; nothing was sent.
+            ConfigurationError: nothing to change; nothing was sent.
         """
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
+        options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         body = profile_body(None if name is None else _checked_name(name), configuration)
         if body == _NOTHING:
             raise ConfigurationError("update needs a name, a configuration with something set, or both")
         request = endpoints.update_profile(_checked(profile_id), body)
-        return await call_once(self._account, options.apply(request), decode_profile, options.timeout)
+        return await call_once(self._api, options.apply(request), decode_profile, options.timeout)
 
     @hide_arguments
     async def delete(
@@ -147,14 +148,14 @@ class ProfilesAPI:
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Delete a profile. Summaries that name it fail from then on."""
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
+        """Delete a profile. Summaries that use it fail from then on."""
+        options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         request = endpoints.delete_profile(_checked(profile_id))
-        await call_once(self._account, options.apply(request), lambda _: None, options.timeout)
+        await call_once(self._api, options.apply(request), lambda _: None, options.timeout)
 
 
 def _checked(profile_id: str) -> str:
-    """Refuse what can't be one segment of a path."""
+    """Return the id, or raise if it can't be one segment of a path."""
     usable = isinstance(profile_id, str) and profile_id.isprintable() and profile_id.strip(". ")
     if not usable or "/" in profile_id:
         raise ConfigurationError(f"a profile's id is a text without slashes, not {profile_id!r:.80}")

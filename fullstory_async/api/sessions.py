@@ -1,4 +1,4 @@
-"""The Sessions API: list sessions, fetch events, generate context and summaries; for one id and for many."""
+"""SessionsAPI: list sessions, fetch events, generate context and summaries, for one id and for many."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from datetime import datetime
 
 from fullstory_async import validators
-from fullstory_async.api.calls import ApiContext, call_once
-from fullstory_async.api.list_cursor import FIRST_LIMIT, ListCursor, next_page
-from fullstory_async.api.session_calls import context_call, events_call, events_endpoint, summary_call
+from fullstory_async.api.calls import call_once, context_call, events_call, events_request
+from fullstory_async.api.context import ApiContext
+from fullstory_async.api.list_cursor import FIRST_LIMIT, ListCursor
 from fullstory_async.api.streaming import streamed_events
-from fullstory_async.codec import (
-    context_body,
-    decode_sessions,
-)
+from fullstory_async.api.summaries import summary_call
+from fullstory_async.codec import context_body, decode_sessions
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.fanout import FanOut
 from fullstory_async.http import endpoints
@@ -32,7 +30,6 @@ from fullstory_async.models import (
     SessionRef,
     SessionSummary,
     SliceOptions,
-    session_id_of,
 )
 from fullstory_async.pagination import Page, Pager
 from fullstory_async.privacy import hide_arguments
@@ -43,23 +40,22 @@ __all__ = ["SessionsAPI"]
 class SessionsAPI:
     """The operations on sessions, as ``client.sessions``.
 
-    Every method takes three options more: ``timeout`` replaces the configured ``overall_timeout`` of each
-    call (seconds), ``extra_query`` adds query parameters, and ``extra_headers`` adds headers.
+    Every method takes three more options: ``timeout`` replaces the configured ``overall_timeout`` of each call (in seconds),
+    ``extra_query`` adds query parameters, and ``extra_headers`` adds headers.
 
-    Those for one session, and `list`, take ``priority`` as well: with it a call that somebody waits for passes all that wait for the same
-    rate limiter without it, and waits for one refill (1/rate seconds) behind a bulk job, and for the end of a pause. Several with
-    priority take turns, and leave a tenth of the rate to the others.
+    Methods for one session, and `list`, also take ``priority``. A priority call takes the next token, ahead of every other call on the
+    same limiter: behind a bulk job it waits for one refill (1/rate seconds) plus any pause. Several priority calls take turns, and leave
+    a tenth of the rate to the others.
 
-    Every call raises a `FullStoryError` where it fails: `TransportError` without a usable answer,
-    `APIStatusError` for an error status, `DecodeError` for an unreadable answer, `ConfigurationError` or
-    `InvalidSessionId` for arguments that can't be sent.
+    Every call raises a `FullStoryError` if it fails: `TransportError` without a usable response, `APIStatusError` for an error status,
+    `DecodeError` for a response that can't be read, `ConfigurationError` or `InvalidSessionId` for arguments that can't be sent.
     """
 
-    __slots__ = ("_account",)
+    __slots__ = ("_api",)
 
-    def __init__(self, account: ApiContext) -> None:
-        """Offer the operations of an account."""
-        self._account = account
+    def __init__(self, api: ApiContext) -> None:
+        """Offer the operations of one client."""
+        self._api = api
 
     @hide_arguments
     def list(
@@ -78,15 +74,15 @@ class SessionsAPI:
 
         Args:
             email: the user's e-mail address.
-            uid: your own id of the user. With both given, the service looks up each and joins the lists.
-            session_uid: your own id of one session, as your code gave it to FullStory; goes with neither of the others.
-            limit: how many sessions at most; ``None`` for every session there is.
+            uid: your own id of the user. With both, the service looks up each and joins the lists.
+            session_uid: your own id of one session, as your code passed it to FullStory; excludes the other two.
+            limit: the most sessions to return; ``None`` for all.
 
         Returns:
-            A `Pager`: ``await`` it for the first page, or iterate over it. Nothing is sent before that.
+            A `Pager`: ``await`` it for the first page, or iterate over it. Until then nothing is sent.
 
         Raises:
-            ConfigurationError: neither email, uid nor session_uid, or a limit below 1; nothing was sent.
+            ConfigurationError: no email, uid or session_uid, or a limit below 1; nothing was sent.
         """
         for name, value in (("email", email), ("uid", uid), ("session_uid", session_uid)):
             if not isinstance(value, str | None):
@@ -94,26 +90,28 @@ class SessionsAPI:
         if not (email or uid or session_uid):
             raise ConfigurationError("listing sessions needs an email, a uid or a session_uid")
         if session_uid and (email or uid):
-            raise ConfigurationError("session_uid names one session, so it goes with neither email nor uid")
+            raise ConfigurationError("session_uid names one session, so it excludes email and uid")
         if limit is not None:
             validators.positive(limit, "limit", instead="None for all")
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
+        options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         first = ListCursor(limit=FIRST_LIMIT if limit is None else limit)
 
-        def request_at(position: ListCursor) -> Request:
+        def request_at(cursor: ListCursor) -> Request:
             return endpoints.list_sessions(
-                uid=uid or None, email=email or None, session_uid=session_uid or None, limit=position.limit,
-                token=position.server_token,
+                uid=uid or None, email=email or None, session_uid=session_uid or None, limit=cursor.limit,
+                token=cursor.server_token,
             )  # fmt: skip
 
         async def fetch(token: str | None) -> Page[Session]:
-            position = first if token is None else ListCursor.from_token(token)
-            answer = await call_once(
-                self._account, options.apply(request_at(position)), decode_sessions, options.timeout
+            cursor = first if token is None else ListCursor.from_token(token)
+            page = await call_once(
+                self._api, options.apply(request_at(cursor)), decode_sessions, options.timeout
             )
-            return next_page(answer, position, ceiling=limit)
+            return cursor.advance(page, ceiling=limit)
 
-        options.apply(request_at(first))  # so that what can't be sent is refused here, not at the first await
+        options.apply(
+            request_at(first)
+        )  # so that arguments that can't be sent are refused here, not at the first await
         return Pager(fetch, limit=limit)
 
     @hide_arguments
@@ -131,11 +129,11 @@ class SessionsAPI:
 
         Args:
             session_id: which session.
-            enable_event_cache: let the service answer from an earlier run over the session where no data came since: faster,
-                but later changes to the account's definitions of elements, events and pages may be missing.
+            enable_event_cache: let the service reuse its earlier work on the session if no data came since. Faster, but later changes
+                to the organisation's definitions of elements, events and pages may be missing.
         """
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
-        return await events_call(self._account, enable_event_cache, options)(session_id).run()
+        options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
+        return await events_call(self._api, enable_event_cache, options)(session_id).run()
 
     @hide_arguments
     def stream_events(
@@ -148,26 +146,26 @@ class SessionsAPI:
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[SessionEvent, None]:
-        """Fetch all events of a session one after the other, while the answer arrives. Costs one activation.
+        """Stream all events of a session while the response arrives. Costs one activation.
 
-        For sessions of many thousands of events: the first ones are there at once, the event loop is never held for long, and the memory
-        stays what a few of them need. They come in the order of the answer, which is that of time today but is not promised.
+        For sessions of many thousands of events: the first ones come at once, the event loop is never held for long, and memory stays
+        at what a few events need. They come in the order of the response, which is by time today, but FullStory does not promise it.
 
-        What fails before the first byte of the answer is tried again as for `events`. After that the call is paid for,
-        and what fails is raised at the point that it has come to. ``timeout`` is for the answer to begin; from then on each piece of it
-        has the configured ``read_timeout``, and the reader may take any time.
+        Failures before the first byte of the response are retried as for `events`. After that the call is paid for, and a failure is
+        raised at the event where it happens. ``timeout`` covers the time until the response starts. From then on each piece of it has
+        the configured ``read_timeout``; the consumer may take any time.
 
         Args:
             session_id: which session.
             enable_event_cache: as for `events`.
 
         Returns:
-            An asynchronous generator; nothing is sent before the first event is asked for. Whoever leaves it early closes it, so that
-            the connection is let go: ``async with contextlib.aclosing(client.sessions.stream_events(…)) as events:``.
+            An asynchronous generator; nothing is sent before the first event is requested. Close it if you leave it early, so that the
+            connection is released: ``async with contextlib.aclosing(client.sessions.stream_events(…)) as events:``.
         """
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
-        request = events_endpoint(enable_event_cache)(session_id_of(session_id))
-        return streamed_events(self._account, options.apply(request), options.timeout)
+        options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
+        request = events_request(session_id, enable_event_cache, options)
+        return streamed_events(self._api, request, options.timeout)
 
     @hide_arguments
     async def context(
@@ -184,19 +182,19 @@ class SessionsAPI:
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> SessionContext:
-        """Generate what a language model should know of a session, for a model of your own. Costs one activation.
+        """Generate a compact description of a session for your own LLM prompt. Costs one activation.
 
         Args:
             session_id: which session.
-            slice: which part of it; from its beginning unless told otherwise.
-            context: what is told besides the events.
+            slice: which part of the session; by default its beginning.
+            context: what to describe besides the events.
             events: which events, and how much of each.
-            cache: whether earlier work may be used again.
-            media: screenshots; experimental, and only where FullStory has switched it on.
+            cache: whether the service may reuse earlier work.
+            media: screenshots; experimental, and only if FullStory has enabled them for you.
         """
         body = context_body(slice=slice, context=context, events=events, cache=cache, media=media)
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
-        return await context_call(self._account, body, options)(session_id).run()
+        options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
+        return await context_call(self._api, body, options)(session_id).run()
 
     @hide_arguments
     async def summary(
@@ -213,22 +211,20 @@ class SessionsAPI:
     ) -> SessionSummary:
         """Generate a summary of a session. Costs one activation; takes seconds to minutes.
 
-        Calls with the same arguments that are made on this client while one is under way share its request and its
-        cost, and with ``FullStoryClient(summary_cache=…)`` a summary that is kept costs nothing. One with ``priority`` that joins a
-        request without it waits at that one's pace.
+        Equal calls on this client that run at the same time share one request and its cost. With
+        ``FullStoryClient(summary_cache=…)`` a cached summary is free. A ``priority`` call that joins a request without priority waits
+        at that request's pace.
 
         Args:
             session_id: which session.
-            config_profile_id: the summary profile. The live service has a default one; the published
-                contract requires it.
-            end_timestamp: use only events before this time; with a time zone.
-            overrides: what differs from the profile this time, or without a profile the whole configuration. Only
-                fields that were set are sent. A value replaces the profile's, an array is *appended* to the
-                profile's, and an empty value (``False``, ``0``, ``""``, ``()``) changes nothing: no override can switch off what
-                the profile switches on.
+            config_profile_id: the summary profile. The live service has a default profile; the published contract requires one.
+            end_timestamp: use only events before this time, which must have a time zone.
+            overrides: settings that differ from the profile for this call, or all settings if there is no profile. Only fields that
+                were set are sent. A value replaces the profile's, an array is *appended* to the profile's, and an empty value
+                (``False``, ``0``, ``""``, ``()``) changes nothing: an override can't switch off what the profile switches on.
         """
-        options = CallOptions.of(timeout, extra_query, extra_headers, priority=priority)
-        call = summary_call(self._account, config_profile_id, end_timestamp, overrides, options)
+        options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
+        call = summary_call(self._api, config_profile_id, end_timestamp, overrides, options)
         return await call(session_id).run()
 
     @hide_arguments
@@ -242,19 +238,19 @@ class SessionsAPI:
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> FanOut[SessionEvents]:
-        """Fetch the events of many sessions. Costs one activation for each.
+        """Fetch the events of many sessions. Costs one activation each.
 
         Args:
-            ids: session ids, listed sessions or texts; any iterable or async iterable, consumed lazily. An id that
-                comes twice is fetched twice.
+            ids: session ids, listed sessions or texts; any iterable or async iterable, consumed lazily. A duplicate id is fetched and
+                paid for twice.
             enable_event_cache: as for `events`.
-            concurrency: how many calls are under way at most; the rate limit applies to all together.
+            concurrency: the most calls that run at a time; the rate limit applies to all of them together.
 
         Returns:
-            A `FanOut`: ``async with`` starts it, ``async for`` gives one `Outcome` for each id.
+            A `FanOut`: ``async with`` starts it, ``async for`` yields one `Outcome` per id.
         """
-        options = CallOptions.of(timeout, extra_query, extra_headers)
-        call = events_call(self._account, enable_event_cache, options, patient=True)
+        options = CallOptions.from_arguments(timeout, extra_query, extra_headers)
+        call = events_call(self._api, enable_event_cache, options, patient=True)
         return FanOut(ids, call, concurrency=concurrency)
 
     @hide_arguments
@@ -272,10 +268,10 @@ class SessionsAPI:
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> FanOut[SessionContext]:
-        """Generate context of many sessions. Costs one activation for each; as `context` and `events_many`."""
+        """Generate context for many sessions. Costs one activation each; see `context` and `events_many`."""
         body = context_body(slice=slice, context=context, events=events, cache=cache, media=media)
-        options = CallOptions.of(timeout, extra_query, extra_headers)
-        return FanOut(ids, context_call(self._account, body, options, patient=True), concurrency=concurrency)
+        options = CallOptions.from_arguments(timeout, extra_query, extra_headers)
+        return FanOut(ids, context_call(self._api, body, options, patient=True), concurrency=concurrency)
 
     @hide_arguments
     def summaries_many(
@@ -290,7 +286,7 @@ class SessionsAPI:
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> FanOut[SessionSummary]:
-        """Generate summaries of many sessions. Costs one activation for each; as `summary` and `events_many`."""
-        options = CallOptions.of(timeout, extra_query, extra_headers)
-        call = summary_call(self._account, config_profile_id, end_timestamp, overrides, options, patient=True)
+        """Generate summaries of many sessions. Costs one activation each; see `summary` and `events_many`."""
+        options = CallOptions.from_arguments(timeout, extra_query, extra_headers)
+        call = summary_call(self._api, config_profile_id, end_timestamp, overrides, options, patient=True)
         return FanOut(ids, call, concurrency=concurrency)

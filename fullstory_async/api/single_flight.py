@@ -1,9 +1,9 @@
-"""Shared calls: those that ask the same at the same time are one request ("single flight").
+"""Single flight: equal calls that run at the same time share one request.
 
-A summary takes long and costs an activation, and a chat bot is asked the same thing by several people at once.
-The first caller starts the request, the others join it. It belongs to none of them: it goes on as long as
-anybody waits for it, and is cancelled when the last one has gone. So is its place in the queue of the rate limiter: a call with priority
-that joins a request without waits at that one's pace, since a request of its own would be another activation.
+A summary takes long and costs an activation, and several people may ask a chat bot for the same one at once. The first caller starts
+the request, the others join it. It belongs to none of them: it runs as long as anybody waits for it, and is cancelled when the last
+waiter has left. The same holds for its place in the queue of the rate limiter: a priority call that joins a request without priority
+waits at that request's pace, because a request of its own would cost another activation.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import math
-from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from collections.abc import Coroutine, Hashable
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -26,85 +26,90 @@ T = TypeVar("T")
 
 @attrs.define(eq=False)
 class Waiter(Generic[T]):
-    """One who waits for a shared call, and until when."""
+    """One caller that waits for a shared call, with a timeout of its own."""
 
     started: float
-    """The loop time at which it began to wait."""
+    """Loop time at which it started to wait."""
     timeout: float = math.inf
+    """Seconds it waits."""
     stopping: bool = attrs.field(default=False, init=False)
+    """Set by the caller to wait for no further attempt."""
     gave_up: bool = attrs.field(default=False, init=False)
+    """Whether it stopped waiting because it was stopping."""
     call: SharedCall[T] | None = attrs.field(default=None, init=False)
-    answer: asyncio.Future[T] | None = attrs.field(default=None, init=False)
+    result: asyncio.Future[T] | None = attrs.field(default=None, init=False)
     attempts_before: int = attrs.field(default=0, init=False)
+    """Attempts that had ended before it joined."""
 
     @property
     def deadline(self) -> float:
-        """The loop time at which it no longer waits."""
+        """Loop time at which it stops waiting."""
         return self.started + self.timeout
 
     @property
     def attempts(self) -> int:
-        """Attempts that it has seen."""
+        """Attempts while it waited."""
         return 0 if self.call is None else self.call.attempts - self.attempts_before
 
     @property
     def at_risk(self) -> int:
-        """Activations that the call may have cost so far."""
+        """Activations that the shared call may have cost so far."""
         return 0 if self.call is None else self.call.at_risk
 
     def dismiss(self, error: FullStoryError) -> None:
-        """End the wait with an error of its own: others may go on waiting, and come to have another."""
+        """End this wait with an error of its own; others may wait on and get another result."""
         error.attempts, error.elapsed = self.attempts, asyncio.get_running_loop().time() - self.started
-        if self.answer is not None and not self.answer.done():
-            self.answer.set_exception(error)
+        if self.result is not None and not self.result.done():
+            self.result.set_exception(error)
 
 
 @attrs.define(eq=False)
 class SharedCall(Call, Generic[T]):
-    """A call that several may wait for."""
+    """A call with any number of waiters."""
 
     waiters: list[Waiter[T]] = attrs.field(factory=list, init=False, repr=False)
     task: asyncio.Task[T] | None = attrs.field(default=None, init=False, repr=False)
 
     def wants_retry(self, error: FullStoryError, delay: float) -> bool:
-        """Send those away whose time would be over before another attempt; tell whether anybody is left."""
-        again = asyncio.get_running_loop().time() + delay
-        for waiter in [each for each in self.waiters if each.stopping or each.deadline < again]:
+        """Dismiss the waiters that have no time for another attempt, and return whether any are left."""
+        next_attempt = asyncio.get_running_loop().time() + delay
+        for waiter in [each for each in self.waiters if each.stopping or each.deadline < next_attempt]:
             self.waiters.remove(waiter)
             waiter.gave_up = waiter.stopping
             waiter.dismiss(copy.copy(error))
         return bool(self.waiters)
 
     def settle(self, task: asyncio.Task[T]) -> None:
-        """Give everybody the answer, or the error."""
+        """Pass the result, or the error, to every waiter."""
         for waiter in self.waiters:
-            if waiter.answer is None or waiter.answer.done():
+            if waiter.result is None or waiter.result.done():
                 continue
             if task.cancelled():
-                waiter.answer.cancel()
+                waiter.result.cancel()
             elif (error := task.exception()) is not None:
-                waiter.answer.set_exception(error)
+                waiter.result.set_exception(error)
             else:
-                waiter.answer.set_result(task.result())
+                waiter.result.set_result(task.result())
         if not self.waiters and not task.cancelled():
-            task.exception()  # looked at: nobody is there who could
+            task.exception()  # retrieve it, or asyncio reports it as never retrieved
 
     async def wait(self, waiter: Waiter[T]) -> T:
-        """Wait for the answer, as long as the waiter has time. The last one to leave cancels the call."""
+        """Wait for the result, as long as the waiter has time. The last waiter to leave cancels the call."""
         loop = asyncio.get_running_loop()
-        waiter.call, waiter.answer = self, loop.create_future()
+        waiter.call, waiter.result = self, loop.create_future()
+        # an attempt in flight counts for those who join during it: they get its result
         waiter.attempts_before = self.attempts - self.in_flight
         self.waiters.append(waiter)
         timer = (
             loop.call_at(waiter.deadline, self._out_of_time, waiter) if waiter.timeout != math.inf else None
         )
         try:
-            return await waiter.answer
+            return await waiter.result
         finally:
             if timer is not None:
                 timer.cancel()
-            if waiter.answer.done() and not waiter.answer.cancelled():
-                waiter.answer.exception()  # looked at, also where this wait is cancelled in the same moment
+            if waiter.result.done() and not waiter.result.cancelled():
+                waiter.result.exception()  # retrieved, in case this wait is cancelled at the same moment
             if waiter in self.waiters:
                 self.waiters.remove(waiter)
             if not self.waiters and self.task is not None and not self.task.done():
@@ -118,36 +123,29 @@ class SharedCall(Call, Generic[T]):
 
 
 class SharedCalls(Generic[T]):
-    """The shared calls that are under way now, by what makes two of them the same."""
+    """The shared calls in flight, by what makes two of them equal."""
 
     __slots__ = ("_calls",)
 
     def __init__(self) -> None:
         self._calls: dict[Hashable, SharedCall[T]] = {}
 
-    def joins(self, key: Hashable) -> bool:
-        """Tell whether `run` would join a call that somebody else has started."""
+    def get(self, key: Hashable) -> SharedCall[T] | None:
+        """Return the call in flight that a caller with this key can join."""
         call = self._calls.get(key)
-        return call is not None and call.task is not None and not call.task.done() and bool(call.waiters)
+        if call is None or call.task is None or call.task.done() or not call.waiters:
+            return None
+        return call
 
-    async def run(
-        self,
-        key: Hashable,
-        waiter: Waiter[T],
-        make: Callable[[], SharedCall[T]],
-        start: Callable[[SharedCall[T]], Awaitable[T]],
-    ) -> T:
-        """Wait for the call of this key; make and start it if there is none.
+    def start(self, key: Hashable, call: SharedCall[T], run: Coroutine[Any, Any, T]) -> None:
+        """Start a call for this key; it runs while anybody waits for it."""
+        self._calls[key] = call
+        call.task = asyncio.ensure_future(run)
+        call.task.add_done_callback(call.settle)
 
-        Raises:
-            BaseException: whatever the call raises, to everybody who waits.
-        """
-        if self.joins(key):
-            call = self._calls[key]
-        else:
-            call = self._calls[key] = make()
-            call.task = asyncio.ensure_future(start(call))
-            call.task.add_done_callback(call.settle)
+    async def wait(self, key: Hashable, waiter: Waiter[T]) -> T:
+        """Wait for the call of this key. Raises whatever the call raises."""
+        call = self._calls[key]
         try:
             return await call.wait(waiter)
         finally:

@@ -1,4 +1,4 @@
-"""Events as their answer arrives: one request, of which each event is given as soon as it is whole."""
+"""Streams a session's events: one request, each event returned as soon as it has arrived."""
 
 from __future__ import annotations
 
@@ -6,47 +6,47 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
 
-from fullstory_async.api.calls import ApiContext
+from fullstory_async.api.context import ApiContext
 from fullstory_async.codec import IncrementalEventDecoder
 from fullstory_async.errors import FullStoryError
 from fullstory_async.http.call import Call
 from fullstory_async.messages import Request
 from fullstory_async.models import SessionEvent
-from fullstory_async.privacy import bare
+from fullstory_async.privacy import strip_traceback
 
 __all__ = ["streamed_events"]
 
-_PIECE = 64 * 1024
-"""Bytes that are decoded at a time: well under a millisecond of work."""
+_CHUNK = 64 * 1024
+"""Bytes decoded at a time: well under a millisecond of work."""
 
 
 async def streamed_events(
-    account: ApiContext, request: Request, timeout: float | None
+    api: ApiContext, request: Request, timeout: float | None
 ) -> AsyncGenerator[SessionEvent, None]:
-    """Send a request for events and give them one by one; other tasks have their turn after each piece."""
+    """Send a request for events and yield them one by one; other tasks get a turn after each chunk."""
     now = asyncio.get_running_loop().time
     started = now()
     call = Call(request, timeout)
-    answer = await account.pipeline.stream(call)
-    segments, whole = IncrementalEventDecoder(), deque[SessionEvent]()
+    response = await api.pipeline.stream(call)
+    decoder, ready = IncrementalEventDecoder(), deque[SessionEvent]()
     failed: FullStoryError | None = None
     try:
-        # nothing that a traceback would show of the answer is in a variable while something can fail
-        while arrived := memoryview(await answer.read()):
-            for start in range(0, len(arrived), _PIECE):
-                whole.extend(segments.feed(arrived[start : start + _PIECE]))
-                while whole:
-                    yield whole.popleft()
+        # No local holds a part of the body where something can fail: tracebacks show locals.
+        while arrived := memoryview(await response.read()):
+            for start in range(0, len(arrived), _CHUNK):
+                ready.extend(decoder.feed(arrived[start : start + _CHUNK]))
+                while ready:
+                    yield ready.popleft()
                 await asyncio.sleep(0)
-        if answer.status != 204:
-            whole.extend(segments.finish())
-            while whole:
-                yield whole.popleft()
+        if response.status != 204:
+            ready.extend(decoder.finish())
+            while ready:
+                yield ready.popleft()
     except FullStoryError as error:
         error.request, error.may_have_cost = request, True
         error.attempts, error.elapsed = call.attempts, now() - started
-        failed = bare(error)
+        failed = strip_traceback(error)
     finally:
-        answer.close()
+        response.close()
     if failed is not None:
         raise failed

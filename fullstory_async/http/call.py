@@ -1,7 +1,8 @@
-"""Call: one API call on its way through the pipeline, as a record that everybody concerned can read.
+"""Call: the record of one API call, written by the pipeline and read by everybody concerned.
 
-Who starts a call keeps it, and so may look at any moment how often it was sent and what dropping it would cost. Nothing is called
-back: the pipeline writes, everybody else reads, and `Call.stopping` asks it to begin no further attempt.
+Whoever starts a call keeps its record, and can read at any time how often the request was sent and how many activations it
+may have cost. Nothing is reported by callback. The one field that others write is `Call.stopping`, which asks the pipeline to
+start no further attempt.
 """
 
 from __future__ import annotations
@@ -22,80 +23,92 @@ __all__ = ["Attempt", "Call", "Transport"]
 
 @attrs.define(eq=False)
 class Attempt:
-    """One sending of a request; the transport writes down how far it came."""
+    """One request on the wire; the transport records here how far it came."""
 
     started: float
-    """The loop time at which it was handed to the transport."""
+    """Loop time at which the request was handed to the transport."""
     sent: bool = True
-    """Whether the server may have seen it: true unless the transport knows better."""
+    """Whether the server may have seen the request: true unless the transport knows better."""
     reused: bool = False
-    """Whether it went over a connection that is known to have served another request before."""
+    """Whether it went over a connection that is known to have served an earlier request."""
 
 
 class Transport(Protocol):
     """What the pipeline needs of a transport."""
 
     slots: asyncio.Semaphore | None
-    """The connections that there are, where their number is limited."""
+    """One slot per available connection, where the number of connections is limited."""
 
     def check(self) -> object:
         """Raise `ClientStateError` if requests can't be sent here and now."""
         ...
 
-    def send(self, request: Request, deadline: float, attempt: Attempt, /) -> Awaitable[Response]:
-        """Send a request once, to be answered by loop time ``deadline``; raise `TransportError` for no answer."""
-        ...
+    def send(
+        self, request: Request, deadline: float, attempt: Attempt, *, streamed: bool = False
+    ) -> Awaitable[Response]:
+        """Send a request once.
 
-    def stream(self, request: Request, deadline: float, attempt: Attempt, /) -> Awaitable[Response]:
-        """Do the same, and give a successful answer as a `StreamedResponse`, before its body is read."""
+        Args:
+            request: what to send.
+            deadline: loop time by which the response must be complete.
+            attempt: where to record how far the request came.
+            streamed: return a success as a `StreamedResponse` as soon as its headers are in; the caller reads the body.
+
+        Raises:
+            TransportError: no usable response arrived.
+        """
         ...
 
 
 @attrs.define(eq=False)
 class Call:
-    """What is asked, within which limits, and what has become of it so far. Times are in seconds."""
+    """What is requested, within which limits, and its state so far. Times are in seconds."""
 
     request: Request
     timeout: float | None = None
     """For the whole call; ``None`` for the configured ``overall_timeout``."""
     patient: bool = False
-    """Whether it waits as bulk work does: for the first token as long as it takes, and through any number of 429s."""
+    """Whether it waits as bulk work does: any time for its first token, and through any number of 429s."""
     max_pause: float = math.inf
-    """For a patient call, the longest wait that a single 429 may ask for."""
+    """For a patient call, the longest pause that it accepts from a single 429."""
     meter: Meter | None = attrs.field(default=None, repr=False)
-    """What is asked for each activation, beside the client's own ledger."""
+    """Reserves each activation, in addition to the client's own ledger."""
 
     stopping: bool = attrs.field(default=False, init=False)
-    """Set by the caller: begin no further attempt."""
+    """Set by the caller to ask for no further attempt."""
     gave_up: bool = attrs.field(default=False, init=False)
-    """Whether it ended only because of that."""
+    """Whether the call ended only because it was stopping."""
     attempts: int = attrs.field(default=0, init=False)
+    """Attempts so far, the current one included."""
     charged: int = attrs.field(default=0, init=False)
     """Failed attempts that may have cost an activation."""
     in_flight: bool = attrs.field(default=False, init=False)
-    """Whether an attempt is on its way, or was answered."""
+    """Whether an attempt is in flight, or has succeeded."""
     last_error: FullStoryError | None = attrs.field(default=None, init=False)
+    """Why the latest failed attempt failed."""
 
-    # the pipeline's own
+    # Only the pipeline reads and writes the fields below.
     number: int = attrs.field(default=0, init=False)
     started: float = attrs.field(default=0.0, init=False)
     deadline: float = attrs.field(default=math.inf, init=False)
     admitted: float = attrs.field(default=0.0, init=False)
+    """Loop time at which the rate limiter let the latest attempt through."""
     waited: bool = attrs.field(default=False, init=False)
+    """Whether the latest attempt waited for the rate limiter."""
 
     @property
     def at_risk(self) -> int:
-        """How many activations the call may have cost so far."""
+        """Activations this call may have cost so far. 0 means it can be cancelled without losing anything."""
         return self.charged + (self.in_flight and self.request.metered)
 
     @property
     def droppable(self) -> bool:
-        """Whether cancelling it now would lose nothing that may have been paid for."""
+        """Whether cancelling the call now loses nothing that may have been paid for."""
         return not self.at_risk
 
     @property
     def elapsed(self) -> float:
-        """Seconds since it began."""
+        """Seconds since the call started."""
         return asyncio.get_running_loop().time() - self.started
 
     @property
@@ -104,11 +117,11 @@ class Call:
         return self.deadline - asyncio.get_running_loop().time()
 
     def describe(self, error: FullStoryError) -> None:
-        """Write on an error what the call knows of itself."""
+        """Complete an error with the call's request, attempts, elapsed time and possible cost."""
         error.request = error.request or self.request
         error.attempts, error.elapsed, error.may_have_cost = self.attempts, self.elapsed, self.charged > 0
 
-    def wants_retry(self, error: FullStoryError, delay: float) -> bool:  # noqa: ARG002  (a shared call looks at them)
-        """Tell whether somebody still waits for another attempt, ``delay`` seconds after this failure."""
+    def wants_retry(self, error: FullStoryError, delay: float) -> bool:  # noqa: ARG002  (a shared call needs both)
+        """Return whether the caller still wants another attempt, ``delay`` seconds after this failure."""
         self.gave_up = self.stopping
         return not self.stopping

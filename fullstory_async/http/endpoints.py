@@ -1,9 +1,9 @@
-"""One pure function per API operation, from arguments to a Request. All quoting lives here.
+"""One pure function per API operation, from arguments to a Request. All quoting happens here.
 
-Session ids hold a ``:``, which the service documents as ``%3A``, and the published contract allows any
-string. So each path segment is quoted with nothing safe, and the transport sends the path as it is.
+A session id contains a ``:``, which the service documents as ``%3A``, and the published contract allows any string. So each path
+segment is quoted with no safe characters, and the transport sends the path unchanged.
 
-What only reads may be repeated after a lost answer, money permitting; what writes is sent once.
+Reads may be retried after a lost response, money permitting. Writes are sent once.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ __all__ = [
 ]
 
 PROFILE_PARAMETERS = ("config_profile_id", "config_profile")
-"""The profile's query parameter in the published contract and in the live service; both are sent."""
+"""The profile's query parameter in the published contract, and in the live service. Both are sent."""
 
 _NOT_A_PAIR = "FullStory's session ids are USER:SESSION pairs, and this id is not one: join userId and sessionId with ':'"
-_READS = "Architect or Admin"
-"""FullStory's pages disagree: its newest wants this role for reading users' data, an older one Standard."""
-_SENDS = "Standard"
+_ROLE_ARCHITECT = "Architect or Admin"
+"""FullStory's pages disagree: the newest asks for this role to read users' data, an older one for Standard."""
+_ROLE_STANDARD = "Standard"
 _PROFILES = "/v2/visit_profile"
 
 
@@ -55,7 +55,7 @@ def list_sessions(
         "limit": str(limit),
         "pagination_token": token,
     }
-    return Request(operation="list", path="/sessions/v2", query=_given(query), role=_SENDS)
+    return Request(operation="list", path="/sessions/v2", query=_without_none(query), role=_ROLE_STANDARD)
 
 
 def session_events(session_id: SessionId, *, enable_event_cache: bool | None = None) -> Request:
@@ -82,40 +82,42 @@ def session_summary(
     query = (
         () if config_profile_id is None else tuple((name, config_profile_id) for name in PROFILE_PARAMETERS)
     )
-    query += _given({"end_timestamp": end_timestamp})
+    query += _without_none({"end_timestamp": end_timestamp})
     return _of_session(session_id, "summary", query=query, body=body)
 
 
 def list_profiles(*, limit: int, token: str | None = None) -> Request:
     """List summary profiles: ``GET /v2/visit_profile``."""
-    query = _given({"limit": str(limit), "pagination_token": token})
-    return Request(operation="profiles", path=_PROFILES, query=query, role=_READS)
+    query = _without_none({"limit": str(limit), "pagination_token": token})
+    return Request(operation="profiles", path=_PROFILES, query=query, role=_ROLE_ARCHITECT)
 
 
 def get_profile(profile_id: str) -> Request:
     """Get a profile: ``GET /v2/visit_profile/{id}``."""
-    return Request(operation="profile", path=f"{_PROFILES}/{_segment(profile_id)}", role=_READS)
+    return Request(
+        operation="profile", path=f"{_PROFILES}/{_quote_segment(profile_id)}", role=_ROLE_ARCHITECT
+    )
 
 
 def create_profile(body: bytes) -> Request:
-    """Create a profile: ``POST /v2/visit_profile``. Names need not be unique, so a second one would be another."""
+    """Create a profile: ``POST /v2/visit_profile``. Names need not be unique: sent twice, it creates two."""
     return _write(Request(operation="create profile", path=_PROFILES, body=body))
 
 
 def update_profile(profile_id: str, body: bytes) -> Request:
-    """Change what the body names of a profile: ``POST /v2/visit_profile/{id}``."""
-    path = f"{_PROFILES}/{_segment(profile_id)}"
+    """Update the fields of a profile that the body names: ``POST /v2/visit_profile/{id}``."""
+    path = f"{_PROFILES}/{_quote_segment(profile_id)}"
     return _write(Request(operation="update profile", path=path, body=body))
 
 
 def delete_profile(profile_id: str) -> Request:
     """Delete a profile: ``DELETE /v2/visit_profile/{id}``."""
-    path = f"{_PROFILES}/{_segment(profile_id)}"
+    path = f"{_PROFILES}/{_quote_segment(profile_id)}"
     return _write(Request(operation="delete profile", path=path), method="DELETE")
 
 
 def me() -> Request:
-    """Tell whose key this is: ``GET /me``."""
+    """Get the owner of the key: ``GET /me``."""
     return Request(operation="whoami", path="/me")
 
 
@@ -127,7 +129,7 @@ def _of_session(
     body: bytes | None = None,
 ) -> Request:
     is_pair = session_id.is_pair
-    segment = session_id.replace(":", "%3A") if is_pair else _segment(session_id)
+    segment = session_id.replace(":", "%3A") if is_pair else _quote_segment(session_id)
     return Request(
         operation=operation,
         method="GET" if body is None else "POST",
@@ -138,17 +140,17 @@ def _of_session(
         metered=True,
         slow=operation == "summary",
         not_found_hint="" if is_pair else _NOT_A_PAIR,
-        role=_READS,
+        role=_ROLE_ARCHITECT,
     )
 
 
 def _write(request: Request, *, method: str = "POST") -> Request:
-    return attrs.evolve(request, method=method, repeatable=False, role=_READS)
+    return attrs.evolve(request, method=method, repeatable=False, role=_ROLE_ARCHITECT)
 
 
-def _given(query: dict[str, str | None]) -> tuple[tuple[str, str], ...]:
+def _without_none(query: dict[str, str | None]) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, value in query.items() if value is not None)
 
 
-def _segment(text: str) -> str:
+def _quote_segment(text: str) -> str:
     return quote(text, safe="")

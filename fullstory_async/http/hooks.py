@@ -1,8 +1,8 @@
-"""What a client tells of its work: counters, and hooks that are called as it happens.
+"""Counters and hooks: what a client reports about its work while it happens.
 
-Hooks are given values of their own, with nothing in them that names a person: no address, query, header or body. They are called
-in the task of the call, in between two of its steps, so they should be quick. One that fails is logged and otherwise ignored,
-since the answer that the call is waiting for has been paid for.
+Hooks get values of their own that identify nobody: no address, query, header or body. They run in the task of the call, between
+two of its steps, so they should be quick. A hook that raises is logged and otherwise ignored, because the response that the
+call waits for has been paid for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -34,22 +34,22 @@ _logger = logging.getLogger("fullstory_async.hooks")
 
 @attrs.define
 class Stats:
-    """What a client has done since it was made."""
+    """What a client has done since it was created."""
 
     requests: int = 0
     """Requests handed to the network, retries included."""
     retries: int = 0
     """Requests that were sent again after a failure, 429s included."""
     throttled: int = 0
-    """Answers 429."""
+    """429 responses."""
     activations: int = 0
-    """Activations that were spent: metered calls that the service answered with success."""
+    """Activations spent: metered calls that succeeded."""
     activations_at_risk: int = 0
-    """Metered requests that failed, or were cancelled, in a way that may have been charged all the same."""
+    """Metered requests that failed or were cancelled, and may have been charged nevertheless."""
     waited: float = 0.0
-    """Seconds that calls have waited for the rate limiter and before another attempt, added up over all of them."""
+    """Seconds that calls waited for the rate limiter and for retries, summed over all calls."""
     received_bytes: int = 0
-    """Bytes of bodies that were read, counted after decompression."""
+    """Body bytes read, counted after decompression."""
 
 
 @attrs.frozen(kw_only=True)
@@ -57,51 +57,51 @@ class RequestSent:
     """A request is handed to the network."""
 
     call: int
-    """Tells calls of one client apart: all that is told of one call has the same number."""
+    """Number of the call within its client; all events of one call share it."""
     operation: str
-    """``list``, ``events``, ``summary``, …"""
+    """Operation name: ``list``, ``events``, ``summary``, …"""
     method: str
-    """The HTTP method."""
+    """HTTP method."""
     metered: bool
-    """Whether it costs an activation."""
+    """Whether the request costs an activation."""
     attempt: int
-    """Which attempt of the call it is, counted from 1."""
+    """Number of the attempt within the call, counted from 1."""
 
 
 @attrs.frozen(kw_only=True)
 class ResponseReceived(RequestSent):
-    """A request is over. A streamed answer is over here when its headers are there."""
+    """A request is over; a streamed one as soon as its headers are in."""
 
     status: int | None = None
-    """The HTTP status; ``None`` where no answer came."""
+    """HTTP status; ``None`` if there was no response."""
     error: str | None = None
-    """What went wrong: the name of an error's class, or ``CancelledError``; ``None`` where nothing did."""
+    """Name of the error's class, or ``CancelledError``; ``None`` after a success."""
     seconds: float = 0.0
-    """From sending it to its end."""
+    """Seconds from sending the request to its end."""
     body_bytes: int = 0
-    """The length of the answer's body, after decompression."""
+    """Length of the body, after decompression."""
 
 
 @attrs.frozen(kw_only=True)
 class RetryPlanned(RequestSent):
-    """A request failed and will be sent again; ``attempt`` is the one that failed."""
+    """A request failed and will be retried; ``attempt`` is the failed one."""
 
     error: str
-    """What went wrong: the name of an error's class."""
+    """Name of the error's class."""
     delay: float
-    """Seconds until the next attempt; it also has to pass the rate limiter."""
+    """Seconds until the next attempt, which then also waits for the rate limiter."""
 
 
 @attrs.frozen(kw_only=True)
 class RequestThrottled(RequestSent):
-    """The service answered 429, and every call of this limiter pauses."""
+    """The service responded 429, and every call of this limiter pauses."""
 
     pause: float
-    """Seconds of the pause."""
+    """Length of the pause in seconds."""
 
 
 def _hook(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    called = getattr(value, "__call__", None)  # noqa: B004  (what is called may be a method of its class)
+    called = getattr(value, "__call__", None)  # noqa: B004  (an object may define it as a coroutine method)
     if value is not None and (
         called is None or inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(called)
     ):
@@ -110,74 +110,72 @@ def _hook(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 @attrs.frozen(kw_only=True)
 class Hooks:
-    """Functions that are told what a client does; each is optional, and none may be a coroutine function."""
+    """Functions that a client calls as it works; each is optional, none may be a coroutine function."""
 
     on_request: Callable[[RequestSent], object] | None = attrs.field(default=None, validator=_hook)
-    """A request is about to be sent, each attempt of a call."""
+    """A request is about to be sent; called for each attempt."""
 
     on_response: Callable[[ResponseReceived], object] | None = attrs.field(default=None, validator=_hook)
-    """It is over: answered, failed or cancelled. Each `on_request` is followed by exactly one of these."""
+    """The request is over: response, failure or cancellation. Follows each `on_request` exactly once."""
 
     on_retry: Callable[[RetryPlanned], object] | None = attrs.field(default=None, validator=_hook)
-    """It failed and will be sent again."""
+    """The request failed and will be retried."""
 
     on_throttle: Callable[[RequestThrottled], object] | None = attrs.field(default=None, validator=_hook)
-    """It was answered 429."""
+    """The service responded 429."""
 
 
 class Observer:
     """Counts, and calls the hooks."""
 
-    __slots__ = ("_hooks", "_numbers", "stats")
+    __slots__ = ("_hooks", "numbers", "stats")
 
     stats: Stats
     """The counters."""
+    numbers: Iterator[int]
+    """Gives each call its number."""
 
     def __init__(self, hooks: Hooks | None = None) -> None:
-        """Begin to count."""
+        """Start with all counters at 0."""
         self.stats = Stats()
         self._hooks = Hooks() if hooks is None else hooks
-        self._numbers = itertools.count(1)
+        self.numbers = itertools.count(1)
 
-    def next_number(self) -> int:
-        """Return a number for a call."""
-        return next(self._numbers)
-
-    def sent(self, call: Call) -> None:
-        """Take note that a request is handed to the network."""
+    def request_sent(self, call: Call) -> None:
+        """Record that a request is handed to the network."""
         self.stats.requests += 1
         self.stats.retries += call.attempts > 1
         if (hook := self._hooks.on_request) is not None:
-            _tell(hook, RequestSent(**_of(call)))
+            _emit(hook, RequestSent(**_common_fields(call)))
 
-    def answered(self, call: Call, response: Response, error: FullStoryError | None) -> None:
-        """Take note of an answer, and of the error that it stands for."""
+    def response_received(self, call: Call, response: Response, error: FullStoryError | None) -> None:
+        """Record a response, and the error that it stands for."""
         self.stats.received_bytes += len(response.body)
         self.stats.throttled += response.status == 429
         if (hook := self._hooks.on_response) is not None:
-            answer = ResponseReceived(
-                **_of(call), status=response.status, seconds=response.elapsed, body_bytes=len(response.body),
+            event = ResponseReceived(
+                **_common_fields(call), status=response.status, seconds=response.elapsed, body_bytes=len(response.body),
                 error=None if error is None else type(error).__name__,
             )  # fmt: skip
-            _tell(hook, answer)
+            _emit(hook, event)
 
-    def lost(self, call: Call, error: BaseException, seconds: float) -> None:
-        """Take note that no answer came: the network failed, or the call was cancelled."""
+    def request_failed(self, call: Call, error: BaseException, seconds: float) -> None:
+        """Record that there was no response: the network failed, or the call was cancelled."""
         if (hook := self._hooks.on_response) is not None:
-            _tell(hook, ResponseReceived(**_of(call), error=type(error).__name__, seconds=seconds))
+            _emit(hook, ResponseReceived(**_common_fields(call), error=type(error).__name__, seconds=seconds))
 
-    def retrying(self, call: Call, error: FullStoryError, delay: float) -> None:
-        """Take note that a request will be sent again."""
+    def retry_planned(self, call: Call, error: FullStoryError, delay: float) -> None:
+        """Record that a request will be retried."""
         if (hook := self._hooks.on_retry) is not None:
-            _tell(hook, RetryPlanned(**_of(call), error=type(error).__name__, delay=delay))
+            _emit(hook, RetryPlanned(**_common_fields(call), error=type(error).__name__, delay=delay))
 
-    def throttled(self, call: Call, pause: float) -> None:
-        """Take note that the limiter pauses for a 429."""
+    def request_throttled(self, call: Call, pause: float) -> None:
+        """Record that the limiter pauses for a 429."""
         if (hook := self._hooks.on_throttle) is not None:
-            _tell(hook, RequestThrottled(**_of(call), pause=pause))
+            _emit(hook, RequestThrottled(**_common_fields(call), pause=pause))
 
 
-def _of(call: Call) -> dict[str, Any]:
+def _common_fields(call: Call) -> dict[str, Any]:
     request = call.request
     return {
         "call": call.number, "operation": request.operation, "method": request.method, "metered": request.metered,
@@ -185,8 +183,8 @@ def _of(call: Call) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _tell(hook: Callable[[Any], object], event: RequestSent) -> None:
+def _emit(hook: Callable[[Any], object], event: RequestSent) -> None:
     try:
         hook(event)
-    except Exception:  # it is the user's, and may raise anything
+    except Exception:  # the user's function may raise anything
         _logger.exception("the hook for %s failed", type(event).__name__)

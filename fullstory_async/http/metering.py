@@ -1,8 +1,9 @@
-"""Metering: an activation is counted before its request is sent, by whoever keeps count.
+"""Metering: an activation is reserved before its request is sent.
 
-A process that is killed then has counted too much, and never too little. To keep that small, no more calls reserve ahead of the rate limiter
-than leave in the next `_SECONDS`: with every worker of a bulk job waiting there, a kill would count one activation for each. In that time a
-disk has to commit twice; the limiter is kept waiting by slower ones only.
+Reserving first means that a process that is killed has counted too much, never too little. To keep the surplus small,
+`Admission` lets only as many calls reserve ahead of the rate limiter as will leave within the next `_LEAD_SECONDS`. Without it every
+worker of a bulk job would hold a reservation while it waits for the limiter, and a kill would leave one phantom activation per worker.
+Two commits fit into that time on most disks; only a slower disk keeps the limiter waiting.
 """
 
 from __future__ import annotations
@@ -16,32 +17,43 @@ import attrs
 
 from fullstory_async.errors import FullStoryError
 
-__all__ = ["NO_RESERVATION", "Admission", "Meter", "Reservation"]
+__all__ = ["Admission", "Meter", "Reservation"]
 
 _logger = logging.getLogger("fullstory_async.http")
 
-_SECONDS = 0.1
-_FEWEST = 2
-"""Calls that are let in however slow the rate is: one that waits for the limiter, one for the disk."""
+_LEAD_SECONDS = 0.1
+_MIN_ADMITTED = 2
+"""Calls admitted however slow the rate is: one that waits for the limiter, one that waits for the disk."""
 
 
 class Meter(Protocol):
-    """Counts activations before they are spent."""
+    """Counts activations before they are spent.
+
+    The pipeline reserves one activation per metered attempt. It keeps the reservation where the attempt may have been charged, and
+    releases it where the request was not sent or was refused free of charge.
+    """
 
     async def reserve(self) -> Any:
-        """Count one; return what `release` takes. A cancelled reservation counts nothing. Raises `ActivationBudgetError` to forbid it."""
+        """Reserve one activation and return what `release` takes.
+
+        A cancelled call of this method must leave nothing reserved.
+
+        Raises:
+            ActivationBudgetError: the budget is used up; the request is not sent.
+            StorageError: the reservation can't be recorded; the request is not sent.
+        """
         ...
 
     async def release(self, reservation: Any, /) -> None:
-        """Uncount one that was not spent."""
+        """Return a reservation that was not spent."""
         ...
 
 
 class Admission:
-    """Lets as many calls at a time between their reservation and the rate limiter as the rate allows; an ``async with``."""
+    """An ``async with`` that admits as many calls as leave the rate limiter within `_LEAD_SECONDS`."""
 
     def __init__(self, rate: Callable[[], float]) -> None:
-        """Follow a rate, in calls a second, which may change."""
+        """Follow a rate in calls per second, which may change."""
         self._rate = rate
         self._size = self._wanted()
         self._free = asyncio.Semaphore(self._size)
@@ -51,44 +63,41 @@ class Admission:
 
     async def __aexit__(self, *_: object) -> None:
         self._size -= 1
-        while self._size < self._wanted():  # one more, or several or none where the rate has changed
+        # usually this admits one more; none or several where the rate has changed
+        while self._size < self._wanted():
             self._size += 1
             self._free.release()
 
     def _wanted(self) -> int:
-        return max(_FEWEST, int(self._rate() * _SECONDS))
+        return max(_MIN_ADMITTED, int(self._rate() * _LEAD_SECONDS))
 
 
 @attrs.define(eq=False)
 class Reservation:
-    """The activation that a call's next attempt may cost, with everybody who keeps count."""
+    """The activation that a call's next attempt may cost, reserved with every meter."""
 
-    meters: tuple[Meter, ...] = ()
+    meters: tuple[Meter, ...]
     _held: tuple[tuple[Meter, Any], ...] = attrs.field(default=(), init=False)
 
     @property
     def is_due(self) -> bool:
-        """Whether it has to be made before the next attempt; one that an earlier attempt left unspent will do."""
-        return bool(self.meters) and not self._held
+        """Whether the next attempt needs a reservation; one that an earlier attempt left unspent serves again."""
+        return not self._held
 
     async def make(self) -> None:
-        """Count it everywhere. Raises `ActivationBudgetError`, `StorageError`."""
+        """Reserve with every meter. Raises `ActivationBudgetError`, `StorageError`."""
         for meter in self.meters:
             self._held += ((meter, await meter.reserve()),)
 
     def spend(self) -> None:
-        """Leave it counted."""
+        """Keep it counted: the attempt may have been charged."""
         self._held = ()
 
     async def release(self) -> None:
-        """Uncount it where it is still held; where that fails, it stays counted."""
+        """Release what is still held; a meter that fails to release it keeps it counted."""
         held, self._held = self._held, ()
         for meter, reservation in held:
             try:
                 await meter.release(reservation)
             except FullStoryError as error:
-                _logger.warning("an activation stays counted that was not spent: %s", error)
-
-
-NO_RESERVATION = Reservation()
-"""That of a call which costs nothing, or which nobody counts."""
+                _logger.warning("an activation that was not spent stays counted: %s", error)

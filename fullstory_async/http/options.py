@@ -1,4 +1,4 @@
-"""CallOptions: what a caller may set on a single call, checked when it is made."""
+"""CallOptions: what a caller may set on a single call, checked when they are created."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OURS = frozenset({"authorization", "host", "content-length", "transfer-encoding
 
 
 def _query(given: ExtraQuery | None) -> tuple[tuple[str, str], ...]:
-    return tuple((name, _query_text(name, value)) for name, value in _items("extra_query", given))
+    return tuple((name, _query_text(name, value)) for name, value in _checked_mapping("extra_query", given))
 
 
 def _query_text(name: str, value: str | int | bool) -> str:
@@ -35,7 +35,7 @@ def _query_text(name: str, value: str | int | bool) -> str:
 
 
 def _headers(given: Mapping[str, str] | None) -> dict[str, str]:
-    checked = dict(_items("extra_headers", given))
+    checked = dict(_checked_mapping("extra_headers", given))
     for name, value in checked.items():
         if not HEADER_NAME.fullmatch(name):
             raise ConfigurationError(f"{name!r} is not a header name")
@@ -46,7 +46,7 @@ def _headers(given: Mapping[str, str] | None) -> dict[str, str]:
     return checked
 
 
-def _items(option: str, given: Any) -> Iterable[tuple[str, Any]]:
+def _checked_mapping(option: str, given: Any) -> Iterable[tuple[str, Any]]:
     if given is None:
         return ()
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
@@ -56,22 +56,22 @@ def _items(option: str, given: Any) -> Iterable[tuple[str, Any]]:
 
 @attrs.frozen
 class CallOptions:
-    """Options of one call."""
+    """The options of one call."""
 
     timeout: float | None = attrs.field(default=None, validator=validators.number(above=0, optional=True))
     """Seconds for the whole call, instead of the configured ``overall_timeout``."""
 
     query: tuple[tuple[str, str], ...] = attrs.field(default=None, converter=_query, repr=False)
-    """Query parameters to add; one of the same name is replaced."""
+    """Query parameters to add; they replace parameters of the same name."""
 
     headers: Mapping[str, str] = attrs.field(default=None, converter=_headers, repr=False)
     """Headers to add."""
 
     priority: bool = attrs.field(default=False, validator=validators.instance_of(bool))
-    """Whether the call passes those without priority that wait for the same rate limiter."""
+    """Whether the call gets the next token, ahead of every non-priority call on the same limiter."""
 
     @classmethod
-    def of(
+    def from_arguments(
         cls,
         timeout: float | None,
         query: ExtraQuery | None,
@@ -79,12 +79,12 @@ class CallOptions:
         *,
         priority: bool = False,
     ) -> CallOptions:
-        """Return what a caller gave, which is mostly nothing."""
-        nothing = timeout is None and query is None and headers is None and priority is False
-        return _NONE if nothing else cls(timeout, query, headers, priority)
+        """Return the options of a caller's arguments, which mostly are the defaults."""
+        is_default = timeout is None and query is None and headers is None and priority is False
+        return DEFAULT_OPTIONS if is_default else cls(timeout, query, headers, priority)
 
     def apply(self, request: Request) -> Request:
-        """Return the request with the options that it carries. Raises `ConfigurationError` for text no URL can hold."""
+        """Return the request with these options. Raises `ConfigurationError` for text that a URL can't hold."""
         if not (self.query or self.headers or request.query or self.priority):
             return request
         added = {name for name, _ in self.query}
@@ -95,7 +95,7 @@ class CallOptions:
         return attrs.evolve(request, query=query, headers=self.headers, priority=self.priority)
 
 
-_NONE = CallOptions()
+DEFAULT_OPTIONS = CallOptions()
 
 
 def _encodable(text: str) -> bool:

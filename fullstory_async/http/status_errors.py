@@ -1,6 +1,6 @@
-"""From an answer that is no success to the error that it stands for: pure, and the same for both wire forms.
+"""Maps an error response to its exception: pure, and the same for both wire forms.
 
-What the service says is quoted, as a short printable text and without whom the call was about.
+The service's own message is quoted as a short printable text, without the user that the call is about.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ from fullstory_async.safe_json import loads
 __all__ = ["error_from_response"]
 
 _SHOWN_BODY = 200
-"""Characters of a body that is not JSON, quoted in an error's message."""
+"""Characters quoted from a body that isn't JSON."""
 _LONGEST_MESSAGE = 1000
-"""Characters of a service's own message."""
+"""Characters quoted from the service's own message."""
 _CODES = 10**18
 """Numbers below this may be codes."""
-
 
 _CLASS_BY_STATUS: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
@@ -42,26 +41,26 @@ _CLASS_BY_STATUS: dict[int, type[APIStatusError]] = {
 }
 
 _FREE_STATUSES = frozenset({401, 429})
-"""Refused before any work. Whether other refusals are charged is undocumented, so they count as maybe."""
+"""Refused before any work. Whether other error statuses are charged is undocumented, so they count as at risk."""
 
 
 def error_from_response(
     request: Request, response: Response, *, retry_after: float | None = None
 ) -> FullStoryError | None:
-    """Return the error that an answer stands for, or ``None`` for a 2xx. Pure."""
+    """Return the error that a response stands for, or ``None`` for a 2xx. Pure."""
     status = response.status
     if 200 <= status < 300:
         return None
     if 300 <= status < 400:
         return UnexpectedRedirect(
-            f"the server answered {status}, a redirect, which is never followed; check base_url",
+            f"the server responded {status}, a redirect, which is never followed; check base_url",
             request=request,
             response=response,
             permanent=True,
         )
     if status < 200:
         return ProtocolError(
-            f"the server answered {status}", request=request, response=response, permanent=True
+            f"the server responded {status}", request=request, response=response, permanent=True
         )
     cls = _CLASS_BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
     code, message = _code_and_message(response)
@@ -71,7 +70,7 @@ def error_from_response(
     if status == 404 and request.not_found_hint:
         message += f" ({request.not_found_hint})"
     if status == 403 and request.role:
-        message += f" (the key probably lacks the role {request.role}; whoami tells which one it has)"
+        message += f" (the key probably lacks the role {request.role}; whoami shows which one it has)"
     return cls(
         message,
         request=request,
@@ -83,15 +82,15 @@ def error_from_response(
 
 
 def _code_and_message(response: Response) -> tuple[str | int | None, str]:
-    """Read ``{"code", "message"}`` in both wire forms; a body that is not JSON is quoted."""
+    """Return ``{"code", "message"}`` of a body in either wire form; a body that isn't JSON is quoted."""
     try:
-        answer = loads(response.body)
+        fields = loads(response.body)
     except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
+        fields = None
+    if not isinstance(fields, dict):
         text = response.body[: _SHOWN_BODY * 4].decode("utf-8", "replace").strip()
         return None, _printable(text, _SHOWN_BODY) or "no message"
-    code, message = answer.get("code"), answer.get("message")
+    code, message = fields.get("code"), fields.get("message")
     if isinstance(code, str):
         code = _printable(code, _SHOWN_BODY)
     is_code = isinstance(code, str) or (isinstance(code, int) and abs(code) < _CODES)
@@ -99,6 +98,6 @@ def _code_and_message(response: Response) -> tuple[str | int | None, str]:
     return code if is_code else None, shown or "no message"
 
 
-def _printable(text: str, longest: int) -> str:
-    """Return the beginning of a text, without what would steer a terminal or could not be written to a file."""
-    return "".join(c if c.isprintable() else " " for c in text[:longest])
+def _printable(text: str, max_length: int) -> str:
+    """Return the start of a text, without characters that steer a terminal or can't be written to a file."""
+    return "".join(c if c.isprintable() else " " for c in text[:max_length])

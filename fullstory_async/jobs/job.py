@@ -202,7 +202,7 @@ class Job:
             )
         if self._runner is not None:
             raise ClientStateError("this job is being run already")
-        store, account = self._opened, self._caller._account  # noqa: SLF001  (of the same package)
+        store, account = self._opened, self._caller._api  # noqa: SLF001  (of the same package)
         account.pipeline.check()
         self._runner = Runner(
             store=store, account=account, folder=self.folder, concurrency=concurrency,

@@ -57,7 +57,7 @@ async def test_row_08_a_body_byte_by_byte():
 async def test_row_09_half_a_body(framing):
     fault = Fault.truncate_body(framing=framing)
     for error in await is_made_again_where_that_is_free(fault, ProtocolError):
-        assert "middle of the answer" in error.message
+        assert "middle of the response" in error.message
         assert error.response is None
 
 
@@ -66,7 +66,7 @@ async def test_row_10_half_a_body_up_to_the_close():
     for share in (0.5, 0.99):
         fault = Fault.truncate_body(share, framing="close")
         for error in await is_made_again_where_that_is_free(fault, ProtocolError):
-            assert "middle of the answer" in error.message
+            assert "middle of the response" in error.message
 
 
 @pytest.mark.row(11)
@@ -168,7 +168,7 @@ async def test_row_15_another_content_type(operation, caplog):
             assert len(await ask(sandbox, client, operation)) > 0
         assert len(sandbox.requests) == 3
     (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert f"an answer ({operation}) is labelled 'text/" in said
+    assert f"a response ({operation}) is labelled 'text/" in said
 
 
 @pytest.mark.row(16)
@@ -238,7 +238,7 @@ async def test_row_19_a_redirect_to_another_host(code):
                 error = await error_of(ask(sandbox, client, operation))
                 assert (type(error), error.status) == (UnexpectedRedirect, code)
                 assert error.attempts == len(sandbox.requests) == 1
-                assert f"the server answered {code}, a redirect" in str(error)
+                assert f"the server responded {code}, a redirect" in str(error)
         assert other.requests == []
 
 

@@ -78,7 +78,7 @@ async def test_row_22_401():
 async def test_row_23_403():
     async with spoiled(Fault.status(403), retry=REPEATING) as (sandbox, client):
         error = await assert_final(sandbox, client, PermissionDeniedError, 403)
-        assert "whoami tells which one it has" in error.message
+        assert "whoami shows which one it has" in error.message
         with pytest.raises(PermissionDeniedError):
             async with client.sessions.events_many(sandbox.session_ids * 5, concurrency=1) as results:
                 async for _ in results:

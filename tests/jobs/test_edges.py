@@ -30,7 +30,7 @@ class Wrapped:
     """A transport around a client's own, whose metered requests a test may delay or refuse."""
 
     def __init__(self, client, before):
-        pipeline = client._account.pipeline
+        pipeline = client._api.pipeline
         self._real, self._before = pipeline._transport, before
         pipeline._transport = self
 
@@ -39,10 +39,10 @@ class Wrapped:
 
     slots = None
 
-    async def send(self, request, deadline, attempt):
+    async def send(self, request, deadline, attempt, *, streamed=False):
         if request.metered:
             await self._before(request)
-        return await self._real.send(request, deadline, attempt)
+        return await self._real.send(request, deadline, attempt, streamed=streamed)
 
 
 @pytest.mark.row(32)
@@ -66,10 +66,10 @@ async def test_a_call_that_may_have_been_charged_is_not_made_again_while_the_net
 async def test_what_was_charged_before_the_months_cap_was_reached_counts(tmp_path):
     ledger = ActivationLedger(tmp_path / "ledger", monthly_cap=5)
     async with opened(client={"retry": REPEATING}) as (sandbox, client):
-        client._account.pipeline._ledger = None
+        client._api.pipeline._ledger = None
         from fullstory_async.files.ledger import LedgerAccount
 
-        client._account.pipeline._ledger = LedgerAccount(ledger, client.config.key_fingerprint)
+        client._api.pipeline._ledger = LedgerAccount(ledger, client.config.key_fingerprint)
         sandbox.inject(Fault.status(500, charged=True), operation="events", times=None)
         report = await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids, concurrency=1)
         assert (report.reason, report.spent, sandbox.activations) == ("budget reached", 5, 5)

@@ -118,11 +118,22 @@ def test_every_error_pickles_with_all_it_knows(cls):
 @pytest.mark.parametrize("cls", ERRORS)
 def test_every_error_is_public_and_knows_little_when_made_bare(cls):
     assert getattr(fullstory_async, cls.__name__) is cls
-    bare = cls("x")
-    known = (bare.method, bare.path, bare.status, bare.code, bare.retry_after, bare.session_id)
+    strip_traceback = cls("x")
+    known = (
+        strip_traceback.method,
+        strip_traceback.path,
+        strip_traceback.status,
+        strip_traceback.code,
+        strip_traceback.retry_after,
+        strip_traceback.session_id,
+    )
     assert known == (None,) * 6
-    assert (bare.attempts, bare.elapsed, bare.may_have_cost) == (0, 0.0, False)
-    assert str(bare) == "x"
+    assert (strip_traceback.attempts, strip_traceback.elapsed, strip_traceback.may_have_cost) == (
+        0,
+        0.0,
+        False,
+    )
+    assert str(strip_traceback) == "x"
 
 
 def test_the_tree_is_drawn_in_full():

@@ -65,8 +65,8 @@ async def test_an_end_may_be_put_off_or_brought_forward():
     later, sooner = block(deadlines, 2.0), block(deadlines, 50.0)
     tasks = [asyncio.create_task(wait(later)), asyncio.create_task(wait(sooner))]
     await asyncio.sleep(1)
-    later.move(START + 7.0)
-    sooner.move(START + 4.0)
+    later.reschedule(START + 7.0)
+    sooner.reschedule(START + 4.0)
     assert await asyncio.gather(*tasks) == ["late at 7", "late at 4"]
 
 
@@ -79,7 +79,7 @@ async def test_what_is_late_stays_so():
                 try:
                     await asyncio.sleep(10)
                 finally:
-                    timed.move(START + 3.0)  # as a request that gets its connection in this moment
+                    timed.reschedule(START + 3.0)  # as a request that gets its connection in this moment
                     await asyncio.sleep(5)
         except TimeoutError:
             return f"late at {clock():g}"

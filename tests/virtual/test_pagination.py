@@ -255,7 +255,7 @@ async def test_a_foreign_token_is_refused(token):
 
 def test_positions_survive_as_tokens():
     for position in (
-        ListCursor(limit=7, given=2, seen=frozenset({"a", "b"})),
+        ListCursor(limit=7, returned=2, seen=frozenset({"a", "b"})),
         ListCursor(limit=3, server_token="a.b/c="),
     ):
         assert ListCursor.from_token(position.to_token()) == position

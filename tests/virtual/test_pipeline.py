@@ -331,7 +331,7 @@ async def test_logs_name_the_session_and_nothing_personal(caplog):
         with pytest.raises(NotFoundError):
             await pipeline.fetch(EVENTS, lambda _: None)
     assert "events 1:2: attempt 1, status 404" in caplog.text
-    assert "trying again in 0.50 s" in caplog.text
+    assert "next attempt in 0.50 s" in caplog.text
     assert "ada@" not in caplog.text
 
 

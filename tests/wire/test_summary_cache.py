@@ -76,7 +76,7 @@ async def test_another_key_host_profile_prompt_or_time_is_another_summary(tmp_pa
                     await client.sessions.summary(one, **options)
         assert sandbox.activations == len(calls)
         async with client_of(sandbox, cache) as client:
-            account = client._account.name
+            account = client._api.name
             await client.sessions.summary(one, extra_headers={"X-Trace": "1"})  # headers do not count
         assert sandbox.activations == len(calls)
     assert sandbox.api_key not in account
@@ -269,7 +269,7 @@ async def test_a_cache_that_can_not_be_read_costs_nothing_and_one_that_can_not_b
         async with client_of(sandbox, Full(path)) as client:
             with caplog.at_level(logging.WARNING):
                 assert (await client.sessions.summary(one)).text
-        assert "was not kept: the disk is full" in caplog.text
+        assert "was not cached: the disk is full" in caplog.text
         assert await cache.clear() == 0
 
 

@@ -194,7 +194,7 @@ async def test_a_mislabelled_answer_is_taken_with_one_warning(caplog):
                 assert len(await client.sessions.events("1:2")) == 0
             assert [event async for event in client.sessions.stream_events("1:2")] == []
     (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert "an answer (events) is labelled 'text/plain' instead of JSON" in said
+    assert "a response (events) is labelled 'text/plain' instead of JSON" in said
 
 
 async def test_a_redirect_target_sees_nothing():
@@ -446,7 +446,7 @@ async def test_the_read_timeout_begins_when_the_request_is_sent():
         client_of(server.url, connect_timeout=30, read_timeout=0.4) as client,
     ):
         started = time.monotonic()
-        with pytest.raises(APITimeoutError, match="whole answer") as caught:
+        with pytest.raises(APITimeoutError, match="before the response was complete") as caught:
             await client.sessions.events("1:2")
     assert 0.3 < time.monotonic() - started < 3
     assert caught.value.sent

@@ -354,7 +354,7 @@ async def test_a_403_names_the_role():
         for role, pending in calls.items():
             for call in pending:
                 with pytest.raises(
-                    PermissionDeniedError, match=f"probably lacks the role {role}; whoami tells"
+                    PermissionDeniedError, match=f"probably lacks the role {role}; whoami shows"
                 ):
                     await call
 
@@ -367,7 +367,7 @@ async def test_one_session_by_its_uid():
         assert found == [session.id]
         assert len(await client.sessions.list(session_uid="nobody's")) == 0
         for other in ({"uid": "u-1"}, {"email": "ada@example.com"}):
-            with pytest.raises(ConfigurationError, match="goes with neither email nor uid"):
+            with pytest.raises(ConfigurationError, match="excludes email and uid"):
                 client.sessions.list(session_uid="x", **other)
         assert sandbox.requests[0].query == {"session_uid": session.session_uid, "limit": "100"}
 

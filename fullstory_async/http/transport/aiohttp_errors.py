@@ -1,4 +1,4 @@
-"""What aiohttp raises, as one of our errors; each has exactly one. And what it ought to raise and takes for an answer."""
+"""Maps each aiohttp exception to exactly one of our errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiohttp.http_exceptions import ContentEncodingError
 from fullstory_async.errors import APITimeoutError, ConnectError, ProtocolError, TransportError
 from fullstory_async.messages import Request
 
-__all__ = ["AIOHTTP_ERRORS", "ConnectionDropped", "from_aiohttp", "is_success", "is_truncated"]
+__all__ = ["AIOHTTP_ERRORS", "ConnectionDropped", "from_aiohttp"]
 
 _NEVER_SENT = (
     aiohttp.ClientHttpProxyError,
@@ -29,7 +29,7 @@ _PERMANENT = (
 
 
 class ConnectionDropped(Exception):
-    """A dropped connection, as an exception that aiohttp does not answer by sending again."""
+    """A dropped connection, as an exception that does not make aiohttp send the request again."""
 
 
 AIOHTTP_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ConnectionDropped)
@@ -38,18 +38,19 @@ AIOHTTP_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ConnectionDropped)
 def from_aiohttp(
     raised: BaseException, request: Request, *, sent: bool, reused: bool = False
 ) -> TransportError:
-    """Return our error for one of aiohttp's; each has exactly one. Pure."""
+    """Return our error for one of aiohttp's exceptions. Pure."""
     if not sent or isinstance(raised, _NEVER_SENT):
         return _unsent(raised, request)
     if isinstance(raised, TimeoutError):
-        return APITimeoutError("timed out before the whole answer was there", request=request)
-    if isinstance(raised, aiohttp.ClientResponseError):  # a parser's verdict, not the server's status
-        said = re.split("[:\n'\"]", raised.message.strip())[0].strip()  # the rest quotes the answer
-        return ProtocolError(f"the answer is not HTTP: {said}", request=request, garbled=True)
+        return APITimeoutError("timed out before the response was complete", request=request)
+    if isinstance(raised, aiohttp.ClientResponseError):
+        # its parser's complaint, not the server's status; everything after the first words quotes the response
+        complaint = re.split("[:\n'\"]", raised.message.strip())[0].strip()
+        return ProtocolError(f"the response is not HTTP: {complaint}", request=request, garbled=True)
     if isinstance(raised.__cause__, ContentEncodingError):
-        return ProtocolError("the answer can't be decompressed", request=request, garbled=True)
+        return ProtocolError("the response can't be decompressed", request=request, garbled=True)
     if isinstance(raised, aiohttp.ClientPayloadError):
-        return ProtocolError("the connection broke in the middle of the answer", request=request)
+        return ProtocolError("the connection broke in the middle of the response", request=request)
     stale = reused and isinstance(raised, ConnectionDropped)
     return ProtocolError(
         f"the connection broke: {raised or type(raised).__name__}", request=request, stale=stale
@@ -64,15 +65,3 @@ def _unsent(raised: BaseException, request: Request) -> TransportError:
     permanent = isinstance(raised, _PERMANENT)
     text = raised.message if isinstance(raised, aiohttp.ClientResponseError) else str(raised)
     return ConnectError(f"no connection: {text}", request=request, sent=False, permanent=permanent)
-
-
-def is_success(answer: aiohttp.ClientResponse) -> bool:
-    """Tell whether the status is 2xx."""
-    return 200 <= answer.status < 300
-
-
-def is_truncated(answer: aiohttp.ClientResponse, body: bytes) -> bool:
-    """Tell whether a body that only the connection's close delimits begins as JSON and lacks its end."""
-    if body[-1:] == b"}" or "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers:
-        return False
-    return body.lstrip().startswith((b"{", b"[")) and not body.rstrip().endswith((b"}", b"]"))

@@ -1,9 +1,9 @@
-"""Deadlines: one timer for all the blocks of code that have to end in time.
+"""Deadlines: one timer for all blocks of code that have to end in time.
 
-`asyncio.timeout_at` sets a timer for each block, and takes it back a few milliseconds later, since an answer comes long before its time is
-over. That is a twentieth of all that a small answer costs. Here a block is put into a set, and one timer rings at the earliest end of all.
-The rest is as it is there: the task of a late block is cancelled, and that cancellation, but no other, leaves the block as a
-`TimeoutError`.
+`asyncio.timeout_at` sets a timer for each block and cancels it a few milliseconds later, because a response usually comes long before
+the deadline. That is a twentieth of the whole cost of a small response. Here the blocks are kept in a set, and one timer fires at the
+earliest deadline of all. Everything else works as in asyncio: the task of a late block is cancelled, and only our own cancellation
+becomes a `TimeoutError`.
 """
 
 from __future__ import annotations
@@ -20,91 +20,94 @@ __all__ = ["Deadline", "Deadlines"]
 class Deadlines:
     """The blocks of one event loop that have to end in time."""
 
-    __slots__ = ("_blocks", "_loop", "_rings_at", "_timer", "clock")
+    __slots__ = ("_blocks", "_fires_at", "_loop", "_timer", "clock")
 
     clock: Callable[[], float]
     """Returns the loop's time, in seconds."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Watch over nothing yet."""
+        """Start without any block."""
         self._loop, self.clock = loop, loop.time
         self._blocks: set[Deadline] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._rings_at = math.inf
+        self._fires_at = math.inf
 
-    def watch(self, block: Deadline) -> None:
-        """End a block when its time is over; again if that has changed."""
+    def add(self, block: Deadline) -> None:
+        """End a block at its deadline; call it again when the deadline has changed."""
         self._blocks.add(block)
-        if block.due < self._rings_at:
-            self._ring_at(block.due)
+        # a later deadline needs no new timer: `_fire` sets the next one
+        if block.deadline < self._fires_at:
+            self._set_timer(block.deadline)
 
-    def forget(self, block: Deadline) -> None:
-        """Let a block be: it has ended."""
+    def discard(self, block: Deadline) -> None:
+        """Remove a block that has ended."""
         self._blocks.discard(block)
 
     def close(self) -> None:
-        """Leave no timer behind where nothing is watched."""
+        """Cancel the timer if no block is left."""
         if self._timer is not None and not self._blocks:
             self._timer.cancel()
-            self._timer, self._rings_at = None, math.inf
+            self._timer, self._fires_at = None, math.inf
 
-    def _ring_at(self, when: float) -> None:
+    def _set_timer(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._rings_at = when
-        self._timer = self._loop.call_at(when, self._ring)
+        self._fires_at = when
+        self._timer = self._loop.call_at(when, self._fire)
 
-    def _ring(self) -> None:
-        self._timer, self._rings_at = None, math.inf
+    def _fire(self) -> None:
+        self._timer, self._fires_at = None, math.inf
         now = self.clock()
-        for block in [each for each in self._blocks if each.due <= now]:
+        for block in [each for each in self._blocks if each.deadline <= now]:
             self._blocks.discard(block)
-            block.end()
-        if self._blocks:  # whose end was later, or was put off
-            self._ring_at(min(block.due for block in self._blocks))
+            block.expire()
+        # the others have a later deadline, or theirs was rescheduled since the timer was set
+        if self._blocks:
+            self._set_timer(min(block.deadline for block in self._blocks))
 
 
 class Deadline:
-    """A block of a task, entered by ``with``, that raises `TimeoutError` when the loop's time is ``due``."""
+    """A ``with`` block of a task that raises `TimeoutError` at a loop time."""
 
-    __slots__ = ("_cancelling", "_deadlines", "_task", "due", "expired")
+    __slots__ = ("_cancelling", "_deadlines", "_task", "deadline", "expired")
 
-    due: float
-    """Until when it has time, by the loop's clock."""
+    deadline: float
+    """Loop time at which the block ends."""
     expired: bool
-    """Whether it was late."""
+    """Whether the deadline passed inside the block."""
 
-    def __init__(self, deadlines: Deadlines, due: float) -> None:
-        """Have time until ``due``."""
-        self._deadlines, self.due, self.expired = deadlines, due, False
+    def __init__(self, deadlines: Deadlines, deadline: float) -> None:
+        """Prepare a block; its time counts from when it is entered."""
+        self._deadlines, self.deadline, self.expired = deadlines, deadline, False
         self._task: asyncio.Task[Any] | None = None
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
         if self._task is None:
-            raise RuntimeError("only a task can be ended in time")
+            raise RuntimeError("a deadline works only inside a task")
         self._cancelling = self._task.cancelling()
-        self._deadlines.watch(self)
+        self._deadlines.add(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._deadlines.forget(self)
+        self._deadlines.discard(self)
         task, self._task = self._task, None
         if self.expired and task is not None:
-            is_ours = task.uncancel() <= self._cancelling  # else somebody else wants it to end, too
+            # if the count stays above that at entry, somebody else cancelled the task too: leave it cancelled
+            is_ours = task.uncancel() <= self._cancelling
             if is_ours and isinstance(error, asyncio.CancelledError):
                 raise TimeoutError from error
 
-    def move(self, due: float) -> None:
-        """Have time until then instead; what is late already stays so."""
-        self.due = due
+    def reschedule(self, deadline: float) -> None:
+        """Change the deadline; a block that has expired stays expired."""
+        self.deadline = deadline
         if self._task is not None and not self.expired:
-            self._deadlines.watch(self)
+            self._deadlines.add(self)
 
-    def end(self) -> None:
-        """Be late."""
+    def expire(self) -> None:
+        """Cancel the block's task because its deadline has passed."""
         if self._task is not None:
             self.expired = True
             self._task.cancel()

@@ -1,12 +1,13 @@
-"""Reading an answer: from aiohttp's to ours, whole or piece by piece, never more of it than is allowed.
+"""ResponseReader: reads aiohttp's responses into ours, whole or piece by piece, up to a size limit.
 
-What aiohttp raises meanwhile is left to the transport; only the pieces of a streamed answer are read after it has returned.
+While a response is read whole, aiohttp's exceptions are left to the transport. Only a streamed body is read after the transport has
+returned, so its errors are mapped here.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
 from functools import partial
 from weakref import WeakKeyDictionary, ref
 
@@ -14,107 +15,96 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from fullstory_async.errors import FullStoryError, ProtocolError, ResponseTooLarge
-from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS, is_success, is_truncated
-from fullstory_async.http.transport.labels import Labels
+from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS, ConnectionDropped, from_aiohttp
 from fullstory_async.messages import Request, Response, StreamedResponse
 from fullstory_async.privacy import Redactor
 
 __all__ = ["ResponseReader"]
 
-_LABEL = "application/json"
+_SHOWN_CONTENT_TYPE = 60
+
+_logger = logging.getLogger("fullstory_async.http")
 
 
 class ResponseReader:
-    """Reads the answers of one client."""
+    """Reads the responses of one client's session."""
 
-    __slots__ = ("_content_of", "_labels", "_most", "_redactor", "_translate", "_under_way")
+    __slots__ = ("_content_of", "_max_bytes", "_reading", "_redactor", "_session", "_warned")
 
     def __init__(
-        self,
-        redactor: Redactor,
-        most: int,
-        translate: Callable[[BaseException, Request], FullStoryError],
-        *,
-        owned: bool,
+        self, session: aiohttp.ClientSession, redactor: Redactor, max_bytes: int, *, owned: bool
     ) -> None:
-        """Read answers of ``most`` bytes at most.
-
-        ``translate`` makes one of our errors of what aiohttp raises; ``owned`` if nobody but us, who call `end`, closes the session.
-        """
+        """Read bodies of at most ``max_bytes``; ``owned`` if only we close the session, and call `abort` then."""
+        self._session = session
         self._redactor = redactor
-        self._most = most
-        self._translate = translate
-        self._labels = Labels()
-        self._under_way: set[aiohttp.StreamReader] = set()
-        # of a given session, by connection: ``None`` between two answers, since a reader would keep its connection alive
+        self._max_bytes = max_bytes
+        self._warned = False
+        self._reading: set[aiohttp.StreamReader] = set()
+        # For a given session, what is being read over each connection. It is None between two responses: holding the stream
+        # would keep its connection alive.
         self._content_of: WeakKeyDictionary[ResponseHandler, aiohttp.StreamReader | None] | None
         self._content_of = None if owned else WeakKeyDictionary()
 
-    def end(self) -> None:
-        """End whatever is being read with an error; when its session is closed, aiohttp would let it wait for ever."""
-        for content in self._under_way:
+    def abort(self) -> None:
+        """Fail everything that is being read; aiohttp would let it wait forever once its session is closed."""
+        for content in self._reading:
             content.set_exception(aiohttp.ClientConnectionError())
 
-    def _watch(self, answer: aiohttp.ClientResponse) -> ResponseHandler | None:
-        """Begin to read; end that with an error when somebody else closes the session, of which aiohttp tells no reader."""
-        self._under_way.add(answer.content)
+    def _track(self, response: aiohttp.ClientResponse) -> ResponseHandler | None:
+        """Start reading, so that it fails when somebody else closes the session; aiohttp does not tell its readers."""
+        self._reading.add(response.content)
         if self._content_of is None:
             return None
-        connection = answer.connection  # None where the whole answer is there already
+        connection = response.connection  # None if the whole response has arrived already
         if connection is None or (protocol := connection.protocol) is None:
             return None
         if protocol not in self._content_of and (closed := protocol.closed) is not None:
             closed.add_done_callback(partial(self._connection_closed, ref(protocol)))
-        self._content_of[protocol] = answer.content
+        self._content_of[protocol] = response.content
         return protocol
 
-    def _unwatch(self, content: aiohttp.StreamReader, protocol: ResponseHandler | None) -> None:
-        self._under_way.discard(content)
+    def _untrack(self, content: aiohttp.StreamReader, protocol: ResponseHandler | None) -> None:
+        self._reading.discard(content)
         if protocol is not None and self._content_of is not None:
             self._content_of[protocol] = None
 
     def _connection_closed(self, which: ref[ResponseHandler], closed: asyncio.Future[None]) -> None:
         if not closed.cancelled():
-            closed.exception()  # looked at, or asyncio would complain of it
+            closed.exception()  # retrieve it, or asyncio reports it as never retrieved
         protocol = which()
         content = None if protocol is None or self._content_of is None else self._content_of.get(protocol)
         if content is not None and not content.is_eof() and content.exception() is None:
             content.set_exception(aiohttp.ClientConnectionError())
 
-    async def whole(self, answer: aiohttp.ClientResponse, request: Request, started: float) -> Response:
-        """Read an answer, whose request was begun at that loop time, to its end."""
-        pieces, size, content = [], 0, answer.content
-        watched = self._watch(answer)
+    async def read(self, response: aiohttp.ClientResponse, request: Request, started: float) -> Response:
+        """Read a response to its end; ``started`` is the loop time at which its request was started."""
+        pieces, size, content = [], 0, response.content
+        tracked = self._track(response)
         try:
             while not content.at_eof():
                 piece = await content.readany()
                 size += len(piece)
-                if size > self._most:
+                if size > self._max_bytes:
                     raise self._too_large(request)
                 pieces.append(piece)
         finally:
-            self._unwatch(content, watched)
-        body, success = b"".join(pieces), is_success(answer)
-        if success and is_truncated(answer, body):
-            raise ProtocolError("the connection broke in the middle of the answer", request=request)
+            self._untrack(content, tracked)
+        body, is_success = b"".join(pieces), 200 <= response.status < 300
+        if is_success and _is_truncated(response, body):
+            raise ProtocolError("the connection broke in the middle of the response", request=request)
         return Response(
-            status=answer.status,
-            headers=self._headers(answer, request),
-            body=body if success else self._redactor.body(body, request),
+            status=response.status,
+            headers=self._headers(response, request),
+            body=body if is_success else self._redactor.body(body, request),
             elapsed=asyncio.get_running_loop().time() - started,
         )
 
-    def opened(
-        self,
-        answer: aiohttp.ClientResponse,
-        request: Request,
-        started: float,
-        *,
-        read_timeout: float,
+    def stream(
+        self, response: aiohttp.ClientResponse, request: Request, started: float, *, read_timeout: float
     ) -> StreamedResponse:
-        """Leave the body of a successful answer to the caller, with so many seconds for each piece."""
-        open_, size, content = True, 0, answer.content
-        watched = self._watch(answer)
+        """Leave the body of a success to the caller; ``read_timeout`` is in seconds and for each piece."""
+        is_open, size, content = True, 0, response.content
+        tracked = self._track(response)
 
         async def read() -> bytes:
             nonlocal size
@@ -122,36 +112,67 @@ class ResponseReader:
                 async with asyncio.timeout(read_timeout):
                     piece = await content.readany()
             except AIOHTTP_ERRORS as raised:
-                raise self._translate(raised, request) from None
+                raise self.error_from(raised, request) from None
             size += len(piece)
-            if size > self._most:
+            if size > self._max_bytes:
                 raise self._too_large(request)
             return piece
 
         def close() -> bool:
-            nonlocal open_
-            was_open, open_ = open_, False
+            nonlocal is_open
+            was_open, is_open = is_open, False
             if was_open:
-                self._unwatch(content, watched)
-                answer.close()  # a connection whose answer was read to its end has gone back already
+                self._untrack(content, tracked)
+                response.close()  # if the body was read to its end, the connection is back in the pool already
             return was_open
 
         elapsed = asyncio.get_running_loop().time() - started
-        headers = self._headers(answer, request)
+        headers = self._headers(response, request)
         return StreamedResponse(
-            status=answer.status, headers=headers, elapsed=elapsed, read=read, close=close
+            status=response.status, headers=headers, elapsed=elapsed, read=read, close=close
         )
 
+    def error_from(
+        self, raised: BaseException, request: Request, *, sent: bool = True, reused: bool = False
+    ) -> FullStoryError:
+        """Return our error for one of aiohttp's, without the key and the user that the request is about."""
+        if self._session.closed:
+            raised = ConnectionDropped("the client, or the session it was given, was closed meanwhile")
+        error = from_aiohttp(raised, request, sent=sent, reused=reused)
+        error.message = self._redactor.text(error.message, request)
+        error.args = (error.message,)
+        return error
+
     def _too_large(self, request: Request) -> ResponseTooLarge:
-        text = f"the answer is larger than max_response_bytes ({self._most}); the rest was not read"
+        text = f"the response is larger than max_response_bytes ({self._max_bytes}); the rest was not read"
         return ResponseTooLarge(text, request=request, permanent=True)
 
-    def _headers(self, answer: aiohttp.ClientResponse, request: Request) -> dict[str, str]:
-        found = {name.lower(): value for name, value in answer.headers.items()}
+    def _headers(self, response: aiohttp.ClientResponse, request: Request) -> dict[str, str]:
+        found = {name.lower(): value for name, value in response.headers.items()}
         text = "\n".join(found.values())
         if self._redactor.text(text, request) != text:
             found = {name: self._redactor.text(value, request) for name, value in found.items()}
-        label = found.get("content-type", _LABEL)
-        if label != _LABEL and is_success(answer):
-            self._labels.look_at(label, request.operation)
+        content_type = found.get("content-type")
+        if content_type and not self._warned and "json" not in content_type.lower():
+            self._warn_of_content_type(response.status, content_type, request.operation)
         return found
+
+    def _warn_of_content_type(self, status: int, content_type: str, operation: str) -> None:
+        """Warn once per client of a success that isn't labelled as JSON; gateways mislabel them."""
+        if not 200 <= status < 300:
+            return
+        self._warned = True
+        _logger.warning(
+            "a response (%s) is labelled %r instead of JSON; it is read as JSON (logged once per client)",
+            operation, content_type[:_SHOWN_CONTENT_TYPE],
+        )  # fmt: skip
+
+
+def _is_truncated(response: aiohttp.ClientResponse, body: bytes) -> bool:
+    """Return whether a body that ends where the connection closed starts as JSON and lacks its end.
+
+    aiohttp takes such a body as complete, because nothing announced its length.
+    """
+    if body[-1:] == b"}" or "Content-Length" in response.headers or "Transfer-Encoding" in response.headers:
+        return False
+    return body.lstrip().startswith((b"{", b"[")) and not body.rstrip().endswith((b"}", b"]"))

@@ -1,7 +1,7 @@
-"""One attempt: how far it has come, and until when it has time.
+"""TimedAttempt: one attempt, how far it came and its deadline.
 
-aiohttp silently sends a GET again when a kept-alive connection drops, which would cost a second activation. Two of its
-exceptions trigger that, so its middleware here turns them into one of ours.
+aiohttp silently sends a GET again when a kept-alive connection drops, which would cost a second activation. Two of its exceptions
+trigger that. So a middleware here turns both into one of ours.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from fullstory_async.http.call import Attempt
 from fullstory_async.http.transport.aiohttp_errors import ConnectionDropped
 from fullstory_async.http.transport.deadlines import Deadline, Deadlines
 
-__all__ = ["Timed", "TrackedRequest", "UsedConnections"]
+__all__ = ["TimedAttempt", "TrackedRequest", "UsedConnections"]
 
 UsedConnections = WeakSet[ResponseHandler]
-"""Connections over which a request was sent, as long as they live."""
+"""Connections that a request was sent over, while they live."""
 
 
-class Timed(Deadline):
-    """Until when an attempt has time: first to connect, which aiohttp ends, then to be answered."""
+class TimedAttempt(Deadline):
+    """The deadline of an attempt: the connect timeout at first, then the read timeout."""
 
     __slots__ = ("_latest", "_read", "_used", "attempt")
 
@@ -37,42 +37,46 @@ class Timed(Deadline):
         connect: float,
         read: float,
     ) -> None:
-        """Begin now, and end at ``latest``; ``attempt.sent`` if nothing will tell when the request has a connection."""
+        """Start now, and end at loop time ``latest`` at the latest.
+
+        With ``attempt.sent`` set already, nothing will report when the request has a connection, so it gets both timeouts at once.
+        """
         self._latest, self._read, self._used, self.attempt = latest, read, used, attempt
+        # aiohttp itself ends the connect phase; this deadline only has to come later than that
         seconds = connect + read if attempt.sent else max(connect, read)
         super().__init__(deadlines, min(latest, deadlines.clock() + seconds))
 
     def mark_sent(self, connection: Connection) -> None:
-        """Note that the request is about to be written: from now on the server has its time to answer."""
+        """Record that the request is about to be written, and start its read timeout."""
         self.attempt.sent = True
         if (protocol := connection.protocol) is not None:
             self.attempt.reused = protocol in self._used
             if not self.attempt.reused:
                 self._used.add(protocol)
-        self.move(min(self._latest, self._deadlines.clock() + self._read))
+        self.reschedule(min(self._latest, self._deadlines.clock() + self._read))
 
     async def block_resend(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Be aiohttp's middleware, which stands between its retries and the connection."""
+        """Stand as a middleware between aiohttp's own retries and the connection."""
         if isinstance(request, TrackedRequest):
             request.timed = self
         try:
-            answer = await handler(request)
+            response = await handler(request)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            raise
+            raise  # no connection: aiohttp does not retry these
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             reason = str(error) or type(error).__name__
         else:
             self.attempt.sent = True
-            return answer
+            return response
         raise ConnectionDropped(reason)
 
 
 class TrackedRequest(aiohttp.ClientRequest):
-    """A request that tells when it has a connection, and so may reach the server from now on."""
+    """A request that records when it has a connection, and so may reach the server."""
 
-    timed: Timed
+    timed: TimedAttempt
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         """Send it over a connection."""

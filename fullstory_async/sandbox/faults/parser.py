@@ -44,9 +44,9 @@ def catalogue() -> Iterator[Entry]:
         if not isinstance(maker, staticmethod):
             continue
         parameters = inspect.signature(maker.__func__).parameters
-        bare = [each.replace(annotation=inspect.Parameter.empty) for each in parameters.values()]
+        strip_traceback = [each.replace(annotation=inspect.Parameter.empty) for each in parameters.values()]
         charged = parameters["charged"].default if "charged" in parameters else True
-        yield Entry(name, f"{name}{inspect.Signature(bare)}", describe(maker.__func__), charged)
+        yield Entry(name, f"{name}{inspect.Signature(strip_traceback)}", describe(maker.__func__), charged)
 
 
 def read_fault(text: str) -> tuple[Fault, dict[str, Any]]:
