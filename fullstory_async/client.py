@@ -1,8 +1,8 @@
 """FullStoryClient: opens, owns and closes what calls share, and offers the operations.
 
-A client has three states. It starts *unopened* and touches neither network nor event loop; ``async with`` opens it; leaving the
-block closes it, and it can't be opened again. It closes what it made (the aiohttp session) and never what it was given (a session,
-a limiter).
+A client has three states. It starts *unopened* and touches neither network nor event loop; ``async with``
+opens it; leaving the block closes it, and it can't be opened again. It closes what it made (the aiohttp
+session) and never what it was given (a session, a limiter).
 """
 
 from __future__ import annotations
@@ -62,8 +62,10 @@ class FullStoryClient:
             api_key: the API key; read from ``FULLSTORY_API_KEY`` if neither it nor ``config`` is given.
             config: all settings; ``api_key``, if also given, replaces the key in it.
             session: an aiohttp session to use. It is not closed, and its own middlewares are not called.
-            limiter: a rate limiter to share with other clients of the same key, instead of ``config.rate_limit``.
-            summary_cache: a file that keeps summaries, so that the same one is not paid for twice; by default nothing is kept.
+            limiter: a rate limiter to share with other clients of the same key, instead of
+                ``config.rate_limit``.
+            summary_cache: a file that keeps summaries, so that the same one is not paid for twice; by default
+                nothing is kept.
             ledger: a file that counts what the key spends per month, over all clients and jobs that share it.
             hooks: functions to call on each request, response, retry and 429.
 
@@ -82,15 +84,17 @@ class FullStoryClient:
             raise ConfigurationError(f"ledger must be an ActivationLedger, not {ledger!r:.60}")
         if hooks is not None and not isinstance(hooks, Hooks):
             raise ConfigurationError(f"hooks must be Hooks, not {type(hooks).__name__}")
-        from fullstory_async.http.transport.session import Transport  # noqa: PLC0415  (it brings aiohttp along)
+        # imported late: it imports aiohttp, which a program may never need
+        from fullstory_async.http.transport.session import Transport  # noqa: PLC0415
 
         config = ClientConfig() if config is None else config
         if api_key is not None:
             config = attrs.evolve(config, api_key=api_key)  # the default base URL follows the key
         if config.api_key is None:
             raise ConfigurationError(
-                "no API key: pass api_key or set FULLSTORY_API_KEY; to try the client without a key, run "
-                "'fullstory-async demo', or run 'fullstory-async sandbox' and set the variables that it prints"
+                "no API key: pass api_key or set FULLSTORY_API_KEY; to try the client without a key, "
+                "run 'fullstory-async demo', or run 'fullstory-async sandbox' and set the variables "
+                "that it prints"
             )
         self.config = config
         self.limiter = limiter or RateLimiter(config.rate_limit, max_wait=config.max_wait)
@@ -123,7 +127,7 @@ class FullStoryClient:
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> KeyOwner:
-        """Get the owner of the key: organisation, e-mail address and role. Not metered; checks a key for free.
+        """Get the owner of the key: organisation, e-mail address and role. Not metered.
 
         Raises:
             AuthenticationError: the key is wrong or revoked.

@@ -1,7 +1,7 @@
-"""ClientConfig: every setting of a client, checked when it is made.
+"""ClientConfig: every setting of a client, validated when it is created.
 
 The key and the base URL come from arguments, or else from the environment: ``FULLSTORY_API_KEY`` and
-``FULLSTORY_BASE_URL``. Nothing else is read from anywhere.
+``FULLSTORY_BASE_URL``. Nothing else is read from outside.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _EU_URL = "https://api.eu1.fullstory.com"
 
 
 def _api_key(value: str | None) -> Secret | None:
-    """Strip the key and the ``Basic`` that users of other clients paste along; refuse what no header can hold."""
+    """Return the key without whitespace and a pasted ``Basic``; reject text that no header can hold."""
     key = (os.environ.get("FULLSTORY_API_KEY") or None) if value is None else value
     if key is None:
         return None
@@ -51,7 +51,7 @@ def _given_base_url(value: str | None) -> str | None:
 
 
 def _base_url(config: ClientConfig) -> str:
-    given = config._given_base_url  # noqa: SLF001  (this function is a part of the class)
+    given = config._given_base_url  # noqa: SLF001  (part of the class)
     if given is not None:
         return given
     return _EU_URL if (config.api_key or "").startswith("eu1.") else _NA_URL
@@ -84,25 +84,26 @@ def _check_base_url(config: ClientConfig, _: object, value: Any) -> None:
         )
     if url.scheme == "http" and not (config.allow_http or _is_loopback(url.host)):
         raise ConfigurationError(
-            f"base_url {value!r} would send the API key unencrypted; use https:// (a program may say allow_http=True)"
+            f"base_url {value!r} would send the API key unencrypted; "
+            "use https:// (a program may pass allow_http=True)"
         )
 
 
 @attrs.frozen(kw_only=True)
 class ClientConfig:
-    """Settings of a `FullStoryClient`. Every time is in seconds, as a float.
+    """The settings of a `FullStoryClient`. Every time is in seconds, as a float.
 
     Raises:
-        ConfigurationError: a value is missing or can't be used; the message names it, never the key.
+        ConfigurationError: a value is missing or unusable; the message names the setting, never the key.
     """
 
     api_key: str | None = attrs.field(default=None, converter=_api_key, repr=False)
-    """The API key, sent as it is; from ``FULLSTORY_API_KEY`` where it is not given. Never shown.
+    """The API key, sent as it is; default: ``FULLSTORY_API_KEY``. Never shown.
 
-    It may be missing here: a client can be given the key and the other settings apart."""
+    It may be missing here: a client accepts the key and the other settings separately."""
 
     allow_http: bool = attrs.field(default=False, validator=validators.instance_of(bool))
-    """Whether the key may travel unencrypted to a host other than this machine."""
+    """Whether the key may be sent unencrypted to a host other than this machine."""
 
     _given_base_url: str | None = attrs.field(
         default=None, alias="base_url", converter=_given_base_url, repr=False, eq=False
@@ -111,54 +112,59 @@ class ClientConfig:
     base_url: str = attrs.field(
         init=False, default=attrs.Factory(_base_url, takes_self=True), validator=_check_base_url
     )
-    """Where the API is: as given, or ``FULLSTORY_BASE_URL``, or by the key's region (``eu1.…`` → EU)."""
+    """The API's address; default: ``FULLSTORY_BASE_URL``, or by the key's region (``eu1.…`` is the EU)."""
 
     rate_limit: RateLimit = attrs.field(factory=RateLimit, validator=validators.instance_of(RateLimit))
-    """How fast to go. FullStory publishes no numbers; 8 a second with bursts of 8 is cautious, and `RateLimit.adaptive` finds out."""
+    """The rate limit. FullStory publishes no numbers: 8 per second with bursts of 8 is cautious, and
+    `RateLimit.adaptive` finds the limit."""
 
     max_wait: float = attrs.field(default=DEFAULT_MAX_WAIT, validator=validators.number(above=0))
-    """The longest that a single call waits for the rate limit; a longer pause or queue raises `RateLimitedError`."""
+    """The longest wait of a single call for the rate limiter; a longer pause or queue raises
+    `RateLimitedError`."""
 
     retry: RetryPolicy = attrs.field(factory=RetryPolicy, validator=validators.instance_of(RetryPolicy))
-    """When to try again."""
+    """When and how often to retry."""
 
     connect_timeout: float = attrs.field(default=5.0, validator=validators.number(above=0))
-    """To make a connection: name look-up, TCP, a proxy's tunnel and TLS."""
+    """For a connection: name look-up, TCP, a proxy's tunnel and TLS."""
 
     read_timeout: float = attrs.field(default=60.0, validator=validators.number(above=0))
-    """From sending the request to the last byte of the answer, for one attempt."""
+    """From sending the request to the last byte of the response, for one attempt."""
 
     summary_read_timeout: float = attrs.field(default=180.0, validator=validators.number(above=0))
     """The same for summaries, which a language model writes while the call waits."""
 
     overall_timeout: float = attrs.field(default=600.0, validator=validators.number(above=0))
-    """For one call with all attempts and waits; ``timeout=`` replaces it. In fan-out from the first admission on."""
+    """For one call with all attempts and waits; ``timeout=`` replaces it. In a fan-out it starts when the
+    rate limiter first lets the call through."""
 
     max_response_bytes: int = attrs.field(
         default=64 * 1024 * 1024, validator=validators.whole_number(at_least=1)
     )
-    """The largest body that is read, counted after decompression."""
+    """The largest body that is read, in bytes after decompression."""
 
     proxy: str | None = attrs.field(default=None, converter=_secret, validator=_proxy, repr=False)
-    """An HTTP proxy's URL; never taken from the environment. Hidden, and pickled without its user and password."""
+    """URL of an HTTP proxy; never read from the environment. Hidden, and pickled without user and
+    password."""
 
     integration_source: str | None = attrs.field(
         default=None, validator=attrs.validators.optional(_header_text)
     )
-    """The ``Integration-Source`` header, meant for FullStory's partners."""
+    """The ``Integration-Source`` header, for FullStory's partners."""
 
     user_agent: str = attrs.field(default=f"fullstory_async/{__version__}", validator=_header_text)
     """The ``User-Agent`` header."""
 
     @property
     def key_fingerprint(self) -> str:
-        """Tells keys apart without telling the key; for files that several accounts share."""
+        """A hash that identifies the key without revealing it; for files that several keys share."""
         return hashlib.sha256(f"fullstory_async:{self.api_key}".encode()).hexdigest()[:16]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle everything but the key, which the reading process takes from its own environment, and a proxy's password.
+        """Pickle everything but the key and a proxy's password.
 
-        The proxy itself is kept, since nothing may go past it; one that asks for a password refuses.
+        The process that unpickles it takes the key from its own environment. The proxy itself is kept,
+        because no request may bypass it; a proxy that needs the password will refuse.
         """
         settings = attrs.asdict(
             self, recurse=False, filter=lambda field, _: field.init and field.name != "api_key"
@@ -169,15 +175,16 @@ class ClientConfig:
         return _from_settings, ({**settings, "base_url": self.base_url},)
 
     def __copy__(self) -> ClientConfig:
-        """Return itself, key included: it never changes."""
+        """Return the same object, key included: it is immutable."""
         return self
 
     def __deepcopy__(self, _: Any) -> ClientConfig:
-        """Return itself, key included: it never changes."""
+        """Return the same object, key included: it is immutable."""
         return self
 
 
-ClientConfig.__init__ = hide_arguments(ClientConfig.__init__)  # type: ignore[method-assign]  # the key is one of them
+# attrs generates __init__, so it can't be decorated in the class; the key is one of its arguments
+ClientConfig.__init__ = hide_arguments(ClientConfig.__init__)  # type: ignore[method-assign]
 
 
 def _from_settings(settings: dict[str, Any]) -> ClientConfig:

@@ -99,4 +99,4 @@ class StreamedResponse(Response):
     """Return the next piece of the body, decompressed; empty at its end. Raises `TransportError`."""
 
     close: Callable[[], object] = attrs.field(repr=False, eq=False)
-    """Release the connection; the rest of the body is dropped. A second call does nothing and returns False."""
+    """Release the connection; the rest of the body is dropped. A second call does nothing, returns False."""

@@ -1,10 +1,12 @@
 """Privacy: keeps the API key and the user that a call is about out of logs, errors and tracebacks.
 
 * The API key is a `Secret` wherever this package holds it; the repr of a secret does not show it.
-* Text that a server quotes from a request goes through a `Redactor`, which replaces the key and the user that the call is about.
-* Error trackers print the local variables of every frame that an exception has passed, and of the exceptions it is chained to. So
-  errors are raised without the stack frames whose locals held arguments, URLs or bodies (`strip_traceback`). They leave this
-  package through four doors: the pipeline, a public operation (`hide_arguments`), an outcome of a fan-out, and a stream.
+* Text that a server quotes from a request goes through a `Redactor`, which replaces the key and the user that
+  the call is about.
+* Error trackers print the local variables of every frame that an exception has passed, and of the exceptions
+  it is chained to. So errors are raised without the stack frames whose locals held arguments, URLs or bodies
+  (`strip_traceback`). They leave this package through four doors: the pipeline, a public operation
+  (`hide_arguments`), an outcome of a fan-out, and a stream.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ _SHORTEST_KEY = 8
 _SHORTEST = 4
 """Length below which a text is too common to be replaced everywhere."""
 _LONGEST = 256
-"""Length above which everything that holds the text is replaced: a pattern for so long a text takes too long to build."""
+"""Length above which everything that holds the text is replaced: a pattern for so long a text takes too long
+to build."""
 _ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})|\\/")
 
 
@@ -72,7 +75,10 @@ def strip_traceback(error: E) -> E:
 
 
 def hide_arguments(operation: Callable[P, T]) -> Callable[P, T]:
-    """Raise an operation's errors, and its cancellation, with a traceback that holds none of its arguments."""
+    """Raise an operation's errors with a traceback that holds none of its arguments.
+
+    The same goes for its cancellation.
+    """
     run: Callable[..., Any] = operation
 
     @functools.wraps(operation)
@@ -108,7 +114,7 @@ class Redactor:
     __slots__ = ("_forms", "_pattern")
 
     def __init__(self, key: str) -> None:
-        """Prepare for a key; a very short one isn't FullStory's, and may be a common word, so it is not searched for."""
+        """Prepare for a key; a very short one may be a common word, so it is not searched for."""
         # plain, and as JSON may escape it
         forms = (Secret(key), Secret(key.replace("/", "\\/")))
         self._forms = forms if len(key) >= _SHORTEST_KEY else ()
@@ -157,7 +163,10 @@ def _unescaped(text: str) -> str:
 
 
 def _any_escaping(text: str) -> str:
-    """Return a pattern for a text with any of its characters escaped as in JSON; some servers escape ``+`` or ``/``."""
+    """Return a pattern for a text with any of its characters escaped as in JSON.
+
+    Some servers escape ``+`` or ``/``.
+    """
     return "".join(
         rf"(?:{re.escape(char)}|\\u{ord(char):04x}{'|' + re.escape(chr(92) + '/') if char == '/' else ''})"
         for char in text
@@ -168,5 +177,6 @@ def _encodings(value: str) -> tuple[str, ...]:
     """Return a text as it is, and as URLs, JSON and HTML encode it."""
     sent = URL.build(query={"": value}).raw_query_string.removeprefix("=")
     return (
-        value, sent, quote(value), quote(value, safe=""), quote_plus(value), json.dumps(value)[1:-1], escape(value),
+        value, sent, quote(value), quote(value, safe=""), quote_plus(value), json.dumps(value)[1:-1],
+        escape(value),
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """ApiCall: one operation on one session, from its arguments to its result.
 
-The functions here check the arguments of an operation once and return what prepares its call for a session. A single call prepares
-one, a fan-out one per id.
+The functions here check the arguments of an operation once and return what prepares its call for a session. A
+single call prepares one, a fan-out one per id.
 """
 
 from __future__ import annotations

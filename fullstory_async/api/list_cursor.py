@@ -1,9 +1,9 @@
 """ListCursor: lists sessions page by page, although the service has no pages.
 
-``GET /sessions/v2`` documents one response and a ``limit``. So without a token from the server, the next page asks for twice as many
-sessions and keeps those not seen before, until fewer come back than were asked for, or none is new. That lists every session with at
-most four times their number in rows, and listing is not metered. The digests of the sessions seen travel in the page token, so a
-later run can resume from it.
+``GET /sessions/v2`` documents one response and a ``limit``. So without a token from the server, the next page
+asks for twice as many sessions and keeps those not seen before, until fewer come back than were asked for, or
+none is new. That lists every session with at most four times their number in rows, and listing is not
+metered. The digests of the sessions seen travel in the page token, so a later run can resume from it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ListCursor:
     returned: int = 0
     """How many sessions were returned to the caller so far."""
     seen: frozenset[str] = frozenset()
-    """Short digests of the sessions returned, or of the server tokens followed: none of them may come again."""
+    """Digests of the sessions returned, or of the server tokens followed; none may come again."""
     server_token: str | None = None
     """The service's own page token, if it sent one."""
 
@@ -50,7 +50,7 @@ class ListCursor:
 
     @classmethod
     def from_token(cls, token: str) -> ListCursor:
-        """Return the cursor of a text that `to_token` made. Raises `ConfigurationError` for any other text."""
+        """Return the cursor of a token. Raises `ConfigurationError` for any other text."""
         try:
             if not (isinstance(token, str) and token.startswith(_PREFIX)):
                 raise ValueError
@@ -69,7 +69,7 @@ class ListCursor:
             raise ConfigurationError("the page token is not one that this client gave") from None
 
     def advance(self, page: Page[Session], *, ceiling: int | None) -> Page[Session]:
-        """Return the caller's page: only sessions that are new and still wanted, and the token of the next page.
+        """Return the caller's page: new sessions only, and the token of the next page.
 
         Args:
             page: what the service sent when asked for ``self.limit`` sessions.
@@ -84,7 +84,8 @@ class ListCursor:
             pass  # the caller has all it wanted
         elif page.next_token is not None:
             digest = _digest(page.next_token)
-            # a token that was followed already leads to the same cursor again, which the pager reports as a circle
+            # a token that was followed already leads to the same cursor again, which the pager reports as a
+            # circle
             after = self
             if digest not in self.seen:
                 after = ListCursor(

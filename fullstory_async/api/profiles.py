@@ -25,10 +25,10 @@ _PAGE = 100
 class ProfilesAPI:
     """The operations on summary profiles, as ``client.profiles``.
 
-    The options ``priority``, ``timeout``, ``extra_query`` and ``extra_headers`` and the errors are those of `SessionsAPI`. Reads are
-    retried after a lost response. `create`, `update` and `delete` are sent once: after a `TransportError` with ``sent`` they may have
-    been carried out, so check with `get` or `list`. None of them is on FullStory's newer list of metered calls; an older copy of it
-    names `create`.
+    The options ``priority``, ``timeout``, ``extra_query`` and ``extra_headers`` and the errors are those of
+    `SessionsAPI`. Reads are retried after a lost response. `create`, `update` and `delete` are sent once:
+    after a `TransportError` with ``sent`` they may have been carried out, so check with `get` or `list`. None
+    of them is on FullStory's newer list of metered calls; an older copy of it names `create`.
     """
 
     __slots__ = ("_api",)

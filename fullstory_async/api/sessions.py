@@ -40,15 +40,16 @@ __all__ = ["SessionsAPI"]
 class SessionsAPI:
     """The operations on sessions, as ``client.sessions``.
 
-    Every method takes three more options: ``timeout`` replaces the configured ``overall_timeout`` of each call (in seconds),
-    ``extra_query`` adds query parameters, and ``extra_headers`` adds headers.
+    Every method takes three more options: ``timeout`` replaces the configured ``overall_timeout`` of each
+    call (in seconds), ``extra_query`` adds query parameters, and ``extra_headers`` adds headers.
 
-    Methods for one session, and `list`, also take ``priority``. A priority call takes the next token, ahead of every other call on the
-    same limiter: behind a bulk job it waits for one refill (1/rate seconds) plus any pause. Several priority calls take turns, and leave
-    a tenth of the rate to the others.
+    Methods for one session, and `list`, also take ``priority``. A priority call takes the next token, ahead
+    of every other call on the same limiter: behind a bulk job it waits for one refill (1/rate seconds) plus
+    any pause. Several priority calls take turns, and leave a tenth of the rate to the others.
 
-    Every call raises a `FullStoryError` if it fails: `TransportError` without a usable response, `APIStatusError` for an error status,
-    `DecodeError` for a response that can't be read, `ConfigurationError` or `InvalidSessionId` for arguments that can't be sent.
+    Every call raises a `FullStoryError` if it fails: `TransportError` without a usable response,
+    `APIStatusError` for an error status, `DecodeError` for a response that can't be read,
+    `ConfigurationError` or `InvalidSessionId` for arguments that can't be sent.
     """
 
     __slots__ = ("_api",)
@@ -75,7 +76,8 @@ class SessionsAPI:
         Args:
             email: the user's e-mail address.
             uid: your own id of the user. With both, the service looks up each and joins the lists.
-            session_uid: your own id of one session, as your code passed it to FullStory; excludes the other two.
+            session_uid: your own id of one session, as your code passed it to FullStory; excludes the other
+                two.
             limit: the most sessions to return; ``None`` for all.
 
         Returns:
@@ -129,8 +131,9 @@ class SessionsAPI:
 
         Args:
             session_id: which session.
-            enable_event_cache: let the service reuse its earlier work on the session if no data came since. Faster, but later changes
-                to the organisation's definitions of elements, events and pages may be missing.
+            enable_event_cache: let the service reuse its earlier work on the session if no data came since.
+                Faster, but later changes to the organisation's definitions of elements, events and pages may
+                be missing.
         """
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         return await events_call(self._api, enable_event_cache, options)(session_id).run()
@@ -148,20 +151,23 @@ class SessionsAPI:
     ) -> AsyncGenerator[SessionEvent, None]:
         """Stream all events of a session while the response arrives. Costs one activation.
 
-        For sessions of many thousands of events: the first ones come at once, the event loop is never held for long, and memory stays
-        at what a few events need. They come in the order of the response, which is by time today, but FullStory does not promise it.
+        For sessions of many thousands of events: the first ones come at once, the event loop is never held
+        for long, and memory stays at what a few events need. They come in the order of the response, which is
+        by time today, but FullStory does not promise it.
 
-        Failures before the first byte of the response are retried as for `events`. After that the call is paid for, and a failure is
-        raised at the event where it happens. ``timeout`` covers the time until the response starts. From then on each piece of it has
-        the configured ``read_timeout``; the consumer may take any time.
+        Failures before the first byte of the response are retried as for `events`. After that the call is
+        paid for, and a failure is raised at the event where it happens. ``timeout`` covers the time until the
+        response starts. From then on each piece of it has the configured ``read_timeout``; the consumer may
+        take any time.
 
         Args:
             session_id: which session.
             enable_event_cache: as for `events`.
 
         Returns:
-            An asynchronous generator; nothing is sent before the first event is requested. Close it if you leave it early, so that the
-            connection is released: ``async with contextlib.aclosing(client.sessions.stream_events(…)) as events:``.
+            An asynchronous generator; nothing is sent before the first event is requested. Close it if you
+            leave it early, so that the connection is released: ``async with
+            contextlib.aclosing(client.sessions.stream_events(…)) as events:``.
         """
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         request = events_request(session_id, enable_event_cache, options)
@@ -212,16 +218,18 @@ class SessionsAPI:
         """Generate a summary of a session. Costs one activation; takes seconds to minutes.
 
         Equal calls on this client that run at the same time share one request and its cost. With
-        ``FullStoryClient(summary_cache=…)`` a cached summary is free. A ``priority`` call that joins a request without priority waits
-        at that request's pace.
+        ``FullStoryClient(summary_cache=…)`` a cached summary is free. A ``priority`` call that joins a
+        request without priority waits at that request's pace.
 
         Args:
             session_id: which session.
-            config_profile_id: the summary profile. The live service has a default profile; the published contract requires one.
+            config_profile_id: the summary profile. The live service has a default profile; the published
+                contract requires one.
             end_timestamp: use only events before this time, which must have a time zone.
-            overrides: settings that differ from the profile for this call, or all settings if there is no profile. Only fields that
-                were set are sent. A value replaces the profile's, an array is *appended* to the profile's, and an empty value
-                (``False``, ``0``, ``""``, ``()``) changes nothing: an override can't switch off what the profile switches on.
+            overrides: settings that differ from the profile for this call, or all settings if there is no
+                profile. Only fields that were set are sent. A value replaces the profile's, an array is
+                *appended* to the profile's, and an empty value (``False``, ``0``, ``""``, ``()``) changes
+                nothing: an override can't switch off what the profile switches on.
         """
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         call = summary_call(self._api, config_profile_id, end_timestamp, overrides, options)
@@ -241,8 +249,8 @@ class SessionsAPI:
         """Fetch the events of many sessions. Costs one activation each.
 
         Args:
-            ids: session ids, listed sessions or texts; any iterable or async iterable, consumed lazily. A duplicate id is fetched and
-                paid for twice.
+            ids: session ids, listed sessions or texts; any iterable or async iterable, consumed lazily. A
+                duplicate id is fetched and paid for twice.
             enable_event_cache: as for `events`.
             concurrency: the most calls that run at a time; the rate limit applies to all of them together.
 

@@ -1,9 +1,10 @@
 """Single flight: equal calls that run at the same time share one request.
 
-A summary takes long and costs an activation, and several people may ask a chat bot for the same one at once. The first caller starts
-the request, the others join it. It belongs to none of them: it runs as long as anybody waits for it, and is cancelled when the last
-waiter has left. The same holds for its place in the queue of the rate limiter: a priority call that joins a request without priority
-waits at that request's pace, because a request of its own would cost another activation.
+A summary takes long and costs an activation, and several people may ask a chat bot for the same one at once.
+The first caller starts the request, the others join it. It belongs to none of them: it runs as long as
+anybody waits for it, and is cancelled when the last waiter has left. The same holds for its place in the
+queue of the rate limiter: a priority call that joins a request without priority waits at that request's pace,
+because a request of its own would cost another activation.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """SummaryCall: a summary, which is paid for only once.
 
-Equal calls that run at the same time share one request (`SharedCalls`), and with a `SummaryCache` later ones are free too. Every
-caller waits with its own timeout and decodes the response for itself, because a structured response can be changed by whoever has it.
+Equal calls that run at the same time share one request (`SharedCalls`), and with a `SummaryCache` later ones
+are free too. Every caller waits with its own timeout and decodes the response for itself, because a
+structured response can be changed by whoever has it.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ class SummaryCall(ApiCall[SessionSummary]):
         self.waiter = Waiter(now(), timeout)
         response = await self._shared(self.waiter)
         if (writing := api.pending_writes.get(self._dedup_key)) is not None:
-            # so that the next call finds it in the cache; what takes longer than this call's time is written all the same
+            # So the next call finds it in the cache. A write that takes longer than this call has is finished
+            # anyway.
             remaining = None if timeout == math.inf else max(0.0, self.waiter.deadline - now())
             await asyncio.wait([writing], timeout=remaining)
         return self.decode(response)
@@ -113,7 +115,8 @@ class SummaryCall(ApiCall[SessionSummary]):
         while True:
             joined = shared.get(self._dedup_key)
             if joined is None:
-                # each waiter has a timeout of its own, so a shared call has one only where it waits as bulk work does
+                # each waiter has a timeout of its own, so a shared call has one only if it waits as bulk work
+                # does
                 timeout = self.call.timeout if self.call.patient else math.inf
                 started = SharedCall[Response](self.call.request, timeout, patient=self.call.patient)
                 shared.start(self._dedup_key, started, self._generate(started))
@@ -124,7 +127,8 @@ class SummaryCall(ApiCall[SessionSummary]):
                 if is_own or joined is None or error.may_have_cost:
                     raise
             except RateLimitedError as error:
-                # a joined call may have given up because it was less patient than this one: then start another
+                # a joined call may have given up because it was less patient than this one: then start
+                # another
                 took_over = joined is not None and (error.response is None or self.call.patient)
                 if not took_over or waiter.gave_up:
                     raise
@@ -170,7 +174,10 @@ class SummaryCall(ApiCall[SessionSummary]):
         return cached
 
     def _cache_later(self, cache: SummaryCache, body: bytes) -> None:
-        """Write a response to the cache in a task of its own, so that no caller's timeout or cancellation loses it."""
+        """Write a response to the cache in a task of its own.
+
+        So no caller's timeout or cancellation loses it.
+        """
         writes, key = self.api.pending_writes, self._dedup_key
         writes[key] = asyncio.ensure_future(self._write(cache, body))
         writes[key].add_done_callback(lambda _: writes.pop(key, None))

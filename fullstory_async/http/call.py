@@ -1,8 +1,8 @@
 """Call: the record of one API call, written by the pipeline and read by everybody concerned.
 
-Whoever starts a call keeps its record, and can read at any time how often the request was sent and how many activations it
-may have cost. Nothing is reported by callback. The one field that others write is `Call.stopping`, which asks the pipeline to
-start no further attempt.
+Whoever starts a call keeps its record, and can read at any time how often the request was sent and how many
+activations it may have cost. Nothing is reported by callback. The one field that others write is
+`Call.stopping`, which asks the pipeline to start no further attempt.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class Transport(Protocol):
             request: what to send.
             deadline: loop time by which the response must be complete.
             attempt: where to record how far the request came.
-            streamed: return a success as a `StreamedResponse` as soon as its headers are in; the caller reads the body.
+            streamed: return a success as a `StreamedResponse` as soon as its headers are in; the caller reads
+                the body.
 
         Raises:
             TransportError: no usable response arrived.
@@ -98,7 +99,7 @@ class Call:
 
     @property
     def at_risk(self) -> int:
-        """Activations this call may have cost so far. 0 means it can be cancelled without losing anything."""
+        """Activations this call may have cost so far; at 0 it can be cancelled without a loss."""
         return self.charged + (self.in_flight and self.request.metered)
 
     @property
@@ -121,7 +122,10 @@ class Call:
         error.request = error.request or self.request
         error.attempts, error.elapsed, error.may_have_cost = self.attempts, self.elapsed, self.charged > 0
 
-    def wants_retry(self, error: FullStoryError, delay: float) -> bool:  # noqa: ARG002  (a shared call needs both)
-        """Return whether the caller still wants another attempt, ``delay`` seconds after this failure."""
+    def wants_retry(self, error: FullStoryError, delay: float) -> bool:  # noqa: ARG002
+        """Return whether the caller wants another attempt, ``delay`` seconds after this error.
+
+        A shared call decides by both: it has several callers, each with a timeout of its own.
+        """
         self.gave_up = self.stopping
         return not self.stopping

@@ -1,7 +1,7 @@
 """One pure function per API operation, from arguments to a Request. All quoting happens here.
 
-A session id contains a ``:``, which the service documents as ``%3A``, and the published contract allows any string. So each path
-segment is quoted with no safe characters, and the transport sends the path unchanged.
+A session id contains a ``:``, which the service documents as ``%3A``, and the published contract allows any
+string. So each path segment is quoted with no safe characters, and the transport sends the path unchanged.
 
 Reads may be retried after a lost response, money permitting. Writes are sent once.
 """
@@ -32,9 +32,12 @@ __all__ = [
 PROFILE_PARAMETERS = ("config_profile_id", "config_profile")
 """The profile's query parameter in the published contract, and in the live service. Both are sent."""
 
-_NOT_A_PAIR = "FullStory's session ids are USER:SESSION pairs, and this id is not one: join userId and sessionId with ':'"
+_NOT_A_PAIR = (
+    "FullStory's session ids are USER:SESSION pairs, and this id is not one: "
+    "join userId and sessionId with ':'"
+)
 _ROLE_ARCHITECT = "Architect or Admin"
-"""FullStory's pages disagree: the newest asks for this role to read users' data, an older one for Standard."""
+"""FullStory's pages disagree: the newest asks for this role to read data, an older one for Standard."""
 _ROLE_STANDARD = "Standard"
 _PROFILES = "/v2/visit_profile"
 
@@ -78,7 +81,10 @@ def session_summary(
     end_timestamp: str | None = None,
     body: bytes | None = None,
 ) -> Request:
-    """Generate a summary: ``GET /v2/sessions/{id}/summary``, or ``POST`` with a body. Costs one activation."""
+    """Generate a summary: ``GET /v2/sessions/{id}/summary``, or ``POST`` with a body.
+
+    Costs one activation.
+    """
     query = (
         () if config_profile_id is None else tuple((name, config_profile_id) for name in PROFILE_PARAMETERS)
     )
@@ -100,7 +106,7 @@ def get_profile(profile_id: str) -> Request:
 
 
 def create_profile(body: bytes) -> Request:
-    """Create a profile: ``POST /v2/visit_profile``. Names need not be unique: sent twice, it creates two."""
+    """Create a profile: ``POST /v2/visit_profile``. Sent twice, it creates two."""
     return _write(Request(operation="create profile", path=_PROFILES, body=body))
 
 

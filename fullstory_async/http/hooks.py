@@ -1,8 +1,8 @@
 """Counters and hooks: what a client reports about its work while it happens.
 
-Hooks get values of their own that identify nobody: no address, query, header or body. They run in the task of the call, between
-two of its steps, so they should be quick. A hook that raises is logged and otherwise ignored, because the response that the
-call waits for has been paid for.
+Hooks get values of their own that identify nobody: no address, query, header or body. They run in the task of
+the call, between two of its steps, so they should be quick. A hook that raises is logged and otherwise
+ignored, because the response that the call waits for has been paid for.
 """
 
 from __future__ import annotations
@@ -154,8 +154,8 @@ class Observer:
         self.stats.throttled += response.status == 429
         if (hook := self._hooks.on_response) is not None:
             event = ResponseReceived(
-                **_common_fields(call), status=response.status, seconds=response.elapsed, body_bytes=len(response.body),
-                error=None if error is None else type(error).__name__,
+                **_common_fields(call), status=response.status, seconds=response.elapsed,
+                body_bytes=len(response.body), error=None if error is None else type(error).__name__,
             )  # fmt: skip
             _emit(hook, event)
 
@@ -178,8 +178,8 @@ class Observer:
 def _common_fields(call: Call) -> dict[str, Any]:
     request = call.request
     return {
-        "call": call.number, "operation": request.operation, "method": request.method, "metered": request.metered,
-        "attempt": call.attempts,
+        "call": call.number, "operation": request.operation, "method": request.method,
+        "metered": request.metered, "attempt": call.attempts,
     }  # fmt: skip
 
 

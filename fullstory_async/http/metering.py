@@ -1,9 +1,10 @@
 """Metering: an activation is reserved before its request is sent.
 
-Reserving first means that a process that is killed has counted too much, never too little. To keep the surplus small,
-`Admission` lets only as many calls reserve ahead of the rate limiter as will leave within the next `_LEAD_SECONDS`. Without it every
-worker of a bulk job would hold a reservation while it waits for the limiter, and a kill would leave one phantom activation per worker.
-Two commits fit into that time on most disks; only a slower disk keeps the limiter waiting.
+Reserving first means that a process that is killed has counted too much, never too little. To keep the
+surplus small, `Admission` lets only as many calls reserve ahead of the rate limiter as will leave within the
+next `_LEAD_SECONDS`. Without it every worker of a bulk job would hold a reservation while it waits for the
+limiter, and a kill would leave one phantom activation per worker. Two commits fit into that time on most
+disks; only a slower disk keeps the limiter waiting.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _MIN_ADMITTED = 2
 class Meter(Protocol):
     """Counts activations before they are spent.
 
-    The pipeline reserves one activation per metered attempt. It keeps the reservation where the attempt may have been charged, and
-    releases it where the request was not sent or was refused free of charge.
+    The pipeline reserves one activation per metered attempt. It keeps the reservation where the attempt may
+    have been charged, and releases it where the request was not sent or was refused free of charge.
     """
 
     async def reserve(self) -> Any:
@@ -81,7 +82,7 @@ class Reservation:
 
     @property
     def is_due(self) -> bool:
-        """Whether the next attempt needs a reservation; one that an earlier attempt left unspent serves again."""
+        """Whether the next attempt needs a reservation; an unspent one serves again."""
         return not self._held
 
     async def make(self) -> None:

@@ -84,7 +84,10 @@ class CallOptions:
         return DEFAULT_OPTIONS if is_default else cls(timeout, query, headers, priority)
 
     def apply(self, request: Request) -> Request:
-        """Return the request with these options. Raises `ConfigurationError` for text that a URL can't hold."""
+        """Return the request with these options.
+
+        Raises `ConfigurationError` for text that a URL can't hold.
+        """
         if not (self.query or self.headers or request.query or self.priority):
             return request
         added = {name for name, _ in self.query}

@@ -1,8 +1,9 @@
 """The pipeline: the one loop that every call goes through.
 
-``meter → rate limiter → transport → status → retry policy → next attempt``, then ``decode``. Waits of a call happen here. A call
-waits for its meter and for a retry with nothing in hand, and for a connection of a given session with its token in hand. So it
-may be cancelled at any ``await``. How far it came is recorded in its `Call`.
+``meter → rate limiter → transport → status → retry policy → next attempt``, then ``decode``. Waits of a call
+happen here. A call waits for its meter and for a retry with nothing in hand, and for a connection of a given
+session with its token in hand. So it may be cancelled at any ``await``. How far it came is recorded in its
+`Call`.
 """
 
 from __future__ import annotations
@@ -84,8 +85,8 @@ class Pipeline:
     async def fetch(self, call: Call, decode: Callable[[Response], T], *, streamed: bool = False) -> T:
         """Send a call's request until it succeeds, the policy gives up or its time is over.
 
-        This is one of the doors through which errors leave without the stack frames whose locals held the query, the key and
-        the body.
+        This is one of the doors through which errors leave without the stack frames whose locals held the
+        query, the key and the body.
 
         Args:
             call: what to send; its record is up to date at any time.
@@ -110,7 +111,8 @@ class Pipeline:
     async def stream(self, call: Call) -> StreamedResponse:
         """Send a request as `fetch` does, but return a success before its body is read.
 
-        A failure while the body is read is not retried: the service has done its work, and may have charged for it.
+        A failure while the body is read is not retried: the service has done its work, and may have charged
+        for it.
         """
         response = cast("StreamedResponse", await self.fetch(call, lambda opened: opened, streamed=True))
 
@@ -235,7 +237,10 @@ class Pipeline:
         return response
 
     async def _send_over_slot(self, call: Call, slots: asyncio.Semaphore, *, streamed: bool) -> Response:
-        """Wait for a slot before the attempt's own time starts; a stream keeps its slot until it is closed."""
+        """Wait for a slot, then send; a stream keeps its slot until it is closed.
+
+        The wait counts for the call, not for the attempt's own timeouts.
+        """
         try:
             async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
                 await slots.acquire()
@@ -272,7 +277,10 @@ class Pipeline:
         call.describe(error)
 
     def _decide(self, call: Call, error: _Failure, retries: Retries) -> Retry | None:
-        """Ask the policy, the deadline, the caller and the retry quota; pause the limiter as the service asked."""
+        """Ask the policy, the deadline, the caller and the retry quota.
+
+        Also pauses the limiter as the service asked.
+        """
         if isinstance(error, LimiterUnavailable) or (
             isinstance(error, RateLimitedError) and error.response is None
         ):

@@ -41,7 +41,8 @@ _CLASS_BY_STATUS: dict[int, type[APIStatusError]] = {
 }
 
 _FREE_STATUSES = frozenset({401, 429})
-"""Refused before any work. Whether other error statuses are charged is undocumented, so they count as at risk."""
+"""Refused before any work. Whether other error statuses are charged is undocumented: they count as at
+risk."""
 
 
 def error_from_response(
@@ -99,5 +100,5 @@ def _code_and_message(response: Response) -> tuple[str | int | None, str]:
 
 
 def _printable(text: str, max_length: int) -> str:
-    """Return the start of a text, without characters that steer a terminal or can't be written to a file."""
+    """Return the start of a text, without what steers a terminal or can't be written to a file."""
     return "".join(c if c.isprintable() else " " for c in text[:max_length])

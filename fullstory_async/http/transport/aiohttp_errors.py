@@ -44,7 +44,8 @@ def from_aiohttp(
     if isinstance(raised, TimeoutError):
         return APITimeoutError("timed out before the response was complete", request=request)
     if isinstance(raised, aiohttp.ClientResponseError):
-        # its parser's complaint, not the server's status; everything after the first words quotes the response
+        # its parser's complaint, not the server's status; everything after the first words quotes the
+        # response
         complaint = re.split("[:\n'\"]", raised.message.strip())[0].strip()
         return ProtocolError(f"the response is not HTTP: {complaint}", request=request, garbled=True)
     if isinstance(raised.__cause__, ContentEncodingError):

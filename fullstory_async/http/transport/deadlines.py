@@ -1,9 +1,9 @@
 """Deadlines: one timer for all blocks of code that have to end in time.
 
-`asyncio.timeout_at` sets a timer for each block and cancels it a few milliseconds later, because a response usually comes long before
-the deadline. That is a twentieth of the whole cost of a small response. Here the blocks are kept in a set, and one timer fires at the
-earliest deadline of all. Everything else works as in asyncio: the task of a late block is cancelled, and only our own cancellation
-becomes a `TimeoutError`.
+`asyncio.timeout_at` sets a timer for each block and cancels it a few milliseconds later, because a response
+usually comes long before the deadline. That is a twentieth of the whole cost of a small response. Here the
+blocks are kept in a set, and one timer fires at the earliest deadline of all. Everything else works as in
+asyncio: the task of a late block is cancelled, and only our own cancellation becomes a `TimeoutError`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """ResponseReader: reads aiohttp's responses into ours, whole or piece by piece, up to a size limit.
 
-While a response is read whole, aiohttp's exceptions are left to the transport. Only a streamed body is read after the transport has
-returned, so its errors are mapped here.
+While a response is read whole, aiohttp's exceptions are left to the transport. Only a streamed body is read
+after the transport has returned, so its errors are mapped here.
 """
 
 from __future__ import annotations
@@ -34,24 +34,27 @@ class ResponseReader:
     def __init__(
         self, session: aiohttp.ClientSession, redactor: Redactor, max_bytes: int, *, owned: bool
     ) -> None:
-        """Read bodies of at most ``max_bytes``; ``owned`` if only we close the session, and call `abort` then."""
+        """Read bodies of at most ``max_bytes``; ``owned`` if only we close the session."""
         self._session = session
         self._redactor = redactor
         self._max_bytes = max_bytes
         self._warned = False
         self._reading: set[aiohttp.StreamReader] = set()
-        # For a given session, what is being read over each connection. It is None between two responses: holding the stream
-        # would keep its connection alive.
+        # For a given session, what is being read over each connection. It is None between two responses:
+        # holding the stream would keep its connection alive.
         self._content_of: WeakKeyDictionary[ResponseHandler, aiohttp.StreamReader | None] | None
         self._content_of = None if owned else WeakKeyDictionary()
 
     def abort(self) -> None:
-        """Fail everything that is being read; aiohttp would let it wait forever once its session is closed."""
+        """Fail every read in progress; aiohttp would let it wait forever after its session closed."""
         for content in self._reading:
             content.set_exception(aiohttp.ClientConnectionError())
 
     def _track(self, response: aiohttp.ClientResponse) -> ResponseHandler | None:
-        """Start reading, so that it fails when somebody else closes the session; aiohttp does not tell its readers."""
+        """Start reading, so that it fails when somebody else closes the session.
+
+        aiohttp does not tell its readers.
+        """
         self._reading.add(response.content)
         if self._content_of is None:
             return None
@@ -77,7 +80,7 @@ class ResponseReader:
             content.set_exception(aiohttp.ClientConnectionError())
 
     async def read(self, response: aiohttp.ClientResponse, request: Request, started: float) -> Response:
-        """Read a response to its end; ``started`` is the loop time at which its request was started."""
+        """Read a response to its end; ``started`` is the loop time at which its request began."""
         pieces, size, content = [], 0, response.content
         tracked = self._track(response)
         try:
@@ -102,7 +105,7 @@ class ResponseReader:
     def stream(
         self, response: aiohttp.ClientResponse, request: Request, started: float, *, read_timeout: float
     ) -> StreamedResponse:
-        """Leave the body of a success to the caller; ``read_timeout`` is in seconds and for each piece."""
+        """Leave the body of a success to the caller; each piece has ``read_timeout`` seconds."""
         is_open, size, content = True, 0, response.content
         tracked = self._track(response)
 
@@ -123,7 +126,7 @@ class ResponseReader:
             was_open, is_open = is_open, False
             if was_open:
                 self._untrack(content, tracked)
-                response.close()  # if the body was read to its end, the connection is back in the pool already
+                response.close()  # after a whole body the connection is back in the pool
             return was_open
 
         elapsed = asyncio.get_running_loop().time() - started
@@ -135,7 +138,7 @@ class ResponseReader:
     def error_from(
         self, raised: BaseException, request: Request, *, sent: bool = True, reused: bool = False
     ) -> FullStoryError:
-        """Return our error for one of aiohttp's, without the key and the user that the request is about."""
+        """Return our error for one of aiohttp's, without the key and the request's user."""
         if self._session.closed:
             raised = ConnectionDropped("the client, or the session it was given, was closed meanwhile")
         error = from_aiohttp(raised, request, sent=sent, reused=reused)

@@ -2,14 +2,17 @@
 
 This folder is the only one that imports aiohttp's client. What it adds to aiohttp:
 
-* One call is one request. aiohttp silently sends a GET again when a kept-alive connection drops, which would cost a second
-  activation; a client middleware turns the two exceptions that trigger it into ours.
-* The whole body is read, or the connection closed, before anything else happens; no caller waits while it holds a connection.
-* A deadline covers request *and* body. aiohttp's ``total`` timeout is not used, because it also counts the time that a request
-  waits for a pooled connection. With a given session that wait is the pipeline's, for one of the `slots`.
+* One call is one request. aiohttp silently sends a GET again when a kept-alive connection drops, which would
+  cost a second activation; a client middleware turns the two exceptions that trigger it into ours.
+* The whole body is read, or the connection closed, before anything else happens; no caller waits while it
+  holds a connection.
+* A deadline covers request *and* body. aiohttp's ``total`` timeout is not used, because it also counts the
+  time that a request waits for a pooled connection. With a given session that wait is the pipeline's, for one
+  of the `slots`.
 * Redirects are never followed, so the key reaches the configured origin only.
 * The body is counted while it is decompressed, so a small bomb can't fill the memory.
-* Every aiohttp exception becomes one of ours, without its cause: the repr of some aiohttp exceptions holds the request's headers.
+* Every aiohttp exception becomes one of ours, without its cause: the repr of some aiohttp exceptions holds
+  the request's headers.
 """
 
 from __future__ import annotations
@@ -48,15 +51,19 @@ class Transport:
     """Sends requests through an aiohttp session of its own, or through a given one."""
 
     __slots__ = (
-        "_base", "_common", "_config", "_deadlines", "_key", "_loop", "_owned", "_prefix", "_reader", "_session", "_timeout", "_used",
-        "slots", "state",
+        "_base", "_common", "_config", "_deadlines", "_key", "_loop", "_owned", "_prefix", "_reader",
+        "_session", "_timeout", "_used", "slots", "state",
     )  # fmt: skip
 
     state: State
     """Unopened, open or closed."""
 
     def __init__(self, config: ClientConfig, session: aiohttp.ClientSession | None = None) -> None:
-        """Prepare to send; no session is made before `open`. Raises `ConfigurationError` for a session of another kind."""
+        """Prepare to send; no session is made before `open`.
+
+        Raises:
+            ConfigurationError: the session is not an aiohttp session.
+        """
         if session is not None and not isinstance(session, aiohttp.ClientSession):
             raise ConfigurationError(
                 f"session must be an aiohttp.ClientSession, not {type(session).__name__}"
@@ -72,7 +79,8 @@ class Transport:
         self._session = session
         self._owned = session is None
         self._used = UsedConnections()
-        # ``connect`` also counts the wait for a pooled connection, which may be long where a given session serves other purposes too
+        # ``connect`` also counts the wait for a pooled connection, which may be long where a given session
+        # serves other purposes too
         self._timeout = aiohttp.ClientTimeout(
             total=None,
             connect=config.connect_timeout if self._owned else None,
@@ -135,7 +143,7 @@ class Transport:
             await self._session.close()
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        """Warn once that the client was left open, in place of the warnings of aiohttp and asyncio."""
+        """Warn once that the client was left open, instead of aiohttp and asyncio."""
         session = getattr(self, "_session", None)
         if session is None or not self._owned or session.closed:
             return
@@ -165,10 +173,11 @@ class Transport:
 
         Args:
             request: what to send.
-            deadline: loop time by which the call must be over, this attempt included; of a streamed success only its headers.
+            deadline: loop time by which the call must be over, this attempt included; of a streamed success
+                only its headers.
             attempt: where to record how far the request came.
-            streamed: return a success as a `StreamedResponse` as soon as its headers are in; each piece of its body then has the
-                read timeout.
+            streamed: return a success as a `StreamedResponse` as soon as its headers are in; each piece of
+                its body then has the read timeout.
 
         Raises:
             TransportError: no whole HTTP response arrived; ``sent`` says whether the server may have worked.
@@ -186,8 +195,8 @@ class Transport:
             with timed:
                 response = await session.request(
                     request.method, self._url(request), headers=self._headers(request), data=request.body,
-                    allow_redirects=False, raise_for_status=False, auto_decompress=True, proxy=self._config.proxy,
-                    timeout=self._timeout, middlewares=(timed.block_resend,),
+                    allow_redirects=False, raise_for_status=False, auto_decompress=True,
+                    proxy=self._config.proxy, timeout=self._timeout, middlewares=(timed.block_resend,),
                 )  # fmt: skip
                 try:
                     if streamed and 200 <= response.status < 300:

@@ -1,7 +1,7 @@
 """TimedAttempt: one attempt, how far it came and its deadline.
 
-aiohttp silently sends a GET again when a kept-alive connection drops, which would cost a second activation. Two of its exceptions
-trigger that. So a middleware here turns both into one of ours.
+aiohttp silently sends a GET again when a kept-alive connection drops, which would cost a second activation.
+Two of its exceptions trigger that. So a middleware here turns both into one of ours.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class TimedAttempt(Deadline):
     ) -> None:
         """Start now, and end at loop time ``latest`` at the latest.
 
-        With ``attempt.sent`` set already, nothing will report when the request has a connection, so it gets both timeouts at once.
+        If ``attempt.sent`` is set, nothing will report when the request has a connection: then both timeouts
+        are added up.
         """
         self._latest, self._read, self._used, self.attempt = latest, read, used, attempt
         # aiohttp itself ends the connect phase; this deadline only has to come later than that
