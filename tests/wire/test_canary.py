@@ -448,7 +448,23 @@ FAILED = {
     "create": lambda client: client.profiles.create(ASKED, PROMPT),
     "update": lambda client: client.profiles.update("p", name=ASKED, configuration=PROMPT),
     "whoami": lambda client: client.whoami(extra_query={"q": ASKED}),
+    "events_many": lambda client: failed_outcome(
+        client.sessions.events_many(["1:2"], extra_query={"q": ASKED})
+    ),
+    "contexts_many": lambda client: failed_outcome(
+        client.sessions.contexts_many(["1:2"], extra_headers={"X-Said": ASKED})
+    ),
+    "summaries_many": lambda client: failed_outcome(
+        client.sessions.summaries_many(["1:2"], overrides=PROMPT, extra_query={"q": ASKED})
+    ),
 }
+
+
+async def failed_outcome(results):
+    """Raise the error that a fan-out delivers as an outcome, as a program may do."""
+    async with results:
+        async for outcome in results:
+            raise outcome.error
 
 
 def frames_of_ours(error):
@@ -487,5 +503,32 @@ async def test_what_a_failed_call_was_asked_is_in_no_frame_of_ours(how, end):
         with pytest.raises((FullStoryError, asyncio.CancelledError)) as caught:
             await call
     frames = frames_of_ours(caught.value)
+    assert frames or how.endswith("_many")  # an outcome's error has passed no frame that is still on it
+    assert "canary" not in "".join(frames)
+
+
+@pytest.mark.parametrize("end", ["cancelled", "closed"])
+async def test_what_a_jobs_calls_were_asked_is_in_no_frame_of_ours(end, tmp_path):
+    """A job that is cancelled, or whose client is closed under it, raises without the profile of its summaries."""
+    refuse = test_transport.answering(http(b"", "404 Not Found"))
+
+    async def handler(connection):
+        await (refuse if "/me" in connection.head.decode().split("\r\n")[0] else test_transport.hang)(
+            connection
+        )
+
+    async with raw_server(handler) as server, client_of(server.url) as client:
+        async with Job.open(tmp_path / "job", client=client, plan=JobPlan(events=True, summary=ASKED)) as job:
+            await job.add([f"1:{n}" for n in range(40)])
+            run = asyncio.ensure_future(job.run())
+            while len(server.requests) < 3:
+                await asyncio.sleep(0.01)
+            if end == "cancelled":
+                run.cancel()
+            else:
+                await client.close()
+            with pytest.raises((FullStoryError, asyncio.CancelledError)) as caught:
+                await run
+            frames = frames_of_ours(caught.value)
     assert frames
     assert "canary" not in "".join(frames)
