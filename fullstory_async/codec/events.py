@@ -7,7 +7,7 @@ error where there is none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
@@ -57,7 +57,7 @@ def sorted_events(body: bytes) -> list[SessionEvent] | None:
     found = unsorted_events(body)
     if found is None or _in_order(raw_times(found)):
         return found  # as the service answers today; no time has to be read for it
-    return by_time(found, lambda event: event.timestamp)
+    return by_time((event.timestamp, event) for event in found)
 
 
 def check_utf8(body: bytes) -> None:
@@ -97,11 +97,11 @@ def _in_order(times: list[Any]) -> bool:
     return years == "-" * count and zones == "Z" * count and times == sorted(times)
 
 
-def by_time(events: list[E], time_of: Callable[[E], datetime | None]) -> list[E]:
-    """Sort events by time; one without a time stays behind the one before it, and ties stay as they were."""
+def by_time(timed: Iterable[tuple[datetime | None, E]]) -> list[E]:
+    """Sort items by time; one without a time stays behind the one before it, and ties stay as they were."""
     keyed, latest = [], datetime.min.replace(tzinfo=UTC)
-    for event in events:
-        latest = time_of(event) or latest
-        keyed.append((latest, event))
+    for when, item in timed:
+        latest = when or latest
+        keyed.append((latest, item))
     keyed.sort(key=lambda pair: pair[0])
-    return [event for _, event in keyed]
+    return [item for _, item in keyed]

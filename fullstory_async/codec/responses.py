@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import datetime
 from typing import Any
 
 import attrs
 import msgspec
 
 from fullstory_async import safe_json
-from fullstory_async.codec.converter import register, structure
+from fullstory_async.codec.converter import structure, structure_lenient
 from fullstory_async.codec.events import by_time, sorted_events, unsorted_events
-from fullstory_async.codec.lenient import lenient
 from fullstory_async.errors import DecodeError
 from fullstory_async.messages import Response
 from fullstory_async.models import (
@@ -88,7 +86,7 @@ def _profile(item: Any, raw: bytes) -> Profile:
     groups = nested if isinstance(nested, dict) else item
     named = {"id": item.get("id") or item.get("profile_id"), "name": item.get("name")}
     whole = {**named, "configuration": {**groups, "llm": item.get("llm", groups.get("llm"))}}
-    return attrs.evolve(lenient(whole, Profile), raw=raw)
+    return attrs.evolve(structure_lenient(whole, Profile), raw=raw)
 
 
 def decode_key_owner(response: Response) -> KeyOwner:
@@ -101,7 +99,7 @@ def decode_context(response: Response, session_id: SessionId) -> SessionContext:
     answer = _object(_answer(response))
     data = answer if answer.get("context_data") is None else coerce.mapping(answer["context_data"])
     context = coerce.mapping(data.get("context"))
-    found = lenient({**context, "pages": data.get("pages")}, SessionContext, _CONTEXT_KEYS)
+    found = structure_lenient({**context, "pages": data.get("pages")}, SessionContext, _CONTEXT_KEYS)
     return attrs.evolve(found, session_id=found.session_id or str(session_id), raw=response.body)
 
 
@@ -113,24 +111,18 @@ _CONTEXT_KEYS = {
 
 def decode_events(response: Response, session_id: SessionId) -> SessionEvents:
     """Decode a session's events, in the order of time."""
-    events = structure(b"{}" if response.status == 204 else response.body, list[SessionEvent])
+    body = b"{}" if response.status == 204 else response.body
+    events = sorted_events(body)
+    if events is None:
+        events = [event for event, _ in _tolerant(body)]
     return SessionEvents(str(session_id), events, raw=response.body)
-
-
-def _structure_events(body: bytes, _: object) -> list[SessionEvent]:
-    """Make the events of a whole body: by msgspec if it takes it, by ``json`` and field by field if not."""
-    found = sorted_events(body)
-    return [event for event, _ in _tolerant(body)] if found is None else found
-
-
-register(list[SessionEvent], _structure_events)
 
 
 def events_with_times(response: Response) -> list[tuple[SessionEvent, str | None]]:
     """Decode a session's events in the order of time, each with its time as the text that came."""
     events = unsorted_events(response.body)
     paired = _tolerant(response.body) if events is None else list(zip(events, raw_times(events), strict=True))
-    return [(event, when if when is None else str(when)) for event, when in by_time(paired, _time_of_pair)]
+    return [(event, when if when is None else str(when)) for event, when in _sorted_pairs(paired)]
 
 
 def _tolerant(body: bytes) -> list[tuple[SessionEvent, Any]]:
@@ -138,7 +130,7 @@ def _tolerant(body: bytes) -> list[tuple[SessionEvent, Any]]:
     _logger.debug("events: not strict JSON of the usual types, decoded the slow way")
     items = (item for item in _list(_object(answer), "events") if item is not None)
     times = [_time_as_it_came(item) if isinstance(item, dict) else None for item in items]
-    return by_time(list(zip(events_of_object(answer), times, strict=True)), _time_of_pair)
+    return _sorted_pairs(list(zip(events_of_object(answer), times, strict=True)))
 
 
 def _time_as_it_came(item: dict[str, Any]) -> Any:
@@ -146,8 +138,8 @@ def _time_as_it_came(item: dict[str, Any]) -> Any:
     return item.get("timestamp") if live is None else live
 
 
-def _time_of_pair(pair: tuple[SessionEvent, Any]) -> datetime | None:
-    return pair[0].timestamp
+def _sorted_pairs(pairs: list[tuple[SessionEvent, Any]]) -> list[tuple[SessionEvent, Any]]:
+    return by_time((pair[0].timestamp, pair) for pair in pairs)
 
 
 def events_of_object(answer: Any, *, first: int = 0) -> list[SessionEvent]:

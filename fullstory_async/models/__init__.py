@@ -23,9 +23,8 @@ from fullstory_async.models.context import (
 from fullstory_async.models.event import SessionEvent
 from fullstory_async.models.event_types import UnknownEventTypeWarning
 from fullstory_async.models.events import SessionEvents, SessionPage
-from fullstory_async.models.key_owner import KeyOwner
 from fullstory_async.models.response_schema import ResponseSchema
-from fullstory_async.models.session import Session, SessionRef, session_id_of
+from fullstory_async.models.session import KeyOwner, Session, SessionRef, session_id_of
 from fullstory_async.models.summary import SessionSummary
 
 __all__ = [

@@ -5,7 +5,7 @@ A selection holds the same events, which read of the answer what they are asked 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, overload
 
@@ -56,7 +56,7 @@ class SessionEvents(Sequence[SessionEvent]):
         present = {event.type for event in self}
         for name in types:
             warn_of_event_type(name, present, stacklevel=3)
-        return self._selected(lambda event: event.type in types)
+        return self._selected([event for event in self if event.type in types])
 
     def between(self, start: datetime | None = None, end: datetime | None = None) -> SessionEvents:
         """Return the events from ``start`` on and before ``end``; those without a time are left out.
@@ -66,20 +66,23 @@ class SessionEvents(Sequence[SessionEvent]):
         """
         validators.aware(start, "start")
         validators.aware(end, "end")
-
-        def within(event: SessionEvent) -> bool:
-            when = event.timestamp
-            return when is not None and (start is None or start <= when) and (end is None or when < end)
-
-        return self._selected(within)
+        return self._selected(
+            [
+                event
+                for event in self
+                if (when := event.timestamp) is not None
+                and (start is None or start <= when)
+                and (end is None or when < end)
+            ]
+        )
 
     def errors(self) -> SessionEvents:
         """Return what failed: exceptions, errors on the console, failed requests, and crashes of an app."""
-        return self._selected(lambda event: event.is_error)
+        return self._selected([event for event in self if event.is_error])
 
     def frustrations(self) -> SessionEvents:
         """Return signs of annoyance: rage clicks, dead clicks, clicks that led to errors, and mouse thrashing."""
-        return self._selected(lambda event: bool(event.frustrations))
+        return self._selected([event for event in self if event.frustrations])
 
     def pages(self) -> tuple[SessionPage, ...]:
         """Return the events by view (page load, screen or tab), in the order of each view's first event."""
@@ -119,8 +122,8 @@ class SessionEvents(Sequence[SessionEvent]):
             for event in self
         ]
 
-    def _selected(self, wanted: Callable[[SessionEvent], bool]) -> SessionEvents:
-        return SessionEvents(self.session_id, [event for event in self if wanted(event)])
+    def _selected(self, events: list[SessionEvent]) -> SessionEvents:
+        return SessionEvents(self.session_id, events)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SessionEvents):

@@ -8,7 +8,7 @@ import attrs
 
 from fullstory_async.session_id import SessionId
 
-__all__ = ["Session", "SessionRef", "session_id_of"]
+__all__ = ["KeyOwner", "Session", "SessionRef", "session_id_of"]
 
 
 @attrs.frozen(kw_only=True)
@@ -49,3 +49,20 @@ SessionRef = SessionId | Session | str
 def session_id_of(ref: SessionRef) -> SessionId:
     """Return the id that ``ref`` names. Raises `InvalidSessionId`."""
     return ref.id if isinstance(ref, Session) else SessionId(ref)
+
+
+@attrs.frozen(kw_only=True)
+class KeyOwner:
+    """The account and the role that an API key acts for."""
+
+    email: str | None = attrs.field(default=None, repr=False)
+    """The e-mail address of the person who made the key. Not shown: reprs end up in logs."""
+
+    org_id: str | None = None
+    """The organisation's id, as replay URLs have it."""
+
+    role: str | None = None
+    """``ADMIN``, ``ARCHITECT``, ``USER`` (called Standard in the app), ``VIEW_ONLY``, …; an open set."""
+
+    raw: bytes = attrs.field(default=b"", repr=False, eq=False)
+    """The answer as it came."""
