@@ -134,9 +134,7 @@ class ClientConfig:
     overall_timeout: float = attrs.field(default=600.0, validator=validators.number(above=0))
     """For one call with all attempts and waits; ``timeout=`` replaces it. In fan-out from the first admission on."""
 
-    max_response_bytes: int = attrs.field(
-        default=64 * 1024 * 1024, validator=validators.whole_number(at_least=1)
-    )
+    max_response_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=validators.integer(at_least=1))
     """The largest body that is read, counted after decompression."""
 
     proxy: str | None = attrs.field(default=None, converter=_secret, validator=_proxy, repr=False)

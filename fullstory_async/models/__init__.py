@@ -1,4 +1,4 @@
-"""What a caller receives, and what a caller may ask for: frozen attrs classes, one module for each noun of the API."""
+"""The models: results and options as frozen attrs classes, one module per noun of the API."""
 
 from fullstory_async.models.configuration import (
     CacheOptions,

@@ -442,15 +442,15 @@ def test_whoever_reads_while_another_reads_gets_the_same(monkeypatch):
     from fullstory_async.models import event as module
 
     (one,) = events({"data": {"n": 1}})
-    nested, seen = module._nested, []
+    decode, seen = module._decode_object, []
 
     def interrupted(raw):
         if not seen:
             seen.append("reading")
             seen.append(one.data)  # as another thread would in this moment
-        return nested(raw)
+        return decode(raw)
 
-    monkeypatch.setattr(module, "_nested", interrupted)
+    monkeypatch.setattr(module, "_decode_object", interrupted)
     assert one.data == {"n": 1}
     assert seen == ["reading", {"n": 1}]
     assert one.data == {"n": 1}

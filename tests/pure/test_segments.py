@@ -131,14 +131,14 @@ def test_children_that_begin_like_events_cost_no_more_than_their_bytes():
     child = {"type": "node", "n": 1}
     body = json.dumps({"events": [{"type": "x", "data": {"all": [child] * 2000}} for _ in range(5)]}).encode()
     segments, parsed = IncrementalEventDecoder(), 0
-    decode = segments._decoded
+    decode = segments._decode_segment
 
-    def counted(segment, *, tolerant):
+    def counted(segment, *, with_fallback):
         nonlocal parsed
-        parsed += len(segment) * (1 + tolerant)
-        return decode(segment, tolerant=tolerant)
+        parsed += len(segment) * (1 + with_fallback)
+        return decode(segment, with_fallback=with_fallback)
 
-    segments._decoded = counted
+    segments._decode_segment = counted
     found = [event for n in range(0, len(body), 4096) for event in segments.feed(body[n : n + 4096])]
     assert found + segments.finish() == whole(body)
     assert parsed < 40 * len(body)
