@@ -160,7 +160,8 @@ class CacheOptions:
     enable_event_cache: bool | None = _boolean()
     """Reuse an earlier run over the session if no data arrived since.
 
-    That is faster, but later changes to the account's definitions of elements, events and pages may be missing.
+    That is faster, but later changes to the account's definitions of elements, events and pages may be
+    missing.
     """
 
 

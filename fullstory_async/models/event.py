@@ -197,7 +197,7 @@ class SessionEvent(DescribedEvent, msgspec.Struct, metaclass=_Meta, gc=False):
 
     @property
     def source(self) -> SourceData:
-        """The documented fields of `source_properties`: page, browser, device, …"""
+        """The documented fields of `source_properties`: page, browser, device and more."""
         return SourceData.read(self.source_properties)
 
     def __eq__(self, other: object) -> bool:

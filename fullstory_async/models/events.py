@@ -1,6 +1,6 @@
 """SessionEvents: the events of one session, and common selections of them.
 
-A selection shares the events of the whole, so a field that was decoded once is not decoded again.
+A selection shares the events' objects, so a field that was decoded once is not decoded again.
 """
 
 from __future__ import annotations
