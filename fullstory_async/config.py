@@ -138,9 +138,7 @@ class ClientConfig:
     """For one call with all attempts and waits; ``timeout=`` replaces it. In a fan-out it starts when the
     rate limiter first lets the call through."""
 
-    max_response_bytes: int = attrs.field(
-        default=64 * 1024 * 1024, validator=validators.whole_number(at_least=1)
-    )
+    max_response_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=validators.integer(at_least=1))
     """The largest body that is read, in bytes after decompression."""
 
     proxy: str | None = attrs.field(default=None, converter=_secret, validator=_proxy, repr=False)

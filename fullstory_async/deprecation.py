@@ -1,4 +1,4 @@
-"""Old public names that still work for one version, with a warning that names the new one."""
+"""Aliases for renamed public names: they work for one more version, with a warning."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Renamed", "warn_renamed"]
 
 
 def warn_renamed(old: str, new: str, *, stacklevel: int = 3) -> None:
-    """Warn the caller's caller that a name is old."""
+    """Warn that a name is deprecated; by default at the caller of the caller."""
     warnings.warn(
         f"{old} is now called {new}; the old name will be removed in the next version",
         DeprecationWarning,
@@ -18,7 +18,7 @@ def warn_renamed(old: str, new: str, *, stacklevel: int = 3) -> None:
 
 
 class Renamed:
-    """A class attribute that forwards to the attribute of the new name, with a warning."""
+    """A class attribute that forwards to the attribute's new name, with a warning."""
 
     def __init__(self, new: str) -> None:
         self._new = new
@@ -28,6 +28,7 @@ class Renamed:
         self._old = name
 
     def __get__(self, instance: object, owner: type) -> Any:
+        # read from the class, as by help() and inspect: not a use of the old name
         if instance is None:
             return self
         warn_renamed(f"{owner.__name__}.{self._old}", self._new)

@@ -140,7 +140,7 @@ class FanOut(Generic[T]):
         Raises:
             ConfigurationError: ``ids`` can't be iterated or is a single text, or ``concurrency`` is below 1.
         """
-        validators.positive(concurrency, "concurrency")
+        validators.positive_integer(concurrency, "concurrency")
         many = isinstance(ids, AsyncIterable) or hasattr(ids, "__iter__") or hasattr(ids, "__getitem__")
         if isinstance(ids, (str, bytes, Session)) or not many:
             raise ConfigurationError(f"ids must be an iterable of session ids, not one {type(ids).__name__}")

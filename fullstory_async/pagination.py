@@ -1,8 +1,8 @@
-"""Page and Pager: await the first page, iterate everything, go on from a token.
+"""Page and Pager: await the first page, iterate over all items, resume from a token.
 
-The pager knows a function ``fetch(token) -> Page`` and nothing else. The token alone decides: an
-empty page with a token goes on, ``None`` or ``""`` stops, and a token that comes back a second time is an
-error, because following it would never end.
+The pager knows only a function ``fetch(token) -> Page``. The token alone decides when to stop: an empty page
+with a token continues, a token of ``None`` or ``""`` stops, and a token that repeats is an error, because
+following it would never end.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Page(Sequence[T]):
     """The items of this page."""
 
     next_token: str | None = None
-    """Where to go on, for `Pager.pages`; ``None`` on the last page."""
+    """The token of the next page, for `Pager.pages`; ``None`` on the last page."""
 
     received: int | None = attrs.field(default=None, repr=False, eq=False)
-    """How many entries the answer held, before any was left out."""
+    """Number of entries in the response, including those that were left out of `items`."""
 
     raw: bytes = attrs.field(default=b"", repr=False, eq=False)
-    """The answer as it came."""
+    """The response body, unchanged."""
 
     @overload
     def __getitem__(self, index: int) -> T: ...
@@ -53,9 +53,9 @@ class Page(Sequence[T]):
 class Pager(Generic[T]):
     """A list that has not been fetched yet.
 
-    ``await pager`` gives the first `Page`; ``async for item in pager`` gives every item up to the limit;
-    ``async for page in pager.pages(token)`` gives pages, beginning where an earlier run stopped.
-    Each use fetches anew, and each request passes the rate limiter.
+    ``await pager`` returns the first `Page`; ``async for item in pager`` yields every item up to the limit;
+    ``async for page in pager.pages(token)`` yields pages, starting where an earlier run stopped.
+    Each use fetches again, and each request passes the rate limiter.
     """
 
     __slots__ = ("_fetch", "_limit")
@@ -63,7 +63,7 @@ class Pager(Generic[T]):
     def __init__(
         self, fetch: Callable[[str | None], Awaitable[Page[T]]], *, limit: int | None = None
     ) -> None:
-        """Wrap a fetch function; ``limit`` is the most items that iteration gives."""
+        """Wrap a fetch function; iteration yields at most ``limit`` items."""
         self._fetch = fetch
         self._limit = limit
 
@@ -74,11 +74,11 @@ class Pager(Generic[T]):
         return await self._fetch(None)
 
     async def pages(self, token: str | None = None) -> AsyncGenerator[Page[T], None]:
-        """Iterate over pages, from the beginning or from a page's ``next_token``.
+        """Yield pages, from the first one or from a page's ``next_token``.
 
         Raises:
             PaginationError: the server sent the same token twice.
-            FullStoryError: as the request does.
+            FullStoryError: a request failed.
         """
         seen = {token} if token else set()
         while True:
@@ -92,14 +92,16 @@ class Pager(Generic[T]):
             seen.add(token)
 
     async def __aiter__(self) -> AsyncIterator[T]:
-        left = self._limit
+        remaining = self._limit
+        # aclosing: breaking out of the loop must close the generator now, not when it is garbage collected
         async with aclosing(self.pages()) as pages:
             async for page in pages:
-                for item in page.items[:left]:
+                for item in page.items[:remaining]:
                     yield item
-                if left is not None:
-                    left -= len(page.items[:left])
-                    if left == 0:
+                if remaining is not None:
+                    remaining -= len(page.items[:remaining])
+                    # before the next page is fetched, which would be a needless request
+                    if remaining == 0:
                         return
 
     def __iter__(self) -> NoReturn:

@@ -73,7 +73,7 @@ class Retry:
 class RetryPolicy:
     """When and how often to try again; the module describes the rules and the formula."""
 
-    attempts: int = attrs.field(default=3, validator=validators.whole_number(at_least=1))
+    attempts: int = attrs.field(default=3, validator=validators.integer(at_least=1))
     """How often one call is sent at most; 1 means never again. In fan-out a 429 is not counted."""
 
     timeout: float | None = attrs.field(default=None, validator=validators.number(at_least=0, optional=True))

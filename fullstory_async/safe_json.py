@@ -1,8 +1,9 @@
-"""Parsing JSON that somebody else wrote: what Python's ``json`` takes, without its traps.
+"""Parse untrusted JSON: everything Python's ``json`` accepts, without its traps.
 
-It takes more than the standard: ``NaN``, numbers beyond a float's range, lone surrogates, a byte order mark. Two things in
-it are turned around here. An integer of more digits than Python converts (4 300) is an infinite number, as ``1e999`` is, and not an
-error; and nesting is bounded, so that whatever is parsed can also be walked, shown and written again.
+``json`` accepts more than the standard: ``NaN``, numbers beyond a float's range, lone surrogates, a byte
+order mark. Two of its limits are changed here. An integer with more digits than Python converts (4 300)
+becomes infinity, as ``1e999`` does, instead of an error. Nesting is bounded, so that every parsed value can
+also be walked, shown and serialised.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any
 __all__ = ["MAX_DEPTH", "check_depth", "loads"]
 
 MAX_DEPTH = 250
-"""Levels of nesting; Python's own functions give up between 300 and 1 000, depending on where they are called from."""
-_LEAST_OF_OBJECT = len('{"":}')
-"""Bytes that a level of an object takes at least. Counting braces takes a quarter of the time of parsing, so it is seldom done."""
+"""Levels of nesting. Python's own functions fail between 300 and 1 000, depending on the caller's stack."""
+_MIN_OBJECT_BYTES = len('{"":}')
+"""The fewest bytes that one level of an object takes."""
 _TOO_DEEP = "it is nested too deeply"
 
 
@@ -23,15 +24,17 @@ def loads(text: bytes) -> Any:
     """Parse a document.
 
     Raises:
-        ValueError: it is no JSON, not in UTF-8, -16 or -32, or nested too deeply.
+        ValueError: it is not JSON, is not in UTF-8, -16 or -32, or is nested too deeply.
     """
     try:
         try:
             value = json.loads(text)
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise
-        except ValueError:  # an integer of too many digits
-            value = json.loads(text, parse_int=_whole)
+        except ValueError:
+            # the only plain ValueError: an integer of too many digits. A custom parse_int is slower, so it
+            # is not used from the start.
+            value = json.loads(text, parse_int=_int_or_inf)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     check_depth(text, value)
@@ -39,28 +42,31 @@ def loads(text: bytes) -> Any:
 
 
 def check_depth(text: bytes, value: Any) -> None:
-    """Raise `ValueError` if what was parsed from a text is nested too deeply."""
+    """Raise `ValueError` if a value, parsed from ``text``, is nested too deeply."""
     size = len(text)
-    if size <= 2 * MAX_DEPTH:  # a level takes two bytes at least
+    # one level takes at least two bytes, so a short text can't be too deep
+    if size <= 2 * MAX_DEPTH:
         return
     arrays = text.count(b"[")
-    if arrays + size // _LEAST_OF_OBJECT <= MAX_DEPTH or arrays + text.count(b"{") <= MAX_DEPTH:
+    # counting braces takes a quarter of the time of parsing, so the size bounds the number of objects first
+    if arrays + size // _MIN_OBJECT_BYTES <= MAX_DEPTH or arrays + text.count(b"{") <= MAX_DEPTH:
         return
+    # level by level and not by recursion, which is what would fail here
     level = [value]
     for _ in range(MAX_DEPTH + 1):
-        level = [inner for each in level for inner in _members(each) if isinstance(inner, (dict, list))]
+        level = [child for each in level for child in _children(each) if isinstance(child, (dict, list))]
         if not level:
             return
     raise ValueError(_TOO_DEEP)
 
 
-def _members(value: Any) -> Any:
+def _children(value: Any) -> Any:
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list) else ()
 
 
-def _whole(digits: str) -> int | float:
+def _int_or_inf(digits: str) -> int | float:
     try:
         return int(digits)
     except ValueError:

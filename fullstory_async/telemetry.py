@@ -1,11 +1,12 @@
-"""Spans for OpenTelemetry: one for each request that is sent, under whatever span the program is in.
+"""OpenTelemetry spans: one per attempt, as a child of the program's current span.
 
-A span has the names of OpenTelemetry's conventions for HTTP clients where there is one (``http.request.method``,
-``http.response.status_code``, ``http.request.resend_count``, ``http.response.body.size``, ``error.type``), and the operation and whether it is
-metered. The address is left out on purpose: a session's id and a user's e-mail stand in it, and traces are kept for long
-and seen by many. The text of errors is left out too, as a service may quote either.
+Spans follow OpenTelemetry's conventions for HTTP clients where there is one (``http.request.method``,
+``http.response.status_code``, ``http.request.resend_count``, ``http.response.body.size``, ``error.type``),
+and add the operation and whether it is metered. URLs are left out on purpose: they hold session ids and
+e-mail addresses, and traces are kept for long and read by many. Error messages are left out too, as a
+service may quote either.
 
-Needs the extra ``otel``, which is OpenTelemetry's interface alone; without its SDK the spans go nowhere.
+Requires the extra ``otel``, which installs OpenTelemetry's API only; without its SDK, spans are discarded.
 """
 
 from __future__ import annotations
@@ -19,25 +20,30 @@ __all__ = ["tracing"]
 
 
 def tracing(tracer: trace.Tracer | None = None) -> Hooks:
-    """Return hooks that make spans: ``FullStoryClient(hooks=tracing())``. For one client each.
+    """Return hooks that create spans: ``FullStoryClient(hooks=tracing())``.
+
+    Create new hooks for each client.
 
     Args:
-        tracer: makes the spans; one of the global provider's unless given.
+        tracer: creates the spans; by default one of the global provider's.
     """
     spans = _Spans(tracer or trace.get_tracer("fullstory_async", __version__))
     return Hooks(
-        on_request=spans.begin, on_response=spans.end, on_retry=spans.note_retry, on_throttle=spans.note_pause
+        on_request=spans.start,
+        on_response=spans.end,
+        on_retry=spans.add_retry,
+        on_throttle=spans.add_throttling,
     )
 
 
 class _Spans:
-    """The spans of one client's requests that are under way, by call."""
+    """The spans of one client's requests in flight, by call."""
 
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
-        self._under_way: dict[int, trace.Span] = {}
+        self._in_flight: dict[int, trace.Span] = {}
 
-    def begin(self, event: RequestSent) -> None:
+    def start(self, event: RequestSent) -> None:
         attributes: dict[str, str | int | bool] = {
             "http.request.method": event.method,
             "fullstory.operation": event.operation,
@@ -45,12 +51,12 @@ class _Spans:
         }
         if event.attempt > 1:
             attributes["http.request.resend_count"] = event.attempt - 1
-        self._under_way[event.call] = self._tracer.start_span(
+        self._in_flight[event.call] = self._tracer.start_span(
             f"FullStory {event.operation}", kind=trace.SpanKind.CLIENT, attributes=attributes
         )
 
     def end(self, event: ResponseReceived) -> None:
-        span = self._under_way.pop(event.call)
+        span = self._in_flight.pop(event.call)
         if event.status is not None:
             span.set_attribute("http.response.status_code", event.status)
             span.set_attribute("http.response.body.size", event.body_bytes)
@@ -59,8 +65,10 @@ class _Spans:
             span.set_status(trace.StatusCode.ERROR)
         span.end()
 
+    # Retries and 429s belong to the call and not to one attempt, whose span has ended by then: they become
+    # events of the program's own span.
     @staticmethod
-    def note_retry(event: RetryPlanned) -> None:
+    def add_retry(event: RetryPlanned) -> None:
         attributes: dict[str, str | float] = {
             "fullstory.operation": event.operation,
             "error.type": event.error,
@@ -69,7 +77,7 @@ class _Spans:
         trace.get_current_span().add_event("fullstory.retry", attributes)
 
     @staticmethod
-    def note_pause(event: RequestThrottled) -> None:
+    def add_throttling(event: RequestThrottled) -> None:
         attributes: dict[str, str | float] = {
             "fullstory.operation": event.operation,
             "fullstory.pause": event.pause,

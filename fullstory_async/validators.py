@@ -12,21 +12,21 @@ import attrs
 from fullstory_async.errors import ConfigurationError
 
 __all__ = [
-    "aware",
     "instance_of",
+    "integer",
     "is_number",
     "number",
-    "positive",
+    "positive_integer",
+    "strings",
     "time_with_zone",
-    "whole_number",
-    "words",
+    "timezone_aware",
 ]
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a value is a finite number that a float can hold; a bool is none."""
+    """Return whether a value is a finite number that fits a float, and no bool."""
     try:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:
@@ -34,27 +34,34 @@ def is_number(value: Any) -> bool:
 
 
 def number(*, above: float | None = None, at_least: float | None = None, optional: bool = False) -> Validator:
-    """Accept finite numbers above, or not below, a bound; and ``None`` where it is ``optional``."""
+    """Accept finite numbers within a bound.
+
+    Args:
+        above: the exclusive lower bound.
+        at_least: the inclusive lower bound; give one of the two.
+        optional: whether ``None`` is accepted too.
+    """
     wanted = f"a finite number above {above}" if above is not None else f"a finite number, {at_least} or more"
 
-    def enough(value: Any) -> bool:
+    def in_range(value: Any) -> bool:
         return (above is None or value > above) and (at_least is None or value >= at_least)
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if value is None and optional:
             return
-        if not (is_number(value) and enough(value)):
+        if not (is_number(value) and in_range(value)):
             raise ConfigurationError(f"{attribute.name} must be {wanted}, not {value!r}")
 
     return check
 
 
-def whole_number(*, at_least: int, optional: bool = False) -> Validator:
-    """Accept integers not below a bound; and ``None`` where it is ``optional``."""
+def integer(*, at_least: int, optional: bool = False) -> Validator:
+    """Accept integers from a lower bound on, and ``None`` if ``optional``."""
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if value is None and optional:
             return
+        # bool is a subclass of int, and True is never meant as 1
         if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
             raise ConfigurationError(
                 f"{attribute.name} must be a whole number, {at_least} or more, not {value!r}"
@@ -64,7 +71,7 @@ def whole_number(*, at_least: int, optional: bool = False) -> Validator:
 
 
 def instance_of(kind: type, *, optional: bool = False) -> Validator:
-    """Accept instances of a class; and ``None`` where it is ``optional``."""
+    """Accept instances of a class, and ``None`` if ``optional``."""
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if not (isinstance(value, kind) or (value is None and optional)):
@@ -73,21 +80,21 @@ def instance_of(kind: type, *, optional: bool = False) -> Validator:
     return check
 
 
-def words(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """Accept a tuple of texts, none of them empty, or ``None``."""
+def strings(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Accept a tuple of non-empty strings, or ``None``."""
     if value is not None and not (
-        isinstance(value, tuple) and all(isinstance(word, str) and word for word in value)
+        isinstance(value, tuple) and all(isinstance(item, str) and item for item in value)
     ):
-        raise ConfigurationError(f"{attribute.name} must be a list of texts, not {value!r}")
+        raise ConfigurationError(f"{attribute.name} must be a list of strings, not {value!r}")
 
 
 def time_with_zone(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     """Accept a `datetime` with a time zone, or ``None``."""
-    aware(value, attribute.name)
+    timezone_aware(value, attribute.name)
 
 
-def aware(value: datetime | None, name: str) -> None:
-    """Raise `ConfigurationError` for anything but ``None`` and a `datetime` with a time zone."""
+def timezone_aware(value: datetime | None, name: str) -> None:
+    """Raise `ConfigurationError` unless the value is ``None`` or an aware `datetime`."""
     if value is None:
         return
     if not isinstance(value, datetime):
@@ -95,12 +102,18 @@ def aware(value: datetime | None, name: str) -> None:
     if value.utcoffset() is None:
         raise ConfigurationError(
             f"{name} has no time zone: {value.isoformat()}; "
-            "say which, as in datetime(2026, 5, 4, 10, tzinfo=timezone.utc)"
+            "add one, as in datetime(2026, 5, 4, 10, tzinfo=timezone.utc)"
         )
 
 
-def positive(value: object, name: str, *, instead: str = "") -> None:
-    """Raise `ConfigurationError` for anything but an integer above 0; ``instead`` names what else is allowed."""
+def positive_integer(value: object, name: str, *, or_else: str = "") -> None:
+    """Raise `ConfigurationError` unless the value is an integer of 1 or more.
+
+    Args:
+        value: the value to check.
+        name: the setting's name, for the message.
+        or_else: what else the caller accepts, for the message.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        otherwise = f", or {instead}" if instead else ""
-        raise ConfigurationError(f"{name} must be a whole number, 1 or more{otherwise}, not {value!r}")
+        alternative = f", or {or_else}" if or_else else ""
+        raise ConfigurationError(f"{name} must be a whole number, 1 or more{alternative}, not {value!r}")

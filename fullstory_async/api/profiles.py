@@ -58,7 +58,7 @@ class ProfilesAPI:
             A `Pager`: ``await`` it for the first page, or iterate over it. Until then nothing is sent.
         """
         if limit is not None:
-            validators.positive(limit, "limit", instead="None for all")
+            validators.positive_integer(limit, "limit", or_else="None for all")
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         size = _PAGE if limit is None else min(limit, _PAGE)
 

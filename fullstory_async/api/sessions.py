@@ -94,7 +94,7 @@ class SessionsAPI:
         if session_uid and (email or uid):
             raise ConfigurationError("session_uid names one session, so it excludes email and uid")
         if limit is not None:
-            validators.positive(limit, "limit", instead="None for all")
+            validators.positive_integer(limit, "limit", or_else="None for all")
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         first = ListCursor(limit=FIRST_LIMIT if limit is None else limit)
 

@@ -15,9 +15,9 @@ import attrs
 from fullstory_async.cli.exits import UsageError
 from fullstory_async.codec.request_bodies import parse_options
 from fullstory_async.models import ProfileConfiguration, ResponseSchema
-from fullstory_async.models.event_types import Suspicion, doubt_of_context_type
+from fullstory_async.models.event_types import Suspicion, check_context_type
 
-__all__ = ["ProfileFile", "read_profile_file", "read_settings", "read_time", "refuse_slip"]
+__all__ = ["ProfileFile", "read_profile_file", "read_settings", "read_time", "reject_typo"]
 
 _TYPES_OF_EVENTS = ("include_types", "exclude_types", "screenshot_event_types")
 """Options that name types of events, in whichever group they stand."""
@@ -60,13 +60,13 @@ def read_settings(
     for options in read.values():
         for field in _TYPES_OF_EVENTS:
             for name in getattr(options, field, None) or ():
-                refuse_slip(doubt_of_context_type(name))
+                reject_typo(check_context_type(name))
     return read
 
 
-def refuse_slip(doubt: Suspicion | None) -> None:
+def reject_typo(doubt: Suspicion | None) -> None:
     """Raise `UsageError` for a name that is a slip, which would be found out only when its call is paid for."""
-    if doubt is not None and doubt.slip:
+    if doubt is not None and doubt.is_typo:
         raise UsageError(doubt.text)
 
 

@@ -1,7 +1,7 @@
-"""JSON bytes ⇄ models: both wire forms of each answer decode into the same class, and options become bodies.
+"""JSON bytes ⇄ models: both wire forms of responses, and request bodies from options.
 
-One function per operation; those that decode take a `Response` and raise `DecodeError` for what they can't read, those that
-encode raise `ConfigurationError` for what makes no sense.
+One function per operation. Decoders take a `Response` and raise `DecodeError` for what can't be read;
+encoders raise `ConfigurationError` for contradictory options.
 """
 
 from fullstory_async.codec.incremental import IncrementalEventDecoder

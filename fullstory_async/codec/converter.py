@@ -1,10 +1,14 @@
-"""The one cattrs converter of the package, and the rules by which JSON values become fields.
+"""The package's one cattrs converter, and the rules that turn JSON values into fields.
 
-FullStory's answers are generous with types: 64-bit integers come as strings or as numbers, times as ISO
-texts or as epoch seconds in a string, empty fields not at all; keys come in two spellings. The
-published contract and the live service differ in names besides. So each model has a table from wire keys to
-fields, a value of the wrong kind is an error with its path, and a time that can't be read is ``None``:
-an event is not lost for its clock.
+The service's types vary: 64-bit integers come as strings or as numbers, times as ISO 8601 strings or as
+epoch seconds in a string, and empty fields are omitted. Keys come in two spellings, and the published
+contract and the live service also use different names. So each model has a table from wire keys to fields.
+A value of the wrong type is an error with its path, but a time that can't be read is ``None``: an event is
+not lost because of its clock.
+
+There are two ways to read an object. `structure` rejects values of the wrong type. `structure_lenient` is for
+responses that were paid for or that are mostly optional fields: it omits a field of the wrong type, which the
+response's bytes still have, because an error would lose all the other fields.
 """
 
 from __future__ import annotations
@@ -13,19 +17,20 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
+import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn
 
-from fullstory_async.errors import DecodeError
-from fullstory_async.models import KeyOwner, Session, SessionEvent, SessionSummary
-from fullstory_async.models.times import timestamp
-from fullstory_async.structuring import reasons
+from fullstory_async.errors import ConfigurationError, DecodeError
+from fullstory_async.models import KeyOwner, Session, SessionEvent, SessionSummary, coerce
+from fullstory_async.structuring import explain
 
-__all__ = ["register", "structure"]
+__all__ = ["structure", "structure_lenient"]
 
 T = TypeVar("T")
+A = TypeVar("A", bound=attrs.AttrsInstance)
 
 _KEYS: dict[type, dict[str, str]] = {
 
@@ -53,21 +58,27 @@ _KEYS: dict[type, dict[str, str]] = {
 
 
 def structure(value: Any, cls: type[T], path: str = "$") -> T:
-    """Make a model of decoded JSON. Raises `DecodeError` that names the paths of what does not fit."""
+    """Build a model from decoded JSON.
+
+    Args:
+        value: the decoded JSON.
+        cls: one of the models that have a table of wire keys.
+        path: where the value stands in the response, for the message.
+
+    Raises:
+        DecodeError: a value has the wrong type; the message has the path of each.
+    """
     try:
         return _converter.structure(value, cls)
     except (cattrs.BaseValidationError, TypeError, ValueError) as error:
-        found = reasons(error, path)
-    raise DecodeError(f"the answer is not what it should be: {found}")
+        mismatches = explain(error, path)
+    # outside the except block, so that the new error does not refer to cattrs' frames, which hold the
+    # response
+    raise DecodeError(f"the response has an unexpected structure: {mismatches}")
 
 
-def register(cls: type[T], hook: Callable[[Any, Any], T]) -> None:
-    """Let a class be made by ``hook(value, cls)``."""
-    _converter.register_structure_hook_func(lambda kind: kind == cls, hook)
-
-
-def _text(value: Any, _: object = None) -> str:
-    """Read a text, or a number that stands for one: ids are int64, and come either way."""
+def _read_string(value: Any, _: object = None) -> str:
+    """Read a string, or a number in its place: ids are int64 and come as either."""
     if isinstance(value, str):
         return value
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
@@ -79,28 +90,96 @@ def _is_json_object(kind: Any) -> bool:
     return bool(kind == dict[str, Any])
 
 
-def _register(converter: cattrs.Converter, cls: type) -> None:
+def _register_model(converter: cattrs.Converter, cls: type) -> None:
     keys = _KEYS[cls]
-    by_field: Callable[[Mapping[str, Any], Any], Any] = make_dict_structure_fn(cls, converter)
+    structure_fields: Callable[[Mapping[str, Any], Any], Any] = make_dict_structure_fn(cls, converter)
 
-    def by_wire_key(value: Any, kind: type) -> Any:
+    def structure_object(value: Any, kind: type) -> Any:
         if not isinstance(value, Mapping):
             raise TypeError(f"expected an object, not {type(value).__name__}")
-        # in the table's order, so that the live service's name wins over the published one
+        # in the table's order, so that the live service's name takes precedence over the published one
         given = {field: value[key] for key, field in keys.items() if value.get(key) is not None}
-        return by_field(given, kind)
+        return structure_fields(given, kind)
 
-    converter.register_structure_hook(cls, by_wire_key)
+    converter.register_structure_hook(cls, structure_object)
 
 
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=True)
-    converter.register_structure_hook(str, _text)
-    converter.register_structure_hook(datetime | None, lambda value, _: timestamp(value))
+    converter.register_structure_hook(str, _read_string)
+    converter.register_structure_hook(datetime | None, lambda value, _: coerce.timestamp(value))
+    # open objects are kept as they are; cattrs would rebuild each of them
     converter.register_structure_hook_func(_is_json_object, lambda value, _: value)
     for cls in _KEYS:
-        _register(converter, cls)
+        _register_model(converter, cls)
     return converter
 
 
 _converter = _make_converter()
+
+_READERS = {
+    str: coerce.string, int: coerce.integer, float: coerce.number, bool: coerce.boolean,
+    datetime: coerce.timestamp,
+}  # fmt: skip
+
+
+def structure_lenient(value: Any, kind: type[A], keys: Mapping[str, str] | None = None) -> A:
+    """Build a model from the fields that can be read, and omit the others.
+
+    Args:
+        value: an object; any other value counts as an empty one.
+        kind: an attrs class whose fields all have defaults.
+        keys: wire key → field, where they differ.
+    """
+    keys = keys or {}
+    readable: dict[str, Any] = {}
+    fields = {field.name: field for field in attrs.fields(attrs.resolve_types(kind))}
+    for key, item in coerce.mapping(value).items():
+        name = keys.get(key, key)
+        if name not in fields or item is None:
+            continue
+        read = _read_as(item, fields[name].type)
+        if read is not None and _is_accepted(kind, name, read):
+            readable[name] = read
+    return kind(**readable)
+
+
+def _is_accepted(kind: type[A], name: str, value: Any) -> bool:
+    """Return whether the class accepts a value for a field."""
+    # the validators are meant for callers' input, and the service may send values that they reject
+    try:
+        kind(**{name: value})
+    except ConfigurationError:
+        return False
+    return True
+
+
+def _read_as(value: Any, annotation: Any) -> Any:
+    """Return a value as one of the types of an annotation, or ``None``."""
+    types = [each for each in get_args(annotation) if each is not type(None)]
+    for each in types if _is_optional(annotation) else [annotation]:
+        if each in _READERS:
+            return _READERS[each](value)
+        if attrs.has(each):
+            return structure_lenient(value, each) if isinstance(value, Mapping) else None
+        origin, arguments = get_origin(each), get_args(each)
+        if origin is tuple:
+            return _read_items(value, arguments[0])
+        if origin in (dict, Mapping) and isinstance(value, Mapping):
+            return dict(value) if arguments[1] is Any else _read_values(value, arguments[1])
+    return None
+
+
+def _read_items(value: Any, annotation: Any) -> tuple[Any, ...] | None:
+    if not isinstance(value, list):
+        return None
+    return tuple(read for item in value if (read := _read_as(item, annotation)) is not None)
+
+
+def _read_values(value: Mapping[str, Any], annotation: Any) -> dict[str, Any]:
+    read = {name: _read_as(item, annotation) for name, item in value.items()}
+    return {name: item for name, item in read.items() if item is not None}
+
+
+def _is_optional(annotation: Any) -> bool:
+    return type(None) in get_args(annotation)

@@ -1,13 +1,13 @@
-"""Events: a whole body through msgspec, nested objects left raw until they are read.
+"""Decode a complete body of events with msgspec; nested objects stay raw until they are read.
 
-A body that msgspec refuses but Python's ``json`` accepts (``NaN``, lone surrogates, a byte order mark) or whose fields
-have other types is decoded by ``json`` and the converter instead: slower, the same result, and with the path in the
-error where there is none.
+Some bodies are rejected by msgspec and accepted by Python's ``json`` (``NaN``, lone surrogates, a byte
+order mark), or have fields of other types. ``json`` and the converter decode those instead: more slowly,
+with the same result, or with an error that names the path.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
@@ -16,36 +16,44 @@ import msgspec
 from fullstory_async.models import SessionEvent
 from fullstory_async.models.event import PublishedEvent, raw_times
 
-__all__ = ["by_time", "decoded", "sorted_events", "unsorted_events"]
+__all__ = ["by_time", "check_utf8", "decode_with_first", "sorted_events", "unsorted_events"]
 
 E = TypeVar("E")
 
-_PIECE = 32 * 1024
-_LONGEST_CHARACTER = 4
-_SHORTEST_TIME = len("2026-05-04T10:00Z")
+_CHUNK = 32 * 1024
+_MAX_CHARACTER_BYTES = 4
+_MIN_TIME_LENGTH = len("2026-05-04T10:00Z")
 
 
 class _Events(msgspec.Struct, Generic[E], gc=False):
-    events: list[E] | None = None  # one that is null takes the slower way
+    # a null event is not of this type, so a body that has one takes the fallback
+    events: list[E] | None = None
 
 
 _decoders = (msgspec.json.Decoder(_Events[SessionEvent]), msgspec.json.Decoder(_Events[PublishedEvent]))
 
 
 def unsorted_events(body: bytes) -> list[SessionEvent] | None:
-    """Return the events of a body as they come; ``None`` if msgspec refuses it."""
-    found = decoded(_decoders, body)
-    return None if found is None else found.events or []
+    """Return the events in the response's order; ``None`` if msgspec rejects the body."""
+    decoded = decode_with_first(_decoders, body)
+    return None if decoded is None else decoded.events or []
 
 
-def decoded(decoders: Sequence[msgspec.json.Decoder[Any]], text: bytes) -> Any:
-    """Decode by the first of them that takes a text, one for each wire form; ``None`` if none does."""
+def decode_with_first(decoders: Sequence[msgspec.json.Decoder[Any]], text: bytes) -> Any:
+    """Decode with the first decoder that accepts the text; ``None`` if none does.
+
+    Args:
+        decoders: one for each wire form.
+        text: the JSON text.
+    """
     try:
-        check_utf8(text)  # msgspec does not look into the texts that it skips
+        # msgspec does not validate the strings that it skips, and raw slices are skipped
+        check_utf8(text)
         for decoder in decoders:
             try:
                 return decoder.decode(text)
-            except msgspec.ValidationError:  # JSON of another form
+            except msgspec.ValidationError:
+                # valid JSON in another form
                 continue
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
@@ -53,55 +61,63 @@ def decoded(decoders: Sequence[msgspec.json.Decoder[Any]], text: bytes) -> Any:
 
 
 def sorted_events(body: bytes) -> list[SessionEvent] | None:
-    """Return the events of a body in the order of time; ``None`` if msgspec refuses it."""
-    found = unsorted_events(body)
-    if found is None or _in_order(raw_times(found)):
-        return found  # as the service answers today; no time has to be read for it
-    return by_time(found, lambda event: event.timestamp)
+    """Return the events sorted by time; ``None`` if msgspec rejects the body."""
+    events = unsorted_events(body)
+    # The service sends events in order today. To compare the strings is much cheaper than to parse every
+    # time.
+    if events is None or _are_sorted(raw_times(events)):
+        return events
+    return by_time((event.timestamp, event) for event in events)
 
 
 def check_utf8(body: bytes) -> None:
-    """Raise `UnicodeDecodeError` for a body that is not UTF-8; in pieces that stay in the processor's cache."""
+    """Raise `UnicodeDecodeError` for a body that is not UTF-8."""
     if body.isascii():
         return
     size = len(body)
-    if size <= _PIECE:
+    if size <= _CHUNK:
         body.decode()
         return
+    # in chunks: they and their decoded copies stay in the processor's cache
     view, start = memoryview(body), 0
     while start < size:
-        end = min(size, start + _PIECE)
-        while end < size and body[end] & 0xC0 == 0x80 and start + _PIECE - end < _LONGEST_CHARACTER:
-            end -= 1  # not in the middle of a character
+        end = min(size, start + _CHUNK)
+        # move the end back to the start of a character; a run of continuation bytes is invalid and stays in
+        while end < size and body[end] & 0xC0 == 0x80 and start + _CHUNK - end < _MAX_CHARACTER_BYTES:
+            end -= 1
         str(view[start:end], "utf-8")
         start = end
 
 
-def _in_order(times: list[Any]) -> bool:
-    """Tell whether times are ISO 8601 in UTC, written alike so that they sort as texts, and sorted."""
+def _are_sorted(times: list[Any]) -> bool:
+    """Return whether times are sorted ISO 8601 strings in UTC, all of one format."""
+    # A few operations on one long string instead of a check of each time: this runs over every event.
     try:
         joined = "\n".join(times)
-    except TypeError:  # one is no text
+    except TypeError:
         return False
     count, breaks = len(times), len(times) - 1
     if not times:
         return True
     step = len(times[0]) + 1
-    if step <= _SHORTEST_TIME:
+    if step <= _MIN_TIME_LENGTH:
         return False
-    # as many characters as that, and line breaks where each time would end and nowhere else: all are of one length
-    alike = len(joined) == count * step - 1 and joined[step - 1 :: step] == "\n" * breaks
-    if not alike or joined.count("\n") != breaks:
+    # all have the length of the first if the total length is right and the line breaks are exactly where
+    # each ends
+    same_length = len(joined) == count * step - 1 and joined[step - 1 :: step] == "\n" * breaks
+    if not same_length or joined.count("\n") != breaks:
         return False
+    # the dash behind the year, and the Z at the end, of every time: only then the order of strings is that
+    # of times
     years, zones = joined[4::step], joined[step - 2 :: step]
     return years == "-" * count and zones == "Z" * count and times == sorted(times)
 
 
-def by_time(events: list[E], time_of: Callable[[E], datetime | None]) -> list[E]:
-    """Sort events by time; one without a time stays behind the one before it, and ties stay as they were."""
+def by_time(timed: Iterable[tuple[datetime | None, E]]) -> list[E]:
+    """Sort items by time, stably; one without a time stays behind its predecessor."""
     keyed, latest = [], datetime.min.replace(tzinfo=UTC)
-    for event in events:
-        latest = time_of(event) or latest
-        keyed.append((latest, event))
+    for when, item in timed:
+        latest = when or latest
+        keyed.append((latest, item))
     keyed.sort(key=lambda pair: pair[0])
-    return [event for _, event in keyed]
+    return [item for _, item in keyed]

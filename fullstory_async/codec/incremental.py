@@ -1,13 +1,14 @@
-"""Events out of an answer that is still arriving.
+"""Decode events from a response that is still arriving.
 
-An event that follows another begins as the first one did: ``{"device_id":``, say. So what has arrived is cut before
-the last place where that stands behind a comma, and what lies before it is decoded as an array of its own. That
-may be a place inside an event, but then the piece is no JSON, as its brackets do not match; an earlier place is tried, or
-more is waited for. A piece that begins with an event and is an array of JSON ends with an event: a wrong guess is
-never a wrong result.
+An event that follows another starts as the first one did, with ``{"device_id":`` for example. So the
+received bytes are cut before the last occurrence of that marker that follows a comma, and the part before
+the cut is decoded as a JSON array of its own. The cut may be inside an event, but then the segment is not
+valid JSON, because its brackets do not match; an earlier cut is tried, or more bytes are awaited. A segment
+that starts with an event and is a valid JSON array ends with an event: a wrong guess never gives a wrong
+result.
 
-An answer that is laid out in another way (events are not its first field, say, or its first event is empty) is
-collected and decoded at its end.
+A response with another layout (``events`` is not its first field, or its first event is empty, for example)
+is buffered and decoded at its end.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ import msgspec
 
 from fullstory_async import safe_json
 from fullstory_async.codec.converter import structure
-from fullstory_async.codec.events import decoded, unsorted_events
-from fullstory_async.codec.responses import events_of_object, parsed
+from fullstory_async.codec.events import decode_with_first, unsorted_events
+from fullstory_async.codec.responses import events_from_object, parse_json
 from fullstory_async.models import SessionEvent
 from fullstory_async.models.event import PublishedEvent
 
 __all__ = ["IncrementalEventDecoder"]
 
 _HEAD = re.compile(rb'\s*\{\s*"events"\s*:\s*\[\s*(\{\s*"(?:[^"\\]|\\.)*"\s*:)')
-_LONGEST_HEAD = 4096
-_LONGEST_SEGMENT = 1024 * 1024
-"""Bytes without an end of an event that can be found, after which the rest is collected."""
-_TRIES = 8
-_SPACE = b" \t\r\n"
+_MAX_HEAD_BYTES = 4096
+_MAX_SEGMENT_BYTES = 1024 * 1024
+"""Bytes without an event's end that can be found, after which the rest is buffered."""
+_MAX_CUTS = 8
+_WHITESPACE = b" \t\r\n"
 
 _decoders = (
     msgspec.json.Decoder(list[SessionEvent | None]), msgspec.json.Decoder(list[PublishedEvent | None])
@@ -39,84 +40,97 @@ _decoders = (
 
 
 class IncrementalEventDecoder:
-    """Takes the pieces of one answer in order, and gives the events that are whole, in the order of the answer."""
+    """Decodes one response: takes bytes in order, returns events once complete."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
-        self._rest = bytearray()
+        """Start a response."""
+        self._buffer = bytearray()
         self._marker = b""
-        """How an event begins; empty until the first one was seen."""
-        self._given = 0
-        self._enough = 0
-        """Bytes below which it is no use to look for an end."""
-        self._is_collecting = False
+        """The bytes that an event starts with; empty until the first event arrives."""
+        self._returned = 0
+        self._min_bytes = 0
+        """The buffer's size below which no cut is tried."""
+        self._buffers_all = False
 
     def feed(self, piece: bytes | memoryview) -> list[SessionEvent]:
-        """Take a piece and return the events that are whole with it.
+        """Add bytes and return the events that are complete with them.
 
         Raises:
-            DecodeError: an event is not what it should be.
+            DecodeError: an event has a field of the wrong type.
         """
-        self._rest += piece
-        if self._is_collecting or not (self._marker or self._find_marker()) or len(self._rest) < self._enough:
+        self._buffer += piece
+        if (
+            self._buffers_all
+            or not (self._marker or self._find_marker())
+            or len(self._buffer) < self._min_bytes
+        ):
             return []
-        end, wasted = len(self._rest), False
-        for _ in range(_TRIES):
-            at = self._rest.rfind(self._marker, 1, end)
+        end, was_wrong = len(self._buffer), False
+        for _ in range(_MAX_CUTS):
+            at = self._buffer.rfind(self._marker, 1, end)
             if at < 0:
                 break
-            head = self._rest[:at].rstrip(_SPACE)
+            head = self._buffer[:at].rstrip(_WHITESPACE)
             if head.endswith(b","):
-                events = self._decoded(head[:-1], tolerant=not wasted)
+                events = self._decode_segment(head[:-1], with_fallback=not was_wrong)
                 if events is not None:
-                    del self._rest[:at]
-                    self._enough = 0
+                    del self._buffer[:at]
+                    self._min_bytes = 0
                     return events
-                wasted = True
+                was_wrong = True
+            # -1: rfind's end is exclusive, and the next match has to begin before this one
             end = at + len(self._marker) - 1
-        if wasted:
-            self._enough = len(self._rest) * 3 // 2  # or the same work would be done for each small piece
-        self._is_collecting = len(self._rest) > _LONGEST_SEGMENT
+        if was_wrong:
+            # wait for half as much again, or every small piece would repeat the same work: quadratic in the
+            # size
+            self._min_bytes = len(self._buffer) * 3 // 2
+        self._buffers_all = len(self._buffer) > _MAX_SEGMENT_BYTES
         return []
 
     def finish(self) -> list[SessionEvent]:
-        """Return the events that are left, of an answer that has come to its end.
+        """Return the remaining events, after the last byte.
 
         Raises:
-            DecodeError: the answer is no JSON, or not what it should be.
+            DecodeError: the response is not valid JSON, or has a value of the wrong type.
         """
-        body = bytes(self._rest)
+        body = bytes(self._buffer)
+        # the bytes before the first event were dropped when the marker was found
         if self._marker:
             body = b'{"events":[' + body
-        found = unsorted_events(body)
-        if found is None:
-            return events_of_object(parsed(body), first=self._given)
-        return found
+        events = unsorted_events(body)
+        if events is None:
+            return events_from_object(parse_json(body), first=self._returned)
+        return events
 
     def _find_marker(self) -> bool:
-        """Learn how an event begins from the first one."""
-        if found := _HEAD.match(self._rest):
+        """Set the marker from the first event; return whether it has arrived."""
+        if found := _HEAD.match(self._buffer):
             self._marker = bytes(found[1])
-            del self._rest[: found.start(1)]
+            del self._buffer[: found.start(1)]
             return True
-        self._is_collecting = len(self._rest) > _LONGEST_HEAD
+        self._buffers_all = len(self._buffer) > _MAX_HEAD_BYTES
         return False
 
-    def _decoded(self, segment: bytearray, *, tolerant: bool) -> list[SessionEvent] | None:
-        """Return the events of a piece; ``None`` if it is no array of JSON, to Python's parser either where that is asked."""
+    def _decode_segment(self, segment: bytearray, *, with_fallback: bool) -> list[SessionEvent] | None:
+        """Return a segment's events; ``None`` if it is not valid JSON.
+
+        Args:
+            segment: events, separated by commas.
+            with_fallback: whether Python's parser is tried too, which is slower and accepts more.
+        """
         array = b"[" + segment + b"]"
-        events = decoded(_decoders, array)
+        events = decode_with_first(_decoders, array)
         if events is None:
-            return self._tolerant(array) if tolerant else None
-        self._given += len(events)
+            return self._fallback(array) if with_fallback else None
+        self._returned += len(events)
         return [event for event in events if event is not None]
 
-    def _tolerant(self, array: bytes) -> list[SessionEvent] | None:
+    def _fallback(self, array: bytes) -> list[SessionEvent] | None:
         try:
             items: list[Any] = safe_json.loads(array)
         except ValueError:
             return None
-        first, self._given = self._given, self._given + len(items)
+        first, self._returned = self._returned, self._returned + len(items)
         return [
             structure(item, SessionEvent, f"$.events[{n}]")
             for n, item in enumerate(items, first)

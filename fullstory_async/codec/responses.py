@@ -1,19 +1,17 @@
-"""From a whole answer to what the caller receives."""
+"""Decode a complete response into the model that the caller receives."""
 
 from __future__ import annotations
 
 import json
 import logging
-from datetime import datetime
 from typing import Any
 
 import attrs
 import msgspec
 
 from fullstory_async import safe_json
-from fullstory_async.codec.converter import register, structure
+from fullstory_async.codec.converter import structure, structure_lenient
 from fullstory_async.codec.events import by_time, sorted_events, unsorted_events
-from fullstory_async.codec.lenient import lenient
 from fullstory_async.errors import DecodeError
 from fullstory_async.messages import Response
 from fullstory_async.models import (
@@ -42,125 +40,145 @@ __all__ = [
 ]
 
 _TOKEN_KEYS = ("next_pagination_token", "nextPaginationToken", "pagination_token")
-"""That of profiles is documented, other lists of FullStory's use the second; the third may also be the request's own."""
+"""The first is documented for profiles, FullStory's other lists use the second.
+
+The third may also be an echo of the request's own.
+"""
 
 _logger = logging.getLogger("fullstory_async.codec")
 
 
-class _RawItems(msgspec.Struct):
+class _RawLists(msgspec.Struct):
     sessions: list[msgspec.Raw] | None = None
     profiles: list[msgspec.Raw] | None = None
 
 
 def decode_sessions(response: Response) -> Page[Session]:
-    """Decode a list of sessions, and the next page's token if one is ever sent."""
-    answer = _answer(response)
-    if isinstance(answer, list):  # the v1 form
-        answer = {"sessions": answer}
-    items = _list(_object(answer), "sessions")
+    """Decode a list of sessions, and the next page's token if the service sends one."""
+    body = _parse_body(response)
+    # version 1 of the API sends the bare list
+    if isinstance(body, list):
+        body = {"sessions": body}
+    items = _require_list(_require_object(body), "sessions")
     sessions = tuple(
         attrs.evolve(structure(item, Session, f"$.sessions[{i}]"), raw=raw)
-        for i, (item, raw) in enumerate(zip(items, _slices(response.body, items), strict=True))
+        for i, (item, raw) in enumerate(zip(items, _raw_items(response.body, items), strict=True))
         if item is not None
     )
-    return Page(items=sessions, next_token=_next_token(answer), received=len(items), raw=response.body)
+    return Page(items=sessions, next_token=_next_token(body), received=len(items), raw=response.body)
 
 
 def decode_profiles(response: Response) -> Page[Profile]:
-    """Decode a page of profiles; entries that are null or have no id are left out, as they can't be used."""
-    answer = _object(_answer(response))
-    items = _list(answer, "profiles")
-    profiles = (_profile(item, raw) for item, raw in zip(items, _slices(response.body, items), strict=True))
+    """Decode a page of profiles, without unusable entries: null, or without an id."""
+    body = _require_object(_parse_body(response))
+    items = _require_list(body, "profiles")
+    profiles = (
+        _to_profile(item, raw) for item, raw in zip(items, _raw_items(response.body, items), strict=True)
+    )
     usable = tuple(profile for profile in profiles if profile.id)
-    return Page(items=usable, next_token=_next_token(answer), received=len(items), raw=response.body)
+    return Page(items=usable, next_token=_next_token(body), received=len(items), raw=response.body)
 
 
 def decode_profile(response: Response) -> Profile:
     """Decode one profile."""
-    return _profile(_object(_answer(response)), response.body)
+    return _to_profile(_require_object(_parse_body(response)), response.body)
 
 
-def _profile(item: Any, raw: bytes) -> Profile:
-    """Make a profile of its answer: ``llm`` beside ``configuration``, or everything on one level."""
+def _to_profile(item: Any, raw: bytes) -> Profile:
+    """Build a profile from its JSON, in either layout."""
     if not isinstance(item, dict):
         return Profile()
+    # ``llm`` stands beside ``configuration``, or every group on one level
     nested = item.get("configuration")
     groups = nested if isinstance(nested, dict) else item
     named = {"id": item.get("id") or item.get("profile_id"), "name": item.get("name")}
-    whole = {**named, "configuration": {**groups, "llm": item.get("llm", groups.get("llm"))}}
-    return attrs.evolve(lenient(whole, Profile), raw=raw)
+    fields = {**named, "configuration": {**groups, "llm": item.get("llm", groups.get("llm"))}}
+    return attrs.evolve(structure_lenient(fields, Profile), raw=raw)
 
 
 def decode_key_owner(response: Response) -> KeyOwner:
-    """Decode whose key it is."""
-    return attrs.evolve(structure(_object(_answer(response)), KeyOwner), raw=response.body)
+    """Decode the owner of the API key."""
+    return attrs.evolve(structure(_require_object(_parse_body(response)), KeyOwner), raw=response.body)
 
 
 def decode_context(response: Response, session_id: SessionId) -> SessionContext:
-    """Decode a session's context; a session id that the answer does not repeat is the request's."""
-    answer = _object(_answer(response))
-    data = answer if answer.get("context_data") is None else coerce.mapping(answer["context_data"])
-    context = coerce.mapping(data.get("context"))
-    found = lenient({**context, "pages": data.get("pages")}, SessionContext, _CONTEXT_KEYS)
-    return attrs.evolve(found, session_id=found.session_id or str(session_id), raw=response.body)
+    """Decode a session's context.
+
+    Args:
+        response: the response.
+        session_id: the requested session, for a response that does not repeat its id.
+    """
+    body = _require_object(_parse_body(response))
+    # one layout wraps everything in ``context_data``
+    data = body if body.get("context_data") is None else coerce.mapping(body["context_data"])
+    fields = {**coerce.mapping(data.get("context")), "pages": data.get("pages")}
+    context = structure_lenient(fields, SessionContext, _CONTEXT_KEYS)
+    return attrs.evolve(context, session_id=context.session_id or str(session_id), raw=response.body)
 
 
 _CONTEXT_KEYS = {
-    "session_created_at": "created", "org_context": "org", "user_context": "user", "location_context": "location",
-    "device_context": "device",
+    "session_created_at": "created", "org_context": "org", "user_context": "user",
+    "location_context": "location", "device_context": "device",
 }  # fmt: skip
 
 
 def decode_events(response: Response, session_id: SessionId) -> SessionEvents:
-    """Decode a session's events, in the order of time."""
-    events = structure(b"{}" if response.status == 204 else response.body, list[SessionEvent])
+    """Decode a session's events, sorted by time."""
+    body = b"{}" if response.status == 204 else response.body
+    events = sorted_events(body)
+    if events is None:
+        events = [event for event, _ in _fallback(body)]
     return SessionEvents(str(session_id), events, raw=response.body)
 
 
-def _structure_events(body: bytes, _: object) -> list[SessionEvent]:
-    """Make the events of a whole body: by msgspec if it takes it, by ``json`` and field by field if not."""
-    found = sorted_events(body)
-    return [event for event, _ in _tolerant(body)] if found is None else found
-
-
-register(list[SessionEvent], _structure_events)
-
-
 def events_with_times(response: Response) -> list[tuple[SessionEvent, str | None]]:
-    """Decode a session's events in the order of time, each with its time as the text that came."""
+    """Decode a session's events, sorted by time, each with its time as it was sent."""
     events = unsorted_events(response.body)
-    paired = _tolerant(response.body) if events is None else list(zip(events, raw_times(events), strict=True))
-    return [(event, when if when is None else str(when)) for event, when in by_time(paired, _time_of_pair)]
+    pairs = _fallback(response.body) if events is None else list(zip(events, raw_times(events), strict=True))
+    return [(event, when if when is None else str(when)) for event, when in _sort_pairs(pairs)]
 
 
-def _tolerant(body: bytes) -> list[tuple[SessionEvent, Any]]:
-    answer = parsed(body)
-    _logger.debug("events: not strict JSON of the usual types, decoded the slow way")
-    items = (item for item in _list(_object(answer), "events") if item is not None)
-    times = [_time_as_it_came(item) if isinstance(item, dict) else None for item in items]
-    return by_time(list(zip(events_of_object(answer), times, strict=True)), _time_of_pair)
+def _fallback(body: bytes) -> list[tuple[SessionEvent, Any]]:
+    """Decode events that msgspec rejects, each with its time as it was sent."""
+    document = parse_json(body)
+    _logger.debug("events: not strict JSON with the usual types, using the slow decoder")
+    items = (item for item in _require_list(_require_object(document), "events") if item is not None)
+    times = [_raw_time(item) if isinstance(item, dict) else None for item in items]
+    return _sort_pairs(list(zip(events_from_object(document), times, strict=True)))
 
 
-def _time_as_it_came(item: dict[str, Any]) -> Any:
+def _raw_time(item: dict[str, Any]) -> Any:
+    # the same precedence as in the converter's table: the live service's name first
     live = item.get("event_time")
     return item.get("timestamp") if live is None else live
 
 
-def _time_of_pair(pair: tuple[SessionEvent, Any]) -> datetime | None:
-    return pair[0].timestamp
+def _sort_pairs(pairs: list[tuple[SessionEvent, Any]]) -> list[tuple[SessionEvent, Any]]:
+    return by_time((pair[0].timestamp, pair) for pair in pairs)
 
 
-def events_of_object(answer: Any, *, first: int = 0) -> list[SessionEvent]:
-    """Make the events of a parsed answer, as they come; ``first`` is the number that errors give to the first."""
-    items = enumerate(_list(_object(answer), "events"), first)
+def events_from_object(document: Any, *, first: int = 0) -> list[SessionEvent]:
+    """Build the events of a parsed response, in its order.
+
+    Args:
+        document: the parsed response.
+        first: the first event's index, for the path in errors.
+    """
+    items = enumerate(_require_list(_require_object(document), "events"), first)
     return [structure(item, SessionEvent, f"$.events[{n}]") for n, item in items if item is not None]
 
 
 def decode_summary(
     response: Response, session_id: SessionId, config_profile_id: str | None
 ) -> SessionSummary:
-    """Decode a summary; the ids that the answer does not repeat are the request's."""
-    summary = structure(_object(_answer(response)), SessionSummary)
+    """Decode a summary.
+
+    Args:
+        response: the response.
+        session_id: the requested session, for a response that does not repeat its id.
+        config_profile_id: the requested profile, likewise.
+    """
+    summary = structure(_require_object(_parse_body(response)), SessionSummary)
     return attrs.evolve(
         summary,
         session_id=summary.session_id or str(session_id),
@@ -169,53 +187,60 @@ def decode_summary(
     )
 
 
-def _answer(response: Response) -> Any:
-    """Parse an answer; 204 stands for an empty object."""
-    return {} if response.status == 204 else parsed(response.body)
+def _parse_body(response: Response) -> Any:
+    """Parse a response's body; 204 counts as an empty object."""
+    return {} if response.status == 204 else parse_json(response.body)
 
 
-def parsed(body: bytes) -> Any:
-    """Parse JSON as `json_text` does. Raises `DecodeError`."""
+def parse_json(body: bytes) -> Any:
+    """Parse JSON as `safe_json.loads` does.
+
+    Raises:
+        DecodeError: the body is empty, is not valid JSON, or is nested too deeply.
+    """
     try:
         return safe_json.loads(body)
     except ValueError as error:
         reason = str(error)
     size = len(body)
     raise DecodeError(
-        f"the answer ({size} bytes) can't be read as JSON: {reason}" if size else "the answer is empty"
+        f"the response ({size} bytes) can't be read as JSON: {reason}" if size else "the response is empty"
     )
 
 
-def _object(value: Any, path: str = "$") -> dict[str, Any]:
+def _require_object(value: Any, path: str = "$") -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise DecodeError(
-            f"the answer is not what it should be: expected an object, not {type(value).__name__} @ {path}"
-        )
+        raise _unexpected("an object", value, path)
     return value
 
 
-def _next_token(answer: dict[str, Any]) -> str | None:
-    tokens = (answer.get(key) for key in _TOKEN_KEYS)
+def _next_token(body: dict[str, Any]) -> str | None:
+    tokens = (body.get(key) for key in _TOKEN_KEYS)
     return next((token for token in tokens if isinstance(token, str) and token), None)
 
 
-def _list(answer: dict[str, Any], key: str) -> list[Any]:
-    """Return a list that the service leaves out when it is empty."""
-    value = answer.get(key)
+def _require_list(body: dict[str, Any], key: str) -> list[Any]:
+    """Return a list of the response; a missing one is empty."""
+    value = body.get(key)
+    # the service omits empty lists
     if value is None:
         return []
     if not isinstance(value, list):
-        raise DecodeError(
-            f"the answer is not what it should be: expected a list, not {type(value).__name__} @ $.{key}"
-        )
+        raise _unexpected("a list", value, f"$.{key}")
     return value
 
 
-def _slices(body: bytes, items: list[Any]) -> list[bytes]:
-    """Return each item's own bytes; of a body that only ``json`` reads, the same JSON written anew."""
+def _unexpected(expected: str, value: Any, path: str) -> DecodeError:
+    kind = type(value).__name__
+    return DecodeError(f"the response has an unexpected structure: expected {expected}, not {kind} @ {path}")
+
+
+def _raw_items(body: bytes, items: list[Any]) -> list[bytes]:
+    """Return each item's own bytes."""
     try:
-        slices = msgspec.json.decode(body, type=_RawItems | list[msgspec.Raw])
+        raw = msgspec.json.decode(body, type=_RawLists | list[msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # only ``json`` accepts this body, so there are no slices of it: serialise the items again
         return [json.dumps(item).encode() for item in items]
-    found = slices.sessions or slices.profiles or [] if isinstance(slices, _RawItems) else slices
-    return [bytes(raw) for raw in found]
+    slices = raw.sessions or raw.profiles or [] if isinstance(raw, _RawLists) else raw
+    return [bytes(each) for each in slices]

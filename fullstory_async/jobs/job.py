@@ -195,7 +195,7 @@ class Job:
         Returns:
             Why it ended, and how the job stands.
         """
-        validators.positive(concurrency, "concurrency")
+        validators.positive_integer(concurrency, "concurrency")
         if not (validators.is_number(network_patience) and network_patience >= 0):
             raise ConfigurationError(
                 f"network_patience must be a number of seconds, not {network_patience!r}"

@@ -27,7 +27,7 @@ class JobPlan:
     """The id of the profile to summarise it by; ``None`` for no summary."""
 
     max_activations: int | None = attrs.field(
-        default=None, validator=validators.whole_number(at_least=0, optional=True)
+        default=None, validator=validators.integer(at_least=0, optional=True)
     )
     """The most that the job may ever spend; ``None`` for any number, or for what the job's own plan says.
 

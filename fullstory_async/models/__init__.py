@@ -1,4 +1,4 @@
-"""What a caller receives, and what a caller may ask for: frozen attrs classes, one module for each noun of the API."""
+"""The models: results and options as frozen attrs classes, one module per noun of the API."""
 
 from fullstory_async.models.configuration import (
     CacheOptions,
@@ -23,9 +23,8 @@ from fullstory_async.models.context import (
 from fullstory_async.models.event import SessionEvent
 from fullstory_async.models.event_types import UnknownEventTypeWarning
 from fullstory_async.models.events import SessionEvents, SessionPage
-from fullstory_async.models.key_owner import KeyOwner
 from fullstory_async.models.response_schema import ResponseSchema
-from fullstory_async.models.session import Session, SessionRef, session_id_of
+from fullstory_async.models.session import KeyOwner, Session, SessionRef, session_id_of
 from fullstory_async.models.summary import SessionSummary
 
 __all__ = [

@@ -1,9 +1,9 @@
-"""What a caller may ask of context and summaries: one attrs class per group of the API's options.
+"""Options of context and summaries: one attrs class per group of the API's options.
 
-Every field's ``None`` means *not set*, and what is not set is not sent. That matters for summaries, where what is sent
-is merged into a profile: a value replaces the profile's, an array is appended to the profile's, and an empty
-value (``False``, ``0``, ``""``, ``[]``) changes nothing, so no override can switch off what a profile switches on.
-The fields' names are the API's.
+In every field, ``None`` means *not set*, and unset options are not sent. That matters for summaries, whose
+options are merged into a profile: a value replaces the profile's, an array is appended to the profile's,
+and an empty value (``False``, ``0``, ``""``, ``[]``) changes nothing, so an override can't switch off what
+a profile switches on. The fields have the API's names.
 """
 
 from __future__ import annotations
@@ -30,25 +30,26 @@ __all__ = [
 
 
 def _as_tuple(value: Iterable[str] | None) -> tuple[str, ...] | None:
-    """Make any iterable of texts a tuple, but leave a single text, and an object, for the validator to refuse."""
-    many = isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
-    return tuple(value) if many else value  # type: ignore[arg-type,return-value]
+    """Convert an iterable of strings to a tuple; leave other values to the validator."""
+    # a string is an iterable of strings too, and ("c", "l", "i", "c", "k") is never meant
+    is_list = isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
+    return tuple(value) if is_list else value  # type: ignore[arg-type,return-value]
 
 
 def _upper(value: str | None) -> str | None:
     return value.upper() if isinstance(value, str) else value
 
 
-def _flag() -> Any:
+def _boolean() -> Any:
     return attrs.field(default=None, validator=validators.instance_of(bool, optional=True))
 
 
-def _text() -> Any:
+def _string() -> Any:
     return attrs.field(default=None, validator=validators.instance_of(str, optional=True))
 
 
 def _count() -> Any:
-    return attrs.field(default=None, validator=validators.whole_number(at_least=0, optional=True))
+    return attrs.field(default=None, validator=validators.integer(at_least=0, optional=True))
 
 
 def _time() -> Any:
@@ -57,21 +58,21 @@ def _time() -> Any:
 
 @attrs.frozen(kw_only=True)
 class SliceOptions:
-    """Which part of the session is looked at."""
+    """Which part of the session is read."""
 
     mode: str | None = attrs.field(
         default=None, converter=_upper, validator=validators.instance_of(str, optional=True)
     )
-    """``FIRST`` (the service's default), ``LAST`` or ``TIMESTAMP``: where the limits are counted from."""
+    """``FIRST`` (the service's default), ``LAST`` or ``TIMESTAMP``: from where the limits count."""
 
     event_limit: int | None = _count()
-    """How many events at most; 0 is no limit."""
+    """Maximum number of events; 0 means no limit."""
 
     duration_limit_ms: int | None = _count()
-    """How long a part at most, in milliseconds; 0 is no limit."""
+    """Maximum length of the part in milliseconds; 0 means no limit."""
 
     start_timestamp: datetime | None = _time()
-    """Where the part begins; for the mode ``TIMESTAMP``."""
+    """Start of the part, for mode ``TIMESTAMP``."""
 
     end_timestamp: datetime | None = _time()
     """Only events before this time."""
@@ -79,155 +80,159 @@ class SliceOptions:
 
 @attrs.frozen(kw_only=True)
 class ContextOptions:
-    """What is told besides the events: ``user``, ``org``, ``location``, ``device``."""
+    """Which of ``user``, ``org``, ``location`` and ``device`` come with the events."""
 
     include: tuple[str, ...] | None = attrs.field(
-        default=None, converter=_as_tuple, validator=validators.words
+        default=None, converter=_as_tuple, validator=validators.strings
     )
-    """Only these parts. It wins over the booleans below."""
+    """Only these parts. Takes precedence over the booleans below."""
 
     exclude: tuple[str, ...] | None = attrs.field(
-        default=None, converter=_as_tuple, validator=validators.words
+        default=None, converter=_as_tuple, validator=validators.strings
     )
-    """All but these parts. It wins over the booleans below."""
+    """All parts except these. Takes precedence over the booleans below."""
 
-    exclude_org_context: bool | None = _flag()
-    """Leave the organisation out."""
+    exclude_org_context: bool | None = _boolean()
+    """Exclude the organisation."""
 
-    exclude_user_context: bool | None = _flag()
-    """Leave the user out."""
+    exclude_user_context: bool | None = _boolean()
+    """Exclude the user."""
 
-    exclude_location: bool | None = _flag()
-    """Leave the place out."""
+    exclude_location: bool | None = _boolean()
+    """Exclude the location."""
 
-    exclude_device: bool | None = _flag()
-    """Leave browser, system and screen out."""
+    exclude_device: bool | None = _boolean()
+    """Exclude browser, operating system and screen."""
 
-    exclude_descriptions: bool | None = _flag()
-    """Leave descriptions of events out; an older option."""
+    exclude_descriptions: bool | None = _boolean()
+    """Exclude descriptions of events; an older option."""
 
 
 @attrs.frozen(kw_only=True)
 class EventOptions:
-    """Which events are told, and how much of each.
+    """Which events are included, and in how much detail.
 
-    Types of events are named as in context: ``navigate``, ``click``, ``dead-click``, ``error-click``, ``rage-click``,
-    ``input-change``, ``network-error``, ``console-error``, ``mouse-thrash``, ``highlight``, ``copy``, ``paste``,
-    ``element-seen``, with dashes, unlike the types of `SessionEvent`. Names of defined events are taken as well.
+    Event types have context's names: ``navigate``, ``click``, ``dead-click``, ``error-click``,
+    ``rage-click``, ``input-change``, ``network-error``, ``console-error``, ``mouse-thrash``, ``highlight``,
+    ``copy``, ``paste``, ``element-seen``, with dashes, unlike the types of `SessionEvent`. Names of defined
+    events are accepted too.
     """
 
     include_types: tuple[str, ...] | None = attrs.field(
-        default=None, converter=_as_tuple, validator=validators.words
+        default=None, converter=_as_tuple, validator=validators.strings
     )
     """Only events of these types."""
 
     exclude_types: tuple[str, ...] | None = attrs.field(
-        default=None, converter=_as_tuple, validator=validators.words
+        default=None, converter=_as_tuple, validator=validators.strings
     )
-    """No events of these types."""
+    """All events except those of these types."""
 
-    exclude_defined_events: bool | None = _flag()
-    """Leave out the names of events that the account has defined."""
+    exclude_defined_events: bool | None = _boolean()
+    """Exclude the names of events that the account has defined."""
 
-    exclude_api_events: bool | None = _flag()
-    """Leave out events that the customer's code sent."""
+    exclude_api_events: bool | None = _boolean()
+    """Exclude events that the customer's code sent."""
 
-    exclude_event_timestamps: bool | None = _flag()
-    """Leave out when each event happened."""
+    exclude_event_timestamps: bool | None = _boolean()
+    """Exclude the time of each event."""
 
-    exclude_selectors: bool | None = _flag()
-    """Leave out CSS selectors."""
+    exclude_selectors: bool | None = _boolean()
+    """Exclude CSS selectors."""
 
-    include_selector_tags: bool | None = _flag()
+    include_selector_tags: bool | None = _boolean()
     """Keep the tag names in selectors."""
 
-    include_tab_index: bool | None = _flag()
+    include_tab_index: bool | None = _boolean()
     """Number the browser's tabs."""
 
-    include_descriptions: bool | None = _flag()
-    """Describe each event in words."""
+    include_descriptions: bool | None = _boolean()
+    """Add a description in words to each event."""
 
     trim_to_last_n_selectors: int | None = _count()
-    """Keep only so many of a selector's last parts."""
+    """Number of parts to keep at the end of each selector."""
 
 
 @attrs.frozen(kw_only=True)
 class CacheOptions:
-    """Whether earlier work may be used again."""
+    """Whether the service may reuse earlier work."""
 
-    enable_event_cache: bool | None = _flag()
-    """Answer from an earlier run over the session where no data came since: faster, but later changes to
-    the account's definitions of elements, events and pages may be missing."""
+    enable_event_cache: bool | None = _boolean()
+    """Reuse an earlier run over the session if no data arrived since.
+
+    That is faster, but later changes to the account's definitions of elements, events and pages may be
+    missing.
+    """
 
 
 @attrs.frozen(kw_only=True)
 class MediaOptions:
-    """Screenshots; experimental, and only for accounts where FullStory has switched it on."""
+    """Screenshots: experimental, and only for accounts that FullStory enabled."""
 
-    include_screenshots: bool | None = _flag()
+    include_screenshots: bool | None = _boolean()
     """Add the URL of a screenshot to events."""
 
     screenshot_event_types: tuple[str, ...] | None = attrs.field(
-        default=None, converter=_as_tuple, validator=validators.words
+        default=None, converter=_as_tuple, validator=validators.strings
     )
-    """For which types of events; the service's default is ``navigate`` and ``click``."""
+    """Event types that get a screenshot; the service's default is ``navigate`` and ``click``."""
 
-    crop_screenshot_to_selector: bool | None = _flag()
-    """Show only the element."""
+    crop_screenshot_to_selector: bool | None = _boolean()
+    """Crop the screenshot to the element."""
 
-    full_page_screenshots: bool | None = _flag()
-    """Show the whole page instead of what was visible."""
+    full_page_screenshots: bool | None = _boolean()
+    """Capture the whole page instead of the visible part."""
 
 
 @attrs.frozen(kw_only=True)
 class LLMOptions:
-    """What the language model is told. It reads ``pre_prompt``, the session's context, then ``post_prompt``."""
+    """The model's input: ``pre_prompt``, the session's context, ``post_prompt``."""
 
-    pre_prompt: str | None = _text()
-    """What comes before the session."""
+    pre_prompt: str | None = _string()
+    """The prompt before the session's context."""
 
-    post_prompt: str | None = _text()
-    """What comes after the session."""
+    post_prompt: str | None = _string()
+    """The prompt after the session's context."""
 
     temperature: float | None = attrs.field(
         default=None, validator=validators.number(at_least=0, optional=True)
     )
-    """How freely the model writes; 0 is the least."""
+    """The model's sampling temperature, from 0."""
 
     response_schema: ResponseSchema | None = attrs.field(
         default=None, validator=validators.instance_of(ResponseSchema, optional=True)
     )
-    """The structure of the answer; without one the summary is text."""
+    """The structure of the response; without it, the summary is text."""
 
 
 @attrs.frozen(kw_only=True)
 class ProfileConfiguration:
-    """Everything that a summary profile holds, and everything that a single summary may override."""
+    """The options of a summary profile, and those that a single summary may override."""
 
     llm: LLMOptions | None = attrs.field(
         default=None, validator=validators.instance_of(LLMOptions, optional=True)
     )
-    """What the language model is told."""
+    """The language model's prompts and settings."""
 
     slice: SliceOptions | None = attrs.field(
         default=None, validator=validators.instance_of(SliceOptions, optional=True)
     )
-    """Which part of the session it reads."""
+    """Which part of the session the model reads."""
 
     context: ContextOptions | None = attrs.field(
         default=None, validator=validators.instance_of(ContextOptions, optional=True)
     )
-    """What it is told besides the events."""
+    """Which context the model gets with the events."""
 
     events: EventOptions | None = attrs.field(
         default=None, validator=validators.instance_of(EventOptions, optional=True)
     )
-    """Which events it reads."""
+    """Which events the model reads."""
 
     cache: CacheOptions | None = attrs.field(
         default=None, validator=validators.instance_of(CacheOptions, optional=True)
     )
-    """Whether earlier work may be used again."""
+    """Whether the service may reuse earlier work."""
 
 
 @attrs.frozen(kw_only=True)
@@ -235,13 +240,13 @@ class Profile:
     """A summary profile of the account."""
 
     id: str = ""
-    """The id that ``config_profile_id`` takes; the service assigns it."""
+    """The id to pass as ``config_profile_id``; the service assigns it."""
 
     name: str | None = None
-    """What people call it; not unique."""
+    """The display name; not unique."""
 
     configuration: ProfileConfiguration = attrs.field(factory=ProfileConfiguration)
-    """What it says; ready to be changed with `attrs.evolve` and sent again."""
+    """The profile's options; change them with `attrs.evolve` and send them back."""
 
     raw: bytes = attrs.field(default=b"", repr=False, eq=False)
-    """This profile's JSON as it came, unknown keys included."""
+    """This profile's JSON, unchanged, with unknown keys."""

@@ -1,8 +1,9 @@
-"""SessionContext: what the service tells a language model about a session, for a model of one's own.
+"""SessionContext: a compact description of a session for your own LLM prompt.
 
-`SessionContext.to_markdown` writes it down for a prompt or a chat message. What stands in it comes from web pages and
-their users, so text is escaped: it can't become a heading, emphasis, HTML, a mention of everybody, or a link under another
-name. (A bare URL in it may still be made a link by what shows it.)
+`SessionContext.to_markdown` writes it as text for a prompt or a chat message. Its content comes from web
+pages and their users, so text is escaped: it can't become a heading, emphasis, HTML, a mention of
+everybody, or a link with a misleading name. (A bare URL in it may still be turned into a link by the
+program that displays it.)
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ __all__ = [
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>~])")
 _MENTION = re.compile(r"@(?=everyone|here|channel)")
-_LONGEST_TEXT = 300
+_MAX_TEXT = 300
 
 
 @attrs.frozen(kw_only=True)
@@ -46,19 +47,19 @@ class OrgContext:
 
 @attrs.frozen(kw_only=True)
 class UserContext:
-    """Whose session it is."""
+    """The user that the session belongs to."""
 
     user_uid: str | None = None
-    """Your own id of the user, the ``uid`` of `SessionsAPI.list`."""
+    """Your own id for the user, the ``uid`` of `SessionsAPI.list`."""
     display_name: str | None = None
     email: str | None = None
     properties: dict[str, Any] = attrs.field(factory=dict, hash=False)
-    """What your code told FullStory about the user, JSON untouched."""
+    """The user properties that your code sent, as decoded JSON."""
 
 
 @attrs.frozen(kw_only=True)
 class LocationContext:
-    """Where the device was."""
+    """The device's location."""
 
     country: str | None = None
     region: str | None = None
@@ -75,7 +76,7 @@ class ScreenSize:
 
 @attrs.frozen(kw_only=True)
 class DeviceContext:
-    """The device."""
+    """The browser, the operating system and the screen."""
 
     browser: str | None = None
     operating_system: str | None = None
@@ -85,95 +86,94 @@ class DeviceContext:
 
 @attrs.frozen(kw_only=True)
 class ContextEvent:
-    """One event as the language model is told of it. Its types have dashes, unlike those of `SessionEvent`."""
+    """One event of a context. Its types have dashes, unlike those of `SessionEvent`."""
 
     type: str = ""
     """``navigate``, ``click``, ``rage-click``, …; an open set."""
     description: str | None = None
     """What happened, in words."""
     timestamp: datetime | None = None
-    """When, with a time zone; ``None`` where it was left out or can't be read."""
+    """When, with a time zone; ``None`` if it was excluded or can't be read."""
     content: str | None = None
-    """The element's text, or the message."""
+    """The element's text, or the error message."""
     properties: dict[str, Any] = attrs.field(factory=dict, hash=False)
-    """More, JSON untouched."""
+    """Further properties, as decoded JSON."""
     screenshot_url: str | None = None
-    """A picture, where `MediaOptions` asked for it."""
+    """The screenshot, if `MediaOptions` asked for one."""
 
 
 @attrs.frozen(kw_only=True)
 class ContextPage:
-    """One page, with what happened there."""
+    """One page and its events."""
 
     url: str | None = None
     title: str | None = None
     tab: int | None = None
-    """The browser's tab, counted from 1; web only."""
+    """Number of the browser's tab, from 1; web only."""
     events: tuple[ContextEvent, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
 class SessionContext:
-    """A session as a language model is told of it: who, where, with what, and page by page what happened."""
+    """A compact description of a session: user, location, device, pages, events."""
 
     session_id: str = ""
-    """The session; from the request where the answer does not repeat it."""
+    """The session; from the request if the response omits it."""
 
     session_url: str | None = None
     """The replay URL."""
 
     created: datetime | None = None
-    """When the session began, with a time zone."""
+    """Start of the session, with a time zone."""
 
     org: OrgContext | None = None
-    """The organisation; ``None`` where it was left out, as are the next three."""
+    """The organisation; like the next three, ``None`` if it was excluded."""
 
     user: UserContext | None = None
     """The user."""
 
     location: LocationContext | None = None
-    """The place."""
+    """The location."""
 
     device: DeviceContext | None = None
-    """Browser, system and screen."""
+    """Browser, operating system and screen."""
 
     pages: tuple[ContextPage, ...] = ()
-    """The pages in the answer's order."""
+    """The pages in the response's order."""
 
     raw: bytes = attrs.field(default=b"", repr=False, eq=False)
-    """The answer as it came."""
+    """The response body, unchanged."""
 
     def to_markdown(self, *, max_characters: int = 12_000) -> str:
         """Write the context as Markdown for a prompt or a chat message.
 
         Args:
-            max_characters: the most that is returned; a language model reads about four characters as one
-                token. Of a longer session the beginning and the end are kept, and a line between them says how much was
-                left out.
+            max_characters: the maximum length of the result; four characters are about one token. A longer
+                session keeps its start and its end, with a line between them that says how much was left out.
 
         Raises:
-            ConfigurationError: ``max_characters`` is no whole number above 0.
+            ConfigurationError: ``max_characters`` is not an integer of 1 or more.
         """
-        validators.positive(max_characters, "max_characters")
+        validators.positive_integer(max_characters, "max_characters")
         head, body = list(self._head()), list(self._body())
-        return _fitted("\n".join(head) + "\n", body, max_characters)
+        return _fit("\n".join(head) + "\n", body, max_characters)
 
     def _head(self) -> Iterator[str]:
-        yield f"# Session {_escaped(self.session_id)}"
+        yield f"# Session {_escape(self.session_id)}"
         yield ""
         facts: dict[str, Any] = {"Replay": _url(self.session_url) if self.session_url else None}
         facts["Began"] = None if self.created is None else self.created.isoformat(timespec="seconds")
         if (user := self.user) is not None:
-            facts["User"] = _joined(user.display_name, user.email, user.user_uid)
-            facts["Properties"] = _joined(
+            facts["User"] = _join(user.display_name, user.email, user.user_uid)
+            facts["Properties"] = _join(
                 *(f"{name}: {value}" for name, value in mapping(user.properties).items())
             )
         if (org := self.org) is not None:
-            facts["Organisation"] = _joined(org.name, org.industry, org.domain)
+            facts["Organisation"] = _join(org.name, org.industry, org.domain)
         if (place := self.location) is not None:
-            facts["Place"] = _joined(place.city, place.region, place.country)
+            facts["Place"] = _join(place.city, place.region, place.country)
         if (device := self.device) is not None:
-            facts["Device"] = _joined(device.browser, device.operating_system)
+            facts["Device"] = _join(device.browser, device.operating_system)
         for name, value in facts.items():
             if value:
                 yield f"- {name}: {value}"
@@ -182,7 +182,7 @@ class SessionContext:
         for page in self.pages:
             yield ""
             tab = "" if page.tab is None else f" (tab {page.tab})"
-            yield f"## {_escaped(page.title or page.url or 'A page')}{tab}"
+            yield f"## {_escape(page.title or page.url or 'A page')}{tab}"
             yield ""
             if page.title and page.url:
                 yield _url(page.url)
@@ -197,8 +197,9 @@ class SessionContext:
             clock = event.timestamp.strftime("%H:%M:%S")
             when = f"{clock} " if since is None or since < 0 else f"{_offset(since)} "
         text = event.description or event.content or ""
+        # most descriptions quote the content already
         content = event.content if event.content and event.content not in text else None
-        return f"- {when}**{_escaped(event.type or 'event')}** {_joined(text, content)}".rstrip()
+        return f"- {when}**{_escape(event.type or 'event')}** {_join(text, content)}".rstrip()
 
 
 def _offset(seconds: float) -> str:
@@ -207,42 +208,46 @@ def _offset(seconds: float) -> str:
     return f"+{hours}:{minutes:02}:{rest:02}" if hours else f"+{minutes}:{rest:02}"
 
 
-def _joined(*texts: Any) -> str:
-    return ", ".join(_escaped(str(text)) for text in texts if text not in (None, ""))
+def _join(*texts: Any) -> str:
+    return ", ".join(_escape(str(text)) for text in texts if text not in (None, ""))
 
 
-def _escaped(text: str) -> str:
-    """Make one line of a text from somebody's page, with nothing in it that Markdown or a chat would act on."""
+def _escape(text: str) -> str:
+    """Return a web page's text as one line in which Markdown and chats see plain text."""
     plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    if len(plain) > _LONGEST_TEXT:
-        plain = plain[: _LONGEST_TEXT - 1] + "…"
+    if len(plain) > _MAX_TEXT:
+        plain = plain[: _MAX_TEXT - 1] + "…"
+    # a zero-width space breaks the mention and can't be seen
     return _MENTION.sub("@\u200b", _SPECIAL.sub(r"\\\1", plain))
 
 
 def _url(url: str) -> str:
-    """Put a web address in angle brackets, with nothing in it that ends them; anything else is text."""
+    """Return a web URL in angle brackets, or any other text escaped."""
+    # a bracket or a space in the URL would end the link
     plain = "".join(c for c in url if c.isprintable() and c not in "<> ")
-    return f"<{plain}>" if re.match(r"https?://", plain) else _escaped(url)
+    return f"<{plain}>" if re.match(r"https?://", plain) else _escape(url)
 
 
-def _fitted(head: str, body: list[str], limit: int) -> str:
-    """Keep a text within ``limit`` characters: the head, then as much from both ends of the body as fits."""
-    whole = head + "".join(f"{line}\n" for line in body)
-    if len(whole) <= limit:
-        return whole
+def _fit(head: str, body: list[str], limit: int) -> str:
+    """Limit a text's length: keep the head, and lines from both ends of the body."""
+    full = head + "".join(f"{line}\n" for line in body)
+    if len(full) <= limit:
+        return full
     marker = "\n*… {} lines left out …*\n\n"
     room = limit - len(head) - len(marker.format(len(body)))
+    # half of the room for the start, and what it does not use for the end
     first = _count_fitting(body, room // 2)
     last = _count_fitting(body[first:][::-1], room - sum(len(line) + 1 for line in body[:first]))
     left_out = len(body) - first - last
     kept = [*(f"{line}\n" for line in body[:first]), marker.format(left_out)]
     kept += [f"{line}\n" for line in body[len(body) - last :]]
     text = head + "".join(kept)
+    # the head alone may be too long
     return text if len(text) <= limit else text[: max(0, limit - 2)] + "…\n"[:limit]
 
 
 def _count_fitting(lines: list[str], room: int) -> int:
-    """Return how many of the first lines fit into so many characters."""
+    """Return the number of first lines that fit into ``room`` characters."""
     for count, line in enumerate(lines):
         room -= len(line) + 1
         if room < 0:

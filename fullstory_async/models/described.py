@@ -1,4 +1,4 @@
-"""What an event means to a person: a line of text, whether it is an error, whether the user was annoyed."""
+"""Describe an event to people: one line of text, whether it is an error, signs of frustration."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from fullstory_async.models.views import EventViews
 
 __all__ = ["DescribedEvent", "clock"]
 
-_LONGEST_QUOTE = 60
-_LONGEST_MILLIS = 1e10
-"""Four months; what is said to have taken longer is shown as a bare number."""
+_MAX_QUOTE = 60
+_MAX_MILLIS = 1e10
+"""Four months. Longer durations are implausible and shown in milliseconds."""
 
 
 class DescribedEvent(EventViews):
-    """What `SessionEvent` tells people, from its type and its views."""
+    """The part of `SessionEvent` for people, computed from its type and views."""
 
     __slots__ = ()
 
     @property
     def description(self) -> str:
-        """What happened, as one line for people; without control characters."""
+        """What happened, in one line without control characters."""
         write = _BY_TYPE.get(self.type)
-        return _plain(write(self) if write is not None else self.type.replace("_", " ") or "unknown event")
+        return _one_line(write(self) if write is not None else self.type.replace("_", " ") or "unknown event")
 
     @property
     def is_error(self) -> bool:
-        """Whether it is an exception, an error on the console, a failed request, or a crash of the app."""
+        """Whether it is an exception, a console error, a failed request or an app crash."""
         if self.type in ("exception", "crash"):
             return True
         if (console := self.console_message) is not None:
-            level = console.console_message_level or "error"  # the service keeps no others today
+            # the service keeps only errors today, so a missing level is one
+            level = console.console_message_level or "error"
             return level.lower() == "error"
         if (request := self.request) is not None:
             return request.request_status is None or not 100 <= request.request_status < 400
@@ -41,7 +42,10 @@ class DescribedEvent(EventViews):
 
     @property
     def frustrations(self) -> tuple[str, ...]:
-        """The signs of annoyance in it: ``rage click``, ``dead click``, ``error click``, ``mouse thrash``."""
+        """Signs of frustration, such as ``rage click``.
+
+        The others are ``dead click``, ``error click`` and ``mouse thrash``.
+        """
         if self.type == "mouse_thrash":
             return ("mouse thrash",)
         click = self.click
@@ -52,51 +56,52 @@ class DescribedEvent(EventViews):
             "dead click": (click.fs_dead_count or 0) > 0,
             "error click": (click.fs_error_kind or "unknown").lower() != "unknown",
         }
-        return tuple(sign for sign, there in signs.items() if there)
+        return tuple(sign for sign, is_present in signs.items() if is_present)
 
 
 def clock(seconds: float) -> str:
-    """Write a time from the beginning of something: ``0:05.2``, ``1:02:03.4``."""
+    """Format seconds from a start: ``0:05.2``, ``1:02:03.4``."""
+    # round first: 59.97 s is 1:00.0, not 0:60.0
     tenths = round(abs(seconds) * 10)
     minutes, rest = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
     sign = "-" if seconds < 0 and tenths else ""
-    whole = f"{hours}:{minutes:02}" if hours else f"{minutes}"
-    return f"{sign}{whole}:{rest / 10:04.1f}"
+    head = f"{hours}:{minutes:02}" if hours else f"{minutes}"
+    return f"{sign}{head}:{rest / 10:04.1f}"
 
 
-def _plain(text: str) -> str:
-    """Make one printable line of a text from somebody's web page."""
+def _one_line(text: str) -> str:
+    """Return a text from a web page as one printable line."""
     shown = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(shown.split())
 
 
-def _quoted(text: str | None, instead: str = "") -> str:
-    plain = _plain(text or "")
+def _quote(text: str | None, default: str = "") -> str:
+    plain = _one_line(text or "")
     if not plain:
-        return instead
-    return f"“{plain[: _LONGEST_QUOTE - 1]}…”" if len(plain) > _LONGEST_QUOTE else f"“{plain}”"
+        return default
+    return f"“{plain[: _MAX_QUOTE - 1]}…”" if len(plain) > _MAX_QUOTE else f"“{plain}”"
 
 
 def _element(target: Target | None) -> str:
-    """Name an element by its text, or else by the end of its selector."""
+    """Return an element's text, or else the end of its selector."""
     if target is None:
         return "something"
     selector = (target.raw_selector or "").split(" > ")[-1]
-    return _quoted(None if target.masked else target.text, selector[:_LONGEST_QUOTE] or "something")
+    return _quote(None if target.masked else target.text, selector[:_MAX_QUOTE] or "something")
 
 
 def _seconds(millis: float | None) -> str:
     if millis is None:
         return "an unknown time"
-    if not -1000 < millis < _LONGEST_MILLIS:
+    if not -1000 < millis < _MAX_MILLIS:
         return f"{millis:.3g} ms"
     return f"{millis:.0f} ms" if millis < 1000 else f"{millis / 1000:.1f} s"
 
 
 def _compact(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False) if value else ""
-    return text[: _LONGEST_QUOTE - 1] + "…" if len(text) > _LONGEST_QUOTE else text
+    return text[: _MAX_QUOTE - 1] + "…" if len(text) > _MAX_QUOTE else text
 
 
 def _on_target(verb: str) -> Callable[[Any], str]:
@@ -118,7 +123,7 @@ def _request(event: Any) -> str:
     data = event.request
     url = data.request_url
     place = (url and (url.path or url.full_url)) or "a URL"
-    status = "no answer" if data.request_status is None else data.request_status
+    status = "no response" if data.request_status is None else data.request_status
     took = "" if data.request_duration_millis is None else f" after {_seconds(data.request_duration_millis)}"
     return f"{data.request_method or 'Request'} {place} → {status}{took}"
 
@@ -138,8 +143,14 @@ def _identify(event: Any) -> str:
     return f"Identified as {data.user_display_name or data.user_id or data.user_email or 'somebody'}"
 
 
+def _element_seen(event: Any) -> str:
+    data = event.element_seen
+    return f"Saw {_element(data.target)} for {_seconds(data.element_visible_duration_millis)}"
+
+
 def _page_view(event: Any) -> str:
-    return f"Viewed {_quoted(event.page_view.page_name, 'a page')} for {_seconds(event.page_view.duration_millis)}"
+    data = event.page_view
+    return f"Viewed {_quote(data.page_name, 'a page')} for {_seconds(data.duration_millis)}"
 
 
 _BY_TYPE: dict[str, Callable[[Any], str]] = {
@@ -154,9 +165,7 @@ _BY_TYPE: dict[str, Callable[[Any], str]] = {
         f"The page's layout shifted by {e.cumulative_layout_shift.cumulative_layout_shift}"
     ),
     "custom": _custom,
-    "element_seen": lambda e: (
-        f"Saw {_element(e.element_seen.target)} for {_seconds(e.element_seen.element_visible_duration_millis)}"
-    ),
+    "element_seen": _element_seen,
     "exception": lambda e: f"Exception: {e.exception.message or 'no text'}",
     "first_input_delay": lambda e: (
         f"First input waited {_seconds(e.first_input_delay.first_input_delay_millis)}"
@@ -166,7 +175,7 @@ _BY_TYPE: dict[str, Callable[[Any], str]] = {
     "highlight": _on_target("Highlighted"),
     "identify": _identify,
     "interaction_to_next_paint": lambda e: (
-        f"Page answered {e.interaction_to_next_paint.event_name or 'an input'} after "
+        f"Page responded to {e.interaction_to_next_paint.event_name or 'an input'} after "
         f"{_seconds(e.interaction_to_next_paint.interaction_to_next_paint_millis)}"
     ),
     "keyboard_close": lambda _: "Closed the keyboard",
@@ -175,7 +184,7 @@ _BY_TYPE: dict[str, Callable[[Any], str]] = {
     "low_memory": lambda _: "The device ran low on memory",
     "mouse_thrash": lambda _: "Thrashed the mouse",
     "navigate": _navigate,
-    "page_properties": lambda e: f"Page is {_quoted(e.page_properties.page_name, 'described')}",
+    "page_properties": lambda e: f"Page is {_quote(e.page_properties.page_name, 'described')}",
     "page_view": _page_view,
     "paste": _on_target("Pasted into"),
     "pinch_gesture": lambda e: f"Pinched {e.pinch_gesture.pinch_gesture_type or ''}",

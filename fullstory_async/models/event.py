@@ -1,13 +1,14 @@
 """SessionEvent: one thing that happened in a session.
 
-Building every nested object of a long session costs ten times as much as finding out where each one is, and most are
-never looked at. So msgspec, which checks the whole answer as JSON, fills each event with its few texts and two slices of
-the answer. Whoever reads a field first pays for it, once. Until ``data`` and ``source_properties`` are both read, an event
-refers to the answer's bytes; keep ``event.data`` rather than the event to let a large answer go.
+To build every nested object of a long session costs ten times as much as to find where each one is, and
+most are never read. So msgspec, which validates the whole response as JSON, fills each event with its few
+strings and two slices of the response. A field is decoded when it is first read, once. Until ``data`` and
+``source_properties`` have both been read, an event keeps the response's bytes alive; keep ``event.data``
+instead of the event to release a large response.
 
-To everybody else an event is a frozen attrs class: compared, shown, copied, pickled and structured by what its fields
-say, never by whether they have been read. What it holds is a msgspec structure, of which there are two: one for each wire
-form, with the same fields, which the answer calls by other names.
+To its users, an event is a frozen attrs class: comparing, showing, copying, pickling and structuring depend
+on its fields' values, never on whether they have been read. Inside, it is a msgspec structure. There are
+two of them, one for each wire form, with the same fields under the names that the form uses.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ import attrs
 import msgspec
 
 from fullstory_async.errors import DecodeError
+from fullstory_async.models.coerce import timestamp as read_time
 from fullstory_async.models.described import DescribedEvent
 from fullstory_async.models.event_data import SourceData
-from fullstory_async.models.times import timestamp as read_time
 from fullstory_async.safe_json import check_depth, loads
 
 __all__ = ["PublishedEvent", "SessionEvent", "raw_times"]
 
 _Text = str | int | float | bool | None
-"""A text, or what some answers have in its place."""
+"""A string, or what some responses have in its place."""
 
 _Raw = msgspec.Raw
 _NULL = _Raw(b"null")
@@ -46,33 +47,41 @@ _FIELDS = {
     "source_properties": attrs.field(type=dict[str, Any], factory=dict),
 }
 _HASHED = tuple(name for name in _FIELDS if name not in ("data", "source_properties"))
-_LEVELS = 6
-"""More than events have; with each, the decoder below takes twice the time to make."""
+_UNION_DEPTH = 6
+"""More levels than events have. Each one doubles the time to build the decoder below."""
 _decode = msgspec.json.Decoder().decode
 
 
 def _shallow_decoder() -> msgspec.json.Decoder[Any]:
-    """Make what refuses more levels than usual, at no cost: how deep the others are is counted afterwards."""
+    """Return a decoder that rejects deep nesting as it decodes, at no extra cost.
+
+    What it rejects is decoded again, and its depth is counted.
+    """
     kind: Any = None | bool | int | float | str
-    for _ in range(_LEVELS):
+    for _ in range(_UNION_DEPTH):
         kind = None | bool | int | float | str | list[kind] | dict[str, kind]
     return msgspec.json.Decoder(kind)
 
 
 _decode_shallow = _shallow_decoder().decode
-_REFUSED = (msgspec.MsgspecError, RecursionError)
+_MSGSPEC_ERRORS = (msgspec.MsgspecError, RecursionError)
 
 
 if TYPE_CHECKING:
     from msgspec import StructMeta
 else:
-    StructMeta = type(msgspec.Struct)  # not every version tells its name
+    # not every supported version of msgspec exports the name
+    StructMeta = type(msgspec.Struct)
 
 
 class _Meta(StructMeta):
-    """Lets an event be made by hand of what its attrs fields are called; msgspec does not come by here."""
+    """Lets callers build an event from its public field names.
 
-    if not TYPE_CHECKING:  # which reads the signature off `SessionEvent.__init__`
+    msgspec's decoder does not use this.
+    """
+
+    # type checkers read the signature from `SessionEvent.__init__`
+    if not TYPE_CHECKING:
 
         def __call__(
             cls,  # noqa: N805
@@ -80,29 +89,31 @@ class _Meta(StructMeta):
             type: str = "",  # noqa: A002
             data: Any = None,
             source_properties: Any = None,
-            **texts: Any,
+            **others: Any,
         ) -> Any:
-            """Make an event by hand, of the one class that is public."""
-            unknown = texts.keys() - _FIELDS.keys()
+            """Build an event; of the subclass too, it is the public class."""
+            unknown = others.keys() - _FIELDS.keys()
             if unknown:
                 raise TypeError(f"SessionEvent has no field {min(unknown)!r}")
             return super(_Meta, SessionEvent).__call__(
                 type=type, _data={} if data is None else data,
                 _source_properties={} if source_properties is None else source_properties,
-                _time=texts.pop("timestamp", None), **{f"_{name}": text for name, text in texts.items()},
+                _time=others.pop("timestamp", None), **{f"_{name}": value for name, value in others.items()},
             )  # fmt: skip
 
 
 @attrs.frozen(these=_FIELDS, init=False, slots=False, kw_only=True, match_args=False, eq=False)
 class SessionEvent(DescribedEvent, msgspec.Struct, metaclass=_Meta, gc=False):
-    """One event of a session. Both wire forms give the same fields; the live service fills more.
+    """One event of a session, the same for both wire forms.
 
-    The attributes that are called like a type of event (``event.click``, ``event.request``, …) give the documented fields
-    of that type as an attrs class, and ``None`` where the event is of another type.
+    The live service fills more fields than the published contract has.
+
+    The attributes with the name of an event type (``event.click``, ``event.request``, …) return the
+    documented fields of that type as an attrs class, and ``None`` if the event is of another type.
     """
 
     type: str = msgspec.field(default="", name="event_type")
-    """What happened: ``click``, ``navigate``, …; an open set. Empty where the answer names none."""
+    """What happened: ``click``, ``navigate``, …; an open set. Empty if the service sent none."""
 
     _time: _Text = msgspec.field(default=None, name="event_time")
     _data: msgspec.Raw = msgspec.field(default=_NULL, name="event_properties")
@@ -111,7 +122,8 @@ class SessionEvent(DescribedEvent, msgspec.Struct, metaclass=_Meta, gc=False):
     _view_id: _Text = msgspec.field(default=None, name="view_id")
     _source_type: _Text = msgspec.field(default=None, name="source_type")
     _source_properties: msgspec.Raw = msgspec.field(default=_NULL, name="source_properties")
-    # what the other wire form says instead must not be there, so that nothing of an answer that mixes them is overlooked
+    # The other form's keys must be absent: msgspec ignores unknown keys, and an event that mixes both forms
+    # would lose fields. It is decoded by the fallback instead.
     _no_type: None = msgspec.field(default=None, name="type")
     _no_time: None = msgspec.field(default=None, name="timestamp")
     _no_data: None = msgspec.field(default=None, name="data")
@@ -130,59 +142,62 @@ class SessionEvent(DescribedEvent, msgspec.Struct, metaclass=_Meta, gc=False):
             data: dict[str, Any] | None = None,
             source_properties: dict[str, Any] | None = None,
         ) -> None:
-            """Make an event by hand, as for a test."""
+            """Build an event, for a test for example."""
 
     @property
     def timestamp(self) -> datetime | None:
-        """When, with a time zone, by the device's clock; ``None`` where the answer has no readable time."""
+        """When, by the device's clock, with a time zone; ``None`` if it can't be read."""
         when: Any = self._time
         if when is None or isinstance(when, datetime):
             return when
-        found = read_time(when)
-        _keep_time(self, found)
-        return found
+        parsed = read_time(when)
+        _set_time(self, parsed)
+        return parsed
 
     @property
     def device_id(self) -> str | None:
-        """The device, equal to `Session.user_id`. Live service only."""
-        return _text(self._device_id)
+        """The device id, equal to `Session.user_id`. Live service only."""
+        return _as_string(self._device_id)
 
     @property
     def session_id(self) -> str | None:
-        """The session's part of the id; ``None`` for server events tied to no session. Live service only."""
-        return _text(self._session_id)
+        """The session id; ``None`` for events outside any. Live service only."""
+        return _as_string(self._session_id)
 
     @property
     def view_id(self) -> str | None:
-        """The page load, screen or tab. Live service only."""
-        return _text(self._view_id)
+        """The page load, screen or tab that it happened in. Live service only."""
+        return _as_string(self._view_id)
 
     @property
     def source_type(self) -> str | None:
         """``web``, ``mobile_app``, ``server``, …; an open set. Live service only."""
-        return _text(self._source_type)
+        return _as_string(self._source_type)
 
     @property
     def data(self) -> dict[str, Any]:
-        """The event's own properties, JSON untouched; decoded on first reading."""
+        """The event's own properties as decoded JSON; decoded when first read."""
         value: Any = self._data
         if type(value) is _Raw:
-            value = _nested(value)
-            _keep_data(self, value)
+            value = _decode_object(value)
+            _set_data(self, value)
         return value  # type: ignore[no-any-return]
 
     @property
     def source_properties(self) -> dict[str, Any]:
-        """Browser, URL, location and device, JSON untouched; decoded on first reading. Live service only."""
+        """Browser, URL, location and device as decoded JSON. Live service only.
+
+        Decoded when first read.
+        """
         value: Any = self._source_properties
         if type(value) is _Raw:
-            value = _nested(value)
-            _keep_source_properties(self, value)
+            value = _decode_object(value)
+            _set_source_properties(self, value)
         return value  # type: ignore[no-any-return]
 
     @property
     def source(self) -> SourceData:
-        """The documented fields of `source_properties`: page, browser, device, app and place."""
+        """The documented fields of `source_properties`: page, browser, device and more."""
         return SourceData.read(self.source_properties)
 
     def __eq__(self, other: object) -> bool:
@@ -203,17 +218,18 @@ class SessionEvent(DescribedEvent, msgspec.Struct, metaclass=_Meta, gc=False):
         return _restore, (attrs.asdict(self, recurse=False),)
 
 
-def _keeper(name: str) -> Callable[[SessionEvent, Any], None]:
-    """Return what puts a value into a field of the frozen class, which only this module does."""
-    put: Callable[[SessionEvent, Any], None] = SessionEvent.__dict__[name].__set__
-    return put
+def _slot_setter(name: str) -> Callable[[SessionEvent, Any], None]:
+    """Return a setter for a field of the frozen class, for this module only."""
+    # the slot's own setter, since the class is frozen for everybody else
+    setter: Callable[[SessionEvent, Any], None] = SessionEvent.__dict__[name].__set__
+    return setter
 
 
-_keep_time, _keep_data, _keep_source_properties = map(_keeper, ("_time", "_data", "_source_properties"))
+_set_time, _set_data, _set_source_properties = map(_slot_setter, ("_time", "_data", "_source_properties"))
 
 
 class PublishedEvent(SessionEvent, gc=False):
-    """An event as the published contract names its fields. To everybody else it is a `SessionEvent`."""
+    """A `SessionEvent` whose wire names are the published contract's."""
 
     type: str = msgspec.field(default="", name="type")
     _time: _Text = msgspec.field(default=None, name="timestamp")
@@ -223,11 +239,12 @@ class PublishedEvent(SessionEvent, gc=False):
     _no_data: None = msgspec.field(default=None, name="event_properties")
 
 
+# users see one class: in the repr, in error messages and in pickles
 PublishedEvent.__name__ = PublishedEvent.__qualname__ = SessionEvent.__name__
 
 
 def raw_times(events: Sequence[SessionEvent]) -> list[Any]:
-    """Return the times of events whose time was not read yet, as the answer has them."""
+    """Return the times as they were sent, of events whose time has not been read."""
     return [event._time for event in events]  # noqa: SLF001
 
 
@@ -235,26 +252,30 @@ def _restore(fields: dict[str, Any]) -> SessionEvent:
     return SessionEvent(**fields)
 
 
-def _text(value: _Text) -> str | None:
-    """Return a text, or the JSON of what stands in its place: ids are int64, and come either way."""
+def _as_string(value: _Text) -> str | None:
+    """Return a string, or the JSON of another value: ids come as strings or int64."""
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
-def _nested(raw: msgspec.Raw) -> Any:
-    """Decode a nested object; null is an empty one. Raises `DecodeError` for one that is nested too deeply."""
+def _decode_object(raw: msgspec.Raw) -> Any:
+    """Decode a nested object; null becomes an empty one.
+
+    Raises:
+        DecodeError: it is nested too deeply.
+    """
     try:
         value = _decode_shallow(raw)
-    except _REFUSED:
-        value = _deep(bytes(raw))
+    except _MSGSPEC_ERRORS:
+        value = _decode_deep(bytes(raw))
     return {} if value is None else value
 
 
-def _deep(text: bytes) -> Any:
-    """Decode what has more levels than usual, or numbers beyond a float's range."""
+def _decode_deep(text: bytes) -> Any:
+    """Decode an object with deep nesting or with numbers beyond a float's range."""
     try:
         try:
             value = _decode(text)
-        except _REFUSED:
+        except _MSGSPEC_ERRORS:
             return loads(text)
         check_depth(text, value)
     except ValueError as error:

@@ -1,11 +1,11 @@
-"""SessionEvents: the events of one session, and the selections that people make of them.
+"""SessionEvents: the events of one session, and common selections of them.
 
-A selection holds the same events, which read of the answer what they are asked for, and that once.
+A selection shares the events' objects, so a field that was decoded once is not decoded again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, overload
 
@@ -14,26 +14,26 @@ import attrs
 from fullstory_async import validators
 from fullstory_async.models.event import SessionEvent
 from fullstory_async.models.event_data import IdentifyData
-from fullstory_async.models.event_types import warn_of_event_type
+from fullstory_async.models.event_types import warn_about_event_type
 
 __all__ = ["SessionEvents", "SessionPage"]
 
 
 @attrs.frozen(eq=False, repr=False)
 class SessionEvents(Sequence[SessionEvent]):
-    """Events of one session in the order of time: a sequence.
+    """The events of one session, sorted by time: a sequence.
 
-    The service promises no order. Events of the same time stay in the answer's order, and one without a
-    readable time stays behind the one before it.
+    The service does not promise an order. Events with the same time stay in the response's order, and an
+    event without a readable time stays behind the one before it.
     """
 
     session_id: str
-    """The session that was asked for."""
+    """The requested session."""
 
     _events: list[SessionEvent] = attrs.field(factory=list, alias="events")
 
     raw: bytes = attrs.field(default=b"", kw_only=True)
-    """The answer as it came; empty for a selection of events."""
+    """The response body, unchanged; empty for a selection of events."""
 
     @overload
     def __getitem__(self, index: int) -> SessionEvent: ...
@@ -51,38 +51,46 @@ class SessionEvents(Sequence[SessionEvent]):
     def of_type(self, *types: str) -> SessionEvents:
         """Return the events of these types: ``events.of_type("click", "change")``.
 
-        Warns with `UnknownEventTypeWarning` of a name that is neither documented nor in this session.
+        Issues an `UnknownEventTypeWarning` for a name that is neither documented nor in this session.
         """
         present = {event.type for event in self}
         for name in types:
-            warn_of_event_type(name, present, stacklevel=3)
-        return self._selected(lambda event: event.type in types)
+            warn_about_event_type(name, present, stacklevel=3)
+        return self._selection([event for event in self if event.type in types])
 
     def between(self, start: datetime | None = None, end: datetime | None = None) -> SessionEvents:
-        """Return the events from ``start`` on and before ``end``; those without a time are left out.
+        """Return the events from ``start`` on and before ``end``.
+
+        Events without a time are left out.
 
         Raises:
             ConfigurationError: a time without a time zone.
         """
-        validators.aware(start, "start")
-        validators.aware(end, "end")
-
-        def within(event: SessionEvent) -> bool:
-            when = event.timestamp
-            return when is not None and (start is None or start <= when) and (end is None or when < end)
-
-        return self._selected(within)
+        validators.timezone_aware(start, "start")
+        validators.timezone_aware(end, "end")
+        return self._selection(
+            [
+                event
+                for event in self
+                if (when := event.timestamp) is not None
+                and (start is None or start <= when)
+                and (end is None or when < end)
+            ]
+        )
 
     def errors(self) -> SessionEvents:
-        """Return what failed: exceptions, errors on the console, failed requests, and crashes of an app."""
-        return self._selected(lambda event: event.is_error)
+        """Return exceptions, console errors, failed requests and app crashes."""
+        return self._selection([event for event in self if event.is_error])
 
     def frustrations(self) -> SessionEvents:
-        """Return signs of annoyance: rage clicks, dead clicks, clicks that led to errors, and mouse thrashing."""
-        return self._selected(lambda event: bool(event.frustrations))
+        """Return rage clicks, dead clicks, error clicks and mouse thrashing."""
+        return self._selection([event for event in self if event.frustrations])
 
     def pages(self) -> tuple[SessionPage, ...]:
-        """Return the events by view (page load, screen or tab), in the order of each view's first event."""
+        """Return the events grouped by view, in the order of each view's first event.
+
+        A view is a page load, a screen or a tab.
+        """
         views: dict[str | None, list[SessionEvent]] = {}
         for event in self:
             views.setdefault(event.view_id, []).append(event)
@@ -91,26 +99,27 @@ class SessionEvents(Sequence[SessionEvent]):
         )
 
     def users(self) -> tuple[IdentifyData, ...]:
-        """Return who the user was said to be, each person once with what was said last."""
-        found: list[IdentifyData] = []
+        """Return the identified users, each person once with the latest data."""
+        users: list[IdentifyData] = []
         for event in self:
-            if (said := event.identify) is None:
+            if (identity := event.identify) is None:
                 continue
-            known = next((n for n, other in enumerate(found) if _same_person(said, other)), None)
+            known = next((n for n, other in enumerate(users) if _is_same_person(identity, other)), None)
             if known is None:
-                found.append(said)
+                users.append(identity)
             else:
-                found[known] = said
-        return tuple(found)
+                users[known] = identity
+        return tuple(users)
 
     @property
     def duration(self) -> float:
-        """Seconds from the first to the last event; 0.0 where fewer than two have a time."""
+        """Seconds from the first to the last event; 0.0 if fewer than two have a time."""
+        # min and max, not the ends: an event without a readable time is not sorted
         times = [event.timestamp for event in self if event.timestamp is not None]
         return (max(times) - min(times)).total_seconds() if times else 0.0
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Return the events as dicts that are ready for JSON; times are ISO 8601 texts."""
+        """Return the events as dicts for JSON; times are ISO 8601 strings."""
         return [
             {
                 name: value.isoformat() if isinstance(value, datetime) else value
@@ -119,8 +128,8 @@ class SessionEvents(Sequence[SessionEvent]):
             for event in self
         ]
 
-    def _selected(self, wanted: Callable[[SessionEvent], bool]) -> SessionEvents:
-        return SessionEvents(self.session_id, [event for event in self if wanted(event)])
+    def _selection(self, events: list[SessionEvent]) -> SessionEvents:
+        return SessionEvents(self.session_id, events)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SessionEvents):
@@ -138,28 +147,28 @@ class SessionEvents(Sequence[SessionEvent]):
 
 @attrs.frozen
 class SessionPage:
-    """What happened in one view: a page load, a screen, or a tab."""
+    """The events of one view: a page load, a screen or a tab."""
 
     view_id: str | None
-    """The view; ``None`` for events outside of any, as a server's, and in the published wire form."""
+    """The view; ``None`` for events outside any view (a server's), and in the published wire form."""
 
     events: SessionEvents
-    """Its events."""
+    """The events of this view."""
 
     @property
     def url(self) -> str | None:
-        """The first URL that its events name; ``None`` for screens of an app."""
+        """The first URL in its events; ``None`` for screens of an app."""
         urls = (event.source.url for event in self.events)
         return next((url.full_url for url in urls if url is not None and url.full_url), None)
 
     @property
     def title(self) -> str | None:
-        """The first title that its events name."""
+        """The first title in its events."""
         return next((title for event in self.events if (title := event.source.title)), None)
 
 
-def _same_person(one: IdentifyData, other: IdentifyData) -> bool:
-    """Tell by the id, or by the e-mail address where one of them has no id."""
+def _is_same_person(one: IdentifyData, other: IdentifyData) -> bool:
+    """Return whether two have the same id, or e-mail address if an id is missing."""
     if one.user_id and other.user_id:
         return one.user_id == other.user_id
     return (one.user_email or "").lower() == (other.user_email or "").lower()

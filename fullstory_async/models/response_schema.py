@@ -1,9 +1,9 @@
-"""ResponseSchema: the structure of a summary's answer, in the dialect that FullStory takes.
+"""ResponseSchema: the structure of a summary's response, in FullStory's dialect of JSON Schema.
 
-It looks like JSON Schema and says less: types are in capitals (``OBJECT``, ``STRING``, …), nothing refers to
-anything else, and of JSON Schema's many rules only ``nullable``, ``enum``, ``required`` and ``format`` exist. So a schema
-is translated, not passed on, and what the dialect can't say is refused with the path to it: a rule that was
-silently dropped would be missed only when an answer breaks it.
+The dialect resembles JSON Schema and supports less: types are in capitals (``OBJECT``, ``STRING``, …),
+there are no references, and of JSON Schema's many rules only ``nullable``, ``enum``, ``required`` and
+``format`` exist. So a schema is translated, not passed on. What the dialect can't express is rejected with
+its path: a rule that is silently dropped would be missed only when a response breaks it.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ from fullstory_async.errors import ConfigurationError
 __all__ = ["RESPONSE_TYPES", "ResponseSchema"]
 
 RESPONSE_TYPES = ("STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT")
-_NOTES = frozenset(
+_ANNOTATIONS = frozenset(
     {
         "$schema", "$id", "$anchor", "$comment", "$defs", "definitions",
         "default", "examples", "deprecated", "readOnly", "writeOnly",
     }
 )  # fmt: skip
-"""What JSON Schema says about a value without ruling anything out: it is left out."""
-_KNOWN = frozenset(
+"""Keywords of JSON Schema that describe a value and allow every one: they are left out."""
+_DIALECT = frozenset(
     {"type", "title", "description", "items", "properties", "required", "nullable", "enum", "format"}
 )
-_TRANSLATED = frozenset({"$ref", "anyOf", "oneOf", "allOf", "const", "additionalProperties"})
+_TRANSLATABLE = frozenset({"$ref", "anyOf", "oneOf", "allOf", "const", "additionalProperties"})
 
 
 def _check_type(_: object, __: attrs.Attribute[Any], value: str | None) -> None:
     if value is not None and value not in RESPONSE_TYPES:
         raise ConfigurationError(
-            f"a response schema's type is one of {', '.join(RESPONSE_TYPES)}, not {value!r}"
+            f"a response schema's type must be one of {', '.join(RESPONSE_TYPES)}, not {value!r}"
         )
 
 
-def _check_parts(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    parts = value.values() if isinstance(value, Mapping) else [] if value is None else [value]
-    for part in parts:
-        if not isinstance(part, ResponseSchema):
+def _check_schemas(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    schemas = value.values() if isinstance(value, Mapping) else [] if value is None else [value]
+    for schema in schemas:
+        if not isinstance(schema, ResponseSchema):
             raise ConfigurationError(
-                f"a response schema's {attribute.name} are of ResponseSchema, not {part!r:.60}; "
+                f"a response schema's {attribute.name} must be ResponseSchema, not {schema!r:.60}; "
                 "ResponseSchema.from_json_schema reads a dict"
             )
 
 
 @attrs.frozen(kw_only=True)
 class ResponseSchema:
-    """The structure of one value of the answer; the whole answer's is usually an ``OBJECT``."""
+    """The structure of one value; the whole response is usually an ``OBJECT``."""
 
     type: str | None = attrs.field(default=None, validator=_check_type)
     """``STRING``, ``NUMBER``, ``INTEGER``, ``BOOLEAN``, ``ARRAY`` or ``OBJECT``."""
@@ -62,52 +62,53 @@ class ResponseSchema:
     """A short name."""
 
     description: str | None = None
-    """What is meant; the model reads it."""
+    """The meaning of the value; the model reads it."""
 
-    items: ResponseSchema | None = attrs.field(default=None, validator=_check_parts)
-    """What an array holds."""
+    items: ResponseSchema | None = attrs.field(default=None, validator=_check_schemas)
+    """The structure of an array's items."""
 
     properties: Mapping[str, ResponseSchema] | None = attrs.field(
-        default=None, hash=False, validator=_check_parts
+        default=None, hash=False, validator=_check_schemas
     )
-    """What an object holds."""
+    """The structure of each of an object's properties."""
 
     required: tuple[str, ...] | None = None
-    """Which of the properties there must be."""
+    """The properties that must be present."""
 
     nullable: bool | None = None
     """Whether the value may be null."""
 
     enum: tuple[str, ...] | None = None
-    """The texts that are allowed."""
+    """The allowed strings."""
 
     format: str | None = None
-    """What kind of text or number it is, as ``date-time``."""
+    """The format of a string or a number, such as ``date-time``."""
 
     @classmethod
     def from_json_schema(cls, schema: Mapping[str, Any]) -> ResponseSchema:
-        """Translate a JSON Schema, or a schema that is in the dialect already.
+        """Translate a JSON Schema, or a schema in the dialect.
 
-        References within the schema are followed. ``const``, a union with null, and ``additionalProperties: false`` have
-        their equal here; notes such as ``default`` and ``$schema`` are left out.
+        References within the schema are resolved. ``const``, a union with null, and ``additionalProperties:
+        false`` have equivalents; annotations such as ``default`` and ``$schema`` are left out.
 
         Raises:
-            ConfigurationError: it says something that the dialect can't; the message has the path to it.
+            ConfigurationError: the dialect can't express a part of it; the message has the path.
         """
         try:
-            return _translated(schema, "$", _Source(schema, ()))
+            return _translate(schema, "$", _Document(schema, ()))
         except RecursionError:
-            raise _refusal("$", "is nested too deeply") from None
+            raise _error("$", "is nested too deeply") from None
 
     @classmethod
     def from_type(cls, kind: builtins.type[Any]) -> ResponseSchema:
-        """Make the schema of an attrs class or a dataclass; `SessionSummary.as_type` reads the answer into it.
+        """Generate the schema of an attrs class or a dataclass.
 
-        Fields may be texts, numbers, booleans, lists, enumerations of texts, ``Literal`` texts, other such classes,
-        and each of these or ``None``. Class docstrings become descriptions.
+        `SessionSummary.as_type` reads the response into the class. Fields may be strings, numbers,
+        booleans, lists, enumerations of strings, ``Literal`` strings, other such classes, and each of these
+        or ``None``. Class docstrings become descriptions.
 
         Raises:
-            ConfigurationError: the class holds something that the dialect can't say; the message has the path to it.
+            ConfigurationError: the dialect can't express a field; the message has the path.
         """
         if not (
             isinstance(kind, builtins.type) and (attrs.has(kind) or hasattr(kind, "__dataclass_fields__"))
@@ -121,7 +122,7 @@ class ResponseSchema:
         return cls.from_json_schema(schema)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the schema as the service takes it: only what is set."""
+        """Return the schema as JSON for the service, without unset fields."""
         values: dict[str, Any] = {
             "type": self.type,
             "title": self.title,
@@ -139,91 +140,100 @@ class ResponseSchema:
 
 
 @attrs.frozen
-class _Source:
-    """The whole schema, and which references led to the place that is being read."""
+class _Document:
+    """The complete schema, and the references that were followed to the current node."""
 
     root: Mapping[str, Any]
     trail: tuple[str, ...]
 
-    def follow(self, reference: Any, path: str) -> tuple[Mapping[str, Any], _Source]:
+    def follow(self, reference: Any, path: str) -> tuple[Mapping[str, Any], _Document]:
         if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
-            raise _refusal(path, f"refers to {reference!r}, which is no place in the schema")
+            raise _error(path, f"refers to {reference!r}, which is not a location in the schema")
+        # a recursive schema would be translated forever
         if reference in self.trail:
-            raise _refusal(path, f"refers to {reference}, which it is a part of; the dialect can't say that")
+            raise _error(
+                path, f"refers to {reference}, which contains it; the dialect can't express recursion"
+            )
         node: Any = self.root
         for part in reference.removeprefix("#").split("/")[1:]:
+            # RFC 6901: "~1" first, or "~01" would become "/"
             name = unquote(part).replace("~1", "/").replace("~0", "~")
             if not isinstance(node, Mapping) or name not in node:
-                raise _refusal(path, f"refers to {reference}, which does not exist")
+                raise _error(path, f"refers to {reference}, which does not exist")
             node = node[name]
         return node, attrs.evolve(self, trail=(*self.trail, reference))
 
 
-def _refusal(path: str, reason: str) -> ConfigurationError:
+def _error(path: str, reason: str) -> ConfigurationError:
     return ConfigurationError(f"the response schema at {path} {reason}")
 
 
-def _translated(node: Any, path: str, source: _Source) -> ResponseSchema:
+def _translate(node: Any, path: str, document: _Document) -> ResponseSchema:
     if not isinstance(node, Mapping):
-        raise _refusal(path, f"is no schema but {node!r:.60}; the dialect knows only objects")
-    node, source, nullable = _simplified(node, path, source)
+        raise _error(path, f"is not a schema: {node!r:.60}; the dialect has only objects")
+    node, document, nullable = _simplify(node, path, document)
     for word in node:
-        if word not in _KNOWN | _TRANSLATED | _NOTES:
-            raise _refusal(f"{path}.{word}", "can't be said in FullStory's dialect")
+        if word not in _DIALECT | _TRANSLATABLE | _ANNOTATIONS:
+            raise _error(f"{path}.{word}", "can't be expressed in FullStory's dialect")
     enum = _enum(node, path)
     kind = _type(node, path, enum)
-    _refuse_additional(node, path)
-    properties = _properties(node, path, kind, source)
+    _reject_additional(node, path)
+    properties = _properties(node, path, kind, document)
     return ResponseSchema(
         type=kind,
-        title=_text(node, "title", path),
-        description=_text(node, "description", path),
-        items=_items(node, path, kind, source),
+        title=_string(node, "title", path),
+        description=_string(node, "description", path),
+        items=_items(node, path, kind, document),
         properties=properties,
         required=_required(node, path, properties),
         nullable=True if nullable or node.get("nullable") is True else None,
         enum=enum,
-        format=_text(node, "format", path),
+        format=_string(node, "format", path),
     )
 
 
-def _simplified(
-    node: Mapping[str, Any], path: str, source: _Source
-) -> tuple[Mapping[str, Any], _Source, bool]:
-    """Follow references, and unions that are of one structure or of one with null; tell whether null was among them."""
+def _simplify(
+    node: Mapping[str, Any], path: str, document: _Document
+) -> tuple[Mapping[str, Any], _Document, bool]:
+    """Resolve references and trivial unions.
+
+    Returns the resolved node, its document, and whether a union or a list allowed null. A union is trivial
+    if it has one option besides null.
+    """
     nullable = False
-    while (word := next((each for each in _LEADING if each in node), None)) is not None:
+    # one may lead to the next: a reference to a union with a reference in it
+    while (word := next((each for each in _INDIRECTIONS if each in node), None)) is not None:
         where = f"{path}.{word}"
         beside = {name: value for name, value in node.items() if name != word}
         if word == "$ref":
-            target, source = source.follow(node[word], where)
+            target, document = document.follow(node[word], where)
         else:
-            target, null = _only(node[word], word, where)
+            target, null = _single_option(node[word], word, where)
             nullable = nullable or null
         if not isinstance(target, Mapping):
-            raise _refusal(path, f"leads to {target!r:.60}, which is no schema")
-        node = _joined(target, beside, path)
+            raise _error(path, f"leads to {target!r:.60}, which is not a schema")
+        node = _merge(target, beside, path)
     kinds, values = node.get("type"), node.get("enum")
     if isinstance(kinds, list):
         others = [kind for kind in kinds if kind != "null"]
         if len(others) != 1:
-            raise _refusal(f"{path}.type", "is a choice of types, which the dialect can't say")
+            raise _error(f"{path}.type", "is a union of types, which the dialect can't express")
         node, nullable = {**node, "type": others[0]}, nullable or len(kinds) > 1
     if isinstance(values, list) and None in values and len(values) > 1:
         node, nullable = {**node, "enum": [value for value in values if value is not None]}, True
-    return node, source, nullable
+    return node, document, nullable
 
 
-_LEADING = ("$ref", "allOf", "anyOf", "oneOf")
+_INDIRECTIONS = ("$ref", "allOf", "anyOf", "oneOf")
 
 
-def _only(parts: Any, word: str, where: str) -> tuple[Any, bool]:
-    """Return the one structure of a union, and whether it is that or null."""
+def _single_option(parts: Any, word: str, where: str) -> tuple[Any, bool]:
+    """Return the only option of a union besides null, and whether null is one."""
     if not isinstance(parts, list) or not parts:
-        raise _refusal(where, "is no list of schemas")
+        raise _error(where, "is not a list of schemas")
     others = [part for part in parts if word == "allOf" or not _is_null(part)]
     if len(others) != 1:
-        raise _refusal(where, "joins or offers several structures, which the dialect can't say")
+        raise _error(where, "combines several schemas, which the dialect can't express")
     return others[0], len(parts) > 1
 
 
@@ -237,29 +247,36 @@ def _is_null(schema: Any) -> bool:
     )
 
 
-def _joined(target: Mapping[str, Any], beside: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Join what a reference leads to with what stands beside it; a rule that both state is refused, a note is replaced."""
+def _merge(target: Mapping[str, Any], beside: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Merge a reference's target with the keywords beside the reference.
+
+    A rule that both have is rejected; an annotation of the target is replaced.
+    """
+    # both rules would apply in JSON Schema, and to replace one would drop the other silently
     for word in beside:
         both = word in target and target[word] != beside[word]
-        if both and word not in _NOTES and word not in ("title", "description"):
-            raise _refusal(
-                f"{path}.{word}", "is said here and in what is referred to, which the dialect can't join"
+        if both and word not in _ANNOTATIONS and word not in ("title", "description"):
+            raise _error(
+                f"{path}.{word}", "is set here and in the referenced schema, which the dialect can't combine"
             )
     return {**target, **beside}
 
 
 def _type(node: Mapping[str, Any], path: str, enum: tuple[str, ...] | None) -> str:
     given = node.get("type")
-    if given is None:  # JSON Schema may leave it to the other words
-        given = next((kind for word, kind in _SAID_BY.items() if word in node), "STRING" if enum else None)
+    # JSON Schema may omit the type if another keyword implies it
     if given is None:
-        raise _refusal(path, "allows anything, which the dialect can't say: give it a type")
+        given = next(
+            (kind for word, kind in _IMPLIED_TYPES.items() if word in node), "STRING" if enum else None
+        )
+    if given is None:
+        raise _error(path, "allows any value, which the dialect can't express: give it a type")
     if not isinstance(given, str) or given.upper() not in RESPONSE_TYPES:
-        raise _refusal(f"{path}.type", f"is {given!r}, not one of {', '.join(RESPONSE_TYPES)}")
+        raise _error(f"{path}.type", f"is {given!r}, not one of {', '.join(RESPONSE_TYPES)}")
     return given.upper()
 
 
-_SAID_BY = {"properties": "OBJECT", "items": "ARRAY"}
+_IMPLIED_TYPES = {"properties": "OBJECT", "items": "ARRAY"}
 
 
 def _enum(node: Mapping[str, Any], path: str) -> tuple[str, ...] | None:
@@ -267,29 +284,31 @@ def _enum(node: Mapping[str, Any], path: str) -> tuple[str, ...] | None:
     if values is None:
         return None
     if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
-        raise _refusal(f"{path}.enum", "holds something else than texts, which the dialect can't say")
+        raise _error(f"{path}.enum", "contains a value other than strings, which the dialect can't express")
     return tuple(values)
 
 
-def _items(node: Mapping[str, Any], path: str, kind: str, source: _Source) -> ResponseSchema | None:
+def _items(node: Mapping[str, Any], path: str, kind: str, document: _Document) -> ResponseSchema | None:
     if kind != "ARRAY":
         return None
     if "items" not in node:
-        raise _refusal(path, "is an array of anything, which the dialect can't say: give it items")
-    return _translated(node["items"], f"{path}.items", source)
+        raise _error(path, "is an array of any values, which the dialect can't express: give it items")
+    return _translate(node["items"], f"{path}.items", document)
 
 
 def _properties(
-    node: Mapping[str, Any], path: str, kind: str, source: _Source
+    node: Mapping[str, Any], path: str, kind: str, document: _Document
 ) -> dict[str, ResponseSchema] | None:
     if kind != "OBJECT":
         return None
     given = node.get("properties")
     if given is None:
-        raise _refusal(path, "is an object of anything, which the dialect can't say: give it properties")
+        raise _error(
+            path, "is an object of any properties, which the dialect can't express: give it properties"
+        )
     if not isinstance(given, Mapping):
-        raise _refusal(f"{path}.properties", "is no object")
-    return {name: _translated(each, f"{path}.properties.{name}", source) for name, each in given.items()}
+        raise _error(f"{path}.properties", "is not an object")
+    return {name: _translate(each, f"{path}.properties.{name}", document) for name, each in given.items()}
 
 
 def _required(
@@ -299,21 +318,23 @@ def _required(
     if not given:
         return None
     if not isinstance(given, Sequence) or isinstance(given, str):
-        raise _refusal(f"{path}.required", "is no list of names")
+        raise _error(f"{path}.required", "is not a list of names")
     for name in given:
         if not isinstance(name, str) or name not in (properties or {}):
-            raise _refusal(f"{path}.required", f"names {name!r}, which is no property")
+            raise _error(f"{path}.required", f"names {name!r}, which is not a property")
     return tuple(given)
 
 
-def _refuse_additional(node: Mapping[str, Any], path: str) -> None:
-    """An object holds its properties and nothing else; other rules about the rest can't be said."""
+def _reject_additional(node: Mapping[str, Any], path: str) -> None:
+    """Reject any rule about further properties except that there are none."""
     if node.get("additionalProperties", False) is not False:
-        raise _refusal(f"{path}.additionalProperties", "allows other names, which the dialect can't say")
+        raise _error(
+            f"{path}.additionalProperties", "allows other properties, which the dialect can't express"
+        )
 
 
-def _text(node: Mapping[str, Any], word: str, path: str) -> str | None:
+def _string(node: Mapping[str, Any], word: str, path: str) -> str | None:
     value = node.get(word)
     if not isinstance(value, str | None):
-        raise _refusal(f"{path}.{word}", f"is {value!r:.60}, not text")
+        raise _error(f"{path}.{word}", f"is {value!r:.60}, not a string")
     return value or None

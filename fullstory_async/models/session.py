@@ -1,4 +1,4 @@
-"""Session: one recorded session of a user, with its replay URL."""
+"""Session: one recorded session of a user; and KeyOwner, the owner of the API key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import attrs
 
 from fullstory_async.session_id import SessionId
 
-__all__ = ["Session", "SessionRef", "session_id_of"]
+__all__ = ["KeyOwner", "Session", "SessionRef", "session_id_of"]
 
 
 @attrs.frozen(kw_only=True)
@@ -16,26 +16,26 @@ class Session:
     """One recorded session."""
 
     session_id: str = ""
-    """The session's part of the id, as the service gave it; empty where the answer names none."""
+    """The session id, as the service sent it; empty if it sent none."""
 
     user_id: str | None = None
-    """FullStory's id of the user's device, not the ``uid``; ``None`` in the published wire form."""
+    """The device id (FullStory's, not your ``uid``); ``None`` in the published wire form."""
 
     url: str = attrs.field(default="", repr=False)
-    """The replay URL; it opens for people who are logged into the account. Not shown: reprs end up in logs."""
+    """The replay URL, for people who are logged in to the account. Not in the repr, which may be logged."""
 
     created: datetime | None = None
-    """When the session began, with a time zone; ``None`` where the answer has no readable time."""
+    """Start of the session, with a time zone; ``None`` if the service sent no readable time."""
 
     raw: bytes = attrs.field(default=b"", repr=False, eq=False)
-    """This session's JSON as it came, unknown keys included."""
+    """This session's JSON, unchanged, with unknown keys."""
 
     @property
     def id(self) -> SessionId:
-        """The id that the other calls take: the pair where a user id is known.
+        """The id that other calls take: the full session id if the device id is known.
 
         Raises:
-            InvalidSessionId: the answer named no session id, or one that can't be sent.
+            InvalidSessionId: the service sent no session id, or one that can't be sent back.
         """
         if self.user_id and self.session_id and ":" not in self.session_id:
             return SessionId(f"{self.user_id}:{self.session_id}")
@@ -43,9 +43,26 @@ class Session:
 
 
 SessionRef = SessionId | Session | str
-"""What a caller may name a session by: an id, a listed session, or any text that `SessionId.parse` reads."""
+"""What callers may pass for a session: an id, a listed session, or a string that `SessionId.parse` reads."""
 
 
 def session_id_of(ref: SessionRef) -> SessionId:
-    """Return the id that ``ref`` names. Raises `InvalidSessionId`."""
+    """Return the id of a session reference. Raises `InvalidSessionId`."""
     return ref.id if isinstance(ref, Session) else SessionId(ref)
+
+
+@attrs.frozen(kw_only=True)
+class KeyOwner:
+    """Whose API key it is: the account, and the role that the key acts in."""
+
+    email: str | None = attrs.field(default=None, repr=False)
+    """The e-mail address of the person who created the key. Not in the repr, which may be logged."""
+
+    org_id: str | None = None
+    """The organisation's id, as in replay URLs."""
+
+    role: str | None = None
+    """``ADMIN``, ``ARCHITECT``, ``USER`` (called Standard in the app), ``VIEW_ONLY``, …; an open set."""
+
+    raw: bytes = attrs.field(default=b"", repr=False, eq=False)
+    """The response body, unchanged."""

@@ -1,4 +1,4 @@
-"""SessionSummary: what a language model wrote about one session."""
+"""SessionSummary: what the service's language model wrote about one session."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from fullstory_async.structuring import structured
+from fullstory_async.structuring import structure_strictly
 
 __all__ = ["SessionSummary"]
 
@@ -16,31 +16,31 @@ T = TypeVar("T")
 
 @attrs.frozen(kw_only=True)
 class SessionSummary:
-    """One generated summary: text, or a structured response where the profile has a schema."""
+    """One generated summary: text, or a response in the profile's schema."""
 
     session_id: str = ""
-    """The session that was summarised; from the request where the answer does not repeat it."""
+    """The session that was summarised; from the request if the response omits it."""
 
     config_profile_id: str | None = None
-    """The profile that was used; from the request where the answer does not repeat it."""
+    """The profile that was used; from the request if the response omits it."""
 
     summary: str | None = None
-    """The text; ``None`` where the profile asks for a structured response."""
+    """The text; ``None`` if the profile asks for a structured response."""
 
     response: Any = attrs.field(default=None, hash=False)
-    """The structured response, JSON untouched; nobody has checked it against `response_schema`."""
+    """The structured response, as decoded JSON; it has not been validated against `response_schema`."""
 
     response_schema: Any = attrs.field(default=None, hash=False)
-    """The schema that the profile asked for, as the service echoes it."""
+    """The profile's response schema, as the service echoes it."""
 
     raw: bytes = attrs.field(default=b"", repr=False, eq=False)
-    """The answer as it came."""
+    """The response body, unchanged."""
 
     @property
     def text(self) -> str:
-        """The summary as text that can be printed anywhere: what was written, or else the response as JSON.
+        """The summary as printable text; a structured response as JSON.
 
-        Control characters, which a model may pick up from a page, are replaced.
+        Control characters, which a model may copy from a web page, are replaced.
         """
         text = self.summary or ""
         if not text and self.response is not None:
@@ -48,14 +48,17 @@ class SessionSummary:
         return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
     def as_type(self, kind: type[T]) -> T:
-        """Make an instance of an attrs class, a dataclass or a `TypedDict` from the structured response.
+        """Return the structured response as an instance of a class.
 
-        A model wrote the response, so it is checked strictly: a text is no number, and what is required must be there.
-        Keys that the class does not know are left out. `ResponseSchema.from_type` makes the schema that asks for the
-        class.
+        A language model wrote the response, so it is checked strictly: a string is not read as a number,
+        and required fields must be present. Keys that the class does not have are ignored.
+        `ResponseSchema.from_type` generates the schema that asks for the class.
+
+        Args:
+            kind: an attrs class, a dataclass or a `TypedDict`.
 
         Raises:
             DecodeError: there is no structured response, or it does not fit; the message has the paths.
-            ConfigurationError: ``kind`` is no class that JSON can be read into.
+            ConfigurationError: ``kind`` is not a class that JSON can be read into.
         """
-        return structured(self.response, kind)
+        return structure_strictly(self.response, kind)

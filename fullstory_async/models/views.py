@@ -1,7 +1,7 @@
-"""Typed views of events: ``event.click`` is a `ClickData` where the event is a click, and ``None`` where it is not.
+"""Typed views of events: ``event.click`` is a `ClickData` if the event is a click, else ``None``.
 
-The names are the types of the events API, where a rage click is a click with a count. Context and segment exports name
-theirs differently.
+The names are the events API's types, where a rage click is a click with a count. Context and segment
+exports use other names.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _HasData(Protocol):
 
 
 class _View(Generic[D]):
-    """Gives an event's data as a class of its own where the event has the type that the attribute is called."""
+    """A descriptor: an event's data as a class, if the event's type is its name."""
 
     def __init__(self, kind: type[D]) -> None:
         self._kind = kind
@@ -63,7 +63,7 @@ class _View(Generic[D]):
 
 
 class EventViews:
-    """The views of `SessionEvent`: each is ``None`` where the event is of another type than it is called."""
+    """The typed views of `SessionEvent`: each is ``None`` for events of another type."""
 
     __slots__ = ()
 
@@ -105,4 +105,4 @@ class EventViews:
 
 
 EVENT_TYPES = tuple(name for name, value in vars(EventViews).items() if isinstance(value, _View))
-"""Every type that FullStory documents; the set is open."""
+"""Every documented type; the service may send others."""

@@ -86,7 +86,7 @@ def test_selections_of_events(run):
 def test_an_unknown_type_is_a_warning(run):
     code, out, err = run("events", ONE, "--sandbox", "--type", "hovered_over")
     assert (code, out) == (0, "")
-    assert re.fullmatch(r"fullstory-async: 'hovered_over' is no known type of event; .*\n", err)
+    assert re.fullmatch(r"fullstory-async: 'hovered_over' is not a known event type; .*\n", err)
     code, _, err = run("context", ONE, "--sandbox", "--set", "events.include_types=Added to Cart")
     assert (code, err) == (0, "")
 
@@ -95,9 +95,9 @@ def test_an_unknown_type_is_a_warning(run):
     ("arguments", "said"),
     [
         (("events", "--type", "clik"), "did you mean 'click'"),
-        (("events", "--type", "click, Click"), "'Click' is no known type of event"),
+        (("events", "--type", "click, Click"), "'Click' is not a known event type"),
         (("events", "--type", "mouse-thrash"), "did you mean 'mouse_thrash'"),
-        (("events", "--type", "rage_click"), "'rage_click' is no known type"),
+        (("events", "--type", "rage_click"), "'rage_click' is not a known event type"),
         (("events", "--type", ""), "one of them is empty"),
         (("events", "--type", "click,"), "one of them is empty"),
         (("context", "--set", "events.include_types=click,rageclick"), "did you mean 'rage-click'"),

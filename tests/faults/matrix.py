@@ -90,7 +90,7 @@ ROWS = tuple(
             ),
             (
                 "An empty answer: 200 without a body, or 204",
-                '200: `DecodeError` ("the answer is empty"). 204: no events',
+                '200: `DecodeError` ("the response is empty"). 204: no events',
             ),
             (
                 "JSON of another shape: a list, null, missing or unknown fields",

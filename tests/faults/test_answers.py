@@ -191,7 +191,7 @@ async def test_row_17_nothing():
     async with spoiled(Fault.empty_body(), times=1) as (sandbox, client):
         error = await error_of(ask(sandbox, client))
         assert (type(error), error.may_have_cost, sandbox.activations) == (DecodeError, True, 1)
-        assert "the answer is empty; status 200" in str(error)
+        assert "the response is empty; status 200" in str(error)
     async with spoiled(Fault.empty_body(204)) as (sandbox, client):
         assert len(await ask(sandbox, client)) == len(await ask(sandbox, client, "list")) == 0
         assert [event async for event in client.sessions.stream_events(sandbox.session_ids[0])] == []

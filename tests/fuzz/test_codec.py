@@ -1,4 +1,4 @@
-"""Valid answers of both wire forms, damaged: a result that can be read in full, or a `DecodeError`; and a stream agrees with the whole."""
+"""Valid responses of both wire forms, damaged: a result that can be read in full, or a `DecodeError`; and a stream agrees with the complete response."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EVERYTHING = [body for bodies in SEEDS.values() for body in bodies]
 
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("operation", SEEDS)
-def test_a_damaged_answer_is_a_result_or_a_decode_error(operation):
+def test_a_damaged_response_is_a_result_or_a_decode_error(operation):
     for rng in rounds(200):
         body = damaged(rng.choice(SEEDS[operation]), rng, EVERYTHING)
         response = Response(status=200, body=body)
@@ -43,16 +43,16 @@ def test_a_damaged_answer_is_a_result_or_a_decode_error(operation):
 
 
 @pytest.mark.timeout(0)
-def test_a_damaged_answer_is_the_same_in_pieces():
+def test_a_damaged_response_is_the_same_in_pieces():
     for rng in rounds(400):
         body = damaged(rng.choice(SEEDS["events"]), rng, EVERYTHING)
         size = rng.choice((1, 3, 10, 64, 300, 5000))
 
         def streamed(body=body, size=size):
-            segments = IncrementalEventDecoder()
+            decoder = IncrementalEventDecoder()
             for start in range(0, len(body), size):
-                yield from segments.feed(body[start : start + size])
-            yield from segments.finish()
+                yield from decoder.feed(body[start : start + size])
+            yield from decoder.finish()
 
         whole = outcome(lambda body=body: decode_events(Response(status=200, body=body), ID))
         assert outcome(streamed) == whole, body

@@ -99,7 +99,7 @@ def test_times_are_written_in_utc():
     ("groups", "said"),
     [
         ({"slice": SliceOptions(mode="LATS")}, r"slice\.mode must be FIRST, LAST or TIMESTAMP, not 'LATS'"),
-        ({"slice": SliceOptions(mode="TIMESTAMP")}, r"slice\.start_timestamp must say where"),
+        ({"slice": SliceOptions(mode="TIMESTAMP")}, r"slice\.start_timestamp must say where the slice starts"),
         ({"slice": SliceOptions(start_timestamp=NOON)}, r"only with slice\.mode TIMESTAMP"),
         ({"slice": SliceOptions(mode="FIRST", start_timestamp=NOON)}, r"only with slice\.mode TIMESTAMP, not FIRST"),
         ({"slice": SliceOptions(mode="TIMESTAMP", start_timestamp=NOON, end_timestamp=NOON)}, "must be before"),
@@ -131,7 +131,7 @@ def test_a_profile_may_fill_in_what_an_override_leaves_open():
         (SliceOptions, {"event_limit": -1}, "event_limit must be a whole number"),
         (SliceOptions, {"event_limit": True}, "event_limit"), (SliceOptions, {"duration_limit_ms": 1.5}, "duration_limit_ms"),
         (SliceOptions, {"mode": 3}, "mode must be a str"), (ContextOptions, {"exclude_org_context": 1}, "exclude_org_context must be a bool"),
-        (EventOptions, {"include_types": "click"}, "include_types must be a list of texts, not 'click'"),
+        (EventOptions, {"include_types": "click"}, "include_types must be a list of strings, not 'click'"),
         (EventOptions, {"include_types": [""]}, "include_types"), (EventOptions, {"exclude_types": [3]}, "exclude_types"),
         (EventOptions, {"exclude_types": 3}, "exclude_types"), (LLMOptions, {"temperature": float("nan")}, "temperature"),
         (LLMOptions, {"temperature": -1}, "temperature"), (LLMOptions, {"pre_prompt": b"x"}, "pre_prompt must be a str"),
@@ -193,13 +193,13 @@ def test_a_file_becomes_options():
     ("written", "said"),
     [
         ({"slize": {}}, "slize is not known; did you mean 'slice'"), ({"slice": {"mod": 1}}, r"slice\.mod is not known; did you mean 'mode'"),
-        ({"zzz": 1}, "zzz is not known; there are llm, slice"), ({"slice": 3}, "slice must be an object, not 3"), ([], "the configuration must be an object"),
+        ({"zzz": 1}, "zzz is not known; the known names are llm, slice"), ({"slice": 3}, "slice must be an object, not 3"), ([], "the configuration must be an object"),
         ({"slice": {"event_limit": "x"}}, r"slice\.event_limit must be a whole number"), ({"slice": {"mode": 3}}, r"slice\.mode"),
         ({"slice": {"start_timestamp": "2026-05-04T10:00:00"}}, r"slice\.start_timestamp has no time zone: write 2026-05-04T10:00:00Z"),
         ({"slice": {"start_timestamp": "noon"}}, r"slice\.start_timestamp must be a time like"), ({"slice": {"start_timestamp": 5}}, r"slice\.start_timestamp"),
         ({"slice": {"start_timestamp": NAIVE}}, r"slice\.start_timestamp has no time zone"),
         ({"events": {"include_types": "click"}}, r"events\.include_types must be a list"), ({"context": {"exclude_device": "no"}}, r"context\.exclude_device"),
-        ({"llm": {"response_schema": {"type": "x"}}}, r"response schema at \$\.type"), ({"llm": {"response_schema": 5}}, "is no schema"),
+        ({"llm": {"response_schema": {"type": "x"}}}, r"response schema at \$\.type"), ({"llm": {"response_schema": 5}}, "is not a schema"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_not_valid_names_the_field(written, said):

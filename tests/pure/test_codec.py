@@ -26,9 +26,9 @@ from fullstory_async import (
     SessionSummary,
 )
 from fullstory_async.codec import decode_events, decode_sessions, decode_summary
-from fullstory_async.codec.converter import timestamp
 from fullstory_async.codec.events import check_utf8
 from fullstory_async.messages import Response
+from fullstory_async.models.coerce import timestamp
 from fullstory_async.models.event import _NULL
 
 ID = SessionId("5736495272951808:5629499534213120")
@@ -41,13 +41,13 @@ LIVE_EVENT = {
 }  # fmt: skip
 
 
-def answer(value, status=200):
+def response_of(value, status=200):
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
     return Response(status=status, body=body)
 
 
 def events(*items):
-    return decode_events(answer({"events": list(items)}), ID)
+    return decode_events(response_of({"events": list(items)}), ID)
 
 
 LIVE_SESSION = {
@@ -78,7 +78,7 @@ LIVE_SESSION = {
     ],
 )
 def test_every_spelling_of_a_session_is_the_same_session(item):
-    page = decode_sessions(answer({"sessions": [item]}))
+    page = decode_sessions(response_of({"sessions": [item]}))
     assert list(page) == [
         Session(session_id="5629499534213120", user_id="5736495272951808", url="https://x", created=MOMENT)
     ]
@@ -88,7 +88,7 @@ def test_every_spelling_of_a_session_is_the_same_session(item):
 
 def test_the_published_form_of_a_session():
     item = {"sessionId": "abc", "url": "https://x", "created": "2024-05-23T16:40:00+02:00"}
-    (session,) = decode_sessions(answer({"sessions": [item]}))
+    (session,) = decode_sessions(response_of({"sessions": [item]}))
     assert (session.session_id, session.user_id, session.url, session.created) == (
         "abc",
         None,
@@ -100,7 +100,7 @@ def test_the_published_form_of_a_session():
 
 
 def test_an_empty_session_has_no_id():
-    (session,) = decode_sessions(answer({"sessions": [{}]}))
+    (session,) = decode_sessions(response_of({"sessions": [{}]}))
     assert session == Session()
     with pytest.raises(InvalidSessionId):
         _ = session.id
@@ -108,32 +108,32 @@ def test_an_empty_session_has_no_id():
 
 @pytest.mark.parametrize("value", [{}, {"sessions": []}, {"sessions": None}, {"sessions": [None]}, []])
 def test_a_missing_list_is_empty(value):
-    page = decode_sessions(answer(value))
+    page = decode_sessions(response_of(value))
     assert (page.items, page.next_token) == ((), None)
 
 
 def test_204_is_an_empty_answer():
-    assert len(decode_sessions(answer(b"", 204))) == 0
-    assert len(decode_events(answer(b"", 204), ID)) == 0
-    assert decode_summary(answer(b"", 204), ID, "p") == SessionSummary(
+    assert len(decode_sessions(response_of(b"", 204))) == 0
+    assert len(decode_events(response_of(b"", 204), ID)) == 0
+    assert decode_summary(response_of(b"", 204), ID, "p") == SessionSummary(
         session_id=str(ID), config_profile_id="p"
     )
 
 
 def test_the_v1_list_is_read():
-    assert decode_sessions(answer([{"SessionId": 1}]))[0].session_id == "1"
+    assert decode_sessions(response_of([{"SessionId": 1}]))[0].session_id == "1"
 
 
 def test_a_session_of_a_body_that_only_json_reads_keeps_its_content():
-    (session,) = decode_sessions(answer(b'\xef\xbb\xbf{"sessions":[{"sessionId":"a", "x": NaN}]}'))
+    (session,) = decode_sessions(response_of(b'\xef\xbb\xbf{"sessions":[{"sessionId":"a", "x": NaN}]}'))
     assert session.session_id == "a"
     assert b"NaN" in session.raw
 
 
 @pytest.mark.parametrize("key", ["pagination_token", "next_pagination_token", "nextPaginationToken"])
 def test_a_page_token_is_found(key):
-    assert decode_sessions(answer({"sessions": [], key: "t"})).next_token == "t"
-    assert decode_sessions(answer({"sessions": [], key: ""})).next_token is None
+    assert decode_sessions(response_of({"sessions": [], key: "t"})).next_token == "t"
+    assert decode_sessions(response_of({"sessions": [], key: ""})).next_token is None
 
 
 def test_a_live_event():
@@ -199,7 +199,7 @@ TOLERATED = [
 
 @pytest.mark.parametrize("body", TOLERATED)
 def test_what_only_pythons_json_reads_is_read(body):
-    decoded = decode_events(answer(body), ID)
+    decoded = decode_events(response_of(body), ID)
     assert decoded[0].type == "a"
     assert decoded[0].data == pytest.approx(
         json.loads(body.decode("utf-8-sig"))["events"][0].get("event_properties", {}), nan_ok=True
@@ -216,7 +216,7 @@ def test_both_ways_of_decoding_agree():
         ]
     }
     tolerant = {**strict, "aside": float("nan")}
-    one, other = decode_events(answer(strict), ID), decode_events(answer(tolerant), ID)
+    one, other = decode_events(response_of(strict), ID), decode_events(response_of(tolerant), ID)
     assert one == other
     assert one[1].data["big"] == 2**70 + 1
     assert type(one[1].data["big"]) is int
@@ -238,22 +238,22 @@ def test_both_ways_of_decoding_agree():
 )  # fmt: skip
 def test_an_unreadable_answer_names_the_place(body, reason):
     with pytest.raises(DecodeError, match=reason):
-        decode_events(answer(body), ID)
+        decode_events(response_of(body), ID)
 
 
 def test_unreadable_lists_and_summaries_name_the_place():
     with pytest.raises(DecodeError, match=r"\$\.sessions\[1\]\.url"):
-        decode_sessions(answer({"sessions": [{}, {"url": ["x"]}]}))
+        decode_sessions(response_of({"sessions": [{}, {"url": ["x"]}]}))
     with pytest.raises(DecodeError, match=r"expected an object, not str @ \$\.sessions\[0\]"):
-        decode_sessions(answer({"sessions": ["x"]}))
+        decode_sessions(response_of({"sessions": ["x"]}))
     with pytest.raises(DecodeError, match=r"\$\.summary"):
-        decode_summary(answer({"summary": {"a": 1}}), ID, None)
+        decode_summary(response_of({"summary": {"a": 1}}), ID, None)
 
 
 @pytest.mark.parametrize("beside", [b"", b',"event_type":"\\ud800"', b',"source_properties":{"n":NaN}'])
 def test_a_number_that_nothing_can_hold_is_infinite_whichever_way_it_is_read(beside):
     body = b'{"events":[{"event_properties":{"n":[-' + b"9" * 5000 + b",1e999,17]}" + beside + b"}]}"
-    (event,) = decode_events(answer(body), ID)
+    (event,) = decode_events(response_of(body), ID)
     assert event.data == {"n": [-math.inf, math.inf, 17]}
 
 
@@ -263,19 +263,19 @@ def test_properties_that_are_nested_too_deeply_are_refused_whichever_way_they_ar
     deep = b'{"a":' * depth + b"1" + b"}" * depth
     body = b'{"events":[{"event_properties":' + deep + beside + b"}]}"
     with pytest.raises(DecodeError, match="nested too deeply"):
-        _ = decode_events(answer(body), ID)[0].data
+        _ = decode_events(response_of(body), ID)[0].data
 
 
 def test_summaries_of_both_forms():
-    live = decode_summary(answer({"summary": "text"}), ID, "support")
+    live = decode_summary(response_of({"summary": "text"}), ID, "support")
     assert live == SessionSummary(session_id=str(ID), config_profile_id="support", summary="text")
     published = decode_summary(
-        answer({"sessionId": "s", "summary": "text", "configProfileId": "p"}), ID, "support"
+        response_of({"sessionId": "s", "summary": "text", "configProfileId": "p"}), ID, "support"
     )
     assert published == SessionSummary(session_id="s", config_profile_id="p", summary="text")
     schema = {"type": "OBJECT", "properties": {}}
     structured = decode_summary(
-        answer({"response": {"a": [None]}, "response_schema": schema, "new": 1}), ID, None
+        response_of({"response": {"a": [None]}, "response_schema": schema, "new": 1}), ID, None
     )
     assert structured == SessionSummary(session_id=str(ID), response={"a": [None]}, response_schema=schema)
     assert json.loads(structured.raw)["new"] == 1
@@ -327,7 +327,7 @@ def test_any_json_is_decoded_or_a_decode_error(value):
         lambda r: decode_summary(r, ID, None),
     ):
         try:
-            decode(answer(value))
+            decode(response_of(value))
         except DecodeError:
             continue
 
@@ -371,7 +371,9 @@ def test_an_event_that_was_read_lets_the_answer_go():
     assert event.source_properties
     kept = [getattr(event, name) for name in event.__struct_fields__]
     assert not [each for each in kept if isinstance(each, msgspec.Raw) and each is not _NULL]
-    (odd,) = decode_events(answer(b'{"events":[{"event_properties":' + b"[" * 500 + b"]" * 500 + b"}]}"), ID)
+    (odd,) = decode_events(
+        response_of(b'{"events":[{"event_properties":' + b"[" * 500 + b"]" * 500 + b"}]}"), ID
+    )
     for _ in range(2):  # what can't be read is said again, not forgotten
         with pytest.raises(DecodeError, match="properties"):
             _ = odd.data
@@ -382,7 +384,7 @@ def test_an_event_that_was_read_lets_the_answer_go():
 @pytest.mark.parametrize("value", [2**70, 0.5, True, None, "\u00e9\U0001f600", [], {}])
 def test_properties_of_any_usual_depth_are_what_json_says(opening, closing, depth, value):
     nested = opening * depth + json.dumps(value).encode() + closing * depth
-    (event,) = decode_events(answer(b'{"events":[{"event_properties":{"in":' + nested + b"}}]}"), ID)
+    (event,) = decode_events(response_of(b'{"events":[{"event_properties":{"in":' + nested + b"}}]}"), ID)
     assert event.data == {"in": json.loads(nested)}
 
 
@@ -430,7 +432,7 @@ def test_two_threads_read_the_same_of_an_event():
         {"events": [{"timestamp": "2026-05-04T10:00:00Z", "data": {"n": n}} for n in range(300)]}
     )
     for _ in range(5):
-        decoded = decode_events(answer(body.encode()), ID)
+        decoded = decode_events(response_of(body.encode()), ID)
         with ThreadPoolExecutor(4) as pool:
             looks = list(pool.map(lambda all_: [(each.data, each.timestamp) for each in all_], [decoded] * 4))
         assert all(look == looks[0] for look in looks)
@@ -442,15 +444,15 @@ def test_whoever_reads_while_another_reads_gets_the_same(monkeypatch):
     from fullstory_async.models import event as module
 
     (one,) = events({"data": {"n": 1}})
-    nested, seen = module._nested, []
+    decode, seen = module._decode_object, []
 
     def interrupted(raw):
         if not seen:
             seen.append("reading")
             seen.append(one.data)  # as another thread would in this moment
-        return nested(raw)
+        return decode(raw)
 
-    monkeypatch.setattr(module, "_nested", interrupted)
+    monkeypatch.setattr(module, "_decode_object", interrupted)
     assert one.data == {"n": 1}
     assert seen == ["reading", {"n": 1}]
     assert one.data == {"n": 1}
@@ -478,7 +480,7 @@ def test_values_hash_where_they_can():
 
 
 def test_created_in_a_zone_of_its_own_is_kept():
-    (session,) = decode_sessions(answer({"sessions": [{"created": "2024-05-23T16:40:00+02:00"}]}))
+    (session,) = decode_sessions(response_of({"sessions": [{"created": "2024-05-23T16:40:00+02:00"}]}))
     assert session.created.utcoffset() == timedelta(hours=2)
 
 

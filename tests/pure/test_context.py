@@ -1,4 +1,4 @@
-"""Context and profiles: from the answer to the model, and to Markdown."""
+"""Context and profiles: from the response to the model, and to Markdown."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ ANSWER = {
 }  # fmt: skip
 
 
-def decoded(answer) -> SessionContext:
-    return decode_context(Response(status=200, body=json.dumps(answer).encode()), ID)
+def decoded(body) -> SessionContext:
+    return decode_context(Response(status=200, body=json.dumps(body).encode()), ID)
 
 
 def test_every_field_is_decoded():
@@ -78,19 +78,19 @@ def test_every_field_is_decoded():
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "body",
     [{}, {"context_data": None}, {"context_data": {}}, {"context_data": {"context": None, "pages": None}}],
 )
-def test_what_is_missing_is_nothing(answer):
-    found = decoded(answer)
+def test_what_is_missing_is_nothing(body):
+    found = decoded(body)
     assert attrs.evolve(found, raw=b"") == SessionContext(session_id="5:6")
     assert found.to_markdown().startswith("# Session 5:6\n")
 
 
-@pytest.mark.parametrize("answer", [[], None, "text"])
-def test_an_answer_that_is_no_object_is_an_error(answer):
+@pytest.mark.parametrize("body", [[], None, "text"])
+def test_a_response_that_is_no_object_is_an_error(body):
     with pytest.raises(DecodeError, match=r"@ \$"):
-        decoded(answer)
+        decoded(body)
 
 
 def test_what_is_odd_is_left_out_and_nothing_else():

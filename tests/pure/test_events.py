@@ -291,7 +291,7 @@ def test_to_dicts_is_ready_for_json():
         (event("click", target={"text": "a\x1b[2Jb\nc\u202ed"}), "Clicked “a [2Jb c d”"),
         (event("click", target={"text": "x" * 100}), "Clicked “" + "x" * 59 + "…”"),
         (event("request", request_method="POST", request_status=502, request_duration_millis=3021, request_url=URL), "POST /v1/orders → 502 after 3.0 s"),
-        (event("request"), "Request a URL → no answer"),
+        (event("request"), "Request a URL → no response"),
         (event("exception", message="boom"), "Exception: boom"),
         (event("custom", event_name="Added", event_properties={"a": 1}), 'Added {"a": 1}'),
         (event("navigate", navigate_reason="back_forward"), "Went back or forward to a page"),

@@ -137,7 +137,7 @@ def test_an_opaque_id_in_a_url_is_decoded_once():
 
 @pytest.mark.parametrize("value", [None, 5, b"1:2", ["1:2"]])
 def test_what_is_not_text_is_refused(value):
-    with pytest.raises(InvalidSessionId, match="is text, not"):
+    with pytest.raises(InvalidSessionId, match="must be a string, not"):
         SessionId.parse(value)
 
 

@@ -9,12 +9,12 @@ from cyclopts import Parameter
 
 from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import Exit, UsageError
-from fullstory_async.cli.option_parsing import read_time, refuse_slip
+from fullstory_async.cli.option_parsing import read_time, reject_typo
 from fullstory_async.cli.output import human_console, print_csv, print_json, print_rows, print_table
 from fullstory_async.cli.running import run_async
 from fullstory_async.cli.timeline import print_timeline
 from fullstory_async.models import SessionEvent, SessionEvents
-from fullstory_async.models.event_types import doubt_of_event_type, warn_of_event_type
+from fullstory_async.models.event_types import check_event_type, warn_about_event_type
 
 __all__ = ["events"]
 
@@ -87,8 +87,8 @@ def _read_types(given: list[str] | tuple[()]) -> list[str]:
     if not all(types):
         raise UsageError("--type names a type of event, such as click; one of them is empty")
     for name in types:
-        refuse_slip(doubt_of_event_type(name))
-        warn_of_event_type(name, stacklevel=3)
+        reject_typo(check_event_type(name))
+        warn_about_event_type(name, stacklevel=3)
     return types
 
 

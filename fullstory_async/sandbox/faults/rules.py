@@ -31,9 +31,9 @@ class FaultRule:
     """Only this operation; ``None`` for all."""
     session_id: str | None = None
     """Only this session; ``None`` for all."""
-    times: int | None = attrs.field(default=1, validator=validators.whole_number(at_least=1, optional=True))
+    times: int | None = attrs.field(default=1, validator=validators.integer(at_least=1, optional=True))
     """How often at most; ``None`` for always."""
-    skip: int = attrs.field(default=0, validator=validators.whole_number(at_least=0))
+    skip: int = attrs.field(default=0, validator=validators.integer(at_least=0))
     """How many fitting requests are let through first."""
     share: float = attrs.field(default=1.0, validator=_a_share)
     """The probability, from 0 to 1, with which a fitting request is spoiled."""

@@ -1,4 +1,4 @@
-"""Streaming: whatever the layout and however it is cut, the same events as from the whole answer."""
+"""Streaming: whatever the layout and however it is cut, the same events as from the complete response."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ PUBLISHED = {
 
 
 def streamed(body: bytes, size: int) -> list[SessionEvent]:
-    segments, found = IncrementalEventDecoder(), []
+    decoder, found = IncrementalEventDecoder(), []
     for start in range(0, len(body), size):
-        found += segments.feed(body[start : start + size])
-    return found + segments.finish()
+        found += decoder.feed(body[start : start + size])
+    return found + decoder.finish()
 
 
-def whole(body: bytes) -> list[SessionEvent]:
+def decoded(body: bytes) -> list[SessionEvent]:
     return list(decode_events(Response(status=200, body=body), SessionId("1:2")))
 
 
@@ -66,10 +66,10 @@ LAYOUTS = (
         [({}, {}), ({"a": 1}, {}), ({}, {"next": {"events": [1]}, "z": [{"device_id": "1"}]})]
     ),
 )
-def test_a_stream_gives_what_the_whole_answer_gives(events, layout, size, around):
+def test_a_stream_gives_what_the_complete_response_gives(events, layout, size, around):
     before, after = around
     body = json.dumps({**before, "events": events, **after}, **layout).encode()
-    assert streamed(body, size) == whole(body)
+    assert streamed(body, size) == decoded(body)
 
 
 @pytest.mark.parametrize(
@@ -83,20 +83,20 @@ def test_a_stream_gives_what_the_whole_answer_gives(events, layout, size, around
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("size", [1, 7, 100_000])
-def test_odd_answers_are_read_all_the_same(body, size):
-    assert streamed(body, size) == whole(body)
+def test_odd_responses_are_decoded_all_the_same(body, size):
+    assert streamed(body, size) == decoded(body)
 
 
 @given(st.lists(EVENT, min_size=2, max_size=8), st.data())
-def test_an_answer_that_is_cut_off_is_an_error_and_what_was_given_is_right(events, data):
+def test_a_response_that_is_cut_off_is_an_error_and_what_was_returned_is_right(events, data):
     body = json.dumps({"events": events}).encode()
     cut = body[: data.draw(st.integers(0, len(body) - 1))]
-    segments, found = IncrementalEventDecoder(), []
+    decoder, found = IncrementalEventDecoder(), []
     with pytest.raises(DecodeError):
         for start in range(0, len(cut), 50):
-            found += segments.feed(cut[start : start + 50])
-        found += segments.finish()
-    assert found == whole(body)[: len(found)]
+            found += decoder.feed(cut[start : start + 50])
+        found += decoder.finish()
+    assert found == decoded(body)[: len(found)]
 
 
 @pytest.mark.parametrize(
@@ -116,29 +116,29 @@ def test_what_can_not_be_read_is_named(body, reason, size):
 
 
 def test_events_come_as_soon_as_the_next_one_begins():
-    segments = IncrementalEventDecoder()
+    decoder = IncrementalEventDecoder()
     first = json.dumps({**LIVE, "event_properties": {}}).encode()
     second = json.dumps(PUBLISHED).encode()
-    assert segments.feed(b'{"events":[' + first + b",") == []
-    assert [event.type for event in segments.feed(first[:20])] == ["click"]
-    assert segments.feed(first[20:] + b"," + second) == []  # which begins in another way
-    assert [event.type for event in segments.feed(b"," + first)] == ["click", "x"]
+    assert decoder.feed(b'{"events":[' + first + b",") == []
+    assert [event.type for event in decoder.feed(first[:20])] == ["click"]
+    assert decoder.feed(first[20:] + b"," + second) == []  # which begins in another way
+    assert [event.type for event in decoder.feed(b"," + first)] == ["click", "x"]
     with pytest.raises(DecodeError):
-        segments.finish()
+        decoder.finish()
 
 
 def test_children_that_begin_like_events_cost_no_more_than_their_bytes():
     child = {"type": "node", "n": 1}
     body = json.dumps({"events": [{"type": "x", "data": {"all": [child] * 2000}} for _ in range(5)]}).encode()
-    segments, parsed = IncrementalEventDecoder(), 0
-    decode = segments._decoded
+    decoder, parsed = IncrementalEventDecoder(), 0
+    decode = decoder._decode_segment
 
-    def counted(segment, *, tolerant):
+    def counted(segment, *, with_fallback):
         nonlocal parsed
-        parsed += len(segment) * (1 + tolerant)
-        return decode(segment, tolerant=tolerant)
+        parsed += len(segment) * (1 + with_fallback)
+        return decode(segment, with_fallback=with_fallback)
 
-    segments._decoded = counted
-    found = [event for n in range(0, len(body), 4096) for event in segments.feed(body[n : n + 4096])]
-    assert found + segments.finish() == whole(body)
+    decoder._decode_segment = counted
+    found = [event for n in range(0, len(body), 4096) for event in decoder.feed(body[n : n + 4096])]
+    assert found + decoder.finish() == decoded(body)
     assert parsed < 40 * len(body)
