@@ -128,7 +128,7 @@ def test_verbose_logs_each_request_and_no_e_mail(run):
         (("sandbox", "--users", "0"), 2, "users"),
         (("demo", "--sessions", "0"), 2, "--sessions"),
         (("demo", "--rate", "0"), 2, "rate"),
-        (("demo", "--out-dir", "a/b"), 2, "can't be made"),
+        (("demo", "--out-dir", "a/b"), 2, "can't be created"),
         (("demo", "--out-dir", "."), 2, "exists"),
     ],
 )
@@ -154,7 +154,7 @@ def test_the_key_comes_from_the_environment_or_a_file(run, monkeypatch, tmp_path
     assert run(*nobody)[0] == 8
 
 
-def test_an_unreadable_answer_is_kept(run, tmp_path, monkeypatch):
+def test_an_unreadable_response_is_printed(run, tmp_path, monkeypatch):
     begin = Sandbox.__aenter__
 
     async def begin_badly(self):

@@ -107,7 +107,7 @@ def test_an_unknown_type_is_a_warning(run):
         (("summary", "--set", "events.include_types=rageclick"), "did you mean 'rage-click'"),
     ],
 )
-def test_a_slip_in_the_name_of_a_type_is_found_before_anything_is_sent(run, service, arguments, said):
+def test_a_typo_in_an_event_type_is_found_before_anything_is_sent(run, service, arguments, said):
     command, *options = arguments
     code, out, err = run(command, ONE, *options)
     assert (code, out, len(service.requests)) == (2, "", 0)
@@ -215,10 +215,10 @@ def test_context(run):
     assert len(run("context", ONE, "--sandbox", "--markdown")[1]) > 700
 
 
-def test_an_unknown_profile_is_told_from_an_unknown_session(run, service):
+def test_an_unknown_profile_is_distinguished_from_an_unknown_session(run, service):
     code, out, err = run("summary", ONE, "--profile", "suport")
     assert (code, out, service.activations) == (5, "", 0)
-    assert "'fullstory-async profiles list' names the profiles that there are; 'suport' is none" in err
+    assert "there is no profile 'suport'; 'fullstory-async profiles list' lists them" in err
     assert [request.operation for request in service.requests] == ["summary", "profile"]
     code, _, err = run("summary", "1:2", "--profile", "support")
     assert (code, "profiles list" in err) == (5, False)
@@ -253,7 +253,7 @@ def test_summary_with_settings(run, tmp_path):
     assert "with 9 events" in out
 
 
-def test_a_kept_summary_costs_nothing(run, service, tmp_path):
+def test_a_cached_summary_costs_nothing(run, service, tmp_path):
     for _ in range(3):
         assert run("summary", ONE, "--cache", "kept.db")[0] == 0
     assert service.activations == 1
@@ -298,7 +298,7 @@ GUIDS = "3e2bf53f-1b2c-4d5e-8f90-29c9276febf9:cef16b56-1b2c-4d5e-8f90-d955b1a50e
         ("a name", {"org": "a b"}, ("a name", "a b", None, "https://app.fullstory.com/ui/a%20b/session/a%20name")),
     ],
 )  # fmt: skip
-def test_what_an_id_tells(text, options, expected):
+def test_what_a_session_link_contains(text, options, expected):
     link = SessionLink.read(text, **options)
     assert (str(link.id), link.org, link.region, link.url) == expected
 
@@ -315,7 +315,7 @@ def test_id(run):
         }
     ]
     code, out, err = run("id", "5629499534213120")
-    assert (code, "no USER:SESSION pair" in err, "--org" in err) == (0, True, True)
+    assert (code, "not a USER:SESSION pair" in err, "--org" in err) == (0, True, True)
     code, out, err = run("id", "../x")
     assert (code, out, "slash" in err) == (2, "", True)
     assert "1:2" in run("id", "1!2", "--org", "O", "--output", "table")[1]
@@ -383,7 +383,7 @@ def test_profiles_from_making_to_deleting(run, service, tmp_path, monkeypatch):
         (("profiles", "create", "f.json"), '{"name": "x", "configuration": 3}', "configuration must be an object"),
         (("profiles", "create", "f.json"), '{"name": "x", "llm": {"response_schema": {"type": "string", "minLength": 1}}}', "$.minLength"),
         (("profiles", "create", "missing.json"), "", "No such file"), (("profiles", "update", "support", "f.json"), "{}", "nothing to change"),
-        (("profiles", "update", "support", "f.json"), '{"id": "sales", "name": "x"}', "is of the profile sales"),
+        (("profiles", "update", "support", "f.json"), '{"id": "sales", "name": "x"}', "belongs to the profile sales"),
         (("summary", ONE, "--set", "llm"), "", "takes group.field=value"), (("summary", ONE, "--set", "llm.pre_prompt"), "", "takes group.field=value"),
         (("summary", ONE, "--set", "lm.pre_prompt=x"), "", "knows the groups llm, slice"), (("summary", ONE, "--set", "llm.prompt=x"), "", "did you mean 'pre_prompt'"),
         (("summary", ONE, "--set", "slice.event_limit=many"), "", "takes true, false or a number"), (("summary", ONE, "--set", "slice.event_limit=1.5"), "", "slice.event_limit must be"),
@@ -397,7 +397,7 @@ def test_profiles_from_making_to_deleting(run, service, tmp_path, monkeypatch):
         (("events", ONE, "--output", "xml"), "", "xml"),
     ],
 )  # fmt: skip
-def test_bad_input_is_said_before_any_request(run, service, tmp_path, arguments, file, said):
+def test_bad_input_is_reported_before_any_request(run, service, tmp_path, arguments, file, said):
     for name in ("f.json", "f.toml", "f"):
         (tmp_path / name).write_text(file)
     code, out, err = run(*arguments)
