@@ -201,9 +201,12 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (UsageError("x"), 2), (ConfigurationError("x"), 2), (InvalidSessionId("x"), 2), (AuthenticationError("x"), 4),
-        (PermissionDeniedError("x"), 4), (NotFoundError("x"), 5), (RateLimitedError("x"), 6), (APITimeoutError("x"), 6),
-        (ServerError("x"), 8), (ConnectError("x"), 8), (ProtocolError("x"), 8), (JobLockedError("x"), 75), (JobError("x"), 2), (JobStorageError("x"), 1), (ActivationBudgetError("x"), 7),
+        (UsageError("x"), 2), (ConfigurationError("x"), 2), (InvalidSessionId("x"), 2),
+        (AuthenticationError("x"), 4),
+        (PermissionDeniedError("x"), 4), (NotFoundError("x"), 5), (RateLimitedError("x"), 6),
+        (APITimeoutError("x"), 6),
+        (ServerError("x"), 8), (ConnectError("x"), 8), (ProtocolError("x"), 8), (JobLockedError("x"), 75),
+        (JobError("x"), 2), (JobStorageError("x"), 1), (ActivationBudgetError("x"), 7),
         (OSError("x"), 1),
     ],
 )  # fmt: skip

@@ -26,7 +26,7 @@ FETCH = ("fetch", "--ids", "ids", "--events", "--job", "j")
 
 @pytest.fixture
 def slow(tmp_path):
-    """A sandbox that takes its time for each answer, and a file of its ids; gives its URL and key."""
+    """A sandbox with slow responses, and a file of its ids; gives its URL and key."""
     process = start("sandbox", "--port", "0", "--sessions", "50", "--mean-events", "5", "--latency", "0.2")
     settings = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
     (tmp_path / "ids").write_text("\n".join(ask(settings, "/_sandbox/sessions")["session_ids"]))
@@ -68,7 +68,8 @@ def test_a_log_is_not_mixed_with_a_live_display(tmp_path):
 
 def test_nohup_is_respected(slow, tmp_path):
     command = subprocess.Popen(
-        ["nohup", sys.executable, "-m", "fullstory_async", *FETCH, "--rate", "500", "--concurrency", "8"], cwd=tmp_path, env={**os.environ, **slow},
+        ["nohup", sys.executable, "-m", "fullstory_async", *FETCH, "--rate", "500", "--concurrency", "8"],
+        cwd=tmp_path, env={**os.environ, **slow},
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     wait_for(slow, 4)
@@ -79,7 +80,8 @@ def test_nohup_is_respected(slow, tmp_path):
 
 def test_the_resume_command_names_every_option_that_matters(slow, tmp_path):
     command = start(
-        *FETCH, "--concurrency", "3", "--retry-failed", "--ledger", "my ledger", "--monthly-cap", "900", "--rate", "50",
+        *FETCH, "--concurrency", "3", "--retry-failed", "--ledger", "my ledger", "--monthly-cap", "900",
+        "--rate", "50",
         "--burst", "2", "--timeout", "20", cwd=tmp_path, **slow,
     )  # fmt: skip
     wait_for(slow, 3)
@@ -93,7 +95,7 @@ def test_the_resume_command_names_every_option_that_matters(slow, tmp_path):
 
 
 class Interrupting(io.StringIO):
-    """A standard error during whose last words somebody presses Ctrl-C."""
+    """A standard error that raises SIGINT while the final report is written."""
 
     def write(self, text):
         if text.startswith("Finished"):

@@ -1,4 +1,4 @@
-"""``job export`` as a person or a script uses it: interrupted, killed, misspelt, and with nowhere to write to."""
+"""``job export`` from the command line: interrupted, killed, and with a misspelt field."""
 
 from __future__ import annotations
 

@@ -17,7 +17,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from fullstory_async.jobs import JobReader
+from fullstory_async.cli.ids import IdInput
+from fullstory_async.cli.messages import estimate_text
+from fullstory_async.jobs import JobEstimate, JobReader
 from fullstory_async.sandbox.world import World
 
 WORLD = World(0, 20, 200, 200)
@@ -83,13 +85,14 @@ def served():
 
 
 def ask(served, path):
-    with urllib.request.urlopen(served["FULLSTORY_BASE_URL"] + path, timeout=10) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(served["FULLSTORY_BASE_URL"] + path, timeout=10) as response:
+        return json.load(response)
 
 
 def test_from_the_ids_to_the_export(run, tmp_path):
     (tmp_path / "ids.txt").write_text(
-        f"# mine\n\n{IDS[0]}\n{IDS[1]}\n  {IDS[0].replace(':', '!')}\nhttps://app.fullstory.com/ui/O/session/{IDS[2]}\n"
+        f"# mine\n\n{IDS[0]}\n{IDS[1]}\n  {IDS[0].replace(':', '!')}\n"
+        f"https://app.fullstory.com/ui/O/session/{IDS[2]}\n"
     )
     code, out, err = run(
         "fetch", "--ids", "ids.txt", "--events", "--summary", "support", "--job", "a.job", *FAST
@@ -181,6 +184,35 @@ def test_a_ledger_caps_the_month_over_jobs(run, tmp_path):
         )
         assert got == code, err
     assert "the month's cap of 8 activations is reached" in err
+    assert "(with a larger --monthly-cap)" in err
+
+
+@pytest.mark.parametrize(("cap", "name"), [(4, "--max-activations"), (5, "--monthly-cap")])
+def test_with_two_budgets_the_one_that_was_reached_is_named(run, tmp_path, cap, name):
+    (tmp_path / "ids").write_text("\n".join(IDS))
+    code, _, err = run(
+        "fetch", "--ids", "ids", "--events", "--job", "j", "--max-activations", str(cap), "--ledger", "l.db",
+        "--monthly-cap", str(9 - cap), *FAST,
+    )  # fmt: skip
+    assert (code, f"(with a larger {name})" in err) == (7, True), err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "duration"),
+    [(0.4, "0 s"), (119.4, "119 s"), (120, "2 min"), (7170, "2 h 0 min"), (12_540, "3 h 29 min")],
+)
+def test_the_estimate_counts_ids_and_gives_durations_as_people_do(seconds, duration):
+    ids = IdInput()
+    for text in ("1:2", "1:2", "..", "5"):
+        ids.add(text)
+    estimate = JobEstimate(sessions=3, calls=2, activations=1, spent=4, max_activations=5, seconds=seconds)
+    assert estimate_text(ids, estimate, adaptive=False) == (
+        "3 sessions, 2 calls left, 1 duplicate dropped, 1 invalid id counted as failed, "
+        "1 id is not a USER:SESSION pair (FullStory may not know them), up to 1 activation, "
+        f"at least {duration}, 4 already spent, "
+        "the remaining budget of 1 activation does not cover all calls\n"
+    )
+    ids.close()
 
 
 def test_a_profile_that_does_not_exist_is_said_before_anything_is_spent(run, tmp_path):
@@ -193,13 +225,20 @@ def test_a_profile_that_does_not_exist_is_said_before_anything_is_spent(run, tmp
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--ids", "missing", "--events"), "No such file"), (("--ids", ".", "--events"), "directory"), (("--ids", "empty", "--events"), "no session ids"),
-        (("--ids", "binary", "--events"), "not UTF-8"), (("--ids", "ids"), "--events, --summary"), (("--events",), "a new job needs --ids"),
-        (("--ids", "ids", "--events", "--concurrency", "0"), "--concurrency"), (("--ids", "ids", "--events", "--rate", "0"), "rate"),
-        (("--ids", "ids", "--events", "--max-activations", "0"), "--max-activations"), (("--ids", "ids", "--events", "--monthly-cap", "5"), "--ledger"),
-        (("--ids", "program.py", "--events"), "line 1 does not look like a session id"), (("--ids", "ids", "--events", "--summary", ""), "--summary needs"),
-        (("--ids", "bad.jsonl", "--events"), "can't be read"), (("--ids", "other.csv", "--events", "--id-column", "nope"), "nope"),
-        (("--ids", "other.jsonl", "--events"), "--id-column"), (("--resume",), "no job"), (("--ids", "ids", "--events", "--summary", "x", "--resume"), "no job"),
+        (("--ids", "missing", "--events"), "No such file"), (("--ids", ".", "--events"), "directory"),
+        (("--ids", "empty", "--events"), "no session ids"),
+        (("--ids", "binary", "--events"), "not UTF-8"), (("--ids", "ids"), "--events, --summary"),
+        (("--events",), "a new job needs --ids"),
+        (("--ids", "ids", "--events", "--concurrency", "0"), "--concurrency"),
+        (("--ids", "ids", "--events", "--rate", "0"), "rate"),
+        (("--ids", "ids", "--events", "--max-activations", "0"), "--max-activations"),
+        (("--ids", "ids", "--events", "--monthly-cap", "5"), "--ledger"),
+        (("--ids", "program.py", "--events"), "line 1 does not look like a session id"),
+        (("--ids", "ids", "--events", "--summary", ""), "--summary needs"),
+        (("--ids", "bad.jsonl", "--events"), "can't be read"),
+        (("--ids", "other.csv", "--events", "--id-column", "nope"), "nope"),
+        (("--ids", "other.jsonl", "--events"), "--id-column"), (("--resume",), "no job"),
+        (("--ids", "ids", "--events", "--summary", "x", "--resume"), "no job"),
     ],
 )  # fmt: skip
 def test_bad_input_is_reported_before_anything_is_sent(run, tmp_path, arguments, said):
@@ -423,11 +462,12 @@ async def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypat
         clock[0] = 12.0
         error = "1:2: [red]no\x1b[2J" + "x" * 200
         display.show(JobProgress(**figures, done=20, spent=10, last_error=error))
-        await asyncio.sleep(0.18)  # nothing more comes, and it is said all the same
+        await asyncio.sleep(0.18)  # lines are printed without new figures, too
     printed = capsys.readouterr().err.splitlines()
     assert 2 <= len(printed) <= 3
     assert printed[0].startswith(
-        "21 of 100 calls, 1 failed, 2.0/s of 8, 3 × 429, 10 activations spent, 40 left, 40 s to go, 1:2: [red]no"
+        "21 of 100 calls, 1 failed, 2.0/s of 8, 3 × 429, 10 activations spent, 40 left, 40 s to go, "
+        "1:2: [red]no"
     )
     assert "\x1b" not in "".join(printed)
     assert max(map(len, printed)) < 240
@@ -477,7 +517,8 @@ def test_the_demo_leaves_files_behind_and_overwrites_none(run, tmp_path):
         assert "60 counted by the job, 60 charged" in out
         assert "listens on http://127.0.0.1:" in err
         assert {p.name for p in (tmp_path / folder).iterdir()} == {
-            "sessions.jsonl", "demo.job", "events.jsonl", "events.summaries.jsonl", "events.failures.jsonl", "replay.html",
+            "sessions.jsonl", "demo.job", "events.jsonl", "events.summaries.jsonl", "events.failures.jsonl",
+            "replay.html",
         }  # fmt: skip
         assert (
             len({line["session_id"] for line in lines((tmp_path / folder / "events.jsonl").read_text())})
@@ -506,7 +547,8 @@ def test_a_job_that_was_killed_before_it_had_ids_wants_them_again(run, tmp_path)
 def test_the_months_cap_is_named_in_the_estimate(run, tmp_path):
     (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(50)))
     code, out, err = run(
-        "fetch", "--sandbox", "--job", "m", "--ids", "ids", "--events", "--ledger", "l.db", "--monthly-cap", "10", "--dry-run"
+        "fetch", "--sandbox", "--job", "m", "--ids", "ids", "--events", "--ledger", "l.db",
+        "--monthly-cap", "10", "--dry-run"
     )  # fmt: skip
     assert code == 0
     assert "the remaining budget of 10 activations does not cover all calls" in err

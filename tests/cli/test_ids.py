@@ -44,8 +44,14 @@ def read_all(tmp_path, text, column=None):
         "UserId,SessionId\n1,2\n3,4\n",
         "order,session_id\n#1001,1:2\n#1002,3:4\n",
         'note,session_id\n"two\nlines",1:2\n"#",3:4\n',
-        "id,session_url\n17,https://app.fullstory.com/ui/O/session/1:2\n18,https://app.fullstory.com/ui/O/session/3:4\n",
-        'fsUrl,x\n"https://app.fullstory.com/ui/O/session/1:2",1\nhttps://app.fullstory.com/ui/O/session/3:4,2\n',
+        (
+            "id,session_url\n17,https://app.fullstory.com/ui/O/session/1:2\n"
+            "18,https://app.fullstory.com/ui/O/session/3:4\n"
+        ),
+        (
+            'fsUrl,x\n"https://app.fullstory.com/ui/O/session/1:2",1\n'
+            "https://app.fullstory.com/ui/O/session/3:4,2\n"
+        ),
         '{"session_id": "1:2"}\n\n{"id": "3:4", "x": [1]}\n',
         '{"UserId": 1, "SessionId": 2}\n# aside\n{"userId": "3", "sessionId": "4"}\n',
         '{"sessionId": "1:2", "userId": "9"}\n{"url": "https://app.fullstory.com/ui/O/session/3:4"}\n',

@@ -85,7 +85,7 @@ def events(
     frustrations
         Print only rage clicks, dead clicks, error clicks and mouse thrashing; with --errors, print both.
     event_cache
-        Let FullStory reuse events that it processed earlier, which is faster, or forbid it.
+        Let FullStory reuse an earlier result for the session, which is faster; --no-event-cache forbids it.
     output
         JSON Lines, one JSON array or CSV for programs; a table or a timeline for people.
     """

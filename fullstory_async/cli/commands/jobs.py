@@ -65,8 +65,8 @@ def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
 def results(folder: Path, /, *, operation: str | None = None) -> Exit:
     """Print every result as one line of JSON.
 
-    The form is {"session_id": …, "operation": …, "answer": …}, where answer is the JSON of the service as
-    received, but on one line and in UTF-8.
+    The form is {"session_id": …, "operation": …, "answer": …}. The value of answer is the JSON of the service
+    as received, but on one line and in UTF-8.
 
     Parameters
     ----------
@@ -84,6 +84,7 @@ def results(folder: Path, /, *, operation: str | None = None) -> Exit:
         for name, body in record.bodies.items():
             if operation in (None, name):
                 head = json.dumps({"session_id": record.session_id, "operation": name}).encode()
+                # spliced in as bytes, so that the service's JSON stays as received
                 sys.stdout.buffer.write(head[:-1] + b', "answer": ' + _one_line(body) + b"}\n")
     sys.stdout.buffer.flush()
     return _exit_of(reader)
@@ -183,7 +184,7 @@ def _read_redactions(given: list[str]) -> dict[str, Any]:
 
 def _session_count(reader: JobReader) -> int | None:
     """Return how many sessions the job has; None if the job is too damaged to say."""
-    # the export of a damaged job goes on without a total, with the sessions that can be read
+    # the export of a damaged job continues without a total, with the sessions that can be read
     try:
         return reader.status().sessions
     except JobError:

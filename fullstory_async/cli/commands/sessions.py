@@ -243,6 +243,7 @@ def id_(text: str, /, *, org: str | None = None, output: Output = "jsonl") -> Ex
     output
         JSON Lines for programs, or a table for people.
     """
+    # the key is not sent anywhere: its prefix names the region
     link = SessionLink.read(text, org=org, api_key=os.environ.get("FULLSTORY_API_KEY"))
     if not link.id.is_pair:
         sys.stderr.write("this is not a USER:SESSION pair, so FullStory may not know it\n")
