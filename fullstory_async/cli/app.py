@@ -1,4 +1,4 @@
-"""The command line: its commands, and how each ends."""
+"""The command line: its commands, and how an error ends them."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from cyclopts import App
 
 from fullstory_async._version import __version__
 from fullstory_async.cli.commands import sessions
+from fullstory_async.cli.commands.demo import demo
 from fullstory_async.cli.commands.events import events
 from fullstory_async.cli.commands.fetch import fetch
 from fullstory_async.cli.commands.jobs import job
 from fullstory_async.cli.commands.profiles import profiles
-from fullstory_async.cli.commands.sandbox import demo, sandbox
-from fullstory_async.cli.exits import Exit, UsageError, exit_for
-from fullstory_async.cli.output import pipe_console
-from fullstory_async.cli.running import warnings_as_messages
-from fullstory_async.cli.usage import usage_text
+from fullstory_async.cli.commands.sandbox import sandbox
+from fullstory_async.cli.exits import Exit, UsageError, exit_for, usage_text
+from fullstory_async.cli.output import pipe_console, warnings_as_messages
 from fullstory_async.errors import DecodeError, FullStoryError
 
 __all__ = ["run"]
 
-_HELP = """List FullStory sessions, fetch their events, generate context and AI summaries, manage summary profiles.
+_HELP = """List FullStory sessions, fetch their events, generate context and AI summaries, and manage summary
+profiles.
 
-Data goes to standard output, messages and progress to standard error. Try it without a key:
+Data goes to standard output, messages and progress to standard error. To try it without a key, run
 `fullstory-async demo`, or any command with `--sandbox`.
 
-FullStory means this API for real-time activation, not for data export. Each events, context and summary call
-costs one activation (1 000 a month on common plans); the rest is free.
+Each events, context and summary call costs one activation (common plans include 1 000 a month); everything
+else is free. FullStory offers this API for real-time activation, not for data export.
 """
-_EPILOGUE = """Exit codes: 0 ok · 1 unexpected · 2 usage · 3 some ids failed · 4 authentication · 5 not found ·
-6 rate limit or deadline · 7 activation budget · 8 service or network down · 75 another process runs the job · 129 terminal closed · 130 interrupted · 141 nobody reads the output · 143 terminated
+_EPILOGUE = """Exit codes: 0 ok · 1 unexpected · 2 usage · 3 some ids failed · 4 authentication ·
+5 not found · 6 rate limit or deadline · 7 activation budget · 8 service or network down ·
+75 another process runs the job · 129 terminal closed · 130 interrupted · 141 output closed · 143 terminated
 """
 
 app = App(
@@ -44,7 +45,7 @@ app = App(
     help_format="markdown",
     version=__version__,
     console=pipe_console(),
-    print_error=False,  # `run` does
+    print_error=False,  # `run` prints it
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
@@ -57,7 +58,7 @@ app.command(job)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; an error is said in one line on standard error."""
+    """Run one command, print its error in one line, and return its exit code."""
     try:
         with warnings_as_messages():
             result = app(list(arguments), exit_on_error=False)

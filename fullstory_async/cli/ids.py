@@ -1,9 +1,11 @@
-"""Session ids from a file or standard input: plain lines, a table with a header, or JSON.
+"""Session ids from a file or standard input: plain lines, a table, or JSON.
 
-The whole input is read and checked before the first request: a misread file should cost no activation. It may hold
-millions of ids, so they wait in a temporary database, and not in memory. The published contract would allow nearly any
-text as an id; here a line has to look like one, since a line of something else (a table without a header, a program, a
-list of e-mails) would be sent to the service as it is.
+The whole input is read and checked before the first request, so that a misread file costs no activation. It
+may hold millions of ids, so they are kept in a temporary database instead of in memory.
+
+The published contract allows nearly any text as an id. Here a line must look like one: a line of something
+else (a table without a header, a program, a list of e-mail addresses) would otherwise be sent to the service
+as it is.
 """
 
 from __future__ import annotations
@@ -29,37 +31,40 @@ __all__ = ["IdInput", "read_ids"]
 _PAIR_COLUMNS = (("userid", "sessionid"), ("deviceid", "sessionid"))
 _ID_COLUMNS = ("sessionid", "session", "fsurl", "replayurl", "sessionurl", "url", "id")
 _DELIMITERS = (",", ";", "\t", "|")
-_STRANGE = re.compile(r"[\s,;|\"'\[\]{}()<>@#]|^[^0-9]*$|[0-9]E\+[0-9]")
-"""What no session id looks like: with such a character, without a digit, or rounded by a spreadsheet."""
+_NOT_AN_ID = re.compile(r"[\s,;|\"'\[\]{}()<>@#]|^[^0-9]*$|[0-9]E\+[0-9]")
+"""Text that can't be a session id: it has such a character, has no digit, or was rounded by a spreadsheet."""
 _CHUNK = 65_536
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class IdInput:
-    """What an ids file held: each id once, in the order of first appearance. Iterable, any number of times."""
+    """The distinct ids of an input, in order. Can be iterated repeatedly."""
 
     duplicates: int
-    """How many more lines named an id that had come before."""
+    """Lines that repeated an earlier id."""
     invalid: int
-    """How many of the ids are no session ids; they cost no request, and are given as the texts that they are."""
+    """Distinct texts that are not valid session ids. No request is sent for them."""
     not_pairs: int
-    """How many of the others are no ``USER:SESSION`` pairs, the only ids that the live service is known to take."""
+    """Distinct valid ids that are not ``USER:SESSION`` pairs, the only form that the service surely
+    accepts."""
 
     def __init__(self) -> None:
-        """Make one that holds nothing."""
-        self.duplicates = self.invalid = self.not_pairs = self._held = 0
-        self._database = sqlite3.connect("")  # a file without a name, which goes when it is closed
+        """Create an empty input."""
+        self.duplicates = self.invalid = self.not_pairs = self._count = 0
+        # an empty name makes a temporary file that SQLite deletes on close
+        self._database = sqlite3.connect("")
         self._database.execute("CREATE TABLE given (text BLOB UNIQUE)")
 
-    def take(self, text: str) -> None:
-        """Add a text; an id in its canonical form. Raises `StorageError` if there is no room for it."""
+    def add(self, text: str) -> None:
+        """Add an id in its canonical form. Raises `StorageError` if the disk is full."""
         session_id = _id_or_text(text)
-        kept = session_id.encode("utf-8", "surrogatepass")
+        # as bytes: SQLite's text can't hold the lone surrogates that JSON allows
+        stored = session_id.encode("utf-8", "surrogatepass")
         try:
-            is_new = self._database.execute("INSERT OR IGNORE INTO given VALUES (?)", (kept,)).rowcount
+            is_new = self._database.execute("INSERT OR IGNORE INTO given VALUES (?)", (stored,)).rowcount
         except sqlite3.Error as error:
-            raise StorageError(f"the ids can't be kept in a temporary file: {error}") from None
-        self._held += is_new
+            raise StorageError(f"can't write the ids to a temporary file: {error}") from None
+        self._count += is_new
         self.duplicates += not is_new
         if is_new and isinstance(session_id, SessionId):
             self.not_pairs += not session_id.is_pair
@@ -67,39 +72,43 @@ class IdInput:
             self.invalid += 1
 
     def __len__(self) -> int:
-        return self._held
+        return self._count
 
     def __iter__(self) -> Iterator[SessionId | str]:
-        for (kept,) in self._database.execute("SELECT text FROM given ORDER BY rowid"):
-            yield _id_or_text(kept.decode("utf-8", "surrogatepass"))
+        for (stored,) in self._database.execute("SELECT text FROM given ORDER BY rowid"):
+            yield _id_or_text(stored.decode("utf-8", "surrogatepass"))
 
     def close(self) -> None:
-        """Forget the ids."""
+        """Delete the ids."""
         self._database.close()
 
 
 def read_ids(source: str, column: str | None = None) -> IdInput:
     """Read the ids of a file, or of standard input for ``-``.
 
+    Args:
+        source: the path, or ``-``.
+        column: the column that holds the ids; found by its name if it is None.
+
     Raises:
-        UsageError: the file can't be read or understood, has no id column, or holds no ids.
-        StorageError: there is no room for the ids.
+        UsageError: the input can't be read, has no id column, or has no ids.
+        StorageError: the disk is full.
     """
-    given = IdInput()
+    ids = IdInput()
     try:
-        with _opened(source) as file:
-            for text in filter(None, _texts(file, column)):
-                given.take(text)
-        if not given:
-            raise UsageError("holds no session ids")
+        with _open_source(source) as file:
+            for text in filter(None, _read_texts(file, column)):
+                ids.add(text)
+        if not ids:
+            raise UsageError("has no session ids")
     except StorageError:
-        given.close()
+        ids.close()
         raise
     except UsageError as error:
-        given.close()
+        ids.close()
         name = "standard input" if source == "-" else f"the ids file {source!r}"
         raise UsageError(f"{name} {error}") from None
-    return given
+    return ids
 
 
 def _id_or_text(text: str) -> SessionId | str:
@@ -110,7 +119,7 @@ def _id_or_text(text: str) -> SessionId | str:
 
 
 @contextmanager
-def _opened(source: str) -> Iterator[TextIO]:
+def _open_source(source: str) -> Iterator[TextIO]:
     if source == "-" and sys.stdin is None:
         raise UsageError("is closed")
     try:
@@ -119,7 +128,8 @@ def _opened(source: str) -> Iterator[TextIO]:
         try:
             yield file
         finally:
-            file.detach()  # standard input stays open
+            # detach, or the wrapper would close standard input
+            file.detach()
             if source != "-":
                 raw.close()
     except OSError as error:
@@ -128,21 +138,23 @@ def _opened(source: str) -> Iterator[TextIO]:
         raise UsageError("is not UTF-8 text") from None
 
 
-def _texts(file: TextIO, column: str | None) -> Iterator[str]:
-    """Tell the forms apart by the first line that is neither empty nor a comment."""
+def _read_texts(file: TextIO, column: str | None) -> Iterator[str]:
+    """Yield the ids of a file, in any of the forms."""
+    # the first line that is neither empty nor a comment decides the form
     number, first = 0, ""
     while not first.strip() or _is_comment(first):
         number, first = number + 1, file.readline(_CHUNK)
         if not first:
             return iter(())
-        if first.lstrip().startswith("["):  # it may be one line of any length
+        # an array may be one line of any length, so it is read in pieces
+        if first.lstrip().startswith("["):
             rest = iter(lambda: file.read(_CHUNK), "")
             return _from_array(itertools.chain((first.lstrip(),), rest), column)
         first += "" if first.endswith("\n") else file.readline()
     lines = (line.rstrip("\r\n") for line in itertools.chain((first,), file))
     if first.lstrip().startswith("{"):
         return _from_json_lines(enumerate(lines, number), column)
-    delimiter = _delimiter(first.rstrip("\r\n"), column)
+    delimiter = _find_delimiter(first.rstrip("\r\n"), column)
     if delimiter is not None:
         return _from_table(lines, number - 1, delimiter, column)
     if column is not None:
@@ -158,7 +170,7 @@ def _from_plain_lines(lines: Iterable[tuple[int, str]]) -> Iterator[str]:
     for number, line in lines:
         text = "" if _is_comment(line) else re.split(r"\s#", line)[0].strip()
         quoted = re.fullmatch('"([^"]*)"', text)
-        yield _checked(quoted[1] if quoted else text, f"line {number}")
+        yield _require_id(quoted[1] if quoted else text, f"line {number}")
 
 
 def _from_table(lines: Iterable[str], offset: int, delimiter: str, column: str | None) -> Iterator[str]:
@@ -181,34 +193,35 @@ def _from_json_lines(lines: Iterable[tuple[int, str]], column: str | None) -> It
         except (ValueError, RecursionError) as error:
             raise UsageError(f"can't be read as JSON Lines: line {number}: {error}") from None
         if not isinstance(row, dict):
-            raise UsageError(f"can't be understood: line {number} is no JSON object")
+            raise UsageError(f"can't be understood: line {number} is not a JSON object")
         yield _from_row(row, column, number)
 
 
 def _from_array(pieces: Iterator[str], column: str | None) -> Iterator[str]:
-    for number, row in enumerate(_items(pieces), 1):
+    for number, row in enumerate(_array_items(pieces), 1):
         yield _from_row(row if isinstance(row, dict) else {"session_id": row}, column, number)
 
 
-def _items(pieces: Iterator[str]) -> Iterator[Any]:
-    """Give the items of a JSON array that comes in pieces; no more than an item and a piece are held."""
+def _array_items(pieces: Iterator[str]) -> Iterator[Any]:
+    """Yield the items of a JSON array that is read in pieces, in constant memory."""
     decode, text, at, row = json.JSONDecoder().raw_decode, next(pieces), 1, 1
     mark = ""
     while mark != "]":
         try:
-            start = _skipped(text, at)
+            start = _skip_space(text, at)
             if row == 1 and text[start] == "]":
                 at = start + 1
                 break
             item, end = decode(text, start)
-            end = _skipped(text, end)
+            end = _skip_space(text, end)
             mark = text[end]
         except RecursionError:
             raise UsageError(f"can't be read as a JSON array: row {row} is nested too deeply") from None
-        except (ValueError, IndexError):  # wrong, or not all of it is here
+        # either malformed or incomplete: the next piece decides
+        except (ValueError, IndexError):
             if not (piece := next(pieces, "")):
                 raise UsageError(
-                    f"can't be read as a JSON array: row {row} is wrong, or its end is missing"
+                    f"can't be read as a JSON array: row {row} is malformed, or the array is cut off"
                 ) from None
             text, at = text[at:] + piece, 0
             continue
@@ -217,74 +230,79 @@ def _items(pieces: Iterator[str]) -> Iterator[Any]:
         yield item
         at, row = end + 1, row + 1
     if text[at:].strip() or any(piece.strip() for piece in pieces):
-        raise UsageError("can't be read as a JSON array: it goes on behind its end")
+        raise UsageError("can't be read as a JSON array: text follows its end")
 
 
-def _skipped(text: str, at: int) -> int:
-    """Return where the white space ends."""
+def _skip_space(text: str, at: int) -> int:
+    """Return the index after the white space."""
     found = _SPACE.match(text, at)
     return found.end() if found else at
 
 
-def _delimiter(line: str, column: str | None) -> str | None:
-    """Return what separates the columns of a header line; ``None`` if it is no header."""
+def _find_delimiter(line: str, column: str | None) -> str | None:
+    """Return the delimiter of a header line; None if it is not a header."""
     for delimiter in _DELIMITERS:
         try:
             names = next(csv.reader([line], delimiter=delimiter))
-        except csv.Error:  # a cell longer than any header
+        # csv refuses very long cells, which no header has
+        except csv.Error:
             return None
-        if column in names if column is not None else any(_plain(name) in _ID_COLUMNS for name in names):
+        if column in names if column is not None else any(_normalised(name) in _ID_COLUMNS for name in names):
             return delimiter
     return None
 
 
 def _from_row(row: Mapping[str, Any], column: str | None, number: int) -> str:
-    """Find the id in one row: in the named column, or where a whole one is, in two columns, or in the first that is called like an id.
+    """Return the id in one row.
 
-    A whole one before two columns, since what a program calls a user's id is mostly its own.
+    With a column name, the id is there. Otherwise the order is: a full session id in any id column, a user id
+    and a session id in two columns, the first id column.
     """
-    place = f"row {number}"
+    where = f"row {number}"
     if column is not None:
         if column not in row:
-            raise UsageError(f"has no column {column!r} in {place}")
-        return _checked(_text(row[column], place), place)
-    by_name = {_plain(name): value for name, value in row.items()}
-    given = [by_name[name] for name in _ID_COLUMNS if name in by_name]
-    texts = [text for text in map(_text_or_nothing, given) if text]
-    if (whole := next(filter(_is_pair, texts), None)) is not None:
-        return whole
+            raise UsageError(f"has no column {column!r} in {where}")
+        return _require_id(_require_text(row[column], where), where)
+    by_name = {_normalised(name): value for name, value in row.items()}
+    values = [by_name[name] for name in _ID_COLUMNS if name in by_name]
+    texts = [text for text in map(_text_or_empty, values) if text]
+    # before the two columns: a column called user_id often holds the customer's own id, not FullStory's
+    if (full_id := next(filter(_is_pair, texts), None)) is not None:
+        return full_id
     for names in _PAIR_COLUMNS:
-        user, session = (_text_or_nothing(by_name.get(name)) for name in names)
+        user, session = (_text_or_empty(by_name.get(name)) for name in names)
         if user and session and ":" not in session:
-            return _checked(f"{user}:{session}", place)
-    if not given:
-        raise UsageError(f"has no id column in {place} (session_id, id, url, …); name it with --id-column")
+            return _require_id(f"{user}:{session}", where)
+    if not values:
+        raise UsageError(f"has no id column in {where} (session_id, id, url, …); name it with --id-column")
     if not texts:
-        return _text(next((value for value in given if value not in ("", None)), None), place)
-    return _checked(texts[0], place)
+        return _require_text(next((value for value in values if value not in ("", None)), None), where)
+    return _require_id(texts[0], where)
 
 
-def _text_or_nothing(value: Any) -> str:
-    """Return an id's text; nothing for a value that can be none."""
+def _text_or_empty(value: Any) -> str:
+    """Return a value as the text of an id; empty if it can't be one."""
     usable = isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
     return str(value).strip() if usable else ""
 
 
-def _text(value: Any, place: str) -> str:
-    text = _text_or_nothing(value)
+def _require_text(value: Any, where: str) -> str:
+    """Return a value as the text of an id. Raises `UsageError` for other types."""
+    text = _text_or_empty(value)
     if not text and value not in ("", None) and not isinstance(value, str):
         raise UsageError(
-            f"can't be understood: the id in {place} is neither text nor an integer: {value!r:.60}"
+            f"can't be understood: the id in {where} is neither text nor an integer: {value!r:.60}"
         )
     return text
 
 
-def _checked(text: str, place: str) -> str:
-    """Return a text that may be an id; refuse the whole input for one that is surely something else."""
-    if not text or not _STRANGE.search(text) or _is_pair(text) or text in (".", ".."):
+def _require_id(text: str, where: str) -> str:
+    """Return a text that may be an id. Raises `UsageError` for one that can't be."""
+    # "." and ".." have no digit, but are counted as invalid ids: they say nothing about the rest of the input
+    if not text or not _NOT_AN_ID.search(text) or _is_pair(text) or text in (".", ".."):
         return text
     raise UsageError(
-        f"can't be understood: {place} looks like no session id: {text[:60]!a}; "
+        f"can't be understood: {where} does not look like a session id: {text[:60]!a}; "
         "a table needs a header with a column like session_id, or --id-column"
     )
 
@@ -296,5 +314,5 @@ def _is_pair(text: str) -> bool:
         return False
 
 
-def _plain(name: str) -> str:
+def _normalised(name: str) -> str:
     return re.sub(r"[\s_-]", "", name).lower()

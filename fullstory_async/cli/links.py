@@ -1,4 +1,4 @@
-"""What a session id's text tells besides the id: the account, the region, and where to watch the session."""
+"""Session links: the organisation, region and replay URL of a session id."""
 
 from __future__ import annotations
 
@@ -19,35 +19,39 @@ _REGION = re.compile(r"-(na1|eu1)$")
 
 @attrs.frozen
 class SessionLink:
-    """A session as a person pastes it."""
+    """A session id as people paste it, with what its text says about the session."""
 
     id: SessionId
     """The id that the API takes."""
     org: str | None
-    """The account, as it stands in replay URLs; ``None`` where neither the text nor anybody else says it."""
+    """The organisation id, as in replay URLs; None if neither the text nor the caller names it."""
     region: str | None
-    """``na1`` or ``eu1``; ``None`` where nothing tells."""
+    """``na1`` or ``eu1``; None if it is unknown."""
     url: str | None
-    """The replay URL; ``None`` without an account."""
+    """The replay URL; None without an organisation."""
 
     @classmethod
     def read(cls, text: str, *, org: str | None = None, api_key: str | None = None) -> SessionLink:
-        """Read any form of a session id. Raises `InvalidSessionId`.
+        """Read any form of a session id.
 
         Args:
             text: the id or the URL.
-            org: the account's id, where the text has none.
-            api_key: a key that begins with its region.
+            org: the organisation id to use if the text has none.
+            api_key: an API key, whose prefix may name the region.
+
+        Raises:
+            InvalidSessionId: the text is not a session id.
         """
         session_id = SessionId(text)
         found = _REPLAY.match(unquote(text.strip()))
-        scheme, host, named = (
+        scheme, host, org_part = (
             ((found[1] or "https").lower(), found[2].lower(), found[3]) if found else ("https", "", None)
         )
-        org = named if named is not None and named not in _NO_ORG else org
+        # some URLs of FullStory's app leave the organisation out: /ui/session/1:2
+        org = org_part if org_part is not None and org_part not in _NO_ORG else org
         region = _region(host, org, api_key)
         host = host.replace("www.", "app.", 1) or ("app.eu1." if region == "eu1" else "app.") + _DOMAIN
-        kind = "client-session" if _is_client(session_id) else "session"
+        kind = "client-session" if _is_client_id(session_id) else "session"
         url = (
             None
             if org is None
@@ -56,16 +60,18 @@ class SessionLink:
         return cls(session_id, org, region, url)
 
 
-def _is_client(session_id: SessionId) -> bool:
-    """Tell a pair of GUIDs from a pair of numbers."""
+def _is_client_id(session_id: SessionId) -> bool:
+    """Return whether the id is a pair of GUIDs rather than of numbers."""
     return session_id.is_pair and session_id.count("-") == 8
 
 
 def _region(host: str, org: str | None, api_key: str | None) -> str | None:
+    """Return the region, from the most specific source that names one."""
     if org and (suffix := _REGION.search(org)):
         return suffix[1]
     if f".{host}".endswith(f".{_DOMAIN}"):
         return "eu1" if ".eu1." in host else "na1"
+    # another host, such as a sandbox, is in neither region
     if host:
         return None
     prefix = (api_key or "").split(".")[0]

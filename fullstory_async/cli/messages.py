@@ -1,4 +1,4 @@
-"""What ``fetch`` says: before it spends anything, and when a run has ended."""
+"""The messages of ``fetch``: the estimate, and the report of a run."""
 
 from __future__ import annotations
 
@@ -9,87 +9,112 @@ from pathlib import Path
 from fullstory_async.cli.ids import IdInput
 from fullstory_async.jobs import Job, JobEstimate, JobReport, StopReason
 
-__all__ = ["account_of", "again_command", "announcement"]
+__all__ = ["estimate_text", "report_text", "resume_command"]
 
 
-def again_command(folder: Path, connection: list[str], options: Mapping[str, object]) -> str:
-    """Return the command that goes on with a job, with everything that this one was told about how. Options that are ``None`` were not given."""
+def resume_command(folder: Path, connection: list[str], options: Mapping[str, object]) -> str:
+    """Return the command that resumes a job, with the options of this run.
+
+    Args:
+        folder: the job folder. connection: the connection options, as words of a command line. options: name
+        → value of the other options; ``True`` for a flag, ``None`` for an option that was not given.
+    """
     words = ["fullstory-async", "fetch", "--job", str(folder), "--resume", *connection]
     for name, value in options.items():
         words += [] if value is None else [name] if value is True else [name, str(value)]
     return shlex.join(words)
 
 
-def announcement(given: IdInput, estimate: JobEstimate, *, adaptive: bool) -> str:
-    """Say what a job comes to."""
-    notes = [_many(estimate.sessions, "session"), f"{_many(estimate.calls, 'call')} left"]
-    notes += [f"{_many(given.duplicates, 'duplicate')} dropped"] if given.duplicates else []
-    notes += [f"{given.invalid} are no session ids and failed"] if given.invalid else []
-    notes += (
-        [f"{given.not_pairs} are no USER:SESSION pairs, so FullStory may not know them"]
-        if given.not_pairs
-        else []
-    )
-    took = (
-        f"{_duration(estimate.seconds)} at the rate it begins with"
-        if adaptive
-        else f"at least {_duration(estimate.seconds)}"
-    )
-    notes += [f"up to {_many(estimate.activations, 'activation')}", took] if estimate.activations else []
-    notes += [f"{estimate.spent} spent before"] if estimate.spent else []
+def estimate_text(ids: IdInput, estimate: JobEstimate, *, adaptive: bool) -> str:
+    """Return one line on the calls left, their cost and their duration."""
+    notes = [_plural(estimate.sessions, "session"), f"{_plural(estimate.calls, 'call')} left"]
+    if ids.duplicates:
+        notes.append(f"{_plural(ids.duplicates, 'duplicate')} dropped")
+    if ids.invalid:
+        notes.append(f"{_plural(ids.invalid, 'invalid id')} counted as failed")
+    if ids.not_pairs:
+        are = "id is not a USER:SESSION pair" if ids.not_pairs == 1 else "ids are not USER:SESSION pairs"
+        notes.append(f"{ids.not_pairs} {are} (FullStory may not know them)")
+    if estimate.activations:
+        duration = _duration(estimate.seconds)
+        notes.append(f"up to {_plural(estimate.activations, 'activation')}")
+        notes.append(f"{duration} at the initial rate" if adaptive else f"at least {duration}")
+    if estimate.spent:
+        notes.append(f"{estimate.spent} already spent")
     if estimate.activations < estimate.calls:
-        notes.append(f"the budget leaves {estimate.activations or 'none'} of the activations that they need")
+        budget = _plural(estimate.activations, "activation")
+        notes.append(f"the remaining budget of {budget} does not cover all calls")
     return ", ".join(notes) + "\n"
 
 
-def account_of(report: JobReport, job: Job, again: str) -> str:
-    """Say how a run ended and what to do next."""
+def report_text(report: JobReport, job: Job, resume: str) -> str:
+    """Return how a run ended and which commands come next.
+
+    Args:
+        report: the run's report.
+        job: the job, which may still be open.
+        resume: the command that resumes it; empty if there is none to show.
+    """
     counts, folder = job.counts, shlex.quote(str(job.folder))
-    passing = counts.failed - counts.permanent
-    lines = [
-        (f"{report.reason}: {_many(report.done_now, 'answer')} and {_many(report.spent_now, 'activation')} "
-        f"in this run of {report.seconds:.1f} s"),
-        (f"in all: {_many(report.done, 'answer')}, {counts.permanent} failed for good, {_many(report.left, 'call')} left, "
-        f"{_many(report.spent, 'activation')} spent"),
-    ]  # fmt: skip
+    transient = counts.failed - counts.permanent
+    lines = [_run_line(report), _total_line(report, counts.permanent)]
     lines += [report.detail] if report.detail else []
     lines += [f"  {count} × {name}" for name, count in report.failed.most_common()]
     if report.dropped:
         lines.append(
-            f"{report.dropped} calls were dropped on their way, or their answers could not be written: they count as spent, and are made again"
+            f"{_plural(report.dropped, 'call')} interrupted in flight, or with a result that could not be "
+            "saved: counted as spent, and repeated on resume"
         )
     if report.spent > report.done + counts.failed:
-        lines.append(
-            f"{report.spent - report.done} of the activations were spent, or may have been, without an answer that is kept"
-        )
-    if passing:
-        lines.append(f"{passing} calls failed for a reason that may pass; --resume makes them again")
-    unfinished = report.left or report.reason is not StopReason.FINISHED
-    if unfinished and again and job.folder.is_dir():
-        lines.append(f"to go on: {again}{_HINTS.get(report.reason, '')}")
+        unsaved = _plural(report.spent - report.done, "activation")
+        lines.append(f"{unsaved} spent, or possibly spent, without a saved result")
+    if transient:
+        lines.append(f"{_plural(transient, 'call')} failed with a transient error; --resume retries them")
+    # a folder that somebody removed during the run can't be resumed
+    if resume and job.folder.is_dir() and (report.left or report.reason is not StopReason.FINISHED):
+        lines.append(f"To resume: {resume}{_resume_hint(report, job, resume)}")
     if counts.failed:
         lines.append(
-            f"what failed: fullstory-async job failures {folder} (--retry-failed makes those again that failed for good)"
+            f"Failures: fullstory-async job failures {folder} (--retry-failed retries the permanent ones)"
         )
     if report.done:
         lines.append(
-            f"the answers: fullstory-async job export {folder} out.jsonl (or .csv, .parquet, .duckdb, .sqlite)"
+            f"Results: fullstory-async job export {folder} out.jsonl (or .csv, .parquet, .duckdb, .sqlite)"
         )
     return "\n".join(lines) + "\n"
 
 
-_HINTS = {
-    StopReason.BUDGET_REACHED: "  (with a larger --max-activations or --monthly-cap, whichever was reached)",
-    StopReason.KEY_REJECTED: "  (with a key that is accepted)",
-    StopReason.STORAGE_FAILED: "  (when the disk can be written again)",
-}
+def _run_line(report: JobReport) -> str:
+    new = f"{_plural(report.done_now, 'result')} and {_plural(report.spent_now, 'activation')}"
+    return f"{report.reason.capitalize()}: {new} in this run of {report.seconds:.1f} s"
 
 
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def _total_line(report: JobReport, permanent: int) -> str:
+    return (
+        f"Total: {_plural(report.done, 'result')}, {_plural(permanent, 'permanent failure')}, "
+        f"{_plural(report.left, 'call')} left, {_plural(report.spent, 'activation')} spent"
+    )
+
+
+def _resume_hint(report: JobReport, job: Job, resume: str) -> str:
+    """Return what must change before the job is resumed."""
+    if report.reason is StopReason.KEY_REJECTED:
+        return "  (with a key that FullStory accepts)"
+    if report.reason is StopReason.STORAGE_FAILED:
+        return "  (when the disk can be written again)"
+    if report.reason is not StopReason.BUDGET_REACHED:
+        return ""
+    budget = job.plan.max_activations
+    is_own = "--monthly-cap" not in shlex.split(resume) or (budget is not None and report.spent >= budget)
+    return f"  (with a larger {'--max-activations' if is_own else '--monthly-cap'})"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,4 +1,4 @@
-"""What a person wrote: ``--set group.field=value``, times, and files of options in JSON or TOML."""
+"""Option values: times, ``--set group.field=value``, and profile files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from fullstory_async.models.event_types import Suspicion, check_context_type
 
 __all__ = ["ProfileFile", "read_profile_file", "read_settings", "read_time", "reject_typo"]
 
-_TYPES_OF_EVENTS = ("include_types", "exclude_types", "screenshot_event_types")
-"""Options that name types of events, in whichever group they stand."""
+_EVENT_TYPE_OPTIONS = ("include_types", "exclude_types", "screenshot_event_types")
+"""Options whose values are event types, in any group."""
 
 
 def read_time(text: str | None, option: str) -> datetime | None:
-    """Read a time with its time zone. Raises `UsageError` that names the option."""
+    """Read a time with a time zone. Raises `UsageError`, which names the option."""
     if text is None:
         return None
     try:
@@ -33,7 +33,8 @@ def read_time(text: str | None, option: str) -> datetime | None:
         raise UsageError(f"{option} must be a time like 2026-05-04T10:00:00Z, not {text!r}") from None
     if when.utcoffset() is None:
         raise UsageError(
-            f"{option} has no time zone: write {when.isoformat()}Z for UTC, or an offset as in {when.isoformat()}+02:00"
+            f"{option} has no time zone: write {when.isoformat()}Z for UTC, "
+            f"or an offset such as {when.isoformat()}+02:00"
         )
     return when
 
@@ -41,11 +42,15 @@ def read_time(text: str | None, option: str) -> datetime | None:
 def read_settings(
     pairs: Sequence[str], groups: Mapping[str, type[attrs.AttrsInstance]]
 ) -> dict[str, attrs.AttrsInstance]:
-    """Read ``group.field=value`` settings into one instance for each group that is named.
+    """Read ``group.field=value`` settings into one instance per named group.
+
+    Args:
+        pairs: the settings, as given to ``--set``.
+        groups: group name → its class.
 
     Raises:
-        UsageError: not of that form, a file that can't be read, or a slip in the name of a type of event.
-        ConfigurationError: an unknown name, or a value of a wrong kind.
+        UsageError: a setting of another form, a file that can't be read, or a typo in an event type.
+        ConfigurationError: an unknown field, or a value of the wrong type.
     """
     given: dict[str, dict[str, Any]] = {}
     for pair in pairs:
@@ -58,29 +63,29 @@ def read_settings(
         given.setdefault(group, {})[field] = _value(groups[group], field, text, name)
     read = {group: parse_options(fields, groups[group], group) for group, fields in given.items()}
     for options in read.values():
-        for field in _TYPES_OF_EVENTS:
+        for field in _EVENT_TYPE_OPTIONS:
             for name in getattr(options, field, None) or ():
                 reject_typo(check_context_type(name))
     return read
 
 
 def reject_typo(doubt: Suspicion | None) -> None:
-    """Raise `UsageError` for a name that is a slip, which would be found out only when its call is paid for."""
+    """Raise `UsageError` for an event type that is a typo."""
+    # otherwise the typo would show only in the result, after the call has been paid for
     if doubt is not None and doubt.is_typo:
         raise UsageError(doubt.text)
 
 
 def _value(group: type[attrs.AttrsInstance], field: str, text: str, name: str) -> Any:
-    """Read a value by the kind of its field; ``@FILE`` stands for what is in a file."""
+    """Read a value according to its field's type; ``@FILE`` reads it from a file."""
     if text.startswith("@"):
         text = _text_of(text[1:]).removesuffix("\n")
     known = {each.name: each.type for each in attrs.fields(attrs.resolve_types(group))}
     kinds = get_args(known.get(field))
     if field not in known or str in kinds or datetime in kinds:
         return text
-    if any(getattr(kind, "__origin__", kind) is tuple for kind in kinds) and not text.lstrip().startswith(
-        "["
-    ):
+    is_list = any(getattr(kind, "__origin__", kind) is tuple for kind in kinds)
+    if is_list and not text.lstrip().startswith("["):
         words = [word.strip() for word in text.split(",") if word.strip()]
         if not words:
             raise UsageError(f"--set {name} has no value")
@@ -98,7 +103,7 @@ def _value(group: type[attrs.AttrsInstance], field: str, text: str, name: str) -
 
 @attrs.frozen
 class ProfileFile:
-    """What a file says of a profile."""
+    """The content of a profile file."""
 
     id: str | None
     name: str | None
@@ -106,10 +111,13 @@ class ProfileFile:
 
 
 def read_profile_file(path: str) -> ProfileFile:
-    """Read a profile, as ``profiles get`` prints it or as the service does, from JSON or TOML; ``-`` is standard input.
+    """Read a profile from a JSON or TOML file, or from standard input for ``-``.
+
+    The groups may be at the top level, as ``profiles get`` prints them, or in ``configuration``, as the
+    service does.
 
     Raises:
-        UsageError: the file can't be read, or is neither.
+        UsageError: the file can't be read, or is neither JSON nor TOML.
         ConfigurationError: a field is unknown or has a wrong value; the message names it.
     """
     body = _parsed(_text_of(path), path)
@@ -117,7 +125,7 @@ def read_profile_file(path: str) -> ProfileFile:
     if not isinstance(nested, dict):
         raise UsageError(f"{path}: configuration must be an object")
     if twice := set(nested) & set(body):
-        raise UsageError(f"{path}: {min(twice)} stands in configuration and beside it")
+        raise UsageError(f"{path}: {min(twice)} is given twice, in configuration and at the top level")
     profile_id, name = body.pop("id", None), body.pop("name", None)
     for field, value in (("id", profile_id), ("name", name)):
         if not isinstance(value, str | None):
@@ -130,9 +138,8 @@ def _parsed(text: str, path: str) -> dict[str, Any]:
     try:
         body = json.loads(text) if as_json else tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(
-            f"{path} can't be read as {'JSON' if as_json else 'TOML'} (the two that it may be): {error}"
-        ) from None
+        form = "JSON" if as_json else "TOML"
+        raise UsageError(f"{path} can't be read as {form} (use JSON or TOML): {error}") from None
     if not isinstance(body, dict):
         raise UsageError(f"{path} must hold an object")
     return body

@@ -1,4 +1,4 @@
-"""How data is printed: JSON and CSV for programs, tables for people."""
+"""Printing: JSON and CSV for programs, tables for people, messages on stderr."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, TextIO
 
 import attrs
 from rich.console import Console
@@ -17,21 +19,28 @@ from rich.table import Table
 from rich.text import Text
 
 from fullstory_async.jobs.export.cells import harmless
-from fullstory_async.models import Session
+from fullstory_async.models import Session, UnknownEventTypeWarning
 
 __all__ = [
+    "Output",
     "as_row",
     "human_console",
     "pipe_console",
     "print_csv",
     "print_json",
     "print_rows",
+    "print_rows_as",
     "print_table",
-    "say",
-    "visible",
+    "printable",
+    "warnings_as_messages",
+    "write_stderr",
 ]
 
-_WIDE = 200
+Output = Literal["jsonl", "table"]
+"""The formats that most commands offer."""
+
+_URL_WIDTH = 200
+_UNBROKEN_COLUMNS = ("id", "url", "operation")
 
 
 def as_row(item: attrs.AttrsInstance) -> dict[str, Any]:
@@ -42,87 +51,126 @@ def as_row(item: attrs.AttrsInstance) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
 
 
-def print_table(console: Console, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print rows for people; control characters in them can't reach the terminal."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=number == 0 or column in ("id", "url", "operation"), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(visible(row.get(column))) for column in columns))
-    if "url" in columns:  # which has to stay in one piece to be of use
-        console = _Console(width=max(console.width, _WIDE))
-    console.print(table)
-
-
-def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print rows as CSV; no cell can be a formula to a spreadsheet, or move a terminal's cursor."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([harmless(visible(row.get(column))) for column in columns])
-    sys.stdout.flush()
+def print_rows_as(output: Output, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Print rows as JSON Lines, or the given columns of them as a table."""
+    if output == "table":
+        print_table(human_console(), columns, rows)
+    else:
+        print_rows(rows)
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]]) -> None:
     """Print JSON Lines."""
     for row in rows:
-        sys.stdout.write(_json_text(row) + "\n")
+        sys.stdout.write(_dump(row) + "\n")
     sys.stdout.flush()
 
 
-def _json_text(value: Any, *, indent: int | None = None) -> str:
-    """Return JSON with characters as they are where standard output carries them, and their escapes elsewhere.
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    sys.stdout.write(_dump(value, indent=2) + "\n")
+    sys.stdout.flush()
 
-    Escapes also stand for what is not printable: it could move a terminal's cursor, or end a line for some readers.
+
+def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print rows as CSV, safe to open in a spreadsheet or a terminal.
+
+    Cells that a spreadsheet would run as formulas are escaped, and control characters are replaced.
     """
-    if (sys.stdout.encoding or "").lower().replace("_", "-") not in ("utf-8", "utf8"):
-        return json.dumps(value, indent=indent)
-    lines = json.dumps(value, indent=indent, ensure_ascii=False).split("\n")
-    return "\n".join(line if line.isprintable() else _escaped(line) for line in lines)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([harmless(printable(row.get(column))) for column in columns])
+    sys.stdout.flush()
 
 
-def _escaped(line: str) -> str:
-    # a DEL is the one character that is neither printable nor escaped by json
-    return "".join(
-        char if char.isprintable() else "\\u007f" if char == "\x7f" else json.dumps(char)[1:-1]
-        for char in line
-    )
+def print_table(console: Console, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print rows as a table for people, with control characters replaced."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number == 0 or column in _UNBROKEN_COLUMNS, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(row.get(column))) for column in columns))
+    # a URL that is folded over two lines can be neither clicked nor copied
+    if "url" in columns:
+        console = _Console(width=max(console.width, _URL_WIDTH))
+    console.print(table)
 
 
-def say(text: str) -> None:
-    """Write a message for people; if they have gone, and their terminal with them, nobody misses it."""
+def printable(value: Any) -> str:
+    """Return a value as text, with each control character replaced by U+FFFD."""
+    text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def write_stderr(text: str) -> None:
+    """Write a message to standard error, and ignore that its terminal is gone."""
+    # the message is lost with its reader, but the job that reports must still end in order
     with contextlib.suppress(OSError):
         sys.stderr.write(text)
         sys.stderr.flush()
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Leave it to the command to say how it ends."""
-        raise BrokenPipeError
+@contextmanager
+def warnings_as_messages() -> Iterator[None]:
+    """Print the library's warnings as one-line messages inside the block."""
 
+    def show_message(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, UnknownEventTypeWarning):
+            sys.stderr.write(f"fullstory-async: {message}\n")
+        else:
+            show_as_before(message, category, filename, lineno, file, line)
 
-def print_json(value: Any) -> None:
-    """Print one JSON document."""
-    sys.stdout.write(_json_text(value, indent=2) + "\n")
-    sys.stdout.flush()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UnknownEventTypeWarning)
+        show_as_before = warnings.showwarning
+        warnings.showwarning = show_message
+        yield
 
 
 def human_console() -> Console:
-    """Return a console on standard output that prints what its encoding can't hold as a question mark."""
+    """Return a console on standard output that can print any text."""
+    # characters outside its encoding become question marks
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     return _Console()
 
 
 def pipe_console() -> Console:
-    """Return a console on standard output that leaves it to the command to say how it ends when nobody reads on."""
+    """Return a console on standard output that raises `BrokenPipeError`."""
     return _Console()
 
 
-def visible(value: Any) -> str:
-    """Return a value as text without control characters."""
-    text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Raise the error; rich would exit with its own code instead of 141."""
+        raise BrokenPipeError
+
+
+def _dump(value: Any, *, indent: int | None = None) -> str:
+    """Return JSON, with non-ASCII characters escaped unless the output is UTF-8.
+
+    Unprintable characters are always escaped: they could move a terminal's cursor, or end a line for some
+    readers.
+    """
+    if (sys.stdout.encoding or "").lower().replace("_", "-") not in ("utf-8", "utf8"):
+        return json.dumps(value, indent=indent)
+    lines = json.dumps(value, indent=indent, ensure_ascii=False).split("\n")
+    return "\n".join(line if line.isprintable() else _escape(line) for line in lines)
+
+
+def _escape(line: str) -> str:
+    # DEL is the only unprintable character that json.dumps leaves alone
+    return "".join(
+        char if char.isprintable() else "\\u007f" if char == "\x7f" else json.dumps(char)[1:-1]
+        for char in line
+    )

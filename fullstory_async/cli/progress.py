@@ -1,4 +1,4 @@
-"""How far a job has come: a live line on a terminal, a plain line now and then elsewhere; both on standard error."""
+"""A job's progress on standard error: a live line on a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -15,87 +15,96 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 from rich.text import Text
 
-from fullstory_async.cli.output import say, visible
+from fullstory_async.cli.output import printable, write_stderr
 from fullstory_async.jobs import JobProgress
 
 __all__ = ["JobDisplay"]
 
-_EVERY = 10.0
+_LINE_INTERVAL = 10.0
 """Seconds between plain lines."""
-_RECENT = 30.0
-"""Seconds over which the present rate is measured."""
-_LEAST = 2.0
-"""Seconds below which it is not told. Nor does the first second of answers count: a rate limit lets a burst through at
-once, and with that a job would seem to go faster than it may."""
-_SHOWN_ERROR = 100
+_RATE_WINDOW = 30.0
+"""Seconds over which the current rate is measured."""
+_MIN_RATE_WINDOW = 2.0
+"""Seconds of figures that a rate needs. The first second of results does not count: a rate limit lets a burst
+through at once, and with it a job would seem faster than its limit."""
+_MAX_ERROR_LENGTH = 100
 
 
 class JobDisplay:
-    """Shows a running job: done, failed, present and allowed rate, 429s, activations spent and left, time left, the last error."""
+    """The display of a running job.
+
+    It shows results, failures, the current and the allowed rate, 429s, activations spent and left, the time
+    left and the last error.
+    """
 
     def __init__(self, *, live: bool = True) -> None:
-        """Show it; without ``live``, as where a log is written too, in plain lines on a terminal as well."""
+        """Create a display. Without ``live``, a terminal gets plain lines too."""
+        # a log on the same terminal would break a live line
         console = Console(stderr=True)
         self._live = live and console.is_terminal
         self._progress = Progress(
             BarColumn(bar_width=12), MofNCompleteColumn(), TimeRemainingColumn(),
-            TextColumn("{task.fields[text]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            TextColumn(
+                "{task.fields[text]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+            ),
             console=console, expand=True, disable=not self._live, redirect_stdout=False, transient=True,
         )  # fmt: skip
-        self._task = self._progress.add_task("", total=None, text="")
-        self._at_first: int | None = None
-        self._first_at = math.inf
-        self._recent: deque[tuple[float, int]] = deque()
-        self._now: JobProgress | None = None
+        self._bar = self._progress.add_task("", total=None, text="")
+        self._settled_before: int | None = None
+        self._first_result_at = math.inf
+        self._samples: deque[tuple[float, int]] = deque()
+        self._latest: JobProgress | None = None
 
     async def __aenter__(self) -> Self:
-        if self._live:  # else there is nothing to draw, and older versions of rich end it with an empty line
+        # older versions of rich print an empty line when a display that draws nothing stops
+        if self._live:
             self._progress.start()
-        self._speaking = asyncio.create_task(self._speak())
+        self._printer = asyncio.create_task(self._print_lines())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._speaking.cancel()
-        await asyncio.wait([self._speaking])
+        self._printer.cancel()
+        await asyncio.wait([self._printer])
         if self._live:
-            with contextlib.suppress(OSError):  # the terminal was closed, and the job has ended in good order
+            # the terminal may be closed; the job has ended in order all the same
+            with contextlib.suppress(OSError):
                 self._progress.stop()
 
     def show(self, now: JobProgress) -> None:
-        """Take the present figures; the job's ``progress`` callback."""
-        self._now = now
-        self._note(now)
+        """Show the latest figures. This is the job's ``progress`` callback."""
+        self._latest = now
+        self._sample(now)
         if self._live:
             settled = min(now.done + now.failed, now.calls)
-            self._progress.update(self._task, total=now.calls, completed=settled, text=self._text(now))
+            self._progress.update(self._bar, total=now.calls, completed=settled, text=self._text(now))
 
-    def _note(self, now: JobProgress) -> None:
-        """Keep a figure a second, of the last seconds; the first one a second after calls began to come to an end."""
+    def _sample(self, now: JobProgress) -> None:
+        """Keep one sample per second, starting one second after the first result."""
         settled, at = now.done + now.failed, time.monotonic()
-        self._at_first = settled if self._at_first is None else self._at_first
-        if settled > self._at_first:
-            self._first_at = min(self._first_at, at)
-        if at - (self._recent[-1][0] if self._recent else self._first_at) >= 1.0:
-            self._recent.append((at, settled))
-        while len(self._recent) > 1 and self._recent[1][0] <= at - _RECENT:
-            self._recent.popleft()
+        self._settled_before = settled if self._settled_before is None else self._settled_before
+        if settled > self._settled_before:
+            self._first_result_at = min(self._first_result_at, at)
+        if at - (self._samples[-1][0] if self._samples else self._first_result_at) >= 1.0:
+            self._samples.append((at, settled))
+        while len(self._samples) > 1 and self._samples[1][0] <= at - _RATE_WINDOW:
+            self._samples.popleft()
 
     def _rate(self, now: JobProgress) -> float | None:
-        """Return how many calls come to an end in a second; ``None`` as long as that can't be told."""
-        at, before = self._recent[0] if self._recent else (math.inf, 0)
-        passed = time.monotonic() - at
-        return (now.done + now.failed - before) / passed if passed >= _LEAST else None
+        """Return the calls that end per second; None until there are enough samples."""
+        at, settled = self._samples[0] if self._samples else (math.inf, 0)
+        elapsed = time.monotonic() - at
+        return (now.done + now.failed - settled) / elapsed if elapsed >= _MIN_RATE_WINDOW else None
 
-    async def _speak(self) -> None:
-        """Say how far it has come every few seconds, also while no call comes to its end."""
+    async def _print_lines(self) -> None:
+        """Print a plain line every few seconds, even while no call ends."""
         while True:
-            await asyncio.sleep(_EVERY)
-            if self._live or (now := self._now) is None:
+            await asyncio.sleep(_LINE_INTERVAL)
+            if self._live or (now := self._latest) is None:
                 continue
             text = Text.from_markup(self._text(now)).plain
-            say(f"{now.done + now.failed} of {now.calls} calls, {text}\n")  # if anybody is still there
+            write_stderr(f"{now.done + now.failed} of {now.calls} calls, {text}\n")
 
     def _text(self, now: JobProgress) -> str:
         rate = self._rate(now)
@@ -108,6 +117,6 @@ class JobDisplay:
         parts += [f"{now.spent} activations spent{cap}"]
         parts += [f"{left:.0f} s to go"] if not self._live and left > 0 else []
         if now.last_error is not None:
-            shown = visible(now.last_error)
-            parts.append(shown if len(shown) <= _SHOWN_ERROR else shown[:_SHOWN_ERROR] + "…")
+            shown = printable(now.last_error)
+            parts.append(shown if len(shown) <= _MAX_ERROR_LENGTH else shown[:_MAX_ERROR_LENGTH] + "…")
         return Text(", ".join(parts)).markup

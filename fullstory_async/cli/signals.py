@@ -1,4 +1,4 @@
-"""Signals, for commands that end in good order."""
+"""Signals for commands that shut down in order: SIGINT, SIGTERM and SIGHUP."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ __all__ = ["on_interrupt", "until_interrupted"]
 
 @contextmanager
 def on_interrupt(callback: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Call back on SIGINT, SIGTERM and SIGHUP while the block runs; a SIGHUP that ``nohup`` has switched off stays so.
+    """Call back on SIGINT, SIGTERM and SIGHUP inside the block.
 
-    Event loops on Windows can't; there Ctrl-C cancels the command, as Python does by itself.
+    A SIGHUP that ``nohup`` ignores stays ignored. Event loops on Windows can't handle signals; there Ctrl-C
+    cancels the command, as Python does by default.
     """
     loop, installed = asyncio.get_running_loop(), []
     for number in _stopping_signals():
@@ -39,7 +40,7 @@ def _stopping_signals() -> list[signal.Signals]:
 
 
 async def until_interrupted() -> None:
-    """Wait for the first signal."""
+    """Wait until the first signal arrives."""
     ended = asyncio.Event()
     with on_interrupt(lambda _: ended.set()):
         await ended.wait()

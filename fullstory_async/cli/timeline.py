@@ -1,4 +1,4 @@
-"""A session as a timeline for the terminal: page by page, when, what happened, and where it hurt."""
+"""A session as a timeline for the terminal, page by page."""
 
 from __future__ import annotations
 
@@ -11,59 +11,61 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from fullstory_async.cli.output import visible
+from fullstory_async.cli.output import printable
 from fullstory_async.models import SessionEvent, SessionEvents
 from fullstory_async.models.described import clock
 
 __all__ = ["print_timeline"]
 
-_BACKSTAGE = frozenset(
+_BACKGROUND_TYPES = frozenset(
     {
-        "cumulative_layout_shift", "first_input_delay", "interaction_to_next_paint", "load", "page_properties",
-        "page_view", "consent", "identify",
+        "cumulative_layout_shift", "first_input_delay", "interaction_to_next_paint", "load",
+        "page_properties", "page_view", "consent", "identify",
     }
 )  # fmt: skip
-"""What nobody did or saw: shown, but dimly."""
+"""Events that are no user action: printed, but dimmed."""
 
 
-def print_timeline(console: Console, events: SessionEvents, shown: SessionEvents | None = None) -> None:
-    """Print a session's events in the order of time, with a heading wherever the page changes.
+def print_timeline(console: Console, events: SessionEvents, selected: SessionEvents | None = None) -> None:
+    """Print a session's events in time order, with a heading at each change of page.
 
     Args:
-        console: where to.
-        events: the whole session, which times are counted from the beginning of.
-        shown: the events to print; all of them unless given.
+        console: where to print.
+        events: the whole session; times are relative to its first event.
+        selected: the events to print; all of them by default.
     """
-    shown = events if shown is None else shown
-    console.print(_heading(events))
-    if len(shown) < len(events):
-        console.print(f"{len(shown)} of them shown")
-    began = next((event.timestamp for event in events if event.timestamp is not None), None)
-    for place, group in groupby(shown, key=_place):
+    selected = events if selected is None else selected
+    console.print(_summary(events))
+    if len(selected) < len(events):
+        console.print(f"{len(selected)} of them shown")
+    start = _start(events)
+    rule = "-" if _is_ascii(console) else "─"
+    for heading, group in groupby(selected, key=_heading):
         console.print()
-        console.print(
-            Rule(
-                Text(visible(place), style="bold cyan"), align="left", style="cyan", characters=_line(console)
-            )
-        )
-        console.print(_rows(console, list(group), began))
+        title = Text(printable(heading), style="bold cyan")
+        console.print(Rule(title, align="left", style="cyan", characters=rule))
+        console.print(_rows(console, list(group), start))
 
 
-def _heading(events: SessionEvents) -> RenderableType:
-    began = next((event.timestamp for event in events if event.timestamp is not None), None)
+def _start(events: SessionEvents) -> datetime | None:
+    return next((event.timestamp for event in events if event.timestamp is not None), None)
+
+
+def _summary(events: SessionEvents) -> RenderableType:
+    start = _start(events)
     errors, frustrations = len(events.errors()), len(events.frustrations())
-    facts = [] if began is None else [f"{began:%Y-%m-%d %H:%M:%S %Z}", f"{clock(events.duration)} long"]
+    facts = [] if start is None else [f"{start:%Y-%m-%d %H:%M:%S %Z}", f"{clock(events.duration)} long"]
     names = [user.user_display_name or user.user_email or user.user_id or "" for user in events.users()]
     line = Text(", ".join([*facts, f"{len(events)} events"]))
     line.append(f", {errors} errors", style="red" if errors else "")
     line.append(f", {frustrations} frustrations", style="yellow" if frustrations else "")
     if names:
-        line.append(visible(f", {', '.join(names)}"))
-    return Group(Text(visible(f"Session {events.session_id}"), style="bold"), line)
+        line.append(printable(f", {', '.join(names)}"))
+    return Group(Text(printable(f"Session {events.session_id}"), style="bold"), line)
 
 
-def _place(event: SessionEvent) -> str:
-    """Return where an event happened, as a heading."""
+def _heading(event: SessionEvent) -> str:
+    """Return the page, the app or the kind of source of an event."""
     source = event.source
     if source.url is not None:
         path = source.url.path or source.url.full_url or ""
@@ -73,43 +75,44 @@ def _place(event: SessionEvent) -> str:
     return {"server": "Sent by a server", "mobile_app": "The app"}.get(event.source_type or "", "Events")
 
 
-def _rows(console: Console, events: list[SessionEvent], began: datetime | None) -> Table:
+def _rows(console: Console, events: list[SessionEvent], start: datetime | None) -> Table:
     table = Table.grid(padding=(0, 1))
     table.add_column(justify="right", width=8, no_wrap=True)
     table.add_column(width=1)
     table.add_column(overflow="fold", ratio=1)
     for event in events:
-        since = (
-            None if event.timestamp is None or began is None else (event.timestamp - began).total_seconds()
-        )
-        mark, style = _mark(event, plain=_plain(console))
-        what = Text(visible(event.description), style=style)
-        for sign in _signs(event):
-            what.append("  ")
-            what.append(sign, style="bold red" if sign == "error" else "bold yellow")
-        table.add_row(Text("" if since is None else clock(since), style="dim"), Text(mark, style=style), what)
+        symbol, style = _symbol(event, ascii_only=_is_ascii(console))
+        description = Text(printable(event.description), style=style)
+        for label in _labels(event):
+            description.append("  ")
+            description.append(label, style="bold red" if label == "error" else "bold yellow")
+        table.add_row(Text(_elapsed(event, start), style="dim"), Text(symbol, style=style), description)
     return table
 
 
-def _signs(event: SessionEvent) -> Iterator[str]:
+def _elapsed(event: SessionEvent, start: datetime | None) -> str:
+    if event.timestamp is None or start is None:
+        return ""
+    return clock((event.timestamp - start).total_seconds())
+
+
+def _labels(event: SessionEvent) -> Iterator[str]:
     if event.is_error:
         yield "error"
     yield from event.frustrations
 
 
-def _mark(event: SessionEvent, *, plain: bool) -> tuple[str, str]:
+def _symbol(event: SessionEvent, *, ascii_only: bool) -> tuple[str, str]:
+    """Return the symbol of an event and its style."""
     if event.is_error:
-        return "x" if plain else "✗", "red"
+        return "x" if ascii_only else "✗", "red"
     if event.frustrations:
         return "!", "yellow"
     if event.type == "navigate":
-        return ">" if plain else "→", "bold"
-    return "." if plain else "·", "dim" if event.type in _BACKSTAGE else ""
+        return ">" if ascii_only else "→", "bold"
+    return "." if ascii_only else "·", "dim" if event.type in _BACKGROUND_TYPES else ""
 
 
-def _plain(console: Console) -> bool:
+def _is_ascii(console: Console) -> bool:
+    # a console without UTF-8 would show the symbols as question marks
     return not console.encoding.lower().startswith("utf")
-
-
-def _line(console: Console) -> str:
-    return "-" if _plain(console) else "─"

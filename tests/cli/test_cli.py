@@ -128,7 +128,7 @@ def test_verbose_logs_each_request_and_no_e_mail(run):
         (("sandbox", "--users", "0"), 2, "users"),
         (("demo", "--sessions", "0"), 2, "--sessions"),
         (("demo", "--rate", "0"), 2, "rate"),
-        (("demo", "--out-dir", "a/b"), 2, "can't be made"),
+        (("demo", "--out-dir", "a/b"), 2, "can't be created"),
         (("demo", "--out-dir", "."), 2, "exists"),
     ],
 )
@@ -154,7 +154,7 @@ def test_the_key_comes_from_the_environment_or_a_file(run, monkeypatch, tmp_path
     assert run(*nobody)[0] == 8
 
 
-def test_an_unreadable_answer_is_kept(run, tmp_path, monkeypatch):
+def test_an_unreadable_response_is_printed(run, tmp_path, monkeypatch):
     begin = Sandbox.__aenter__
 
     async def begin_badly(self):
@@ -201,9 +201,12 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (UsageError("x"), 2), (ConfigurationError("x"), 2), (InvalidSessionId("x"), 2), (AuthenticationError("x"), 4),
-        (PermissionDeniedError("x"), 4), (NotFoundError("x"), 5), (RateLimitedError("x"), 6), (APITimeoutError("x"), 6),
-        (ServerError("x"), 8), (ConnectError("x"), 8), (ProtocolError("x"), 8), (JobLockedError("x"), 75), (JobError("x"), 2), (JobStorageError("x"), 1), (ActivationBudgetError("x"), 7),
+        (UsageError("x"), 2), (ConfigurationError("x"), 2), (InvalidSessionId("x"), 2),
+        (AuthenticationError("x"), 4),
+        (PermissionDeniedError("x"), 4), (NotFoundError("x"), 5), (RateLimitedError("x"), 6),
+        (APITimeoutError("x"), 6),
+        (ServerError("x"), 8), (ConnectError("x"), 8), (ProtocolError("x"), 8), (JobLockedError("x"), 75),
+        (JobError("x"), 2), (JobStorageError("x"), 1), (ActivationBudgetError("x"), 7),
         (OSError("x"), 1),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""How ``fetch`` ends, and is gone on with: signals, a job that is taken, the command that it names; and what it left, as JSON."""
+"""How ``fetch`` ends and resumes: signals, a locked job, the resume command, and the results as JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FETCH = ("fetch", "--ids", "ids", "--events", "--job", "j")
 
 @pytest.fixture
 def slow(tmp_path):
-    """A sandbox that takes its time for each answer, and a file of its ids; gives its URL and key."""
+    """A sandbox with slow responses, and a file of its ids; gives its URL and key."""
     process = start("sandbox", "--port", "0", "--sessions", "50", "--mean-events", "5", "--latency", "0.2")
     settings = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
     (tmp_path / "ids").write_text("\n".join(ask(settings, "/_sandbox/sessions")["session_ids"]))
@@ -68,7 +68,8 @@ def test_a_log_is_not_mixed_with_a_live_display(tmp_path):
 
 def test_nohup_is_respected(slow, tmp_path):
     command = subprocess.Popen(
-        ["nohup", sys.executable, "-m", "fullstory_async", *FETCH, "--rate", "500", "--concurrency", "8"], cwd=tmp_path, env={**os.environ, **slow},
+        ["nohup", sys.executable, "-m", "fullstory_async", *FETCH, "--rate", "500", "--concurrency", "8"],
+        cwd=tmp_path, env={**os.environ, **slow},
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     wait_for(slow, 4)
@@ -77,9 +78,10 @@ def test_nohup_is_respected(slow, tmp_path):
     assert JobReader(tmp_path / "j").status().done == 50
 
 
-def test_the_command_that_goes_on_names_everything_that_matters(slow, tmp_path):
+def test_the_resume_command_names_every_option_that_matters(slow, tmp_path):
     command = start(
-        *FETCH, "--concurrency", "3", "--retry-failed", "--ledger", "my ledger", "--monthly-cap", "900", "--rate", "50",
+        *FETCH, "--concurrency", "3", "--retry-failed", "--ledger", "my ledger", "--monthly-cap", "900",
+        "--rate", "50",
         "--burst", "2", "--timeout", "20", cwd=tmp_path, **slow,
     )  # fmt: skip
     wait_for(slow, 3)
@@ -87,28 +89,28 @@ def test_the_command_that_goes_on_names_everything_that_matters(slow, tmp_path):
     _, err = command.communicate(timeout=20)
     assert command.returncode == 130
     assert (
-        "to go on: fullstory-async fetch --job j --resume --rate 50 --burst 2 --timeout 20 --concurrency 3 "
+        "To resume: fullstory-async fetch --job j --resume --rate 50 --burst 2 --timeout 20 --concurrency 3 "
         "--ledger 'my ledger' --monthly-cap 900 --retry-failed\n"
     ) in err.replace("50.0", "50").replace("2.0 ", "2 ").replace("20.0", "20")
 
 
 class Interrupting(io.StringIO):
-    """A standard error during whose last words somebody presses Ctrl-C."""
+    """A standard error that raises SIGINT while the final report is written."""
 
     def write(self, text):
-        if text.startswith("finished"):
+        if text.startswith("Finished"):
             os.kill(os.getpid(), signal.SIGINT)
         return super().write(text)
 
 
-async def test_a_signal_at_the_very_end_does_not_swallow_the_account(tmp_path, monkeypatch):
+async def test_a_signal_at_the_very_end_does_not_cut_off_the_report(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stderr", Interrupting())
     async with opened(sessions=3) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=JobPlan(events=True)) as job:
             await job.add(sandbox.session_ids)
             assert await run_job(job, concurrency=4) == 0
     said = sys.stderr.getvalue()
-    assert ("in all: 3 answers" in said, "stopping" in said) == (True, False)
+    assert ("Total: 3 results" in said, "Stopping" in said) == (True, False)
 
 
 @contextmanager

@@ -17,7 +17,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from fullstory_async.jobs import JobReader
+from fullstory_async.cli.ids import IdInput
+from fullstory_async.cli.messages import estimate_text
+from fullstory_async.jobs import JobEstimate, JobReader
 from fullstory_async.sandbox.world import World
 
 WORLD = World(0, 20, 200, 200)
@@ -83,20 +85,21 @@ def served():
 
 
 def ask(served, path):
-    with urllib.request.urlopen(served["FULLSTORY_BASE_URL"] + path, timeout=10) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(served["FULLSTORY_BASE_URL"] + path, timeout=10) as response:
+        return json.load(response)
 
 
 def test_from_the_ids_to_the_export(run, tmp_path):
     (tmp_path / "ids.txt").write_text(
-        f"# mine\n\n{IDS[0]}\n{IDS[1]}\n  {IDS[0].replace(':', '!')}\nhttps://app.fullstory.com/ui/O/session/{IDS[2]}\n"
+        f"# mine\n\n{IDS[0]}\n{IDS[1]}\n  {IDS[0].replace(':', '!')}\n"
+        f"https://app.fullstory.com/ui/O/session/{IDS[2]}\n"
     )
     code, out, err = run(
         "fetch", "--ids", "ids.txt", "--events", "--summary", "support", "--job", "a.job", *FAST
     )
     assert (code, out) == (0, "")
     assert "3 sessions, 6 calls left, 1 duplicate dropped, up to 6 activations" in err
-    assert "in all: 6 answers, 0 failed for good, 0 calls left, 6 activations spent" in err
+    assert "Total: 6 results, 0 permanent failures, 0 calls left, 6 activations spent" in err
     assert "fullstory-async job export a.job out.jsonl" in err
     answers = lines(run("job", "results", "a.job")[1])
     assert [(line["session_id"], line["operation"]) for line in answers] == [
@@ -123,7 +126,7 @@ def test_from_the_ids_to_the_export(run, tmp_path):
     assert run("job", "failures", "a.job") == (0, "", "")
 
 
-def test_what_failed_is_said_and_listed(run, tmp_path):
+def test_failures_are_reported_and_listed(run, tmp_path):
     (tmp_path / "ids").write_text(f"{IDS[0]}\n1:2\n")
     code, _, err = run("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
     assert (code, "1 × NotFoundError" in err, "job failures j" in err) == (3, True, True)
@@ -132,15 +135,15 @@ def test_what_failed_is_said_and_listed(run, tmp_path):
     assert "NotFoundError" in run("job", "failures", "j", "--output", "table")[1]
 
 
-def test_a_budget_ends_it_and_more_goes_on(run, tmp_path):
+def test_a_budget_ends_a_run_and_a_larger_one_resumes_it(run, tmp_path):
     (tmp_path / "ids").write_text("\n".join(IDS))
     code, _, err = run("fetch", "--ids", "ids", "--events", "--job", "j", "--max-activations", "4", *FAST)
-    assert (code, "budget reached: 4 answers" in err, "larger --max-activations" in err) == (7, True, True)
-    assert "the budget leaves 4 of the activations that they need" in err
+    assert (code, "Budget reached: 4 results" in err, "larger --max-activations" in err) == (7, True, True)
+    assert "the remaining budget of 4 activations does not cover all calls" in err
     code, _, err = run("fetch", "--job", "j", "--resume", "--max-activations", "100", *FAST)
-    assert (code, "in all: 6 answers" in err) == (0, True)
+    assert (code, "Total: 6 results" in err) == (0, True)
     code, _, err = run("fetch", "--job", "j", "--resume", "--summary", "support", *FAST)
-    assert (code, "12 answers" in err) == (0, True), err  # a plan may grow
+    assert (code, "12 results" in err) == (0, True), err  # a plan may grow
 
 
 def test_a_dry_run_spends_nothing_and_leaves_nothing(run, tmp_path):
@@ -181,6 +184,35 @@ def test_a_ledger_caps_the_month_over_jobs(run, tmp_path):
         )
         assert got == code, err
     assert "the month's cap of 8 activations is reached" in err
+    assert "(with a larger --monthly-cap)" in err
+
+
+@pytest.mark.parametrize(("cap", "name"), [(4, "--max-activations"), (5, "--monthly-cap")])
+def test_with_two_budgets_the_one_that_was_reached_is_named(run, tmp_path, cap, name):
+    (tmp_path / "ids").write_text("\n".join(IDS))
+    code, _, err = run(
+        "fetch", "--ids", "ids", "--events", "--job", "j", "--max-activations", str(cap), "--ledger", "l.db",
+        "--monthly-cap", str(9 - cap), *FAST,
+    )  # fmt: skip
+    assert (code, f"(with a larger {name})" in err) == (7, True), err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "duration"),
+    [(0.4, "0 s"), (119.4, "119 s"), (120, "2 min"), (7170, "2 h 0 min"), (12_540, "3 h 29 min")],
+)
+def test_the_estimate_counts_ids_and_gives_durations_as_people_do(seconds, duration):
+    ids = IdInput()
+    for text in ("1:2", "1:2", "..", "5"):
+        ids.add(text)
+    estimate = JobEstimate(sessions=3, calls=2, activations=1, spent=4, max_activations=5, seconds=seconds)
+    assert estimate_text(ids, estimate, adaptive=False) == (
+        "3 sessions, 2 calls left, 1 duplicate dropped, 1 invalid id counted as failed, "
+        "1 id is not a USER:SESSION pair (FullStory may not know them), up to 1 activation, "
+        f"at least {duration}, 4 already spent, "
+        "the remaining budget of 1 activation does not cover all calls\n"
+    )
+    ids.close()
 
 
 def test_a_profile_that_does_not_exist_is_said_before_anything_is_spent(run, tmp_path):
@@ -193,16 +225,23 @@ def test_a_profile_that_does_not_exist_is_said_before_anything_is_spent(run, tmp
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--ids", "missing", "--events"), "No such file"), (("--ids", ".", "--events"), "directory"), (("--ids", "empty", "--events"), "no session ids"),
-        (("--ids", "binary", "--events"), "not UTF-8"), (("--ids", "ids"), "--events, --summary"), (("--events",), "a new job needs --ids"),
-        (("--ids", "ids", "--events", "--concurrency", "0"), "--concurrency"), (("--ids", "ids", "--events", "--rate", "0"), "rate"),
-        (("--ids", "ids", "--events", "--max-activations", "0"), "--max-activations"), (("--ids", "ids", "--events", "--monthly-cap", "5"), "--ledger"),
-        (("--ids", "program.py", "--events"), "line 1 looks like no session id"), (("--ids", "ids", "--events", "--summary", ""), "--summary needs"),
-        (("--ids", "bad.jsonl", "--events"), "can't be read"), (("--ids", "other.csv", "--events", "--id-column", "nope"), "nope"),
-        (("--ids", "other.jsonl", "--events"), "--id-column"), (("--resume",), "no job"), (("--ids", "ids", "--events", "--summary", "x", "--resume"), "no job"),
+        (("--ids", "missing", "--events"), "No such file"), (("--ids", ".", "--events"), "directory"),
+        (("--ids", "empty", "--events"), "no session ids"),
+        (("--ids", "binary", "--events"), "not UTF-8"), (("--ids", "ids"), "--events, --summary"),
+        (("--events",), "a new job needs --ids"),
+        (("--ids", "ids", "--events", "--concurrency", "0"), "--concurrency"),
+        (("--ids", "ids", "--events", "--rate", "0"), "rate"),
+        (("--ids", "ids", "--events", "--max-activations", "0"), "--max-activations"),
+        (("--ids", "ids", "--events", "--monthly-cap", "5"), "--ledger"),
+        (("--ids", "program.py", "--events"), "line 1 does not look like a session id"),
+        (("--ids", "ids", "--events", "--summary", ""), "--summary needs"),
+        (("--ids", "bad.jsonl", "--events"), "can't be read"),
+        (("--ids", "other.csv", "--events", "--id-column", "nope"), "nope"),
+        (("--ids", "other.jsonl", "--events"), "--id-column"), (("--resume",), "no job"),
+        (("--ids", "ids", "--events", "--summary", "x", "--resume"), "no job"),
     ],
 )  # fmt: skip
-def test_bad_input_is_said_before_anything_is_sent(run, tmp_path, arguments, said):
+def test_bad_input_is_reported_before_anything_is_sent(run, tmp_path, arguments, said):
     (tmp_path / "ids").write_text(IDS[0])
     (tmp_path / "empty").write_text("# nothing\n\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
@@ -219,7 +258,7 @@ def test_bad_input_is_said_before_anything_is_sent(run, tmp_path, arguments, sai
 def test_a_folder_of_other_things_is_no_place_for_a_job(run, tmp_path):
     (tmp_path / "ids.txt").write_text(IDS[0])
     command = ("fetch", "--ids", "ids.txt", "--events", *FAST)
-    for folder, said in ((".", "holds other things, such as ids.txt"), ("ids.txt", "is a file")):
+    for folder, said in ((".", "contains other files, such as ids.txt"), ("ids.txt", "is a file")):
         code, out, err = run(*command, "--job", folder)
         assert (code, out, err.count("\n"), said in err) == (2, "", 1, True)
     assert [each.name for each in tmp_path.iterdir()] == ["ids.txt"]
@@ -227,14 +266,14 @@ def test_a_folder_of_other_things_is_no_place_for_a_job(run, tmp_path):
     assert run(*command, "--job", "made before")[0] == 0
 
 
-def test_a_job_that_exists_is_gone_on_with_only_when_that_is_said(run, tmp_path):
+def test_an_existing_job_is_continued_only_with_resume(run, tmp_path):
     (tmp_path / "ids").write_text(IDS[0])
     assert run("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)[0] == 0
     code, _, err = run("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
-    assert (code, "--resume goes on with it" in err) == (2, True)
+    assert (code, "add --resume to continue it" in err) == (2, True)
     (tmp_path / "ids").write_text("\n".join(IDS))
     code, _, err = run("fetch", "--ids", "ids", "--job", "j", "--resume", *FAST)
-    assert (code, "6 sessions, 5 calls left" in err, "1 spent before" in err) == (0, True, True)
+    assert (code, "6 sessions, 5 calls left" in err, "1 already spent" in err) == (0, True, True)
     code, _, err = run("fetch", "--job", "j", "--resume", "--summary", "support", "--ids", "ids", *FAST)
     assert code == 0
     code, _, err = run("fetch", "--job", "j", "--resume", "--summary", "sales", *FAST)
@@ -262,7 +301,7 @@ def test_the_sessions_of_a_user_go_through_a_pipe_into_a_job(tmp_path):
     ada = sum(session.user.email == "ada@example.com" for session in WORLD.sessions.values())
     assert (listing.wait(30), fetching.returncode) == (0, 0), fetching.stderr
     assert ada > 1
-    assert f"in all: {ada} answers, 0 failed for good, 0 calls left" in fetching.stderr
+    assert f"Total: {ada} results, 0 permanent failures, 0 calls left" in fetching.stderr
     listing.stderr.close()
 
 
@@ -291,11 +330,11 @@ def test_a_person_is_asked_above_a_hundred_activations(tmp_path, answer, code, d
     assert (got, "Spend up to" in shown) == (0, False)
 
 
-def test_ids_that_are_no_pairs_are_told_and_asked_about_before_they_cost_anything(run, tmp_path):
+def test_ids_that_are_not_pairs_are_counted_and_confirmed_before_they_cost_anything(run, tmp_path):
     halves = [str(session_id).split(":")[1] for session_id in IDS]  # as a column of sessions' output has them
     (tmp_path / "ids").write_text("\n".join([*halves, IDS[0]]))
     command = ("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
-    note = f"{len(halves)} are no USER:SESSION pairs, so FullStory may not know them"
+    note = f"{len(halves)} ids are not USER:SESSION pairs (FullStory may not know them)"
     code, _, err = run(*command, "--dry-run")
     assert (code, note in err) == (0, True)
     got, shown = on_a_terminal(*command, cwd=tmp_path, stdout=subprocess.DEVNULL, typed="n\n")
@@ -340,7 +379,7 @@ def test_a_sandbox_of_its_own_process_serves_jobs(served, tmp_path):
         "fetch", "--job", "j", "--resume", "--summary", "support", "--rate", "200", cwd=tmp_path, **served
     )
     _, err = again.communicate(timeout=40)
-    assert (again.returncode, "rate limited" in err) == (6, True), err
+    assert (again.returncode, "Rate limited" in err) == (6, True), err
     assert JobReader(tmp_path / "j").status().done == 60  # the sandbox's quota
 
 
@@ -352,7 +391,7 @@ def test_a_wrong_key_stops_the_job(served, tmp_path):
         "fetch", "--ids", "ids", "--events", "--concurrency", "4", "--job", "j", cwd=tmp_path, **wrong
     )
     _, err = command.communicate(timeout=40)
-    assert (command.returncode, "key rejected" in err) == (4, True), err
+    assert (command.returncode, "Key rejected" in err) == (4, True), err
     assert ask(served, "/_sandbox/stats")["requests"] <= 12
 
 
@@ -369,11 +408,11 @@ def test_an_interrupt_keeps_what_was_paid_for(served, tmp_path):
     command.send_signal(signal.SIGINT)
     _, err = command.communicate(timeout=40)
     assert command.returncode == 130, err
-    assert "calls on their way have 5 seconds" in err
+    assert "Stopping: waiting up to 5 s for calls in flight" in err
     charged = ask(served, "/_sandbox/stats")["activations"]
     status = JobReader(tmp_path / "j").status()
     assert 5 < status.done == status.spent == charged < 50
-    assert "to go on: fullstory-async fetch --job j --resume --rate 200" in err
+    assert "To resume: fullstory-async fetch --job j --resume --rate 200" in err
     last = start("fetch", "--job", "j", "--resume", "--rate", "200", cwd=tmp_path, **served)
     last.communicate(timeout=40)
     assert (last.returncode, ask(served, "/_sandbox/stats")["activations"]) == (0, 50)
@@ -396,8 +435,8 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path):
     command.send_signal(signal.SIGINT)
     _, err = command.communicate(timeout=10)
     assert command.returncode == 143, err
-    assert "in all: 0 answers, 0 failed for good, 9 calls left, 3 activations spent" in err
-    assert "3 calls were dropped on their way, or" in err
+    assert "Total: 0 results, 0 permanent failures, 9 calls left, 3 activations spent" in err
+    assert "3 calls interrupted in flight, or" in err
     slow.kill()
     slow.communicate()
 
@@ -408,7 +447,7 @@ async def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypat
     from fullstory_async.jobs import JobProgress
 
     clock = [0.0]
-    monkeypatch.setattr(progress, "_EVERY", 0.05)
+    monkeypatch.setattr(progress, "_LINE_INTERVAL", 0.05)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     figures = {
         "calls": 100,
@@ -423,11 +462,12 @@ async def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypat
         clock[0] = 12.0
         error = "1:2: [red]no\x1b[2J" + "x" * 200
         display.show(JobProgress(**figures, done=20, spent=10, last_error=error))
-        await asyncio.sleep(0.18)  # nothing more comes, and it is said all the same
+        await asyncio.sleep(0.18)  # lines are printed without new figures, too
     printed = capsys.readouterr().err.splitlines()
     assert 2 <= len(printed) <= 3
     assert printed[0].startswith(
-        "21 of 100 calls, 1 failed, 2.0/s of 8, 3 × 429, 10 activations spent, 40 left, 40 s to go, 1:2: [red]no"
+        "21 of 100 calls, 1 failed, 2.0/s of 8, 3 × 429, 10 activations spent, 40 left, 40 s to go, "
+        "1:2: [red]no"
     )
     assert "\x1b" not in "".join(printed)
     assert max(map(len, printed)) < 240
@@ -441,7 +481,7 @@ async def test_the_rate_that_is_shown_is_not_above_the_limit(monkeypatch, capsys
     from fullstory_async.jobs import JobProgress
 
     clock = [0.0]
-    monkeypatch.setattr(progress, "_EVERY", 0.001)
+    monkeypatch.setattr(progress, "_LINE_INTERVAL", 0.001)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     figures = {"calls": 500, "failed": 0, "max_activations": None, "stats": Stats(), "allowed_rate": 8.0}
     async with progress.JobDisplay() as display:
@@ -464,8 +504,8 @@ def test_a_job_finds_its_rate_and_says_so(run, tmp_path):
     command = ("fetch", "--ids", "ids", "--events", "--sandbox", "--rate", "adaptive", "--job", "j")
     code, _, err = run(*command)
     assert code == 0
-    assert f"{len(IDS) / 2:.0f} s at the rate it begins with" in err
-    assert f"{len(IDS)} answers" in err
+    assert f"{len(IDS) / 2:.0f} s at the initial rate" in err
+    assert f"{len(IDS)} results" in err
 
 
 def test_the_demo_leaves_files_behind_and_overwrites_none(run, tmp_path):
@@ -477,7 +517,8 @@ def test_the_demo_leaves_files_behind_and_overwrites_none(run, tmp_path):
         assert "60 counted by the job, 60 charged" in out
         assert "listens on http://127.0.0.1:" in err
         assert {p.name for p in (tmp_path / folder).iterdir()} == {
-            "sessions.jsonl", "demo.job", "events.jsonl", "events.summaries.jsonl", "events.failures.jsonl", "replay.html",
+            "sessions.jsonl", "demo.job", "events.jsonl", "events.summaries.jsonl", "events.failures.jsonl",
+            "replay.html",
         }  # fmt: skip
         assert (
             len({line["session_id"] for line in lines((tmp_path / folder / "events.jsonl").read_text())})
@@ -488,7 +529,7 @@ def test_the_demo_leaves_files_behind_and_overwrites_none(run, tmp_path):
 def test_the_demo_survives_a_crash(run):
     code, out, err = run("demo", "--sessions", "60", "--rate", "200", "--crash", "--concurrency", "8")
     assert (code, "120 of 120" in out, "kill -9 after" in err) == (0, True, True)
-    assert "answers survived it" in out
+    assert "results survived it" in out
 
 
 def test_a_job_that_was_killed_before_it_had_ids_wants_them_again(run, tmp_path):
@@ -506,8 +547,9 @@ def test_a_job_that_was_killed_before_it_had_ids_wants_them_again(run, tmp_path)
 def test_the_months_cap_is_named_in_the_estimate(run, tmp_path):
     (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(50)))
     code, out, err = run(
-        "fetch", "--sandbox", "--job", "m", "--ids", "ids", "--events", "--ledger", "l.db", "--monthly-cap", "10", "--dry-run"
+        "fetch", "--sandbox", "--job", "m", "--ids", "ids", "--events", "--ledger", "l.db",
+        "--monthly-cap", "10", "--dry-run"
     )  # fmt: skip
     assert code == 0
-    assert "the budget leaves 10 of the activations that they need" in err
+    assert "the remaining budget of 10 activations does not cover all calls" in err
     assert json.loads(out)["activations"] == 10

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullstory_async.cli.exits import UsageError
-from fullstory_async.cli.ids import _items, read_ids
+from fullstory_async.cli.ids import _array_items, read_ids
 
 
 def read(tmp_path, text, column=None):
@@ -44,8 +44,14 @@ def read_all(tmp_path, text, column=None):
         "UserId,SessionId\n1,2\n3,4\n",
         "order,session_id\n#1001,1:2\n#1002,3:4\n",
         'note,session_id\n"two\nlines",1:2\n"#",3:4\n',
-        "id,session_url\n17,https://app.fullstory.com/ui/O/session/1:2\n18,https://app.fullstory.com/ui/O/session/3:4\n",
-        'fsUrl,x\n"https://app.fullstory.com/ui/O/session/1:2",1\nhttps://app.fullstory.com/ui/O/session/3:4,2\n',
+        (
+            "id,session_url\n17,https://app.fullstory.com/ui/O/session/1:2\n"
+            "18,https://app.fullstory.com/ui/O/session/3:4\n"
+        ),
+        (
+            'fsUrl,x\n"https://app.fullstory.com/ui/O/session/1:2",1\n'
+            "https://app.fullstory.com/ui/O/session/3:4,2\n"
+        ),
         '{"session_id": "1:2"}\n\n{"id": "3:4", "x": [1]}\n',
         '{"UserId": 1, "SessionId": 2}\n# aside\n{"userId": "3", "sessionId": "4"}\n',
         '{"sessionId": "1:2", "userId": "9"}\n{"url": "https://app.fullstory.com/ui/O/session/3:4"}\n',
@@ -59,7 +65,7 @@ def test_every_form_gives_the_same_ids(tmp_path, text):
     assert read(tmp_path, text) == ("1:2", "3:4")
 
 
-def test_a_whole_id_counts_before_a_pair_of_columns(tmp_path):
+def test_a_full_session_id_wins_over_a_pair_of_columns(tmp_path):
     text = "user_id,session_id,id\nu-1,2,1:2\nu-2,4,3:4\n"
     assert read(tmp_path, text) == ("1:2", "3:4")
 
@@ -67,20 +73,20 @@ def test_a_whole_id_counts_before_a_pair_of_columns(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("who,replay\na@b,1:2\n", "line 1 looks like no session id"),
-        ("a@b,1:2\n", "line 1 looks like no session id"),
-        ("1:2\n1:2,\n", "line 2 looks like no session id"),
-        ("session_ids\n1:2\n", "line 1 looks like no session id"),
-        ("1:2\n---\n", "line 2 looks like no session id"),
-        ("user_id,session_id\n6.1E+18,1.5E+18\n", "row 2 looks like no session id"),
-        ("session_id,n\n1:2,a\nTotal,b\n", "row 3 looks like no session id"),
-        ('["hello world 5"]', "row 1 looks like no session id"),
+        ("who,replay\na@b,1:2\n", "line 1 does not look like a session id"),
+        ("a@b,1:2\n", "line 1 does not look like a session id"),
+        ("1:2\n1:2,\n", "line 2 does not look like a session id"),
+        ("session_ids\n1:2\n", "line 1 does not look like a session id"),
+        ("1:2\n---\n", "line 2 does not look like a session id"),
+        ("user_id,session_id\n6.1E+18,1.5E+18\n", "row 2 does not look like a session id"),
+        ("session_id,n\n1:2,a\nTotal,b\n", "row 3 does not look like a session id"),
+        ('["hello world 5"]', "row 1 does not look like a session id"),
         ('session_id,n\n1:2,"a"b\n', "line 2"),
-        ("import os\n", "line 1 looks like no session id"),
-        ("ada@example.com\n", "line 1 looks like no session id"),
+        ("import os\n", "line 1 does not look like a session id"),
+        ("ada@example.com\n", "line 1 does not look like a session id"),
         ('session_id,note\n1:2,"hello\n3:4,x\n', "line"),
         ('{"session_id": "1:2"}\n{"session_id"\n', "line 2"),
-        ('{"session_id": "1:2"}\n"x"\n', "line 2 is no JSON object"),
+        ('{"session_id": "1:2"}\n"x"\n', "line 2 is not a JSON object"),
         ('{"session_id": true}\n', "row 1 is neither text nor an integer"),
         ('{"session_id": ["1:2"]}\n', "row 1 is neither text nor an integer"),
         ('{"session_id": 1.5e10}\n', "row 1 is neither text nor an integer"),
@@ -88,12 +94,12 @@ def test_a_whole_id_counts_before_a_pair_of_columns(tmp_path):
         ("[1, 2", "JSON array"),
         ("[true]", "row 1 is neither"),
         (b"\xff\xfe", "not UTF-8"),
-        ("", "holds no session ids"),
-        ("\n# nothing\n", "holds no session ids"),
-        ("session_id\n", "holds no session ids"),
+        ("", "has no session ids"),
+        ("\n# nothing\n", "has no session ids"),
+        ("session_id\n", "has no session ids"),
     ],
 )
-def test_what_is_no_list_of_ids_is_refused_with_its_place(tmp_path, text, reason):
+def test_input_that_is_not_a_list_of_ids_is_refused_with_its_line(tmp_path, text, reason):
     with pytest.raises(UsageError, match=reason):
         read(tmp_path, text)
 
@@ -144,16 +150,16 @@ def test_an_array_is_the_same_in_pieces_of_any_size(ids, chunk, space):
     pairs = [f"{number}:5" for number in ids]
     text = f"[{space}" + f",{space}".join(f'{space}"{pair}"{space}' for pair in pairs) + f"]{space}"
     pieces = (text[n : n + chunk] for n in range(0, len(text), chunk))
-    assert list(_items(pieces)) == pairs == json.loads(text)
+    assert list(_array_items(pieces)) == pairs == json.loads(text)
 
 
 @pytest.mark.parametrize(
     "text", ["[", "[1", "[1,", "[1 2]", "[1,]", "[1]]", "[1] x", '["a]', "[,]", "[" * 100_000]
 )
-def test_an_array_that_is_none_is_refused_in_pieces_of_any_size(text):
+def test_a_malformed_array_is_refused_in_pieces_of_any_size(text):
     for chunk in (1, 3, 65_536) if len(text) < 100 else (65_536,):
         with pytest.raises(UsageError, match="JSON array"):
-            list(_items(iter([text[n : n + chunk] for n in range(0, len(text), chunk)])))
+            list(_array_items(iter([text[n : n + chunk] for n in range(0, len(text), chunk)])))
 
 
 def test_an_id_with_a_lone_surrogate_stays_what_it_is(tmp_path):

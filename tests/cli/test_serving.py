@@ -82,7 +82,8 @@ def test_what_it_prints_on_a_terminal_is_pasted_into_a_shell(tmp_path):
 def test_faults_from_the_command_line_act():
     command = [
         sys.executable, "-m", "fullstory_async", "sandbox", "--port", "0", "--users", "1", "--sessions", "2",
-        "--fault", "status(503) operation=whoami times=2", "--fault", "html_error_page(418) operation=whoami skip=1",
+        "--fault", "status(503) operation=whoami times=2", "--fault",
+        "html_error_page(418) operation=whoami skip=1",
         "--fault", f"status(410) session_id={ID.replace(':', '!')}",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)

@@ -107,7 +107,7 @@ def test_an_unknown_type_is_a_warning(run):
         (("summary", "--set", "events.include_types=rageclick"), "did you mean 'rage-click'"),
     ],
 )
-def test_a_slip_in_the_name_of_a_type_is_found_before_anything_is_sent(run, service, arguments, said):
+def test_a_typo_in_an_event_type_is_found_before_anything_is_sent(run, service, arguments, said):
     command, *options = arguments
     code, out, err = run(command, ONE, *options)
     assert (code, out, len(service.requests)) == (2, "", 0)
@@ -168,8 +168,8 @@ def test_cells_are_no_formulas_and_move_no_cursor(capsys):
     print_csv(tuple(rows[0]), rows)
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert row == {
-        "a": "'=1+1", "b": "-5", "c": "'@x", "d": "' +x", "e": "\ufffd=x", "f": "'-x", "g": "a\ufffd[2Jb\ufffdc", "h": "1e5",
-        "i": "'\uff1d1", "j": '{"=": "+"}', "k": "",
+        "a": "'=1+1", "b": "-5", "c": "'@x", "d": "' +x", "e": "\ufffd=x", "f": "'-x",
+        "g": "a\ufffd[2Jb\ufffdc", "h": "1e5", "i": "'\uff1d1", "j": '{"=": "+"}', "k": "",
     }  # fmt: skip
     evil = SessionEvents(
         "1:2",
@@ -215,10 +215,10 @@ def test_context(run):
     assert len(run("context", ONE, "--sandbox", "--markdown")[1]) > 700
 
 
-def test_an_unknown_profile_is_told_from_an_unknown_session(run, service):
+def test_an_unknown_profile_is_distinguished_from_an_unknown_session(run, service):
     code, out, err = run("summary", ONE, "--profile", "suport")
     assert (code, out, service.activations) == (5, "", 0)
-    assert "'fullstory-async profiles list' names the profiles that there are; 'suport' is none" in err
+    assert "there is no profile 'suport'; 'fullstory-async profiles list' lists them" in err
     assert [request.operation for request in service.requests] == ["summary", "profile"]
     code, _, err = run("summary", "1:2", "--profile", "support")
     assert (code, "profiles list" in err) == (5, False)
@@ -253,7 +253,7 @@ def test_summary_with_settings(run, tmp_path):
     assert "with 9 events" in out
 
 
-def test_a_kept_summary_costs_nothing(run, service, tmp_path):
+def test_a_cached_summary_costs_nothing(run, service, tmp_path):
     for _ in range(3):
         assert run("summary", ONE, "--cache", "kept.db")[0] == 0
     assert service.activations == 1
@@ -283,22 +283,34 @@ GUIDS = "3e2bf53f-1b2c-4d5e-8f90-29c9276febf9:cef16b56-1b2c-4d5e-8f90-d955b1a50e
 @pytest.mark.parametrize(
     ("text", "options", "expected"),
     [
-        ("https://app.fullstory.com/ui/1ENq/session/1%3A2?url_source=DD", {}, ("1:2", "1ENq", "na1", "https://app.fullstory.com/ui/1ENq/session/1:2")),
-        ("https://www.fullstory.com/ui/1ENq/discover/session/1:2", {}, ("1:2", "1ENq", "na1", "https://app.fullstory.com/ui/1ENq/session/1:2")),
-        ("https://app.eu1.fullstory.com/ui/o-2-eu1/session/7:1!2", {}, ("1:2", "o-2-eu1", "eu1", "https://app.eu1.fullstory.com/ui/o-2-eu1/session/1:2")),
-        ("app.fullstory.com/ui/O/session/1:2", {}, ("1:2", "O", "na1", "https://app.fullstory.com/ui/O/session/1:2")),
-        ("https://app.fullstory.com/ui/O/segments/x/(1!2(", {}, ("1:2", "O", "na1", "https://app.fullstory.com/ui/O/session/1:2")),
-        (f"https://app.fullstory.com/ui/O/client-session/{GUIDS}", {}, (GUIDS, "O", "na1", f"https://app.fullstory.com/ui/O/client-session/{GUIDS}")),
-        ("https://app.fullstory.com/ui/sessions/1:2", {}, ("1:2", None, "na1", None)), ("https://app.fullstory.com/ui/session/1:2", {}, ("1:2", None, "na1", None)),
-        ("http://127.0.0.1:8765/ui/SANDBOX/session/1:2", {}, ("1:2", "SANDBOX", None, "http://127.0.0.1:8765/ui/SANDBOX/session/1:2")),
+        ("https://app.fullstory.com/ui/1ENq/session/1%3A2?url_source=DD", {},
+         ("1:2", "1ENq", "na1", "https://app.fullstory.com/ui/1ENq/session/1:2")),
+        ("https://www.fullstory.com/ui/1ENq/discover/session/1:2", {},
+         ("1:2", "1ENq", "na1", "https://app.fullstory.com/ui/1ENq/session/1:2")),
+        ("https://app.eu1.fullstory.com/ui/o-2-eu1/session/7:1!2", {},
+         ("1:2", "o-2-eu1", "eu1", "https://app.eu1.fullstory.com/ui/o-2-eu1/session/1:2")),
+        ("app.fullstory.com/ui/O/session/1:2", {},
+         ("1:2", "O", "na1", "https://app.fullstory.com/ui/O/session/1:2")),
+        ("https://app.fullstory.com/ui/O/segments/x/(1!2(", {},
+         ("1:2", "O", "na1", "https://app.fullstory.com/ui/O/session/1:2")),
+        (f"https://app.fullstory.com/ui/O/client-session/{GUIDS}", {},
+         (GUIDS, "O", "na1", f"https://app.fullstory.com/ui/O/client-session/{GUIDS}")),
+        ("https://app.fullstory.com/ui/sessions/1:2", {}, ("1:2", None, "na1", None)),
+        ("https://app.fullstory.com/ui/session/1:2", {}, ("1:2", None, "na1", None)),
+        ("http://127.0.0.1:8765/ui/SANDBOX/session/1:2", {},
+         ("1:2", "SANDBOX", None, "http://127.0.0.1:8765/ui/SANDBOX/session/1:2")),
         ("1:2", {}, ("1:2", None, None, None)), ("1:2", {"api_key": "eu1.x"}, ("1:2", None, "eu1", None)),
-        ("1!2", {"org": "o-1-na1"}, ("1:2", "o-1-na1", "na1", "https://app.fullstory.com/ui/o-1-na1/session/1:2")),
-        ("1:2", {"org": "O", "api_key": "eu1.x"}, ("1:2", "O", "eu1", "https://app.eu1.fullstory.com/ui/O/session/1:2")),
-        (GUIDS, {"org": "O", "api_key": "key"}, (GUIDS, "O", None, f"https://app.fullstory.com/ui/O/client-session/{GUIDS}")),
-        ("a name", {"org": "a b"}, ("a name", "a b", None, "https://app.fullstory.com/ui/a%20b/session/a%20name")),
+        ("1!2", {"org": "o-1-na1"},
+         ("1:2", "o-1-na1", "na1", "https://app.fullstory.com/ui/o-1-na1/session/1:2")),
+        ("1:2", {"org": "O", "api_key": "eu1.x"},
+         ("1:2", "O", "eu1", "https://app.eu1.fullstory.com/ui/O/session/1:2")),
+        (GUIDS, {"org": "O", "api_key": "key"},
+         (GUIDS, "O", None, f"https://app.fullstory.com/ui/O/client-session/{GUIDS}")),
+        ("a name", {"org": "a b"},
+         ("a name", "a b", None, "https://app.fullstory.com/ui/a%20b/session/a%20name")),
     ],
 )  # fmt: skip
-def test_what_an_id_tells(text, options, expected):
+def test_what_a_session_link_contains(text, options, expected):
     link = SessionLink.read(text, **options)
     assert (str(link.id), link.org, link.region, link.url) == expected
 
@@ -315,7 +327,7 @@ def test_id(run):
         }
     ]
     code, out, err = run("id", "5629499534213120")
-    assert (code, "no USER:SESSION pair" in err, "--org" in err) == (0, True, True)
+    assert (code, "not a USER:SESSION pair" in err, "--org" in err) == (0, True, True)
     code, out, err = run("id", "../x")
     assert (code, out, "slash" in err) == (2, "", True)
     assert "1:2" in run("id", "1!2", "--org", "O", "--output", "table")[1]
@@ -374,30 +386,49 @@ def test_profiles_from_making_to_deleting(run, service, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "file", "said"),
     [
-        (("profiles", "create", "f.json"), '{"name": "x", "slize": {}}', "slize is not known; did you mean 'slice'"),
-        (("profiles", "create", "f.json"), '{"name": "x", "slice": {"event_limit": "5"}}', "slice.event_limit must be a whole number"),
-        (("profiles", "create", "f.json"), '{"name": "x", "slice": {"mode": "TIMESTAMP"}}', "slice.start_timestamp"),
-        (("profiles", "create", "f.json"), '{"name": 5}', "name must be text"), (("profiles", "create", "f.json"), "{}", "has no name"),
-        (("profiles", "create", "f.json"), "{", "can't be read as JSON"), (("profiles", "create", "f.json"), "[]", "must hold an object"),
-        (("profiles", "create", "f.toml"), "a = ", "can't be read as TOML"), (("profiles", "create", "f"), "a b", "can't be read as TOML"),
-        (("profiles", "create", "f.json"), '{"name": "x", "configuration": 3}', "configuration must be an object"),
-        (("profiles", "create", "f.json"), '{"name": "x", "llm": {"response_schema": {"type": "string", "minLength": 1}}}', "$.minLength"),
-        (("profiles", "create", "missing.json"), "", "No such file"), (("profiles", "update", "support", "f.json"), "{}", "nothing to change"),
-        (("profiles", "update", "support", "f.json"), '{"id": "sales", "name": "x"}', "is of the profile sales"),
-        (("summary", ONE, "--set", "llm"), "", "takes group.field=value"), (("summary", ONE, "--set", "llm.pre_prompt"), "", "takes group.field=value"),
-        (("summary", ONE, "--set", "lm.pre_prompt=x"), "", "knows the groups llm, slice"), (("summary", ONE, "--set", "llm.prompt=x"), "", "did you mean 'pre_prompt'"),
-        (("summary", ONE, "--set", "slice.event_limit=many"), "", "takes true, false or a number"), (("summary", ONE, "--set", "slice.event_limit=1.5"), "", "slice.event_limit must be"),
-        (("summary", ONE, "--set", "llm.response_schema=x"), "", "takes a JSON Schema"), (("summary", ONE, "--set", "llm.pre_prompt=@no"), "", "no can't be read"),
-        (("summary", ONE, "--set", "slice.end_timestamp=2026-05-04T10:00:00"), "", "slice.end_timestamp has no time zone: write 2026-05-04T10:00:00Z"),
+        (("profiles", "create", "f.json"), '{"name": "x", "slize": {}}',
+         "slize is not known; did you mean 'slice'"),
+        (("profiles", "create", "f.json"), '{"name": "x", "slice": {"event_limit": "5"}}',
+         "slice.event_limit must be a whole number"),
+        (("profiles", "create", "f.json"), '{"name": "x", "slice": {"mode": "TIMESTAMP"}}',
+         "slice.start_timestamp"),
+        (("profiles", "create", "f.json"), '{"name": 5}', "name must be text"),
+        (("profiles", "create", "f.json"), "{}", "has no name"),
+        (("profiles", "create", "f.json"), "{", "can't be read as JSON"),
+        (("profiles", "create", "f.json"), "[]", "must hold an object"),
+        (("profiles", "create", "f.toml"), "a = ", "can't be read as TOML"),
+        (("profiles", "create", "f"), "a b", "can't be read as TOML"),
+        (("profiles", "create", "f.json"), '{"name": "x", "configuration": 3}',
+         "configuration must be an object"),
+        (("profiles", "create", "f.json"),
+         '{"name": "x", "llm": {"response_schema": {"type": "string", "minLength": 1}}}', "$.minLength"),
+        (("profiles", "create", "missing.json"), "", "No such file"),
+        (("profiles", "update", "support", "f.json"), "{}", "nothing to change"),
+        (("profiles", "update", "support", "f.json"), '{"id": "sales", "name": "x"}',
+         "belongs to the profile sales"),
+        (("summary", ONE, "--set", "llm"), "", "takes group.field=value"),
+        (("summary", ONE, "--set", "llm.pre_prompt"), "", "takes group.field=value"),
+        (("summary", ONE, "--set", "lm.pre_prompt=x"), "", "knows the groups llm, slice"),
+        (("summary", ONE, "--set", "llm.prompt=x"), "", "did you mean 'pre_prompt'"),
+        (("summary", ONE, "--set", "slice.event_limit=many"), "", "takes true, false or a number"),
+        (("summary", ONE, "--set", "slice.event_limit=1.5"), "", "slice.event_limit must be"),
+        (("summary", ONE, "--set", "llm.response_schema=x"), "", "takes a JSON Schema"),
+        (("summary", ONE, "--set", "llm.pre_prompt=@no"), "", "no can't be read"),
+        (("summary", ONE, "--set", "slice.end_timestamp=2026-05-04T10:00:00"), "",
+         "slice.end_timestamp has no time zone: write 2026-05-04T10:00:00Z"),
         (("summary", ONE, "--end-timestamp", "noon"), "", "--end-timestamp must be a time like"),
-        (("context", ONE, "--set", "media.include_screenshots=maybe"), "", "true, false or a number"), (("context", ONE, "--set", "slice.mode=odd"), "", "slice.mode must be"),
-        (("context", ONE, "--max-characters", "5"), "", "goes with --markdown"), (("context", ONE, "--markdown", "--max-characters", "0"), "", "1 or more"),
-        (("events", ONE, "--since", "2026-05-04T10:00:00"), "", "--since has no time zone: write 2026-05-04T10:00:00Z"),
-        (("events", ONE, "--since", "2026-05-05T00:00:00Z", "--until", "2026-05-04T00:00:00Z"), "", "--since must be before --until"),
+        (("context", ONE, "--set", "media.include_screenshots=maybe"), "", "true, false or a number"),
+        (("context", ONE, "--set", "slice.mode=odd"), "", "slice.mode must be"),
+        (("context", ONE, "--max-characters", "5"), "", "goes with --markdown"),
+        (("context", ONE, "--markdown", "--max-characters", "0"), "", "1 or more"),
+        (("events", ONE, "--since", "2026-05-04T10:00:00"), "",
+         "--since has no time zone: write 2026-05-04T10:00:00Z"),
+        (("events", ONE, "--since", "2026-05-05T00:00:00Z", "--until", "2026-05-04T00:00:00Z"), "",
+         "--since must be before --until"),
         (("events", ONE, "--output", "xml"), "", "xml"),
     ],
 )  # fmt: skip
-def test_bad_input_is_said_before_any_request(run, service, tmp_path, arguments, file, said):
+def test_bad_input_is_reported_before_any_request(run, service, tmp_path, arguments, file, said):
     for name in ("f.json", "f.toml", "f"):
         (tmp_path / name).write_text(file)
     code, out, err = run(*arguments)

@@ -1,4 +1,4 @@
-"""The demo: the main job with nothing to set, against an embedded sandbox; killed half way, if that is asked for."""
+"""The command ``demo``: a complete job against an embedded sandbox."""
 
 from __future__ import annotations
 
@@ -9,83 +9,139 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import attrs
-from rich.console import Console
+from cyclopts import Parameter
 from rich.table import Table
 
 from fullstory_async.cli.commands.fetch import run_job
 from fullstory_async.cli.exits import Exit, UsageError
-from fullstory_async.cli.output import as_row
+from fullstory_async.cli.output import as_row, pipe_console
 from fullstory_async.cli.signals import until_interrupted
 from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ClientConfig
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.models import Session
 from fullstory_async.ratelimit.limiter import RateLimit
-from fullstory_async.sandbox import Sandbox
 from fullstory_async.session_id import SessionId
+
+if TYPE_CHECKING:
+    from fullstory_async.sandbox import Sandbox
 
 __all__ = ["demo"]
 
+_Flag = Parameter(negative="")
 _LATENCY = 0.08
 _MEAN_EVENTS = 60
-_READABLE = 150
-"""Events that a person looks through with pleasure."""
+_MAX_REPLAY_EVENTS = 150
+"""Events that fit on a page that people like to read."""
 _PROFILE = "support"
+
+
+@attrs.frozen(kw_only=True)
+class _Settings:
+    """The options of the demo."""
+
+    sessions: int
+    seed: int
+    limit: RateLimit
+    concurrency: int
+    folder: Path
+    serve: bool
+    crash: bool
+
+    @property
+    def job_folder(self) -> Path:
+        return self.folder / "demo.job"
 
 
 @attrs.frozen
 class _Crash:
-    """What a killed process left behind."""
+    """The state of the job after its process was killed."""
 
-    answers: int
-    requests: int
+    results: int
+    activations: int
 
 
-async def demo(
+def demo(
     *,
-    sessions: int,
-    seed: int,
-    rate: float,
-    concurrency: int,
-    out_dir: Path | None,
-    serve: bool,
-    crash: bool,
+    sessions: int = 300,
+    seed: int = 0,
+    rate: float = 100.0,
+    concurrency: int = 32,
+    out_dir: Path | None = None,
+    serve: Annotated[bool, _Flag] = False,
+    crash: Annotated[bool, _Flag] = False,
 ) -> Exit:
-    """List, fetch and summarise every session of a sandbox; leave the files behind."""
+    """Watch a complete job against an embedded sandbox: no key, no settings, no cost.
+
+    Lists the sessions of all users, fetches events and summaries of each under a rate limit that the sandbox
+    enforces, and writes the results to files.
+
+    Example: fullstory-async demo --crash
+
+    Parameters
+    ----------
+    sessions
+        Number of sessions in the sandbox.
+    seed
+        Seed of the generated data.
+    rate
+        Rate limit, in requests per second.
+    concurrency
+        Maximum number of calls in flight.
+    out_dir
+        New folder for the files. [default: fullstory-demo, numbered if that exists]
+    serve
+        Keep the sandbox running until Ctrl-C, so that the replay URLs open in a browser.
+    crash
+        Kill the job half way with kill -9, and resume it.
+    """
     if sessions < 1 or concurrency < 1:
         raise UsageError("--sessions and --concurrency must be 1 or more")
-    limit = RateLimit(rate)
-    folder = _new_folder(out_dir)
+    settings = _Settings(
+        sessions=sessions, seed=seed, limit=RateLimit(rate), concurrency=concurrency,
+        folder=_new_folder(out_dir), serve=serve, crash=crash,
+    )  # fmt: skip
+    return asyncio.run(_run(settings))
+
+
+async def _run(settings: _Settings) -> Exit:
+    """List, fetch and summarise every session of a sandbox, and write the files."""
+    # the web server is slow to import, and `--help` does not need it
+    from fullstory_async.sandbox import Sandbox  # noqa: PLC0415
+
     sandbox = Sandbox(
-        seed=seed, sessions=sessions, mean_events=_MEAN_EVENTS, rate_limit=limit, latency=_LATENCY
-    )
+        seed=settings.seed, sessions=settings.sessions, mean_events=_MEAN_EVENTS, rate_limit=settings.limit,
+        latency=_LATENCY,
+    )  # fmt: skip
     async with sandbox:
-        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=limit)
+        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=settings.limit)
         sys.stderr.write(
-            f"A sandbox FullStory with {sessions} sessions of {len(sandbox.users)} users listens on {sandbox.url}\n"
-            f"and answers 429 above {rate:g} requests a second. Listing sessions, then events and summaries …\n"
+            f"A sandbox with {settings.sessions} sessions of {len(sandbox.users)} users listens on "
+            f"{sandbox.url}\nand responds with 429 above {settings.limit.rate:g} requests per second. "
+            "Listing sessions, then fetching events and summaries …\n"
         )
         async with FullStoryClient(config=config) as client:
-            listed = await _listed(client, sandbox, folder)
-            crashed = await _crash(sandbox, folder, listed, rate, concurrency) if crash else None
+            listed = await _list_sessions(client, sandbox, settings.folder)
+            crashed = await _crash_job(sandbox, settings, len(listed)) if settings.crash else None
             started = time.monotonic()
             plan = JobPlan(events=True, summary=_PROFILE)
-            async with Job.open(folder / "demo.job", client=client, plan=plan) as job:
+            async with Job.open(settings.job_folder, client=client, plan=plan) as job:
                 await job.add(listed)
-                code = await run_job(job, concurrency=concurrency)
-                await job.export(folder / "events.jsonl")
-        _closing_table(sandbox, folder, len(listed), time.monotonic() - started, crashed)
-        worth_seeing = _leave_replay_page(sandbox, folder)
-        if serve:
-            url = next(session.url for session in listed if session.id == worth_seeing)
-            sys.stderr.write(f"A session worth seeing: {url}\nThe sandbox runs until Ctrl-C …\n")
+                code = await run_job(job, concurrency=settings.concurrency)
+                await job.export(settings.folder / "events.jsonl")
+        _print_totals(sandbox, settings, len(listed), time.monotonic() - started, crashed)
+        shown = _write_replay_page(sandbox, settings.folder)
+        if settings.serve:
+            url = next(session.url for session in listed if session.id == shown)
+            sys.stderr.write(f"A session to look at: {url}\nThe sandbox runs until Ctrl-C …\n")
             await until_interrupted()
     return code
 
 
-async def _listed(client: FullStoryClient, sandbox: Sandbox, folder: Path) -> list[Session]:
+async def _list_sessions(client: FullStoryClient, sandbox: Sandbox, folder: Path) -> list[Session]:
     found = [
         session for user in sandbox.users async for session in client.sessions.list(uid=user.uid, limit=None)
     ]
@@ -94,44 +150,45 @@ async def _listed(client: FullStoryClient, sandbox: Sandbox, folder: Path) -> li
     return found
 
 
-async def _crash(
-    sandbox: Sandbox, folder: Path, listed: list[Session], rate: float, concurrency: int
-) -> _Crash:
-    """Run the job in a process of its own, and kill that half way with a signal that nobody can catch."""
+async def _crash_job(sandbox: Sandbox, settings: _Settings, sessions: int) -> _Crash:
+    """Run the job in a child process, and kill that half way with SIGKILL."""
     environment = {**os.environ, "FULLSTORY_BASE_URL": sandbox.url, "FULLSTORY_API_KEY": sandbox.api_key}
+    rate = settings.limit.rate
     command = (
-        sys.executable, "-m", "fullstory_async", "fetch", "--ids", str(folder / "sessions.jsonl"), "--events",
-        "--summary", _PROFILE, "--job", str(folder / "demo.job"), "--yes", "--rate", str(rate), "--burst", str(max(1.0, rate)),
-        "--concurrency", str(concurrency),
+        sys.executable, "-m", "fullstory_async", "fetch", "--ids", str(settings.folder / "sessions.jsonl"),
+        "--events", "--summary", _PROFILE, "--job", str(settings.job_folder), "--yes", "--rate", str(rate),
+        "--burst", str(max(1.0, rate)), "--concurrency", str(settings.concurrency),
     )  # fmt: skip
     process = await asyncio.create_subprocess_exec(*command, env=environment)
     try:
-        while sandbox.activations < len(listed) and process.returncode is None:  # noqa: ASYNC110
+        # half of the job: it makes two calls per session
+        while sandbox.activations < sessions and process.returncode is None:  # noqa: ASYNC110
             await asyncio.sleep(0.01)  # the sandbox has no event for this
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
-    left = JobReader(folder / "demo.job").status()
+    left = JobReader(settings.job_folder).status()
     sys.stderr.write(
-        f"kill -9 after {sandbox.activations} charged calls: {left.done} answers are on the disk, "
-        f"{left.set_aside} calls were on their way. Going on …\n"
+        f"kill -9 after {sandbox.activations} charged calls: {left.done} results are on disk, "
+        f"{left.set_aside} calls were in flight. Resuming …\n"
     )
     return _Crash(left.done, sandbox.activations)
 
 
-def _leave_replay_page(sandbox: Sandbox, folder: Path) -> SessionId:
-    """Write down the page of the session that has the most to see, and return which one that is."""
-    sizes = {name: count for name, count in sandbox.event_counts.items() if count <= _READABLE}
+def _write_replay_page(sandbox: Sandbox, folder: Path) -> SessionId:
+    """Write the replay page of a session with many events, and return its id."""
+    sizes = {name: count for name, count in sandbox.event_counts.items() if count <= _MAX_REPLAY_EVENTS}
     shown = max(sizes or sandbox.event_counts, key=sandbox.event_counts.__getitem__)
     (folder / "replay.html").write_bytes(sandbox.replay_page(shown))
-    Console().print(f"To look at: {(folder / 'replay.html').resolve().as_uri()}", soft_wrap=True)
-    Console().print("With --serve the sandbox stays, and every session's replay URL opens.", soft_wrap=True)
+    console = pipe_console()
+    console.print(f"To look at: {(folder / 'replay.html').resolve().as_uri()}", soft_wrap=True)
+    console.print("With --serve the sandbox keeps running, and every replay URL opens.", soft_wrap=True)
     return shown
 
 
 def _new_folder(wanted: Path | None) -> Path:
-    """Make a folder that was not there before: nothing is ever overwritten."""
+    """Create a folder that did not exist, so that no file is overwritten."""
     candidates = [wanted] if wanted is not None else (_numbered(n) for n in itertools.count(1))
     for folder in candidates:
         try:
@@ -139,7 +196,7 @@ def _new_folder(wanted: Path | None) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise UsageError(f"the folder {folder} can't be made: {error.strerror}") from None
+            raise UsageError(f"the folder {folder} can't be created: {error.strerror}") from None
         return folder
     raise UsageError(f"{wanted} exists; choose another folder")
 
@@ -148,25 +205,24 @@ def _numbered(number: int) -> Path:
     return Path("fullstory-demo" if number == 1 else f"fullstory-demo-{number}")
 
 
-def _closing_table(
-    sandbox: Sandbox, folder: Path, listed: int, seconds: float, crashed: _Crash | None
+def _print_totals(
+    sandbox: Sandbox, settings: _Settings, listed: int, seconds: float, crashed: _Crash | None
 ) -> None:
-    status, asked = JobReader(folder / "demo.job").status(), sandbox.stats()
-    table = Table(title="What happened", show_header=False, title_justify="left")
+    status, stats = JobReader(settings.job_folder).status(), sandbox.stats()
+    files = ", ".join(sorted(path.name for path in settings.folder.iterdir()))
     rows = [
         ("Sessions listed", f"{listed}"),
-        ("Answers fetched", f"{status.done} of {status.calls}"),
+        ("Results", f"{status.done} of {status.calls}"),
         ("Failed", f"{status.failed}"),
         ("Time", f"{seconds:.1f} s"),
-        ("Requests", f"{asked['requests']}, of which {asked['by_status'].get('429', 0)} were answered 429"),
+        ("Requests", f"{stats['requests']}, {stats['by_status'].get('429', 0)} of them rejected with 429"),
         ("Activations", f"{status.spent} counted by the job, {sandbox.activations} charged by the sandbox"),
     ]
     if crashed is not None:
-        again = sandbox.activations - status.done
-        rows.append(
-            ("The crash", f"{crashed.answers} answers survived it; {again} calls had to be paid for again")
-        )
-    rows.append(("Files", f"{folder}/ ({', '.join(sorted(path.name for path in folder.iterdir()))})"))
+        repeated = sandbox.activations - status.done
+        rows.append(("Crash", f"{crashed.results} results survived it; {repeated} calls were paid for twice"))
+    rows.append(("Files", f"{settings.folder}/ ({files})"))
+    table = Table(title="What happened", show_header=False, title_justify="left")
     for name, value in rows:
         table.add_row(name, value)
-    Console().print(table)
+    pipe_console().print(table)

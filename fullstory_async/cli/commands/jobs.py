@@ -1,4 +1,4 @@
-"""The commands ``job status|results|failures|export|purge``: what a job's folder holds."""
+"""The commands ``job status|results|failures|export|purge``, for job folders."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,9 +16,8 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from fullstory_async.cli.commands.sessions import Output
 from fullstory_async.cli.exits import Exit, UsageError
-from fullstory_async.cli.output import human_console, print_rows, print_table, say
+from fullstory_async.cli.output import Output, human_console, print_rows, print_table, write_stderr
 from fullstory_async.cli.signals import on_interrupt
 from fullstory_async.errors import JobError
 from fullstory_async.jobs import Job, JobReader
@@ -25,24 +25,28 @@ from fullstory_async.jobs.export import ExportStopped, Redaction, export_in_thre
 
 __all__ = ["job"]
 
+_Flag = Parameter(negative="")
+_Many = Parameter(negative="", consume_multiple=False)
+
 job = App(
     name="job",
-    help="Look into a job's folder, export what it holds, erase a session from it. None of it needs a key.",
+    help="Inspect a job folder, export its results, or erase a session from it. Free; needs no key.",
     help_format="markdown",
 )
 
 
 @job.command
 def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
-    """Tell how a job stands; also while it is running.
+    """Print the state of a job, also while it is running.
 
-    Of the calls, failed are all failures; permanent are those of them that only --retry-failed makes again. set_aside are activations of calls
-    that are on their way, or were when the process died. holder is the process that runs the job.
+    failed counts all failed calls; permanent counts those of them that only --retry-failed retries. set_aside
+    counts activations reserved for calls in flight, now or when the process died. holder is the process that
+    runs the job.
 
     Parameters
     ----------
     folder
-        The job's folder.
+        Job folder.
     output
         JSON Lines for programs, or a table for people.
     """
@@ -50,8 +54,8 @@ def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
     row = {"job": str(folder), **attrs.asdict(found, recurse=True)}
     if output == "table":
         plan = row.pop("plan")
-        shown = {**row, **plan}
-        print_table(human_console(), ("name", "value"), [{"name": n, "value": v} for n, v in shown.items()])
+        cells = {**row, **plan}
+        print_table(human_console(), ("name", "value"), [{"name": n, "value": v} for n, v in cells.items()])
     else:
         print_rows([row])
     return Exit.OK
@@ -59,16 +63,17 @@ def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
 
 @job.command
 def results(folder: Path, /, *, operation: str | None = None) -> Exit:
-    """Print every answer, one a line: {"session_id": …, "operation": …, "answer": the service's JSON}.
+    """Print every result as one line of JSON.
 
-    The JSON is as it came, but on one line and in UTF-8.
+    The form is {"session_id": …, "operation": …, "answer": …}. The value of answer is the JSON of the service
+    as received, but on one line and in UTF-8.
 
     Parameters
     ----------
     folder
-        The job's folder.
+        Job folder.
     operation
-        Only events, or only summary.
+        Print only events, or only summary.
     """
     reader = JobReader(folder)
     if operation not in (None, *reader.plan.operations):
@@ -79,34 +84,35 @@ def results(folder: Path, /, *, operation: str | None = None) -> Exit:
         for name, body in record.bodies.items():
             if operation in (None, name):
                 head = json.dumps({"session_id": record.session_id, "operation": name}).encode()
+                # spliced in as bytes, so that the service's JSON stays as received
                 sys.stdout.buffer.write(head[:-1] + b', "answer": ' + _one_line(body) + b"}\n")
     sys.stdout.buffer.flush()
-    return _damage(reader)
+    return _exit_of(reader)
 
 
 @job.command
 def failures(folder: Path, /, *, output: Output = "jsonl") -> Exit:
-    """Print why calls failed; as the --ids of another job's fetch, its output names their sessions.
+    """Print why calls failed. The output can be the --ids of another job.
 
     Parameters
     ----------
     folder
-        The job's folder.
+        Job folder.
     output
         JSON Lines for programs, or a table for people.
     """
     reader = JobReader(folder)
     rows = (
-        _failure(failure)
+        _failure_row(failure)
         for record in reader.records(with_bodies=False)
         for failure in record.failures.values()
     )
     if output == "table":
-        told = ({**row, "why": f"{row['error']}: {row['message']}"} for row in rows)
-        print_table(human_console(), ("session_id", "operation", "why"), told)
+        cells = ({**row, "why": f"{row['error']}: {row['message']}"} for row in rows)
+        print_table(human_console(), ("session_id", "operation", "why"), cells)
     else:
         print_rows(rows)
-    return _damage(reader)
+    return _exit_of(reader)
 
 
 @job.command
@@ -115,68 +121,84 @@ def export(
     out: Path,
     /,
     *,
-    redact: Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)] = None,
-    allow_missing: Annotated[bool, Parameter(negative="")] = False,
+    redact: Annotated[list[str] | None, _Many] = None,
+    allow_missing: Annotated[bool, _Flag] = False,
 ) -> Exit:
-    """Write a job's answers and failures to files. They appear when they are whole, and replace older ones.
+    """Export the results and failures of a job to files.
 
-    The suffix says how: .jsonl and .csv (also .gz, .zst), .parquet, .duckdb, .sqlite. A database holds all tables. Of the others OUT holds
-    the main table, one row an event (or a summary, where there are no events), and OUT's neighbours with .summaries and .failures
-    in their names the rest.
+    Exports are atomic: existing files are replaced only when the new ones are complete.
+
+    The suffix decides the format: .jsonl and .csv (also with .gz or .zst), .parquet, .duckdb, .sqlite. A
+    database holds all tables. In the other formats OUT holds the main table, one row per event (per summary
+    if the job has no events); files beside OUT, with .summaries and .failures in their names, hold the other
+    tables.
+
+    Example: fullstory-async job export friday.job friday.parquet --redact user_email=hash,ip_address
 
     Parameters
     ----------
     folder
-        The job's folder.
+        Job folder.
     out
-        The file to write.
+        File to write.
     redact
-        Fields to drop wherever they stand, such as user_email,ip_address, or to replace by a fingerprint, as
-        user_email=hash. May be given several times. URLs and free text are not searched. If nothing is called that,
-        nothing is written.
+        Fields to drop at any depth, such as user_email,ip_address, or to replace by a fingerprint, as in
+        user_email=hash. URLs and free text are not searched. If no field has the name, nothing is written.
+        Can be repeated.
     allow_missing
-        Export also if nothing is called what was to be redacted.
+        Export even if no field has a name given to --redact.
     """
-    hidden: dict[str, Any] = {}
-    for each in redact or ():
-        for field in each.split(","):
-            name, _, how = field.strip().partition("=")
-            hidden[name] = how or "drop"
+    hidden = _read_redactions(redact or [])
     reader = JobReader(folder)
     redaction = Redaction.of(hidden, reader.secret)
     console = Console(stderr=True)
-    try:
-        total: int | None = reader.status().sessions
-    except JobError:  # of a damaged job as much is exported as can be read
-        total = None
     bar = Progress(
-        BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal,
-        transient=True,
+        BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console,
+        disable=not console.is_terminal, transient=True,
     )  # fmt: skip
-    task = bar.add_task("", total=total)
-    # an older rich ends what it does not draw with an empty line
+    task = bar.add_task("", total=_session_count(reader))
+    # older versions of rich print an empty line when a bar that draws nothing stops
     with bar if console.is_terminal else nullcontext():
         received, written = asyncio.run(
-            _exported(
-                reader,
-                out,
-                redact=redaction,
-                allow_missing=allow_missing,
-                progress=lambda n: bar.update(task, completed=n),
-            )
+            _export(reader, out, redaction, allow_missing, lambda done: bar.update(task, completed=done))
         )
     if written is None:
-        say("interrupted; nothing was written\n")
+        write_stderr("interrupted; nothing was written\n")
         return Exit(128 + received[0])
     sys.stderr.write("".join(f"{path}\n" for path in written))
     for name, how in hidden.items():
-        done = f"{redaction.hits[name]} values {'dropped' if how == 'drop' else 'replaced'}"
-        sys.stderr.write(f"{name}: {'nothing is called that' if name in redaction.missing else done}\n")
-    return _damage(reader)
+        count = f"{redaction.hits[name]} values {'dropped' if how == 'drop' else 'replaced'}"
+        sys.stderr.write(f"{name}: {'no field has this name' if name in redaction.missing else count}\n")
+    return _exit_of(reader)
 
 
-async def _exported(reader: JobReader, out: Path, **options: Any) -> tuple[list[int], list[Path] | None]:
-    """Return the signals that came, and the files; none if a signal came in time."""
+def _read_redactions(given: list[str]) -> dict[str, Any]:
+    """Read ``field,field=how`` texts into field → how."""
+    hidden: dict[str, Any] = {}
+    for text in given:
+        for field in text.split(","):
+            name, _, how = field.strip().partition("=")
+            hidden[name] = how or "drop"
+    return hidden
+
+
+def _session_count(reader: JobReader) -> int | None:
+    """Return how many sessions the job has; None if the job is too damaged to say."""
+    # the export of a damaged job continues without a total, with the sessions that can be read
+    try:
+        return reader.status().sessions
+    except JobError:
+        return None
+
+
+async def _export(
+    reader: JobReader,
+    out: Path,
+    redaction: Redaction,
+    allow_missing: bool,
+    progress: Callable[[int], None],
+) -> tuple[list[int], list[Path] | None]:
+    """Return the signals that arrived, and the files, or None if one stopped it."""
     received: list[int] = []
     stopped = threading.Event()
 
@@ -186,51 +208,55 @@ async def _exported(reader: JobReader, out: Path, **options: Any) -> tuple[list[
 
     with on_interrupt(stop):
         try:
-            return received, await export_in_thread(reader, out, stopped=stopped, **options)
+            return received, await export_in_thread(
+                reader, out, redact=redaction, allow_missing=allow_missing, progress=progress, stopped=stopped
+            )
         except ExportStopped:
             return received, None
 
 
 @job.command
 def purge(folder: Path, /, *, session: str) -> Exit:
-    """Erase a session from a job, answers and id alike, so that the job never fetches it again.
+    """Erase a session's results and id from a job, which never fetches it again.
 
-    Files that were exported before are not changed.
+    Files that were exported earlier are not changed.
 
     Parameters
     ----------
     folder
-        The job's folder.
+        Job folder.
     session
-        The session's id, in any form.
+        Id of the session, in any form.
     """
-    JobReader(folder)  # which must be a job
+    # opening a job creates the folder, so a mistyped name must fail first
+    JobReader(folder)
 
-    async def command() -> bool:
+    async def erase() -> bool:
         async with Job.open(folder) as opened:
             return await opened.purge(session)
 
-    if not asyncio.run(command()):
-        sys.stderr.write(f"{folder} holds nothing of this session; it will not be fetched\n")
+    if not asyncio.run(erase()):
+        sys.stderr.write(f"{folder} has nothing of this session, and will not fetch it\n")
         return Exit.NOT_FOUND
     sys.stderr.write("erased\n")
     return Exit.OK
 
 
 def _one_line(body: bytes) -> bytes:
-    """Return a JSON text on one line and in UTF-8: JSON is read in any Unicode encoding, but its lines are in one."""
+    """Return a JSON text on one line and in UTF-8."""
+    # JSON may be in any Unicode encoding, but one file of JSON Lines has only one
     text = body.decode(json.detect_encoding(body), "surrogatepass").replace("\r", " ").replace("\n", " ")
-    return text.encode(
-        errors="backslashreplace"
-    )  # half a surrogate pair becomes its escape, which is the same JSON
+    # a lone surrogate becomes its escape, which is the same JSON
+    return text.encode(errors="backslashreplace")
 
 
-def _failure(failure: Any) -> dict[str, Any]:
+def _failure_row(failure: Any) -> dict[str, Any]:
     row = attrs.asdict(failure, filter=lambda field, _: field.name != "body")
     return {**row, "at": failure.at.isoformat()}
 
 
-def _damage(reader: JobReader) -> Exit:
+def _exit_of(reader: JobReader) -> Exit:
+    """Return the exit code after all records are read, and report damaged ones."""
     if reader.damaged:
         sys.stderr.write(f"{reader.damaged} sessions can't be read: the job's file is damaged\n")
         return Exit.SOME_FAILED

@@ -1,10 +1,9 @@
-"""The commands ``sandbox`` and ``demo``."""
+"""The command ``sandbox``: a local FullStory for tests and trials."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -14,7 +13,10 @@ from fullstory_async.cli.signals import until_interrupted
 from fullstory_async.ratelimit.limiter import RateLimit
 from fullstory_async.session_id import SessionId
 
-__all__ = ["demo", "sandbox"]
+__all__ = ["sandbox"]
+
+_Flag = Parameter(negative="")
+_Many = Parameter(negative="", consume_multiple=False)
 
 
 def sandbox(
@@ -29,106 +31,66 @@ def sandbox(
     quota: int | None = None,
     latency: float = 0.0,
     wire: Literal["live", "spec"] = "live",
-    fault: Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)] = None,
-    list_faults: Annotated[bool, Parameter(negative="")] = False,
+    fault: Annotated[list[str] | None, _Many] = None,
+    list_faults: Annotated[bool, _Flag] = False,
 ) -> Exit:
     """Run a local FullStory until Ctrl-C; prints its URL and its key.
 
-    On a terminal as two lines to paste into another one, whose commands and programs then use it; elsewhere without
-    the word export, as NAME=VALUE.
+    On a terminal, it prints two lines to paste into another terminal, whose commands and programs then use
+    the sandbox. Into a file or a pipe, it prints NAME=VALUE without the word export.
 
-    /_sandbox/stats on it tells what it was asked, /_sandbox/sessions which ids and users it knows, /openapi.json
-    what it serves.
+    The sandbox has pages of its own: /_sandbox/stats counts the requests, /_sandbox/sessions lists the ids
+    and users, /openapi.json describes the API.
 
-    Example: fullstory-async sandbox --fault 'status(503) operation=events share=0.05' --fault 'drop skip=9 times=1'
+    Example: fullstory-async sandbox --fault 'status(503) operation=events share=0.05' --fault 'drop skip=9
+    times=1'
 
     Parameters
     ----------
     port
-        Where to listen on 127.0.0.1; 0 takes a free port.
+        Port on 127.0.0.1; 0 takes a free port.
     seed
-        Determines users, sessions and events.
+        Seed of the generated users, sessions and events.
     users
-        How many users there are.
+        Number of users.
     sessions
-        How many sessions they have in all.
+        Number of sessions, of all users together.
     mean_events
-        Events in a session on average, up to 20000.
+        Average number of events per session, up to 20000.
     rate
-        Requests a second before 429; no limit unless given.
+        Requests per second before 429. [default: no limit]
     burst
         Requests at once before 429. [default: one second's worth]
     quota
-        How many activations there are; no limit unless given.
+        Number of activations. [default: no limit]
     latency
-        Seconds that each answer takes.
+        Seconds before each response.
     wire
-        The form of answers: the live service's, or the published contract's.
+        Format of responses: as the live service sends them, or as the published contract describes them.
     fault
-        How to misbehave, any number of times: a fault of --list-faults, its parameters in parentheses with texts in
-        quotes, and conditions: operation=events, session_id=ID, skip=N (let N fitting requests through first),
-        times=N (how often at most), share=0.05 (with which probability), seed=TEXT (which ones that are). The first
-        that fits a request acts.
+        Fault to inject, written as in --list-faults, with texts in quotes. Conditions follow:
+        operation=events, session_id=ID, skip=N (let N matching requests pass first), times=N (act at most N
+        times), share=0.05 (probability), seed=TEXT (which requests that probability selects). The first fault
+        that matches a request acts. Can be repeated.
     list_faults
-        Print every fault with its parameters and what it does, and end.
+        Print every fault with its parameters and its effect, and exit.
     """
     if list_faults:
         return _list_faults()
-    command = _serve(
-        port=port, seed=seed, users=users, sessions=sessions, mean_events=mean_events, wire=wire,
-        rate=rate, burst=burst, faults=fault or [], activation_quota=quota, latency=latency,
+    if rate is None and burst is not None:
+        raise UsageError("--burst needs --rate")
+    limits = [value for value in (rate, burst) if value is not None]
+    return asyncio.run(
+        _serve(
+            fault or [], port=port, seed=seed, users=users, sessions=sessions, mean_events=mean_events,
+            rate_limit=RateLimit(*limits) if limits else None, activation_quota=quota, latency=latency,
+            wire=wire,
+        )
     )  # fmt: skip
-    return asyncio.run(command)
-
-
-def demo(
-    *,
-    sessions: int = 300,
-    seed: int = 0,
-    rate: float = 100.0,
-    concurrency: int = 32,
-    out_dir: Path | None = None,
-    serve: Annotated[bool, Parameter(negative="")] = False,
-    crash: Annotated[bool, Parameter(negative="")] = False,
-) -> Exit:
-    """Watch the main job against an embedded sandbox: no key, no settings, no cost.
-
-    Lists users' sessions, fetches events and summaries of all of them under one rate limit that the
-    sandbox enforces, and leaves the files behind.
-
-    Parameters
-    ----------
-    sessions
-        How many sessions the sandbox has.
-    seed
-        Determines the sandbox's data.
-    rate
-        The rate limit, in requests a second.
-    concurrency
-        How many calls are under way at most.
-    out_dir
-        A new folder for the files. [default: fullstory-demo, numbered if that exists]
-    serve
-        Keep the sandbox running afterwards, until Ctrl-C, so that the replay URLs open in a browser.
-    crash
-        Kill the job half way with kill -9, and go on with it.
-    """
-    from fullstory_async.cli.commands.demo import demo as run_demo  # noqa: PLC0415  (as `_serve`)
-
-    command = run_demo(
-        sessions=sessions,
-        seed=seed,
-        rate=rate,
-        concurrency=concurrency,
-        out_dir=out_dir,
-        serve=serve,
-        crash=crash,
-    )
-    return asyncio.run(command)
 
 
 def _list_faults() -> Exit:
-    from fullstory_async.sandbox.faults import catalogue  # noqa: PLC0415  (as `_serve`)
+    from fullstory_async.sandbox.faults import catalogue  # noqa: PLC0415  (as in `_serve`)
 
     for entry in catalogue():
         cost = "After the work, which is charged." if entry.charged else "Before any work: not charged."
@@ -136,34 +98,32 @@ def _list_faults() -> Exit:
     return Exit.OK
 
 
-async def _serve(*, rate: float | None, burst: float | None, faults: list[str], **settings: Any) -> Exit:
-    """Serve a sandbox until a signal comes."""
-    # its web server takes a while to import; help needs none
+async def _serve(faults: list[str], **settings: Any) -> Exit:
+    """Serve a sandbox of these settings until a signal arrives."""
+    # the web server is slow to import, and `--help` does not need it
     from fullstory_async.sandbox import Sandbox  # noqa: PLC0415
     from fullstory_async.sandbox.faults import read_fault  # noqa: PLC0415
 
-    limit = None
-    if rate is not None:
-        limit = RateLimit(rate) if burst is None else RateLimit(rate, burst)
-    elif burst is not None:
-        raise UsageError("--burst needs --rate")
-    server = Sandbox(rate_limit=limit, **settings)
+    server = Sandbox(**settings)
     for text in faults:
         fault, conditions = read_fault(text)
         if "session_id" in conditions:
             conditions["session_id"] = wanted = SessionId.parse(conditions["session_id"])
+            # a fault that never acts is a mistake, which a test would take for a success
             if wanted not in server.session_ids:
-                raise UsageError(f"the sandbox has no session {wanted}; /_sandbox/sessions on it lists them")
+                raise UsageError(
+                    f"the sandbox has no session {wanted}; /_sandbox/sessions lists its sessions"
+                )
         server.inject(fault, **conditions)
     async with server:
-        # a person pastes these lines into a shell, whose programs shall see them; a script takes them apart
+        # people paste the lines into a shell, whose programs must inherit the variables; scripts parse them
         export = "export " if sys.stdout.isatty() else ""
         print(f"{export}FULLSTORY_BASE_URL={server.url}")  # noqa: T201  (data)
         print(f"{export}FULLSTORY_API_KEY={server.api_key}", flush=True)  # noqa: T201
         user = server.users[0]
         sys.stderr.write(
-            f"a sandbox with {len(server.session_ids)} sessions of {len(server.users)} users; "
-            f"the first is {user.email}, uid {user.uid}; Ctrl-C ends it\n"
+            f"sandbox with {len(server.session_ids)} sessions of {len(server.users)} users; "
+            f"the first user is {user.email}, uid {user.uid}; press Ctrl-C to stop\n"
         )
         await until_interrupted()
     return Exit.OK

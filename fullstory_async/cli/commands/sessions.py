@@ -1,4 +1,4 @@
-"""The commands ``sessions``, ``context``, ``summary``, ``id`` and ``whoami``."""
+"""The commands ``sessions``, ``context``, ``summary``, ``whoami`` and ``id``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,7 @@ from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.links import SessionLink
 from fullstory_async.cli.option_parsing import read_settings, read_time
-from fullstory_async.cli.output import (
-    as_row,
-    human_console,
-    print_rows,
-    print_table,
-)
-from fullstory_async.cli.running import run_async
+from fullstory_async.cli.output import Output, as_row, human_console, print_rows, print_rows_as
 from fullstory_async.client import FullStoryClient
 from fullstory_async.errors import FullStoryError, NotFoundError
 from fullstory_async.files.summary_cache import SummaryCache
@@ -32,7 +26,6 @@ from fullstory_async.models import (
     LLMOptions,
     MediaOptions,
     ProfileConfiguration,
-    Session,
     SessionContext,
     SessionSummary,
     SliceOptions,
@@ -40,15 +33,17 @@ from fullstory_async.models import (
 
 __all__ = ["context", "id_", "sessions", "summary", "whoami"]
 
-Output = Literal["jsonl", "table"]
 _Flag = Parameter(negative="")
 _Many = Parameter(negative="", consume_multiple=False)
 
+_DEFAULT_LIMIT = 20
 _CONTEXT_GROUPS = {
-    "slice": SliceOptions, "context": ContextOptions, "events": EventOptions, "cache": CacheOptions, "media": MediaOptions,
+    "slice": SliceOptions, "context": ContextOptions, "events": EventOptions, "cache": CacheOptions,
+    "media": MediaOptions,
 }  # fmt: skip
 _SUMMARY_GROUPS = {
-    "llm": LLMOptions, "slice": SliceOptions, "context": ContextOptions, "events": EventOptions, "cache": CacheOptions,
+    "llm": LLMOptions, "slice": SliceOptions, "context": ContextOptions, "events": EventOptions,
+    "cache": CacheOptions,
 }  # fmt: skip
 
 
@@ -62,25 +57,27 @@ def sessions(
     output: Output = "jsonl",
     connection: Connection = Connection(),  # noqa: B008  (frozen)
 ) -> Exit:
-    """List a user's sessions with their replay URLs. Free of charge.
+    """List a user's sessions with their replay URLs. Free.
 
-    Other commands take what is called id here, a USER:SESSION pair; user_id and session_id are its halves. fetch
-    finds it by itself: fullstory-async sessions --uid u-1 --all | fullstory-async fetch --ids - --events --job u-1.job
+    The column `id` is the full session id, USER:SESSION, that all other commands take; user_id and session_id
+    are its halves. `fetch` finds it by itself:
+
+    fullstory-async sessions --uid u-1 --all | fullstory-async fetch --ids - --events --job u-1.job
 
     Example: fullstory-async sessions --email ada@example.com --sandbox --output table
 
     Parameters
     ----------
     email
-        The user's e-mail address. With --uid too, the sessions of both.
+        E-mail address of the user. With --uid, the sessions of both users are listed.
     uid
         Your own id of the user.
     session_uid
-        Your own id of one session; goes with neither of the others.
+        Your own id of one session. Can't be combined with --email or --uid.
     limit
-        How many sessions at most. [default: 20]
+        Maximum number of sessions. [default: 20]
     all_
-        Every session there is.
+        List every session.
     output
         JSON Lines for programs, or a table for people.
     """
@@ -90,17 +87,13 @@ def sessions(
         raise UsageError("give --email or --uid, or --session-uid")
     if limit is not None and limit < 1:
         raise UsageError("--limit must be 1 or more")
-    wanted = None if all_ else 20 if limit is None else limit
-
-    async def command() -> list[Session]:
-        async with connection.open() as client:
-            listed = client.sessions.list(email=email, uid=uid, session_uid=session_uid, limit=wanted)
-            return [session async for session in listed]
-
-    found = run_async(command(), verbose=connection.verbose)
+    most = None if all_ else _DEFAULT_LIMIT if limit is None else limit
+    found = connection.collect(
+        lambda client: client.sessions.list(email=email, uid=uid, session_uid=session_uid, limit=most)
+    )
     if not found:
         sys.stderr.write("no sessions\n")
-    _print((as_row(session) for session in found), ("id", "created", "url"), output)
+    print_rows_as(output, (as_row(session) for session in found), ("id", "created", "url"))
     return Exit.OK
 
 
@@ -113,7 +106,7 @@ def context(
     set_: Annotated[list[str] | None, Parameter(name="--set"), _Many] = None,
     connection: Connection = Connection(),  # noqa: B008
 ) -> Exit:
-    """Generate what a language model should know of a session. Costs one activation.
+    """Describe a session compactly for your own LLM prompt. Costs one activation.
 
     Example: fullstory-async context ID --markdown --set slice.mode=LAST --set slice.event_limit=100
 
@@ -122,33 +115,24 @@ def context(
     session_id
         A USER:SESSION pair, a client id, or a replay URL.
     markdown
-        As Markdown, for a prompt or a chat message, instead of JSON.
+        Print Markdown, for a prompt or a chat message, instead of JSON.
     max_characters
-        The most characters of Markdown; beginning and end are kept. [default: 12000]
+        Maximum length of the Markdown; text is cut from the middle. [default: 12000]
     set_
-        An option as group.field=value; groups are slice, context, events, cache and media. Several values are
-        separated by commas; @FILE stands for what is in a file. May be given several times.
+        Set an option, as group.field=value. Groups: slice, context, events, cache, media. Separate several
+        values with commas; @FILE reads the value from a file. Can be repeated.
     """
     if max_characters is not None and not markdown:
         raise UsageError("--max-characters goes with --markdown")
     if max_characters is not None and max_characters < 1:
         raise UsageError("--max-characters must be 1 or more")
     groups: dict[str, Any] = read_settings(set_ or (), _CONTEXT_GROUPS)
-
-    async def command() -> SessionContext:
-        async with connection.open() as client:
-            return await client.sessions.context(session_id, **groups)
-
-    found = run_async(command(), verbose=connection.verbose)
+    found = connection.call(lambda client: client.sessions.context(session_id, **groups))
     if markdown:
-        text = (
-            found.to_markdown()
-            if max_characters is None
-            else found.to_markdown(max_characters=max_characters)
-        )
-        human_console().file.write(text)
+        limits = {} if max_characters is None else {"max_characters": max_characters}
+        human_console().file.write(found.to_markdown(**limits))
     else:
-        print_rows([_deep_row(found)])
+        print_rows([_context_row(found)])
     return Exit.OK
 
 
@@ -172,56 +156,56 @@ def summary(
     session_id
         A USER:SESSION pair, a client id, or a replay URL.
     profile
-        The summary profile's id; FullStory has a default one. The sandbox knows support, sales and triage.
+        Id of the summary profile. Without it, FullStory uses its default profile. The sandbox has support,
+        sales and triage.
     end_timestamp
         Use only events before this time, such as 2026-05-04T10:00:00Z.
     set_
-        What differs from the profile, as group.field=value; groups are llm, slice, context, events and cache. Lists
-        are appended to the profile's, and empty values change nothing. @FILE stands for what is in a file;
-        llm.response_schema takes a JSON Schema. May be given several times.
+        Override an option of the profile, as group.field=value. Groups: llm, slice, context, events, cache.
+        Lists are appended to the profile's lists, and empty values change nothing. @FILE reads the value from
+        a file; llm.response_schema takes a JSON Schema. Can be repeated.
     cache
-        A file that keeps summaries for a day: the same one again costs nothing.
+        File that keeps summaries for a day: repeating a summary is then free.
     output
-        JSON Lines for programs, a table or the bare text for people.
+        JSON Lines for programs; a table, or only the text, for people.
     """
     end = read_time(end_timestamp, "--end-timestamp")
     groups: dict[str, Any] = read_settings(set_ or (), _SUMMARY_GROUPS)
     overrides = ProfileConfiguration(**groups) if groups else None
-    kept = None if cache is None else SummaryCache(cache)
 
-    async def command() -> SessionSummary:
-        async with connection.open(summary_cache=kept) as client:
-            try:
-                found = await client.sessions.summary(
-                    session_id, config_profile_id=profile, end_timestamp=end, overrides=overrides
-                )
-            except NotFoundError as error:
-                await _tell_of_profile(client, profile, error)
-                raise
-            if client.stats.requests == 0:
-                sys.stderr.write(f"from {cache}: nothing was spent\n")
-            return found
+    async def summarise(client: FullStoryClient) -> tuple[SessionSummary, bool]:
+        try:
+            found = await client.sessions.summary(
+                session_id, config_profile_id=profile, end_timestamp=end, overrides=overrides
+            )
+        except NotFoundError as error:
+            await _note_unknown_profile(client, profile, error)
+            raise
+        return found, client.stats.requests == 0
 
-    found = run_async(command(), verbose=connection.verbose)
+    found, was_cached = connection.call(
+        summarise, summary_cache=None if cache is None else SummaryCache(cache)
+    )
+    if was_cached:
+        sys.stderr.write(f"from {cache}: nothing was spent\n")
     if output == "text":
         human_console().file.write(found.text + "\n")
     else:
-        _print([as_row(found)], ("session_id", "summary", "response"), output)
+        print_rows_as(output, [as_row(found)], ("session_id", "summary", "response"))
     return Exit.OK
 
 
-async def _tell_of_profile(client: FullStoryClient, profile: str | None, error: NotFoundError) -> None:
-    """Note in an error whether it is the profile that is unknown: asking is free, and needless where all goes well."""
+async def _note_unknown_profile(client: FullStoryClient, profile: str | None, error: NotFoundError) -> None:
+    """Add a note to an error if the profile is what does not exist."""
+    # asked only after a failure: the request is free, but needless for a summary that succeeds
     if profile is None:
         return
     try:
         await client.profiles.get(profile)
     except NotFoundError:
-        error.add_note(
-            f"'fullstory-async profiles list' names the profiles that there are; {profile!r} is none"
-        )
+        error.add_note(f"there is no profile {profile!r}; 'fullstory-async profiles list' lists them")
     except FullStoryError:
-        pass  # then nobody knows, and the first error is what there is to say
+        pass  # the profile is neither confirmed nor refuted; the first error stands
 
 
 def whoami(
@@ -229,59 +213,53 @@ def whoami(
     output: Output = "jsonl",
     connection: Connection = Connection(),  # noqa: B008
 ) -> Exit:
-    """Tell whose API key it is: organisation, e-mail address and role. Free of charge; a way to check a key.
+    """Show the API key's organisation, e-mail address and role. Free.
+
+    Use it to check a key.
 
     Parameters
     ----------
     output
         JSON Lines for programs, or a table for people.
     """
-
-    async def command() -> dict[str, Any]:
-        async with connection.open() as client:
-            return as_row(await client.whoami())
-
-    _print([run_async(command(), verbose=connection.verbose)], ("email", "org_id", "role"), output)
+    found = connection.call(lambda client: client.whoami())
+    print_rows_as(output, [as_row(found)], ("email", "org_id", "role"))
     return Exit.OK
 
 
 def id_(text: str, /, *, org: str | None = None, output: Output = "jsonl") -> Exit:
-    """Read a session id in any form: prints the id that the API takes, its region and its replay URL. Sends nothing.
+    """Convert a session id of any form to the API's form. Sends no request.
+
+    Also prints the region and the replay URL.
 
     Example: fullstory-async id 'https://app.fullstory.com/ui/ORG/session/1%3A2'
 
     Parameters
     ----------
     text
-        A pair, a client id, a replay URL, or whatever FullStory's app shows.
+        A USER:SESSION pair, a client id, a replay URL, or an id copied from FullStory's app.
     org
-        The account, as it stands in replay URLs, for a text without one; whoami tells it.
+        Organisation id, as in replay URLs, if the text has none. The whoami command prints it.
     output
         JSON Lines for programs, or a table for people.
     """
+    # the key is not sent anywhere: its prefix names the region
     link = SessionLink.read(text, org=org, api_key=os.environ.get("FULLSTORY_API_KEY"))
     if not link.id.is_pair:
-        sys.stderr.write("this is no USER:SESSION pair, so FullStory may not know it\n")
+        sys.stderr.write("this is not a USER:SESSION pair, so FullStory may not know it\n")
     if link.url is None:
-        sys.stderr.write("no replay URL: the text names no account; give --org (whoami tells it)\n")
+        sys.stderr.write("no replay URL: the text names no organisation; add --org (whoami prints it)\n")
     row = {"session_id": str(link.id), "region": link.region, "org": link.org, "replay_url": link.url}
-    _print([row], tuple(row), output)
+    print_rows_as(output, [row], tuple(row))
     return Exit.OK
 
 
-def _deep_row(found: SessionContext) -> dict[str, Any]:
-    """Return context as JSON-ready values, without what is not there."""
+def _context_row(found: SessionContext) -> dict[str, Any]:
+    """Return context as nested JSON-ready values, without the fields that are None."""
 
-    def ready(_: type, __: Any, value: Any) -> Any:
+    def to_json(_: type, __: Any, value: Any) -> Any:
         return value.isoformat() if isinstance(value, datetime) else value
 
     return attrs.asdict(
-        found, filter=lambda field, value: field.name != "raw" and value is not None, value_serializer=ready
+        found, filter=lambda field, value: field.name != "raw" and value is not None, value_serializer=to_json
     )
-
-
-def _print(rows: Any, columns: tuple[str, ...], output: str) -> None:
-    if output == "table":
-        print_table(human_console(), columns, rows)
-    else:
-        print_rows(rows)
