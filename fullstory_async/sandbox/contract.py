@@ -1,29 +1,24 @@
-"""The contract that the sandbox really serves, as OpenAPI 3.1: what it takes, what it answers, in the wire form it has.
+"""The contract that the sandbox serves, as OpenAPI 3.1, in its wire form.
 
-The options of context, summaries and profiles follow from the classes that also check them, so the two can't part.
-What OpenAPI can't say is said in words: that one of several parameters is needed, or that two options
-contradict each other. Both are answered 400.
+The options of context, summaries and profiles are the tables that also check them, so the two can't differ.
+What OpenAPI can't say is said in words: that one of several parameters is required, or that two options
+contradict each other. The sandbox responds to both with 400.
 """
 
 from __future__ import annotations
 
-import types
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, get_args, get_origin
-
-import attrs
+from typing import Any
 
 from fullstory_async._version import __version__
-from fullstory_async.models import MediaOptions, ProfileConfiguration, ResponseSchema
-from fullstory_async.models.response_schema import RESPONSE_TYPES
-from fullstory_async.sandbox.schemas import answer_schemas
+from fullstory_async.sandbox.options import CONTEXT_REQUEST, OVERRIDES, PROFILE, RESPONSE_SCHEMA
 
 __all__ = ["contract"]
 
 Json = dict[str, Any]
 
 _TEXT: Json = {"type": "string"}
+_ANY: Json = {"type": "object"}
+_TIME: Json = {"type": "string", "format": "date-time"}
 _LIMIT: Json = {"type": "integer", "minimum": 1, "maximum": 10**18 - 1}
 _CHARGED = "Costs one activation."
 _ERRORS = {
@@ -56,7 +51,7 @@ def contract(wire: str, url: str, session_ids: list[str]) -> Json:
                     "description": "Basic, a space, and the API key as it is.",
                 }
             },
-            "schemas": {**_option_schemas(), **answer_schemas(wire)},
+            "schemas": {**_request_schemas(), **_response_schemas(wire)},
         },
     }  # fmt: skip
 
@@ -171,74 +166,80 @@ def _content(schema: str) -> Json:
     return {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}}
 
 
-# Options, from the classes that check them
+# Schemas of request and response bodies
 
 
-def _option_schemas() -> Json:
-    groups = _properties(ProfileConfiguration)
-    told = {name: group for name, group in groups.items() if name != "llm"}
-    name: Json = {"type": ["string", "null"]}
+def _request_schemas() -> Json:
+    profile = {**PROFILE["properties"], "name": {"type": "string", "minLength": 1}}
     return {
-        "Overrides": _object({"config_profile": name, **groups}),
-        "ContextRequest": _object({**told, "media": _or_null(_object(_properties(MediaOptions)))}),
-        "NewProfile": {
-            **_object({"name": {"type": "string", "minLength": 1}, **groups}),
-            "required": ["name"],
-        },
-        "ProfileUpdate": _object({"name": name, **groups}),
-        "ResponseSchema": _response_schema(),
+        "Overrides": OVERRIDES,
+        "ContextRequest": CONTEXT_REQUEST,
+        "NewProfile": {**PROFILE, "properties": profile, "required": ["name"]},
+        "ProfileUpdate": PROFILE,
+        "ResponseSchema": RESPONSE_SCHEMA,
     }
 
 
-def _properties(options: type[attrs.AttrsInstance]) -> Json:
-    fields = attrs.fields(attrs.resolve_types(options))
-    return {field.name: _or_null(_SPECIAL.get(field.name) or _schema_of(field.type)) for field in fields}
+def _with(required: Json, optional: Json | None = None) -> Json:
+    return {"type": "object", "properties": {**required, **(optional or {})}, "required": list(required)}
 
 
-def _schema_of(kind: Any) -> Json:
-    """Return the schema of an option's type, ``X | None``."""
-    wanted = next(each for each in get_args(kind) if each is not types.NoneType)
-    if wanted is ResponseSchema:
-        return {"$ref": "#/components/schemas/ResponseSchema"}
-    if attrs.has(wanted):
-        return _object(_properties(wanted))
-    if get_origin(wanted) is tuple:
-        return {"type": "array", "items": {"type": "string", "minLength": 1}}
-    return dict(_PLAIN[wanted])
+def _array(items: Json) -> Json:
+    return {"type": "array", "items": items}
 
 
-_PLAIN: Mapping[type, Json] = {
-    bool: {"type": "boolean"}, str: _TEXT, int: {"type": "integer", "minimum": 0},
-    float: {"type": "number", "minimum": 0}, datetime: {"type": "string", "format": "date-time"},
-}  # fmt: skip
-_PARTS: Json = {"type": "array", "items": {"enum": ["user", "org", "location", "device"]}}
-_SPECIAL: Mapping[str, Json] = {
-    "mode": {"enum": ["FIRST", "LAST", "TIMESTAMP", "UNSPECIFIED"]},
-    "include": _PARTS,
-    "exclude": _PARTS,
-    "duration_limit_ms": {
-        "anyOf": [
-            {"type": "integer", "minimum": 0, "maximum": 10**15 - 1},
-            {"type": "string", "pattern": "^[0-9]{1,15}$"},
-        ]
-    },
-}
+def _response_schemas(wire: str) -> Json:
+    """Return the schema of every answer, by name."""
+    session = {"userId": _TEXT, "sessionId": _TEXT, "createdTime": _TEXT, "fsUrl": {**_TEXT, "format": "uri"}}
+    event = {
+        "device_id": _TEXT, "event_time": _TIME, "event_type": _TEXT, "event_properties": _ANY, "source_type": _TEXT,
+        "source_properties": _ANY,
+    }  # fmt: skip
+    summary = {"oneOf": [_with({"summary": _TEXT}), _with({"response": {}, "response_schema": _ANY})]}
+    sessions = _with({}, {"sessions": _array(_with(session))})  # left out when there are none
+    if wire == "spec":
+        sessions = _with(
+            {"sessions": _array(_with({"sessionId": _TEXT, "url": session["fsUrl"], "created": _TIME}))}
+        )
+        event = {"type": _TEXT, "timestamp": _TIME, "data": _ANY}
+        summary = _with({"sessionId": _TEXT, "summary": _TEXT, "configProfileId": _TEXT})
+    return {
+        "Sessions": sessions,
+        "Events": _with({"events": _array(_with(event, {"session_id": _TEXT, "view_id": _TEXT} if wire == "live" else {}))}),
+        "Summary": summary,
+        "Context": _context(),
+        "Profile": _profile(),
+        # an entry of the service's early days may be null, or have no id
+        "Profiles": _with(
+            {"profiles": _array({"anyOf": [{"type": "null"}, {**_profile(), "required": ["name"]}]})},
+            {"next_pagination_token": _TEXT},
+        ),
+        "Me": _with({"email": _TEXT, "orgId": _TEXT, "role": _TEXT}),
+        "Nothing": {"type": "object", "maxProperties": 0},
+        "Error": _with({"code": _TEXT if wire == "live" else {"type": "integer"}, "message": _TEXT}),
+    }  # fmt: skip
 
 
-def _response_schema() -> Json:
-    itself: Json = {"$ref": "#/components/schemas/ResponseSchema"}
-    words: Json = {"type": "array", "items": _TEXT}
-    found = _object({
-        "type": {"enum": list(RESPONSE_TYPES)}, "title": _TEXT,
-        "description": _TEXT, "items": itself, "properties": {"type": "object", "additionalProperties": itself},
-        "required": words, "nullable": {"type": "boolean"}, "enum": {**words, "minItems": 1}, "format": _TEXT,
-    })  # fmt: skip
-    return {**found, "required": ["type"]}
+def _context() -> Json:
+    """Return the schema of a context, of which everything that is empty is left out."""
+    event = _with(
+        {"type": _TEXT},
+        {
+            "description": _TEXT,
+            "timestamp": _TIME,
+            "content": {},
+            "properties": _ANY,
+            "screenshot_url": _TEXT,
+        },
+    )
+    page = _with({"events": _array(event)}, {"url": _TEXT, "title": _TEXT, "tab": {"type": "integer"}})
+    about = _with(
+        {"session_id": _TEXT, "session_url": _TEXT, "session_created_at": _TIME},
+        {f"{name}_context": _ANY for name in ("org", "user", "location", "device")},
+    )
+    return _with({"context_data": _with({"context": about}, {"pages": _array(page)})})
 
 
-def _object(properties: Json) -> Json:
-    return {"type": "object", "properties": properties, "additionalProperties": False}
-
-
-def _or_null(schema: Json) -> Json:
-    return {"anyOf": [schema, {"type": "null"}]}
+def _profile() -> Json:
+    groups: Json = dict.fromkeys(("slice", "context", "events", "cache"), _ANY)
+    return _with({"id": _TEXT, "name": _TEXT}, {"configuration": _with({}, groups), "llm": _ANY})

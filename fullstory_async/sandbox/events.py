@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 _PAGES = (
     ("/", "Home"), ("/search", "Search"), ("/product/42", "Espresso machine"), ("/cart", "Cart"),
-    ("/checkout", "Checkout"), ("/account", "ApiContext"), ("/help", "Help"),
+    ("/checkout", "Checkout"), ("/account", "Account"), ("/help", "Help"),
 )  # fmt: skip
 _ELEMENTS = (
     ("Checkout", 'form[data-step="review"] > button.btn.btn-primary'), ("Add to cart", "button#add-to-cart"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import inspect
 import json
 import re
 import time
@@ -66,7 +67,7 @@ REFUSED = [
     Row(Fault.status(425), APIStatusError, 0, 425),
     *(Row(Fault.status(code), ServerError, 0, code) for code in (500, 501, 502, 503, 504, 505)),
     Row(Fault.status(500, charged=True), ServerError, 1, 500),
-    Row(Fault.veto(), ServerError, 0, 503),
+    Row(Fault.no_retry(), ServerError, 0, 503),
     Row(Fault.retry_after(None), RateLimitedError, 0, 429, None),
     Row(Fault.retry_after(3), RateLimitedError, 0, 429, 3.0),
     Row(Fault.retry_after(86400), RateLimitedError, 0, 429, 86400.0),
@@ -275,7 +276,7 @@ async def right_body() -> bytes:
         (Fault.stale_connection("after answer"), "fin", rb"HTTP/1.1 200 OK\r\n(?!.*Connection: close).*"),
         (Fault.retry_after("٣"), "open", rb"HTTP/1.1 429 .*\r\nRetry-After: \xd9\xa3\r\n.*"),
         (Fault.retry_after(None), "open", rb"HTTP/1.1 429 (?!.*Retry-After).*"),
-        (Fault.veto(), "open", rb"HTTP/1.1 503 .*\r\nx-should-retry: false\r\n.*"),
+        (Fault.no_retry(), "open", rb"HTTP/1.1 503 .*\r\nx-should-retry: false\r\n.*"),
         (Fault.redirect_loop(), "open", rb"HTTP/1.1 302 .*\r\nLocation: /v2/sessions/[0-9]+%3A[0-9]+/events\r\n.*"),
         (Fault.html_error_page(200), "open", rb"HTTP/1.1 200 .*\r\nContent-Type: text/html\r\n.*<!DOCTYPE html>.*"),
         (Fault.empty_body(204), "open", rb"HTTP/1.1 204 No Content\r\n(?!.*Content-Length).*\r\n\r\n"),
@@ -426,9 +427,42 @@ def test_parameters_that_make_no_sense_are_refused(make):
 
 def test_a_fault_says_what_it_is():
     fault = Fault.drop(charged=False)
-    said = "Close the connection with FIN, without a byte of an answer."
+    said = "Close the connection with FIN, without a byte of a response."
     assert repr(fault) == f"Fault(name='drop(charged=False)', description='{said}')"
     assert fault == Fault.drop(charged=False) != Fault.drop()
+
+
+def test_makers_have_the_parameters_of_their_handlers():
+    assert str(inspect.signature(Fault.drop)) == "(*, charged: 'bool' = True) -> 'Fault'"
+    assert list(inspect.signature(Fault.status).parameters) == ["code", "headers", "body", "charged"]
+    assert Fault.status.__doc__.startswith("Answer with a status")
+    assert {name for name in vars(Fault.__mro__[1]) if not name.startswith("_")} <= set(dir(Fault))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'charged'"):
+        Fault.stall(charged=False)
+
+
+async def test_old_names_still_work_and_name_the_new_ones():
+    with pytest.warns(DeprecationWarning, match=r"Fault\.veto is now called Fault\.no_retry"):
+        assert Fault.veto(500, charged=True) == Fault.no_retry(500, charged=True)
+    with pytest.warns(DeprecationWarning, match="the fault 'veto' is now called 'no_retry'"):
+        assert read_fault("veto(500)") == (Fault.no_retry(500), {"times": None})
+    fault = Fault.drop()
+    with pytest.warns(DeprecationWarning, match=r"Fault\.behaviour is now called handler"):
+        assert fault.behaviour is fault.handler
+
+    async def old(exchange, proceed):
+        with pytest.warns(DeprecationWarning, match=r"Exchange\.silence is now called stall"):
+            await exchange.silence(0)
+        with pytest.warns(DeprecationWarning, match=r"Exchange\.spoil_next is now called on_next_request"):
+            exchange.spoil_next(Fault.status(503))
+        return await proceed()
+
+    sandbox = small()
+    async with connected(sandbox, retry=RetryPolicy(attempts=1)) as client:
+        sandbox.inject(Fault("old", "Use the old names.", old))
+        await client.whoami()
+        with pytest.raises(ServerError):
+            await client.whoami()
 
 
 # Faults as text
@@ -480,6 +514,6 @@ def test_the_catalogue_names_parameters_and_costs():
     entries = {entry.name: entry for entry in catalogue()}
     assert entries["truncate_body"].call == "truncate_body(share=0.5, *, framing='length')"
     assert {name for name, entry in entries.items() if not entry.charged} == {
-        "status", "retry_after", "retry_after_date", "veto", "redirect_to", "redirect_loop", "html_error_page",
+        "status", "retry_after", "retry_after_date", "no_retry", "redirect_to", "redirect_loop", "html_error_page",
     }  # fmt: skip
     assert all(entry.description.endswith(".") for entry in entries.values())

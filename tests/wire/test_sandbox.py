@@ -257,7 +257,7 @@ async def test_a_port_in_use_and_a_sandbox_not_running_say_so():
 
 
 async def test_old_records_are_dropped_but_counted(monkeypatch):
-    monkeypatch.setattr("fullstory_async.sandbox.server._KEPT_REQUESTS", 4)
+    monkeypatch.setattr("fullstory_async.sandbox.state._KEPT_REQUESTS", 4)
     async with Sandbox(users=1, sessions=1) as sandbox, asking(sandbox) as session:
         for _ in range(6):
             await get(session, "/sessions/v2?uid=u-1")
