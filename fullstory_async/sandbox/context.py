@@ -1,35 +1,34 @@
 """The sandbox's context: a session's events as a language model would read them, by the caller's options.
 
-Which events count, and under which type, is decided here for summaries too. Everything is read off the wire form
-of events, not through the client's views of them; only the line of text that describes an event is the client's.
+Which events count, and under which type, is decided here for summaries too. Everything is read off the wire
+form of events, not through the client's views of them; only the line of text that describes an event is the
+client's.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 from fullstory_async.models import SessionEvent
-from fullstory_async.sandbox.options import parse_time
+from fullstory_async.sandbox.options import PART_SWITCHES, parse_time
 from fullstory_async.sandbox.profiles import without_empty
-from fullstory_async.sandbox.world import WorldSession
+from fullstory_async.sandbox.world import ORG_ID, WorldSession
 
-__all__ = ["apply_slice", "context_of", "context_type", "frustration_of", "typed_event"]
+__all__ = ["apply_slice", "context_of", "context_type", "frustration_of", "time_of", "typed_event"]
 
 Json = dict[str, Any]
 
 _CONTEXT_TYPES = {
-    "navigate": "navigate", "change": "input-change", "request": "network-error", "console_message": "console-error",
+    "navigate": "navigate", "change": "input-change", "request": "network-error",
+    "console_message": "console-error",
     "exception": "console-error", "mouse_thrash": "mouse-thrash", "highlight": "highlight", "copy": "copy",
     "paste": "paste", "element_seen": "element-seen",
 }  # fmt: skip
-_SWITCHES = {
-    "org": "exclude_org_context", "user": "exclude_user_context", "location": "exclude_location",
-    "device": "exclude_device",
-}  # fmt: skip
+_ORG = {"org_id": ORG_ID, "name": "Acme", "industry": "Retail", "domain": "shop.test", "country": "US"}
 _DEFAULT_SCREENSHOT_TYPES = ("navigate", "click")
 
 
@@ -53,10 +52,15 @@ def context_type(event: Json) -> str | None:
     return _CONTEXT_TYPES.get(kind)
 
 
+def time_of(event: Json) -> datetime:
+    """Return an event's time."""
+    return datetime.fromisoformat(event["event_time"])
+
+
 def typed_event(event: Json) -> SessionEvent:
     """Make the client's event of one in wire form, field by field instead of with the client's decoder."""
     return SessionEvent(
-        type=event["event_type"], timestamp=parse_time(event["event_time"]), device_id=event["device_id"],
+        type=event["event_type"], timestamp=time_of(event), device_id=event["device_id"],
         session_id=event.get("session_id"), view_id=event.get("view_id"), source_type=event["source_type"],
         data=event["event_properties"], source_properties=event["source_properties"],
     )  # fmt: skip
@@ -69,6 +73,7 @@ def apply_slice(events: list[Json], options: Json) -> list[Json]:
     no_api_events = wanted.get("exclude_api_events", False)
     chosen = _sliced(events, options.get("slice", {}))
     if include or exclude:
+        # a type that context omits is None, which no list names, so include_types drops it too
         types = [context_type(event) for event in chosen]
         chosen = [
             event
@@ -80,12 +85,14 @@ def apply_slice(events: list[Json], options: Json) -> list[Json]:
 
 def _sliced(events: list[Json], part: Json) -> list[Json]:
     mode, start, end = part.get("mode"), part.get("start_timestamp"), part.get("end_timestamp")
+    # the service reads start_timestamp only in this mode
     first = parse_time(start) if start is not None and mode == "TIMESTAMP" else None
     if first is not None:
-        events = [event for event in events if parse_time(event["event_time"]) >= first]
+        events = [event for event in events if time_of(event) >= first]
     if end is not None:
         before = parse_time(end)
-        events = [event for event in events if parse_time(event["event_time"]) < before]
+        events = [event for event in events if time_of(event) < before]
+    # limits count after the time bounds, from the end that the mode names; 0 means no limit
     from_end = mode == "LAST"
     limit = part.get("event_limit") or len(events)
     events = events[max(0, len(events) - limit) :] if from_end else events[:limit]
@@ -93,13 +100,15 @@ def _sliced(events: list[Json], part: Json) -> list[Json]:
     if not (duration and events):
         return events
     longest = timedelta(milliseconds=duration)
-    edge = first or parse_time(events[-1 if from_end else 0]["event_time"])
-    return [event for event in events if abs(parse_time(event["event_time"]) - edge) <= longest]
+    # with a start the duration counts from there, even if the first event is later
+    edge = first or time_of(events[-1 if from_end else 0])
+    return [event for event in events if abs(time_of(event) - edge) <= longest]
 
 
 def context_of(session: WorldSession, events: list[Json], options: Json, replay_url: str) -> Json:
     """Return the response of a context call."""
     writer = _Writer(session, options, replay_url)
+    # a view can be left and come back to, so its events need not be neighbours
     views: dict[str | None, list[Json]] = {}
     for event in apply_slice(events, options):
         views.setdefault(event.get("view_id"), []).append(event)
@@ -115,15 +124,17 @@ def context_of(session: WorldSession, events: list[Json], options: Json, replay_
 
 
 def _environment(session: WorldSession, events: list[Json], options: Json) -> Json:
+    # events from a server have no browser, device or location
     source: Json = next((each["source_properties"] for each in events if each["source_type"] != "server"), {})
     agent, device, location = (source.get(name, {}) for name in ("user_agent", "device", "location"))
     screen = {"width_pixels": device.get("screen_width"), "height_pixels": device.get("screen_height")}
     viewport = {"width_pixels": device.get("viewport_width"), "height_pixels": device.get("viewport_height")}
+    # the web form of events has no sizes, so browsers get usual ones
     if agent:
         screen = {"width_pixels": 1920, "height_pixels": 1080}
         viewport = {"width_pixels": 1600, "height_pixels": 900}
     found: dict[str, Json] = {
-        "org": {"org_id": "SANDBOX", "name": "Acme", "industry": "Retail", "domain": "shop.test", "country": "US"},
+        "org": _ORG,
         "user": {
             "user_uid": session.user.uid, "display_name": session.user.name, "email": session.user.email,
             "properties": {"plan": "pro"},
@@ -144,7 +155,7 @@ def _is_included(name: str, options: Json) -> bool:
         return name in options["include"]
     if options.get("exclude"):
         return name not in options["exclude"]
-    return not options.get(_SWITCHES[name])
+    return not options.get(PART_SWITCHES[name])
 
 
 class _Writer:
@@ -154,6 +165,7 @@ class _Writer:
         self._mobile = session.mobile
         self._options: Json = options.get("events", {})
         self._media: Json = options.get("media", {})
+        # include_descriptions overrides the older option
         described = not options.get("context", {}).get("exclude_descriptions")
         self._described = described or bool(self._options.get("include_descriptions"))
         self._replay_url = replay_url
@@ -169,7 +181,7 @@ class _Writer:
         for event in events:
             if (kind := context_type(event)) is None:
                 continue
-            when = parse_time(event["event_time"]).isoformat()
+            when = time_of(event).isoformat()
             timed = not self._options.get("exclude_event_timestamps")
             target = event["event_properties"].get("target")
             yield {

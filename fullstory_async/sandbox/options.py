@@ -1,8 +1,8 @@
 """The sandbox's own check of request bodies: the options of context, summaries and profiles.
 
-It shares no code with the client that writes these bodies, so a mistake in the client is refused here instead of being
-made twice. The tables are JSON Schema, which the contract also publishes; ``description`` says what a message
-asks for. What JSON Schema can't say, `check_contradictions` checks. ``null`` means *not set*.
+It shares no code with the client that writes these bodies, so a mistake in the client is refused here instead
+of being made twice. The tables are JSON Schema, which the contract also publishes; ``description`` says what
+a message asks for. What JSON Schema can't say, `check_contradictions` checks. ``null`` means *not set*.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from fullstory_async.sandbox.state import ApiError
@@ -21,6 +21,7 @@ __all__ = [
     "CONTEXT_REQUEST",
     "GROUPS",
     "OVERRIDES",
+    "PART_SWITCHES",
     "PROFILE",
     "RESPONSE_SCHEMA",
     "check_contradictions",
@@ -35,10 +36,11 @@ Json = dict[str, Any]
 _RESPONSE_SCHEMA_REF = "#/components/schemas/ResponseSchema"
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _INT64 = "duration_limit_ms"
-_SWITCHES = {
+PART_SWITCHES = {
     "org": "exclude_org_context", "user": "exclude_user_context", "location": "exclude_location",
     "device": "exclude_device",
 }  # fmt: skip
+"""Part of a session's environment → option of ``context`` that excludes it."""
 
 
 # The tables
@@ -60,13 +62,16 @@ _COUNT: Json = {
     "type": "integer", "minimum": 0, "maximum": 2**63 - 1, "description": "an integer, 0 or more",
 }  # fmt: skip
 _TIME: Json = {
-    "type": "string", "format": "date-time", "description": "a time with a time zone, like 2026-05-04T10:00:00Z",
+    "type": "string", "format": "date-time",
+    "description": "a time with a time zone, like 2026-05-04T10:00:00Z",
 }  # fmt: skip
 _NAMES: Json = {
-    "type": "array", "items": {"type": "string", "minLength": 1}, "description": "an array of non-empty strings",
+    "type": "array", "items": {"type": "string", "minLength": 1},
+    "description": "an array of non-empty strings",
 }  # fmt: skip
 _PARTS: Json = {
-    "type": "array", "items": {"enum": list(_SWITCHES)}, "description": f"an array of {', '.join(_SWITCHES)}",
+    "type": "array", "items": {"enum": list(PART_SWITCHES)},
+    "description": f"an array of {', '.join(PART_SWITCHES)}",
 }  # fmt: skip
 _DURATION: Json = {
     "anyOf": [
@@ -106,12 +111,14 @@ _SLICE = _optional(
     event_limit=_COUNT, duration_limit_ms=_DURATION, start_timestamp=_TIME, end_timestamp=_TIME,
 )  # fmt: skip
 _CONTEXT = _optional(
-    include=_PARTS, exclude=_PARTS, exclude_org_context=_FLAG, exclude_user_context=_FLAG, exclude_location=_FLAG,
+    include=_PARTS, exclude=_PARTS, exclude_org_context=_FLAG, exclude_user_context=_FLAG,
+    exclude_location=_FLAG,
     exclude_device=_FLAG, exclude_descriptions=_FLAG,
 )  # fmt: skip
 _EVENTS = _optional(
     include_types=_NAMES, exclude_types=_NAMES, exclude_defined_events=_FLAG, exclude_api_events=_FLAG,
-    exclude_event_timestamps=_FLAG, exclude_selectors=_FLAG, include_selector_tags=_FLAG, include_tab_index=_FLAG,
+    exclude_event_timestamps=_FLAG, exclude_selectors=_FLAG, include_selector_tags=_FLAG,
+    include_tab_index=_FLAG,
     include_descriptions=_FLAG, trim_to_last_n_selectors=_COUNT,
 )  # fmt: skip
 _CACHE = _optional(enable_event_cache=_FLAG)
@@ -166,14 +173,17 @@ def positive_integer(text: str, name: str) -> int:
 
 
 def parse_time(text: str) -> datetime:
-    """Read an RFC 3339 time. Raises `ValueError`."""
+    """Read an RFC 3339 time as UTC. Raises `ValueError`."""
     if not _RFC_3339.fullmatch(text):
         raise ValueError(text)
-    return datetime.fromisoformat(text.upper())
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except OverflowError:
+        raise ValueError(text) from None  # the year 0 or 10000 in UTC
 
 
 def read_options(body: Json, schema: Json) -> Json:
-    """Check a body against a table, and return what it sets, without nulls and empty groups. Raises `ApiError`."""
+    """Check a body against a table; return what it sets, without nulls. Raises `ApiError`."""
     try:
         _check(body, schema, "")
     except RecursionError:
@@ -184,8 +194,12 @@ def read_options(body: Json, schema: Json) -> Json:
             options |= {} if value is None else {name: value}
         elif group := {key: item for key, item in value.items() if item is not None}:
             options[name] = group
-    if _INT64 in options.get("slice", {}):
-        options["slice"][_INT64] = int(options["slice"][_INT64])
+    part = options.get("slice", {})
+    if _INT64 in part:
+        part[_INT64] = int(part[_INT64])
+    # protocol buffers write every time in UTC
+    times = {name: parse_time(part[name]) for name in ("start_timestamp", "end_timestamp") if name in part}
+    part.update({name: when.isoformat().replace("+00:00", "Z") for name, when in times.items()})
     return options
 
 
@@ -198,6 +212,7 @@ def _check(value: Any, schema: Json, path: str) -> None:
     if "$ref" in schema:
         _check(value, RESPONSE_SCHEMA, path)
         _check_response_schema(value, path)
+    # the first alternative of a nullable field is its own table
     elif {"type": "null"} in schema.get("anyOf", ()):
         if value is not None:
             _check(value, schema["anyOf"][0], path)
@@ -280,8 +295,8 @@ def check_contradictions(options: Json, *, alone: bool) -> None:
     include = context.get("include", [])
     _check_disjoint("context.include", include, "context.exclude", context.get("exclude", []))
     for name in include:
-        if context.get(_SWITCHES[name]):
-            _refuse(f"context.include names {name!r} and context.{_SWITCHES[name]} excludes it")
+        if context.get(PART_SWITCHES[name]):
+            _refuse(f"context.include names {name!r} and context.{PART_SWITCHES[name]} excludes it")
     included, excluded = events.get("include_types", []), events.get("exclude_types", [])
     _check_disjoint("events.include_types", included, "events.exclude_types", excluded)
 

@@ -1,7 +1,7 @@
 """The sandbox's summary profiles, and the rules by which one is changed or overridden.
 
-A body is flat (``name``, ``llm``, ``slice``, …). A response nests the groups in ``configuration``, beside ``llm``, writes
-64-bit integers as strings, and omits everything empty, as FullStory's responses do.
+A body is flat (``name``, ``llm``, ``slice``, …). A response nests the groups in ``configuration``, beside
+``llm``, writes 64-bit integers as strings, and omits everything empty, as FullStory's responses do.
 """
 
 from __future__ import annotations
@@ -127,6 +127,7 @@ class Profiles:
 
 def merge_options(profile: Json, override: Json) -> Json:
     """Apply overrides: values replace the profile's, arrays are appended, empty values change nothing."""
+    # false, 0 and "" count as empty, so an override can't switch off what a profile switches on
     result = {group: dict(fields) for group, fields in profile.items()}
     for group, fields in override.items():
         into = result.setdefault(group, {})
@@ -139,7 +140,7 @@ def merge_options(profile: Json, override: Json) -> Json:
 
 
 def without_empty(value: Any) -> Any:
-    """Omit what protocol buffers omit in JSON: false, 0, "", null, [] and {}, also where nested values leave those."""
+    """Omit what protocol buffers omit in JSON: false, 0, "", null, [] and {}, at any depth."""
     if isinstance(value, dict):
         kept = {name: without_empty(item) for name, item in value.items()}
         return {name: item for name, item in kept.items() if item not in (None, False, 0, "", [], {})}

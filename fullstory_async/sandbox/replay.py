@@ -29,7 +29,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 h1 { font-size: 1.4rem; margin: 0 0 .2rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.05rem; margin: 1.6rem 0 .2rem; }
 p { margin: .1rem 0; } .dim { color: var(--dim); overflow-wrap: anywhere; }
-ul.facts { list-style: none; display: flex; flex-wrap: wrap; gap: .4rem 1.6rem; padding: .6rem 0; margin: .6rem 0 0;
+ul.facts { list-style: none; display: flex; flex-wrap: wrap; gap: .4rem 1.6rem;
+  padding: .6rem 0; margin: .6rem 0 0;
   border-block: 1px solid var(--line); }
 table { border-collapse: collapse; width: 100%; table-layout: fixed; }
 td { padding: .18rem .7rem .18rem 0; vertical-align: top; border-bottom: 1px solid var(--line); }
@@ -37,13 +38,15 @@ td.at { white-space: nowrap; font-variant-numeric: tabular-nums; color: var(--di
 td.kind { white-space: nowrap; color: var(--dim); width: 12.5rem; }
 td.what { overflow-wrap: anywhere; }
 @media (max-width: 40rem) { td.kind { display: none; } }
-.mark { font-size: .8rem; border: 1px solid; border-radius: .6rem; padding: 0 .45rem; margin-left: .5rem; white-space: nowrap; }
+.mark { font-size: .8rem; border: 1px solid; border-radius: .6rem; padding: 0 .45rem; margin-left: .5rem;
+  white-space: nowrap; }
 .error { color: var(--error); } .warn { color: var(--warn); }
 """
 
 
 def replay_page(session: WorldSession, events: list[SessionEvent]) -> bytes:
     """Return a session's page as HTML."""
+    # lone surrogates, which JSON may contain, have no UTF-8 form
     return "".join(_page(session, SessionEvents(session.id, events))).encode("utf-8", "replace")
 
 
@@ -76,8 +79,8 @@ def _page(session: WorldSession, events: SessionEvents) -> Iterator[str]:
             facts.append(f"{agent.browser} on {agent.operating_system}")
         elif (device := source.device) is not None:
             facts.append(f"{device.manufacturer} {device.model}, {device.operating_system}")
-        if (place := source.location) is not None:
-            facts.append(f"{place.city}, {place.country}")
+        if (location := source.location) is not None:
+            facts.append(f"{location.city}, {location.country}")
     yield from (f"<li>{_escape(fact)}" for fact in facts)
     yield "</ul>"
     start = next((event.timestamp for event in events if event.timestamp is not None), session.created)
@@ -98,6 +101,7 @@ def _view(session: WorldSession, page: SessionPage, start: datetime) -> Iterator
 def _row(start: datetime, event: SessionEvent) -> str:
     when = event.timestamp
     at = "" if when is None else clock((when - start).total_seconds())
+    # screenshot URLs in context end in these anchors
     anchor = "" if when is None else f" id='{_escape(when.isoformat())}'"
     marks = [("error", "error")] if event.is_error else []
     marks += [("warn", sign) for sign in event.frustrations]

@@ -72,6 +72,7 @@ def _refuse_method(path: str) -> Work:
     return refuse
 
 
+# unknown paths and methods are routes too, so that they are recorded and can have faults
 ROUTES = (
     *_API,
     *(("*", path, "unknown", _refuse_method(path)) for path in dict.fromkeys(path for _, path, _, _ in _API)),

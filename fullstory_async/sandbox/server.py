@@ -1,7 +1,7 @@
 """The sandbox as a server: the way of a request to the service and back.
 
-In order: the request is recorded, its key is checked (401), the token bucket is asked (429), the latency passes, a
-fault may apply, and the service does the work.
+In order: the request is recorded, its key is checked (401), the token bucket is asked (429), the latency
+passes, a fault may apply, and the service does the work.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """Base URL, for ``ClientConfig(base_url=…)``. Raises `ClientStateError` unless the sandbox is running."""
+        """Base URL, for ``ClientConfig(base_url=…)``. Raises `ClientStateError` unless running."""
         if self._runner is None:
             raise ClientStateError("the sandbox is not running: use 'async with Sandbox() as sandbox:'")
         return self._service.base_url
@@ -146,10 +146,11 @@ class Sandbox:
             operation: only this operation, named as in `RecordedRequest`.
             session_id: only this session.
             times: maximum number of times; ``None`` for no maximum.
-            skip: number of matching requests to let through first; ``skip=n - 1, times=1`` selects the n-th alone.
+            skip: number of matching requests to let through first; ``skip=n - 1, times=1`` selects the
+                n-th alone.
             share: probability, from 0 to 1, that the fault applies to a matching request.
-            seed: determines to which requests it applies; by default it follows from the sandbox's seed and the
-                number of earlier rules.
+            seed: determines to which requests it applies; by default it follows from the sandbox's seed and
+                the number of earlier rules.
 
         Raises:
             ConfigurationError: an invalid condition.
@@ -157,15 +158,17 @@ class Sandbox:
         if operation is not None and operation not in OPERATIONS:
             known = ", ".join(OPERATIONS)
             raise ConfigurationError(f"there is no operation {operation!r}; there are {known}")
+        # by number, so that a rule draws the same numbers in every run, whatever other rules do
         own_seed = f"{self._seed}/faults/{len(self._rules)}" if seed is None else seed
         rule = FaultRule(
-            fault=fault, operation=operation, session_id=session_id, times=times, skip=skip, share=share, seed=own_seed
+            fault=fault, operation=operation, session_id=session_id, times=times, skip=skip, share=share,
+            seed=own_seed
         )  # fmt: skip
         self._rules.append(rule)
         return rule
 
     def replay_page(self, session_id: SessionId) -> bytes:
-        """Return the HTML behind a session's replay URL. Raises `ConfigurationError` for an unknown session."""
+        """Return the HTML behind a session's replay URL. Raises `ConfigurationError` if unknown."""
         try:
             return self._service.replay(session_id)
         except ApiError:
@@ -207,6 +210,7 @@ class Sandbox:
 
     async def _serve(self, request: web.Request, *, operation: str, work: Work) -> web.StreamResponse:
         """Take one request through the stages in the module's docstring."""
+        # read even if the request is refused, so that the record is complete
         record = _record_of(request, operation, await request.read())
         self._recorder.begin(record)
         exchange = Exchange(request, record, self._service.wire, self._rules.next_handlers)
@@ -217,6 +221,7 @@ class Sandbox:
         with self._tracked(exchange):
             try:
                 response = await self._respond(exchange, call_next)
+                # a fault may have sent the response itself, and closed the connection
                 if exchange.is_open:
                     await exchange.finish(response)
             except ConnectionError:
@@ -229,6 +234,7 @@ class Sandbox:
             self._admit(exchange.request)
         except ApiError as error:
             return self._refuse(error)
+        # refusals come at once; only admitted requests take time
         if self._latency:
             await asyncio.sleep(self._latency)
         handler = self._rules.handler_for(exchange)
@@ -260,6 +266,7 @@ class Sandbox:
         except ApiError as error:
             return self._refuse(error)
         finally:
+            # the difference, because the work runs without a pause in which others could be charged
             record.activations += meter.total - before
         response = web.Response(body=body, content_type="application/json", charset="utf-8")
         if len(body) >= _GZIP_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):

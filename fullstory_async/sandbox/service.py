@@ -1,4 +1,4 @@
-"""The sandbox's operations: from a request's parameters to a response body, or to an `ApiError`. No sockets here."""
+"""The sandbox's operations: from a request's parameters to a response body, or to an `ApiError`."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ class Service:
         cached = query.get("enable_event_cache", "false")
         if cached not in ("true", "false"):
             raise ApiError(400, "invalid_field", "enable_event_cache must be true or false")
+        # cached responses cost the same
         self.meter.charge(session.id)
         if cached == "true" and session_id in self._event_cache:
             return self._event_cache[session_id]
@@ -77,6 +78,7 @@ class Service:
 
     def summary(self, session_id: str, query: Mapping[str, str]) -> bytes:
         """Summarise a session by a profile, and charge for it. Raises `ApiError`."""
+        # clients send the id under both names; each wire form reads only its own
         profile = query.get("config_profile" if self.wire == "live" else "config_profile_id")
         if profile is None and self.wire == "spec":
             raise ApiError(400, "required_field", "config_profile_id is required")
@@ -116,15 +118,18 @@ class Service:
         override.pop("config_profile", None)
         stored = {} if profile is None else self.profiles.configuration(profile)
         options = merge_options(stored, override)
+        # only now: a profile and its overrides can contradict each other, though each is valid
         check_contradictions(options, alone=profile is None)
         self.meter.charge(session.id)
         response = summarise(session, list(events_of(self.world, session)), options)
         if self.wire == "spec":
+            # the published contract has no structured responses: they are JSON in its text
             text = response.get("summary") or msgspec.json.encode(response["response"]).decode()
             response = {"sessionId": str(session.id), "summary": text, "configProfileId": profile or ""}
         return msgspec.json.encode(response)
 
     def _session(self, session_id: str) -> WorldSession:
+        # ids from the path are compared as they are: the service knows no other spelling of an id
         session = self.world.sessions.get(session_id)  # type: ignore[call-overload]  # any str will do
         if not isinstance(session, WorldSession):
             raise ApiError(404, "resource_not_found", "session not found")

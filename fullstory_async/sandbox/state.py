@@ -61,7 +61,7 @@ class RecordedRequest:
     at: float
     """Arrival time, in seconds of the monotonic clock."""
     status: int | None = None
-    """Status of the response; ``None`` until it is sent completely, and if the connection broke before that."""
+    """Status of the response; ``None`` until it is sent completely, or if the connection broke."""
     bytes_sent: int = 0
     """Bytes of the response, head included, that were handed to the connection, even if it then broke."""
     activations: int = 0

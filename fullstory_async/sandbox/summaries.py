@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from fullstory_async.sandbox.context import apply_slice, frustration_of
-from fullstory_async.sandbox.options import parse_time
+from fullstory_async.sandbox.context import apply_slice, frustration_of, time_of
 from fullstory_async.sandbox.world import WorldSession
 
 __all__ = ["summarise"]
@@ -20,6 +19,7 @@ def summarise(session: WorldSession, events: list[Json], options: Json) -> Json:
     """Return the live form of a summary's response."""
     facts = _facts(session, apply_slice(events, options))
     llm = options.get("llm", {})
+    # the prompts show in the text, so that a caller sees which of them arrived
     prompts = " … ".join(filter(None, (llm.get("pre_prompt"), llm.get("post_prompt"))))
     if prompts:
         facts["summary"] = f"Asked “{prompts[:_SHOWN_PROMPT]}”: {facts['summary']}"
@@ -36,7 +36,7 @@ def _facts(session: WorldSession, events: list[Json]) -> Json:
     errors = types["exception"] + types["request"] + types["crash"]
     until = "no time"
     if events:
-        last = parse_time(events[-1]["event_time"])
+        last = time_of(events[-1])
         until = last.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     trouble = (
         f"{rage} rage clicks and {errors} errors point to friction." if rage or errors else "All went well."
@@ -67,6 +67,7 @@ def _value_by_schema(schema: Json, facts: Json, name: str) -> Any:
     if schema.get("format") == "date-time":
         return "2026-05-04T10:00:00Z"
     python_type, fallback = _PLAIN.get(kind, (str, "summary"))
+    # compared exactly, because a bool is an int too
     known = facts.get(name)
     return known if type(known) is python_type else facts[fallback]
 

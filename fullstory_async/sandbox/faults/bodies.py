@@ -1,4 +1,4 @@
-"""Broken bodies of a response whose work was done and charged: truncated, endless, or too slow."""
+"""Broken bodies of a paid response: truncated, endless, or too slow."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class BodyFaults:
 
         Args:
             share: the part of the body that is sent, from 0 to 1.
-            framing: what would have marked its end: its ``length``, the last of its ``chunked`` pieces, or the
-                connection's ``close``, with which HTTP gives the client no sign that anything is missing.
+            framing: what would have marked its end: its ``length``, the last of its ``chunked`` pieces, or
+                the connection's ``close``, with which HTTP gives the client no sign that anything is missing.
         """
         response = await call_next()
         body = body_of(response)

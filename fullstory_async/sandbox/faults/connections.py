@@ -1,4 +1,4 @@
-"""Broken connections: the work is done and charged, unless ``charged=False``; its response is lost or late."""
+"""Broken connections: the work is done and charged by default; its response is lost or late."""
 
 from __future__ import annotations
 
@@ -62,13 +62,16 @@ class ConnectionFaults:
         """Promise to keep the connection, and close it 'after answer' or 'on next request'.
 
         Args:
-            closed: ``after answer`` closes it (FIN) right after the response; ``on next request`` resets it (RST)
-                when the next request has arrived on it, which is recorded, not answered, and not charged.
+            closed: ``after answer`` closes it (FIN) right after the response; ``on next request`` resets it
+                (RST) when the next request has arrived on it, which is recorded, not answered, and not
+                charged.
         """
         response = await call_next()
         if closed == "on next request":
+            # only the server knows that the connection is dead; the client finds out with its next request
             exchange.on_next_request(_reset)
             return response
+        # sent here, because the server would not send it after the close
         await exchange.finish(response)
         exchange.close()
         return response

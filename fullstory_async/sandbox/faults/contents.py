@@ -1,7 +1,7 @@
-"""Broken contents of a response whose work was done and charged: complete over HTTP, but not the expected JSON.
+"""Broken contents of a paid response: complete over HTTP, but not the expected JSON.
 
-A hostile value stands where a client passes JSON on: in the first event's properties, and in other responses in
-a member of its own, ``injected``.
+A hostile value stands where a client passes JSON on: in the first event's properties, and in other responses
+in a member of its own, ``injected``.
 """
 
 from __future__ import annotations
@@ -160,6 +160,7 @@ def _insert_value(response: web.Response, value: bytes) -> web.Response:
     right = json.loads(body_of(response))
     events = right.get("events") if isinstance(right, dict) else None
     parent = events[0] if events else right
+    # each wire form of events has one of these
     for name in ("event_properties", "data"):
         parent = parent.get(name, parent)
     parent["injected"] = _MARK

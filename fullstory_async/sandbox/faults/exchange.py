@@ -88,6 +88,7 @@ class Exchange:
         """Send RST at once."""
         transport = self.request.transport
         if isinstance(transport, asyncio.WriteTransport):
+            # closing with a linger time of 0 discards what is buffered and sends RST
             connection = transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
             transport.abort()

@@ -75,7 +75,7 @@ class RefusalFaults:
         body: Annotated[str | bytes | None, _Body()] = None,
         charged: bool = False,
     ) -> web.StreamResponse:
-        """Answer with a status, by default with an error body in the sandbox's wire form.
+        """Respond with a status, by default with an error body in the sandbox's wire form.
 
         Args:
             code: status, from 200 to 599.
@@ -120,12 +120,14 @@ class RefusalFaults:
         """Refuse with a ``Retry-After`` that is an HTTP date: 'imf-fixdate', 'rfc850' or 'asctime'.
 
         Args:
-            seconds: time from the server's own ``Date``; negative for the past. HTTP dates have whole seconds.
+            seconds: time from the server's own ``Date``; negative for the past. HTTP dates
+                have whole seconds.
             form: ``imf-fixdate``, ``rfc850`` or ``asctime``, the three forms that a client must read.
             clock_skew: seconds by which the server's clock is ahead, in both headers.
             code: status, 429 or 503.
             charged: whether the work is done first, and its activation charged.
         """
+        # both headers are off by the skew: a client must compare them with each other, not with its clock
         now = time.time() + clock_skew
         headers = {"Date": _http_date(now, "imf-fixdate"), "Retry-After": _http_date(now + seconds, form)}
         return _refuse(exchange, code, headers)
@@ -180,7 +182,7 @@ class RefusalFaults:
     async def html_error_page(
         exchange: Exchange, call_next: CallNext, code: StatusCode = 502, *, charged: bool = False
     ) -> web.StreamResponse:
-        """Answer with a gateway's HTML page.
+        """Respond with a gateway's HTML page.
 
         Args:
             code: status; login pages and some proxies use 200.

@@ -1,8 +1,9 @@
 """The `fault` decorator: it makes an async handler a fault of the catalogue, and checks its parameters.
 
-A handler takes the `Exchange`, ``call_next``, and then the fault's own parameters. From its signature and docstring
-follow the maker ``Fault.<name>(…)``, its entry in ``--list-faults`` and its notation for ``--fault``. Parameters
-are checked by their annotations: ``bool``, ``Literal``, and ``Annotated`` with a `Check` such as `Range`.
+A handler takes the `Exchange`, ``call_next``, and then the fault's own parameters. From its signature and
+docstring follow the maker ``Fault.<name>(…)``, its entry in ``--list-faults`` and its notation for
+``--fault``. Parameters are checked by their annotations: ``bool``, ``Literal``, and ``Annotated`` with a
+`Check` such as `Range`.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Range:
 
     def check(self, name: str, value: Any) -> None:
         """Raise `ConfigurationError` for anything else."""
+        # sizes may be floats such as 1e6, which a command line makes easy to write; statuses may not
         right_type = isinstance(value, int) or not self.integer
         if not (validators.is_number(value) and right_type and self.least <= value <= self.most):
             kind, least, most = ("a whole number", str(self.least), str(self.most)) if self.integer else (
@@ -104,8 +106,8 @@ def _checks_of(annotation: Any) -> tuple[Check, ...]:
 class fault(Generic[P]):  # noqa: N801  (a decorator)
     """One fault of the catalogue; as an attribute of `Fault` it is the function that makes that fault.
 
-    Makers keep the handler's parameters for type checkers, IDEs and ``help``, without the first two. With a parameter
-    ``charged`` that is true, the work is done, and its activation charged, before the handler runs.
+    Makers keep the handler's parameters for type checkers, IDEs and ``help``, without the first two. With a
+    parameter ``charged`` that is true, the work is done, and its activation charged, before the handler runs.
     """
 
     name: str
@@ -144,6 +146,7 @@ class fault(Generic[P]):  # noqa: N801  (a decorator)
     def _bind(self, *args: P.args, **kwargs: P.kwargs) -> Handler:
         """Return the handler with its parameters filled in and checked."""
         bound = self.signature.bind(*args, **kwargs)
+        # defaults are checked too, which costs little and finds a wrong one in the first test
         bound.apply_defaults()
         for name, value in bound.arguments.items():
             for each in self._checks[name]:

@@ -87,7 +87,7 @@ class FaultRule:
     share: float = attrs.field(default=1.0, validator=_check_share)
     """Probability, from 0 to 1, that the fault applies to a matching request."""
     seed: int | str = 0
-    """Determines to which requests it applies. Each rule draws its own numbers, independent of other rules."""
+    """Determines to which requests it applies. Each rule draws its own random numbers."""
     hits: int = attrs.field(default=0, init=False)
     """Number of times that the rule has applied."""
     _rng: random.Random = attrs.field(init=False, repr=False, eq=False)
@@ -100,6 +100,7 @@ class FaultRule:
         record = exchange.record
         if self.operation not in (None, record.operation) or self.session_id not in (None, record.session_id):
             return False
+        # skipped requests count only if they match, and draw no random number
         if self.skip > 0:
             self.skip -= 1
             return False
@@ -119,6 +120,7 @@ class FaultRules(list[FaultRule]):
 
     def __init__(self) -> None:
         super().__init__()
+        # weak, because a connection may close before its next request comes
         self.next_handlers = WeakKeyDictionary()
 
     def handler_for(self, exchange: Exchange) -> Handler | None:
