@@ -103,12 +103,12 @@ def test_only_the_transport_imports_the_network_client():
     assert "if TYPE_CHECKING:\n    import aiohttp\n" in path_of("client").read_text()
     assert {m for m in MODULES if "from aiohttp import" in path_of(m).read_text()} == {
         "sandbox.server",
-        "sandbox.admin",
         "sandbox.faults.bodies",
         "sandbox.faults.connections",
         "sandbox.faults.contents",
         "sandbox.faults.exchange",
         "sandbox.faults.registry",
+        "sandbox.faults.rules",
         "sandbox.faults.refusals",
         "sandbox.routes",
     }

@@ -6,18 +6,17 @@
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
 
 It serves the Sessions API in the live service's wire form or the published contract's, with users, sessions,
-events and summaries made from a seed. It checks the key, limits the rate, counts activations, records every
-request, and misbehaves on request::
+events and summaries generated from a seed. It checks the key, limits the rate, counts activations, records
+every request, and injects faults on request::
 
     sandbox.inject(Fault.status(503), operation="events", times=2)
 
-`Fault` lists all the ways to misbehave.
+`Fault` lists all faults.
 """
 
 from fullstory_async.sandbox.faults import Fault, FaultRule
-from fullstory_async.sandbox.records import RecordedRequest
 from fullstory_async.sandbox.server import Sandbox
-from fullstory_async.sandbox.service import Wire
+from fullstory_async.sandbox.state import RecordedRequest, Wire
 from fullstory_async.sandbox.world import User
 
 __all__ = ["Fault", "FaultRule", "RecordedRequest", "Sandbox", "User", "Wire"]

@@ -1,50 +1,49 @@
-"""The contract that the sandbox really serves, as OpenAPI 3.1: what it takes, what it answers, in the wire form it has.
+"""The contract that the sandbox serves, as OpenAPI 3.1, in its wire form.
 
-The options of context, summaries and profiles follow from the classes that also check them, so the two can't part.
-What OpenAPI can't say is said in words: that one of several parameters is needed, or that two options
-contradict each other. Both are answered 400.
+The options of context, summaries and profiles are the tables that also check them, so the two can't differ.
+Descriptions state what OpenAPI can't: that one of several parameters is required, or that two options
+contradict each other. The sandbox responds to both with 400.
 """
 
 from __future__ import annotations
 
-import types
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, get_args, get_origin
-
-import attrs
+from typing import Any
 
 from fullstory_async._version import __version__
-from fullstory_async.models import MediaOptions, ProfileConfiguration, ResponseSchema
-from fullstory_async.models.response_schema import RESPONSE_TYPES
-from fullstory_async.sandbox.schemas import answer_schemas
+from fullstory_async.sandbox.options import CONTEXT_REQUEST, OVERRIDES, PROFILE, RESPONSE_SCHEMA
 
 __all__ = ["contract"]
 
 Json = dict[str, Any]
 
 _TEXT: Json = {"type": "string"}
+_ANY: Json = {"type": "object"}
+_TIME: Json = {"type": "string", "format": "date-time"}
 _LIMIT: Json = {"type": "integer", "minimum": 1, "maximum": 10**18 - 1}
 _CHARGED = "Costs one activation."
 _ERRORS = {
-    400: "A parameter or the body is not as it should be, or options contradict each other.",
+    400: "A parameter or the body is invalid, or options contradict each other.",
     401: "The API key is missing or wrong.",
-    404: "There is no such session or profile.",
-    429: "The rate limit is exceeded, or the activations are used up.",
+    404: "The session or profile does not exist.",
+    429: "The rate limit is exceeded, or the activation quota is used up.",
 }
-
-
 _ALL_ERRORS = tuple(_ERRORS)
 
 
 def contract(wire: str, url: str, session_ids: list[str]) -> Json:
-    """Return the OpenAPI document of a sandbox: in its wire form, at its URL, with some of its ids as examples."""
+    """Return the OpenAPI document of a sandbox.
+
+    Args:
+        wire: form of responses, ``live`` or ``spec``.
+        url: the sandbox's base URL.
+        session_ids: ids of sessions that serve as examples.
+    """
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "FullStory Sessions API, as the fullstory_async sandbox serves it",
             "version": __version__,
-            "description": f"The {wire} form of answers. Other paths answer 404, other methods 405.",
+            "description": f"Responses in the {wire} form. Other paths give 404, other methods 405.",
         },
         "servers": [{"url": url}],
         "security": [{"key": []}],
@@ -53,40 +52,45 @@ def contract(wire: str, url: str, session_ids: list[str]) -> Json:
             "securitySchemes": {
                 "key": {
                     "type": "apiKey", "in": "header", "name": "Authorization",
-                    "description": "Basic, a space, and the API key as it is.",
+                    "description": "Basic, a space, and the API key without base64.",
                 }
             },
-            "schemas": {**_option_schemas(), **answer_schemas(wire)},
+            "schemas": {**_request_schemas(), **_response_schemas(wire)},
         },
     }  # fmt: skip
 
 
 def _paths(wire: str, session_ids: list[str]) -> Json:
-    profile = _in_path("profile_id", "A summary profile's id.", ["support", "triage"])
+    profile = _in_path("profile_id", "Id of a summary profile.", ["support", "triage"])
+    session = _in_path("session_id", "Id of a session; its : may be sent as %3A.", session_ids)
     tokens: Json = {"type": "string", "pattern": "^[0-9]{1,9}$"}
     return {
-        "/me": {"get": _operation("whoami", "Whose key it is.", "Me", errors=(401, 429))},
+        "/me": {"get": _operation("whoami", "The owner of the API key.", "Me", errors=(401, 429))},
         "/sessions/v2": {"get": _operation(
-            "list", "A user's last sessions. One of uid and email is needed, or session_uid alone.", "Sessions",
+            "list", "A user's latest sessions. Requires uid or email, or session_uid alone.", "Sessions",
             parameters=[
-                _query("uid", _TEXT, ["u-1"]), _query("email", _TEXT), _query("session_uid", _TEXT), _query("limit", _LIMIT),
+                _query("uid", _TEXT, ["u-1"]), _query("email", _TEXT), _query("session_uid", _TEXT),
+                _query("limit", _LIMIT),
             ],
         )},
-        **_session_paths(wire, _in_path("session_id", "A session's id; its : may be sent as %3A.", session_ids)),
+        **_session_paths(wire, session),
         "/v2/visit_profile": {
             "get": _operation(
-                "profiles", "The summary profiles.", "Profiles",
+                "profiles", "All summary profiles.", "Profiles",
                 parameters=[_query("limit", _LIMIT), _query("pagination_token", tokens)],
             ),
-            "post": _operation("create profile", "Make a summary profile.", "Profile", body="NewProfile"),
+            "post": _operation("create profile", "Create a summary profile.", "Profile", body="NewProfile"),
         },
         "/v2/visit_profile/{profile_id}": {
             "parameters": [profile],
             "get": _operation("profile", "One summary profile.", "Profile", errors=(401, 404, 429)),
             "post": _operation(
-                "update profile", "Change what the body names.", "Profile", errors=_ALL_ERRORS, body="ProfileUpdate"
+                "update profile", "Change the fields in the body.", "Profile", errors=_ALL_ERRORS,
+                body="ProfileUpdate",
             ),
-            "delete": _operation("delete profile", "Delete a summary profile.", "Nothing", errors=(401, 404, 429)),
+            "delete": _operation(
+                "delete profile", "Delete a summary profile.", "Nothing", errors=(401, 404, 429)
+            ),
         },
     }  # fmt: skip
 
@@ -112,7 +116,7 @@ def _session_paths(wire: str, session: Json) -> Json:
             ),
         },
         context: {"parameters": [session], "post": _operation(
-            "context", f"A session as a language model would be told of it. {_CHARGED}", "Context",
+            "context", f"A description of a session for a language model. {_CHARGED}", "Context",
             errors=_ALL_ERRORS, body="ContextRequest",
         )},
     }  # fmt: skip
@@ -121,23 +125,25 @@ def _session_paths(wire: str, session: Json) -> Json:
 def _operation(
     name: str,
     summary: str,
-    answer: str,
+    response: str,
     *,
     errors: tuple[int, ...] = (400, 401, 429),
     parameters: list[Json] | None = None,
     body: str | None = None,
 ) -> Json:
-    answers: Json = {"200": {"description": "OK", **_content(answer)}}
+    responses: Json = {"200": {"description": "OK", **_content(response)}}
     for status in errors:
-        answers[str(status)] = {"description": _ERRORS[status], **_content("Error")}
+        responses[str(status)] = {"description": _ERRORS[status], **_content("Error")}
     if 429 in errors:
-        answers["429"]["headers"] = {
+        responses["429"]["headers"] = {
             "Retry-After": {"required": True, "schema": {"type": "integer", "minimum": 1}}
         }
     found: Json = {
-        "operationId": name.replace(" ", "_"), "summary": summary, "parameters": parameters or [], "responses": answers,
+        "operationId": name.replace(" ", "_"), "summary": summary, "parameters": parameters or [],
+        "responses": responses,
     }  # fmt: skip
-    if body is not None:  # none at all is an empty one
+    if body is not None:
+        # an empty body is an empty object, which is valid everywhere but where a name is required
         found["requestBody"] = {"required": body == "NewProfile", **_content(body)}
     return found
 
@@ -171,74 +177,81 @@ def _content(schema: str) -> Json:
     return {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}}
 
 
-# Options, from the classes that check them
+# Schemas of request and response bodies
 
 
-def _option_schemas() -> Json:
-    groups = _properties(ProfileConfiguration)
-    told = {name: group for name, group in groups.items() if name != "llm"}
-    name: Json = {"type": ["string", "null"]}
+def _request_schemas() -> Json:
+    profile = {**PROFILE["properties"], "name": {"type": "string", "minLength": 1}}
     return {
-        "Overrides": _object({"config_profile": name, **groups}),
-        "ContextRequest": _object({**told, "media": _or_null(_object(_properties(MediaOptions)))}),
-        "NewProfile": {
-            **_object({"name": {"type": "string", "minLength": 1}, **groups}),
-            "required": ["name"],
-        },
-        "ProfileUpdate": _object({"name": name, **groups}),
-        "ResponseSchema": _response_schema(),
+        "Overrides": OVERRIDES,
+        "ContextRequest": CONTEXT_REQUEST,
+        "NewProfile": {**PROFILE, "properties": profile, "required": ["name"]},
+        "ProfileUpdate": PROFILE,
+        "ResponseSchema": RESPONSE_SCHEMA,
     }
 
 
-def _properties(options: type[attrs.AttrsInstance]) -> Json:
-    fields = attrs.fields(attrs.resolve_types(options))
-    return {field.name: _or_null(_SPECIAL.get(field.name) or _schema_of(field.type)) for field in fields}
+def _with(required: Json, optional: Json | None = None) -> Json:
+    return {"type": "object", "properties": {**required, **(optional or {})}, "required": list(required)}
 
 
-def _schema_of(kind: Any) -> Json:
-    """Return the schema of an option's type, ``X | None``."""
-    wanted = next(each for each in get_args(kind) if each is not types.NoneType)
-    if wanted is ResponseSchema:
-        return {"$ref": "#/components/schemas/ResponseSchema"}
-    if attrs.has(wanted):
-        return _object(_properties(wanted))
-    if get_origin(wanted) is tuple:
-        return {"type": "array", "items": {"type": "string", "minLength": 1}}
-    return dict(_PLAIN[wanted])
+def _array(items: Json) -> Json:
+    return {"type": "array", "items": items}
 
 
-_PLAIN: Mapping[type, Json] = {
-    bool: {"type": "boolean"}, str: _TEXT, int: {"type": "integer", "minimum": 0},
-    float: {"type": "number", "minimum": 0}, datetime: {"type": "string", "format": "date-time"},
-}  # fmt: skip
-_PARTS: Json = {"type": "array", "items": {"enum": ["user", "org", "location", "device"]}}
-_SPECIAL: Mapping[str, Json] = {
-    "mode": {"enum": ["FIRST", "LAST", "TIMESTAMP", "UNSPECIFIED"]},
-    "include": _PARTS,
-    "exclude": _PARTS,
-    "duration_limit_ms": {
-        "anyOf": [
-            {"type": "integer", "minimum": 0, "maximum": 10**15 - 1},
-            {"type": "string", "pattern": "^[0-9]{1,15}$"},
-        ]
-    },
-}
+def _response_schemas(wire: str) -> Json:
+    """Return the schema of every response, by name."""
+    session = {"userId": _TEXT, "sessionId": _TEXT, "createdTime": _TEXT, "fsUrl": {**_TEXT, "format": "uri"}}
+    event = {
+        "device_id": _TEXT, "event_time": _TIME, "event_type": _TEXT, "event_properties": _ANY,
+        "source_type": _TEXT, "source_properties": _ANY,
+    }  # fmt: skip
+    page_ids: Json = {"session_id": _TEXT, "view_id": _TEXT}  # events from a server have none
+    summary = {"oneOf": [_with({"summary": _TEXT}), _with({"response": {}, "response_schema": _ANY})]}
+    sessions = _with({}, {"sessions": _array(_with(session))})  # empty lists are omitted
+    if wire == "spec":
+        sessions = _with(
+            {"sessions": _array(_with({"sessionId": _TEXT, "url": session["fsUrl"], "created": _TIME}))}
+        )
+        event, page_ids = {"type": _TEXT, "timestamp": _TIME, "data": _ANY}, {}
+        summary = _with({"sessionId": _TEXT, "summary": _TEXT, "configProfileId": _TEXT})
+    return {
+        "Sessions": sessions,
+        "Events": _with({"events": _array(_with(event, page_ids))}),
+        "Summary": summary,
+        "Context": _context(),
+        "Profile": _profile(),
+        # an entry from the service's alpha version may be null, or have no id
+        "Profiles": _with(
+            {"profiles": _array({"anyOf": [{"type": "null"}, {**_profile(), "required": ["name"]}]})},
+            {"next_pagination_token": _TEXT},
+        ),
+        "Me": _with({"email": _TEXT, "orgId": _TEXT, "role": _TEXT}),
+        "Nothing": {"type": "object", "maxProperties": 0},
+        "Error": _with({"code": _TEXT if wire == "live" else {"type": "integer"}, "message": _TEXT}),
+    }  # fmt: skip
 
 
-def _response_schema() -> Json:
-    itself: Json = {"$ref": "#/components/schemas/ResponseSchema"}
-    words: Json = {"type": "array", "items": _TEXT}
-    found = _object({
-        "type": {"enum": list(RESPONSE_TYPES)}, "title": _TEXT,
-        "description": _TEXT, "items": itself, "properties": {"type": "object", "additionalProperties": itself},
-        "required": words, "nullable": {"type": "boolean"}, "enum": {**words, "minItems": 1}, "format": _TEXT,
-    })  # fmt: skip
-    return {**found, "required": ["type"]}
+def _context() -> Json:
+    """Return the schema of a context, which omits everything empty."""
+    event = _with(
+        {"type": _TEXT},
+        {
+            "description": _TEXT,
+            "timestamp": _TIME,
+            "content": {},
+            "properties": _ANY,
+            "screenshot_url": _TEXT,
+        },
+    )
+    page = _with({"events": _array(event)}, {"url": _TEXT, "title": _TEXT, "tab": {"type": "integer"}})
+    about = _with(
+        {"session_id": _TEXT, "session_url": _TEXT, "session_created_at": _TIME},
+        {f"{name}_context": _ANY for name in ("org", "user", "location", "device")},
+    )
+    return _with({"context_data": _with({"context": about}, {"pages": _array(page)})})
 
 
-def _object(properties: Json) -> Json:
-    return {"type": "object", "properties": properties, "additionalProperties": False}
-
-
-def _or_null(schema: Json) -> Json:
-    return {"anyOf": [schema, {"type": "null"}]}
+def _profile() -> Json:
+    groups: Json = dict.fromkeys(("slice", "context", "events", "cache"), _ANY)
+    return _with({"id": _TEXT, "name": _TEXT}, {"configuration": _with({}, groups), "llm": _ANY})

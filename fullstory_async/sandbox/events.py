@@ -1,8 +1,8 @@
 """The sandbox's events: live-form events of every type that FullStory documents.
 
-A session is a walk through a small web shop, or through its mobile app: each page (or screen) is opened, loaded and then
-used, until the session's number of events is reached. What is customer text in real events is invented;
-names, nesting and types of the fields are the service's.
+A session walks through a small web shop or its mobile app: each page (or screen) is opened, loaded and then
+used, until the session's number of events is reached. Customer texts are invented; names, nesting and types
+of fields are the service's.
 """
 
 from __future__ import annotations
@@ -22,27 +22,38 @@ Json = dict[str, Any]
 
 _PAGES = (
     ("/", "Home"), ("/search", "Search"), ("/product/42", "Espresso machine"), ("/cart", "Cart"),
-    ("/checkout", "Checkout"), ("/account", "ApiContext"), ("/help", "Help"),
+    ("/checkout", "Checkout"), ("/account", "Account"), ("/help", "Help"),
 )  # fmt: skip
 _ELEMENTS = (
     ("Checkout", 'form[data-step="review"] > button.btn.btn-primary'), ("Add to cart", "button#add-to-cart"),
     ("Search", "header > form.search > button"), ("Größe wählen", "select.size"), ("Help", "nav > a.help"),
     (None, 'form#ship > input[name="zip"]'), ("Free shipping", "aside.promo"), ("Sign in", "a.sign-in"),
 )  # fmt: skip
+_MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)"
 _BROWSERS = (
-    ("Chrome", "124.0.0", "OS X", "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0.0.0 Safari/537.36"),
-    ("Firefox", "125.0", "Windows", "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:125.0) Gecko/20100101 Firefox/125.0"),
-    ("Safari", "17.4", "OS X", "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.4 Safari/605.1.15"),
+    (
+        "Chrome", "124.0.0", "OS X",
+        f"{_MAC} AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0.0.0 Safari/537.36",
+    ),
+    (
+        "Firefox", "125.0", "Windows",
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:125.0) Gecko/20100101 Firefox/125.0",
+    ),
+    (
+        "Safari", "17.4", "OS X",
+        f"{_MAC} AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.4 Safari/605.1.15",
+    ),
 )  # fmt: skip
-_PLACES = (
-    ("US", "GA", "Atlanta", "33.75,-84.39", "203.0.113.7"), ("DE", "BE", "Berlin", "52.52,13.40", "198.51.100.23"),
+_LOCATIONS = (
+    ("US", "GA", "Atlanta", "33.75,-84.39", "203.0.113.7"),
+    ("DE", "BE", "Berlin", "52.52,13.40", "198.51.100.23"),
     ("BR", "SP", "São Paulo", "-23.55,-46.63", "192.0.2.99"),
 )  # fmt: skip
 
 
 @attrs.define
 class _Scene:
-    """What an event's properties may draw on."""
+    """State from which an event's properties are generated."""
 
     rng: random.Random
     session: WorldSession
@@ -55,7 +66,8 @@ class _Scene:
     def target(self) -> Json:
         text, selector = self.rng.choice(_ELEMENTS)
         return {
-            "text": text, "masked": text is None, "raw_selector": f"html > body > div#app > main > {selector}",
+            "text": text, "masked": text is None,
+            "raw_selector": f"html > body > div#app > main > {selector}",
             "element_properties": {"cart_total": round(self.rng.uniform(5, 200), 2)},
             "element_definition_id": f"ed_{self.rng.randint(1, 40)}", "additional_element_definition_ids": [],
         }  # fmt: skip
@@ -103,7 +115,8 @@ def _load(scene: _Scene) -> Json:
 def _element_seen(scene: _Scene) -> Json:
     return {
         "target": scene.target(), "element_type": "watched", "element_start_type": "visible",
-        "element_render_duration_millis": scene.millis(5, 90), "element_visible_duration_millis": scene.millis(200, 9000),
+        "element_render_duration_millis": scene.millis(5, 90),
+        "element_visible_duration_millis": scene.millis(200, 9000),
     }  # fmt: skip
 
 
@@ -152,8 +165,10 @@ def _page_view(scene: _Scene) -> Json:
     active, inactive = scene.millis(500, 60_000), scene.millis(0, 20_000)
     start = scene.session.created
     return {
-        "page_name": scene.title, "start_time": _iso(start), "end_time": _iso(start + timedelta(milliseconds=active + inactive)),
-        "duration_millis": active + inactive, "active_duration_millis": active, "inactive_duration_millis": inactive,
+        "page_name": scene.title, "start_time": _iso(start),
+        "end_time": _iso(start + timedelta(milliseconds=active + inactive)),
+        "duration_millis": active + inactive, "active_duration_millis": active,
+        "inactive_duration_millis": inactive,
         "max_scroll_depth": round(scene.rng.random(), 2),
     }  # fmt: skip
 
@@ -200,11 +215,11 @@ _ON_ARRIVAL: dict[str, Callable[[_Scene], Json]] = {"navigate": _navigate, "load
 _SERVER_SHARE = 0.01
 
 EVENT_TYPES = frozenset({*_WEB, *_MOBILE, *_ON_ARRIVAL})
-"""Every type of event that sandbox sessions hold."""
+"""Every event type that sandbox sessions contain."""
 
 
 def events_of(world: World, session: WorldSession) -> Iterator[Json]:
-    """Generate a session's events in live form, always the same ones."""
+    """Generate a session's events in live form, the same on every call."""
     rng = world.rng(session, "events")
     scene = _Scene(rng, session)
     table = _MOBILE if session.mobile else _WEB
@@ -214,6 +229,7 @@ def events_of(world: World, session: WorldSession) -> Iterator[Json]:
     for _ in range(session.event_count):
         clock += timedelta(milliseconds=rng.randint(5, 8000))
         if left_on_page == 0 and not session.mobile:
+            # every page gets a few events before the next one
             left_on_page = rng.randint(4, 24)
             scene.path, scene.title = rng.choice(_PAGES)
             origin.arrive(scene)
@@ -225,6 +241,7 @@ def events_of(world: World, session: WorldSession) -> Iterator[Json]:
             kind = rng.choices(kinds, weights)[0]
             properties = table[kind][1](scene)
             left_on_page = max(0, left_on_page - 1)
+        # a share of custom events comes from the customer's server, as in real accounts
         if kind == "custom" and rng.random() < _SERVER_SHARE:
             yield _server_event(session, _iso(clock), properties)
         else:
@@ -233,7 +250,7 @@ def events_of(world: World, session: WorldSession) -> Iterator[Json]:
 
 @attrs.define
 class _Origin:
-    """Where events come from: the fields that each event of a page repeats."""
+    """Source of events: the fields that each event of a page repeats."""
 
     session: WorldSession
     fixed: Json
@@ -244,7 +261,7 @@ class _Origin:
     @classmethod
     def of(cls, scene: _Scene) -> _Origin:
         rng, session = scene.rng, scene.session
-        country, region, city, lat_long, ip = rng.choice(_PLACES)
+        country, region, city, lat_long, ip = rng.choice(_LOCATIONS)
         location = {
             "ip_address": ip,
             "country": country,
@@ -255,7 +272,8 @@ class _Origin:
         fixed: Json
         if session.mobile:
             device = {
-                "manufacturer": "Samsung", "model": "SM-S921B", "operating_system": "Android 14", "screen_width": 1080,
+                "manufacturer": "Samsung", "model": "SM-S921B", "operating_system": "Android 14",
+                "screen_width": 1080,
                 "screen_height": 2340, "viewport_width": 1080, "viewport_height": 2200,
             }  # fmt: skip
             app = {"name": "Shop", "version": "5.4.1", "package_name": "test.shop.app"}
@@ -270,7 +288,7 @@ class _Origin:
         return cls(session, fixed, fixed)
 
     def arrive(self, scene: _Scene) -> None:
-        """Open another page."""
+        """Open the next page."""
         self.view += 1
         self.loading = True
         query = {"ref": {"values": ["mail"]}} if scene.rng.random() < 0.3 else {}
@@ -290,15 +308,16 @@ class _Origin:
 
 
 def _server_event(session: WorldSession, when: str, properties: Json) -> Json:
-    """Make an event that the customer's server sent: tied to a device, to no page."""
+    """Make an event from the customer's server, which belongs to a device but to no page."""
     return {
-        "device_id": session.device_id, "event_time": when, "event_type": "custom", "event_properties": properties,
+        "device_id": session.device_id, "event_time": when, "event_type": "custom",
+        "event_properties": properties,
         "source_type": "server", "source_properties": {"origin": "server", "integration": "fs"},
     }  # fmt: skip
 
 
 def in_spec_form(event: Json) -> Json:
-    """Reduce a live-form event to what the published contract names."""
+    """Reduce a live-form event to the fields of the published contract."""
     return {"type": event["event_type"], "timestamp": event["event_time"], "data": event["event_properties"]}
 
 

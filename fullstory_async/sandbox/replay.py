@@ -1,12 +1,12 @@
 """The page behind a replay URL of the sandbox: a session's timeline, for people.
 
-It needs no script and nothing from elsewhere, and its headers forbid both. Whatever comes from events is escaped.
+It needs no scripts and no other resources, and its headers forbid both. All text from events is escaped.
 """
 
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from fullstory_async.models import SessionEvent, SessionEvents, SessionPage
@@ -29,7 +29,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 h1 { font-size: 1.4rem; margin: 0 0 .2rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.05rem; margin: 1.6rem 0 .2rem; }
 p { margin: .1rem 0; } .dim { color: var(--dim); overflow-wrap: anywhere; }
-ul.facts { list-style: none; display: flex; flex-wrap: wrap; gap: .4rem 1.6rem; padding: .6rem 0; margin: .6rem 0 0;
+ul.facts { list-style: none; display: flex; flex-wrap: wrap; gap: .4rem 1.6rem;
+  padding: .6rem 0; margin: .6rem 0 0;
   border-block: 1px solid var(--line); }
 table { border-collapse: collapse; width: 100%; table-layout: fixed; }
 td { padding: .18rem .7rem .18rem 0; vertical-align: top; border-bottom: 1px solid var(--line); }
@@ -37,25 +38,27 @@ td.at { white-space: nowrap; font-variant-numeric: tabular-nums; color: var(--di
 td.kind { white-space: nowrap; color: var(--dim); width: 12.5rem; }
 td.what { overflow-wrap: anywhere; }
 @media (max-width: 40rem) { td.kind { display: none; } }
-.mark { font-size: .8rem; border: 1px solid; border-radius: .6rem; padding: 0 .45rem; margin-left: .5rem; white-space: nowrap; }
+.mark { font-size: .8rem; border: 1px solid; border-radius: .6rem; padding: 0 .45rem; margin-left: .5rem;
+  white-space: nowrap; }
 .error { color: var(--error); } .warn { color: var(--warn); }
 """
 
 
-def replay_page(session: WorldSession, events: SessionEvents) -> bytes:
-    """Return the page as HTML."""
-    return "".join(_page(session, events)).encode("utf-8", "replace")
+def replay_page(session: WorldSession, events: list[SessionEvent]) -> bytes:
+    """Return a session's page as HTML."""
+    # lone surrogates, which JSON may contain, have no UTF-8 form
+    return "".join(_page(session, SessionEvents(session.id, events))).encode("utf-8", "replace")
 
 
-def index_page(sessions: Iterable[WorldSession], url_of: Callable[[WorldSession], str]) -> bytes:
-    """Return the sandbox's start page as HTML: every session, with a link to its own page."""
+def index_page(sessions: Mapping[str, WorldSession]) -> bytes:
+    """Return the start page as HTML: every session by its replay URL."""
     rows = (
-        f"<tr><td class=kind>{session.created:%Y-%m-%d %H:%M}<td class=kind>{_text(session.user.email)}"
-        f"<td class=what><a href='{_text(url_of(session))}'>{_text(session.id)}</a>, {session.event_count} events"
-        for session in sessions
+        f"<tr><td class=kind>{session.created:%Y-%m-%d %H:%M}<td class=kind>{_escape(session.user.email)}"
+        f"<td class=what><a href='{_escape(url)}'>{_escape(session.id)}</a>, {session.event_count} events"
+        for url, session in sessions.items()
     )
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>Sandbox</title><style>{_STYLE}</style>"
-    text = "A local FullStory with made-up people. <a href='/_sandbox/stats'>What it was asked</a>."
+    text = "A local FullStory with invented users. <a href='/_sandbox/stats'>Requests so far</a>."
     return f"{head}<h1>The sandbox</h1><p class=dim>{text}</p><table>{''.join(rows)}</table>".encode()
 
 
@@ -64,9 +67,9 @@ def _page(session: WorldSession, events: SessionEvents) -> Iterator[str]:
     source = next((event.source for event in events if event.source_type != "server"), None)
     yield "<!doctype html><html lang=en><meta charset=utf-8>"
     yield "<meta name=viewport content='width=device-width, initial-scale=1'>"
-    yield f"<title>{_text(title)}</title><style>{_STYLE}</style>"
-    yield f"<h1>{_text(title)}</h1><p class=dim>{_text(session.id)}</p>"
-    yield "<p class=dim>A replay of the sandbox: made-up people, made-up events.</p><ul class=facts>"
+    yield f"<title>{_escape(title)}</title><style>{_STYLE}</style>"
+    yield f"<h1>{_escape(title)}</h1><p class=dim>{_escape(session.id)}</p>"
+    yield "<p class=dim>A replay of the sandbox: invented users, invented events.</p><ul class=facts>"
     facts = [
         f"{session.created:%Y-%m-%d %H:%M} UTC", f"{len(events)} events in {clock(events.duration)}",
         f"{len(events.errors())} errors", f"{len(events.frustrations())} frustrations", session.user.email,
@@ -76,38 +79,39 @@ def _page(session: WorldSession, events: SessionEvents) -> Iterator[str]:
             facts.append(f"{agent.browser} on {agent.operating_system}")
         elif (device := source.device) is not None:
             facts.append(f"{device.manufacturer} {device.model}, {device.operating_system}")
-        if (place := source.location) is not None:
-            facts.append(f"{place.city}, {place.country}")
-    yield from (f"<li>{_text(fact)}" for fact in facts)
+        if (location := source.location) is not None:
+            facts.append(f"{location.city}, {location.country}")
+    yield from (f"<li>{_escape(fact)}" for fact in facts)
     yield "</ul>"
-    began = next((event.timestamp for event in events if event.timestamp is not None), session.created)
+    start = next((event.timestamp for event in events if event.timestamp is not None), session.created)
     for page in events.pages():
-        yield from _view(session, page, began)
+        yield from _view(session, page, start)
 
 
-def _view(session: WorldSession, page: SessionPage, began: datetime) -> Iterator[str]:
-    yield f"<h2>{_text(page.title or ('The app' if session.mobile else 'Sent by a server'))}</h2>"
+def _view(session: WorldSession, page: SessionPage, start: datetime) -> Iterator[str]:
+    yield f"<h2>{_escape(page.title or ('The app' if session.mobile else 'Sent by a server'))}</h2>"
     if page.url:
-        yield f"<p class=dim>{_text(page.url)}</p>"
+        yield f"<p class=dim>{_escape(page.url)}</p>"
     yield "<table>"
     for event in page.events:
-        yield _row(began, event)
+        yield _row(start, event)
     yield "</table>"
 
 
-def _row(began: datetime, event: SessionEvent) -> str:
+def _row(start: datetime, event: SessionEvent) -> str:
     when = event.timestamp
-    at = "" if when is None else clock((when - began).total_seconds())
-    anchor = "" if when is None else f" id='{_text(when.isoformat())}'"
+    at = "" if when is None else clock((when - start).total_seconds())
+    # screenshot URLs in context end in these anchors
+    anchor = "" if when is None else f" id='{_escape(when.isoformat())}'"
     marks = [("error", "error")] if event.is_error else []
     marks += [("warn", sign) for sign in event.frustrations]
-    shown = "".join(f"<span class='mark {look}'>{_text(sign)}</span>" for look, sign in marks)
+    shown = "".join(f"<span class='mark {look}'>{_escape(sign)}</span>" for look, sign in marks)
     tone = f" {marks[0][0]}" if marks else ""
     return (
-        f"<tr{anchor}><td class=at>{at}<td class=kind>{_text(event.type)}"
-        f"<td class='what{tone}'>{_text(event.description)}{shown}"
+        f"<tr{anchor}><td class=at>{at}<td class=kind>{_escape(event.type)}"
+        f"<td class='what{tone}'>{_escape(event.description)}{shown}"
     )
 
 
-def _text(text: str) -> str:
+def _escape(text: str) -> str:
     return html.escape(text, quote=True)

@@ -1,4 +1,8 @@
-"""The sandbox's paths: which method of the service answers which, under which name in records and faults."""
+"""The sandbox's paths: those of the API with their operations, and those beside it.
+
+Beside the API, without key, limit or record: ``/_sandbox/stats`` and ``/_sandbox/sessions`` for observers,
+``/openapi.json`` for programs that read contracts, and for people a start page and a page at each replay URL.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,19 @@ from collections.abc import Callable
 from aiohttp import web
 from msgspec.json import encode
 
-from fullstory_async.sandbox.api_error import ApiError
-from fullstory_async.sandbox.profiles import read_body
+from fullstory_async.sandbox.contract import contract
+from fullstory_async.sandbox.options import read_body
+from fullstory_async.sandbox.replay import PAGE_HEADERS, index_page
 from fullstory_async.sandbox.service import Service
+from fullstory_async.sandbox.state import ApiError, Recorder
+from fullstory_async.sandbox.world import ORG_ID
 
-__all__ = ["OPERATIONS", "ROUTES", "Work"]
+__all__ = ["OPERATIONS", "ROUTES", "Work", "admin_routes"]
 
+_EXAMPLES = 2
 
 Work = Callable[[Service, web.Request, bytes], bytes]
-"""Does one operation on the account: from a request and its body to the answer's body."""
+"""Does one operation on the account: from a request and its body to the body of the response."""
 
 
 def _profile(request: web.Request) -> str:
@@ -44,7 +52,10 @@ _API: tuple[tuple[str, str, str, Work], ...] = (
         "POST", _PROFILES + "/{profile_id}", "update profile",
         lambda s, r, body: encode(s.profiles.update(_profile(r), read_body(body))),
     ),
-    ("DELETE", _PROFILES + "/{profile_id}", "delete profile", lambda s, r, _: encode(s.profiles.delete(_profile(r)))),
+    (
+        "DELETE", _PROFILES + "/{profile_id}", "delete profile",
+        lambda s, r, _: encode(s.profiles.delete(_profile(r))),
+    ),
 )  # fmt: skip
 
 
@@ -56,17 +67,57 @@ def _refuse_method(path: str) -> Work:
     allow = tuple(method for method, each, _, _ in _API if each == path)
 
     def refuse(*_: object) -> bytes:
-        raise ApiError(405, "method_not_allowed", f"this path has {', '.join(allow)} alone", allow=allow)
+        raise ApiError(405, "method_not_allowed", f"this path only allows {', '.join(allow)}", allow=allow)
 
     return refuse
 
 
+# unknown paths and methods are routes too, so that they are recorded and can have faults
 ROUTES = (
     *_API,
     *(("*", path, "unknown", _refuse_method(path)) for path in dict.fromkeys(path for _, path, _, _ in _API)),
     ("*", "/{unknown:.*}", "unknown", _refuse_path),
 )
-"""Every route, in the order in which they are tried: method, path, operation, work."""
+"""Every route, in matching order: method, path, operation, work."""
 
 OPERATIONS = tuple(dict.fromkeys(operation for _, _, operation, _ in ROUTES))
-"""What operations are called, each once."""
+"""Name of each operation, once."""
+
+
+def admin_routes(service: Service, recorder: Recorder) -> list[web.RouteDef]:
+    """Return the routes beside the API."""
+    sessions = service.world.sessions
+
+    async def serve_stats(_: web.Request) -> web.Response:
+        return web.json_response(recorder.stats(service.meter))
+
+    async def serve_sessions(_: web.Request) -> web.Response:
+        users = [{"uid": user.uid, "email": user.email} for user in service.world.users]
+        uids = {str(each.id): each.session_uid for each in sessions.values()}
+        return web.json_response({"session_ids": list(sessions), "session_uids": uids, "users": users})
+
+    async def serve_contract(_: web.Request) -> web.Response:
+        # tools call the examples, so these are the smallest sessions
+        examples = sorted(sessions, key=lambda each: sessions[each].event_count)[:_EXAMPLES]
+        return web.json_response(contract(service.wire, service.base_url, list(map(str, examples))))
+
+    async def serve_index(_: web.Request) -> web.Response:
+        return _page(index_page({service.replay_url(each): each for each in sessions.values()}))
+
+    async def serve_replay(request: web.Request) -> web.Response:
+        try:
+            return _page(service.replay(_session(request)))
+        except ApiError as error:
+            return web.Response(status=error.status, text=error.message, headers=PAGE_HEADERS)
+
+    return [
+        web.get("/_sandbox/stats", serve_stats),
+        web.get("/_sandbox/sessions", serve_sessions),
+        web.get("/openapi.json", serve_contract),
+        web.get("/", serve_index),
+        web.get(f"/ui/{ORG_ID}/session/{{session_id}}", serve_replay),
+    ]
+
+
+def _page(html: bytes) -> web.Response:
+    return web.Response(body=html, content_type="text/html", charset="utf-8", headers=PAGE_HEADERS)

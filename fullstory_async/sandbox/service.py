@@ -1,160 +1,139 @@
-"""The sandbox's operations: from a request's parameters to an answer, or to a refusal. No sockets here."""
+"""The sandbox's operations: from a request's parameters to a response body, or to an `ApiError`."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
-from fullstory_async.codec import decode_events
-from fullstory_async.codec.request_bodies import dump_options
-from fullstory_async.messages import Response
-from fullstory_async.models import SessionEvents
-from fullstory_async.sandbox.api_error import ApiError
-from fullstory_async.sandbox.context import context_of
+from fullstory_async.sandbox.context import context_of, typed_event
 from fullstory_async.sandbox.events import events_of, in_spec_form
-from fullstory_async.sandbox.profiles import (
-    Profiles,
-    merged,
+from fullstory_async.sandbox.options import (
+    CONTEXT_REQUEST,
+    OVERRIDES,
+    check_contradictions,
+    positive_integer,
     read_body,
-    read_configuration,
-    refuse_contradictions,
-    whole_number,
+    read_options,
 )
+from fullstory_async.sandbox.profiles import Profiles, merge_options
 from fullstory_async.sandbox.replay import replay_page
+from fullstory_async.sandbox.state import ActivationMeter, ApiError, Wire
 from fullstory_async.sandbox.summaries import summarise
 from fullstory_async.sandbox.world import ORG_ID, World, WorldSession
 
-__all__ = ["Service", "Wire"]
-
-Wire = Literal["live", "spec"]
+__all__ = ["Service"]
 
 _DEFAULT_LIMIT = 20
-_MONTH = 30 * 24 * 3600
-_KEPT_ANSWERS = 100
+_MAX_CACHED = 100
 
 
 class Service:
-    """A FullStory account: its world, its profiles, its wire form and its activation meter."""
+    """A FullStory account: its world, profiles, wire form and activation meter."""
 
     def __init__(self, world: World, wire: Wire, activation_quota: int | None) -> None:
-        """Offer a world in one wire form, with at most so many activations."""
+        """Serve a world in one wire form, with at most this many activations."""
         self.world = world
-        self.wire = wire
-        self.quota = activation_quota
+        self.wire: Wire = wire
         self.base_url = ""
+        self.meter = ActivationMeter(activation_quota)
         self.profiles = Profiles(world.seed)
-        self.activations = 0
-        self.activations_by_session: Counter[str] = Counter()
-        self._processed: dict[str, bytes] = {}
+        self._event_cache: dict[str, bytes] = {}
 
     def list(self, query: Mapping[str, str]) -> bytes:
-        """List a user's last sessions, oldest first, or the one of a session_uid. Raises `ApiError`."""
+        """List a user's latest sessions, oldest first, or the one with a session_uid. Raises `ApiError`."""
         uid, email, session_uid = query.get("uid"), query.get("email"), query.get("session_uid")
         if not (uid or email or session_uid):
             raise ApiError(400, "required_field", "at least one of uid, email and session_uid is required")
         if session_uid and (uid or email):
             raise ApiError(400, "invalid_field", "session_uid excludes uid and email")
-        limit = whole_number(query.get("limit", str(_DEFAULT_LIMIT)), "limit")
+        limit = positive_integer(query.get("limit", str(_DEFAULT_LIMIT)), "limit")
         found = self.world.of_user(uid=uid, email=email)
         if session_uid:
             found = self.world.of_session_uid(session_uid)
         items = [self._listed(session) for session in found[-limit:]]
         if not items and self.wire == "live":
-            return b"{}"  # the live service leaves empty lists out
+            return b"{}"  # the live service omits empty lists
         return msgspec.json.encode({"sessions": items})
 
     def events(self, session_id: str, query: Mapping[str, str]) -> bytes:
-        """Return all events of a session, and charge for it. Raises `ApiError`."""
+        """Return all events of a session, and charge for them. Raises `ApiError`."""
         session = self._session(session_id)
         cached = query.get("enable_event_cache", "false")
         if cached not in ("true", "false"):
             raise ApiError(400, "invalid_field", "enable_event_cache must be true or false")
-        self._charge(session)
-        if cached == "true" and session_id in self._processed:
-            return self._processed[session_id]
-        body = msgspec.json.encode({"events": list(self._events(session))})
-        if len(self._processed) >= _KEPT_ANSWERS:
-            del self._processed[next(iter(self._processed))]
-        self._processed[session_id] = body
+        # cached responses cost the same
+        self.meter.charge(session.id)
+        if cached == "true" and session_id in self._event_cache:
+            return self._event_cache[session_id]
+        events = events_of(self.world, session)
+        body = msgspec.json.encode(
+            {"events": list(events if self.wire == "live" else map(in_spec_form, events))}
+        )
+        if len(self._event_cache) >= _MAX_CACHED:
+            del self._event_cache[next(iter(self._event_cache))]
+        self._event_cache[session_id] = body
         return body
 
     def summary(self, session_id: str, query: Mapping[str, str]) -> bytes:
         """Summarise a session by a profile, and charge for it. Raises `ApiError`."""
+        # clients send the id under both names; each wire form reads only its own
         profile = query.get("config_profile" if self.wire == "live" else "config_profile_id")
         if profile is None and self.wire == "spec":
             raise ApiError(400, "required_field", "config_profile_id is required")
         override = {"slice": {"end_timestamp": query["end_timestamp"]}} if "end_timestamp" in query else {}
-        return self._summarised(session_id, profile, override)
+        return self._summarise(session_id, profile, override)
 
     def summary_with_overrides(self, session_id: str, raw: bytes) -> bytes:
         """Summarise a session by a profile, a body, or both, and charge for it. Raises `ApiError`."""
         body = read_body(raw)
-        profile = body.pop("config_profile", None)
-        if not isinstance(profile, str | None):
-            raise ApiError(400, "invalid_field", "config_profile must be a string")
-        return self._summarised(session_id, profile, body)
+        return self._summarise(session_id, body.get("config_profile"), body)
 
     def context(self, session_id: str, raw: bytes) -> bytes:
-        """Tell a language model's view of a session, and charge for it. Raises `ApiError`."""
+        """Describe a session for a language model, and charge for it. Raises `ApiError`."""
         session = self._session(session_id)
-        configuration, media = read_configuration(read_body(raw))
-        if configuration.llm is not None:
-            raise ApiError(400, "invalid_field", "llm is no option of context")
-        refuse_contradictions(configuration, alone=True)
-        self._charge(session)
-        url = self.replay_url(session)
-        return msgspec.json.encode(context_of(session, self.typed_events(session), configuration, media, url))
+        options = read_options(read_body(raw), CONTEXT_REQUEST)
+        check_contradictions(options, alone=True)
+        self.meter.charge(session.id)
+        events = list(events_of(self.world, session))
+        return msgspec.json.encode(context_of(session, events, options, self.replay_url(session)))
 
     def me(self) -> bytes:
-        """Tell whose key it is."""
+        """Return the owner of the API key."""
         return msgspec.json.encode({"email": "admin@example.com", "orgId": ORG_ID, "role": "ADMIN"})
 
     def replay(self, session_id: str) -> bytes:
-        """Return a page that shows a session to a person. Raises `ApiError`."""
+        """Return a session's timeline as a web page. Raises `ApiError`."""
         session = self._session(session_id)
-        return replay_page(session, self.typed_events(session))
+        return replay_page(session, list(map(typed_event, events_of(self.world, session))))
 
     def replay_url(self, session: WorldSession) -> str:
-        """Return where that page is."""
+        """Return the URL of that page."""
         return f"{self.base_url}/ui/{ORG_ID}/session/{session.id}"
 
-    def typed_events(self, session: WorldSession) -> SessionEvents:
-        """Return a session's events as the client reads them."""
-        body = msgspec.json.encode({"events": list(events_of(self.world, session))})
-        return decode_events(Response(status=200, body=body), session.id)
-
-    def _summarised(self, session_id: str, profile: str | None, override: dict[str, Any]) -> bytes:
+    def _summarise(self, session_id: str, profile: str | None, body: dict[str, Any]) -> bytes:
         session = self._session(session_id)
-        given, _ = read_configuration(override)
+        override = read_options(body, OVERRIDES)
+        override.pop("config_profile", None)
         stored = {} if profile is None else self.profiles.configuration(profile)
-        configuration, _ = read_configuration(merged(stored, dump_options(given)))
-        refuse_contradictions(configuration, alone=profile is None)
-        self._charge(session)
-        answer = summarise(session, self.typed_events(session), configuration)
+        options = merge_options(stored, override)
+        # only now: a profile and its overrides can contradict each other, though each is valid
+        check_contradictions(options, alone=profile is None)
+        self.meter.charge(session.id)
+        response = summarise(session, list(events_of(self.world, session)), options)
         if self.wire == "spec":
-            text = answer.get("summary") or msgspec.json.encode(answer["response"]).decode()
-            answer = {"sessionId": str(session.id), "summary": text, "configProfileId": profile or ""}
-        return msgspec.json.encode(answer)
-
-    def _events(self, session: WorldSession) -> Iterator[dict[str, Any]]:
-        events = events_of(self.world, session)
-        return events if self.wire == "live" else map(in_spec_form, events)
+            # the published contract has no structured responses: they are JSON in its text
+            text = response.get("summary") or msgspec.json.encode(response["response"]).decode()
+            response = {"sessionId": str(session.id), "summary": text, "configProfileId": profile or ""}
+        return msgspec.json.encode(response)
 
     def _session(self, session_id: str) -> WorldSession:
-        session = self.world.sessions.get(session_id)  # type: ignore[call-overload]  # a plain str will do
+        # ids from the path are compared as they are: the service knows no other spelling of an id
+        session = self.world.sessions.get(session_id)  # type: ignore[call-overload]  # any str will do
         if not isinstance(session, WorldSession):
             raise ApiError(404, "resource_not_found", "session not found")
         return session
-
-    def _charge(self, session: WorldSession) -> None:
-        if self.quota is not None and self.activations >= self.quota:
-            text = f"the quota of {self.quota} activations is used up"
-            raise ApiError(429, "activation_quota_exceeded", text, retry_after=_MONTH)
-        self.activations += 1
-        self.activations_by_session[session.id] += 1
 
     def _listed(self, session: WorldSession) -> dict[str, Any]:
         url = self.replay_url(session)

@@ -1,4 +1,4 @@
-"""The sandbox's people and sessions, all of them determined by a seed."""
+"""The sandbox's users and sessions, all determined by a seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fullstory_async.session_id import SessionId
 __all__ = ["MOST_EVENTS", "ORG_ID", "User", "World", "WorldSession"]
 
 ORG_ID = "SANDBOX"
-"""The account, as replay URLs name it."""
+"""Organisation id of the account, as in replay URLs."""
 
 _NAMES = (
     "ada", "grace", "alan", "edsger", "barbara", "donald", "margaret", "ken", "dennis", "radia",
@@ -24,15 +24,15 @@ _NAMES = (
 _FIRST_DAY = datetime(2026, 5, 4, 8, tzinfo=UTC)
 _SPAN = timedelta(days=30)
 _SIGMA = 1.2
-"""Spread of the log-normal number of events: half the sessions have fewer than half the mean."""
+"""Spread of the log-normal number of events; with it, half the sessions have fewer than half the mean."""
 MOST_EVENTS = 20_000
-"""The largest mean, and the largest session."""
+"""Maximum number of events of a session, and maximum mean."""
 _MOBILE_SHARE = 0.2
 
 
 @attrs.frozen
 class User:
-    """A person that an account's sessions belong to."""
+    """A user with sessions in the account."""
 
     uid: str
     email: str
@@ -42,7 +42,7 @@ class User:
 
 @attrs.frozen
 class WorldSession:
-    """One session, without its events: they follow from it."""
+    """One session; its events are generated from it."""
 
     id: SessionId
     user: User
@@ -52,40 +52,40 @@ class WorldSession:
 
     @property
     def device_id(self) -> str:
-        """The pair's first part."""
+        """First half of the full session id."""
         return self.id.split(":")[0]
 
     @property
     def session_id(self) -> str:
-        """The pair's second part."""
+        """Second half of the full session id."""
         return self.id.split(":")[1]
 
     @property
     def session_uid(self) -> str:
-        """The id that the customer's own code gave it."""
+        """Id that the customer's own code gave the session."""
         return f"visit-{self.session_id[-8:]}"
 
 
 class World:
-    """Everything that an account of the sandbox holds."""
+    """All users and sessions of the account."""
 
     users: tuple[User, ...]
     sessions: Mapping[SessionId, WorldSession]
 
     def __init__(self, seed: int, users: int, sessions: int, mean_events: int) -> None:
-        """Make ``users`` people with ``sessions`` sessions in all, of ``mean_events`` events on average."""
+        """Generate users, a total number of sessions, and their mean number of events."""
         self.seed = seed
         rng = random.Random(f"{seed}/world")
         self.users = tuple(_user(rng, number) for number in range(1, users + 1))
-        made = [self._session(rng, number, mean_events) for number in range(sessions)]
-        made.sort(key=lambda session: session.created)
-        self.sessions = {session.id: session for session in made}
+        generated = [self._session(rng, number, mean_events) for number in range(sessions)]
+        generated.sort(key=lambda session: session.created)
+        self.sessions = {session.id: session for session in generated}
         self._by_user: dict[str, list[WorldSession]] = {user.uid: [] for user in self.users}
-        for session in made:
+        for session in generated:
             self._by_user[session.user.uid].append(session)
 
     def of_user(self, *, uid: str | None, email: str | None) -> list[WorldSession]:
-        """Return the sessions of the people with this uid or this e-mail, oldest first."""
+        """Return the sessions of all users with this uid or e-mail, oldest first."""
         return [
             session
             for user in self.users
@@ -94,17 +94,18 @@ class World:
         ]
 
     def of_session_uid(self, session_uid: str) -> list[WorldSession]:
-        """Return the session that the customer's code called so, if there is one."""
+        """Return the session with this session_uid, if it exists."""
         return [session for session in self.sessions.values() if session.session_uid == session_uid]
 
     def rng(self, session: WorldSession, purpose: str) -> random.Random:
-        """Return a generator that always gives the same for the same session and purpose."""
+        """Return a random generator that a session and a purpose determine."""
         return random.Random(f"{self.seed}/{session.id}/{purpose}")
 
     def _session(self, rng: random.Random, number: int, mean_events: int) -> WorldSession:
-        # everybody gets one session first; after that some people come back more often than others
+        # every user gets one session first; the others are spread unevenly, as in real accounts
         index = number if number < len(self.users) else int(len(self.users) * rng.random() ** 2)
         user = self.users[index]
+        # of a log-normal distribution, so that its mean is the one asked for
         mu = math.log(mean_events) - _SIGMA**2 / 2
         count = round(rng.lognormvariate(mu, _SIGMA))
         return WorldSession(
@@ -124,5 +125,5 @@ def _user(rng: random.Random, number: int) -> User:
 
 
 def _int64(rng: random.Random) -> str:
-    """Return an id as large as FullStory's: beyond what a float can hold exactly."""
+    """Return an id as large as FullStory's, which a float can't represent exactly."""
     return str(rng.randrange(2**60, 2**63))

@@ -1,4 +1,4 @@
-"""The published contract, both ways: a mock server made of the OpenAPI document checks the client, the document checks the sandbox."""
+"""The published contract: a mock server made of it checks the client, and it checks the sandbox."""
 
 from __future__ import annotations
 
@@ -175,8 +175,10 @@ async def test_the_sandboxes_published_form_is_the_contracts():
         sandbox.inject(Fault.status(429), operation="list", times=1, skip=4)
         headers = {"Authorization": f"Basic {sandbox.api_key}"}
         asked = [
-            ("/sessions/v2?uid=u-1", headers, 200), ("/sessions/v2?email=grace@example.com&limit=3", headers, 200),
-            ("/sessions/v2?uid=nobody", headers, 200), ("/sessions/v2", headers, 400), ("/sessions/v2?uid=u-1", {}, 401),
+            ("/sessions/v2?uid=u-1", headers, 200),
+            ("/sessions/v2?email=grace@example.com&limit=3", headers, 200),
+            ("/sessions/v2?uid=nobody", headers, 200), ("/sessions/v2", headers, 400),
+            ("/sessions/v2?uid=u-1", {}, 401),
             ("/sessions/v2?uid=u-1", headers, 429), (f"/v2/sessions/{known}/events", headers, 200),
             ("/v2/sessions/1%3A2/events", headers, 404), (f"/v2/sessions/{known}/events", {}, 401),
             (f"/v2/sessions/{known}/summary?config_profile_id=support", headers, 200),
@@ -187,9 +189,9 @@ async def test_the_sandboxes_published_form_is_the_contracts():
             for path, sent, status in asked:
                 async with session.get(
                     aiohttp.client.URL(sandbox.url + path, encoded=True), headers=sent
-                ) as answer:
-                    body = json.loads(await answer.read())
-                    assert answer.status == status, path
+                ) as response:
+                    body = json.loads(await response.read())
+                    assert response.status == status, path
                 schema = schema_of(operation_of(path.partition("?")[0]), status)
                 checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
                 jsonschema.Draft202012Validator(schema, format_checker=checker).validate(body)

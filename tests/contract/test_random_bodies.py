@@ -1,4 +1,4 @@
-"""Random bodies from a mock of the published contract: those that keep to it are read, all others are read or fail cleanly.
+"""Random bodies from a mock of the published contract: valid ones are read, others are read or fail cleanly.
 
 FULLSTORY_BODIES sets how many; ``nox -s bodies`` takes ten thousand.
 """
@@ -19,7 +19,8 @@ from tests.contract.test_contract import client_of, example, mock_server
 
 BODIES = int(os.environ.get("FULLSTORY_BODIES", "400"))
 ODD = [
-    None, True, 0, -1, 1.5, 2**70, 1e308, float("nan"), float("-inf"), "", "text", "\ud800", "\x00\x1b[2J", "9" * 30, "1:2",
+    None, True, 0, -1, 1.5, 2**70, 1e308, float("nan"), float("-inf"), "", "text", "\ud800", "\x00\x1b[2J",
+    "9" * 30, "1:2",
     "2026-13-45T99:00:00Z", "9999-12-31T23:59:59.9999999-23:59", [], [[]], {}, {"": None},
 ]  # fmt: skip
 
@@ -36,7 +37,7 @@ def anything(rng: random.Random, depth: int = 3):
 
 
 def twisted(schema, rng: random.Random, share: float):
-    """Make a value as the schema has it, but for a share of its parts: null, missing, more than it knows, or of another type."""
+    """Make a value of the schema, of which a share is null, missing, unknown, or of another type."""
     if rng.random() < share:
         return rng.choice([None, anything(rng)])
     if schema["type"] == "array":

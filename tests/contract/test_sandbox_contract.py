@@ -1,4 +1,4 @@
-"""``GET /openapi.json`` on the sandbox: it names every operation, and the sandbox serves what it says."""
+"""``GET /openapi.json`` of the sandbox: it names every operation, and the sandbox conforms to it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ BODIES = {
 }
 QUERIES = {
     "list": ["uid=u-1", "email=ada@example.com&limit=1", "uid=nobody"],
-    "summary": ["config_profile=triage&config_profile_id=triage", "config_profile=support&config_profile_id=support"],
+    "summary": [
+        "config_profile=triage&config_profile_id=triage", "config_profile=support&config_profile_id=support",
+    ],
     "profiles": ["", "limit=2", "limit=2&pagination_token=2"],
 }  # fmt: skip
 
@@ -43,9 +45,9 @@ async def served(wire):
     async with Sandbox(users=2, sessions=6, mean_events=30, wire=wire) as sandbox:
         key = {"Authorization": f"Basic {sandbox.api_key}"}
         async with aiohttp.ClientSession(headers=key) as session:
-            async with session.get(f"{sandbox.url}/openapi.json", headers={"Authorization": ""}) as answer:
-                assert answer.status == 200
-                document = await answer.json()
+            async with session.get(f"{sandbox.url}/openapi.json", headers={"Authorization": ""}) as response:
+                assert response.status == 200
+                document = await response.json()
         async with aiohttp.ClientSession(headers=key) as session:
             yield sandbox, session, document
 
@@ -81,7 +83,7 @@ async def test_the_contract_names_every_operation(wire):
 
 
 @pytest.mark.parametrize("wire", ["live", "spec"])
-async def test_answers_are_what_the_contract_says(wire):
+async def test_responses_match_the_contract(wire):
     async with served(wire) as (sandbox, session, document):
         places = {"{session_id}": sandbox.session_ids[0].replace(":", "%3A"), "{profile_id}": "sales"}
         for path, method, operation in operations(document):
@@ -91,20 +93,23 @@ async def test_answers_are_what_the_contract_says(wire):
             for query in QUERIES.get(name, [""]):
                 for body in BODIES.get(name, [None]):
                     url = URL(f"{sandbox.url}{path}?{query}".rstrip("?"), encoded=True)
-                    async with session.request(method, url, json=body) as answer:
-                        assert answer.status == 200, (name, query, body)
-                        check(document, operation, 200, await answer.json(), answer.headers)
-            async with session.request(method, url, headers={"Authorization": "Basic wrong"}) as answer:
-                assert answer.status == 401
-                check(document, operation, 401, await answer.json(), answer.headers)
+                    async with session.request(method, url, json=body) as response:
+                        assert response.status == 200, (name, query, body)
+                        check(document, operation, 200, await response.json(), response.headers)
+            async with session.request(method, url, headers={"Authorization": "Basic wrong"}) as response:
+                assert response.status == 401
+                check(document, operation, 401, await response.json(), response.headers)
 
 
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
-        ("GET", "/sessions/v2?uid=u-1&limit=", None, 400), ("GET", "/sessions/v2?uid=u-1&limit=%201", None, 400),
-        ("GET", "/sessions/v2?uid=u-1&limit=1_0", None, 400), ("GET", "/sessions/v2?uid=u-1&limit=%D9%A3", None, 400),
-        ("GET", "/v2/visit_profile?limit=", None, 400), ("GET", "/v2/visit_profile?pagination_token=x", None, 400),
+        ("GET", "/sessions/v2?uid=u-1&limit=", None, 400),
+        ("GET", "/sessions/v2?uid=u-1&limit=%201", None, 400),
+        ("GET", "/sessions/v2?uid=u-1&limit=1_0", None, 400),
+        ("GET", "/sessions/v2?uid=u-1&limit=%D9%A3", None, 400),
+        ("GET", "/v2/visit_profile?limit=", None, 400),
+        ("GET", "/v2/visit_profile?pagination_token=x", None, 400),
         ("POST", "/v2/visit_profile", b'{"name": "n", "llm": {"temperature": NaN}}', 400),
         ("POST", "/v2/visit_profile", b'{"name": "n", "events": {"exclude_types": {"click": 1}}}', 400),
         ("POST", "/v2/visit_profile", b'{"name": "n", "context": {"include": ["weather"]}}', 400),
@@ -115,23 +120,23 @@ async def test_answers_are_what_the_contract_says(wire):
         ("POST", "/v2/visit_profile", b'{"name": "n", "slice": {"event_limit": 2.0}}', 200),
     ],
 )  # fmt: skip
-async def test_what_the_contract_does_not_say_is_refused(method, path, body, status):
+async def test_requests_that_the_contract_forbids_are_refused(method, path, body, status):
     async with served("live") as (sandbox, session, _):
-        async with session.request(method, URL(sandbox.url + path, encoded=True), data=body) as answer:
-            assert answer.status == status
+        async with session.request(method, URL(sandbox.url + path, encoded=True), data=body) as response:
+            assert response.status == status
 
 
-async def test_other_methods_are_refused_with_those_that_there_are():
+async def test_other_methods_are_refused_with_the_allowed_ones():
     async with served("live") as (sandbox, session, _):
         for method, path, allowed in (
             ("PUT", "/v2/visit_profile/x", "GET, POST, DELETE"),
             ("TRACE", "/me", "GET"),
         ):
-            async with session.request(method, sandbox.url + path) as answer:
-                assert (answer.status, answer.headers["Allow"]) == (405, allowed)
-                assert (await answer.json())["code"] == "method_not_allowed"
-        async with session.put(f"{sandbox.url}/v2/nothing") as answer:
-            assert answer.status == 404
+            async with session.request(method, sandbox.url + path) as response:
+                assert (response.status, response.headers["Allow"]) == (405, allowed)
+                assert (await response.json())["code"] == "method_not_allowed"
+        async with session.put(f"{sandbox.url}/v2/nothing") as response:
+            assert response.status == 404
 
 
 @pytest.mark.skipif("FULLSTORY_SCHEMATHESIS" not in os.environ, reason="takes a minute: nox -s schemathesis")
@@ -142,7 +147,8 @@ async def test_schemathesis_finds_nothing(wire, tmp_path):
     async with Sandbox(users=3, sessions=12, mean_events=10, wire=wire) as sandbox:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "schemathesis.cli", "--config-file", CONFIGURATION, "run",
-            f"{sandbox.url}/openapi.json", "--header", f"Authorization: Basic {sandbox.api_key}", "--max-examples",
+            f"{sandbox.url}/openapi.json", "--header", f"Authorization: Basic {sandbox.api_key}",
+            "--max-examples",
             examples, "--seed", seed, "--no-color", cwd=tmp_path, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip

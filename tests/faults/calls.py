@@ -1,4 +1,4 @@
-"""What the tests of the fault matrix have in common: spoiled services, calls to them, and the promise of most rows."""
+"""Shared by the tests of the fault matrix: faulty services, calls to them, and what most rows promise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.wire.servers import connected
 QUICK = RetryPolicy(wait_initial=0.01, wait_jitter=0)
 REPEATING = attrs.evolve(QUICK, repeat_metered=True)
 WAYS = (("list", QUICK), ("events", REPEATING), ("events", QUICK))
-"""A free call, a paid one that may be repeated, and a paid one that may not."""
+"""A free call, a paid call that may be retried, and one that may not."""
 
 EVERYTHING = os.environ.get("FULLSTORY_FAULTS") == "all"
 slow = pytest.mark.skipif(not EVERYTHING, reason="takes longer than a second: FULLSTORY_FAULTS=all")
@@ -28,7 +28,7 @@ slow = pytest.mark.skipif(not EVERYTHING, reason="takes longer than a second: FU
 async def spoiled(
     fault: Fault, *, times: int | None = None, **settings
 ) -> AsyncIterator[tuple[Sandbox, FullStoryClient]]:
-    """Run a sandbox that misbehaves, and a client of it."""
+    """Run a sandbox with a fault, and a client of it."""
     sandbox = Sandbox(users=1, sessions=4, mean_events=5)
     async with connected(sandbox, **{"retry": QUICK, **settings}) as client:
         sandbox.inject(fault, times=times)
@@ -36,14 +36,14 @@ async def spoiled(
 
 
 async def ask(sandbox: Sandbox, client: FullStoryClient, operation: str = "events"):
-    """Make a call that a right answer makes a list of something."""
+    """Make a call whose normal response is a non-empty list."""
     if operation == "list":
         return await client.sessions.list(uid="u-1")
     return await client.sessions.events(sandbox.session_ids[0])
 
 
 async def error_of(call) -> FullStoryError:
-    """Return the error that a call ends in, having looked at what every error promises."""
+    """Return the error in which a call ends, after checking what every error promises."""
     started = time.monotonic()
     with pytest.raises(FullStoryError) as caught:
         await call
@@ -56,7 +56,7 @@ async def error_of(call) -> FullStoryError:
 async def is_made_again_where_that_is_free(
     fault: Fault, error_class: type[FullStoryError], *, charged: bool = True, **settings
 ) -> list[FullStoryError]:
-    """Hold the promise: a free call is made again, a paid one only where it is allowed; return the last errors."""
+    """Check that free calls are retried, and paid ones only if allowed; return the last errors."""
     ways = [(operation, attrs.evolve(retry, attempts=2)) for operation, retry in WAYS]
     blips = [_after_a_blip(fault, error_class, way, settings) for way in ways]
     storms = [_in_a_storm(fault, error_class, way, settings, charged=charged) for way in ways]
@@ -76,7 +76,7 @@ async def _after_a_blip(fault, error_class, way, settings) -> None:
         else:
             error = await error_of(ask(sandbox, client, operation))
             assert type(error) is error_class
-            assert len(await ask(sandbox, client, operation)) > 0  # the client is as good as new
+            assert len(await ask(sandbox, client, operation)) > 0  # the fault leaves no trace in the client
             assert len(sandbox.requests) == 2
 
 

@@ -244,10 +244,10 @@ async def test_row_33_an_outage():
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault.veto(503),
-        Fault.veto(500),
-        Fault.veto(409),
-        Fault.veto(429),
+        Fault.no_retry(503),
+        Fault.no_retry(500),
+        Fault.no_retry(409),
+        Fault.no_retry(429),
         Fault.status(501),
         Fault.status(505),
     ],
@@ -263,7 +263,7 @@ async def test_row_34_a_veto(fault):
 
 @pytest.mark.row(34)
 async def test_row_34_a_veto_ends_patience_too():
-    async with spoiled(Fault.veto(429), times=1, rate_limit=RateLimit(1e6, 1e6)) as (sandbox, client):
+    async with spoiled(Fault.no_retry(429), times=1, rate_limit=RateLimit(1e6, 1e6)) as (sandbox, client):
         async with client.sessions.events_many(sandbox.session_ids[:1]) as results:
             (outcome,) = [each async for each in results]
         assert type(outcome.error) is RateLimitedError

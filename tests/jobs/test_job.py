@@ -217,7 +217,7 @@ async def test_a_used_up_quota_ends_it_and_the_next_month_goes_on(tmp_path):
     async with opened(activation_quota=25) as (sandbox, client):
         report = await run_once(tmp_path / "j", client, BOTH, sandbox.session_ids)
         assert (report.reason, report.done, report.spent) == ("rate limited", 25, 25)
-        sandbox._service.quota = None
+        sandbox._service.meter.quota = None
         client.limiter._not_before = 0.0
         report = await run_once(tmp_path / "j", client, BOTH)
         assert (report.reason, report.done, report.spent, sandbox.activations) == ("finished", 80, 80, 80)

@@ -21,6 +21,7 @@ from fullstory_async import (
     SessionId,
     SessionSummary,
 )
+from fullstory_async.sandbox import Fault, FaultRule, Sandbox
 
 
 async def singles(client: FullStoryClient) -> None:
@@ -61,3 +62,12 @@ def settings() -> FullStoryClient:
         api_key="na1.key", retry=RetryPolicy(attempts=5), base_url="https://api.fullstory.com"
     )
     return FullStoryClient("na1.key", config=config, limiter=limiter)
+
+
+def faults(sandbox: Sandbox) -> None:
+    assert_type(Fault.drop(charged=False), Fault)
+    assert_type(Fault.truncate_body(0.25, framing="close"), Fault)
+    assert_type(sandbox.inject(Fault.status(503, headers={"X": "y"}), times=None), FaultRule)
+    Fault.stall("long")  # type: ignore[arg-type]
+    Fault.wrong_shape("round")  # type: ignore[arg-type]
+    Fault.huge_header(charged=False)  # type: ignore[call-arg]

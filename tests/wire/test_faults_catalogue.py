@@ -1,10 +1,11 @@
-"""The fault catalogue: what each fault is on the wire, what the client makes of it, and what the sandbox counts."""
+"""The fault catalogue: each fault on the wire, its effect on the client, and the sandbox's counts."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gzip
+import inspect
 import json
 import re
 import time
@@ -45,11 +46,11 @@ class Row:
 
     fault: Fault
     error: type[FullStoryError] | None
-    """What the caller gets; ``None`` for events."""
+    """Error that the caller gets; ``None`` for events."""
     charged: int
     """Activations that the sandbox counted."""
     status: int | None
-    """What the sandbox noted; ``None`` for no whole answer."""
+    """Recorded status; ``None`` if the response was incomplete."""
     retry_after: float | None = None
 
     def __str__(self):
@@ -66,11 +67,14 @@ REFUSED = [
     Row(Fault.status(425), APIStatusError, 0, 425),
     *(Row(Fault.status(code), ServerError, 0, code) for code in (500, 501, 502, 503, 504, 505)),
     Row(Fault.status(500, charged=True), ServerError, 1, 500),
-    Row(Fault.veto(), ServerError, 0, 503),
+    Row(Fault.no_retry(), ServerError, 0, 503),
     Row(Fault.retry_after(None), RateLimitedError, 0, 429, None),
     Row(Fault.retry_after(3), RateLimitedError, 0, 429, 3.0),
     Row(Fault.retry_after(86400), RateLimitedError, 0, 429, 86400.0),
-    *(Row(Fault.retry_after(text), RateLimitedError, 0, 429, None) for text in ("garbage", "-5", "nan", "٣", "1e3")),
+    *(
+        Row(Fault.retry_after(text), RateLimitedError, 0, 429, None)
+        for text in ("garbage", "-5", "nan", "٣", "1e3")
+    ),
     Row(Fault.retry_after(7, code=503), ServerError, 0, 503, 7.0),
     Row(Fault.retry_after_date(7), RateLimitedError, 0, 429, 7.0),
     Row(Fault.retry_after_date(7, form="rfc850"), RateLimitedError, 0, 429, 7.0),
@@ -112,7 +116,7 @@ SPOILED = [
     Row(Fault.lone_surrogate(), None, 1, 200),
     Row(Fault.byte_order_mark(), None, 1, 200),
     Row(Fault.not_a_number(), None, 1, 200),
-    Row(Fault.huge_integer(), None, 1, 200),  # left raw until the event's data are looked at
+    Row(Fault.huge_integer(), None, 1, 200),  # decoded only when the event's data are read
     Row(Fault.deep_json(), DecodeError, 1, 200),
     Row(Fault.wrong_shape(), DecodeError, 1, 200),
     Row(Fault.wrong_shape("null"), DecodeError, 1, 200),
@@ -145,7 +149,7 @@ async def test_a_metered_call_under_each_fault(row):
                 await client.sessions.events(session_id)
             error = caught.value
             assert (type(error), error.attempts, error.retry_after) == (row.error, 1, row.retry_after)
-            assert error.may_have_cost or not row.charged, "a charge that nobody was told of"
+            assert error.may_have_cost or not row.charged, "a charge that the error does not report"
     (record,) = sandbox.requests  # a paid call is sent once, whatever happens
     assert (record.activations, record.status) == (row.charged, row.status)
     assert (sandbox.activations, rule.hits) == (row.charged, 1)
@@ -195,12 +199,12 @@ async def test_another_host_sees_nothing_of_a_redirect():
 
 
 @attrs.frozen
-class Heard:
-    """What came back over a connection."""
+class Received:
+    """Data received over a connection."""
 
     data: bytes
     end: str
-    """``fin``, ``rst``, or ``open`` where nothing more came."""
+    """``fin``, ``rst``, or ``open`` if the connection stayed open."""
 
     @property
     def head(self) -> str:
@@ -222,8 +226,8 @@ class Heard:
         return found and found[1].rstrip("\r")
 
 
-async def heard(sandbox: Sandbox, *, patience: float = 0.1, most: int = 8 * MIB) -> Heard:
-    """Ask for a session's events over a socket, and listen until there is nothing more to hear."""
+async def received(sandbox: Sandbox, *, idle_timeout: float = 0.1, most: int = 8 * MIB) -> Received:
+    """Request a session's events over a socket, and read until nothing more arrives."""
     port = int(sandbox.url.rsplit(":", 1)[1])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     path = f"/v2/sessions/{sandbox.session_ids[0].replace(':', '%3A')}/events"
@@ -232,7 +236,7 @@ async def heard(sandbox: Sandbox, *, patience: float = 0.1, most: int = 8 * MIB)
     try:
         async with asyncio.timeout(None) as timer:
             while len(data) < most:
-                timer.reschedule(asyncio.get_running_loop().time() + patience)
+                timer.reschedule(asyncio.get_running_loop().time() + idle_timeout)
                 if not (piece := await reader.read(MIB)):
                     end = "fin"
                     break
@@ -242,14 +246,14 @@ async def heard(sandbox: Sandbox, *, patience: float = 0.1, most: int = 8 * MIB)
     except ConnectionResetError:
         end = "rst"
     writer.close()
-    return Heard(data, end)
+    return Received(data, end)
 
 
-async def under(fault: Fault | None, **options) -> Heard:
+async def under(fault: Fault | None, **options) -> Received:
     async with small() as sandbox:
         if fault is not None:
             sandbox.inject(fault)
-        found = await heard(sandbox, **options)
+        found = await received(sandbox, **options)
     (record,) = sandbox.requests
     if record.status is not None:
         assert record.bytes_sent == len(found.data)
@@ -260,7 +264,7 @@ def name_of(value) -> str:
     return value.name if isinstance(value, Fault) else ""
 
 
-async def right_body() -> bytes:
+async def normal_body() -> bytes:
     return (await under(None)).body
 
 
@@ -275,12 +279,15 @@ async def right_body() -> bytes:
         (Fault.stale_connection("after answer"), "fin", rb"HTTP/1.1 200 OK\r\n(?!.*Connection: close).*"),
         (Fault.retry_after("٣"), "open", rb"HTTP/1.1 429 .*\r\nRetry-After: \xd9\xa3\r\n.*"),
         (Fault.retry_after(None), "open", rb"HTTP/1.1 429 (?!.*Retry-After).*"),
-        (Fault.veto(), "open", rb"HTTP/1.1 503 .*\r\nx-should-retry: false\r\n.*"),
-        (Fault.redirect_loop(), "open", rb"HTTP/1.1 302 .*\r\nLocation: /v2/sessions/[0-9]+%3A[0-9]+/events\r\n.*"),
-        (Fault.html_error_page(200), "open", rb"HTTP/1.1 200 .*\r\nContent-Type: text/html\r\n.*<!DOCTYPE html>.*"),
+        (Fault.no_retry(), "open", rb"HTTP/1.1 503 .*\r\nx-should-retry: false\r\n.*"),
+        (Fault.redirect_loop(), "open",
+         rb"HTTP/1.1 302 .*\r\nLocation: /v2/sessions/[0-9]+%3A[0-9]+/events\r\n.*"),
+        (Fault.html_error_page(200), "open",
+         rb"HTTP/1.1 200 .*\r\nContent-Type: text/html\r\n.*<!DOCTYPE html>.*"),
         (Fault.empty_body(204), "open", rb"HTTP/1.1 204 No Content\r\n(?!.*Content-Length).*\r\n\r\n"),
         (Fault.empty_body(), "open", rb"HTTP/1.1 200 OK\r\n.*Content-Length: 0\r\n.*\r\n\r\n"),
-        (Fault.wrong_content_type(), "open", rb"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n.*\r\n\r\n\{.*"),
+        (Fault.wrong_content_type(), "open",
+         rb"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n.*\r\n\r\n\{.*"),
         (Fault.byte_order_mark(), "open", rb".*\r\n\r\n\xef\xbb\xbf\{.*"),
         (Fault.invalid_utf8(), "open", rb'.*"injected": "\xff\xfe".*'),
         (Fault.lone_surrogate(), "open", rb'.*"injected": "\\ud800".*'),
@@ -302,11 +309,11 @@ async def test_on_the_wire(fault, end, expected):
 
 
 async def test_bodies_that_break_off():
-    whole = await right_body()
-    half = whole[: len(whole) // 2]
+    complete = await normal_body()
+    half = complete[: len(complete) // 2]
     by_length = await under(Fault.truncate_body())
     assert (by_length.header("Content-Length"), by_length.body, by_length.end) == (
-        str(len(whole)),
+        str(len(complete)),
         half,
         "fin",
     )
@@ -315,41 +322,41 @@ async def test_bodies_that_break_off():
     assert (chunked.body, chunked.end) == (b"%x\r\n%b\r\n" % (len(half), half), "fin")  # and no last chunk
     closed = await under(Fault.truncate_body(0.25, framing="close"))
     assert (closed.header("Content-Length"), closed.header("Transfer-Encoding")) == (None, None)
-    assert (closed.body, closed.end) == (whole[: len(whole) // 4], "fin")
+    assert (closed.body, closed.end) == (complete[: len(complete) // 4], "fin")
 
 
 async def test_bodies_that_take_their_time():
-    whole = await right_body()
+    complete = await normal_body()
     stalled = await under(Fault.stall_body(share=0.1))
-    assert (stalled.body, stalled.end) == (whole[: len(whole) // 10], "open")
-    late = await under(Fault.stall_body(0.15), patience=0.4)
-    assert late.body == whole
+    assert (stalled.body, stalled.end) == (complete[: len(complete) // 10], "open")
+    late = await under(Fault.stall_body(0.15), idle_timeout=0.4)
+    assert late.body == complete
     started = time.monotonic()
-    loris = await under(Fault.slow_loris(2, interval=0.02), patience=0.3, most=180)
-    assert loris.header("Content-Length") == str(len(whole))
-    assert whole.startswith(loris.body)
+    loris = await under(Fault.slow_loris(2, interval=0.02), idle_timeout=0.3, most=180)
+    assert loris.header("Content-Length") == str(len(complete))
+    assert complete.startswith(loris.body)
     assert time.monotonic() - started > 0.02 * (len(loris.body) // 2 - 1) > 0.1
 
 
 async def test_bodies_that_are_too_large():
-    whole = await right_body()
+    complete = await normal_body()
     huge = await under(Fault.huge_body(2 * MIB))
     assert (huge.header("Content-Length"), len(huge.body)) == (str(2 * MIB), 2 * MIB)
-    assert huge.body == whole + b" " * (2 * MIB - len(whole))
+    assert huge.body == complete + b" " * (2 * MIB - len(complete))
     bomb = await under(Fault.gzip_bomb(3 * MIB))
     assert bomb.header("Content-Encoding") == "gzip"
     assert len(bomb.body) < 8_000
-    assert gzip.decompress(bomb.without_chunks()) == whole + b" " * 3 * MIB
+    assert gzip.decompress(bomb.without_chunks()) == complete + b" " * 3 * MIB
     bad = await under(Fault.bad_gzip())
-    assert (bad.header("Content-Encoding"), bad.body) == ("gzip", whole)
+    assert (bad.header("Content-Encoding"), bad.body) == ("gzip", complete)
     unknown = await under(Fault.unknown_encoding("zz"))
-    assert (unknown.header("Content-Encoding"), bytes(255 - b for b in unknown.body)) == ("zz", whole)
+    assert (unknown.header("Content-Encoding"), bytes(255 - b for b in unknown.body)) == ("zz", complete)
 
 
 async def test_known_keys_stay_right_among_unknown_ones():
-    whole, widened = json.loads(await right_body()), json.loads((await under(Fault.unknown_keys())).body)
+    complete, widened = json.loads(await normal_body()), json.loads((await under(Fault.unknown_keys())).body)
     assert widened.pop("x_injected")
-    for right, wide in zip(whole["events"], widened["events"], strict=True):
+    for right, wide in zip(complete["events"], widened["events"], strict=True):
         assert wide.pop("x_injected")
         assert wide.keys() == right.keys()
 
@@ -393,18 +400,19 @@ async def test_each_rule_draws_for_itself_by_its_seed():
 @pytest.mark.parametrize(
     ("conditions", "message"),
     [
-        ({"operation": "event"}, "no operation 'event'; there are"), ({"times": 0}, "times"), ({"skip": -1}, "skip"),
+        ({"operation": "event"}, "no operation 'event'; there are"), ({"times": 0}, "times"),
+        ({"skip": -1}, "skip"),
         ({"share": 1.5}, "share"), ({"share": "half"}, "share"),
     ],
 )  # fmt: skip
-def test_conditions_that_make_no_sense_are_refused(conditions, message):
+def test_invalid_conditions_are_refused(conditions, message):
     with pytest.raises(ConfigurationError, match=message):
         small().inject(Fault.drop(), **conditions)
 
 
 def test_only_faults_can_be_injected():
     with pytest.raises(ConfigurationError, match="must be a Fault"):
-        small().inject(lambda exchange, proceed: proceed())
+        small().inject(lambda exchange, call_next: call_next())
 
 
 @pytest.mark.parametrize(
@@ -414,21 +422,57 @@ def test_only_faults_can_be_injected():
         lambda: Fault.status(503, headers={"X": "a\r\nB: c"}), lambda: Fault.status(200, body=5),
         lambda: Fault.retry_after("1\r\nX: y"), lambda: Fault.retry_after_date(1, form="iso"),
         lambda: Fault.redirect_to(None), lambda: Fault.redirect_to("/", code=200), lambda: Fault.stall(-1),
-        lambda: Fault.truncate_body(2), lambda: Fault.truncate_body(framing="morse"), lambda: Fault.slow_loris(0),
-        lambda: Fault.gzip_bomb(-1), lambda: Fault.wrong_shape("round"), lambda: Fault.stale_connection("never"),
-        lambda: Fault.deep_json(0), lambda: Fault.unknown_encoding(7), lambda: Fault.garbage_status_line("a\nb"),
+        lambda: Fault.truncate_body(2), lambda: Fault.truncate_body(framing="morse"),
+        lambda: Fault.slow_loris(0),
+        lambda: Fault.gzip_bomb(-1), lambda: Fault.wrong_shape("round"),
+        lambda: Fault.stale_connection("never"),
+        lambda: Fault.deep_json(0), lambda: Fault.unknown_encoding(7),
+        lambda: Fault.garbage_status_line("a\nb"),
     ],
 )  # fmt: skip
-def test_parameters_that_make_no_sense_are_refused(make):
+def test_invalid_parameters_are_refused(make):
     with pytest.raises(ConfigurationError):
         make()
 
 
-def test_a_fault_says_what_it_is():
+def test_a_fault_has_a_name_and_a_description():
     fault = Fault.drop(charged=False)
-    said = "Close the connection with FIN, without a byte of an answer."
+    said = "Close the connection with FIN, without a byte of a response."
     assert repr(fault) == f"Fault(name='drop(charged=False)', description='{said}')"
     assert fault == Fault.drop(charged=False) != Fault.drop()
+
+
+def test_makers_have_the_parameters_of_their_handlers():
+    assert str(inspect.signature(Fault.drop)) == "(*, charged: 'bool' = True) -> 'Fault'"
+    assert list(inspect.signature(Fault.status).parameters) == ["code", "headers", "body", "charged"]
+    assert Fault.status.__doc__.startswith("Respond with a status")
+    assert {name for name in vars(Fault.__mro__[1]) if not name.startswith("_")} <= set(dir(Fault))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'charged'"):
+        Fault.stall(charged=False)
+
+
+async def test_old_names_still_work_and_name_the_new_ones():
+    with pytest.warns(DeprecationWarning, match=r"Fault\.veto is now called Fault\.no_retry"):
+        assert Fault.veto(500, charged=True) == Fault.no_retry(500, charged=True)
+    with pytest.warns(DeprecationWarning, match="the fault 'veto' is now called 'no_retry'"):
+        assert read_fault("veto(500)") == (Fault.no_retry(500), {"times": None})
+    fault = Fault.drop()
+    with pytest.warns(DeprecationWarning, match=r"Fault\.behaviour is now called handler"):
+        assert fault.behaviour is fault.handler
+
+    async def old(exchange, call_next):
+        with pytest.warns(DeprecationWarning, match=r"Exchange\.silence is now called stall"):
+            await exchange.silence(0)
+        with pytest.warns(DeprecationWarning, match=r"Exchange\.spoil_next is now called on_next_request"):
+            exchange.spoil_next(Fault.status(503))
+        return await call_next()
+
+    sandbox = small()
+    async with connected(sandbox, retry=RetryPolicy(attempts=1)) as client:
+        sandbox.inject(Fault("old", "Use the old names.", old))
+        await client.whoami()
+        with pytest.raises(ServerError):
+            await client.whoami()
 
 
 # Faults as text
@@ -443,8 +487,10 @@ def test_a_fault_says_what_it_is():
         ('retry_after("garbage") times=2 skip=1', Fault.retry_after("garbage"), {"times": 2, "skip": 1}),
         ("stall (0.5)session_id=1:2 times=always", Fault.stall(0.5), {"session_id": "1:2", "times": None}),
         ('status(429, headers={"Retry-After": "1"}) operation="create profile" seed=7',
-         Fault.status(429, headers={"Retry-After": "1"}), {"operation": "create profile", "seed": "7", "times": None}),
-        ('redirect_to("http://127.0.0.1:9/a(b)=c")', Fault.redirect_to("http://127.0.0.1:9/a(b)=c"), {"times": None}),
+         Fault.status(429, headers={"Retry-After": "1"}),
+         {"operation": "create profile", "seed": "7", "times": None}),
+        ('redirect_to("http://127.0.0.1:9/a(b)=c")', Fault.redirect_to("http://127.0.0.1:9/a(b)=c"),
+         {"times": None}),
     ],
 )  # fmt: skip
 def test_a_fault_as_text(text, fault, conditions):
@@ -471,7 +517,7 @@ def test_a_fault_as_text(text, fault, conditions):
         ("drop 'operation=x", "no condition"),
     ],
 )
-def test_a_text_that_is_no_fault_says_how_it_should_be(text, message):
+def test_an_invalid_text_names_the_right_form(text, message):
     with pytest.raises(ConfigurationError, match=message):
         read_fault(text)
 
@@ -480,6 +526,7 @@ def test_the_catalogue_names_parameters_and_costs():
     entries = {entry.name: entry for entry in catalogue()}
     assert entries["truncate_body"].call == "truncate_body(share=0.5, *, framing='length')"
     assert {name for name, entry in entries.items() if not entry.charged} == {
-        "status", "retry_after", "retry_after_date", "veto", "redirect_to", "redirect_loop", "html_error_page",
+        "status", "retry_after", "retry_after_date", "no_retry", "redirect_to", "redirect_loop",
+        "html_error_page",
     }  # fmt: skip
     assert all(entry.description.endswith(".") for entry in entries.values())

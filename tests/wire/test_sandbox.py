@@ -1,4 +1,4 @@
-"""The sandbox: determined by its seed, true to the service's forms, strict about its limits."""
+"""The sandbox: determined by its seed, true to the service's wire forms, strict about its limits."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def asking(sandbox, **headers):
 
 
 async def get(session, path, **options):
-    async with session.get(path, **options) as answer:
-        return answer.status, await answer.json(), answer.headers
+    async with session.get(path, **options) as response:
+        return response.status, await response.json(), response.headers
 
 
 def test_a_seed_determines_everything():
@@ -68,7 +68,7 @@ def test_every_session_has_its_number_of_events_in_order():
         assert {event["device_id"] for event in events} == {session.device_id}
 
 
-def test_everybody_has_a_session_and_ids_are_too_large_for_floats():
+def test_every_user_has_a_session_and_ids_are_too_large_for_floats():
     world = World(0, 10, 40, 1)
     assert all(world.of_user(uid=user.uid, email=None) for user in world.users)
     assert all(int(part) > 2**53 for i in world.sessions for part in i.split(":"))
@@ -79,8 +79,8 @@ def test_everybody_has_a_session_and_ids_are_too_large_for_floats():
 async def test_refusals_in_both_forms():
     for wire, code in (("live", "unauthorized"), ("spec", 401)):
         async with Sandbox(users=1, sessions=1, wire=wire) as sandbox:
-            async with aiohttp.ClientSession(sandbox.url) as anyone:
-                status, body, _ = await get(anyone, "/sessions/v2?uid=u-1")
+            async with aiohttp.ClientSession(sandbox.url) as anonymous:
+                status, body, _ = await get(anonymous, "/sessions/v2?uid=u-1")
                 assert (status, body["code"]) == (401, code)
             async with asking(sandbox) as session:
                 assert (await get(session, "/sessions/v2"))[0] == 400
@@ -122,10 +122,10 @@ async def test_the_bucket_refuses_with_whole_seconds():
         Sandbox(users=1, sessions=1, rate_limit=RateLimit(0.4, 2)) as sandbox,
         asking(sandbox) as session,
     ):
-        answers = [await get(session, "/sessions/v2?uid=u-1") for _ in range(4)]
-    assert [status for status, _, _ in answers] == [200, 200, 429, 429]
-    assert answers[2][2]["Retry-After"] == "3"
-    assert answers[2][1]["code"] == "too_many_requests"
+        responses = [await get(session, "/sessions/v2?uid=u-1") for _ in range(4)]
+    assert [status for status, _, _ in responses] == [200, 200, 429, 429]
+    assert responses[2][2]["Retry-After"] == "3"
+    assert responses[2][1]["code"] == "too_many_requests"
     assert sandbox.stats()["by_status"] == {"200": 2, "429": 2}
 
 
@@ -160,25 +160,25 @@ async def test_metering_by_request_and_by_session():
     }  # fmt: skip
 
 
-async def test_outsiders_learn_ids_and_users_without_a_key():
-    async with Sandbox(users=2, sessions=3) as sandbox, aiohttp.ClientSession(sandbox.url) as anyone:
-        _, body, _ = await get(anyone, "/_sandbox/sessions")
+async def test_ids_and_users_are_listed_without_a_key():
+    async with Sandbox(users=2, sessions=3) as sandbox, aiohttp.ClientSession(sandbox.url) as anonymous:
+        _, body, _ = await get(anonymous, "/_sandbox/sessions")
     assert [SessionId(i) for i in body["session_ids"]] == sandbox.session_ids
     assert body["users"][0] == {"uid": "u-1", "email": "ada@example.com"}
     assert sandbox.requests == []
 
 
-async def test_it_compresses_only_when_asked():
+async def test_responses_are_compressed_only_on_request():
     async with Sandbox(users=1, sessions=1, mean_events=100) as sandbox:
         path = f"/v2/sessions/{sandbox.session_ids[0]}/events"
         async with aiohttp.ClientSession(sandbox.url, auto_decompress=False) as session:
             headers = {"Authorization": f"Basic {sandbox.api_key}"}
-            async with session.get(path, headers={**headers, "Accept-Encoding": "gzip"}) as answer:
-                packed = await answer.read()
-                assert answer.headers["Content-Encoding"] == "gzip"
-            async with session.get(path, headers={**headers, "Accept-Encoding": "identity"}) as answer:
-                plain = await answer.read()
-                assert "Content-Encoding" not in answer.headers
+            async with session.get(path, headers={**headers, "Accept-Encoding": "gzip"}) as response:
+                packed = await response.read()
+                assert response.headers["Content-Encoding"] == "gzip"
+            async with session.get(path, headers={**headers, "Accept-Encoding": "identity"}) as response:
+                plain = await response.read()
+                assert "Content-Encoding" not in response.headers
     assert gzip.decompress(packed) == plain
     assert json.loads(plain)["events"]
 
@@ -207,9 +207,9 @@ async def test_rules_apply_by_their_conditions():
             f"/v2/sessions/{i}/{op}"
             for i, op in ((a, "events"), (b, "events"), (a, "summary"), (a, "events"), (a, "events"))
         ]
-        answers = [await get(session, path) for path in paths]
-        assert [status for status, _, _ in answers] == [200, 200, 200, 503, 200]
-        assert answers[3][2]["Retry-After"] == "9"
+        responses = [await get(session, path) for path in paths]
+        assert [status for status, _, _ in responses] == [200, 200, 200, 503, 200]
+        assert responses[3][2]["Retry-After"] == "9"
         assert rule.hits == 1
 
         half = sandbox.inject(Fault.status(500, charged=True), operation="list", times=None, share=0.5)
@@ -217,11 +217,11 @@ async def test_rules_apply_by_their_conditions():
         assert 10 < statuses.count(500) == half.hits < 50
 
 
-async def test_a_fault_of_ones_own_and_delays():
-    async def teapot(exchange, proceed):
-        answer = await proceed()
-        answer.headers["X-Operation"] = exchange.record.operation
-        return answer
+async def test_a_custom_fault_and_delays():
+    async def teapot(exchange, call_next):
+        response = await call_next()
+        response.headers["X-Operation"] = exchange.record.operation
+        return response
 
     async with Sandbox(users=1, sessions=1, latency=0.05) as sandbox, asking(sandbox) as session:
         sandbox.inject(Fault("teapot", "Name the operation.", teapot))
@@ -236,12 +236,13 @@ async def test_a_fault_of_ones_own_and_delays():
 @pytest.mark.parametrize(
     "settings",
     [
-        {"users": 0}, {"sessions": -1}, {"mean_events": 0}, {"latency": -1}, {"port": -1}, {"activation_quota": -1},
+        {"users": 0}, {"sessions": -1}, {"mean_events": 0}, {"latency": -1}, {"port": -1},
+        {"activation_quota": -1},
         {"wire": "carrier pigeon"}, {"users": "3"}, {"rate_limit": 0}, {"rate_limit": "8"},
         {"rate_limit": RateLimit.adaptive()},
     ],
 )  # fmt: skip
-def test_settings_that_make_no_sense_are_refused(settings):
+def test_invalid_settings_are_refused(settings):
     with pytest.raises(ConfigurationError):
         Sandbox(**settings)
 
@@ -257,7 +258,7 @@ async def test_a_port_in_use_and_a_sandbox_not_running_say_so():
 
 
 async def test_old_records_are_dropped_but_counted(monkeypatch):
-    monkeypatch.setattr("fullstory_async.sandbox.server._KEPT_REQUESTS", 4)
+    monkeypatch.setattr("fullstory_async.sandbox.state._KEPT_REQUESTS", 4)
     async with Sandbox(users=1, sessions=1) as sandbox, asking(sandbox) as session:
         for _ in range(6):
             await get(session, "/sessions/v2?uid=u-1")

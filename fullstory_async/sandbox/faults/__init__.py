@@ -1,14 +1,13 @@
 """Faults: how the sandbox misbehaves on request.
 
-`Fault` is the catalogue, `FaultRule` says when one applies. A fault is an async function of an `Exchange` and of
-``proceed``, which does the normal work (and charges the activation): it may answer in its stead, or spoil
-the answer after. Every fault is truly on the wire: what the HTTP server would not send is written on its connection
-past it. So a new kind is one more function of that shape; nothing else has to know of it.
+`Fault` is the catalogue, and `FaultRule` says when one applies. A fault is an async handler of an `Exchange`
+and of ``call_next``, which does the normal work and charges the activation. The handler responds instead of
+the work, or changes the normal response. Every fault is real on the wire: what the HTTP server would refuse
+to send is written to its connection directly. A new fault is one more handler with the `fault` decorator.
 """
 
-from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed
-from fullstory_async.sandbox.faults.parser import Entry, catalogue, read_fault
-from fullstory_async.sandbox.faults.registry import Fault
-from fullstory_async.sandbox.faults.rules import FaultRule
+from fullstory_async.sandbox.faults.exchange import CallNext, Exchange, Handler
+from fullstory_async.sandbox.faults.parser import read_fault
+from fullstory_async.sandbox.faults.rules import Fault, FaultRule, catalogue
 
-__all__ = ["Behaviour", "Entry", "Exchange", "Fault", "FaultRule", "Proceed", "catalogue", "read_fault"]
+__all__ = ["CallNext", "Exchange", "Fault", "FaultRule", "Handler", "catalogue", "read_fault"]

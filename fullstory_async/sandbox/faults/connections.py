@@ -1,120 +1,115 @@
-"""Broken connections: the work is done and charged, unless ``charged=False`` says so, and its answer is lost or late."""
+"""Broken connections: the work is done and charged by default; its response is lost or late."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from aiohttp import web
 
-from fullstory_async.errors import ConfigurationError
-from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, texts, within
+from fullstory_async.sandbox.faults.exchange import CallNext, Exchange
+from fullstory_async.sandbox.faults.registry import OneLine, Range, fault
 
-__all__ = ["drop", "garbage_status_line", "huge_header", "reset", "stale_connection", "stall"]
-
-LONGEST = 1e6
-_NOTHING = web.Response
+__all__ = ["ConnectionFaults"]
 
 
-def drop(*, charged: bool = True) -> Behaviour:
-    """Close the connection with FIN, without a byte of an answer.
+class ConnectionFaults:
+    """Makers of broken connections."""
 
-    Args:
-        charged: whether the work is done first, and its activation charged.
-    """
+    __slots__ = ()
 
-    async def behave(exchange: Exchange, proceed: Proceed) -> web.Response:
-        if charged:
-            await proceed()
+    @fault
+    @staticmethod
+    async def drop(exchange: Exchange, call_next: CallNext, *, charged: bool = True) -> web.StreamResponse:
+        """Close the connection with FIN, without a byte of a response.
+
+        Args:
+            charged: whether the work is done first, and its activation charged.
+        """
         exchange.close()
-        return _NOTHING()
+        return web.Response()
 
-    return behave
+    @fault
+    @staticmethod
+    async def reset(exchange: Exchange, call_next: CallNext, *, charged: bool = True) -> web.StreamResponse:
+        """Reset the connection with RST, without a byte of a response.
 
+        Args:
+            charged: whether the work is done first, and its activation charged.
+        """
+        return await _reset(exchange, call_next)
 
-def reset(*, charged: bool = True) -> Behaviour:
-    """Reset the connection with RST, without a byte of an answer.
+    @fault
+    @staticmethod
+    async def stall(
+        exchange: Exchange, call_next: CallNext, seconds: Annotated[float, Range(0, 1e6)] = 3600
+    ) -> web.StreamResponse:
+        """Do the work, send nothing for a long time, then respond.
 
-    Args:
-        charged: whether the work is done first, and its activation charged.
-    """
+        Args:
+            seconds: how long; ends early if the client disconnects.
+        """
+        response = await call_next()
+        await exchange.stall(seconds)
+        return response
 
-    async def behave(exchange: Exchange, proceed: Proceed) -> web.Response:
-        if charged:
-            await proceed()
-        exchange.reset()
-        return _NOTHING()
+    @fault
+    @staticmethod
+    async def stale_connection(
+        exchange: Exchange,
+        call_next: CallNext,
+        closed: Literal["after answer", "on next request"] = "on next request",
+    ) -> web.StreamResponse:
+        """Promise to keep the connection, and close it 'after answer' or 'on next request'.
 
-    return behave
-
-
-def stall(seconds: float = 3600) -> Behaviour:
-    """Do the work, say nothing for a long time, then answer.
-
-    Args:
-        seconds: how long; it ends when the client goes away.
-    """
-    within("seconds", seconds, 0, LONGEST)
-
-    async def behave(exchange: Exchange, proceed: Proceed) -> web.Response:
-        answer = await proceed()
-        await exchange.silence(seconds)
-        return answer
-
-    return behave
-
-
-def stale_connection(closed: Literal["after answer", "on next request"] = "on next request") -> Behaviour:
-    """Promise to keep the connection, and close it 'after answer' or 'on next request'.
-
-    Args:
-        closed: ``after answer`` closes it (FIN) right behind the answer; ``on next request`` resets it (RST) when
-            the next request has come in on it, which is recorded, unanswered and not charged.
-    """
-    if closed not in ("after answer", "on next request"):
-        raise ConfigurationError(f"closed must be 'after answer' or 'on next request', not {closed!r}")
-
-    async def behave(exchange: Exchange, proceed: Proceed) -> web.Response:
-        answer = await proceed()
+        Args:
+            closed: ``after answer`` closes it (FIN) right after the response; ``on next request`` resets it
+                (RST) when the next request has arrived on it, which is recorded, not answered, and not
+                charged.
+        """
+        response = await call_next()
         if closed == "on next request":
-            exchange.spoil_next(reset(charged=False))
-            return answer
-        await exchange.finish(answer)
+            # only the server knows that the connection is dead; the client finds out with its next request
+            exchange.on_next_request(_reset)
+            return response
+        # sent here, because the server would not send it after the close
+        await exchange.finish(response)
         exchange.close()
-        return answer
+        return response
 
-    return behave
+    @fault
+    @staticmethod
+    async def garbage_status_line(
+        exchange: Exchange,
+        call_next: CallNext,
+        line: Annotated[str, OneLine()] = "SSH-2.0-OpenSSH_9.6",
+        *,
+        charged: bool = True,
+    ) -> web.StreamResponse:
+        """Send something that is not HTTP, and close the connection.
 
-
-def garbage_status_line(line: str = "SSH-2.0-OpenSSH_9.6", *, charged: bool = True) -> Behaviour:
-    """Answer with something that is not HTTP, and close the connection.
-
-    Args:
-        line: what stands in the place of the status line.
-        charged: whether the work is done first, and its activation charged.
-    """
-    texts(line=line)
-
-    async def behave(exchange: Exchange, proceed: Proceed) -> web.Response:
-        if charged:
-            await proceed()
+        Args:
+            line: sent instead of the status line.
+            charged: whether the work is done first, and its activation charged.
+        """
         await exchange.send_raw(line.encode() + b"\r\n\r\n")
         exchange.close()
-        return _NOTHING()
+        return web.Response()
 
-    return behave
+    @fault
+    @staticmethod
+    async def huge_header(
+        exchange: Exchange, call_next: CallNext, size: Annotated[int, Range(0, 2**30)] = 100_000
+    ) -> web.StreamResponse:
+        """Send the normal response with one header of this size.
+
+        Args:
+            size: bytes of the header's value.
+        """
+        response = await call_next()
+        response.headers["X-Sandbox"] = "x" * int(size)
+        return response
 
 
-def huge_header(size: int = 100_000) -> Behaviour:
-    """Answer rightly, but with one header of this size.
-
-    Args:
-        size: bytes of the header's value.
-    """
-    within("size", size, 0, 2**30)
-
-    async def behave(_: Exchange, proceed: Proceed) -> web.Response:
-        answer = await proceed()
-        answer.headers["X-Sandbox"] = "x" * int(size)
-        return answer
-
-    return behave
+async def _reset(exchange: Exchange, _: CallNext) -> web.StreamResponse:
+    exchange.reset()
+    return web.Response()

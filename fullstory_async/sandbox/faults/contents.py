@@ -1,157 +1,175 @@
-"""Spoiled contents of an answer for which the work was done and charged: whole over HTTP, and not what JSON promises.
+"""Broken contents of a paid response: complete over HTTP, but not the expected JSON.
 
-A hostile value stands where a client passes JSON on: in the first event's properties, and in other answers in
-a member of its own, ``injected``.
+A hostile value stands where a client passes JSON on: in the first event's properties, and in other responses
+in a member of its own, ``injected``.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import attrs
 from aiohttp import web
 
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed, status_within, within
+from fullstory_async.sandbox.faults.bodies import body_of
+from fullstory_async.sandbox.faults.exchange import CallNext, Exchange
+from fullstory_async.sandbox.faults.registry import Range, fault
 
-__all__ = [
-    "byte_order_mark", "deep_json", "empty_body", "huge_integer", "invalid_json", "invalid_utf8", "lone_surrogate",
-    "not_a_number", "unknown_keys", "wrong_content_type", "wrong_shape",
-]  # fmt: skip
-
-Shape = Literal["list", "null", "missing keys", "wrong types"]
+__all__ = ["ContentFaults"]
 
 _MARK = "5ba1c8e0-injected"
-_SHAPES: dict[str, Callable[[Any], Any]] = {
-    "list": lambda answer: [answer],
-    "null": lambda _: None,
-    "missing keys": lambda _: {},
-    "wrong types": lambda answer: dict.fromkeys(answer, 5) if isinstance(answer, dict) else 5,
-}
-_LARGEST = 10**8
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
 
-
-def _spoiled(change: Callable[[bytes], bytes], content_type: str = "application/json") -> Behaviour:
-    """Send the right answer's body, changed."""
-
-    async def behave(_: Exchange, proceed: Proceed) -> web.Response:
-        answer = await proceed()
-        body = answer.body if isinstance(answer.body, bytes) else b""
-        return web.Response(status=answer.status, body=change(body), content_type=content_type)
-
-    return behave
+_Count = Annotated[int, Range(1, 10**8)]
 
 
-def _with_value(value: bytes) -> Behaviour:
-    """Plant a value, as JSON text, into the right answer."""
-
-    def change(body: bytes) -> bytes:
-        answer = json.loads(body)
-        events = answer.get("events") if isinstance(answer, dict) else None
-        place = events[0] if events else answer
-        for name in ("event_properties", "data"):
-            place = place.get(name, place)
-        place["injected"] = _MARK
-        return json.dumps(answer).encode().replace(f'"{_MARK}"'.encode(), value)
-
-    return _spoiled(change)
+@attrs.frozen
+class _MediaType:
+    def check(self, name: str, value: object) -> None:
+        if not (isinstance(value, str) and _MEDIA_TYPE.fullmatch(value)):
+            raise ConfigurationError(f"a fault's {name} must be like 'text/html', not {value!r}")
 
 
-def empty_body(code: int = 200) -> Behaviour:
-    """Do the work, and answer without a body.
+class ContentFaults:
+    """Makers of broken contents."""
 
-    Args:
-        code: the status, 200 or 204.
-    """
-    status_within(code, 200, 299)
+    __slots__ = ()
 
-    async def behave(_: Exchange, proceed: Proceed) -> web.Response:
-        await proceed()
+    @fault
+    @staticmethod
+    async def empty_body(
+        exchange: Exchange, call_next: CallNext, code: Annotated[int, Range(200, 299, integer=True)] = 200
+    ) -> web.StreamResponse:
+        """Do the work, and respond without a body.
+
+        Args:
+            code: status, 200 or 204.
+        """
+        await call_next()
         return web.Response(status=code)
 
-    return behave
+    @fault
+    @staticmethod
+    async def invalid_json(exchange: Exchange, call_next: CallNext) -> web.StreamResponse:
+        """Send a complete body that starts and ends like JSON, but is not."""
+        response = await call_next()
+        body = body_of(response)
+        return _replace_body(response, body[:1] + b"oops " + body[1:])
+
+    @fault
+    @staticmethod
+    async def invalid_utf8(exchange: Exchange, call_next: CallNext) -> web.StreamResponse:
+        """Insert a string with bytes that are not UTF-8."""
+        return _insert_value(await call_next(), b'"\xff\xfe"')
+
+    @fault
+    @staticmethod
+    async def lone_surrogate(exchange: Exchange, call_next: CallNext) -> web.StreamResponse:
+        r"""Insert half a surrogate pair, ``"\ud800"``, which is valid JSON but not Unicode."""
+        return _insert_value(await call_next(), b'"\\ud800"')
+
+    @fault
+    @staticmethod
+    async def byte_order_mark(exchange: Exchange, call_next: CallNext) -> web.StreamResponse:
+        """Put a byte order mark before the body."""
+        response = await call_next()
+        return _replace_body(response, b"\xef\xbb\xbf" + body_of(response))
+
+    @fault
+    @staticmethod
+    async def not_a_number(exchange: Exchange, call_next: CallNext) -> web.StreamResponse:
+        """Insert ``NaN``, which some servers write although JSON has no such value."""
+        return _insert_value(await call_next(), b"NaN")
+
+    @fault
+    @staticmethod
+    async def huge_integer(
+        exchange: Exchange, call_next: CallNext, digits: _Count = 5000
+    ) -> web.StreamResponse:
+        """Insert an integer that Python refuses to parse.
+
+        Args:
+            digits: number of its digits.
+        """
+        return _insert_value(await call_next(), b"9" * int(digits))
+
+    @fault
+    @staticmethod
+    async def deep_json(
+        exchange: Exchange, call_next: CallNext, depth: _Count = 100_000
+    ) -> web.StreamResponse:
+        """Insert arrays nested deeper than a recursive parser can follow.
+
+        Args:
+            depth: number of levels.
+        """
+        return _insert_value(await call_next(), b"[" * int(depth) + b"]" * int(depth))
+
+    @fault
+    @staticmethod
+    async def wrong_shape(
+        exchange: Exchange,
+        call_next: CallNext,
+        shape: Literal["list", "null", "missing keys", "wrong types"] = "list",
+    ) -> web.StreamResponse:
+        """Send JSON of a wrong shape: 'list', 'null', 'missing keys' or 'wrong types'.
+
+        Args:
+            shape: ``list`` (the response in an array), ``null``, ``missing keys`` (an empty object), or
+                ``wrong types`` (a number instead of each member).
+        """
+        response = await call_next()
+        right = json.loads(body_of(response))
+        wrong: Any = {"list": [right], "null": None, "missing keys": {}}.get(shape, 5)
+        if shape == "wrong types" and isinstance(right, dict):
+            wrong = dict.fromkeys(right, 5)
+        return _replace_body(response, json.dumps(wrong).encode())
+
+    @fault
+    @staticmethod
+    async def unknown_keys(exchange: Exchange, call_next: CallNext) -> web.StreamResponse:
+        """Add an unknown member to every object of the response; all known members stay right."""
+        response = await call_next()
+        return _replace_body(response, json.dumps(_with_unknown(json.loads(body_of(response)))).encode())
+
+    @fault
+    @staticmethod
+    async def wrong_content_type(
+        exchange: Exchange, call_next: CallNext, content_type: Annotated[str, _MediaType()] = "text/plain"
+    ) -> web.StreamResponse:
+        """Send the normal response with a wrong ``Content-Type``.
+
+        Args:
+            content_type: the media type.
+        """
+        response = await call_next()
+        return _replace_body(response, body_of(response), content_type)
 
 
-def invalid_json() -> Behaviour:
-    """Send a whole body that begins and ends as JSON and is none."""
-    return _spoiled(lambda body: body[:1] + b"oops " + body[1:])
+def _replace_body(
+    response: web.Response, body: bytes, content_type: str = "application/json"
+) -> web.Response:
+    return web.Response(status=response.status, body=body, content_type=content_type)
 
 
-def invalid_utf8() -> Behaviour:
-    """Plant a text with bytes that are not UTF-8."""
-    return _with_value(b'"\xff\xfe"')
+def _insert_value(response: web.Response, value: bytes) -> web.Response:
+    """Insert JSON text into a response, even text that a JSON encoder would never write."""
+    right = json.loads(body_of(response))
+    events = right.get("events") if isinstance(right, dict) else None
+    parent = events[0] if events else right
+    # each wire form of events has one of these
+    for name in ("event_properties", "data"):
+        parent = parent.get(name, parent)
+    parent["injected"] = _MARK
+    # the encoder refuses most of these values, so a mark is encoded and then replaced
+    return _replace_body(response, json.dumps(right).encode().replace(f'"{_MARK}"'.encode(), value))
 
 
-def lone_surrogate() -> Behaviour:
-    r"""Plant half a surrogate pair, ``"\ud800"``, which is JSON and no Unicode."""
-    return _with_value(b'"\\ud800"')
-
-
-def byte_order_mark() -> Behaviour:
-    """Put a byte order mark before the body."""
-    return _spoiled(lambda body: b"\xef\xbb\xbf" + body)
-
-
-def not_a_number() -> Behaviour:
-    """Plant ``NaN``, which some servers write and JSON does not know."""
-    return _with_value(b"NaN")
-
-
-def huge_integer(digits: int = 5000) -> Behaviour:
-    """Plant an integer that Python refuses to parse.
-
-    Args:
-        digits: its length.
-    """
-    within("digits", digits, 1, _LARGEST)
-    return _with_value(b"9" * int(digits))
-
-
-def deep_json(depth: int = 100_000) -> Behaviour:
-    """Plant arrays in arrays, deeper than a recursive parser can go.
-
-    Args:
-        depth: how many.
-    """
-    within("depth", depth, 1, _LARGEST)
-    return _with_value(b"[" * int(depth) + b"]" * int(depth))
-
-
-def wrong_shape(shape: Shape = "list") -> Behaviour:
-    """Send JSON of a wrong shape: 'list', 'null', 'missing keys' or 'wrong types'.
-
-    Args:
-        shape: ``list`` (the answer in an array), ``null``, ``missing keys`` (an empty object), or ``wrong types``
-            (a number in the place of each member).
-    """
-    if shape not in _SHAPES:
-        raise ConfigurationError(f"shape must be one of {', '.join(map(repr, _SHAPES))}, not {shape!r}")
-    return _spoiled(lambda body: json.dumps(_SHAPES[shape](json.loads(body))).encode())
-
-
-def unknown_keys() -> Behaviour:
-    """Add a member that nobody knows to every object of the answer; nothing that is known is wrong."""
-
-    def added(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {
-                **{name: added(item) for name, item in value.items()},
-                "x_injected": {"by": "the sandbox"},
-            }
-        return list(map(added, value)) if isinstance(value, list) else value
-
-    return _spoiled(lambda body: json.dumps(added(json.loads(body))).encode())
-
-
-def wrong_content_type(content_type: str = "text/plain") -> Behaviour:
-    """Send the right answer under a wrong ``Content-Type``.
-
-    Args:
-        content_type: which one.
-    """
-    if not (isinstance(content_type, str) and _MEDIA_TYPE.fullmatch(content_type)):
-        raise ConfigurationError(f"a fault's content_type must be like 'text/html', not {content_type!r}")
-    return _spoiled(lambda body: body, content_type)
+def _with_unknown(value: Any) -> Any:
+    if isinstance(value, dict):
+        known = {name: _with_unknown(item) for name, item in value.items()}
+        return {**known, "x_injected": {"by": "the sandbox"}}
+    return list(map(_with_unknown, value)) if isinstance(value, list) else value

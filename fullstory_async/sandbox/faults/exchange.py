@@ -1,108 +1,103 @@
-"""One request that the sandbox is about to answer, and what a fault may do with its connection."""
+"""One request and its connection, as a fault's handler gets them."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 
 import attrs
 from aiohttp import web
 
-from fullstory_async import validators
-from fullstory_async.errors import ConfigurationError
-from fullstory_async.sandbox.records import RecordedRequest
+from fullstory_async.deprecation import Renamed
+from fullstory_async.sandbox.state import RecordedRequest, Wire
 
-__all__ = ["Behaviour", "Exchange", "Proceed", "status_within", "texts", "within"]
+__all__ = ["CallNext", "Exchange", "Handler", "error_response"]
 
-_LOOK_EVERY = 0.02
-_LINGER_FOR_NO_TIME = struct.pack("ii", 1, 0)
-"""What makes the operating system close with RST instead of FIN."""
+_POLL_INTERVAL = 0.02
+_LINGER_ZERO = struct.pack("ii", 1, 0)
+"""Socket option value with which the operating system closes with RST instead of FIN."""
+
+CallNext = Callable[[], Awaitable[web.Response]]
+"""Does the normal work, charges it, and returns the normal response."""
+
+Handler = Callable[["Exchange", CallNext], Awaitable[web.StreamResponse]]
+"""Responds to an exchange, with or without the normal work.
+
+The returned response is sent, unless the connection is closed by then.
+"""
 
 
 @attrs.frozen
 class Exchange:
-    """One request that the sandbox is about to answer."""
+    """One request that waits for its response."""
 
     request: web.Request
     record: RecordedRequest
-    """What the sandbox will remember of it: operation, session id, body, …"""
-    error: Callable[[int, str, str], web.Response]
-    """Makes an error answer in the sandbox's wire form: status, code, message."""
-    spoil_next: Callable[[Behaviour], None]
-    """Makes a behaviour answer the next request that comes in on this connection."""
+    """The sandbox's record of it: operation, session id, body, …"""
+    wire: Wire
+    """The sandbox's form of responses."""
+    _next_handlers: MutableMapping[asyncio.BaseTransport, Handler]
+    """Handlers of the next request on a connection."""
 
     @property
     def is_open(self) -> bool:
-        """Whether the client's connection is still there."""
+        """Whether the client is still connected."""
         transport = self.request.transport
         return transport is not None and not transport.is_closing()
 
-    async def finish(self, answer: web.StreamResponse) -> None:
-        """Send what is not sent of an answer yet. Raises `ConnectionResetError` when the client has left."""
-        await answer.prepare(self.request)
-        await answer.write_eof()
-        self.record.status = answer.status
+    def error(self, status: int, code: str, message: str) -> web.Response:
+        """Make an error response in the sandbox's wire form."""
+        return error_response(self.wire, status, code, message)
 
-    async def silence(self, seconds: float) -> None:
-        """Say nothing for so long, or until the client goes away."""
+    def on_next_request(self, handler: Handler) -> None:
+        """Let a handler respond to the next request on this connection."""
+        if self.request.transport is not None:
+            self._next_handlers[self.request.transport] = handler
+
+    async def finish(self, response: web.StreamResponse) -> None:
+        """Send the rest of a response. Raises `ConnectionResetError` if the client has disconnected."""
+        await response.prepare(self.request)
+        await response.write_eof()
+        self.record.status = response.status
+
+    async def stall(self, seconds: float) -> None:
+        """Send nothing for this time, or until the client disconnects."""
         now = asyncio.get_running_loop().time
         end = now() + seconds
-        while self.is_open and (left := end - now()) > 0:  # noqa: ASYNC110  (a handler is not told of a client's leaving)
-            await asyncio.sleep(min(left, _LOOK_EVERY))
+        while self.is_open and (left := end - now()) > 0:  # noqa: ASYNC110  (aiohttp signals no disconnect)
+            await asyncio.sleep(min(left, _POLL_INTERVAL))
 
     async def send_raw(self, data: bytes) -> None:
-        """Send bytes as they are, past the HTTP server. Raises `ConnectionResetError` when the client has left."""
+        """Send bytes past the HTTP server. Raises `ConnectionResetError` if the client has disconnected."""
         transport, writer = self.request.transport, self.request.writer
         if not isinstance(transport, asyncio.WriteTransport) or transport.is_closing():
-            raise ConnectionResetError("the client has left")
+            raise ConnectionResetError("the client has disconnected")
         transport.write(data)
+        # the record's bytes_sent is read off the writer, which these bytes did not pass
         writer.output_size += len(data)
         await writer.drain()
 
     def close(self) -> None:
-        """Send what is written, then FIN."""
+        """Send what is buffered, then FIN."""
         if self.request.transport is not None:
             self.request.transport.close()
 
     def reset(self) -> None:
-        """Send RST, at once."""
+        """Send RST at once."""
         transport = self.request.transport
         if isinstance(transport, asyncio.WriteTransport):
+            # closing with a linger time of 0 discards what is buffered and sends RST
             connection = transport.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_FOR_NO_TIME)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
             transport.abort()
 
-
-Proceed = Callable[[], Awaitable[web.Response]]
-"""Does the normal work, charges it, and returns the right answer."""
-
-Behaviour = Callable[[Exchange, Proceed], Awaitable[web.StreamResponse]]
-"""Answers an exchange, with or without the normal work.
-
-What it returns is sent, unless the connection is closed by then.
-"""
+    silence = Renamed("stall")
+    spoil_next = Renamed("on_next_request")
 
 
-def within(name: str, value: object, least: float, most: float) -> None:
-    """Raise `ConfigurationError` for a fault's parameter that is no number from ``least`` to ``most``."""
-    if not (validators.is_number(value) and least <= value <= most):  # type: ignore[operator]  # a number by then
-        raise ConfigurationError(
-            f"a fault's {name} must be a number from {least:g} to {most:g}, not {value!r}"
-        )
-
-
-def status_within(code: object, least: int, most: int) -> None:
-    """Raise `ConfigurationError` for a fault's parameter that is no HTTP status from ``least`` to ``most``."""
-    if isinstance(code, bool) or not (isinstance(code, int) and least <= code <= most):
-        raise ConfigurationError(
-            f"a fault's code must be a whole number from {least} to {most}, not {code!r}"
-        )
-
-
-def texts(**values: object) -> None:
-    """Raise `ConfigurationError` for a fault's parameter that is no text, or none that an HTTP header can hold."""
-    for name, value in values.items():
-        if not isinstance(value, str) or not value.isprintable():
-            raise ConfigurationError(f"a fault's {name} must be a text in one line, not {value!r}")
+def error_response(wire: Wire, status: int, code: str, message: str) -> web.Response:
+    """Make an error response: the live form has a text as its code, the published one the status."""
+    shown: str | int = code if wire == "live" else status
+    return web.json_response({"code": shown, "message": message}, status=status)

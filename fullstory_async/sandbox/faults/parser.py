@@ -1,59 +1,34 @@
-"""The catalogue as a list, and faults written as text, for a command line.
+"""Faults written as text, for a command line.
 
-``status(503) operation=events share=0.05``: a fault's name, its parameters in parentheses as Python would
-take them (numbers, texts in quotes, nothing that is evaluated), and conditions. Without ``times`` the fault stays.
+``status(503) operation=events share=0.05``: a fault's name, its parameters in parentheses as Python literals
+(numbers, strings in quotes; nothing is evaluated), and conditions. Without ``times`` the fault stays.
 """
 
 from __future__ import annotations
 
 import ast
 import difflib
-import inspect
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import attrs
-
+from fullstory_async.deprecation import warn_renamed
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.sandbox.faults.registry import Fault, describe
+from fullstory_async.sandbox.faults.registry import fault
+from fullstory_async.sandbox.faults.rules import Fault, catalogue
 
-__all__ = ["Entry", "catalogue", "read_fault"]
+__all__ = ["read_fault"]
 
 _NOTATION = re.compile(r"\s*(\w+)\s*(\(.*\))?\s*(.*)", re.DOTALL)
-
-
-@attrs.frozen
-class Entry:
-    """One fault of the catalogue."""
-
-    name: str
-    """What it is called: ``truncate_body``."""
-    call: str
-    """How it is written, with its parameters and their defaults: ``truncate_body(share=0.5, *, framing='length')``."""
-    description: str
-    """What it does, in one line."""
-    charged: bool
-    """Whether the work is done and charged, unless a parameter says otherwise."""
-
-
-def catalogue() -> Iterator[Entry]:
-    """List every fault, in the order of `Fault`."""
-    for name, maker in vars(Fault).items():
-        if not isinstance(maker, staticmethod):
-            continue
-        parameters = inspect.signature(maker.__func__).parameters
-        strip_traceback = [each.replace(annotation=inspect.Parameter.empty) for each in parameters.values()]
-        charged = parameters["charged"].default if "charged" in parameters else True
-        yield Entry(name, f"{name}{inspect.Signature(strip_traceback)}", describe(maker.__func__), charged)
+_RENAMED = {"veto": "no_retry"}
 
 
 def read_fault(text: str) -> tuple[Fault, dict[str, Any]]:
-    """Read a fault and its conditions, for ``Sandbox.inject(fault, **conditions)``.
+    """Parse a fault and its conditions, for ``Sandbox.inject(fault, **conditions)``.
 
     Raises:
-        ConfigurationError: the text is not of that form; the message says how it should be.
+        ConfigurationError: the text has another form; the message shows the right one.
     """
     found = _NOTATION.fullmatch(text)
     if found is None:
@@ -61,34 +36,38 @@ def read_fault(text: str) -> tuple[Fault, dict[str, Any]]:
             f"{text!r} is no fault; write one like 'status(503) operation=events share=0.05'"
         )
     name, arguments, conditions = found.groups()
+    if name in _RENAMED:
+        warn_renamed(f"the fault {name!r}", repr(_RENAMED[name]))
+        name = _RENAMED[name]
     entries = {entry.name: entry for entry in catalogue()}
     if name not in entries:
-        raise ConfigurationError(f"there is no fault {name!r}; {_known(name, entries)}")
-    return _made(entries[name], arguments or "()"), _conditions(conditions)
+        raise ConfigurationError(f"there is no fault {name!r}; {_suggestion(name, entries)}")
+    return _make_fault(entries[name], arguments or "()"), _parse_conditions(conditions)
 
 
-def _known(word: str, words: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(word, words, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(words)}"
+def _suggestion(name: str, known: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
 
 
-def _made(entry: Entry, arguments: str) -> Fault:
-    make: Callable[..., Fault] = getattr(Fault, entry.name)
+def _make_fault(entry: fault[...], arguments: str) -> Fault:
     try:
         call = ast.parse(f"_{arguments}", mode="eval").body
+        # text such as "(1)(2)" or "(1) + (2)" parses, too, but is no list of parameters
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
             raise TypeError(call)
         given = [ast.literal_eval(each) for each in call.args]
         named = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
-        inspect.signature(make).bind(*given, **named)
+        entry.signature.bind(*given, **named)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise ConfigurationError(
             f"{entry.name}{arguments} can't be read; it is written {entry.call}, with texts in quotes"
         ) from None
+    make: Callable[..., Fault] = getattr(Fault, entry.name)
     return make(*given, **named)
 
 
-def _conditions(text: str) -> dict[str, Any]:
+def _parse_conditions(text: str) -> dict[str, Any]:
     try:
         words = shlex.split(text)
     except ValueError:
@@ -111,10 +90,10 @@ def _conditions(text: str) -> dict[str, Any]:
     return given
 
 
-def _times(text: str) -> int | None:
+def _parse_times(text: str) -> int | None:
     return None if text == "always" else int(text)
 
 
 _CONDITIONS: dict[str, Callable[[str], Any]] = {
-    "operation": str, "session_id": str, "times": _times, "skip": int, "share": float, "seed": str,
+    "operation": str, "session_id": str, "times": _parse_times, "skip": int, "share": float, "seed": str,
 }  # fmt: skip

@@ -1,100 +1,161 @@
-"""The catalogue: every way in which the sandbox can misbehave, under one name."""
+"""The `fault` decorator: it makes an async handler a fault of the catalogue, and checks its parameters.
+
+A handler takes the `Exchange`, ``call_next``, and then the fault's own parameters. From its signature and
+docstring follow the maker ``Fault.<name>(…)``, its entry in ``--list-faults`` and its notation for
+``--fault``. Parameters are checked by their annotations: ``bool``, ``Literal``, and ``Annotated`` with a
+`Check` such as `Range`.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import ParamSpec
+from typing import (
+    Annotated,
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import attrs
 from aiohttp import web
 
+from fullstory_async import validators
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.sandbox.faults import bodies, connections, contents, refusals
-from fullstory_async.sandbox.faults.exchange import Behaviour, Exchange, Proceed
+from fullstory_async.sandbox.faults.exchange import CallNext, Exchange, Handler
 
-__all__ = ["Fault", "describe"]
+__all__ = ["Check", "OneLine", "Range", "Size", "StatusCode", "fault"]
 
 P = ParamSpec("P")
+F = TypeVar("F")
 
 
-def describe(make: Callable[..., object]) -> str:
-    """Return what a maker of faults says of them in its first line."""
-    return (inspect.getdoc(make) or "").partition("\n")[0].replace("``", "")
+class Check(Protocol):
+    """Checks one parameter of a fault; stands in its ``Annotated`` type."""
 
-
-def _named(make: Callable[P, Behaviour]) -> staticmethod[P, Fault]:
-    """Make faults of a behaviour, called as its maker and described by the first line of the maker's docstring."""
-    description = describe(make)
-
-    @functools.wraps(make)
-    def made(*args: P.args, **kwargs: P.kwargs) -> Fault:
-        if not isinstance(charged := kwargs.get("charged", True), bool):
-            raise ConfigurationError(f"a fault's charged must be True or False, not {charged!r}")
-        given = [*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())]
-        return Fault(f"{make.__name__}({', '.join(given)})", description, make(*args, **kwargs))
-
-    made.__signature__ = inspect.signature(make).replace(return_annotation="Fault")  # type: ignore[attr-defined]
-    return staticmethod(made)
+    def check(self, name: str, value: object) -> None:
+        """Raise `ConfigurationError` for a value that the fault can't use."""
 
 
 @attrs.frozen
-class Fault:
-    """One way to misbehave, for `Sandbox.inject`; each maker below documents its parameters.
+class Range:
+    """Accepts numbers from ``least`` to ``most``, or only integers."""
 
-    Refusals come before any work, so nothing is charged. All others come after it: the activation is spent.
-    Where both happen in life, the parameter ``charged`` chooses. Makers raise `ConfigurationError` for a
-    parameter that makes no sense. One of your own::
+    least: float
+    most: float
+    integer: bool = False
 
-        async def teapot(exchange, proceed):  # proceed() does the work and returns the right answer
-            return exchange.error(418, "teapot", "I'm a teapot")
+    def check(self, name: str, value: Any) -> None:
+        """Raise `ConfigurationError` for anything else."""
+        # sizes may be floats such as 1e6, which a command line makes easy to write; statuses may not
+        right_type = isinstance(value, int) or not self.integer
+        if not (validators.is_number(value) and right_type and self.least <= value <= self.most):
+            kind, least, most = ("a whole number", str(self.least), str(self.most)) if self.integer else (
+                "a number", f"{self.least:g}", f"{self.most:g}"
+            )  # fmt: skip
+            raise ConfigurationError(f"a fault's {name} must be {kind} from {least} to {most}, not {value!r}")
 
-        sandbox.inject(Fault("teapot", "Be a teapot.", teapot), times=None)
+
+@attrs.frozen
+class OneLine:
+    """Accepts strings that an HTTP header can hold."""
+
+    def check(self, name: str, value: object) -> None:
+        """Raise `ConfigurationError` for anything else."""
+        if not isinstance(value, str) or not value.isprintable():
+            raise ConfigurationError(f"a fault's {name} must be a text in one line, not {value!r}")
+
+
+@attrs.frozen
+class _OneOf:
+    values: tuple[object, ...]
+
+    def check(self, name: str, value: object) -> None:
+        if value not in self.values:
+            known = ", ".join(map(repr, self.values))
+            raise ConfigurationError(f"a fault's {name} must be one of {known}, not {value!r}")
+
+
+@attrs.frozen
+class _Flag:
+    def check(self, name: str, value: object) -> None:
+        if not isinstance(value, bool):
+            raise ConfigurationError(f"a fault's {name} must be True or False, not {value!r}")
+
+
+StatusCode = Annotated[int, Range(200, 599, integer=True)]
+Size = Annotated[int, Range(0, 2**40)]
+
+
+def _checks_of(annotation: Any) -> tuple[Check, ...]:
+    if annotation is bool:
+        return (_Flag(),)
+    if get_origin(annotation) is Literal:
+        return (_OneOf(get_args(annotation)),)
+    return tuple(getattr(annotation, "__metadata__", ()))
+
+
+class fault(Generic[P]):  # noqa: N801  (a decorator)
+    """One fault of the catalogue; as an attribute of `Fault` it is the function that makes that fault.
+
+    Makers keep the handler's parameters for type checkers, IDEs and ``help``, without the first two. With a
+    parameter ``charged`` that is true, the work is done, and its activation charged, before the handler runs.
     """
 
     name: str
-    """Which fault it is, parameters included: ``status(503)``."""
+    """Its name: ``truncate_body``."""
+    call: str
+    """Name, parameters and defaults: ``truncate_body(share=0.5, *, framing='length')``."""
     description: str
-    """What it does, in one line."""
-    behaviour: Behaviour = attrs.field(repr=False, eq=False)
-    """What answers the request."""
+    """What it does: the first line of the docstring."""
+    charged: bool
+    """Whether the work is done and charged by default."""
 
-    def __call__(self, exchange: Exchange, proceed: Proceed) -> Awaitable[web.StreamResponse]:
-        """Answer an exchange; ``proceed`` does the normal work."""
-        return self.behaviour(exchange, proceed)
+    def __init__(
+        self, handler: Callable[Concatenate[Exchange, CallNext, P], Awaitable[web.StreamResponse]]
+    ) -> None:
+        self._handler: Callable[..., Awaitable[web.StreamResponse]] = inspect.unwrap(handler)
+        hints = get_type_hints(self._handler, include_extras=True)
+        parameters = list(inspect.signature(self._handler).parameters.values())[2:]
+        self._checks = {each.name: _checks_of(hints[each.name]) for each in parameters}
+        self.signature = inspect.Signature(parameters, return_annotation="Fault")
+        plain = [each.replace(annotation=inspect.Parameter.empty) for each in parameters]
+        self.name = self._handler.__name__
+        self.call = f"{self.name}{inspect.Signature(plain)}"
+        self.description = (inspect.getdoc(self._handler) or "").partition("\n")[0].replace("``", "")
+        # a fault without the parameter always changes the normal response, which has been paid for
+        self.charged = next((each.default for each in parameters if each.name == "charged"), True)
 
-    status = _named(refusals.status)
-    retry_after = _named(refusals.retry_after)
-    retry_after_date = _named(refusals.retry_after_date)
-    veto = _named(refusals.veto)
-    redirect_to = _named(refusals.redirect_to)
-    redirect_loop = _named(refusals.redirect_loop)
-    html_error_page = _named(refusals.html_error_page)
+    def __get__(self, instance: object, owner: Callable[[str, str, Handler], F]) -> Callable[P, F]:
+        @functools.wraps(self._handler)
+        def make(*args: P.args, **kwargs: P.kwargs) -> F:
+            given = [*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())]
+            return owner(f"{self.name}({', '.join(given)})", self.description, self._bind(*args, **kwargs))
 
-    drop = _named(connections.drop)
-    reset = _named(connections.reset)
-    stall = _named(connections.stall)
-    stale_connection = _named(connections.stale_connection)
-    garbage_status_line = _named(connections.garbage_status_line)
-    huge_header = _named(connections.huge_header)
+        make.__signature__ = self.signature  # type: ignore[attr-defined]  # as `inspect` documents it
+        return make
 
-    truncate_body = _named(bodies.truncate_body)
-    stall_body = _named(bodies.stall_body)
-    slow_loris = _named(bodies.slow_loris)
-    huge_body = _named(bodies.huge_body)
-    gzip_bomb = _named(bodies.gzip_bomb)
-    bad_gzip = _named(bodies.bad_gzip)
-    unknown_encoding = _named(bodies.unknown_encoding)
+    def _bind(self, *args: P.args, **kwargs: P.kwargs) -> Handler:
+        """Return the handler with its parameters filled in and checked."""
+        bound = self.signature.bind(*args, **kwargs)
+        # defaults are checked too, which costs little and finds a wrong one in the first test
+        bound.apply_defaults()
+        for name, value in bound.arguments.items():
+            for each in self._checks[name]:
+                each.check(name, value)
+        work_first = bound.arguments.get("charged", False)
 
-    empty_body = _named(contents.empty_body)
-    invalid_json = _named(contents.invalid_json)
-    invalid_utf8 = _named(contents.invalid_utf8)
-    lone_surrogate = _named(contents.lone_surrogate)
-    byte_order_mark = _named(contents.byte_order_mark)
-    not_a_number = _named(contents.not_a_number)
-    huge_integer = _named(contents.huge_integer)
-    deep_json = _named(contents.deep_json)
-    wrong_shape = _named(contents.wrong_shape)
-    unknown_keys = _named(contents.unknown_keys)
-    wrong_content_type = _named(contents.wrong_content_type)
+        async def handle(exchange: Exchange, call_next: CallNext) -> web.StreamResponse:
+            if work_first:
+                await call_next()
+            return await self._handler(exchange, call_next, *bound.args, **bound.kwargs)
+
+        return handle
