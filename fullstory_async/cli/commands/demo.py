@@ -115,7 +115,7 @@ async def _crash(
     left = JobReader(folder / "demo.job").status()
     sys.stderr.write(
         f"kill -9 after {sandbox.activations} charged calls: {left.done} answers are on the disk, "
-        f"{left.set_aside} calls were on their way. Going on …\n"
+        f"{left.reserved} calls were on their way. Going on …\n"
     )
     return _Crash(left.done, sandbox.activations)
 

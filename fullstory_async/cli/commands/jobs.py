@@ -36,7 +36,7 @@ job = App(
 def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
     """Tell how a job stands; also while it is running.
 
-    Of the calls, failed are all failures; permanent are those of them that only --retry-failed makes again. set_aside are activations of calls
+    Of the calls, failed are all failures; permanent are those of them that only --retry-failed makes again. reserved are activations of calls
     that are on their way, or were when the process died. holder is the process that runs the job.
 
     Parameters

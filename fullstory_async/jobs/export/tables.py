@@ -16,8 +16,8 @@ import attrs
 from fullstory_async.codec import decode_summary, events_with_times
 from fullstory_async.errors import ConfigurationError, DecodeError
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobPlan
-from fullstory_async.jobs.storage.fingerprints import fingerprint
 from fullstory_async.jobs.storage.records import Record
+from fullstory_async.jobs.storage.schema import fingerprint
 from fullstory_async.messages import Response
 from fullstory_async.models import event_data
 from fullstory_async.session_id import SessionId
@@ -169,7 +169,7 @@ class Tables:
                 for row in make(record):
                     yield table, self.redaction.apply(row)
             except DecodeError as error:
-                failures.append(record.unreadable(operation, error))
+                failures.append(record.malformed(operation, error))
         for failure in failures:
             row = attrs.asdict(
                 failure, recurse=False, filter=lambda field, _: field.name not in ("at", "body")
