@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fullstory_async.jobs.export.cells import harmless
+from fullstory_async.jobs.export.text import escape_formula
 from fullstory_async.models import Session
 
 __all__ = [
@@ -61,7 +61,7 @@ def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow([harmless(visible(row.get(column))) for column in columns])
+        writer.writerow([escape_formula(visible(row.get(column))) for column in columns])
     sys.stdout.flush()
 
 

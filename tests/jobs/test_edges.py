@@ -1,4 +1,4 @@
-"""Durable jobs at their edges: repeated charges, shared files, crashes at the very beginning, cancelled openings."""
+"""Durable jobs at their edges: repeated charges, shared files, early crashes, cancelled openings."""
 
 from __future__ import annotations
 

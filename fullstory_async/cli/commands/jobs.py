@@ -170,7 +170,7 @@ def export(
         return Exit(128 + received[0])
     sys.stderr.write("".join(f"{path}\n" for path in written))
     for name, how in hidden.items():
-        done = f"{redaction.hits[name]} values {'dropped' if how == 'drop' else 'replaced'}"
+        done = f"{redaction.hidden[name]} values {'dropped' if how == 'drop' else 'replaced'}"
         sys.stderr.write(f"{name}: {'nothing is called that' if name in redaction.missing else done}\n")
     return _damage(reader)
 
