@@ -118,6 +118,7 @@ class ActivationLedger:
                     f"the month's cap of {self.monthly_cap} activations is reached: {before} are spent; "
                     f"raise the cap (monthly_cap, --monthly-cap), or wait for the next month ({self.path})"
                 )
+            # Never below 0, even if the file was replaced between a reservation and its release.
             database.execute("REPLACE INTO spent VALUES (?, ?, ?)", (*where, max(0, before + activations)))
         return month
 

@@ -67,6 +67,7 @@ class PrivateDatabase:
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         """Create the tables in a new file, and make a file private that others can read."""
+        # Overwrites deleted rows, which hold personal data; the setting belongs to the connection.
         database.execute("PRAGMA secure_delete = ON")
         if _marks(database) != (self.application_id, self.version):
             with database:

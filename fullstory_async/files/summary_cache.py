@@ -123,6 +123,7 @@ class SummaryCache:
     def _put(self, key: str, session_id: str, body: bytes) -> None:
         now = self._clock()
         with self._file.transaction() as database:
+            # Every write removes expired entries: the file keeps no personal data for longer than needed.
             database.execute("DELETE FROM summaries WHERE expires <= ?", (now,))
             row = (key, session_id, now, now + self.ttl, body)
             database.execute("REPLACE INTO summaries VALUES (?, ?, ?, ?, ?)", row)

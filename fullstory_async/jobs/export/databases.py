@@ -118,6 +118,7 @@ def _load(database: duckdb.DuckDBPyConnection, name: str, columns: Table, part: 
     kinds = {column.name: _DUCKDB[column.kind] for column in columns}
     named = ", ".join(f'"{column}" {kind}' for column, kind in kinds.items())
     database.execute(f"CREATE TABLE {name} ({named})")
+    # 1 GiB instead of the default of 16 MiB: a row may hold a long response.
     read = (
         f"read_json(?, format = 'newline_delimited', columns = {kinds!r}, maximum_object_size = 1073741824)"
     )

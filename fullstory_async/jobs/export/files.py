@@ -48,6 +48,7 @@ def atomic(path: Path) -> Iterator[Path]:
         raise ConfigurationError(f"{path} can't be written: {error.strerror}") from None
     try:
         yield part
+        # Content before name: after a power failure the name must not lead to an empty file.
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(path)
@@ -55,6 +56,7 @@ def atomic(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise JobStorageError(f"{path} can't be written: {error.strerror or error}") from None
     finally:
+        # Beside a part that failed, DuckDB and SQLite leave files of their own.
         for left in (part, part.with_name(part.name + ".wal"), part.with_name(part.name + "-journal")):
             left.unlink(missing_ok=True)
 

@@ -133,6 +133,7 @@ class Redaction:
         self._redact_inside(value)  # for the counts: the names inside are redacted with it
         if self.how[name] == "drop":
             return None
+        # Sorted: equal values have the same hash, in whatever order a response has their fields.
         text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
         return fingerprint(self.secret, text)
 
@@ -174,6 +175,7 @@ class Tables:
             try:
                 for row in make(record):
                     yield table, self.redaction.apply(row)
+            # One malformed response must not end the export of all others.
             except DecodeError as error:
                 failures.append(record.malformed(operation, error))
         for failure in failures:

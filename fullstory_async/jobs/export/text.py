@@ -69,6 +69,7 @@ def _opened(path: Path, compression: str) -> Iterator[IO[bytes]]:
     with ExitStack() as stack:
         plain = stack.enter_context(path.open("wb"))
         if compression == "gz":
+            # No name and no time in its header, so that equal exports are equal files.
             packed = gzip.GzipFile(filename="", fileobj=plain, mode="wb", mtime=0)
             yield cast("IO[bytes]", stack.enter_context(packed))
         elif compression == "zst":

@@ -36,7 +36,7 @@ def compressor() -> Callable[[list[bytes]], list[bytes]]:
     def compress(bodies: list[bytes]) -> list[bytes]:
         if not any(bodies):  # the other function rejects that
             return [zstd.compress(body) for body in bodies]
-        # all with one call, so that Python's lock is taken once for them
+        # One call for all, so that Python's lock is taken once.
         stored = zstd.multi_compress_to_buffer([*bodies])
         return [stored[n].tobytes() for n in range(len(stored))]
 

@@ -29,14 +29,13 @@ import attrs
 from fullstory_async.concurrency import shielded
 from fullstory_async.errors import ClientStateError, JobStorageError
 from fullstory_async.files.private_database import PRIVATE_FILE
+from fullstory_async.jobs.storage.schema import RESERVE_NAME
 
 __all__ = ["GroupCommitWriter"]
 
 T = TypeVar("T")
 
 _MAX_GROUP = 512
-# The file's name is older than this module's words. It stays: existing jobs have such a file.
-_RESERVE_NAME = "spare-room"
 _RESERVE_BYTES = 8 * 1024 * 1024
 _RESERVE_SHARE = 2
 """The reserve takes ``_RESERVE_BYTES``, or half of the free room if that is less."""
@@ -166,7 +165,7 @@ class GroupCommitWriter:
 
     def reserve_disk(self) -> None:
         """Create the reserve, or complete it. Sets `disk_full` if there is no room for it."""
-        path = self._folder / _RESERVE_NAME
+        path = self._folder / RESERVE_NAME
         fresh = path.with_suffix(".new")
         try:
             size = path.stat().st_size if path.exists() else 0
@@ -190,7 +189,7 @@ class GroupCommitWriter:
     def _free_reserve(self) -> bool:
         """Delete the reserve; return whether that made room."""
         try:
-            (self._folder / _RESERVE_NAME).unlink()
+            (self._folder / RESERVE_NAME).unlink()
         except OSError:
             return False
         self.disk_full = True

@@ -26,12 +26,14 @@ from typing import Any
 
 from fullstory_async.errors import JobError, JobStorageError
 from fullstory_async.files.private_database import make_private_file
+from fullstory_async.jobs.storage.lock import LOCK_NAME
 
 __all__ = [
     "BUSY_SECONDS",
     "COUNT_INVALID_IDS",
     "DATABASE_NAME",
     "RESERVED",
+    "RESERVE_NAME",
     "as_job_error",
     "checkpoint_wal",
     "close_on_error",
@@ -47,7 +49,9 @@ __all__ = [
 
 DATABASE_NAME = "job.sqlite3"
 BUSY_SECONDS = 2.0
-# The names in the file are older than those in the code. They stay, since every existing job has them.
+# The names on disk are older than those in the code. They stay, since every existing job has them.
+RESERVE_NAME = "spare-room"
+"""The disk reserve, see `GroupCommitWriter`."""
 RESERVED = "set_aside"
 """The name in ``meta`` of the activations that are reserved for calls that may be in flight."""
 
@@ -83,6 +87,7 @@ def open_writer(folder: Path) -> sqlite3.Connection:
     except (OSError, sqlite3.Error) as error:
         raise as_job_error(folder, error) from None
     with close_on_error(database, folder):
+        # WAL: a reader, such as an export, never waits for the writer, nor the writer for it.
         database.execute("PRAGMA journal_mode = WAL")
         # FULL: a committed response survives a power failure; with NORMAL the last commits could be lost.
         database.execute("PRAGMA synchronous = FULL")
@@ -180,7 +185,7 @@ def has_job(folder: Path) -> bool:
 
 def foreign_files(folder: Path) -> list[str]:
     """Return the names of a folder's files that don't belong to a job."""
-    ours = (DATABASE_NAME, "lock", "spare-room")
+    ours = (DATABASE_NAME, LOCK_NAME, RESERVE_NAME)
     try:
         return sorted(each.name for each in folder.iterdir() if not each.name.startswith(ours))
     except FileNotFoundError:

@@ -168,8 +168,8 @@ class JobStore:
                 return found
             await asyncio.sleep(_CHECKPOINT_DELAY)
         raise JobStorageError(
-            f"the session is erased from the job {self._folder}, but somebody is reading the job, so its log "
-            "still holds it: end that and erase it again"
+            f"the session is erased from the job {self._folder}, but another program is reading the job, "
+            "so its log still holds the session: stop that program and erase it again"
         )
 
     async def close(self) -> None:

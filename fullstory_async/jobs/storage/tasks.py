@@ -57,7 +57,7 @@ async def pending_tasks(
         "WHERE NOT EXISTS (SELECT 1 FROM answers a WHERE a.seq = i.seq AND a.operation = c.operation) "
         "AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.seq = i.seq AND f.operation = c.operation)"
     )
-    # up to the newest failure at the start: one of this run isn't tried again in it
+    # Up to the newest failure at the start: those of this run are not tried again in it.
     failed = (
         "SELECT c.seq, i.session_id, c.operation FROM failures c CROSS JOIN items i "
         "WHERE i.seq = c.seq AND c.number <= :newest AND (:permanent OR NOT c.permanent)"
