@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fullstory_async.jobs.export.cells import harmless
+from fullstory_async.jobs.export.text import escape_formula
 from fullstory_async.models import Session, UnknownEventTypeWarning
 
 __all__ = [
@@ -82,7 +82,7 @@ def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow([harmless(printable(row.get(column))) for column in columns])
+        writer.writerow([escape_formula(printable(row.get(column))) for column in columns])
     sys.stdout.flush()
 
 

@@ -1,1 +1,1 @@
-"""Small SQLite files that belong to their owner: the activation ledger and the summary cache."""
+"""Private SQLite files: the activation ledger and the summary cache."""

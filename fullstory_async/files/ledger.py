@@ -1,9 +1,10 @@
-"""ActivationLedger: what a key has spent this month, over all clients and jobs of this machine that share a file.
+"""ActivationLedger: counts and caps the activations of a key in a month.
 
-FullStory meters by the month and publishes no way to ask how much is left, so whoever wants a cap has to count. An
-activation is written down before its request leaves, and taken back if the request never left or was refused for
-free (401, 429). So a process that dies can only have counted too much. The month is the calendar's, in UTC; when an
-account's month begins is not documented.
+All clients and jobs that share a file are counted together. FullStory meters by the month and publishes no
+way to query the rest, so a cap needs a count of our own. An activation is reserved in the file before its
+request is sent. It is released if the request was never sent, or was rejected free of charge (401, 429). So a
+process that dies can only have counted too much. The month is the calendar month in UTC; FullStory doesn't
+document when an account's month begins.
 """
 
 from __future__ import annotations
@@ -24,19 +25,22 @@ __all__ = ["ActivationLedger", "LedgerAccount"]
 
 _SCHEMA = (
     (
-        "CREATE TABLE spent (key TEXT NOT NULL, month TEXT NOT NULL, activations INTEGER NOT NULL, PRIMARY KEY (key, month)) "
-        "WITHOUT ROWID"
+        "CREATE TABLE spent (key TEXT NOT NULL, month TEXT NOT NULL, activations INTEGER NOT NULL, "
+        "PRIMARY KEY (key, month)) WITHOUT ROWID"
     ),
 )
 
 
 class ActivationLedger:
-    """A file of what was spent, for ``FullStoryClient(ledger=ActivationLedger(path, monthly_cap=1000))``."""
+    """Counts the activations of a month in a file, and caps them.
+
+    Usage: ``FullStoryClient(ledger=ActivationLedger(path, monthly_cap=1000))``.
+    """
 
     path: Path
     """The file."""
     monthly_cap: int | None
-    """The most that a key may spend in a month; ``None`` only counts."""
+    """The most activations of a key in a month; ``None`` counts without a limit."""
 
     def __init__(
         self,
@@ -45,7 +49,7 @@ class ActivationLedger:
         monthly_cap: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Name a file; it is made when it is first used.
+        """Name a file. It is created when it is first used.
 
         Args:
             path: the file. ``~`` is the home directory.
@@ -53,7 +57,7 @@ class ActivationLedger:
             clock: returns seconds since 1970.
 
         Raises:
-            ConfigurationError: ``path`` is no path, or ``monthly_cap`` no whole number.
+            ConfigurationError: ``path`` isn't a path, or ``monthly_cap`` isn't an integer of at least 0.
         """
         if not isinstance(path, (str, os.PathLike)) or not str(path):
             raise ConfigurationError(f"the ledger's path must be a file's path, not {path!r}")
@@ -69,7 +73,10 @@ class ActivationLedger:
         )
 
     async def spent(self, key_fingerprint: str) -> int:
-        """Return what a key has spent this month; `ClientConfig.key_fingerprint` names it.
+        """Return the activations of a key this month.
+
+        Args:
+            key_fingerprint: the key, see `ClientConfig.key_fingerprint`.
 
         Raises:
             ConfigurationError, StorageError: the file can't be read.
@@ -77,15 +84,16 @@ class ActivationLedger:
         return await asyncio.to_thread(self._spent, key_fingerprint)
 
     async def add(self, key_fingerprint: str, activations: int, *, month: str | None = None) -> str:
-        """Count activations of a key, fewer than none for what is taken back; return the month that they count in.
+        """Count activations of a key; return the month in which they count.
 
         Args:
-            key_fingerprint: whose.
-            activations: how many.
-            month: such as ``2026-11``; the present one unless given. What is taken back belongs to the month it was counted in.
+            key_fingerprint: the key.
+            activations: how many; a negative number releases them.
+            month: such as ``2026-11``, the current one by default. A release belongs to the month of its
+                reservation.
 
         Raises:
-            ActivationBudgetError: that would pass the cap; nothing was counted.
+            ActivationBudgetError: the cap would be exceeded; nothing was counted.
             ConfigurationError, StorageError: the file can't be written.
         """
         return await asyncio.to_thread(self._add, key_fingerprint, activations, month or self._month())
@@ -110,19 +118,25 @@ class ActivationLedger:
                     f"the month's cap of {self.monthly_cap} activations is reached: {before} are spent; "
                     f"raise the cap (monthly_cap, --monthly-cap), or wait for the next month ({self.path})"
                 )
+            # Never below 0, even if the file was replaced between a reservation and its release.
             database.execute("REPLACE INTO spent VALUES (?, ?, ?)", (*where, max(0, before + activations)))
         return month
 
 
 @attrs.frozen
 class LedgerAccount:
-    """One key's part of a ledger, as a `Meter` of the pipeline; a reservation is the month that it counts in."""
+    """The `Meter` of one key; a reservation is the month in which it counts."""
 
     ledger: ActivationLedger
     key_fingerprint: str = attrs.field(repr=False)
 
     async def reserve(self) -> str:
-        """Count one activation; return the month. Raises `ActivationBudgetError` if that would pass the cap."""
+        """Count one activation; return the month.
+
+        Raises:
+            ActivationBudgetError: the cap would be exceeded.
+        """
+        # The thread can't be stopped, so a cancellation waits for it, and then releases what it has counted.
         counting = asyncio.ensure_future(self.ledger.add(self.key_fingerprint, 1))
         try:
             return await shielded(counting)
@@ -132,5 +146,5 @@ class LedgerAccount:
             raise
 
     async def release(self, month: str) -> None:
-        """Uncount it."""
+        """Uncount an activation that was not spent."""
         await self.ledger.add(self.key_fingerprint, -1, month=month)

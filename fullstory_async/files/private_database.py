@@ -1,7 +1,8 @@
-"""A small SQLite file for its owner only, opened for each transaction: nothing to close, safe between processes.
+"""PrivateDatabase: a small SQLite file that only its owner can read.
 
-SQLite would make files that others may read, and would take any database for ours. So a file is made with the right
-mode first, says what it is and in which format, and anything else is refused and left as it was.
+It is opened for each transaction, so there is nothing to close, and several processes can share it. SQLite
+alone would create files that others can read, and would accept any database as ours. So a file is created
+with the right mode first, and records its kind and its format. Any other file is rejected and left unchanged.
 """
 
 from __future__ import annotations
@@ -26,23 +27,23 @@ _BUSY_SECONDS = 10.0
 
 @attrs.frozen(kw_only=True)
 class PrivateDatabase:
-    """One kind of file: where it is, what it calls itself, and how a new one is made."""
+    """One kind of file: its path, its marks, and the tables of a new one."""
 
     path: Path
     what: str
-    """What it is, for messages: ``summary cache``."""
+    """Its kind, for messages: ``summary cache``."""
     application_id: int
-    """Four bytes in the file that tell our kind from others."""
+    """Four bytes in the file that distinguish this kind from others."""
     version: int
     schema: Sequence[str]
-    """Statements that make the tables."""
+    """Statements that create the tables."""
 
     @contextmanager
     def transaction(self, *, immediate: bool = False) -> Iterator[sqlite3.Connection]:
         """Open the file for one transaction; ``immediate`` takes the write lock at once.
 
         Raises:
-            ConfigurationError: the file can't be opened, is something else, or of another version.
+            ConfigurationError: the file can't be opened, is of another kind, or of another version.
             StorageError: it can't be read or written now: another process holds it, or the disk is full.
         """
         try:
@@ -65,11 +66,13 @@ class PrivateDatabase:
             raise ConfigurationError(f"the {self.what} {self.path} can't be used: {reason}") from None
 
     def _prepare(self, database: sqlite3.Connection) -> None:
-        """Make the tables in a new file, and close a file of ours that others may read."""
+        """Create the tables in a new file, and make a file private that others can read."""
+        # Overwrites deleted rows, which hold personal data; the setting belongs to the connection.
         database.execute("PRAGMA secure_delete = ON")
         if _marks(database) != (self.application_id, self.version):
             with database:
-                database.execute("BEGIN IMMEDIATE")  # so that no other process changes the file meanwhile
+                # IMMEDIATE: of two processes that find an empty file, the second waits, and finds the tables.
+                database.execute("BEGIN IMMEDIATE")
                 if not self._is_ours(database):
                     marks = (
                         f"PRAGMA application_id = {self.application_id}",
@@ -81,14 +84,18 @@ class PrivateDatabase:
             self.path.chmod(PRIVATE_FILE)
 
     def _is_ours(self, database: sqlite3.Connection) -> bool:
-        """Tell a file of ours from an empty one; refuse anything else."""
+        """Return whether a file is of this kind; False if it is empty.
+
+        Raises:
+            ConfigurationError: it is something else, or of another version.
+        """
         application, version = _marks(database)
         if application == self.application_id and version == self.version:
             return True
         if application == self.application_id:
             raise ConfigurationError(
-                f"the {self.what} {self.path} has format {version}, and this version of fullstory_async knows "
-                f"only {self.version}; name another file"
+                f"the {self.what} {self.path} has format {version}, and this version of fullstory_async "
+                f"knows only {self.version}; name another file"
             )
         if application or version or database.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise ConfigurationError(f"{self.path} is a database of something else, not a {self.what}")
@@ -96,10 +103,10 @@ class PrivateDatabase:
 
 
 def make_private_file(path: Path) -> None:
-    """Make an empty file for its owner only, unless there is one.
+    """Create an empty private file, unless it exists.
 
-    It appears under its name only when it is closed: SQLite's locks belong to the process and not to the connection, so
-    closing a file that some thread has open through SQLite would take its locks away.
+    It gets its name only after it is closed. SQLite's locks belong to the process and not to the connection,
+    so closing a file that some thread has open through SQLite would release that thread's locks.
     """
     if path.exists():
         return
@@ -108,13 +115,13 @@ def make_private_file(path: Path) -> None:
     try:
         os.link(fresh, path)
     except FileExistsError:
-        pass  # somebody else was quicker
+        pass  # another process was faster
     finally:
         fresh.unlink()
 
 
 def _marks(database: sqlite3.Connection) -> tuple[int, int]:
-    """Return what a file says it is, and in which format."""
+    """Return the kind and the format that a file records."""
     names = ("application_id", "user_version")
     application, version = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
     return application, version

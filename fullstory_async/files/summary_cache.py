@@ -1,13 +1,13 @@
-"""SummaryCache: answers that were paid for, kept in a file, so that the same summary is not paid for twice.
+"""SummaryCache: summaries in a file, so that the same summary is paid for once.
 
-Only summaries are kept, and only where a program asks for it: a session that is going on gets more events, which is
-why events are never kept and why a summary has a time to live. An entry is found by the service's address, a
-fingerprint of the key, and the request itself, so another account, profile, prompt or time gives another entry. A
-call's extra headers are no part of it.
+Only summaries are cached, and only if a program asks for it. A live session gets more events; therefore
+events are never cached, and a summary has a time to live. The key of an entry is the service's address, a
+fingerprint of the API key, and the request. So another account, profile, prompt or time is another entry.
+Extra headers of a call are not part of the key.
 
-It is one SQLite file. Each operation opens and closes it in a thread of its own: nothing has to be closed, the
-event loop is never blocked, and several processes may share a file. What is in it is personal data: the file is
-readable by its owner only, and `SummaryCache.forget` removes a session.
+It is one SQLite file. Each operation opens and closes it in a thread of its own, so there is nothing to
+close, the event loop is never blocked, and several processes can share a file. Its content is personal data:
+only its owner can read the file, and `SummaryCache.forget` removes a session.
 """
 
 from __future__ import annotations
@@ -30,31 +30,37 @@ __all__ = ["SummaryCache"]
 
 _DAY = 86_400.0
 _SCHEMA = (
-    "CREATE TABLE summaries (key TEXT PRIMARY KEY, session_id TEXT NOT NULL, stored REAL NOT NULL, expires REAL NOT NULL, body BLOB NOT NULL)",
+    (
+        "CREATE TABLE summaries (key TEXT PRIMARY KEY, session_id TEXT NOT NULL, stored REAL NOT NULL, "
+        "expires REAL NOT NULL, body BLOB NOT NULL)"
+    ),
     "CREATE INDEX by_session ON summaries (session_id)",
 )
 
 
 class SummaryCache:
-    """A file of summaries, for ``FullStoryClient(summary_cache=SummaryCache(path))``."""
+    """Caches summaries in a file.
+
+    Usage: ``FullStoryClient(summary_cache=SummaryCache(path))``.
+    """
 
     path: Path
     """The file."""
     ttl: float
-    """For how many seconds a summary is used again."""
+    """Seconds for which a summary is reused."""
 
     def __init__(
         self, path: str | os.PathLike[str], *, ttl: float = _DAY, clock: Callable[[], float] = time.time
     ) -> None:
-        """Name a file; it is made when it is first used.
+        """Name a file. It is created when it is first used.
 
         Args:
             path: the file. ``~`` is the home directory.
-            ttl: seconds after which a summary is generated anew.
+            ttl: seconds after which a summary is generated again.
             clock: returns seconds since 1970.
 
         Raises:
-            ConfigurationError: ``path`` is no path, or ``ttl`` no number above 0.
+            ConfigurationError: ``path`` isn't a path, or ``ttl`` isn't a number above 0.
         """
         if not isinstance(path, (str, os.PathLike)) or not str(path):
             raise ConfigurationError(f"the summary cache's path must be a file's path, not {path!r}")
@@ -70,34 +76,45 @@ class SummaryCache:
         )
 
     async def get(self, account: str, request: Request) -> bytes | None:
-        """Return the answer to a request, if there is one that is not too old.
+        """Return the cached response to a request, if it is not too old.
 
         Raises:
-            ConfigurationError, StorageError: the file can't be read. Nothing has been paid for then.
+            ConfigurationError, StorageError: the file can't be read. Nothing was spent then.
         """
         return await asyncio.to_thread(self._get, _key(account, request))
 
     async def put(self, account: str, request: Request, body: bytes) -> None:
-        """Keep an answer. Raises `ConfigurationError` if the file can't be written."""
+        """Cache a response.
+
+        Raises:
+            ConfigurationError, StorageError: the file can't be written.
+        """
         await asyncio.to_thread(self._put, _key(account, request), request.session_id or "", body)
 
     async def forget(self, session_id: SessionRef) -> int:
-        """Remove everything about a session, as an erasure request wants it; return how many entries that were.
+        """Remove all entries of a session; return their number.
 
-        A session that was also summarised under its client id (``GUID:GUID``) has entries of that id as well.
+        Use it for an erasure request. A session that was also summarised under its client id (``GUID:GUID``)
+        has entries of that id as well.
 
         Raises:
-            InvalidSessionId: this is no session id.
+            InvalidSessionId: this isn't a session id.
             ConfigurationError, StorageError: the file can't be written.
         """
-        return await asyncio.to_thread(self._delete, "session_id = ?", str(session_id_of(session_id)))
+        statement, name = "DELETE FROM summaries WHERE session_id = ?", str(session_id_of(session_id))
+        return await asyncio.to_thread(self._delete, statement, (name,))
 
     async def clear(self) -> int:
-        """Remove everything; return how many entries that were. Raises `ConfigurationError` as `forget` does."""
-        return await asyncio.to_thread(self._delete, "?", "1")
+        """Remove all entries; return their number.
+
+        Raises:
+            ConfigurationError, StorageError: the file can't be written.
+        """
+        return await asyncio.to_thread(self._delete, "DELETE FROM summaries")
 
     def _get(self, key: str) -> bytes | None:
         now = self._clock()
+        # Both times: another client that shares the file may have stored it with a longer time to live.
         query = "SELECT body FROM summaries WHERE key = ? AND stored > ? AND expires > ?"
         with self._file.transaction() as database:
             found = database.execute(query, (key, now - self.ttl, now)).fetchone()
@@ -106,17 +123,18 @@ class SummaryCache:
     def _put(self, key: str, session_id: str, body: bytes) -> None:
         now = self._clock()
         with self._file.transaction() as database:
+            # Every write removes expired entries: the file keeps no personal data for longer than needed.
             database.execute("DELETE FROM summaries WHERE expires <= ?", (now,))
             row = (key, session_id, now, now + self.ttl, body)
             database.execute("REPLACE INTO summaries VALUES (?, ?, ?, ?, ?)", row)
 
-    def _delete(self, condition: str, value: str) -> int:
+    def _delete(self, statement: str, values: tuple[str, ...] = ()) -> int:
         with self._file.transaction() as database:
-            return database.execute(f"DELETE FROM summaries WHERE {condition}", (value,)).rowcount  # noqa: S608  (a condition of ours)
+            return database.execute(statement, values).rowcount
 
 
 def _key(account: str, request: Request) -> str:
-    """Return what tells this request from every other, without telling what is in it."""
+    """Return a hash that identifies a request without revealing its content."""
     body = None if request.body is None else request.body.decode("utf-8")
     parts = [account, request.method, request.path, request.query, body]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -14,9 +14,9 @@ A job is a folder. `JobReader` reads it without a client, also while another pro
 from fullstory_async.jobs.job import Added, Job
 from fullstory_async.jobs.plan import JobEstimate, JobPlan
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
-from fullstory_async.jobs.storage.reader import JobReader, JobResult, JobStatus
-from fullstory_async.jobs.storage.records import JobFailure
-from fullstory_async.jobs.storage.store import Counts
+from fullstory_async.jobs.storage.reader import JobReader
+from fullstory_async.jobs.storage.records import JobFailure, JobResult, JobStatus
+from fullstory_async.jobs.storage.state import Counts
 
 __all__ = [
     "Added",

@@ -22,10 +22,11 @@ from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimated
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.runner import Runner
 from fullstory_async.jobs.storage.lock import LOCK_NAME, JobLock
-from fullstory_async.jobs.storage.reader import JobReader, JobResult
-from fullstory_async.jobs.storage.records import JobFailure
+from fullstory_async.jobs.storage.reader import JobReader
+from fullstory_async.jobs.storage.records import JobFailure, JobResult
 from fullstory_async.jobs.storage.schema import replace_surrogates
-from fullstory_async.jobs.storage.store import Counts, JobStore
+from fullstory_async.jobs.storage.state import Counts
+from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.models import Session, SessionRef, session_id_of
 
 __all__ = ["Added", "Job"]

@@ -59,13 +59,13 @@ async def other_account(
         limited = isinstance(error, RateLimitedError)
         text = f"whose key it is could not be asked: {error}"
         return (StopReason.RATE_LIMITED if limited else StopReason.NETWORK_DOWN), text
-    if store.account is not None and organisation not in (None, store.account):
+    if store.organisation is not None and organisation not in (None, store.organisation):
         raise JobError(
-            f"the job {folder} is of the organisation {store.account}, and the key of {organisation}: "
+            f"the job {folder} is of the organisation {store.organisation}, and the key of {organisation}: "
             "its sessions would all be unknown there"
         )
-    if store.account is None and organisation is not None:
-        await store.remember_account(organisation)
+    if store.organisation is None and organisation is not None:
+        await store.save_organisation(organisation)
     return None
 
 

@@ -89,9 +89,13 @@ class Runner:
     async def run(self) -> JobReport:
         """Make the calls that are left, until one of the stop reasons."""
         now = asyncio.get_running_loop().time
-        started, kept, before = now(), self.store.answers_kept, self.store.counts.spent + self.store.reserved
+        started, kept, before = (
+            now(),
+            self.store.responses_saved,
+            self.store.counts.spent + self.store.reserved,
+        )
         try:
-            await self.store.recover()
+            await self.store.spend_reserved()
             before = self.store.counts.spent  # what a cancelled run gave back meanwhile is not ours
             if self._reason is None:
                 await self._ask()
@@ -116,14 +120,14 @@ class Runner:
         if self._broken_display is not None:
             raise self._broken_display
         counts = self.store.counts
-        spent = counts.spent + self.store.reserved  # set aside for answers that could not be written down
+        spent = counts.spent + self.store.reserved  # reserved: for responses that could not be saved
         return JobReport(
             reason=self._reason or StopReason.FINISHED,
             detail=self._detail,
             done=counts.answered,
             failed=self._failed,
             spent=spent,
-            done_now=self.store.answers_kept - kept,
+            done_now=self.store.responses_saved - kept,
             spent_now=spent - before,
             dropped=self.dropped,
             left=self._calls() - counts.answered - counts.permanent,

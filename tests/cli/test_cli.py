@@ -113,7 +113,7 @@ def test_verbose_logs_each_request_and_no_e_mail(run):
         (
             ("whoami", "--base-url", "http://example.com", "--api-key-file", "key"),
             2,
-            "use https:// (a program may say",
+            "use https:// (a program may pass",
         ),
         (("whoami", "--sandbox", "--base-url", "https://example.com"), 2, "exclude each other"),
         (("sandbox", "--sessions", "-1"), 2, "sessions must be 0 or more, not -1"),

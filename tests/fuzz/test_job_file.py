@@ -1,6 +1,6 @@
-"""A job's file, damaged at random: whoever reads or opens it gets a `JobError`, or what is intact in it, never anything else.
+"""A job's file, damaged at random: reading or opening it raises `JobError`, or yields only intact items.
 
-What is read of an item is what was kept of it, or it is missing, and counted as damaged; no answer is ever another session's.
+An item is read as it was stored, or it is missing and counted as damaged. No response is ever another session's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ IDS = [f"40621433532028{n:04}:38291430702708{n:04}" for n in range(60)]
 
 
 async def make(folder):
-    """Run a job to its end: most calls are answered, some have failed."""
+    """Run a job to its end: most calls succeed, some fail."""
 
     async def handler(connection):
         target = connection.head.split(b" ")[1]
@@ -43,7 +43,7 @@ async def make(folder):
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """Return a job's folders, closed and as a killed process leaves it, and what it holds."""
+    """Return a job's folders, closed and as a killed process leaves it, and its content."""
     folder = tmp_path_factory.mktemp("fuzz") / "job"
     asyncio.run(make(folder))
     known = {
@@ -55,7 +55,7 @@ def kept(tmp_path_factory):
 
 
 async def read(folder, known):
-    """Read everything, and compare it with what was kept."""
+    """Read everything, and compare it with what was stored."""
     reader = JobReader(folder)
     reader.status()
     found = 0

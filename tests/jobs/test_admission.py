@@ -1,4 +1,4 @@
-"""What is set aside in a job: little more than what has left, whatever a process waits for when it is killed."""
+"""The reservations of a job: few more than the calls in flight, whatever a process waits for when it is killed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.jobs.test_job import QUICK, opened, run_once
 EVENTS = JobPlan(events=True)
 
 
-async def most_set_aside(folder, job, **options):
+async def most_reserved(folder, job, **options):
     """Run a job; return the largest number of activations that a kill would have counted, and the report."""
     run = asyncio.create_task(job.run(**options))
     most = 0
     while not run.done():
-        most = max(most, JobReader(folder).status().set_aside)
+        most = max(most, JobReader(folder).status().reserved)
         await asyncio.sleep(0.01)
     return most, await run
 
@@ -34,7 +34,7 @@ async def test_calls_that_wait_for_the_rate_limit_are_not_counted_by_a_kill(tmp_
     async with opened(client=slow) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
             await job.add(sandbox.session_ids[:14])
-            most, report = await most_set_aside(tmp_path / "j", job, concurrency=16)
+            most, report = await most_reserved(tmp_path / "j", job, concurrency=16)
         assert report.done == 14
         assert 1 <= most <= 4  # two that wait, and those on their way
 
@@ -57,7 +57,7 @@ async def test_calls_that_wait_for_the_network_are_not_counted_by_a_kill(tmp_pat
             waiting = JobReader(tmp_path / "j").status()
             down = False
             report = await run
-        assert (waiting.set_aside, waiting.spent) == (0, 0)
+        assert (waiting.reserved, waiting.spent) == (0, 0)
         assert (report.done, report.spent, sandbox.activations) == (20, 20, 20)
 
 
@@ -90,11 +90,11 @@ async def test_calls_that_wait_for_the_budget_miss_nothing_that_is_settled_on_a_
         plan = JobPlan(events=True, max_activations=6)  # two calls of three attempts each
         async with Job.open(tmp_path / "j", client=client, plan=plan) as job:
             await job.add(sandbox.session_ids)
-            begin, unlucky, tries = job._store._writer._begin, sandbox.session_ids[0], 0
+            transaction, unlucky, tries = job._store._writer._transaction, sandbox.session_ids[0], 0
 
             def begin_slowly():
                 time.sleep(0.1)
-                begin()
+                return transaction()
 
             async def refuse(request):
                 nonlocal tries
@@ -108,7 +108,7 @@ async def test_calls_that_wait_for_the_budget_miss_nothing_that_is_settled_on_a_
                 raise ConnectError("refused", request=request, sent=False)
 
             Wrapped(client, refuse)
-            job._store._writer._begin = begin_slowly
+            job._store._writer._transaction = begin_slowly
             async with asyncio.timeout(5):
                 report = await job.run(concurrency=4)
         assert (report.reason, report.done, report.spent, tries) == ("finished", 4, 4, 3)

@@ -1,4 +1,4 @@
-"""Durable jobs at their edges: repeated charges, shared files, crashes at the very beginning, cancelled openings."""
+"""Durable jobs at their edges: repeated charges, shared files, early crashes, cancelled openings."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ import pytest
 from fullstory_async import ActivationLedger, JobError, JobStorageError, RetryPolicy
 from fullstory_async.errors import ConnectError
 from fullstory_async.jobs import Job, JobPlan, JobReader
-from fullstory_async.jobs.storage import compression as packing
-from fullstory_async.jobs.storage import group_commit as writer_module
-from fullstory_async.jobs.storage import schema as database
+from fullstory_async.jobs.storage import compression, group_commit, schema
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.jobs.storage.tasks import JobTask
 from fullstory_async.sandbox import Fault
@@ -98,8 +96,8 @@ async def test_a_call_is_made_once_in_a_run_whatever_becomes_of_older_failures(t
         assert (report.done, report.failed) == (11, {"ServerError": 1})
 
 
-async def test_a_file_that_another_program_locks_for_a_while_loses_no_answer(tmp_path, monkeypatch):
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+async def test_a_file_that_another_program_locks_for_a_while_loses_no_response(tmp_path, monkeypatch):
+    monkeypatch.setattr(schema, "BUSY_SECONDS", 0.1)
     async with opened(sessions=20, latency=0.2) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
             await job.add(sandbox.session_ids)
@@ -115,8 +113,8 @@ async def test_a_file_that_another_program_locks_for_a_while_loses_no_answer(tmp
 
 
 async def test_a_file_that_stays_locked_ends_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer_module, "_PATIENCE", 0.1)
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(group_commit, "_PATIENCE", 0.1)
+    monkeypatch.setattr(schema, "BUSY_SECONDS", 0.1)
     async with Job.open(tmp_path / "j", plan=EVENTS) as job:
         with closing(sqlite3.connect(tmp_path / "j" / "job.sqlite3", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -126,20 +124,20 @@ async def test_a_file_that_stays_locked_ends_the_run(tmp_path, monkeypatch):
         assert (await job.add(["1:2"])).new == 1
 
 
-async def test_what_was_set_aside_while_a_file_stays_locked_is_given_back_later(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer_module, "_PATIENCE", 0.0)
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
-    unit = JobTask(1, "1:2", "events")
+async def test_a_reservation_made_before_a_file_is_locked_is_released_later(tmp_path, monkeypatch):
+    monkeypatch.setattr(group_commit, "_PATIENCE", 0.0)
+    monkeypatch.setattr(schema, "BUSY_SECONDS", 0.05)
+    task = JobTask(1, "1:2", "events")
     (tmp_path / "j").mkdir()
     store = JobStore(tmp_path / "j", attrs.evolve(EVENTS, max_activations=1))
     with closing(sqlite3.connect(tmp_path / "j" / "job.sqlite3", isolation_level=None)) as other:
-        assert await store.reserve(unit, 1)
+        assert await store.reserve(task, 1)
         other.execute("BEGIN IMMEDIATE")
-        store.release_later(unit, spent=0)
+        store.release_later(task, spent=0)
         with pytest.raises(JobStorageError, match="locked"):
             await store.flush()
         other.execute("ROLLBACK")
-    assert await store.reserve(attrs.evolve(unit, seq=2), 1)
+    assert await store.reserve(attrs.evolve(task, seq=2), 1)
     await store.close()
 
 
@@ -170,30 +168,30 @@ async def test_an_opening_that_is_cancelled_twice_holds_nothing(tmp_path, turns)
 
 
 @pytest.mark.row(44)
-async def test_the_spare_room_is_made_whole_again_and_needs_room_itself(tmp_path, monkeypatch):
+async def test_the_disk_reserve_is_completed_again_and_needs_room_itself(tmp_path, monkeypatch):
     async with opened(sessions=2) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
             await job.add(sandbox.session_ids)
-        spare = tmp_path / "j" / "spare-room"
-        whole = spare.stat().st_size
-        assert len(zlib.compress(spare.read_bytes())) >= whole  # it takes its room on any file system
-        spare.write_bytes(b"")  # as a process that is killed while it makes it may leave it
+        reserve = tmp_path / "j" / "spare-room"
+        size = reserve.stat().st_size
+        assert len(zlib.compress(reserve.read_bytes())) >= size  # it takes its room on any file system
+        reserve.write_bytes(b"")  # as a process killed while creating it may leave it
         async with Job.open(tmp_path / "j", client=client, plan=EVENTS):
-            assert spare.stat().st_size == whole
-        spare.unlink()
-        full = type(writer_module.shutil.disk_usage(tmp_path))(10**9, 10**9 - 1000, 1000)
+            assert reserve.stat().st_size == size
+        reserve.unlink()
+        full = type(group_commit.shutil.disk_usage(tmp_path))(10**9, 10**9 - 1000, 1000)
         with monkeypatch.context() as patched:
-            patched.setattr(writer_module.shutil, "disk_usage", lambda _: full)
+            patched.setattr(group_commit.shutil, "disk_usage", lambda _: full)
             report = await run_once(tmp_path / "j", client, EVENTS)
         assert (report.reason, report.done, sandbox.activations) == ("storage failed", 0, 0)
         report = await run_once(tmp_path / "j", client, EVENTS)
         assert (report.reason, report.done) == ("finished", 2)
 
 
-async def test_answers_are_kept_with_and_without_zstd(tmp_path, monkeypatch):
+async def test_responses_are_stored_with_and_without_zstd(tmp_path, monkeypatch):
     async with opened(sessions=6) as (sandbox, client):
         with monkeypatch.context() as without:
-            without.setattr(packing, "zstandard", None)
+            without.setattr(compression, "zstandard", None)
             await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids[:3])
             assert len([each async for each in JobReader(tmp_path / "j").results() if each.events]) == 3
         await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids)
@@ -201,7 +199,7 @@ async def test_answers_are_kept_with_and_without_zstd(tmp_path, monkeypatch):
         assert [len(each.events) for each in found] == [
             sandbox.event_counts[each] for each in sandbox.session_ids
         ]
-        monkeypatch.setattr(packing, "zstandard", None)
+        monkeypatch.setattr(compression, "zstandard", None)
         with pytest.raises(JobError, match=r"pip install 'fullstory-async\[zstd\]'"):
             _ = [each async for each in JobReader(tmp_path / "j").results()]
         assert JobReader(tmp_path / "j").status().done == 6
@@ -217,7 +215,7 @@ async def test_bad_ids_are_tried_again_without_a_budget(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["finished", "budget", "stopped", "dropped", "cancelled"])
-async def test_nothing_stays_set_aside_however_a_run_ends(tmp_path, ending):
+async def test_nothing_stays_reserved_however_a_run_ends(tmp_path, ending):
     plan = JobPlan(events=True, max_activations=50 if ending == "budget" else None)
     async with opened(sessions=300) as (sandbox, client):
         sandbox.inject(Fault.stall(0.01), times=None, operation="events")
@@ -239,7 +237,7 @@ async def test_nothing_stays_set_aside_however_a_run_ends(tmp_path, ending):
             assert spent == sandbox.activations
 
 
-async def test_an_estimate_counts_what_a_killed_run_had_set_aside(tmp_path):
+async def test_an_estimate_counts_what_a_killed_run_had_reserved(tmp_path):
     """The next run counts it as spent before anything else."""
     plan = JobPlan(events=True, max_activations=40)
     async with Job.open(tmp_path / "j", plan=plan) as job:
@@ -250,15 +248,15 @@ async def test_an_estimate_counts_what_a_killed_run_had_set_aside(tmp_path):
     assert (estimate.spent, estimate.activations) == (15, 25)
 
 
-async def test_what_one_run_could_not_write_down_is_not_counted_by_the_next_as_well(tmp_path, monkeypatch):
-    is_broken, keep = False, JobStore._keep_spent
+async def test_what_one_run_could_not_save_is_not_counted_by_the_next_as_well(tmp_path, monkeypatch):
+    is_broken, write = False, JobStore._write_counters
 
-    def keep_or_fail(self):
-        keep(self)
+    def write_or_fail(self):
+        write(self)
         if is_broken:
             raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(JobStore, "_keep_spent", keep_or_fail)
+    monkeypatch.setattr(JobStore, "_write_counters", write_or_fail)
     async with opened(sessions=20, latency=0.05) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
             await job.add(sandbox.session_ids)
@@ -272,3 +270,41 @@ async def test_what_one_run_could_not_write_down_is_not_counted_by_the_next_as_w
     assert (first.reason, second.reason) == ("storage failed", "finished")
     assert first.spent_now > 0
     assert first.spent_now + second.spent_now == second.spent
+
+
+async def test_a_failed_transaction_leaves_the_state_in_memory_as_it_was(tmp_path, monkeypatch):
+    """Whatever has changed before the failure: counts, reservations, the last number."""
+    (tmp_path / "j").mkdir()
+    store, write = JobStore(tmp_path / "j", attrs.evolve(EVENTS, max_activations=1)), JobStore._write_counters
+
+    def fail(self):
+        write(self)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    task = JobTask(1, "1:1", "events")
+    await store.add(["1:1"], [])
+    before = store._state.copy()
+    with monkeypatch.context() as broken:
+        broken.setattr(JobStore, "_write_counters", fail)
+        with pytest.raises(JobStorageError, match="disk I/O error"):
+            await store.add(["1:2", "1:3"], [])
+        assert store._state == before
+        with pytest.raises(JobStorageError, match="disk I/O error"):
+            await store.reserve(task, 1)
+        assert store._state == before
+        with pytest.raises(JobStorageError, match="disk I/O error"):
+            await store.purge("1:1")
+        assert store._state == before
+    assert await store.reserve(task, 1)
+    await store.save_response(task, b"{}", attempts=1, spent=1)
+    await store.close()
+    assert JobReader(tmp_path / "j").status().done == 1
+
+
+async def test_the_old_name_of_reserved_warns_and_works(tmp_path):
+    async with Job.open(tmp_path / "j", plan=EVENTS):
+        pass
+    status = JobReader(tmp_path / "j").status()
+    with pytest.warns(DeprecationWarning, match=r"JobStatus\.set_aside is now called reserved"):
+        assert status.set_aside == status.reserved == 0
+    assert "set_aside" not in attrs.asdict(status)

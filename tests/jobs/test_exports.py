@@ -1,4 +1,7 @@
-"""Exports: every format read back by its own reader gives what the job holds; nothing half-written, nothing that runs."""
+"""Exports: each format, read back by a reader of its own, equals the job.
+
+Nothing is half-written, and no cell runs as a formula.
+"""
 
 from __future__ import annotations
 
@@ -227,7 +230,7 @@ def test_exports_are_private_repeatable_and_replace_what_was_there(folder, tmp_p
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet", "sqlite", "duckdb"])
-def test_nobody_else_can_read_an_export_while_it_is_made(folder, tmp_path, suffix):
+def test_only_its_owner_can_read_an_export_while_it_is_made(folder, tmp_path, suffix):
     seen = []
 
     def look(_: int) -> None:
@@ -242,7 +245,7 @@ def test_nobody_else_can_read_an_export_while_it_is_made(folder, tmp_path, suffi
     assert not [name for name, open_to_others in seen if open_to_others]
 
 
-def test_what_a_killed_export_left_is_cleared_away_in_time(folder, tmp_path):
+def test_the_parts_of_a_killed_export_are_removed_later(folder, tmp_path):
     old, fresh = (tmp_path / f".out.duckdb.{name}.part" for name in ("0ld", "new"))
     for part in (old, fresh):
         part.write_text("")
@@ -305,7 +308,7 @@ def test_an_unknown_format_is_refused(folder, tmp_path, name):
         export(JobReader(folder), tmp_path / name)
 
 
-def test_what_can_not_be_written_leaves_nothing_behind(folder, tmp_path):
+def test_an_export_that_can_not_be_written_leaves_nothing_behind(folder, tmp_path):
     with pytest.raises(ConfigurationError, match="can't be written"):
         export(JobReader(folder), tmp_path / "no" / "out.jsonl")
     (tmp_path / "out.jsonl").mkdir()

@@ -1,4 +1,4 @@
-"""kill -9 at random moments: nothing is lost, nothing is there twice, and little is paid for again.
+"""kill -9 at random moments: nothing is lost or stored twice, and little is paid for again.
 
 FULLSTORY_KILLS sets how often; ``nox -s kills`` does it fifty times, with five thousand ids.
 """
@@ -30,8 +30,8 @@ CALLS_BETWEEN = 150
 @pytest.fixture
 def served():
     command = [
-        sys.executable, "-m", "fullstory_async", "sandbox", "--port", "0", "--sessions", str(IDS), "--mean-events", "5",
-        "--latency", "0.03",
+        sys.executable, "-m", "fullstory_async", "sandbox", "--port", "0", "--sessions", str(IDS),
+        "--mean-events", "5", "--latency", "0.03",
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         yield dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
@@ -44,13 +44,16 @@ def ask(served, path):
         return json.load(answer)
 
 
-def going_on(folder):
-    """A kill while the ids were being added leaves some of them out, so they are named again; before, there is no job."""
+def resuming(folder):
+    """Return the option that resumes a job; none if the kill came before there was one.
+
+    A kill while the ids were being added leaves some of them out, so all runs name them again.
+    """
     return ["--resume"] if folder.exists() and has_job(folder) else []
 
 
 def wait_for_any_moment(process, served, rng):
-    """Wait until so many calls were charged; or, one time of four, so long, which may be before the job exists."""
+    """Wait for a number of charged calls; or, one time in four, for a time: the job may not exist yet."""
     if rng.random() < 0.25:
         time.sleep(rng.uniform(0.1, 1.0))
         return
@@ -67,20 +70,20 @@ def test_kills_at_random_moments(served, tmp_path):
     (tmp_path / "ids.txt").write_text("\n".join(ids))
     folder, rng = tmp_path / "friday.job", random.Random(KILLS)
     fetch = [
-        sys.executable, "-m", "fullstory_async", "fetch", "--job", str(folder), "--yes", "--rate", "100000", "--burst", "100000",
-        "--concurrency", str(CONCURRENCY),
+        sys.executable, "-m", "fullstory_async", "fetch", "--job", str(folder), "--yes",
+        "--rate", "100000", "--burst", "100000", "--concurrency", str(CONCURRENCY),
     ]  # fmt: skip
     first = ["--ids", str(tmp_path / "ids.txt"), "--events", "--summary", "support"]
     environment = {**os.environ, **served}
     for _ in range(KILLS):
         process = subprocess.Popen(
-            [*fetch, *going_on(folder), *first], env=environment, stderr=subprocess.PIPE, text=True
+            [*fetch, *resuming(folder), *first], env=environment, stderr=subprocess.PIPE, text=True
         )
         wait_for_any_moment(process, served, rng)
         process.kill()
         _, said = process.communicate()
         assert process.returncode == -signal.SIGKILL, said
-    run = subprocess.run([*fetch, *going_on(folder), *first], env=environment, capture_output=True, text=True)
+    run = subprocess.run([*fetch, *resuming(folder), *first], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
 
     reader = JobReader(folder)

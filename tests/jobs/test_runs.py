@@ -97,13 +97,13 @@ async def test_a_run_is_not_told_what_a_cancelled_one_gives_back(tmp_path):
             run = asyncio.create_task(job.run())
             while job._store.reserved < 2:  # two wait for the rate limit
                 await asyncio.sleep(0.001)
-            begin = job._store._writer._begin
+            transaction = job._store._writer._transaction
 
             def begin_slowly():
                 time.sleep(0.05)
-                begin()
+                return transaction()
 
-            job._store._writer._begin = begin_slowly
+            job._store._writer._transaction = begin_slowly
             run.cancel()
             await asyncio.wait([run])
             before = sandbox.activations

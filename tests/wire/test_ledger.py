@@ -1,8 +1,9 @@
-"""ActivationLedger: the month's spend of a key, over clients, jobs and processes."""
+"""ActivationLedger: the activations of a key in a month, over clients, jobs and processes."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -45,7 +46,7 @@ async def opened(ledger, **settings):
             yield sandbox, client
 
 
-async def test_it_counts_what_costs_and_takes_back_what_did_not(tmp_path):
+async def test_it_counts_what_costs_and_releases_what_did_not(tmp_path):
     ledger = ActivationLedger(tmp_path / "ledger.db")
     async with opened(ledger) as (sandbox, client):
 
@@ -82,7 +83,7 @@ async def test_it_counts_what_costs_and_takes_back_what_did_not(tmp_path):
 async def test_a_cap_holds_and_nothing_is_sent_beyond_it(tmp_path):
     ledger = ActivationLedger(tmp_path / "ledger.db", monthly_cap=10)
     async with opened(ledger) as (sandbox, client):
-        # more at a time could end at 9: one that is dropped before it is sent is not counted any more
+        # more at a time could end at 9: a call that is dropped before it is sent is released
         async with client.sessions.events_many(sandbox.session_ids, concurrency=1) as results:
             outcomes = []
             with pytest.raises(ActivationBudgetError, match="cap of 10 activations is reached: 10 are spent"):
@@ -113,7 +114,9 @@ async def test_a_job_stops_at_it_and_goes_on_next_month(tmp_path):
     async with opened(ledger) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=JobPlan(events=True)) as job:
             await job.add(sandbox.session_ids)
-            report = await job.run(concurrency=1)  # else a call that is dropped unsent may make it 24
+            report = await job.run(
+                concurrency=1
+            )  # more could end at 24, with a call that is dropped before it is sent
             assert (report.reason, report.done, report.spent) == (StopReason.BUDGET_REACHED, 25, 25)
             now[0] = DECEMBER + 60
             report = await job.run()
@@ -173,6 +176,48 @@ def test_several_processes_share_a_cap(tmp_path):
     assert asyncio.run(ActivationLedger(tmp_path / "ledger.db").spent("key")) == 150
 
 
+WAITING = """
+import asyncio, sys
+from fullstory_async import ActivationLedger, ClientConfig, FullStoryClient, RateLimit
+
+async def main(url, key, path):
+    config = ClientConfig(api_key=key, base_url=url, rate_limit=RateLimit(0.5, 1))
+    async with FullStoryClient(config=config, ledger=ActivationLedger(path, monthly_cap=50)) as client:
+        async with client.sessions.events_many(sys.stdin.read().split(), concurrency=32) as results:
+            async for _ in results:
+                print("response", flush=True)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_a_fan_out_killed_while_it_waits_for_the_rate_limit_has_counted_hardly_more_than_it_sent(
+    tmp_path,
+):
+    """Two calls at most reserve ahead of the limiter at this rate, and not one for each worker."""
+    ledger = ActivationLedger(tmp_path / "ledger.db")
+    async with Sandbox(users=2, sessions=64, mean_events=2) as sandbox:
+        key = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url).key_fingerprint
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", WAITING, sandbox.url, sandbox.api_key, str(ledger.path),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            process.stdin.write("\n".join(sandbox.session_ids).encode())
+            process.stdin.close()
+            assert await process.stdout.readline() == b"response\n"
+            before, counted = 0, await ledger.spent(key)
+            while counted > before:  # until all workers wait
+                await asyncio.sleep(0.3)
+                before, counted = counted, await ledger.spent(key)
+        finally:
+            process.kill()
+            await process.wait()
+        assert process.returncode == -signal.SIGKILL
+        assert 1 <= sandbox.activations < 10
+        assert sandbox.activations <= await ledger.spent(key) <= sandbox.activations + 2
+
+
 async def test_a_ledger_that_can_not_be_written_costs_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(private_database, "_BUSY_SECONDS", 0.05)
     ledger = ActivationLedger(tmp_path / "ledger.db")
@@ -207,7 +252,7 @@ def test_a_client_takes_only_a_ledger():
 
 @asynccontextmanager
 async def locked(path, seconds):
-    """Hold the file for a while, as another process may."""
+    """Lock the file for a while, as another process may."""
     database = sqlite3.connect(path, isolation_level=None)
     database.execute("BEGIN IMMEDIATE")
     asyncio.get_running_loop().call_later(seconds, database.execute, "ROLLBACK")
@@ -253,7 +298,7 @@ async def test_a_call_that_is_cancelled_while_it_waits_for_the_ledger_counts_not
             assert await ledger.spent(client.config.key_fingerprint) == sandbox.activations == 1
 
 
-async def test_a_fan_out_that_is_stopped_and_then_left_takes_back_what_it_counted(tmp_path):
+async def test_a_fan_out_that_is_stopped_and_then_left_releases_what_it_counted(tmp_path):
     ledger = ActivationLedger(tmp_path / "ledger.db")
     async with opened(ledger) as (sandbox, client):
         key = client.config.key_fingerprint
@@ -284,7 +329,7 @@ async def test_a_ledger_that_refuses_a_second_attempt_does_not_hide_what_the_fir
 @pytest.mark.parametrize("operation", ["events", "stream", "summary", "fan-out"])
 @pytest.mark.parametrize("given", [False, True])
 async def test_what_is_cancelled_while_it_connects_was_never_sent(operation, given, tmp_path):
-    """But a given session does not tell how far it came, so there it counts."""
+    """But a session of the caller's own does not say how far the call came, so there it counts."""
     calls = {
         "events": lambda client: client.sessions.events("1:2"),
         "stream": lambda client: anext(client.sessions.stream_events("1:2")),

@@ -171,7 +171,7 @@ async def _crash_job(sandbox: Sandbox, settings: _Settings, sessions: int) -> _C
     left = JobReader(settings.job_folder).status()
     sys.stderr.write(
         f"kill -9 after {sandbox.activations} charged calls: {left.done} results are on disk, "
-        f"{left.set_aside} calls were in flight. Resuming …\n"
+        f"{left.reserved} calls were in flight. Resuming …\n"
     )
     return _Crash(left.done, sandbox.activations)
 

@@ -24,7 +24,7 @@ from fullstory_async.files.ledger import ActivationLedger
 from fullstory_async.jobs import Job, JobEstimate, JobPlan, JobReader, JobReport, StopReason
 from fullstory_async.jobs.plan import estimated
 from fullstory_async.jobs.storage.lock import LOCK_NAME, raise_if_locked
-from fullstory_async.jobs.storage.schema import has_job, other_things_in
+from fullstory_async.jobs.storage.schema import foreign_files, has_job
 
 __all__ = ["fetch", "run_job"]
 
@@ -214,7 +214,7 @@ def _check_folder(folder: Path, *, resume: bool) -> bool:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; --job takes a folder")
     # opening a job makes its folder private, which may be wrong for other files in it
-    if not exists and (others := other_things_in(folder)):
+    if not exists and (others := foreign_files(folder)):
         raise UsageError(
             f"{folder} is not a job and contains other files, such as {others[0]}; name a new folder"
         )

@@ -39,7 +39,7 @@ job = App(
 def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
     """Print the state of a job, also while it is running.
 
-    failed counts all failed calls; permanent counts those of them that only --retry-failed retries. set_aside
+    failed counts all failed calls; permanent counts those of them that only --retry-failed retries. reserved
     counts activations reserved for calls in flight, now or when the process died. holder is the process that
     runs the job.
 
@@ -167,7 +167,7 @@ def export(
         return Exit(128 + received[0])
     sys.stderr.write("".join(f"{path}\n" for path in written))
     for name, how in hidden.items():
-        count = f"{redaction.hits[name]} values {'dropped' if how == 'drop' else 'replaced'}"
+        count = f"{redaction.hidden[name]} values {'dropped' if how == 'drop' else 'replaced'}"
         sys.stderr.write(f"{name}: {'no field has this name' if name in redaction.missing else count}\n")
     return _exit_of(reader)
 

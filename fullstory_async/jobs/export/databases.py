@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.files.private_database import PRIVATE_FILE
-from fullstory_async.jobs.export.cells import json_text
-from fullstory_async.jobs.export.sink import RowWriter
-from fullstory_async.jobs.export.tables import Row, Table
-from fullstory_async.jobs.export.text import json_lines_sink
+from fullstory_async.jobs.export.tables import Row, RowWriter, Table
+from fullstory_async.jobs.export.text import dump_json, iso_time, json_lines_writer
+from fullstory_async.jobs.storage.schema import replace_surrogates
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["duckdb_sinks", "sqlite_sinks"]
+__all__ = ["duckdb_writers", "sqlite_writers"]
 
 _BATCH = 1000
 _SQLITE = {
@@ -32,20 +31,29 @@ _SQLITE = {
     "time": "TEXT",
 }
 _DUCKDB = {
-    "text": "VARCHAR", "name": "VARCHAR", "json": "JSON", "integer": "INTEGER", "boolean": "BOOLEAN", "time": "TIMESTAMP",
-}  # fmt: skip
+    "text": "VARCHAR",
+    "name": "VARCHAR",
+    "json": "JSON",
+    "integer": "INTEGER",
+    "boolean": "BOOLEAN",
+    "time": "TIMESTAMP",
+}
 
 
 @contextmanager
-def sqlite_sinks(path: Path, tables: Mapping[str, Table]) -> Iterator[dict[str, RowWriter]]:
-    """Write tables to a SQLite file, in one transaction. Times are ISO 8601 texts, JSON is text."""
+def sqlite_writers(path: Path, tables: Mapping[str, Table]) -> Iterator[dict[str, RowWriter]]:
+    """Write tables to a SQLite file, in one transaction.
+
+    Times are ISO 8601 texts, and JSON is text.
+    """
     database = sqlite3.connect(path, isolation_level=None)
     try:
-        database.execute("PRAGMA journal_mode = OFF")  # the file has another name until it is whole
+        # No journal: a file that fails half way is deleted, and never gets its name.
+        database.execute("PRAGMA journal_mode = OFF")
         database.execute("BEGIN")
         with ExitStack() as stack:
             yield {
-                name: stack.enter_context(_sqlite_sink(database, name, columns))
+                name: stack.enter_context(_sqlite_writer(database, name, columns))
                 for name, columns in tables.items()
             }
         database.execute("COMMIT")
@@ -56,7 +64,7 @@ def sqlite_sinks(path: Path, tables: Mapping[str, Table]) -> Iterator[dict[str, 
 
 
 @contextmanager
-def _sqlite_sink(database: sqlite3.Connection, name: str, columns: Table) -> Iterator[RowWriter]:
+def _sqlite_writer(database: sqlite3.Connection, name: str, columns: Table) -> Iterator[RowWriter]:
     kinds = ", ".join(f'"{column.name}" {_SQLITE[column.kind]}' for column in columns)
     database.execute(f"CREATE TABLE {name} ({kinds})")
     insert = f"INSERT INTO {name} VALUES ({', '.join('?' * len(columns))})"  # noqa: S608  (our own names)
@@ -76,19 +84,23 @@ def _sqlite_sink(database: sqlite3.Connection, name: str, columns: Table) -> Ite
 
 
 @contextmanager
-def duckdb_sinks(path: Path, tables: Mapping[str, Table]) -> Iterator[dict[str, RowWriter]]:
-    """Write tables to a DuckDB file: through JSON Lines beside it, which DuckDB reads faster than it takes rows. Times are in UTC."""
+def duckdb_writers(path: Path, tables: Mapping[str, Table]) -> Iterator[dict[str, RowWriter]]:
+    """Write tables to a DuckDB file. Times are in UTC.
+
+    The rows go through JSON Lines beside it, which DuckDB reads faster than it takes rows one by one.
+    """
     try:
         import duckdb  # noqa: PLC0415  (an extra)
     except ImportError:
         raise ConfigurationError("a .duckdb file needs: pip install 'fullstory-async[duckdb]'") from None
     try:
-        # a folder for its owner only: DuckDB makes its files, and those of its work, readable to all
+        # In a private folder: DuckDB makes its database and its temporary files readable by all.
         with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as folder:
             lines = {name: Path(folder, f"{name}.jsonl") for name in tables}
             with ExitStack() as stack:
+                # DuckDB rejects the escape sequence of a lone surrogate, so it is replaced here.
                 yield {
-                    name: stack.enter_context(json_lines_sink(part, name, tables[name], surrogates="replace"))
+                    name: stack.enter_context(json_lines_writer(part, tables[name], surrogates="replace"))
                     for name, part in lines.items()
                 }
             made = Path(folder, "database")
@@ -106,6 +118,7 @@ def _load(database: duckdb.DuckDBPyConnection, name: str, columns: Table, part: 
     kinds = {column.name: _DUCKDB[column.kind] for column in columns}
     named = ", ".join(f'"{column}" {kind}' for column, kind in kinds.items())
     database.execute(f"CREATE TABLE {name} ({named})")
+    # 1 GiB instead of the default of 16 MiB: a row may hold a long response.
     read = (
         f"read_json(?, format = 'newline_delimited', columns = {kinds!r}, maximum_object_size = 1073741824)"
     )
@@ -116,7 +129,7 @@ def _value(value: Any, *, as_json: bool) -> Any:
     if value is None:
         return None
     if as_json:
-        return json_text(value)
+        return dump_json(value)
     if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+        return iso_time(value)
+    return replace_surrogates(value) if isinstance(value, str) else value

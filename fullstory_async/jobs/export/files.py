@@ -1,8 +1,9 @@
-"""An export's file: not there until it is whole.
+"""An export's file, which appears under its name only when it is complete.
 
-Until then it is a hidden part beside its place, ``.NAME.HOST-PID.RANDOM.part``. A killed process leaves its parts, which hold what the
-export would; the next export to the same name removes them. Whose process is dead is known on its own host only, so that of
-another host's parts those go that nothing was written to for an hour.
+Until then it is a hidden part in the same folder, ``.NAME.HOST-PID.RANDOM.part``. A killed process leaves its
+parts behind, and with them the personal data of an export; the next export to the same name removes them.
+Only a process on the same host can know that another one is dead. So parts of other hosts are removed when
+they are older than an hour.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ from fullstory_async.files.private_database import PRIVATE_FILE
 
 __all__ = ["atomic"]
 
-_STALE = 3600.0
-_MAKER = re.compile(r"\.([0-9a-f]{8})-([0-9]+)\.[0-9a-f]{8}\.part")
+_STALE_SECONDS = 3600.0
+_OWNER = re.compile(r"\.([0-9a-f]{8})-([0-9]+)\.[0-9a-f]{8}\.part")
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a new name beside ``path``, for its owner only; what was written there takes the place of ``path`` at the end.
+    """Yield a private file, which replaces ``path`` at the end.
 
     Raises:
         ConfigurationError: the folder can't be written.
-        JobStorageError: the disk is full, or the like. ``path`` is as it was then.
+        JobStorageError: the file can't be written, for instance on a full disk. ``path`` is unchanged then.
     """
     if path.is_dir():
         raise ConfigurationError(f"{path} is a folder")
-    _clear_away(path)
+    _remove_stale_parts(path)
     part = path.with_name(f".{path.name}.{_host()}-{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
@@ -47,6 +48,7 @@ def atomic(path: Path) -> Iterator[Path]:
         raise ConfigurationError(f"{path} can't be written: {error.strerror}") from None
     try:
         yield part
+        # Content before name: after a power failure the name must not lead to an empty file.
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(path)
@@ -54,15 +56,16 @@ def atomic(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise JobStorageError(f"{path} can't be written: {error.strerror or error}") from None
     finally:
+        # Beside a part that failed, DuckDB and SQLite leave files of their own.
         for left in (part, part.with_name(part.name + ".wal"), part.with_name(part.name + "-journal")):
             left.unlink(missing_ok=True)
 
 
-def _clear_away(path: Path) -> None:
-    """Remove what exports left behind that were killed."""
+def _remove_stale_parts(path: Path) -> None:
+    """Remove the parts of exports that were killed."""
     for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part*"):
-        with contextlib.suppress(FileNotFoundError):  # another export has just finished with it
-            if time.time() - stale.stat().st_mtime <= _STALE and not _is_orphan(stale.name):
+        with contextlib.suppress(FileNotFoundError):  # another export has just removed it
+            if time.time() - stale.stat().st_mtime <= _STALE_SECONDS and not _is_orphan(stale.name):
                 continue
             if stale.is_dir():
                 shutil.rmtree(stale, ignore_errors=True)
@@ -71,15 +74,16 @@ def _clear_away(path: Path) -> None:
 
 
 def _is_orphan(name: str) -> bool:
-    """Tell whether the process that made a part is surely dead."""
-    maker = _MAKER.search(name)
-    if maker is None or maker[1] != _host() or os.name == "nt":  # where asking for a process ends it
+    """Return whether the process that made a part is certainly dead."""
+    owner = _OWNER.search(name)
+    # On Windows, signal 0 would end the process.
+    if owner is None or owner[1] != _host() or os.name == "nt":
         return False
     try:
-        os.kill(int(maker[2]), 0)
+        os.kill(int(owner[2]), 0)
     except (ProcessLookupError, OverflowError):
         return True
-    except PermissionError:  # it is somebody else's
+    except PermissionError:  # it is alive, and another user's
         return False
     return False
 
@@ -89,7 +93,7 @@ def _host() -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make sure of the new name too, where folders can be synchronised."""
+    """Put the new name on disk too, where the system can synchronise folders."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:  # Windows

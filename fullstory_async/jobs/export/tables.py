@@ -1,14 +1,14 @@
 """The tables of an export: their columns, and a job's records as rows of them.
 
-Ids are texts, since 64-bit numbers are more than many readers hold exactly. Times are in UTC, and the text as it came stands
-beside a parsed one, since an event is not lost for its clock. What is free-form stays JSON.
+Ids are texts, since many readers can't hold 64-bit numbers exactly. Times are in UTC. Beside each parsed time
+is the original text, so that an event with an invalid time is not lost. Free-form values stay JSON.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -16,15 +16,17 @@ import attrs
 from fullstory_async.codec import decode_summary, events_with_times
 from fullstory_async.errors import ConfigurationError, DecodeError
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobPlan
-from fullstory_async.jobs.storage.fingerprints import fingerprint
 from fullstory_async.jobs.storage.records import Record
+from fullstory_async.jobs.storage.schema import fingerprint
 from fullstory_async.messages import Response
 from fullstory_async.models import event_data
 from fullstory_async.session_id import SessionId
 
-__all__ = ["TABLES", "Column", "Redaction", "Row", "Table", "Tables"]
+__all__ = ["TABLES", "Column", "Redaction", "Row", "RowWriter", "Table", "Tables"]
 
 Row = dict[str, Any]
+RowWriter = Callable[[Row], None]
+"""Writes one row to the table that it was opened for."""
 Kind = Literal["text", "name", "integer", "boolean", "time", "json"]
 
 
@@ -34,7 +36,7 @@ class Column:
 
     name: str
     kind: Kind
-    """``name`` is a text of which there are few different ones."""
+    """``name`` is a text with few distinct values."""
 
     is_required: bool = False
     """Whether it always has a value."""
@@ -68,23 +70,27 @@ _KNOWN = frozenset(
     [column.name for columns in TABLES.values() for column in columns]
     + [field.name for each in _DOCUMENTED for field in attrs.fields(each)]
 )
-"""What fields may be called, so that a name that is not among them, nor in the job, is a mistake."""
+"""Documented names: to redact one that occurs nowhere in the job is not a mistake."""
 
 
 @attrs.frozen
 class Redaction:
-    """Which fields lose their values, wherever they stand: as a column, or at any depth of the JSON in one."""
+    """The fields to redact, as a column or at any depth of the JSON in one."""
 
     how: Mapping[str, Literal["drop", "hash"]]
     secret: str = attrs.field(repr=False)
-    hits: Counter[str] = attrs.field(factory=Counter, eq=False)
-    """How many values each name has hidden so far, those within others that were hidden among them."""
-    found: set[str] = attrs.field(factory=set, eq=False)
-    """The names that something was called so far, if only without a value."""
+    hidden: Counter[str] = attrs.field(factory=Counter, eq=False)
+    """Number of values redacted per name so far, nested ones included."""
+    seen: set[str] = attrs.field(factory=set, eq=False)
+    """Names seen so far, even if their value was null."""
 
     @classmethod
     def of(cls, fields: Any, secret: str) -> Redaction:
-        """Read ``["user_email"]``, or ``{"user_email": "hash"}``. Raises `ConfigurationError`."""
+        """Read ``["user_email"]``, or ``{"user_email": "hash"}``.
+
+        Raises:
+            ConfigurationError: it is something else.
+        """
         if isinstance(fields, Redaction):
             return fields
         if isinstance(fields, str):
@@ -100,52 +106,53 @@ class Redaction:
         return cls(given, secret)
 
     def apply(self, row: Row) -> Row:
-        """Return the row without what is to be hidden."""
+        """Return the row with its values redacted."""
         if not self.how:
             return row
-        hidden: Row = self._inside(row)
-        return hidden
+        redacted: Row = self._redact_inside(row)
+        return redacted
 
     @property
     def missing(self) -> list[str]:
-        """The names that nothing was called so far, and that are neither a column of any table nor a documented field of an event."""
-        return sorted(set(self.how) - self.found - _KNOWN)
+        """The names not seen so far that are neither a column nor a documented field."""
+        return sorted(set(self.how) - self.seen - _KNOWN)
 
-    def _inside(self, value: Any) -> Any:
+    def _redact_inside(self, value: Any) -> Any:
         if isinstance(value, dict):
             return {
-                name: self._hidden(name, item) if name in self.how else self._inside(item)
+                name: self._redact_value(name, item) if name in self.how else self._redact_inside(item)
                 for name, item in value.items()
             }
-        return [self._inside(item) for item in value] if isinstance(value, list) else value
+        return [self._redact_inside(item) for item in value] if isinstance(value, list) else value
 
-    def _hidden(self, name: str, value: Any) -> Any:
-        self.found.add(name)
+    def _redact_value(self, name: str, value: Any) -> Any:
+        self.seen.add(name)
         if value is None:
             return None
-        self.hits[name] += 1
-        self._inside(value)  # whose names are hidden with it, and count
+        self.hidden[name] += 1
+        self._redact_inside(value)  # for the counts: the names inside are redacted with it
         if self.how[name] == "drop":
             return None
+        # Sorted: equal values have the same hash, in whatever order a response has their fields.
         text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
         return fingerprint(self.secret, text)
 
 
 @attrs.frozen
 class Tables:
-    """Makes rows of records, by table."""
+    """Converts records to rows, by table."""
 
     plan: JobPlan
     redaction: Redaction
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The tables that a job of this plan has; the first is the main one."""
+        """The tables of a job with this plan; the first is the main one."""
         names = (("events",) if self.plan.events else ()) + (("summaries",) if self.plan.summary else ())
         return (*names, "failures")
 
     def columns(self, name: str) -> Table:
-        """Return a table's columns; what is replaced by a fingerprint is text, whatever it was."""
+        """Return a table's columns. A redacted one may be null, and a hashed one is text."""
         how = self.redaction.how
         return tuple(
             attrs.evolve(
@@ -157,7 +164,7 @@ class Tables:
         )
 
     def rows(self, record: Record) -> Iterator[tuple[str, Row]]:
-        """Give the rows of one session, each with its table."""
+        """Yield the rows of one session, each with its table."""
         failures = list(record.failures.values())
         for operation, table, make in (
             (EVENTS, "events", _event_rows),
@@ -168,8 +175,9 @@ class Tables:
             try:
                 for row in make(record):
                     yield table, self.redaction.apply(row)
+            # One malformed response must not end the export of all others.
             except DecodeError as error:
-                failures.append(record.unreadable(operation, error))
+                failures.append(record.malformed(operation, error))
         for failure in failures:
             row = attrs.asdict(
                 failure, recurse=False, filter=lambda field, _: field.name not in ("at", "body")
@@ -180,8 +188,9 @@ class Tables:
         response = Response(status=200, body=record.bodies[SUMMARY])
         found = decode_summary(response, SessionId(record.session_id), self.plan.summary)
         yield {
-            "session_id": record.session_id, "config_profile_id": found.config_profile_id, "summary": found.summary,
-            "response": found.response, "response_schema": found.response_schema, "fetched_at": record.fetched[SUMMARY],
+            "session_id": record.session_id, "config_profile_id": found.config_profile_id,
+            "summary": found.summary, "response": found.response, "response_schema": found.response_schema,
+            "fetched_at": record.fetched[SUMMARY],
         }  # fmt: skip
 
 
@@ -189,8 +198,8 @@ def _event_rows(record: Record) -> Iterator[Row]:
     response = Response(status=200, body=record.bodies[EVENTS])
     for seq, (event, raw_time) in enumerate(events_with_times(response)):
         yield {
-            "session_id": record.session_id, "seq": seq, "event_type": event.type, "event_time": event.timestamp,
-            "event_time_raw": raw_time, "source_type": event.source_type, "device_id": event.device_id,
-            "view_id": event.view_id, "properties": event.data, "source_properties": event.source_properties,
-            "fetched_at": record.fetched[EVENTS],
+            "session_id": record.session_id, "seq": seq, "event_type": event.type,
+            "event_time": event.timestamp, "event_time_raw": raw_time, "source_type": event.source_type,
+            "device_id": event.device_id, "view_id": event.view_id, "properties": event.data,
+            "source_properties": event.source_properties, "fetched_at": record.fetched[EVENTS],
         }  # fmt: skip

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
+import math
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -12,32 +15,39 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.jobs.export.cells import harmless, json_text
-from fullstory_async.jobs.export.sink import RowWriter
-from fullstory_async.jobs.export.tables import Row, Table
+from fullstory_async.jobs.export.tables import Row, RowWriter, Table
 
-__all__ = ["csv_sink", "json_lines_sink"]
+__all__ = ["csv_writer", "dump_json", "escape_formula", "iso_time", "json_lines_writer"]
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""The last four are the full-width forms of the others, which some spreadsheets treat alike."""
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 @contextmanager
-def json_lines_sink(
-    path: Path, _: str, table: Table, *, compression: str = "", surrogates: str = "backslashreplace"
+def json_lines_writer(
+    path: Path, table: Table, *, compression: str = "", surrogates: str = "backslashreplace"
 ) -> Iterator[RowWriter]:
-    """Write rows as JSON Lines; JSON in them is nested, not quoted. A lone surrogate stays one, as an escape."""
+    """Write rows as JSON Lines; JSON in them is nested, not quoted.
+
+    A lone surrogate is kept, as an escape sequence.
+    """
     with _opened(path, compression) as file:
 
         def write(row: Row) -> None:
             shown = {column.name: row[column.name] for column in table}
-            file.write(
-                json_text(shown, default=_time, ensure_ascii=False).encode("utf-8", surrogates) + b"\n"
-            )
+            text = dump_json(shown, default=iso_time, ensure_ascii=False)
+            file.write(text.encode("utf-8", surrogates) + b"\n")
 
         yield write
 
 
 @contextmanager
-def csv_sink(path: Path, _: str, table: Table, *, compression: str = "") -> Iterator[RowWriter]:
-    """Write rows as CSV with a header; a cell that a spreadsheet would run as a formula gets an apostrophe."""
+def csv_writer(path: Path, table: Table, *, compression: str = "") -> Iterator[RowWriter]:
+    """Write rows as CSV with a header.
+
+    Cells that a spreadsheet would run as formulas are escaped with an apostrophe.
+    """
     with _opened(path, compression) as raw:
         file = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="")
         writer = csv.writer(file)
@@ -50,7 +60,8 @@ def csv_sink(path: Path, _: str, table: Table, *, compression: str = "") -> Iter
             yield write
             file.flush()
         finally:
-            file.detach()  # it is not the wrapper's to close
+            # The wrapper closes its file when it is deleted, and that file is closed elsewhere.
+            file.detach()
 
 
 @contextmanager
@@ -58,6 +69,7 @@ def _opened(path: Path, compression: str) -> Iterator[IO[bytes]]:
     with ExitStack() as stack:
         plain = stack.enter_context(path.open("wb"))
         if compression == "gz":
+            # No name and no time in its header, so that equal exports are equal files.
             packed = gzip.GzipFile(filename="", fileobj=plain, mode="wb", mtime=0)
             yield cast("IO[bytes]", stack.enter_context(packed))
         elif compression == "zst":
@@ -74,15 +86,43 @@ def _cell(value: Any, *, as_json: bool) -> str:
     if value is None:
         return ""
     if as_json:
-        return harmless(json_text(value, ensure_ascii=False))
+        return escape_formula(dump_json(value, ensure_ascii=False))
     if isinstance(value, datetime):
-        return _time(value)
+        return iso_time(value)
     if isinstance(value, bool):
         return "true" if value else "false"
-    return harmless(str(value))
+    return escape_formula(str(value))
 
 
-def _time(value: Any) -> str:
+def escape_formula(text: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula."""
+    # Numbers stay as they are: an id may be negative.
+    if text.lstrip()[:1] in _FORMULA_STARTS and not _NUMBER.fullmatch(text):
+        return f"'{text}"
+    return text
+
+
+def dump_json(value: Any, **options: Any) -> str:
+    """Write a value as JSON that every reader accepts: NaN and infinity are null.
+
+    Some responses hold them, and JSON has no word for them.
+    """
+    try:
+        return json.dumps(value, allow_nan=False, **options)
+    except ValueError:
+        return json.dumps(_without_nan(value), allow_nan=False, **options)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def iso_time(value: Any) -> str:
+    """Return a time in UTC in ISO 8601. Raises `TypeError` for another value."""
     if not isinstance(value, datetime):
         raise TypeError(type(value).__name__)
     return value.isoformat().replace("+00:00", "Z")

@@ -1,1 +1,1 @@
-"""A job's file: its schema, the thread that writes it, what reads it, its lock."""
+"""A job's file: its schema, its writer thread, its readers, its lock."""

@@ -1,7 +1,7 @@
-"""Answers as they are kept: compressed, in a form that says which it is.
+"""Stored responses: compressed, in a format that identifies itself.
 
-zstd, where the extra ``zstd`` is installed, takes from a half (50 events) to a seventh (200) of zlib's time, and less room.
-What was written with it can only be read with it.
+zstd, which needs the extra ``zstd``, takes from half (50 events) to a seventh (200 events) of the time of
+zlib, and less room. Responses that were written with it can only be read with it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ try:
 except ImportError:  # an extra
     zstandard = None  # type: ignore[assignment]
 
-__all__ = ["CorruptRecord", "packer", "unpacked"]
+__all__ = ["CorruptRecord", "compressor", "decompress"]
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _ZLIB_LEVEL = 3
@@ -24,41 +24,42 @@ _ZSTD_LEVEL = 1
 
 
 class CorruptRecord(Exception):
-    """What was kept is damaged."""
+    """A stored record is damaged."""
 
 
-def packer() -> Callable[[list[bytes]], list[bytes]]:
-    """Return what compresses answers, for one thread; those of a group together, so that Python's lock is taken once for them."""
+def compressor() -> Callable[[list[bytes]], list[bytes]]:
+    """Return a function that compresses responses, for use in one thread at a time."""
     if zstandard is None:
         return lambda bodies: [zlib.compress(body, level=_ZLIB_LEVEL) for body in bodies]
-    compressor = zstandard.ZstdCompressor(_ZSTD_LEVEL, write_checksum=True)
+    zstd = zstandard.ZstdCompressor(_ZSTD_LEVEL, write_checksum=True)
 
-    def pack(bodies: list[bytes]) -> list[bytes]:
-        if not any(bodies):  # which the other function refuses
-            return [compressor.compress(body) for body in bodies]
-        kept = compressor.multi_compress_to_buffer([*bodies])
-        return [kept[n].tobytes() for n in range(len(kept))]
+    def compress(bodies: list[bytes]) -> list[bytes]:
+        if not any(bodies):  # the other function rejects that
+            return [zstd.compress(body) for body in bodies]
+        # One call for all, so that Python's lock is taken once.
+        stored = zstd.multi_compress_to_buffer([*bodies])
+        return [stored[n].tobytes() for n in range(len(stored))]
 
-    return pack
+    return compress
 
 
-def unpacked(kept: bytes) -> bytes:
-    """Return an answer as it came.
+def decompress(stored: bytes) -> bytes:
+    """Return a response as it arrived.
 
     Raises:
-        PackingError: it is damaged.
+        CorruptRecord: it is damaged.
         JobError: it can't be read without the extra ``zstd``.
     """
-    if not isinstance(kept, bytes):
-        raise CorruptRecord(f"it is {type(kept).__name__}")
-    if not kept.startswith(_ZSTD):
+    if not isinstance(stored, bytes):
+        raise CorruptRecord(f"it is {type(stored).__name__}")
+    if not stored.startswith(_ZSTD):
         try:
-            return zlib.decompress(kept)
+            return zlib.decompress(stored)
         except zlib.error as error:
             raise CorruptRecord(str(error)) from None
     if zstandard is None:
-        raise JobError("this job's answers need zstandard to be read: pip install 'fullstory-async[zstd]'")
+        raise JobError("this job's answers are compressed with zstd: pip install 'fullstory-async[zstd]'")
     try:
-        return zstandard.ZstdDecompressor().decompress(kept)
-    except (zstandard.ZstdError, MemoryError) as error:  # a damaged head may tell of any size
+        return zstandard.ZstdDecompressor().decompress(stored)
+    except (zstandard.ZstdError, MemoryError) as error:  # a damaged head may give any size
         raise CorruptRecord(str(error)) from None

@@ -1,7 +1,7 @@
 """JobLock: one process for each job.
 
-The operating system holds the lock, so it goes with the process however that ends, and a lock that a dead process
-left behind is none. What stands in the file only tells people who the holder is.
+The operating system holds the lock. So it ends with the process, however that ends, and a file left behind by
+a dead process locks nothing. The content of the file only names the holder to people.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import socket
 import time
 import weakref
+from functools import partial
 from pathlib import Path
 
 from fullstory_async.errors import JobLockedError
@@ -27,66 +28,71 @@ __all__ = ["LOCK_NAME", "JobLock", "lock_holder", "raise_if_locked"]
 
 LOCK_NAME = "lock"
 
-_TAKEN = (BlockingIOError, PermissionError)
-_A_LOOK = 0.05
-_FAR = 2**30
-"""Where Windows locks a byte: what stands in the file stays readable."""
-
-
-_held: weakref.WeakSet[JobLock] = weakref.WeakSet()
+_CONTENDED = (BlockingIOError, PermissionError)
+_RETRY_DELAY = 0.05
+_LOCK_OFFSET = 2**30
+"""The byte that Windows locks, far behind the content, so that this stays readable."""
 
 
 class JobLock:
-    """Holds a job's lock from its making until `release`."""
+    """Holds a job's lock from its creation until `release`."""
 
     __slots__ = ("__weakref__", "_file")
 
     def __init__(self, path: Path) -> None:
-        """Take the lock. Raises `JobLockedError`, which names the holder, at once if it is taken."""
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
+        """Take the lock.
+
+        Raises:
+            JobLockedError: another process holds it. Raised at once, with the holder's name.
+        """
+        self._file: int | None = None
+        file = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
         try:
-            _lock_soon(self._file)
-        except _TAKEN:
-            holder = _holder(self._file)
-            os.close(self._file)
+            _lock_with_retry(file)
+        except _CONTENDED:
+            holder = _read_holder(file)
+            os.close(file)
             raise _locked(path, holder) from None
         except OSError:  # a file system without locks
-            os.close(self._file)
+            os.close(file)
             raise
         note = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
         }
-        with contextlib.suppress(OSError):  # on a full disk the lock holds without its note
-            os.ftruncate(self._file, 0)
-            os.write(self._file, json.dumps(note).encode())
-        _held.add(self)
+        with contextlib.suppress(OSError):  # on a full disk the lock holds without a name
+            os.ftruncate(file, 0)
+            os.write(file, json.dumps(note).encode())
+        self._file = file
+        if hasattr(os, "register_at_fork"):
+            # Python has no way to unregister it, so a small dead reference stays behind for each lock.
+            os.register_at_fork(after_in_child=partial(_release_in_child, weakref.ref(self)))
 
     def release(self) -> None:
-        """Give the lock back; a second time does nothing."""
-        if self in _held:
-            _held.discard(self)
-            os.close(self._file)
+        """Release the lock; a second call does nothing."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
 
 
 def lock_holder(path: Path) -> str | None:
-    """Name the process that has a lock; ``None`` if nobody has it."""
+    """Return the name of the process that holds a lock, or ``None`` if it is free."""
     try:
         file = os.open(path, os.O_RDWR)
-    except OSError:  # there is none, or it is somebody else's and not to be locked by us
+    except OSError:  # it is missing, or belongs to a user whose jobs we can't run
         return None
     try:
         _lock(file, shared=True)
-    except _TAKEN:
-        return _holder(file)
+    except _CONTENDED:
+        return _read_holder(file)
     finally:
         os.close(file)
     return None
 
 
 def raise_if_locked(path: Path) -> None:
-    """Raise `JobLockedError` if another process has a lock, without taking it."""
+    """Raise `JobLockedError` if another process holds a lock. Doesn't take it."""
     if (holder := lock_holder(path)) is not None:
         raise _locked(path, holder)
 
@@ -95,22 +101,18 @@ def _locked(path: Path, holder: str) -> JobLockedError:
     return JobLockedError(f"the job {path.parent} is being run by {holder}; one process at a time")
 
 
-def _leave_to_the_parent() -> None:
-    """Close in a forked child what it inherited: the lock is its parent's, and must not outlive that."""
-    for lock in list(_held):
-        lock.release()
+def _release_in_child(lock: weakref.ref[JobLock]) -> None:
+    """Close a forked child's copy of a lock, which must not outlive the parent."""
+    if (inherited := lock()) is not None:
+        inherited.release()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_the_parent)
-
-
-def _lock_soon(file: int) -> None:
-    """Lock a file, also if `lock_holder` looks at it just now, which takes no time."""
+def _lock_with_retry(file: int) -> None:
+    """Lock a file. Tries twice, since `lock_holder` holds a lock for a moment."""
     try:
         _lock(file)
-    except _TAKEN:
-        time.sleep(_A_LOOK)
+    except _CONTENDED:
+        time.sleep(_RETRY_DELAY)
         _lock(file)
 
 
@@ -118,12 +120,12 @@ def _lock(file: int, *, shared: bool = False) -> None:
     if fcntl is not None:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     else:
-        os.lseek(file, _FAR, os.SEEK_SET)
+        os.lseek(file, _LOCK_OFFSET, os.SEEK_SET)
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
         os.lseek(file, 0, os.SEEK_SET)
 
 
-def _holder(file: int) -> str:
+def _read_holder(file: int) -> str:
     try:
         os.lseek(file, 0, os.SEEK_SET)
         note = json.loads(os.read(file, 1000))

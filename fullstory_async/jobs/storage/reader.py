@@ -1,4 +1,4 @@
-"""JobReader: what a job holds, read while it is being written or years later."""
+"""JobReader: reads a job, while it is being written or years later."""
 
 from __future__ import annotations
 
@@ -6,75 +6,36 @@ import math
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
-
-import attrs
 
 from fullstory_async.codec import decode_events, decode_summary
 from fullstory_async.concurrency import run_in_thread
 from fullstory_async.errors import DecodeError, JobError
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimated
-from fullstory_async.jobs.storage.fingerprints import fingerprint
 from fullstory_async.jobs.storage.lock import LOCK_NAME, lock_holder
-from fullstory_async.jobs.storage.records import JobFailure, Record
+from fullstory_async.jobs.storage.records import JobFailure, JobResult, JobStatus, Record
 from fullstory_async.jobs.storage.recovery import RecoveryScan
 from fullstory_async.jobs.storage.schema import (
     COUNT_INVALID_IDS,
     DATABASE_NAME,
+    RESERVED,
+    as_job_error,
+    fingerprint,
     open_reader,
     replace_surrogates,
-    unusable,
 )
 from fullstory_async.messages import Response
-from fullstory_async.models import SessionEvents, SessionSummary
 from fullstory_async.session_id import SessionId
 
-__all__ = ["JobReader", "JobResult", "JobStatus"]
+__all__ = ["JobReader"]
 
 T = TypeVar("T")
 
-_TAKEN = 50
-_TAKEN_BYTES = 1_000_000
-"""Records that a thread hands over at a time: so many, or fewer if their answers are so large together."""
-
-
-@attrs.frozen(kw_only=True)
-class JobResult:
-    """One session of a job."""
-
-    session_id: str
-    """The session."""
-    events: SessionEvents | None = None
-    """Its events, if they were fetched."""
-    summary: SessionSummary | None = None
-    """Its summary, if it was generated."""
-    failures: tuple[JobFailure, ...] = ()
-    """What failed; a call that is neither here nor above has not been made yet."""
-
-
-@attrs.frozen(kw_only=True)
-class JobStatus:
-    """How a job stands."""
-
-    plan: JobPlan
-    sessions: int
-    calls: int
-    """Calls of the whole job."""
-    done: int
-    """Answers."""
-    failed: int
-    """Failures; those with a passing reason are left to be made again."""
-    permanent: int
-    """Failures that are tried again only when asked."""
-    left: int
-    """Calls that are still to be made."""
-    spent: int
-    """Activations that were spent, or may have been."""
-    set_aside: int
-    """Activations of calls that are on their way, or were when the process died."""
-    holder: str | None
-    """The process that has the job open; ``None`` if none has."""
+_BATCH = 50
+_BATCH_BYTES = 1_000_000
+"""A thread returns ``_BATCH`` records at a time, or fewer if their responses are larger than this."""
 
 
 class JobReader:
@@ -83,10 +44,10 @@ class JobReader:
     folder: Path
     plan: JobPlan
     damaged: int
-    """How many sessions the last pass could not read, in whole or in part; known when it is over."""
+    """Sessions that the last pass could not read, completely or partly; known at its end."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """Look at a job. Raises `JobError` if there is none, or its format is a later one."""
+        """Open a job. Raises `JobError` if there is none, or if its format is a later one."""
         self.folder = Path(folder)
         self.damaged = 0
         database = open_reader(self.folder)
@@ -102,16 +63,12 @@ class JobReader:
             database.close()
 
     def count(self, query: str) -> int:
-        """Return the number that a query gives."""
-        database = open_reader(self.folder)
-        try:
-            return int(database.execute(query).fetchone()[0])
-        except sqlite3.Error as error:
-            raise unusable(self.folder, error) from None
-        except (ValueError, TypeError) as error:
-            raise JobError(f"the job {self.folder} can't be read: {error}") from None
-        finally:
-            database.close()
+        """Return the number that a query selects."""
+        with self._opened() as database:
+            try:
+                return int(database.execute(query).fetchone()[0])
+            except (ValueError, TypeError) as error:
+                raise JobError(f"the job {self.folder} can't be read: {error}") from None
 
     def estimate(
         self,
@@ -122,69 +79,79 @@ class JobReader:
         rate: float = math.inf,
         charges: int = 1,
     ) -> JobEstimate:
-        """Tell what a run by a plan that has grown, with more ids, would come to; nothing is changed.
+        """Estimate a run with more ids, or with a plan that has grown. Changes nothing.
 
         Args:
             plan: the plan, perhaps a grown one.
-            ids: further ids. Texts among them that are no `SessionId` count as such that fail without a call.
+            ids: further ids. Each text that isn't a `SessionId` counts as one that fails without a call.
             retry_failed: as for `Job.run`.
-            rate: calls a second.
-            charges: how many activations a call may cost, as `RetryPolicy.max_charges_per_call` tells.
+            rate: calls per second.
+            charges: the most activations that a call may cost, see `RetryPolicy.max_charges_per_call`.
 
         Raises:
             JobError: the plan changes what is done, or the job can't be read.
         """
         plan = self.plan.grown_to(plan)
         status = self.status()
-        database = open_reader(self.folder)
-        known = "SELECT EXISTS(SELECT 1 FROM items WHERE session_id = ?) OR EXISTS(SELECT 1 FROM purged WHERE fingerprint = ?)"
-        new = bad = 0
-        try:
+        new, invalid = self._count_new(ids)
+        sessions, operations = status.sessions + new, len(plan.operations)
+        # Invalid ids never cost a call, though their failures are left for `retry_failed`.
+        never = invalid + (self.count(COUNT_INVALID_IDS) if retry_failed else 0)
+        settled = operations * never + status.done + (0 if retry_failed else status.permanent)
+        # The next run counts the reservations of a dead process as spent before anything else.
+        spent = status.spent + status.reserved
+        return estimated(plan, sessions, sessions * operations - settled, spent, rate, charges)
+
+    def _count_new(self, ids: Iterable[SessionId | str]) -> tuple[int, int]:
+        """Count the ids that aren't in the job, and those of them that are invalid."""
+        known = (
+            "SELECT EXISTS(SELECT 1 FROM items WHERE session_id = ?) "
+            "OR EXISTS(SELECT 1 FROM purged WHERE fingerprint = ?)"
+        )
+        new = invalid = 0
+        with self._opened() as database:
             for each in ids:
                 name = replace_surrogates(each)
                 if not database.execute(known, (name, fingerprint(self.secret, name))).fetchone()[0]:
                     new += 1
-                    bad += not isinstance(each, SessionId)
-        except sqlite3.Error as error:
-            raise unusable(self.folder, error) from None
-        finally:
-            database.close()
-        sessions, operations = status.sessions + new, len(plan.operations)
-        never = bad + (self.count(COUNT_INVALID_IDS) if retry_failed else 0)
-        settled = operations * never + status.done + (0 if retry_failed else status.permanent)
-        spent = status.spent + status.set_aside
-        return estimated(plan, sessions, sessions * operations - settled, spent, rate, charges)
+                    invalid += not isinstance(each, SessionId)
+        return new, invalid
 
     def status(self) -> JobStatus:
-        """Count what the job holds. Raises `JobError` if it can't be read."""
+        """Count the job's rows. Raises `JobError` if it can't be read."""
         operations = len(self.plan.operations)
         items = self.count("SELECT COUNT(*) FROM items")
-        answered = self.count("SELECT COUNT(*) FROM answers")
+        responses = self.count("SELECT COUNT(*) FROM answers")
         permanent = self.count("SELECT COUNT(*) FROM failures WHERE permanent")
+        meta = "SELECT COALESCE(MAX(value), 0) FROM meta WHERE name = "
         return JobStatus(
+            plan=self.plan,
+            sessions=items,
+            calls=items * operations,
+            done=responses,
+            failed=self.count("SELECT COUNT(*) FROM failures"),
             permanent=permanent,
-            plan=self.plan, sessions=items, calls=items * operations, done=answered,
-            failed=self.count("SELECT COUNT(*) FROM failures"), left=items * operations - answered - permanent,
+            left=items * operations - responses - permanent,
             spent=self.count("SELECT value FROM meta WHERE name = 'spent'"),
-            set_aside=self.count("SELECT COALESCE(MAX(value), 0) FROM meta WHERE name = 'set_aside'"),
+            reserved=self.count(f"{meta}'{RESERVED}'"),
             holder=lock_holder(self.folder / LOCK_NAME),
-        )  # fmt: skip
+        )
 
     async def results(self) -> AsyncIterator[JobResult]:
-        """Give every session's answers and failures, typed, in the order in which the ids were added."""
+        """Yield every session, typed, in the order in which the ids were added."""
         iterator = self.records()
         try:
-            while (records := await run_in_thread(_take, iterator)) != []:
+            while (records := await run_in_thread(_next_batch, iterator)) != []:
                 for record in records:
                     yield self._typed(record)
         finally:
             await run_in_thread(iterator.close)  # type: ignore[attr-defined]
 
     async def failures(self) -> AsyncIterator[JobFailure]:
-        """Give every failure, in the order in which the ids were added."""
+        """Yield every failure, in the order in which the ids were added."""
         iterator = self.records(with_bodies=False)
         try:
-            while (records := await run_in_thread(_take, iterator)) != []:
+            while (records := await run_in_thread(_next_batch, iterator)) != []:
                 for record in records:
                     for failure in record.failures.values():
                         yield failure
@@ -192,14 +159,24 @@ class JobReader:
             await run_in_thread(iterator.close)  # type: ignore[attr-defined]
 
     def records(self, *, with_bodies: bool = True) -> Iterator[Record]:
-        """Give every item; of a damaged database those that are intact, counting the others in `damaged`."""
+        """Yield every intact item, and count the damaged ones in `damaged`."""
         self.damaged = 0
         database = open_reader(self.folder)
-        found = RecoveryScan(database, (self.folder / DATABASE_NAME).stat().st_size)
+        scan = RecoveryScan(database, (self.folder / DATABASE_NAME).stat().st_size)
         try:
-            yield from found.records(with_bodies=with_bodies)
+            yield from scan.records(with_bodies=with_bodies)
         finally:
-            self.damaged = found.damaged
+            self.damaged = scan.damaged
+            database.close()
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        database = open_reader(self.folder)
+        try:
+            yield database
+        except sqlite3.Error as error:
+            raise as_job_error(self.folder, error) from None
+        finally:
             database.close()
 
     def _typed(self, record: Record) -> JobResult:
@@ -211,7 +188,7 @@ class JobReader:
             try:
                 return decode(Response(status=200, body=record.bodies[operation]))
             except DecodeError as error:
-                failures.append(record.unreadable(operation, error))
+                failures.append(record.malformed(operation, error))
                 return None
 
         events = decoded(EVENTS, lambda response: decode_events(response, SessionId(record.session_id)))
@@ -224,13 +201,13 @@ class JobReader:
         )
 
 
-def _take(iterator: Iterator[Record]) -> list[Record]:
-    """Return the next records; none at the end."""
-    taken: list[Record] = []
+def _next_batch(iterator: Iterator[Record]) -> list[Record]:
+    """Return the next records; an empty list at the end."""
+    batch: list[Record] = []
     size = 0
     for record in iterator:
-        taken.append(record)
+        batch.append(record)
         size += sum(map(len, record.bodies.values()))
-        if len(taken) >= _TAKEN or size >= _TAKEN_BYTES:
+        if len(batch) >= _BATCH or size >= _BATCH_BYTES:
             break
-    return taken
+    return batch

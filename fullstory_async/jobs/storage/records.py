@@ -1,4 +1,4 @@
-"""What a job keeps of a session: its answers as they came, and why others are missing."""
+"""The contents of a job as values: responses and failures, raw and typed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from datetime import datetime
 
 import attrs
 
+from fullstory_async.deprecation import Renamed
 from fullstory_async.errors import DecodeError
+from fullstory_async.jobs.plan import JobPlan
+from fullstory_async.models import SessionEvents, SessionSummary
 
-__all__ = ["JobFailure", "Record"]
+__all__ = ["JobFailure", "JobResult", "JobStatus", "Record"]
 
 
 @attrs.frozen(kw_only=True)
@@ -27,29 +30,69 @@ class JobFailure:
     may_have_cost: bool
     """Whether an activation may have been spent."""
     permanent: bool
-    """Whether it is tried again only when asked."""
+    """Whether it is tried again only on request."""
     at: datetime
     body: bytes | None = attrs.field(default=None, repr=False)
-    """An answer that was paid for and could not be read."""
+    """A response that was paid for and could not be read."""
 
 
 @attrs.frozen(kw_only=True)
 class Record:
-    """One item with everything about it, as it is kept."""
+    """One item with all its stored responses and failures."""
 
     seq: int
     session_id: str
     bodies: dict[str, bytes] = attrs.field(repr=False)
-    """Operation → the answer's body."""
+    """Operation → the response's body."""
     fetched: dict[str, datetime]
-    """Operation → when the answer came."""
+    """Operation → when the response arrived."""
     failures: dict[str, JobFailure]
-    """Operation → why there is no answer."""
+    """Operation → why there is no response."""
 
-    def unreadable(self, operation: str, error: DecodeError) -> JobFailure:
-        """Return the failure that an answer is which is JSON, but not what its operation answers."""
+    def malformed(self, operation: str, error: DecodeError) -> JobFailure:
+        """Return the failure for a stored response that is JSON but has the wrong shape."""
         return JobFailure(
-            session_id=self.session_id, operation=operation, error=type(error).__name__, status=None, code=None,
-            message=error.message, attempts=0, may_have_cost=True, permanent=True, at=self.fetched[operation],
-            body=self.bodies[operation],
+            session_id=self.session_id, operation=operation, error=type(error).__name__, status=None,
+            message=error.message, code=None, attempts=0, may_have_cost=True, permanent=True,
+            at=self.fetched[operation], body=self.bodies[operation],
         )  # fmt: skip
+
+
+@attrs.frozen(kw_only=True)
+class JobResult:
+    """One session of a job."""
+
+    session_id: str
+    """The session."""
+    events: SessionEvents | None = None
+    """Its events, if they were fetched."""
+    summary: SessionSummary | None = None
+    """Its summary, if it was generated."""
+    failures: tuple[JobFailure, ...] = ()
+    """Its failures; a call that is neither here nor above has not been made yet."""
+
+
+@attrs.frozen(kw_only=True)
+class JobStatus:
+    """The progress of a job."""
+
+    plan: JobPlan
+    sessions: int
+    calls: int
+    """Calls of the whole job."""
+    done: int
+    """Responses."""
+    failed: int
+    """Failures; the next run retries those that aren't permanent."""
+    permanent: int
+    """Failures that are tried again only on request."""
+    left: int
+    """Calls that are still to be made."""
+    spent: int
+    """Activations that were spent, or may have been."""
+    reserved: int
+    """Activations reserved for calls that are in flight, or were when the process died."""
+    holder: str | None
+    """The process that has the job open; ``None`` if none has."""
+
+    set_aside = Renamed("reserved")

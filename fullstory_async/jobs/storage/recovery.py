@@ -1,17 +1,19 @@
-"""Reading the items of a job's file, damaged or not: what is intact is given, and what is not is counted.
+"""RecoveryScan: reads the items of a job's file, damaged or not.
 
-SQLite has no checksums. But a job says everything twice, and what is said twice and differently is damaged:
+Intact items are yielded, damaged ones counted. SQLite has no checksums. But a job stores every fact twice,
+and two copies that differ reveal damage:
 
-* An item's number and id stand in the table and in its index, and so do the places of its answers and failures. The
-  answers themselves are compressed, with a checksum.
-* How far the numbers go is told by the last item, and by what the job noted with its last commit. Damage makes a number
-  smaller as often as larger, and one that is too small would hide every item beyond it. So the largest one counts that the file
-  has room for.
-* How many items, answers and failures there are was noted too. Whatever is missing of them at the end of a pass has got lost on
-  the way to it, in the tree of pages, which nothing else would tell. That holds only if nobody wrote meanwhile.
+* An item's number and id are in the table and in its index. So are the positions of its responses and
+  failures. The responses themselves are compressed, with a checksum.
+* The largest number is the one of the last item, and the one that the job recorded with its last commit.
+  Damage makes a number smaller as often as larger, and one that is too small would hide every item beyond it.
+  So the larger one counts, unless the file has no room for so many items.
+* The numbers of items, responses and failures are recorded too. Rows that are missing at the end of a pass
+  were lost in the tree of pages, which nothing else would reveal. The comparison holds only if nobody wrote
+  in the meantime.
 
-Items are read in blocks of numbers; where a block can't be read or has gaps, one by one. So a damaged page costs what stands on it,
-and one answer is in memory at a time.
+Items are read in blocks of numbers; where a block can't be read or has gaps, one by one. So a damaged page
+costs only the items on it, and one response is in memory at a time.
 """
 
 from __future__ import annotations
@@ -23,16 +25,17 @@ from typing import Any
 
 import attrs
 
-from fullstory_async.jobs.storage.compression import CorruptRecord, unpacked
+from fullstory_async.jobs.storage.compression import CorruptRecord, decompress
 from fullstory_async.jobs.storage.records import JobFailure, Record
 from fullstory_async.session_id import SessionId
 
 __all__ = ["RecoveryScan"]
 
-_LONGEST_LOG = 1 << 20
-"""Items beyond what the file itself has room for: those that are in its log."""
+_MAX_LOG_ITEMS = 1 << 20
+"""Items beyond those that the file itself has room for: they may be in its log."""
 _ITEMS = (
-    "SELECT seq, session_id, (SELECT seq FROM items AS i INDEXED BY sqlite_autoindex_items_1 WHERE i.session_id = t.session_id) "
+    "SELECT seq, session_id, "
+    "(SELECT seq FROM items AS i INDEXED BY sqlite_autoindex_items_1 WHERE i.session_id = t.session_id) "
     "FROM items AS t WHERE seq BETWEEN ? AND ?"
 )
 _FAILURE = tuple(
@@ -43,7 +46,7 @@ _BLOCK = 200
 """Items whose ids are read at a time."""
 
 _Item = tuple[int, str, int | None]
-"""Number and id as the table has them, and the number that its index has for the id."""
+"""Number and id from the table, and the number that the index has for the id."""
 
 
 @attrs.define
@@ -53,16 +56,16 @@ class RecoveryScan:
     database: sqlite3.Connection
     file_size: int
     damaged: int = 0
-    """Sessions that could not be read, in whole or in part, so far."""
+    """Sessions that could not be read so far, completely or partly."""
     _items: int = attrs.field(default=0, init=False)
     _rows: int = attrs.field(default=0, init=False)
-    _misled: bool = attrs.field(default=False, init=False)
-    """Whether what tells how much there is was damaged itself."""
+    _metadata_corrupt: bool = attrs.field(default=False, init=False)
+    """Whether the recorded counts are themselves corrupt."""
 
     def records(self, *, with_bodies: bool) -> Iterator[Record]:
-        """Give every item that is intact, in the order of their numbers."""
-        version, noted = self._version(), self._noted()
-        last = self._last(noted.get("last_seq"))
+        """Yield every intact item, in the order of their numbers."""
+        version, recorded = self._version(), self._recorded_counts()
+        last = self._last(recorded.get("last_seq"))
         for start in range(1, last + 1, _BLOCK):
             for seq, session_id, seq_by_id in self._block(start, min(start + _BLOCK - 1, last)):
                 try:
@@ -75,62 +78,66 @@ class RecoveryScan:
                 self._items += 1
                 self._rows += len(record.fetched) + len(record.failures)
                 yield record
+        # A write during the pass changes the counts, and a difference then says nothing about damage.
         if version is not None and version == self._version():
-            self._count_the_missing(noted)
-        if self._misled:
+            self._count_missing(recorded)
+        if self._metadata_corrupt:
             self.damaged = max(1, self.damaged)
 
     def _version(self) -> int | None:
-        """Return what changes when somebody else writes to the file."""
+        """Return a number that changes when another connection writes to the file."""
         try:
             return int(self.database.execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.DatabaseError:
             return None
 
-    def _noted(self) -> dict[str, int]:
-        """Return what the job counted itself, as far as that can be true: an item takes more than a byte."""
-        most, noted = self.file_size + _LONGEST_LOG, {}
+    def _recorded_counts(self) -> dict[str, int]:
+        """Return the job's own counts, without impossible ones.
+
+        Each item takes more than one byte of the file.
+        """
+        most, recorded = self.file_size + _MAX_LOG_ITEMS, {}
         query = "SELECT name, value FROM meta WHERE name IN ('last_seq', 'items', 'answered', 'failed')"
         try:
             for name, value in self.database.execute(query):
                 if isinstance(value, int) and 0 <= value <= most:
-                    noted[name] = value
+                    recorded[name] = value
                 else:
-                    self._misled = True
+                    self._metadata_corrupt = True
         except sqlite3.DatabaseError:
-            self._misled = True
-        return noted
+            self._metadata_corrupt = True
+        return recorded
 
-    def _last(self, noted: int | None) -> int:
-        """Return the number of the last item: the largest that is told and can be."""
-        most = self.file_size + _LONGEST_LOG
+    def _last(self, recorded: int | None) -> int:
+        """Return the number of the last item: the largest possible one of any source."""
+        most = self.file_size + _MAX_LOG_ITEMS
         found: int | None = None
         try:
             found = self.database.execute("SELECT MAX(seq) FROM items").fetchone()[0] or 0
         except sqlite3.DatabaseError:
-            self._misled = True
+            self._metadata_corrupt = True
         if found is not None and not 0 <= found <= most:
-            self._misled = True
+            self._metadata_corrupt = True
             found = None
-        return max((each for each in (found, noted) if each is not None), default=most)
+        return max((each for each in (found, recorded) if each is not None), default=most)
 
-    def _count_the_missing(self, noted: dict[str, int]) -> None:
-        self.damaged = max(self.damaged, noted.get("items", 0) - self._items)
-        if not self.damaged:  # else the rows of what is damaged are missing too
-            self.damaged = max(0, noted.get("answered", 0) + noted.get("failed", 0) - self._rows)
+    def _count_missing(self, recorded: dict[str, int]) -> None:
+        self.damaged = max(self.damaged, recorded.get("items", 0) - self._items)
+        # Rows of damaged items are missing as well, and must not be counted a second time.
+        if not self.damaged:
+            self.damaged = max(0, recorded.get("answered", 0) + recorded.get("failed", 0) - self._rows)
 
     def _block(self, start: int, end: int) -> list[_Item]:
         try:
             items = self.database.execute(_ITEMS, (start, end)).fetchall()
         except sqlite3.DatabaseError:
             items = None
-        if (
-            items is None or 0 < len(items) <= end - start
-        ):  # erased items leave gaps as well, which is soon seen
-            return [item for seq in range(start, end + 1) for item in self._intact(seq)]
+        # A gap may be damage, or an erased item: reading one by one tells them apart.
+        if items is None or 0 < len(items) <= end - start:
+            return [item for seq in range(start, end + 1) for item in self._readable(seq)]
         return items
 
-    def _intact(self, seq: int) -> list[_Item]:
+    def _readable(self, seq: int) -> list[_Item]:
         try:
             return self.database.execute(_ITEMS, (seq, seq)).fetchall()
         except sqlite3.DatabaseError:
@@ -138,32 +145,37 @@ class RecoveryScan:
             return []
 
     def _read(self, seq: int, session_id: str, *, with_bodies: bool) -> Record:
-        """Read an item's rows. Raises `CorruptRecord` for what can't have been written so."""
+        """Read an item's rows. Raises `CorruptRecord` for values that no job ever wrote."""
         record = Record(seq=seq, session_id=session_id, bodies={}, fetched={}, failures={})
         body_column = "t.body" if with_bodies else "NULL"
         try:
             for operation, at, body in self._rows_of("answers", seq, ("t.at", body_column)):
                 record.fetched[operation] = datetime.fromtimestamp(at, UTC)
                 if body is not None:
-                    record.bodies[operation] = unpacked(body)
+                    record.bodies[operation] = decompress(body)
             for operation, at, status, code, body, *rest in self._rows_of("failures", seq, _FAILURE):
                 error, message, attempts, cost, permanent = rest
                 record.failures[operation] = JobFailure(
                     session_id=session_id, operation=operation, error=error, status=status, code=code,
                     message=message, attempts=attempts, may_have_cost=bool(cost), permanent=bool(permanent),
-                    at=datetime.fromtimestamp(at, UTC), body=None if body is None else unpacked(body),
+                    at=datetime.fromtimestamp(at, UTC), body=None if body is None else decompress(body),
                 )  # fmt: skip
             if record.bodies:
-                SessionId(session_id)
+                SessionId(session_id)  # raises: an item that isn't a session id can't have a response
         except (TypeError, ValueError, OverflowError, OSError) as error:
             raise CorruptRecord(str(error)) from None
         return record
 
     def _rows_of(self, table: str, seq: int, columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
-        """Give an item's rows, each as its operation and some columns. Raises `CorruptRecord` where table and index differ."""
+        """Yield an item's rows, each as its operation and some columns.
+
+        Raises:
+            CorruptRecord: the table and its index differ.
+        """
         query = (
             f"SELECT i.operation, t.seq, t.operation, {', '.join(columns)} "  # noqa: S608
-            f"FROM {table} AS i INDEXED BY sqlite_autoindex_{table}_1 JOIN {table} AS t NOT INDEXED ON t.rowid = i.rowid WHERE i.seq = ?"
+            f"FROM {table} AS i INDEXED BY sqlite_autoindex_{table}_1 "
+            f"JOIN {table} AS t NOT INDEXED ON t.rowid = i.rowid WHERE i.seq = ?"
         )
         for operation, same_seq, same_operation, *row in self.database.execute(query, (seq,)):
             if (same_seq, same_operation) != (seq, operation):

@@ -1,79 +1,98 @@
-"""A job's SQLite file: its tables, its format, and how it is opened for writing and for reading.
+"""A job's SQLite file: its tables, its format, and how it is opened.
 
-One transaction holds an answer together with the settling of what it cost. The tables:
+A response and the settlement of its cost are always in one transaction. The tables:
 
 * ``items``: the sessions, each once, numbered in the order in which they were added;
-* ``answers`` and ``failures``: what became of a call, by item and operation; a call has one of them or neither; failures are
-  numbered as they come, so that a run tells its own from those of earlier runs;
-* ``purged``: fingerprints of sessions that were erased and must not come back;
-* ``meta``: the plan, what was spent, what is set aside for calls that may be on their way, how many rows there are, and the secret of
-  this job's fingerprints.
+* ``answers`` and ``failures``: the result of a call, by item and operation. A call has a row in one of them
+  or in neither. Failures are numbered in the order of time, so that a run can tell its own from those of
+  earlier runs;
+* ``purged``: fingerprints of sessions that were erased and must never be fetched again;
+* ``meta``: the plan, the activations spent, the activations reserved for calls that may be in flight, the
+  number of rows, and the secret of this job's fingerprints.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
+import secrets
 import sqlite3
 import stat
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from fullstory_async.errors import JobError, JobStorageError
 from fullstory_async.files.private_database import make_private_file
+from fullstory_async.jobs.storage.lock import LOCK_NAME
 
 __all__ = [
     "BUSY_SECONDS",
     "COUNT_INVALID_IDS",
     "DATABASE_NAME",
+    "RESERVED",
+    "RESERVE_NAME",
+    "as_job_error",
     "checkpoint_wal",
+    "close_on_error",
     "fetch_all",
+    "fingerprint",
+    "foreign_files",
     "has_job",
+    "new_secret",
     "open_reader",
     "open_writer",
-    "other_things_in",
     "replace_surrogates",
-    "set_meta",
-    "unusable",
 ]
 
 DATABASE_NAME = "job.sqlite3"
 BUSY_SECONDS = 2.0
+# The names on disk are older than those in the code. They stay, since every existing job has them.
+RESERVE_NAME = "spare-room"
+"""The disk reserve, see `GroupCommitWriter`."""
+RESERVED = "set_aside"
+"""The name in ``meta`` of the activations that are reserved for calls that may be in flight."""
+
 _APPLICATION_ID = 0x46534A42
-"""Tells our files from other databases: "FSJB"."""
+"""Distinguishes our files from other databases: "FSJB"."""
 _VERSION = 1
 _SCHEMA = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
     "CREATE TABLE items (seq INTEGER PRIMARY KEY AUTOINCREMENT, session_id TEXT NOT NULL UNIQUE)",
     (
-        "CREATE TABLE answers (seq INTEGER NOT NULL, operation TEXT NOT NULL, at REAL NOT NULL, attempts INTEGER NOT NULL, "
-        "body BLOB NOT NULL, PRIMARY KEY (seq, operation))"
+        "CREATE TABLE answers (seq INTEGER NOT NULL, operation TEXT NOT NULL, at REAL NOT NULL, "
+        "attempts INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (seq, operation))"
     ),
     (
-        "CREATE TABLE failures (number INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER NOT NULL, operation TEXT NOT NULL, at REAL NOT NULL, attempts INTEGER NOT NULL, "
-        "error TEXT NOT NULL, status INTEGER, code TEXT, message TEXT NOT NULL, may_have_cost INTEGER NOT NULL, "
-        "permanent INTEGER NOT NULL, body BLOB, UNIQUE (seq, operation))"
+        "CREATE TABLE failures (number INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER NOT NULL, "
+        "operation TEXT NOT NULL, at REAL NOT NULL, attempts INTEGER NOT NULL, "
+        "error TEXT NOT NULL, status INTEGER, code TEXT, message TEXT NOT NULL, "
+        "may_have_cost INTEGER NOT NULL, permanent INTEGER NOT NULL, body BLOB, UNIQUE (seq, operation))"
     ),
     "CREATE TABLE purged (fingerprint TEXT PRIMARY KEY) WITHOUT ROWID",
 )
 
 COUNT_INVALID_IDS = "SELECT COUNT(DISTINCT seq) FROM failures WHERE error = 'InvalidSessionId'"
-"""Counts the items that are no session ids, for which nothing is ever sent."""
+"""Counts the items that aren't session ids, for which nothing is ever sent."""
 
 
 def open_writer(folder: Path) -> sqlite3.Connection:
-    """Open a job's file for writing, and make it if there is none. Raises `JobError`."""
+    """Open a job's file for writing; create it if it is missing. Raises `JobError`."""
     path = folder / DATABASE_NAME
     try:
         make_private_file(path)
         database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
-        raise unusable(folder, error) from None
-    try:
+        raise as_job_error(folder, error) from None
+    with close_on_error(database, folder):
+        # WAL: a reader, such as an export, never waits for the writer, nor the writer for it.
         database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")  # an answer that was committed survives a power cut
+        # FULL: a committed response survives a power failure; with NORMAL the last commits could be lost.
+        database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA secure_delete = ON")
-        _look_for_damage(database, path)
+        _check_truncated(database, path)
         if not _is_ours(database, folder):
             database.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA:
@@ -83,62 +102,67 @@ def open_writer(folder: Path) -> sqlite3.Connection:
             database.execute("COMMIT")
         elif (found := database.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(f"it is damaged ({found})")
-    except (OSError, sqlite3.Error) as error:
-        database.close()
-        raise unusable(folder, error) from None
-    except JobError:
-        database.close()
-        raise
     return database
 
 
 def open_reader(folder: Path) -> sqlite3.Connection:
-    """Open a job's file for reading, while it is being written perhaps. Raises `JobError`."""
+    """Open a job's file for reading. Raises `JobError`."""
     path = folder / DATABASE_NAME
     if not _is_file(path, folder):
         raise JobError(f"{folder} is no job: it has no {DATABASE_NAME}")
-    # beside a log SQLite wants to write, if only to tell that it reads; where it can't, nobody else does either
-    alone = (
-        "" if path.with_name(path.name + "-wal").exists() or os.access(folder, os.W_OK) else "&immutable=1"
-    )
+    # A reader of a WAL file writes to its index. Where it can't, no other process can either, so the file is
+    # immutable; where a log exists, it must be read too, which `immutable` would skip.
+    writable = path.with_name(path.name + "-wal").exists() or os.access(folder, os.W_OK)
+    uri = f"{path.resolve().as_uri()}?mode=ro{'' if writable else '&immutable=1'}"
     try:
-        database = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode=ro{alone}", uri=True, check_same_thread=False
-        )
+        database = sqlite3.connect(uri, uri=True, check_same_thread=False)
     except sqlite3.Error as error:
-        raise unusable(folder, error) from None
-    try:
-        # or SQLite refuses a file that lost its end altogether
+        raise as_job_error(folder, error) from None
+    with close_on_error(database, folder):
+        # Without this, SQLite refuses to read any page of a file that is truncated.
         database.execute("PRAGMA writable_schema = ON")
         if not _is_ours(database, folder):
             raise JobError(f"{folder} is no job: its {DATABASE_NAME} is empty")
-    except sqlite3.Error as error:
-        database.close()
-        raise unusable(folder, error) from None
-    except JobError:
-        database.close()
-        raise
     return database
 
 
+@contextmanager
+def close_on_error(database: sqlite3.Connection, folder: Path) -> Iterator[None]:
+    """Close a connection if the block fails, and raise what happened as a `JobError`."""
+    try:
+        yield
+    except BaseException as error:
+        database.close()
+        if isinstance(error, (OSError, sqlite3.Error)):
+            raise as_job_error(folder, error) from None
+        # Only a damaged file holds values of a wrong type.
+        if isinstance(error, (ValueError, TypeError)):
+            raise JobError(f"the job {folder} is damaged at its root: {error}") from None
+        raise
+
+
 def _is_ours(database: sqlite3.Connection, folder: Path) -> bool:
-    """Tell a job from an empty file; refuse anything else, and later formats."""
+    """Return whether a file is a job; False if it is empty.
+
+    Raises:
+        JobError: it is something else, or of a later format.
+    """
     application = database.execute("PRAGMA application_id").fetchone()[0]
     version = database.execute("PRAGMA user_version").fetchone()[0]
     if application == _APPLICATION_ID and version == _VERSION:
         return True
     if application == _APPLICATION_ID:
         raise JobError(
-            f"the job {folder} has format {version}, and this version of fullstory_async knows only {_VERSION}: "
-            "use the version that made it, or a later one"
+            f"the job {folder} has format {version}, and this version of fullstory_async knows only "
+            f"{_VERSION}: use the version that made it, or a later one"
         )
     if application or version or database.execute("SELECT 1 FROM sqlite_master").fetchone():
         raise JobError(f"{folder / DATABASE_NAME} is a database of something else, not a job")
     return False
 
 
-def _look_for_damage(database: sqlite3.Connection, path: Path) -> None:
-    """Refuse a file that has lost its end. Its log, if there is one, may hold what the file lacks."""
+def _check_truncated(database: sqlite3.Connection, path: Path) -> None:
+    """Reject a file that has lost its end, unless its log may hold the missing pages."""
     size, pages = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "page_count"))
     log = path.with_name(path.name + "-wal")
     has_log = log.exists() and log.stat().st_size > 0
@@ -147,7 +171,7 @@ def _look_for_damage(database: sqlite3.Connection, path: Path) -> None:
 
 
 def has_job(folder: Path) -> bool:
-    """Tell whether a folder holds a job that got as far as its plan; one that was killed before is as good as none."""
+    """Return whether a folder holds a job, which has a plan from its first commit on."""
     path = folder / DATABASE_NAME
     if not _is_file(path, folder):
         return False
@@ -156,18 +180,18 @@ def has_job(folder: Path) -> bool:
             tables = database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
             return bool(tables and database.execute("SELECT 1 FROM meta WHERE name = 'plan'").fetchone())
     except sqlite3.Error:
-        return True  # whoever opens it will say what is wrong
+        return True  # opening it raises the error that explains what is wrong
 
 
-def other_things_in(folder: Path) -> list[str]:
-    """Name what a folder holds that no job has put there."""
-    ours = (DATABASE_NAME, "lock", "spare-room")
+def foreign_files(folder: Path) -> list[str]:
+    """Return the names of a folder's files that don't belong to a job."""
+    ours = (DATABASE_NAME, LOCK_NAME, RESERVE_NAME)
     try:
         return sorted(each.name for each in folder.iterdir() if not each.name.startswith(ours))
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise unusable(folder, error) from None
+        raise as_job_error(folder, error) from None
 
 
 def _is_file(path: Path, folder: Path) -> bool:
@@ -176,11 +200,11 @@ def _is_file(path: Path, folder: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise unusable(folder, error) from None
+        raise as_job_error(folder, error) from None
 
 
-def unusable(folder: Path, error: Exception) -> JobError:
-    """Return the error that SQLite's or the operating system's stands for."""
+def as_job_error(folder: Path, error: Exception) -> JobError:
+    """Convert an error of SQLite or of the operating system."""
     if "full" in str(error):
         return JobStorageError(
             f"the job {folder} can't be written: the disk is full; make room, nothing is lost"
@@ -192,7 +216,7 @@ def unusable(folder: Path, error: Exception) -> JobError:
 
 
 def fetch_all(reader: sqlite3.Connection, query: str, values: dict[str, Any]) -> list[Any]:
-    """Return what a query gives. Raises `JobStorageError` if the file can't be read."""
+    """Return all rows of a query. Raises `JobStorageError` if the file can't be read."""
     try:
         return reader.execute(query, values).fetchall()
     except sqlite3.Error as error:
@@ -200,18 +224,19 @@ def fetch_all(reader: sqlite3.Connection, query: str, values: dict[str, Any]) ->
 
 
 def replace_surrogates(text: str) -> str:
-    """Replace what SQLite can't hold: lone surrogates, which a server's message or a broken id may have."""
+    """Replace lone surrogates, which SQLite can't store.
+
+    Messages of a server and invalid ids may have them.
+    """
     return text.encode("utf-8", "replace").decode()
 
 
-def set_meta(database: sqlite3.Connection, name: str, value: Any) -> None:
-    """Keep a value under a name."""
-    database.execute("REPLACE INTO meta VALUES (?, ?)", (name, value))
-
-
 def checkpoint_wal(database: sqlite3.Connection) -> bool:
-    """Bring everything into the file itself, and leave nothing of what was erased in its log; tell whether that was done."""
-    # whoever waits for this waits elsewhere, and others want to write
+    """Empty the log into the file; return whether it was done.
+
+    A log that isn't empty may still hold erased sessions.
+    """
+    # No waiting here, which would hold up all other changes: the caller tries again.
     database.execute("PRAGMA busy_timeout = 0")
     try:
         busy = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
@@ -220,3 +245,16 @@ def checkpoint_wal(database: sqlite3.Connection) -> bool:
     finally:
         database.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
     return not busy
+
+
+def new_secret() -> str:
+    """Return a random secret for the fingerprints of one job."""
+    return secrets.token_hex(16)
+
+
+def fingerprint(secret: str, text: str) -> str:
+    """Return a keyed hash of personal data: 16 hexadecimal digits.
+
+    Nobody can guess the text from it, or compare it with another job's, without the secret.
+    """
+    return hmac.new(secret.encode(), text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:16]

@@ -1,213 +1,222 @@
-"""JobStore: what a job knows: its plan, its items, their answers and failures, and what they cost."""
+"""JobStore: a job's database, open for writing.
+
+Every change is part of a transaction of `GroupCommitWriter`, which may hold changes of many calls. Two
+promises:
+
+* **A snapshot of the state is taken before BEGIN.** Whatever fails after it puts the state back as it was, so
+  that the counts in memory never run ahead of the file.
+* **The counters are written before COMMIT.** So the activations that are spent and reserved, and the rows
+  that they belong to, are on disk together or not at all.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 from fullstory_async.errors import ActivationBudgetError, FullStoryError, JobError, JobStorageError
 from fullstory_async.jobs.plan import JobPlan
-from fullstory_async.jobs.storage.compression import packer
-from fullstory_async.jobs.storage.fingerprints import fingerprint, new_secret
+from fullstory_async.jobs.storage import statements
+from fullstory_async.jobs.storage.compression import compressor
 from fullstory_async.jobs.storage.group_commit import GroupCommitWriter
 from fullstory_async.jobs.storage.schema import (
-    COUNT_INVALID_IDS,
+    DATABASE_NAME,
+    RESERVED,
     checkpoint_wal,
+    close_on_error,
+    fingerprint,
+    new_secret,
     open_writer,
-    replace_surrogates,
-    set_meta,
-    unusable,
 )
+from fullstory_async.jobs.storage.state import Counts, ReserveResult, StoreState
+from fullstory_async.jobs.storage.statements import ResponseRow, count_rows, get_meta, set_meta
 from fullstory_async.jobs.storage.tasks import JobTask
 
-__all__ = ["Counts", "JobStore", "SessionErased"]
+__all__ = ["JobStore", "SessionErased"]
 
-_PATIENCE = 20
-_PAUSE = 0.1
-_ROWS = 199
-"""Answers that one statement writes at most: of their values older SQLites take 999."""
-
-
-_ERASED = -1
+_CHECKPOINT_ATTEMPTS = 20
+_CHECKPOINT_DELAY = 0.1
 
 
 class SessionErased(Exception):
-    """The session of a call was erased from the job; the call is not to be made."""
-
-
-@attrs.define
-class Counts:
-    """What the database holds, in numbers."""
-
-    items: int = 0
-    answered: int = 0
-    failed: int = 0
-    """Failures, permanent ones and others."""
-    permanent: int = 0
-    unusable: int = 0
-    """Items that are no session ids; their failures are permanent, and trying them again sends nothing."""
-    spent: int = 0
-    """Activations that were spent, or may have been."""
+    """The session of a call was erased from the job, so the call must not be made."""
 
 
 class JobStore:
     """The database of one job, open for writing."""
 
-    counts: Counts
-    """What the database holds; changed with every commit."""
-    reserved: int
-    """Activations set aside for calls that are on their way."""
-    answers_kept: int
-    """Answers that were written down since the job was opened, whatever was erased of them."""
+    plan: JobPlan
+    secret: str
+    """The key of the job's fingerprints."""
+    organisation: str | None
+    """The organisation of the key of the first run; ``None`` before it."""
+    input_complete: bool
+    """Whether the last `Job.add` came to its end."""
 
     def __init__(self, folder: Path, plan: JobPlan | None) -> None:
-        """Open a job's database, or make one. Raises `JobError`; ``plan`` may be ``None`` for a job that exists."""
+        """Open a job's database, or create one. Raises `JobError`.
+
+        An existing job needs no ``plan``.
+        """
         self._folder = folder
         self._database = open_writer(folder)
-        try:
-            self.plan = self._settle_plan(plan)
-            self.secret = self._meta("secret")
-            self.account: str | None = self._meta("account")
-            self.last_seq: int = self._meta("last_seq") or 0
-            self.input_complete = self._meta("input_complete") != 0
-            self._recover()
-            self.counts = self._count()
-        except sqlite3.Error as error:
-            self._database.close()
-            raise unusable(folder, error) from None
-        except JobError:
-            self._database.close()
-            raise
-        except (ValueError, TypeError) as error:  # of what only a damaged file can say
-            self._database.close()
-            raise JobError(f"the job {folder} is damaged at its root: {error}") from None
-        self.reserved = 0
-        self.answers_kept = 0
-        self._set_aside: dict[tuple[int, str], int] = {}
-        self._erased: set[int] = set()
-        self._answers: list[tuple[int, str, float, int, bytes]] = []
-        self._pack = packer()
-        self._before = self.counts, self._set_aside, self._erased, self.answers_kept
-        self._writer = GroupCommitWriter(
-            self._database, folder, begin=self._remember, finish=self._keep_spent, undo=self._restore
-        )
+        with close_on_error(self._database, folder):
+            self.plan = self._load_plan(plan)
+            self.secret = get_meta(self._database, "secret")
+            self.organisation = get_meta(
+                self._database, "account"
+            )  # the name in the file, which existing jobs have
+            self.input_complete = get_meta(self._database, "input_complete") != 0
+            self._spend_unsettled()
+            self._state = StoreState(
+                count_rows(self._database), last_seq=get_meta(self._database, "last_seq") or 0
+            )
+            self._inode = (folder / DATABASE_NAME).stat().st_ino
+        self._compress = compressor()
+        self._unsaved: list[ResponseRow] = []
+        self._writer = GroupCommitWriter(self._database, folder, self._transaction)
+
+    @property
+    def counts(self) -> Counts:
+        """The contents of the database; changed with every commit."""
+        return self._state.counts
+
+    @property
+    def reserved(self) -> int:
+        """Activations reserved for calls in flight."""
+        return self._state.reserved
+
+    @property
+    def responses_saved(self) -> int:
+        """Responses saved since the job was opened, those erased afterwards included."""
+        return self._state.responses_saved
 
     async def add(self, session_ids: list[str], unusable: Sequence[tuple[str, FullStoryError]]) -> int:
-        """Add sessions that are not there yet, and texts that are no ids as failures; return how many are new."""
-        return await self._writer.change(lambda database: self._add(database, session_ids, unusable))
+        """Add sessions, and invalid ids as failures; return the number of new items."""
+        return await self._writer.run(lambda database: self._add(database, session_ids, unusable))
 
-    async def reserve(self, unit: JobTask, activations: int) -> bool:
-        """Reserve all activations that a call may cost before it leaves; False if what is left is reserved for others, who may not need it.
+    async def reserve(self, task: JobTask, activations: int) -> bool:
+        """Reserve all activations that a call may cost, on disk, before it is sent.
+
+        Returns:
+            False if the rest of the budget is reserved for other calls, which may not need it.
 
         Raises:
-            ActivationBudgetError: everything is spent.
-            SessionErased: the session was erased meanwhile.
-            JobStorageError: there is no room for another answer.
+            ActivationBudgetError: the whole budget is spent.
+            SessionErased: the session was erased in the meantime.
+            JobStorageError: there is no room for another response.
         """
         if self._writer.disk_full:
             raise JobStorageError(f"the job {self._folder} can't be written: the disk is full")
-        others = await self._writer.change(lambda _: self._reserve(unit, activations))
-        if others == _ERASED:
+        cap = self.plan.max_activations
+        result = await self._writer.run(lambda _: self._state.reserve(task, activations, cap))
+        # Raised here and not in the thread: an error there would undo the changes of the whole group.
+        if result is ReserveResult.SESSION_ERASED:
             raise SessionErased
-        if others == 0:
-            raise ActivationBudgetError(
-                f"{self.counts.spent} of {self.plan.max_activations} activations are spent"
-            )
-        return others is None
+        if result is ReserveResult.BUDGET_SPENT:
+            raise ActivationBudgetError(f"{self.counts.spent} of {cap} activations are spent")
+        return result is ReserveResult.RESERVED
 
-    async def save_response(self, unit: JobTask, body: bytes, *, attempts: int, spent: int) -> None:
-        """Write down an answer and what it cost."""
-        await self._writer.change(lambda database: self._answer(database, unit, body, attempts, spent))
+    async def save_response(self, task: JobTask, body: bytes, *, attempts: int, spent: int) -> None:
+        """Save a response and what it cost."""
+        await self._writer.run(lambda database: self._save_response(database, task, body, attempts, spent))
 
     async def save_failure(
-        self, unit: JobTask, error: FullStoryError, *, body: bytes | None, permanent: bool, spent: int
+        self, task: JobTask, error: FullStoryError, *, body: bytes | None, permanent: bool, spent: int
     ) -> None:
-        """Write down why a call failed and what it may have cost."""
-        await self._writer.change(
-            lambda database: self._failure(database, unit, error, body, permanent, spent)
+        """Save why a call failed and what it may have cost."""
+        await self._writer.run(
+            lambda database: self._save_failure(database, task, error, body, permanent, spent)
         )
 
-    def release_later(self, unit: JobTask, *, spent: int) -> None:
-        """Settle a call that was dropped; nobody waits for it but `close`."""
-        self._writer.change_later(lambda _: self._release(unit, spent))
+    def release_later(self, task: JobTask, *, spent: int) -> None:
+        """Settle a call that was dropped; only `close` waits for it."""
+        self._writer.run_later(lambda _: self._state.release(task, spent))
 
-    async def remember_account(self, account: str) -> None:
-        """Keep whose job this is."""
-        self.account = account
-        await self._writer.change(lambda database: set_meta(database, "account", account))
+    async def save_organisation(self, organisation: str) -> None:
+        """Save the organisation of the job's key."""
+        self.organisation = organisation
+        await self._writer.run(lambda database: set_meta(database, account=organisation))
 
     async def mark_input(self, *, complete: bool) -> None:
-        """Keep whether all the ids that were to be added are there."""
+        """Save whether all the ids that were to be added are in the job."""
         self.input_complete = complete
-        await self._writer.change(lambda database: set_meta(database, "input_complete", complete))
+        await self._writer.run(lambda database: set_meta(database, input_complete=complete))
 
-    async def recover(self) -> None:
-        """Begin another run: what an earlier one set aside and did not settle counts as spent."""
-
-        def settle(_: sqlite3.Connection) -> None:
-            self.counts.spent += self.reserved
-            self.reserved = 0
-            self._set_aside.clear()
-
-        await self._writer.change(settle)
+    async def spend_reserved(self) -> None:
+        """Begin another run: count what an earlier one left reserved as spent."""
+        await self._writer.run(lambda _: self._state.spend_reserved())
         self._writer.reserve_disk()
 
     async def flush(self) -> None:
-        """Wait until everything that was asked for is written."""
-        await self._writer.change(lambda _: None)
+        """Wait until all requested changes are on disk."""
+        await self._writer.run(lambda _: None)
 
     async def purge(self, session_id: str) -> bool:
-        """Erase a session for good; return whether it was there."""
-        found = await self._writer.change(lambda database: self._purge(database, session_id))
-        for _ in range(_PATIENCE):
-            if await self._writer.change(checkpoint_wal, alone=True):
+        """Erase a session permanently; return whether it was in the job."""
+        found = await self._writer.run(lambda database: self._purge(database, session_id))
+        # The erased pages are still in the log, which can be emptied only while nobody reads from it.
+        for _ in range(_CHECKPOINT_ATTEMPTS):
+            if await self._writer.run(checkpoint_wal, outside_transaction=True):
                 return found
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_CHECKPOINT_DELAY)
         raise JobStorageError(
-            f"the session is erased from the job {self._folder}, but somebody is reading the job, so its log still "
-            "holds it: end that and erase it again"
+            f"the session is erased from the job {self._folder}, but another program is reading the job, "
+            "so its log still holds the session: stop that program and erase it again"
         )
 
     async def close(self) -> None:
-        """Write what is waiting, and close the file."""
+        """Write all waiting changes, and close the file."""
         await self._writer.close()
         self._database.close()
 
-    def _remember(self) -> None:
-        """Keep what is in memory, for the case that the transaction that begins fails."""
-        counts = attrs.evolve(self.counts)
-        self._before = counts, self._set_aside.copy(), self._erased.copy(), self.answers_kept
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Run a block as one transaction; if it fails, restore the file and the state."""
+        before = self._state.copy()  # before BEGIN, which may fail as well
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield
+            self._insert_responses()
+            self._write_counters()
+            self._database.execute("COMMIT")
+            self._check_in_place()
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back already
+                self._database.execute("ROLLBACK")
+            self._state = before
+            self._unsaved.clear()
+            raise
 
-    def _keep_spent(self) -> None:
-        """Put what was spent, what is set aside and how much there is into the transaction, before it is committed."""
-        self._write_answers()
-        counts = self.counts
-        self._database.execute(  # the counts of rows tell a reader what damage has hidden
-            "REPLACE INTO meta VALUES ('spent', ?), ('set_aside', ?), ('last_seq', ?), ('items', ?), ('answered', ?), ('failed', ?)",
-            (counts.spent, self.reserved, self.last_seq, counts.items, counts.answered, counts.failed),
-        )
+    def _insert_responses(self) -> None:
+        statements.insert_responses(self._database, self._unsaved, self._compress)
+        self._unsaved.clear()
 
-    def _write_answers(self) -> None:
-        """Write the group's answers with few statements: each takes Python's lock anew, for which a busy event loop lets it wait."""
-        while self._answers:
-            group = self._answers[:_ROWS]
-            kept = self._pack([body for *_, body in group])
-            values = [value for row, body in zip(group, kept, strict=True) for value in (*row[:-1], body)]
-            rows = ", ".join(["(?, ?, ?, ?, ?)"] * len(group))
-            self._database.execute(f"INSERT INTO answers VALUES {rows}", values)  # noqa: S608  (question marks)
-            del self._answers[:_ROWS]
+    def _write_counters(self) -> None:
+        """Write the activations, and the numbers of rows.
 
-    def _restore(self) -> None:
-        """Be again as before the transaction that failed."""
-        self.counts, self._set_aside, self._erased, self.answers_kept = self._before
-        self.reserved = sum(self._set_aside.values())
-        self._answers.clear()
+        A reader compares the latter with the rows, which reveals those lost to damage.
+        """
+        state, counts = self._state, self._state.counts
+        values = {
+            "spent": counts.spent, RESERVED: state.reserved, "last_seq": state.last_seq,
+            "items": counts.items, "answered": counts.answered, "failed": counts.failed,
+        }  # fmt: skip
+        set_meta(self._database, **values)
+
+    def _check_in_place(self) -> None:
+        """Raise if the file was removed or replaced, and the commit is lost with it."""
+        with contextlib.suppress(OSError):
+            if (self._folder / DATABASE_NAME).stat().st_ino == self._inode:
+                return
+        raise sqlite3.OperationalError("its folder was removed or replaced while it ran")
 
     def _add(
         self,
@@ -215,136 +224,100 @@ class JobStore:
         session_ids: list[str],
         unusable: Sequence[tuple[str, FullStoryError]],
     ) -> int:
-        before = self.counts.items
-        purged = database.execute("SELECT COUNT(*) FROM purged").fetchone()[0] > 0
+        counts = self._state.counts
+        before = counts.items
+        # Hardly any job has erased sessions, so a query for each id would nearly always be in vain.
+        any_purged = database.execute("SELECT COUNT(*) FROM purged").fetchone()[0] > 0
         for session_id in session_ids:
-            if not (purged and self._was_purged(database, session_id)):
-                self._insert(database, session_id)
+            self._insert_item(database, session_id, any_purged=any_purged)
         for text, error in unusable:
-            seq = None if purged and self._was_purged(database, text) else self._insert(database, text)
-            self.counts.unusable += seq is not None
-            for operation in self.plan.operations if seq is not None else ():
-                self._failure(database, JobTask(seq or 0, text, operation), error, None, True, 0)
-        return self.counts.items - before
+            seq = self._insert_item(database, text, any_purged=any_purged)
+            if seq is not None:
+                counts.unusable += 1
+                for operation in self.plan.operations:
+                    self._save_failure(database, JobTask(seq, text, operation), error, None, True, 0)
+        return counts.items - before
 
-    def _insert(self, database: sqlite3.Connection, session_id: str) -> int | None:
-        if database.execute("SELECT 1 FROM items WHERE session_id = ?", (session_id,)).fetchone() is not None:
+    def _insert_item(self, database: sqlite3.Connection, text: str, *, any_purged: bool) -> int | None:
+        """Insert an item unless it exists or was erased; return its number if it is new."""
+        if any_purged and statements.is_purged(database, fingerprint(self.secret, text)):
             return None
-        cursor = database.execute("INSERT INTO items (session_id) VALUES (?)", (session_id,))
-        self.counts.items += 1
-        self.last_seq = cursor.lastrowid or self.last_seq
-        return cursor.lastrowid
+        seq = statements.insert_item(database, text)
+        if seq is not None:
+            self._state.counts.items += 1
+            self._state.last_seq = seq
+        return seq
 
-    def _was_purged(self, database: sqlite3.Connection, session_id: str) -> bool:
-        mark = (fingerprint(self.secret, session_id),)
-        return database.execute("SELECT 1 FROM purged WHERE fingerprint = ?", mark).fetchone() is not None
-
-    def _reserve(self, unit: JobTask, activations: int) -> int | None:
-        """Return nothing, or what is reserved for others where the budget does not allow it."""
-        if unit.seq in self._erased:
-            return _ERASED
-        cap = self.plan.max_activations
-        if cap is not None and self.counts.spent + self.reserved + activations > cap:
-            return self.reserved
-        self.reserved += activations
-        self._set_aside[unit.seq, unit.operation] = activations
-        return None
-
-    def _release(self, unit: JobTask, spent: int) -> None:
-        self.reserved -= self._set_aside.pop((unit.seq, unit.operation), 0)
-        self.counts.spent += spent
-
-    def _answer(
-        self, database: sqlite3.Connection, unit: JobTask, body: bytes, attempts: int, spent: int
+    def _save_response(
+        self, database: sqlite3.Connection, task: JobTask, body: bytes, attempts: int, spent: int
     ) -> None:
-        self._release(unit, spent)
-        if unit.seq in self._erased:
+        self._state.release(task, spent)
+        if task.seq in self._state.erased:
             return
-        self._forget_failure(database, unit)
-        self._answers.append((unit.seq, unit.operation, time.time(), attempts, body))
-        self.counts.answered += 1
-        self.answers_kept += 1
+        self._delete_failure(database, task)
+        self._unsaved.append((task.seq, task.operation, time.time(), attempts, body))
+        self._state.counts.answered += 1
+        self._state.responses_saved += 1
 
-    def _failure(
+    def _save_failure(
         self,
         database: sqlite3.Connection,
-        unit: JobTask,
+        task: JobTask,
         error: FullStoryError,
         body: bytes | None,
         permanent: bool,
         spent: int,
     ) -> None:
-        self._release(unit, spent)
-        if unit.seq in self._erased:
+        self._state.release(task, spent)
+        if task.seq in self._state.erased:
             return
-        self._forget_failure(database, unit)
-        values = (
-            unit.seq, unit.operation, time.time(), error.attempts, type(error).__name__, error.status,
-            None if error.code is None else replace_surrogates(str(error.code)), replace_surrogates(error.message), error.may_have_cost, permanent,
-            None if body is None else self._pack([body])[0],
-        )  # fmt: skip
-        database.execute("INSERT INTO failures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
-        self.counts.failed += 1
-        self.counts.permanent += permanent
+        self._delete_failure(database, task)
+        compressed = None if body is None else self._compress([body])[0]
+        statements.insert_failure(database, task, error, compressed, permanent=permanent)
+        self._state.counts.failed += 1
+        self._state.counts.permanent += permanent
 
-    def _forget_failure(self, database: sqlite3.Connection, unit: JobTask) -> None:
-        if self.counts.failed == 0:
+    def _delete_failure(self, database: sqlite3.Connection, task: JobTask) -> None:
+        """Delete the failure of an earlier run, which a newer result replaces."""
+        counts = self._state.counts
+        if counts.failed == 0:  # the usual case needs no query
             return
-        call = (unit.seq, unit.operation)
-        query = "SELECT permanent FROM failures WHERE seq = ? AND operation = ?"
-        if (found := database.execute(query, call).fetchone()) is not None:
-            database.execute("DELETE FROM failures WHERE seq = ? AND operation = ?", call)
-            self.counts.failed -= 1
-            self.counts.permanent -= found[0]
+        permanent = statements.delete_failure(database, task)
+        if permanent is not None:
+            counts.failed -= 1
+            counts.permanent -= permanent
 
     def _purge(self, database: sqlite3.Connection, session_id: str) -> bool:
-        self._write_answers()  # or one of this group would come after it
-        database.execute("INSERT OR IGNORE INTO purged VALUES (?)", (fingerprint(self.secret, session_id),))
-        found = database.execute("SELECT seq FROM items WHERE session_id = ?", (session_id,)).fetchone()
-        if found is None:
+        # A response of this session in the same transaction would otherwise be inserted after the erasure.
+        self._insert_responses()
+        seq = statements.erase_item(database, session_id, fingerprint(self.secret, session_id))
+        if seq is None:
             return False
-        for table in ("items", "answers", "failures"):
-            database.execute(f"DELETE FROM {table} WHERE seq = ?", found)  # noqa: S608  (one of these three)
-        self.counts = attrs.evolve(self._count(), spent=self.counts.spent)
-        self._erased.add(found[0])
+        self._state.counts = attrs.evolve(count_rows(database), spent=self._state.counts.spent)
+        self._state.erased.add(seq)
         return True
 
-    def _settle_plan(self, wanted: JobPlan | None) -> JobPlan:
-        kept = self._meta("plan")
-        plan = wanted if kept is None else JobPlan.from_json(kept)
+    def _load_plan(self, wanted: JobPlan | None) -> JobPlan:
+        stored = get_meta(self._database, "plan")
+        plan = wanted if stored is None else JobPlan.from_json(stored)
         if plan is None:
             raise JobError(f"the job {self._folder} is new, so it needs a plan")
-        if kept is not None and wanted is not None:
+        if stored is not None and wanted is not None:
             plan = plan.grown_to(wanted)
         self._database.execute("BEGIN IMMEDIATE")
-        set_meta(self._database, "plan", plan.to_json())
-        if kept is None:
-            set_meta(self._database, "secret", new_secret())
-            set_meta(self._database, "spent", 0)
+        set_meta(self._database, plan=plan.to_json())
+        if stored is None:
+            set_meta(self._database, secret=new_secret(), spent=0)
         self._database.execute("COMMIT")
         return plan
 
-    def _recover(self) -> None:
-        """Count what was on its way when the process died: it may have been charged."""
+    def _spend_unsettled(self) -> None:
+        """Count what a dead process left reserved as spent.
+
+        Its calls in flight may have been charged.
+        """
         self._database.execute("BEGIN IMMEDIATE")
-        set_meta(self._database, "spent", self._meta("spent") + (self._meta("set_aside") or 0))
-        set_meta(self._database, "set_aside", 0)
+        spent = get_meta(self._database, "spent") + (get_meta(self._database, RESERVED) or 0)
+        set_meta(self._database, **{"spent": spent, RESERVED: 0})
         self._database.execute("COMMIT")
         checkpoint_wal(self._database)
-
-    def _count(self) -> Counts:
-        def one(query: str) -> int:
-            return int(self._database.execute(query).fetchone()[0])
-
-        return Counts(
-            items=one("SELECT COUNT(*) FROM items"),
-            answered=one("SELECT COUNT(*) FROM answers"),
-            failed=one("SELECT COUNT(*) FROM failures"),
-            permanent=one("SELECT COUNT(*) FROM failures WHERE permanent"),
-            unusable=one(COUNT_INVALID_IDS),
-            spent=self._meta("spent"),
-        )
-
-    def _meta(self, name: str) -> Any:
-        found = self._database.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return None if found is None else found[0]

@@ -1,4 +1,7 @@
-"""What a job has still to do: the calls without an answer, a page at a time, so that memory is flat in their number."""
+"""The calls that a job has still to make.
+
+They are read a page at a time, so that memory use doesn't grow with their number.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,14 @@ class JobTask:
     operation: str
 
 
-def request_for(unit: JobTask, plan: JobPlan) -> Request:
-    """Return what is asked for; raises `InvalidSessionId`, since an item may be any text."""
-    session_id = SessionId(unit.session_id)
-    if unit.operation == EVENTS:
+def request_for(task: JobTask, plan: JobPlan) -> Request:
+    """Return the request of a task.
+
+    Raises:
+        InvalidSessionId: the item is another text.
+    """
+    session_id = SessionId(task.session_id)
+    if task.operation == EVENTS:
         return endpoints.session_events(session_id)
     return endpoints.session_summary(session_id, config_profile_id=plan.summary)
 
@@ -39,16 +46,18 @@ def request_for(unit: JobTask, plan: JobPlan) -> Request:
 async def pending_tasks(
     folder: Path, operations: Iterable[str], *, retry_failed: bool
 ) -> AsyncGenerator[JobTask, None]:
-    """Give the calls that are left, a page at a time, each once in a run: first those that never failed.
+    """Yield the calls that are left, each once in a run.
 
-    So a few sessions that fail again and again can end a run, but keep no other from being fetched.
+    Tasks that never failed come first, so that sessions that fail again and again, and may end a run, can't
+    starve the rest.
     """
     wanted = " UNION ALL ".join(f"SELECT '{name}' AS operation" for name in operations)
     fresh = (
-        f"SELECT i.seq, i.session_id, c.operation FROM items i CROSS JOIN ({wanted}) c "  # noqa: S608  (operations of a JobPlan)
+        f"SELECT i.seq, i.session_id, c.operation FROM items i CROSS JOIN ({wanted}) c "  # noqa: S608
         "WHERE NOT EXISTS (SELECT 1 FROM answers a WHERE a.seq = i.seq AND a.operation = c.operation) "
         "AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.seq = i.seq AND f.operation = c.operation)"
     )
+    # Up to the newest failure at the start: those of this run are not tried again in it.
     failed = (
         "SELECT c.seq, i.session_id, c.operation FROM failures c CROSS JOIN items i "
         "WHERE i.seq = c.seq AND c.number <= :newest AND (:permanent OR NOT c.permanent)"

@@ -1,4 +1,4 @@
-"""A job's file that is damaged: what is intact in it is given, and what is not is counted, however it is hidden."""
+"""Reading a damaged job file: intact items are yielded and the others counted, however the damage hides."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.jobs.test_job import opened, run_once
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Make a job with an answer for each of 100 sessions."""
-    folder = tmp_path_factory.mktemp("salvage") / "j"
+    """Make a job with a response for each of 100 sessions."""
+    folder = tmp_path_factory.mktemp("recovery") / "j"
 
     async def make():
         async with opened(sessions=100, mean_events=3) as (sandbox, client):
@@ -36,13 +36,13 @@ def job(made, tmp_path):
 
 
 def last_cell(folder, name):
-    """Return where the last leaf of a table or an index begins in its file, and where its last cell does."""
+    """Return the offsets of the last leaf of a table or an index, and of its last cell."""
     with closing(sqlite3.connect(folder / "job.sqlite3")) as database:
         query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
         page, size = database.execute(query, (name,)).fetchone()[0], 4096
         assert database.execute("PRAGMA page_size").fetchone()[0] == size
     raw = (folder / "job.sqlite3").read_bytes()
-    while raw[base := (page - 1) * size] in (2, 5):  # not a leaf yet: go on to its last child
+    while raw[base := (page - 1) * size] in (2, 5):  # not a leaf yet: continue with its last child
         page = int.from_bytes(raw[base + 8 : base + 12])
     cells = int.from_bytes(raw[base + 3 : base + 5])
     return base, base + int.from_bytes(raw[base + 6 + 2 * cells : base + 8 + 2 * cells])
@@ -65,19 +65,19 @@ def test_a_flipped_bit_in_the_last_items_number_hides_no_other(job, bit):
 
 
 @pytest.mark.row(46)
-@pytest.mark.parametrize("noted", [40, 0, 2**40, "x", None])
-def test_a_wrong_note_of_the_last_number_hides_nothing(job, noted):
+@pytest.mark.parametrize("recorded", [40, 0, 2**40, "x", None])
+def test_a_wrong_record_of_the_last_number_hides_nothing(job, recorded):
     with closing(sqlite3.connect(job / "job.sqlite3")) as database, database:
-        database.execute("UPDATE meta SET value = ? WHERE name = 'last_seq'", (noted,))
+        database.execute("UPDATE meta SET value = ? WHERE name = 'last_seq'", (recorded,))
     reader = JobReader(job)
     assert len(list(reader.records())) == 100
-    assert reader.damaged == (noted not in (40, 0))
+    assert reader.damaged == (recorded not in (40, 0))
 
 
 @pytest.mark.row(46)
 @pytest.mark.parametrize("name", ["items", "sqlite_autoindex_answers_1"])
 def test_cells_that_a_page_has_lost_are_counted(job, name, capsys):
-    """A page that says of fewer cells than it has looks as whole as any other."""
+    """A page whose header gives fewer cells than it has looks like any other."""
     page, _ = last_cell(job, name)
     content = (job / "job.sqlite3").read_bytes()
     cells = int.from_bytes(content[page + 3 : page + 5])
@@ -110,7 +110,7 @@ async def test_gaps_of_erased_sessions_are_no_damage(job):
         assert reader.damaged == 0
 
 
-async def test_what_is_added_during_a_pass_is_no_damage(job):
+async def test_items_added_during_a_pass_are_no_damage(job):
     async with Job.open(job) as opened_job:
         reader = JobReader(job)
         records = reader.records()

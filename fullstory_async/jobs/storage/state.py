@@ -1,0 +1,86 @@
+"""StoreState: the counts and reservations of a job, in memory.
+
+`JobStore` changes a state together with the rows of the file, and puts the previous one back when a
+transaction fails. So everything that a failed transaction must undo is a field of it.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from fullstory_async.jobs.storage.tasks import JobTask
+
+__all__ = ["Counts", "ReserveResult", "StoreState"]
+
+
+@attrs.define
+class Counts:
+    """The contents of a job, in numbers."""
+
+    items: int = 0
+    answered: int = 0
+    failed: int = 0
+    """Failures, permanent ones and others."""
+    permanent: int = 0
+    unusable: int = 0
+    """Items that aren't session ids; their failures are permanent, and trying them again sends nothing."""
+    spent: int = 0
+    """Activations that were spent, or may have been."""
+
+
+class ReserveResult(enum.Enum):
+    """The decision about a reservation."""
+
+    RESERVED = enum.auto()
+    WAIT = enum.auto()
+    """The rest of the budget is reserved for other calls, which may not need it."""
+    BUDGET_SPENT = enum.auto()
+    SESSION_ERASED = enum.auto()
+
+
+@attrs.define
+class StoreState:
+    """Counts, reservations and erased items."""
+
+    counts: Counts
+    last_seq: int = 0
+    """The number of the last item."""
+    reserved: int = 0
+    """Activations reserved for calls in flight: the sum of all reservations."""
+    responses_saved: int = 0
+    """Responses saved since the job was opened, those erased afterwards included."""
+    erased: set[int] = attrs.field(factory=set)
+    """Items that were erased since the job was opened: calls for them may be in flight."""
+    _reservations: dict[tuple[int, str], int] = attrs.field(factory=dict)
+
+    def copy(self) -> StoreState:
+        """Return a copy that shares nothing with this state."""
+        return attrs.evolve(
+            self,
+            counts=attrs.evolve(self.counts),
+            erased=self.erased.copy(),
+            reservations=self._reservations.copy(),
+        )
+
+    def reserve(self, task: JobTask, activations: int, cap: int | None) -> ReserveResult:
+        """Reserve activations for a call, if the budget allows it."""
+        if task.seq in self.erased:
+            return ReserveResult.SESSION_ERASED
+        if cap is not None and self.counts.spent + self.reserved + activations > cap:
+            return ReserveResult.WAIT if self.reserved else ReserveResult.BUDGET_SPENT
+        self.reserved += activations
+        self._reservations[task.seq, task.operation] = activations
+        return ReserveResult.RESERVED
+
+    def release(self, task: JobTask, spent: int) -> None:
+        """Release a call's reservation and count the activations that it has spent."""
+        self.reserved -= self._reservations.pop((task.seq, task.operation), 0)
+        self.counts.spent += spent
+
+    def spend_reserved(self) -> None:
+        """Count all reservations as spent."""
+        self.counts.spent += self.reserved
+        self.reserved = 0
+        self._reservations.clear()

@@ -1,0 +1,127 @@
+"""The statements that change a job's rows, each a function of an open database.
+
+None of them knows the state in memory: `JobStore` keeps both together.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fullstory_async.errors import FullStoryError
+from fullstory_async.jobs.storage.schema import COUNT_INVALID_IDS, replace_surrogates
+from fullstory_async.jobs.storage.state import Counts
+from fullstory_async.jobs.storage.tasks import JobTask
+
+__all__ = [
+    "ResponseRow",
+    "count_rows",
+    "delete_failure",
+    "erase_item",
+    "get_meta",
+    "insert_failure",
+    "insert_item",
+    "insert_responses",
+    "is_purged",
+    "set_meta",
+]
+
+ResponseRow = tuple[int, str, float, int, bytes]
+"""Item, operation, time, attempts, body."""
+
+_ROWS_PER_INSERT = 199
+"""Responses that one statement inserts at most: older SQLites bind 999 values, five for each."""
+
+
+def get_meta(database: sqlite3.Connection, name: str) -> Any:
+    """Return the value of a name, or ``None``."""
+    found = database.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return None if found is None else found[0]
+
+
+def set_meta(database: sqlite3.Connection, **values: Any) -> None:
+    """Store values under their names, with one statement."""
+    rows = ", ".join(["(?, ?)"] * len(values))
+    flat = [each for pair in values.items() for each in pair]
+    database.execute(f"REPLACE INTO meta VALUES {rows}", flat)  # noqa: S608  (question marks)
+
+
+def insert_item(database: sqlite3.Connection, session_id: str) -> int | None:
+    """Insert an item; return its number, or ``None`` if it exists."""
+    if database.execute("SELECT 1 FROM items WHERE session_id = ?", (session_id,)).fetchone() is not None:
+        return None
+    return database.execute("INSERT INTO items (session_id) VALUES (?)", (session_id,)).lastrowid
+
+
+def insert_responses(
+    database: sqlite3.Connection, rows: Sequence[ResponseRow], compress: Callable[[list[bytes]], list[bytes]]
+) -> None:
+    """Insert responses, many with one statement.
+
+    Each statement takes Python's lock anew, and a busy event loop lets the thread wait for it.
+    """
+    for start in range(0, len(rows), _ROWS_PER_INSERT):
+        some = rows[start : start + _ROWS_PER_INSERT]
+        bodies = compress([body for *_, body in some])
+        values = [value for row, body in zip(some, bodies, strict=True) for value in (*row[:-1], body)]
+        marks = ", ".join(["(?, ?, ?, ?, ?)"] * len(some))
+        database.execute(f"INSERT INTO answers VALUES {marks}", values)  # noqa: S608  (question marks)
+
+
+def insert_failure(
+    database: sqlite3.Connection, task: JobTask, error: FullStoryError, body: bytes | None, *, permanent: bool
+) -> None:
+    """Insert a failure; ``body`` is a compressed response that could not be read."""
+    code = None if error.code is None else replace_surrogates(str(error.code))
+    values = (
+        task.seq, task.operation, time.time(), error.attempts, type(error).__name__, error.status, code,
+        replace_surrogates(error.message), error.may_have_cost, permanent, body,
+    )  # fmt: skip
+    database.execute("INSERT INTO failures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+
+def delete_failure(database: sqlite3.Connection, task: JobTask) -> bool | None:
+    """Delete a call's failure; return whether it was permanent, ``None`` without one."""
+    call = (task.seq, task.operation)
+    query = "SELECT permanent FROM failures WHERE seq = ? AND operation = ?"
+    if (found := database.execute(query, call).fetchone()) is None:
+        return None
+    database.execute("DELETE FROM failures WHERE seq = ? AND operation = ?", call)
+    return bool(found[0])
+
+
+def is_purged(database: sqlite3.Connection, mark: str) -> bool:
+    """Return whether the session with a fingerprint was erased."""
+    return database.execute("SELECT 1 FROM purged WHERE fingerprint = ?", (mark,)).fetchone() is not None
+
+
+def erase_item(database: sqlite3.Connection, session_id: str, mark: str) -> int | None:
+    """Erase a session; return its number, or ``None`` if it wasn't there.
+
+    Only its fingerprint stays, so that it can't be added again.
+    """
+    database.execute("INSERT OR IGNORE INTO purged VALUES (?)", (mark,))
+    found = database.execute("SELECT seq FROM items WHERE session_id = ?", (session_id,)).fetchone()
+    if found is None:
+        return None
+    for table in ("items", "answers", "failures"):
+        database.execute(f"DELETE FROM {table} WHERE seq = ?", found)  # noqa: S608  (one of these three)
+    return int(found[0])
+
+
+def count_rows(database: sqlite3.Connection) -> Counts:
+    """Count the rows, and read the activations that are spent."""
+
+    def one(query: str) -> int:
+        return int(database.execute(query).fetchone()[0])
+
+    return Counts(
+        items=one("SELECT COUNT(*) FROM items"),
+        answered=one("SELECT COUNT(*) FROM answers"),
+        failed=one("SELECT COUNT(*) FROM failures"),
+        permanent=one("SELECT COUNT(*) FROM failures WHERE permanent"),
+        unusable=one(COUNT_INVALID_IDS),
+        spent=get_meta(database, "spent"),
+    )
