@@ -274,7 +274,7 @@ def test_a_session_by_its_uid(run):
     (row,) = lines(run("sessions", "--session-uid", session.session_uid, "--sandbox")[1])
     assert row["id"] == ONE
     code, _, err = run("sessions", "--session-uid", "x", "--uid", "u-1", "--sandbox")
-    assert (code, "neither email nor uid" in err) == (2, True)
+    assert (code, "excludes email and uid" in err) == (2, True)
 
 
 GUIDS = "3e2bf53f-1b2c-4d5e-8f90-29c9276febf9:cef16b56-1b2c-4d5e-8f90-d955b1a50eb5"
