@@ -15,6 +15,7 @@ from fullstory_async.errors import ConfigurationError
 from fullstory_async.jobs.export.cells import harmless, json_text
 from fullstory_async.jobs.export.sink import Sink
 from fullstory_async.jobs.export.tables import Row, Table
+from fullstory_async.jobs.packing import zstd
 
 __all__ = ["csv_sink", "json_lines_sink"]
 
@@ -61,11 +62,9 @@ def _opened(path: Path, compression: str) -> Iterator[IO[bytes]]:
             packed = gzip.GzipFile(filename="", fileobj=plain, mode="wb", mtime=0)
             yield cast("IO[bytes]", stack.enter_context(packed))
         elif compression == "zst":
-            try:
-                import zstandard  # noqa: PLC0415  (an extra)
-            except ImportError:
-                raise ConfigurationError("a .zst file needs: pip install 'fullstory-async[zstd]'") from None
-            yield stack.enter_context(zstandard.ZstdCompressor().stream_writer(plain, closefd=False))
+            if zstd is None:
+                raise ConfigurationError("a .zst file needs: pip install 'fullstory-async[zstd]'")
+            yield stack.enter_context(cast("IO[bytes]", zstd.ZstdFile(plain, "w")))
         else:
             yield plain
 
