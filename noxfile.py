@@ -6,9 +6,13 @@ other end of the range, and the README's own commands, which CI runs as they sta
 
 from __future__ import annotations
 
+import itertools
 import os
+from pathlib import Path
 
 import nox
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 nox.needs_version = ">=2024.10.9"
 nox.options.sessions = ["lint", "types", "security", "tests", "coverage"]
@@ -24,6 +28,25 @@ def install_locked(session: nox.Session) -> None:
     """Install the locked dependencies, each file checked against its hash, and the project itself."""
     session.install("--require-hashes", "--requirement", LOCK)
     session.install("--no-deps", "--no-build-isolation", "--editable", ".")
+
+
+def lowest_versions() -> list[str]:
+    """Return every requirement of pyproject.toml and build.in, each at the version that is its lower bound."""
+    loaded = nox.project.load_toml("pyproject.toml")
+    project, build = loaded["project"], Path("requirements/build.in").read_text(encoding="utf-8")
+    declared = [
+        *project["dependencies"],
+        *itertools.chain(*project["optional-dependencies"].values()),
+        *loaded["build-system"]["requires"],
+        *(line for line in build.splitlines() if not line.startswith("#")),
+    ]
+    pinned = []
+    for requirement in map(Requirement, declared):
+        if requirement.name != project["name"]:  # an extra that includes another
+            [bound] = requirement.specifier
+            requirement.specifier = SpecifierSet(f"=={bound.version}")
+            pinned.append(str(requirement))
+    return pinned
 
 
 @nox.session
@@ -54,26 +77,12 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
-@nox.session
+@nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
-    """Pass the tests with the oldest versions that the project says it works with."""
-    project = nox.project.load_toml("pyproject.toml")["project"]
-    extras = project["optional-dependencies"]
-    wanted = [
-        *project["dependencies"],
-        *extras["cli"],
-        *extras["duckdb"],
-        *extras["otel"],
-        *extras["parquet"],
-        *extras["redis"],
-        *extras["zstd"],
-        *(
-            needed for needed in extras["test"] if needed.startswith("opentelemetry-sdk")
-        ),  # goes with its API only
-    ]
-    session.install("-e", ".[test]")
-    session.install(*(requirement.replace(">=", "==") for requirement in wanted))
-    session.run("pytest", *session.posargs)
+    """Pass the tests with the oldest Python and the oldest versions that the project accepts."""
+    session.install(*lowest_versions())
+    session.install("--no-deps", "--no-build-isolation", "--editable", ".")
+    session.run("pytest", *session.posargs, env={"FULLSTORY_LOWEST": "1"})
 
 
 @nox.session

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from itertools import chain
 
 import attrs
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import fullstory_async
 from fullstory_async.api import ProfilesAPI, SessionsAPI
 from fullstory_async.cli import main
 from tests.examples import ROOT, blocks, python_examples
 
+CI = (ROOT / ".ci" / "run").read_text()
 README = (ROOT / "README.md").read_text()
 
 
@@ -57,10 +61,64 @@ def test_the_lock_names_hashes_for_all_that_is_asked_for_and_no_place_to_get_it_
         assert name == "fullstory-async" or requirement.specifier.contains(locked[name]), requirement
 
 
+def _lower_bounds() -> dict[str, Requirement]:
+    """Return what pyproject.toml requires here, by name: the dependencies, all extras, the build."""
+    loaded = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = loaded["project"]["optional-dependencies"].values()
+    declared = [
+        *loaded["project"]["dependencies"],
+        *chain(*extras),
+        *loaded["build-system"]["requires"],
+    ]
+    found = {}
+    for requirement in map(Requirement, declared):
+        name = canonicalize_name(requirement.name)
+        if name == "fullstory-async" or (requirement.marker and not requirement.marker.evaluate()):
+            continue
+        assert name not in found, f"{name} has two bounds"
+        [bound] = requirement.specifier
+        assert bound.operator == ">=", requirement
+        found[name] = requirement
+    return found
+
+
+def test_what_is_installed_is_within_the_bounds_and_at_them_in_nox_s_lowest():
+    at_the_bounds = "FULLSTORY_LOWEST" in os.environ
+    installed = {}
+    for name, requirement in _lower_bounds().items():
+        try:
+            installed[name] = Version(metadata.version(name))
+        except metadata.PackageNotFoundError:  # the extras "bench" and "dev" aren't needed here
+            assert not at_the_bounds, f"{name} is not installed"
+            continue
+        [bound] = requirement.specifier
+        if at_the_bounds:
+            assert installed[name] == Version(bound.version), requirement
+        assert installed[name] in requirement.specifier, requirement
+    assert {"aiohttp", "msgspec", "cyclopts", "duckdb", "pyarrow", "redis", "pytest"} <= installed.keys()
+
+
 def test_the_quick_start_has_two_shell_blocks_and_ci_runs_them_as_they_are():
     section = README.split("## Quick start")[1].split("\n## ")[0]
     assert len(blocks(section, "sh")) == 2
-    assert "Quick start" in (ROOT / ".ci" / "run").read_text()
+    assert "Quick start" in CI
+    assert re.search(r'^    bare bash -euo pipefail -c "\$commands" </dev/null$', CI, re.MULTILINE)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="CI's script is for bash")
+def test_ci_runs_the_readme_without_the_settings_of_its_machine():
+    function = re.search(r"^bare\(\) \{.*?^\}$", CI, re.MULTILINE | re.DOTALL)[0]
+    settings = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "TERM": "xterm"}
+    shown = subprocess.run(
+        ["bash", "-c", f"{function}\nbare env"], env=settings, capture_output=True, text=True, check=True
+    ).stdout
+    assert {line.split("=")[0] for line in shown.splitlines()} == {"HOME", "PATH", "LANG"}
+
+
+def test_ci_runs_the_tests_with_and_without_buffered_output_and_with_a_redis_server():
+    assert re.search(r"^PYTHONUNBUFFERED=1 \S+/nox .*--session lowest", CI, re.MULTILINE)
+    assert CI.count("PYTHONUNBUFFERED") == 1
+    assert re.search(r"^install_redis$", CI, re.MULTILINE)
 
 
 def test_the_python_examples_run_against_a_sandbox(tmp_path):

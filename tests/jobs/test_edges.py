@@ -191,7 +191,7 @@ async def test_the_disk_reserve_is_completed_again_and_needs_room_itself(tmp_pat
 async def test_responses_are_stored_with_and_without_zstd(tmp_path, monkeypatch):
     async with opened(sessions=6) as (sandbox, client):
         with monkeypatch.context() as without:
-            without.setattr(compression, "zstandard", None)
+            without.setattr(compression, "zstd", None)
             await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids[:3])
             assert len([each async for each in JobReader(tmp_path / "j").results() if each.events]) == 3
         await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids)
@@ -199,7 +199,7 @@ async def test_responses_are_stored_with_and_without_zstd(tmp_path, monkeypatch)
         assert [len(each.events) for each in found] == [
             sandbox.event_counts[each] for each in sandbox.session_ids
         ]
-        monkeypatch.setattr(compression, "zstandard", None)
+        monkeypatch.setattr(compression, "zstd", None)
         with pytest.raises(JobError, match=r"pip install 'fullstory-async\[zstd\]'"):
             _ = [each async for each in JobReader(tmp_path / "j").results()]
         assert JobReader(tmp_path / "j").status().done == 6

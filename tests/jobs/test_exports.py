@@ -21,11 +21,10 @@ from datetime import UTC, datetime
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-import zstandard
 
 from fullstory_async import ClientConfig, ConfigurationError, FullStoryClient, RateLimit
-from fullstory_async.jobs import Job, JobPlan, JobReader
-from fullstory_async.jobs.export import export
+from fullstory_async.jobs import Job, JobPlan, JobReader, packing
+from fullstory_async.jobs.export import export, text
 from fullstory_async.sandbox import Fault, Sandbox
 
 BOTH = JobPlan(events=True, summary="triage")
@@ -124,7 +123,7 @@ def names(path):
 
 OPENERS = {
     "": lambda path: path.read_bytes(), ".gz": lambda path: gzip.decompress(path.read_bytes()),
-    ".zst": lambda path: zstandard.ZstdDecompressor().stream_reader(path.read_bytes()).read(),
+    ".zst": lambda path: packing.zstd.decompress(path.read_bytes()),
 }  # fmt: skip
 
 
@@ -332,11 +331,12 @@ async def test_a_cancelled_export_leaves_nothing_behind_and_no_complaint(folder,
 
 
 @pytest.mark.parametrize(
-    ("module", "suffix"), [("zstandard", "jsonl.zst"), ("pyarrow", "parquet"), ("duckdb", "duckdb")]
+    ("module", "suffix"), [("zstd", "jsonl.zst"), ("pyarrow", "parquet"), ("duckdb", "duckdb")]
 )
 def test_without_the_extra_it_says_what_to_install(folder, tmp_path, monkeypatch, module, suffix):
     import sys
 
+    monkeypatch.setattr(text, "zstd", None if module == "zstd" else text.zstd)
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigurationError, match=r"pip install 'fullstory-async\["):
         export(JobReader(folder), tmp_path / f"out.{suffix}")

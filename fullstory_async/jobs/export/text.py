@@ -16,6 +16,7 @@ from typing import IO, Any, cast
 
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.jobs.export.tables import Row, RowWriter, Table
+from fullstory_async.jobs.storage.compression import zstd
 
 __all__ = ["csv_writer", "dump_json", "escape_formula", "iso_time", "json_lines_writer"]
 
@@ -73,11 +74,9 @@ def _opened(path: Path, compression: str) -> Iterator[IO[bytes]]:
             packed = gzip.GzipFile(filename="", fileobj=plain, mode="wb", mtime=0)
             yield cast("IO[bytes]", stack.enter_context(packed))
         elif compression == "zst":
-            try:
-                import zstandard  # noqa: PLC0415  (an extra)
-            except ImportError:
-                raise ConfigurationError("a .zst file needs: pip install 'fullstory-async[zstd]'") from None
-            yield stack.enter_context(zstandard.ZstdCompressor().stream_writer(plain, closefd=False))
+            if zstd is None:
+                raise ConfigurationError("a .zst file needs: pip install 'fullstory-async[zstd]'")
+            yield stack.enter_context(cast("IO[bytes]", zstd.ZstdFile(plain, "w")))
         else:
             yield plain
 
