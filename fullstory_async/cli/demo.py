@@ -11,12 +11,11 @@ import time
 from pathlib import Path
 
 import attrs
-from rich.console import Console
 from rich.table import Table
 
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.fetching import run_job
-from fullstory_async.cli.output import as_row
+from fullstory_async.cli.output import as_row, console_that_lets_pipes_break
 from fullstory_async.cli.signals import until_interrupted
 from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ClientConfig
@@ -125,8 +124,12 @@ def _leave_replay_page(sandbox: Sandbox, folder: Path) -> SessionId:
     sizes = {name: count for name, count in sandbox.event_counts.items() if count <= _READABLE}
     shown = max(sizes or sandbox.event_counts, key=sandbox.event_counts.__getitem__)
     (folder / "replay.html").write_bytes(sandbox.replay_page(shown))
-    Console().print(f"To look at: {(folder / 'replay.html').resolve().as_uri()}", soft_wrap=True)
-    Console().print("With --serve the sandbox stays, and every session's replay URL opens.", soft_wrap=True)
+    console_that_lets_pipes_break().print(
+        f"To look at: {(folder / 'replay.html').resolve().as_uri()}", soft_wrap=True
+    )
+    console_that_lets_pipes_break().print(
+        "With --serve the sandbox stays, and every session's replay URL opens.", soft_wrap=True
+    )
     return shown
 
 
@@ -169,4 +172,4 @@ def _closing_table(
     rows.append(("Files", f"{folder}/ ({', '.join(sorted(path.name for path in folder.iterdir()))})"))
     for name, value in rows:
         table.add_row(name, value)
-    Console().print(table)
+    console_that_lets_pipes_break().print(table)

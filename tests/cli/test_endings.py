@@ -18,6 +18,7 @@ import pytest
 from fullstory_async.cli.fetching import run_job
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from tests.cli.test_fetch import IDS, ask, on_a_terminal, start
+from tests.cli.test_streams import buffered_or_not
 from tests.jobs.test_job import opened, run_once
 from tests.wire.servers import client_of, http, raw_server
 
@@ -42,11 +43,12 @@ def wait_for(settings, activations):
         time.sleep(0.02)
 
 
-def test_a_closed_terminal_stops_it_in_good_order(slow, tmp_path):
+@buffered_or_not
+def test_a_closed_terminal_stops_it_in_good_order(slow, tmp_path, environment):
     terminal, inside = pty.openpty()
     command = subprocess.Popen(
         [sys.executable, "-m", "fullstory_async", *FETCH, "--concurrency", "4"], cwd=tmp_path,
-        env={**os.environ, "TERM": "xterm", **slow}, stdin=inside, stdout=inside, stderr=inside,
+        env={**environment, "TERM": "xterm", **slow}, stdin=inside, stdout=inside, stderr=inside,
     )  # fmt: skip
     os.close(inside)
     wait_for(slow, 4)

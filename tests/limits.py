@@ -1,0 +1,10 @@
+"""How long tests wait for something at most, before they fail: far longer than it takes, even on a busy machine."""
+
+from __future__ import annotations
+
+import os
+
+FACTOR = float(os.environ.get("FULLSTORY_TEST_TIMEOUT_FACTOR", "1"))
+"""Multiplies every time limit of the tests; raise it on a machine that is slower still."""
+
+SECONDS = 60 * FACTOR
