@@ -7,4 +7,7 @@ import os
 FACTOR = float(os.environ.get("FULLSTORY_TEST_TIMEOUT_FACTOR", "1"))
 """Multiplies every time limit of the tests; raise it on a machine that is slower still."""
 
-SECONDS = 60 * FACTOR
+SECONDS = 120 * FACTOR
+"""For a condition, or for a process to end."""
+A_TEST = 300 * FACTOR
+"""For a whole test."""

@@ -20,6 +20,7 @@ from fullstory_async.jobs import Job, JobPlan, JobReader
 from tests.cli.test_fetch import IDS, ask, on_a_terminal, start
 from tests.cli.test_streams import buffered_or_not
 from tests.jobs.test_job import opened, run_once
+from tests.limits import SECONDS
 from tests.wire.servers import client_of, http, raw_server
 
 FETCH = ("fetch", "--ids", "ids", "--events", "--job", "j")
@@ -37,7 +38,7 @@ def slow(tmp_path):
 
 
 def wait_for(settings, activations):
-    until = time.monotonic() + 20
+    until = time.monotonic() + SECONDS
     while ask(settings, "/_sandbox/stats")["activations"] < activations:
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -54,7 +55,7 @@ def test_a_closed_terminal_stops_it_in_good_order(slow, tmp_path, environment):
     wait_for(slow, 4)
     os.close(terminal)
     command.send_signal(signal.SIGHUP)
-    assert command.wait(20) == 128 + signal.SIGHUP
+    assert command.wait(SECONDS) == 128 + signal.SIGHUP
     status = JobReader(tmp_path / "j").status()
     assert 4 <= status.done == status.spent == ask(slow, "/_sandbox/stats")["activations"] < 50
 
@@ -75,7 +76,7 @@ def test_nohup_is_respected(slow, tmp_path):
     )  # fmt: skip
     wait_for(slow, 4)
     command.send_signal(signal.SIGHUP)
-    assert command.wait(30) == 0
+    assert command.wait(SECONDS) == 0
     assert JobReader(tmp_path / "j").status().done == 50
 
 
@@ -86,7 +87,7 @@ def test_the_command_that_goes_on_names_everything_that_matters(slow, tmp_path):
     )  # fmt: skip
     wait_for(slow, 3)
     command.send_signal(signal.SIGINT)
-    _, err = command.communicate(timeout=20)
+    _, err = command.communicate(timeout=SECONDS)
     assert command.returncode == 130
     assert (
         "to go on: fullstory-async fetch --job j --resume --rate 50 --burst 2 --timeout 20 --concurrency 3 "

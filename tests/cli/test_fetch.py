@@ -19,6 +19,7 @@ import pytest
 
 from fullstory_async.jobs import JobReader
 from fullstory_async.sandbox.world import World
+from tests.limits import SECONDS
 
 WORLD = World(0, 20, 200, 200)
 IDS = [str(session_id) for session_id, session in WORLD.sessions.items() if session.event_count < 60][:6]
@@ -46,7 +47,7 @@ def on_a_terminal(*arguments: str, cwd: Path, stdout: int, typed: str = "") -> t
             except OSError:
                 break
     os.close(terminal)
-    return process.wait(30), seen.decode(errors="replace")
+    return process.wait(SECONDS), seen.decode(errors="replace")
 
 
 def start(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
@@ -77,13 +78,13 @@ def served():
     settings = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
     yield settings
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(SECONDS) == 0
     process.stdout.close()
     process.stderr.close()
 
 
 def ask(served, path):
-    with urllib.request.urlopen(served["FULLSTORY_BASE_URL"] + path, timeout=10) as answer:
+    with urllib.request.urlopen(served["FULLSTORY_BASE_URL"] + path, timeout=SECONDS) as answer:
         return json.load(answer)
 
 
@@ -256,11 +257,11 @@ def test_the_sessions_of_a_user_go_through_a_pipe_into_a_job(tmp_path):
         "--yes",
     ]
     fetching = subprocess.run(
-        [*command, *FAST], stdin=listing.stdout, capture_output=True, text=True, cwd=tmp_path, timeout=60
+        [*command, *FAST], stdin=listing.stdout, capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS
     )
     listing.stdout.close()
     ada = sum(session.user.email == "ada@example.com" for session in WORLD.sessions.values())
-    assert (listing.wait(30), fetching.returncode) == (0, 0), fetching.stderr
+    assert (listing.wait(SECONDS), fetching.returncode) == (0, 0), fetching.stderr
     assert ada > 1
     assert f"in all: {ada} answers, 0 failed for good, 0 calls left" in fetching.stderr
     listing.stderr.close()
@@ -332,14 +333,14 @@ def test_a_sandbox_of_its_own_process_serves_jobs(served, tmp_path):
     command = start(
         "fetch", "--ids", "ids", "--events", "--rate", "200", "--job", "j", cwd=tmp_path, **served
     )
-    _, err = command.communicate(timeout=40)
+    _, err = command.communicate(timeout=SECONDS)
     assert command.returncode == 0, err
     stats = ask(served, "/_sandbox/stats")
     assert (stats["activations"], stats["by_status"]) == (50, {"200": 51})  # and one for whose key it is
     again = start(
         "fetch", "--job", "j", "--resume", "--summary", "support", "--rate", "200", cwd=tmp_path, **served
     )
-    _, err = again.communicate(timeout=40)
+    _, err = again.communicate(timeout=SECONDS)
     assert (again.returncode, "rate limited" in err) == (6, True), err
     assert JobReader(tmp_path / "j").status().done == 60  # the sandbox's quota
 
@@ -351,7 +352,7 @@ def test_a_wrong_key_stops_the_job(served, tmp_path):
     command = start(
         "fetch", "--ids", "ids", "--events", "--concurrency", "4", "--job", "j", cwd=tmp_path, **wrong
     )
-    _, err = command.communicate(timeout=40)
+    _, err = command.communicate(timeout=SECONDS)
     assert (command.returncode, "key rejected" in err) == (4, True), err
     assert ask(served, "/_sandbox/stats")["requests"] <= 12
 
@@ -367,7 +368,7 @@ def test_an_interrupt_keeps_what_was_paid_for(served, tmp_path):
             break
         time.sleep(0.02)
     command.send_signal(signal.SIGINT)
-    _, err = command.communicate(timeout=40)
+    _, err = command.communicate(timeout=SECONDS)
     assert command.returncode == 130, err
     assert "calls on their way have 5 seconds" in err
     charged = ask(served, "/_sandbox/stats")["activations"]
@@ -375,7 +376,7 @@ def test_an_interrupt_keeps_what_was_paid_for(served, tmp_path):
     assert 5 < status.done == status.spent == charged < 50
     assert "to go on: fullstory-async fetch --job j --resume --rate 200" in err
     last = start("fetch", "--job", "j", "--resume", "--rate", "200", cwd=tmp_path, **served)
-    last.communicate(timeout=40)
+    last.communicate(timeout=SECONDS)
     assert (last.returncode, ask(served, "/_sandbox/stats")["activations"]) == (0, 50)
 
 
@@ -394,7 +395,7 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path):
     command.send_signal(signal.SIGTERM)
     time.sleep(0.3)
     command.send_signal(signal.SIGINT)
-    _, err = command.communicate(timeout=10)
+    _, err = command.communicate(timeout=SECONDS)
     assert command.returncode == 143, err
     assert "in all: 0 answers, 0 failed for good, 9 calls left, 3 activations spent" in err
     assert "3 calls were dropped on their way, or" in err

@@ -20,6 +20,7 @@ import redis
 from fakeredis import TcpFakeServer
 
 from tests.faults.calls import EVERYTHING
+from tests.limits import SECONDS
 
 BINARY = shutil.which("redis-server") or shutil.which("valkey-server")
 KINDS = [
@@ -74,7 +75,7 @@ class RealServer(RedisServer):
             [BINARY, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
             cwd=self._folder, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        end = time.monotonic() + 10
+        end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             try:
                 if self.do("PING"):
@@ -87,7 +88,7 @@ class RealServer(RedisServer):
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(SECONDS)
             self.process = None
 
     def stop(self) -> None:
@@ -109,7 +110,7 @@ class FakeServer(RedisServer):
         if self.server is not None:
             self.server.shutdown()
             self.server.server_close()
-            self._thread.join(10)
+            self._thread.join(SECONDS)
             self.server = None
 
 

@@ -12,6 +12,7 @@ import pytest
 from fullstory_async.http.messages import Response
 from fullstory_async.http.retry import retry_after
 from tests.faults.calls import slow
+from tests.limits import SECONDS
 
 JUMPING = """
 import datetime, os, time
@@ -66,7 +67,7 @@ def seconds_between_requests(tmp_path, jump: float, *options: str) -> list[float
     (tmp_path / "sitecustomize.py").write_text(JUMPING)
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *options], capture_output=True, text=True, timeout=30,
+        [sys.executable, "-c", SCRIPT, *options], capture_output=True, text=True, timeout=SECONDS,
         env={**os.environ, "PYTHONPATH": path, "JUMP": str(jump)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import time
 from collections import Counter
 from contextlib import asynccontextmanager, closing
 
@@ -33,6 +32,7 @@ from fullstory_async import (
 from fullstory_async.jobs import Job, JobPlan, JobReader, StopReason, outage
 from fullstory_async.jobs.lock import JobLock, holder_of
 from fullstory_async.sandbox import Fault, Sandbox
+from tests.limits import SECONDS
 
 BOTH = JobPlan(events=True, summary="support")
 
@@ -259,19 +259,18 @@ async def test_stop_lets_calls_on_their_way_finish(tmp_path):
 
 
 async def test_a_second_stop_drops_them_and_counts_what_they_may_have_cost(tmp_path):
-    async with opened(latency=1) as (sandbox, client):
+    async with opened() as (sandbox, client):
+        for operation in ("events", "summary"):
+            sandbox.inject(Fault.stall(), operation=operation, times=None)
         async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
             await job.add(sandbox.session_ids)
             run = asyncio.create_task(job.run(concurrency=8))
-            while len(sandbox.requests) < 8:
+            while len(sandbox.requests) < 9:  # one of them asked whose key it is
                 await asyncio.sleep(0.01)
             job.stop()
             job.stop(at_once=True)
-            started = time.monotonic()
             report = await run
-        assert time.monotonic() - started < 0.8
         assert (report.reason, report.done, report.spent) == ("interrupted", 0, 8)
-        await asyncio.sleep(1.2)  # until the sandbox has seen that nobody waits any more
 
 
 async def test_stopping_before_running_and_cancelling_in_the_middle(tmp_path):
@@ -362,11 +361,9 @@ async def test_one_process_at_a_time_and_a_dead_ones_lock_is_none(tmp_path):
     )
     try:
         assert await asyncio.to_thread(holder.stdout.readline) == "held\n"
-        started = time.monotonic()
         with pytest.raises(JobLockedError, match=rf"process {holder.pid} on .* since"):
             async with Job.open(tmp_path / "j", plan=JobPlan(events=True)):
                 pass
-        assert time.monotonic() - started < 2
         status = JobReader(tmp_path / "j").status()  # reading is allowed
         assert (status.sessions, f"process {holder.pid} on" in status.holder) == (0, True)
     finally:
@@ -661,6 +658,7 @@ async def test_an_outage_of_the_service_ends_it_before_it_eats_the_budget(tmp_pa
 @pytest.mark.row(33)
 async def test_an_outage_of_the_service_is_waited_for_and_asked_by_one_call_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(outage, "_SHORTEST_PAUSE", 0.1)
+    monkeypatch.setattr(outage, "_LONGEST_PAUSE", 0.4)
     shown = []
     async with opened(sessions=60) as (sandbox, client):
         sandbox.inject(Fault.status(503), operation="events", times=18)
@@ -742,7 +740,7 @@ async def test_leaving_the_block_while_it_runs_ends_the_run(tmp_path):
             run = asyncio.create_task(job.run(concurrency=4))
             while len(sandbox.requests) < 5:
                 await asyncio.sleep(0.01)
-        report = await asyncio.wait_for(run, 2)
+        report = await asyncio.wait_for(run, SECONDS)
         assert (report.reason, report.spent, report.dropped) == ("interrupted", 4, 4)
         with pytest.raises(ClientStateError):
             await job.add(["1:2"])

@@ -23,6 +23,7 @@ from fullstory_async import (
 )
 from fullstory_async.cluster import RedisRateLimiter
 from fullstory_async.sandbox import Sandbox
+from tests.limits import SECONDS
 from tests.virtual.test_ratelimit import worst_excess
 
 KEY = "na1.CANARY/0f3a+="
@@ -350,7 +351,7 @@ def test_the_package_does_not_import_redis():
 
 def test_without_the_extra_it_says_what_to_install():
     script = "import sys; sys.modules['redis'] = None; import fullstory_async.cluster"
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=SECONDS)
     assert run.stderr.splitlines()[-1].endswith(
         "ConfigurationError: RedisRateLimiter needs: pip install 'fullstory-async[redis]'"
     )

@@ -30,6 +30,7 @@ from fullstory_async import (
 )
 from fullstory_async.jobs import Job, JobPlan, StopReason
 from fullstory_async.sandbox import Fault, Sandbox
+from tests.limits import SECONDS
 from tests.wire.servers import client_of, raw_server
 from tests.wire.test_transport import hang, silent_listener
 
@@ -169,7 +170,7 @@ asyncio.run(main(sys.argv[1]))
 def test_several_processes_share_a_cap(tmp_path):
     command = [sys.executable, "-c", HAMMER, str(tmp_path / "ledger.db")]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    assert sum(int(process.communicate(timeout=50)[0]) for process in running) == 150
+    assert sum(int(process.communicate(timeout=SECONDS)[0]) for process in running) == 150
     assert asyncio.run(ActivationLedger(tmp_path / "ledger.db").spent("key")) == 150
 
 

@@ -30,6 +30,7 @@ from fullstory_async import (
 )
 from fullstory_async.http.messages import Request
 from fullstory_async.sandbox import Fault, Sandbox
+from tests.limits import SECONDS
 
 ASK = Request(operation="summary", path="/v2/sessions/1%3A2/summary", session_id="1:2")
 
@@ -173,7 +174,7 @@ def test_several_processes_with_several_threads_share_a_file(tmp_path):
         for n in range(3)
     ]
     for process in running:
-        _, errors = process.communicate(timeout=50)
+        _, errors = process.communicate(timeout=SECONDS)
         assert process.returncode == 0, errors.decode()
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -338,7 +339,7 @@ async def test_a_client_whose_closing_is_cancelled_is_closed_and_what_was_paid_f
                 await closing_it
             other.execute("ROLLBACK")
         assert "closed" in repr(client)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(SECONDS):
             while sandbox._runner.server.connections:
                 await asyncio.sleep(0.01)
         await client.close()  # again, and now to its end
