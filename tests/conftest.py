@@ -41,6 +41,9 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "virtual_time: run on a loop whose clock jumps to the next timer")
     config.addinivalue_line("markers", "smoke: one happy path of each public surface, in a few seconds")
+    config.addinivalue_line(
+        "markers", "real_time: run on a loop whose clock goes on while the machine stands still"
+    )
     config.addinivalue_line("markers", "row(number): a test of that row of the fault matrix")
     config.pluginmanager.register(Outcomes(write=config.getoption("write_reliability")))
 
@@ -50,7 +53,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    factory = VirtualLoop if pyfuncitem.get_closest_marker("virtual_time") else PatientLoop
+    factory: Any = PatientLoop
+    if pyfuncitem.get_closest_marker("virtual_time"):
+        factory = VirtualLoop
+    elif pyfuncitem.get_closest_marker("real_time"):
+        factory = asyncio.SelectorEventLoop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(_leaving_nothing(pyfuncitem.obj, arguments))
     return True

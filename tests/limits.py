@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable
 
 FACTOR = float(os.environ.get("FULLSTORY_TEST_TIMEOUT_FACTOR", "1"))
 """Multiplies every time limit of the tests; raise it on a machine that is slower still."""
@@ -11,3 +13,10 @@ SECONDS = 120 * FACTOR
 """For a condition, or for a process to end."""
 A_TEST = 300 * FACTOR
 """For a whole test."""
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(SECONDS):
+        while not condition():
+            await asyncio.sleep(0.005)

@@ -23,18 +23,22 @@ from tests.faults.calls import EVERYTHING
 from tests.limits import SECONDS
 
 BINARY = shutil.which("redis-server") or shutil.which("valkey-server")
+INSTALL = "install redis-server (Debian: apt-get install redis-server) to run it"
 KINDS = [
     "fake",
-    pytest.param("real", marks=pytest.mark.skipif(BINARY is None, reason="there is no redis-server here")),
+    pytest.param("real", marks=pytest.mark.skipif(BINARY is None, reason=INSTALL)),
 ]
 """Where a test runs on both."""
 KINDS_OF_LONG_ONES = [
     "fake",
     pytest.param(
         "real",
-        marks=pytest.mark.skipif(
-            BINARY is None or not EVERYTHING, reason="on a redis-server too: FULLSTORY_FAULTS=all"
-        ),
+        marks=[
+            pytest.mark.skipif(BINARY is None, reason=INSTALL),
+            pytest.mark.skipif(
+                not EVERYTHING, reason="set FULLSTORY_FAULTS=all to run it on a redis-server too"
+            ),
+        ],
     ),
 ]
 
@@ -63,7 +67,7 @@ class RedisServer:
         raise NotImplementedError
 
     def do(self, *command: str):
-        with redis.Redis(port=self.port, socket_timeout=5) as client:
+        with redis.Redis(port=self.port, socket_timeout=SECONDS) as client:
             return client.execute_command(*command)
 
 
