@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 
 FACTOR = float(os.environ.get("FULLSTORY_TEST_TIMEOUT_FACTOR", "1"))
@@ -20,3 +21,11 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(SECONDS):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so, where no event loop runs."""
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

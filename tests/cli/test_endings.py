@@ -10,7 +10,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -20,7 +19,7 @@ from fullstory_async.jobs import Job, JobPlan, JobReader
 from tests.cli.test_fetch import IDS, ask, on_a_terminal, start
 from tests.cli.test_streams import buffered_or_not
 from tests.jobs.test_job import opened, run_once
-from tests.limits import SECONDS
+from tests.limits import SECONDS, wait_until
 from tests.wire.servers import client_of, http, raw_server
 
 FETCH = ("fetch", "--ids", "ids", "--events", "--job", "j")
@@ -38,10 +37,7 @@ def slow(tmp_path):
 
 
 def wait_for(settings, activations):
-    until = time.monotonic() + SECONDS
-    while ask(settings, "/_sandbox/stats")["activations"] < activations:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_until(lambda: ask(settings, "/_sandbox/stats")["activations"] >= activations)
 
 
 @buffered_or_not

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import time
 
 import pytest
 
@@ -13,7 +12,7 @@ from fullstory_async import ClientConfig, FullStoryClient, RateLimit
 from fullstory_async.jobs import Job, JobPlan
 from fullstory_async.sandbox import Fault, Sandbox
 from tests.cli.test_fetch import start
-from tests.limits import SECONDS
+from tests.limits import SECONDS, wait_until
 
 EVENT = {
     "event_type": "click",
@@ -57,11 +56,12 @@ def small(tmp_path_factory):
 def export_until_it_writes(folder, out):
     """Begin an export; return when it has written something beside its target."""
     command = start("job", "export", str(folder), str(out))
-    until = time.monotonic() + SECONDS
-    while not [path for path in out.parent.rglob("*") if path.is_file() and path.stat().st_size > 1000]:
-        assert time.monotonic() < until
+
+    def writes():
         assert command.poll() is None, command.communicate()
-        time.sleep(0.02)
+        return any(path.is_file() and path.stat().st_size > 1000 for path in out.parent.rglob("*"))
+
+    wait_until(writes)
     return command
 
 

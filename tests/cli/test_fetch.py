@@ -10,7 +10,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,11 +18,12 @@ import pytest
 
 from fullstory_async.jobs import JobReader
 from fullstory_async.sandbox.world import World
-from tests.limits import SECONDS
+from tests.limits import SECONDS, wait_until
 
 WORLD = World(0, 20, 200, 200)
 IDS = [str(session_id) for session_id, session in WORLD.sessions.items() if session.event_count < 60][:6]
 FAST = ("--rate", "1000", "--sandbox")
+STOPPING = "stopping: calls on their way have 5 seconds, they may be paid for; again to end now\n"
 
 
 def lines(text: str):
@@ -363,10 +363,7 @@ def test_an_interrupt_keeps_what_was_paid_for(served, tmp_path):
     (tmp_path / "ids").write_text("\n".join(ids))
     arguments = ("fetch", "--ids", "ids", "--events", "--concurrency", "5", "--rate", "200", "--job", "j")
     command = start(*arguments, cwd=tmp_path, **served)
-    for _ in range(400):
-        if ask(served, "/_sandbox/stats")["activations"] > 5:
-            break
-        time.sleep(0.02)
+    wait_until(lambda: ask(served, "/_sandbox/stats")["activations"] > 5)
     command.send_signal(signal.SIGINT)
     _, err = command.communicate(timeout=SECONDS)
     assert command.returncode == 130, err
@@ -382,20 +379,18 @@ def test_an_interrupt_keeps_what_was_paid_for(served, tmp_path):
 
 @pytest.mark.row(42)
 def test_a_second_interrupt_ends_it_at_once(tmp_path):
-    slow = start("sandbox", "--port", "0", "--sessions", "5", "--latency", "1.5")
+    slow = start("sandbox", "--port", "0", "--sessions", "5", "--fault", "stall() operation=events")
     settings = dict(slow.stdout.readline().strip().split("=", 1) for _ in range(2))
     (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(9)))
     command = start(
         "fetch", "--ids", "ids", "--events", "--concurrency", "3", "--job", "j", cwd=tmp_path, **settings
     )
-    for _ in range(400):
-        if ask(settings, "/_sandbox/stats")["requests"] == 4:
-            break
-        time.sleep(0.02)
+    wait_until(lambda: ask(settings, "/_sandbox/stats")["requests"] == 4)
     command.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    err = "".join(iter(command.stderr.readline, STOPPING))
     command.send_signal(signal.SIGINT)
-    _, err = command.communicate(timeout=SECONDS)
+    err += command.stderr.read()
+    command.communicate(timeout=SECONDS)
     assert command.returncode == 143, err
     assert "in all: 0 answers, 0 failed for good, 9 calls left, 3 activations spent" in err
     assert "3 calls were dropped on their way, or" in err

@@ -136,7 +136,7 @@ async def test_row_40_our_own_deadline_too():
 
 
 LOOPS = """
-import asyncio, gc, sys, threading
+import asyncio, gc, sys, threading, time, weakref
 from fullstory_async import ClientConfig, ClientStateError, FullStoryClient
 from fullstory_async.sandbox import Sandbox
 
@@ -176,8 +176,11 @@ if "close" in sys.argv:
 print("requests:", len(sandbox.requests))
 over.set()
 server.join()
+there = weakref.ref(client)
 del client
-gc.collect()
+while there() is not None:
+    gc.collect()
+    time.sleep(0.01)
 """
 
 
