@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).parent.parent
-COMMAND = (sys.executable, "-m", "pytest", "-q")
+COMMAND = (sys.executable, "-m", "pytest")
 KEPT = ("HOME", "LANG", "PATH", "FULLSTORY_TEST_TIMEOUT_FACTOR")
 """Variables that a run sees: nothing of this machine's settings decides, such as PYTHONUNBUFFERED."""
 # ends by itself if its parent is killed

@@ -39,6 +39,7 @@ def lines(text: str):
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.smoke
 def test_help_teaches(run):
     code, out, _ = run("--help")
     assert code == 0
@@ -64,6 +65,7 @@ def test_sessions(run):
     assert run("sessions", "--uid", "nobody", "--sandbox") == (0, "", "no sessions\n")
 
 
+@pytest.mark.smoke
 def test_events_and_summary(run):
     code, out, _ = run("events", IDS[0], "--sandbox")
     assert code == 0

@@ -88,6 +88,7 @@ def ask(served, path):
         return json.load(answer)
 
 
+@pytest.mark.smoke
 def test_from_the_ids_to_the_export(run, tmp_path):
     (tmp_path / "ids.txt").write_text(
         f"# mine\n\n{IDS[0]}\n{IDS[1]}\n  {IDS[0].replace(':', '!')}\nhttps://app.fullstory.com/ui/O/session/{IDS[2]}\n"

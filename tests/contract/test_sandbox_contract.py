@@ -135,7 +135,9 @@ async def test_other_methods_are_refused_with_those_that_there_are():
             assert answer.status == 404
 
 
-@pytest.mark.skipif("FULLSTORY_SCHEMATHESIS" not in os.environ, reason="takes a minute: nox -s schemathesis")
+@pytest.mark.skipif(
+    "FULLSTORY_SCHEMATHESIS" not in os.environ, reason="takes a minute: nox -s schemathesis runs it"
+)
 @pytest.mark.timeout(2 * A_TEST)
 @pytest.mark.parametrize("wire", ["live", "spec"])
 async def test_schemathesis_finds_nothing(wire, tmp_path):

@@ -21,7 +21,9 @@ WAYS = (("list", QUICK), ("events", REPEATING), ("events", QUICK))
 """A free call, a paid one that may be repeated, and a paid one that may not."""
 
 EVERYTHING = os.environ.get("FULLSTORY_FAULTS") == "all"
-slow = pytest.mark.skipif(not EVERYTHING, reason="takes longer than a second: FULLSTORY_FAULTS=all")
+slow = pytest.mark.skipif(
+    not EVERYTHING, reason="takes longer than a second: set FULLSTORY_FAULTS=all to run it"
+)
 
 
 @asynccontextmanager

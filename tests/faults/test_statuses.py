@@ -217,6 +217,7 @@ async def test_row_30_429_with_a_huge_time():
         assert (len(sandbox.requests), sandbox.activations) == (1, 0)
 
 
+@pytest.mark.smoke
 @pytest.mark.row(32)
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 async def test_row_32_a_blip(status):

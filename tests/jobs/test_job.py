@@ -56,6 +56,7 @@ async def run_once(folder, client, plan, ids=(), **options):
         return await job.run(**options)
 
 
+@pytest.mark.smoke
 async def test_the_example(tmp_path):
     seen = []
     async with opened() as (sandbox, client):
@@ -133,6 +134,7 @@ async def test_a_retry_that_may_cost_is_set_aside_beforehand(tmp_path):
         assert 30 - report.spent < retry.attempts
 
 
+@pytest.mark.smoke
 async def test_a_budget_can_be_raised_and_the_job_goes_on(tmp_path):
     async with opened() as (sandbox, client):
         first = await run_once(
@@ -389,7 +391,7 @@ os._exit(0)
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="run it on a system with os.fork, such as Linux")
 def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(tmp_path):
     parent = subprocess.Popen(
         [sys.executable, "-c", FORKED, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True
@@ -404,7 +406,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(tmp_path):
         parent.stdout.close()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="modes of files")
+@pytest.mark.skipif(sys.platform == "win32", reason="run it on a system with modes of files, such as Linux")
 async def test_folder_and_files_are_for_their_owner_only(tmp_path):
     async with opened(sessions=3) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
@@ -508,7 +510,7 @@ def small_disk(tmp_path):
             [mount, "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True
         ).returncode
     ):
-        pytest.skip("only an administrator can make a small file system")
+        pytest.skip("run the tests as root to run it: only an administrator can make a small file system")
     yield disk
     subprocess.run([shutil.which("umount"), "-l", str(disk)], check=True)
 
@@ -540,7 +542,7 @@ def failing_disk(tmp_path):
         return path is not None and subprocess.run([path, *words[1:]], capture_output=True).returncode == 0
 
     if not (command("mkfs.ext4", "-q", str(image)) and command("mount", "-o", "loop", str(image), str(disk))):
-        pytest.skip("only an administrator can make a file system")
+        pytest.skip("run the tests as root to run it: only an administrator can make a file system")
     yield disk, lambda: command("mount", "-o", "remount,abort", str(disk))
     command("umount", "-l", str(disk))
 
@@ -561,14 +563,17 @@ async def test_a_disk_that_becomes_read_only_ends_it_and_loses_nothing_that_was_
         assert failed == [True]
         assert report.reason is StopReason.STORAGE_FAILED
         assert 20 <= report.done < 60
-        assert report.done + report.dropped == report.spent == sandbox.activations <= report.done + 8
+        await asyncio.sleep(0.1)  # what was sent and dropped arrives, if it has not been taken back
+        charged = sandbox.activations
+        assert report.done <= charged <= report.spent == report.done + report.dropped <= report.done + 8
         # what is there can be read all the same: also what was written when the disk failed, and not reported as kept
         kept = JobReader(disk / "j").status().done
         assert report.done <= kept <= report.done + report.dropped
         shutil.copytree(disk / "j", tmp_path / "j")
         last = await run_once(tmp_path / "j", client, BOTH)
-        assert (last.reason, last.done, last.spent) == ("finished", 400, sandbox.activations)
-        assert sandbox.activations == 400 + report.done + report.dropped - kept
+        assert (last.reason, last.done) == ("finished", 400)
+        assert sandbox.activations == charged + 400 - kept
+        assert last.spent - sandbox.activations == report.spent - charged
 
 
 @pytest.mark.row(44)

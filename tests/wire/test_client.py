@@ -37,6 +37,7 @@ from tests.virtual_time import now
 from tests.wire.servers import FAST, connected
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("wire", ["live", "spec"])
 async def test_the_whole_of_it(wire):
     sandbox = Sandbox(users=3, sessions=40, mean_events=20, wire=wire)

@@ -40,6 +40,7 @@ def chunk(data: bytes) -> bytes:
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("form", ["live", "spec"])
 async def test_a_stream_gives_the_events_of_a_session(form):
     sandbox = Sandbox(sessions=4, mean_events=300, wire=form)

@@ -132,7 +132,7 @@ async def test_a_session_can_be_forgotten_without_a_trace(tmp_path):
     assert await cache.forget("1:2") == 0
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="modes of files")
+@pytest.mark.skipif(sys.platform == "win32", reason="run it on a system with modes of files, such as Linux")
 async def test_the_file_is_for_its_owner_only(tmp_path):
     path = tmp_path / "s.db"
     await SummaryCache(path).put("a", ASK, b"x")
