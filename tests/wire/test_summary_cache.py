@@ -295,8 +295,8 @@ async def test_a_file_that_another_process_holds_loses_no_summary(tmp_path):
             await client.sessions.summary(one, config_profile_id="triage")
             with closing(sqlite3.connect(path, isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
-                asyncio.get_running_loop().call_later(1.0, other.execute, "ROLLBACK")
-                summary = await client.sessions.summary(one, timeout=0.3)
+                summary = await client.sessions.summary(one, timeout=1.0)
+                asyncio.get_running_loop().call_later(0.2, other.execute, "ROLLBACK")
                 again = await client.sessions.summary(one)  # waits for the first one to be written
                 assert other.in_transaction is False
         assert summary == again
@@ -329,7 +329,7 @@ async def test_a_client_whose_closing_is_cancelled_is_closed_and_what_was_paid_f
         await client.sessions.summary(one, config_profile_id="triage")
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            await client.sessions.summary(one, timeout=0.3)
+            await client.sessions.summary(one, timeout=1.0)
             closing_it = asyncio.create_task(client.close())
             await asyncio.sleep(0.1)
             assert not closing_it.done()  # it waits for the file
