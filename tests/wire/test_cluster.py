@@ -124,6 +124,23 @@ async def test_it_asks_once_for_what_goes_at_once_and_twice_for_what_waits():
     assert redis.asked <= 4 + 3 * 2
 
 
+class ForgetfulRedis(FakeAsyncRedis):
+    """Loses each script as soon as it was loaded, as it would by another client's SCRIPT FLUSH."""
+
+    async def script_load(self, script):
+        loaded = await super().script_load(script)
+        await self.script_flush()
+        return loaded
+
+
+@pytest.mark.virtual_time
+async def test_a_script_that_is_lost_between_loading_it_and_its_use_is_no_failure():
+    config = ClientConfig(api_key=KEY, rate_limit=RateLimit(10, 5))
+    limiter = RedisRateLimiter(ForgetfulRedis(server=FakeServer()), config)
+    await limiter.acquire()
+    await limiter.acquire()
+
+
 @pytest.mark.virtual_time
 async def test_a_name_that_is_new_begins_with_an_empty_bucket_and_another_name_is_another_limit():
     server, limit = FakeServer(), RateLimit(10, 10)
