@@ -128,6 +128,13 @@ def benchmarks(session: nox.Session) -> None:
 
 
 @nox.session
+def steady(session: nox.Session) -> None:
+    """Run the tests 20 times (``-- N``) with two busy processes beside them, and see that each run passes."""
+    install_locked(session)
+    session.run("python", "-m", "tests.steady", *session.posargs)
+
+
+@nox.session
 def kills(session: nox.Session) -> None:
     """Kill a job of 5 000 ids fifty times at random moments, and see that nothing is lost."""
     install_locked(session)

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import settings
 
 from tests.faults.plugin import Outcomes
+from tests.limits import A_TEST
+from tests.patient_loop import PatientLoop
 from tests.virtual_time import VirtualLoop
 
 # The same examples in every run, so that a run that passes passes again; --hypothesis-profile=explore looks further.
@@ -29,12 +31,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-timeout reads the option
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("timeout") is None:
+        config.option.timeout = A_TEST
     if (
         signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     ):  # under nohup, which commands respect and tests send it to
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "virtual_time: run on a loop whose clock jumps to the next timer")
+    config.addinivalue_line("markers", "smoke: one happy path of each public surface, in a few seconds")
+    config.addinivalue_line(
+        "markers", "real_time: run on a loop whose clock goes on while the machine stands still"
+    )
     config.addinivalue_line("markers", "row(number): a test of that row of the fault matrix")
     config.pluginmanager.register(Outcomes(write=config.getoption("write_reliability")))
 
@@ -44,7 +53,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    factory = VirtualLoop if pyfuncitem.get_closest_marker("virtual_time") else None
+    factory: Any = PatientLoop
+    if pyfuncitem.get_closest_marker("virtual_time"):
+        factory = VirtualLoop
+    elif pyfuncitem.get_closest_marker("real_time"):
+        factory = asyncio.SelectorEventLoop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(_leaving_nothing(pyfuncitem.obj, arguments))
     return True

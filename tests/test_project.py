@@ -8,7 +8,6 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from itertools import chain
 
@@ -22,6 +21,7 @@ import fullstory_async
 from fullstory_async.api import ProfilesAPI, SessionsAPI
 from fullstory_async.cli import main
 from tests.examples import ROOT, blocks, python_examples
+from tests.limits import SECONDS
 
 CI = (ROOT / ".ci" / "run").read_text()
 README = (ROOT / "README.md").read_text()
@@ -121,19 +121,12 @@ def test_ci_runs_the_tests_with_and_without_buffered_output_and_with_a_redis_ser
     assert re.search(r"^install_redis$", CI, re.MULTILINE)
 
 
-def test_the_python_examples_run_against_a_sandbox(tmp_path):
-    examples = list(python_examples().values())
-    assert examples
-
-    def run(number: int, example: str) -> subprocess.CompletedProcess[str]:
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        command = [sys.executable, "-W", "error", "-c", _with_sandbox(example)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder)
-
-    with ThreadPoolExecutor(2) as pool:
-        for example, done in zip(examples, pool.map(run, range(len(examples)), examples), strict=True):
-            assert done.returncode == 0, f"{example}\n{done.stderr}"
+@pytest.mark.parametrize("name", python_examples())
+def test_the_python_examples_run_against_a_sandbox(tmp_path, name):
+    example = python_examples()[name]
+    command = [sys.executable, "-W", "error", "-c", _with_sandbox(example)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path)
+    assert done.returncode == 0, f"{example}\n{done.stderr}"
 
 
 def _with_sandbox(example: str) -> str:
@@ -154,7 +147,7 @@ async def serve():
 
 thread = threading.Thread(target=asyncio.run, args=(serve(),))
 thread.start()
-ready.wait(10)
+ready.wait()
 {redis}
 try:
     exec(compile({example!r}, "example", "exec"), {{"__name__": "__main__"}})

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import fullstory_async
+from tests.limits import SECONDS
 
 ROOT = Path(fullstory_async.__file__).parent
 
@@ -125,7 +126,7 @@ def test_every_module_can_be_imported_without_a_warning():
         for part in range(4)
     ]
     for process in running:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=SECONDS)
         assert process.returncode == 0, errors.decode()
 
 

@@ -6,11 +6,14 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 
+from fullstory_async.cli.streams import flush_streams, guard_streams
+
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    guard_streams()
     missing = [name for name in ("cyclopts", "rich") if importlib.util.find_spec(name) is None]
     if missing:
         sys.stderr.write(
@@ -18,6 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "    pip install 'fullstory-async[cli]'\n"
         )
         sys.exit(2)
-    from fullstory_async.cli.app import run  # noqa: PLC0415  (not importable without the extra)
+    from fullstory_async.cli.app import output_lost, run  # noqa: PLC0415  (not importable without the extra)
 
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    try:
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        lost = flush_streams()
+    sys.exit(code if code or lost is None else output_lost(lost))

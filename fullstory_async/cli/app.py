@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import sys
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ from fullstory_async.cli.exits import Exit, UsageError, exit_for, usage_text
 from fullstory_async.cli.output import pipe_console, warnings_as_messages
 from fullstory_async.errors import DecodeError, FullStoryError
 
-__all__ = ["run"]
+__all__ = ["output_lost", "run"]
 
 _HELP = """List FullStory sessions, fetch their events, generate context and AI summaries, and manage summary
 profiles.
@@ -68,15 +68,21 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        result = Exit.PIPE_CLOSED
+        return Exit.PIPE_CLOSED
     except DecodeError as error:
         sys.stderr.write(f"fullstory-async: {error}\nThe answer as it came follows on standard output.\n")
-        sys.stdout.buffer.write(b"" if error.response is None else error.response.body)
+        with contextlib.suppress(OSError):  # the command fails anyway, and with the code of the first error
+            sys.stdout.buffer.write(b"" if error.response is None else error.response.body)
         return exit_for(error)
     except (UsageError, FullStoryError, OSError) as error:
         text = "; ".join([str(error), *getattr(error, "__notes__", ())])
         sys.stderr.write(f"fullstory-async: {text}\n")
         return exit_for(error)
-    if result == Exit.PIPE_CLOSED:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would complain again
     return int(result) if isinstance(result, int) else Exit.OK
+
+
+def output_lost(error: OSError) -> int:
+    """Report output that was printed but could not be written, and return the exit code for it."""
+    if not isinstance(error, BrokenPipeError):
+        sys.stderr.write(f"fullstory-async: standard output: {error}\n")
+    return exit_for(error)

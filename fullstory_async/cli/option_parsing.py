@@ -146,6 +146,8 @@ def _parsed(text: str, path: str) -> dict[str, Any]:
 
 
 def _text_of(path: str) -> str:
+    if path == "-" and sys.stdin is None:
+        raise UsageError("standard input is closed")
     try:
         data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
         return data.decode("utf-8-sig")

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from fullstory_async.cluster.script import SCRIPT, Slot, arguments, slot_of
 from fullstory_async.errors import ConfigurationError, LimiterUnavailable
@@ -58,10 +58,12 @@ class SharedBucket:
             self._rate, self._burst, longest=longest, max_pause=max_pause, pause=pause, anew=anew
         )
 
-        def question(redis: Redis) -> Awaitable[tuple[int, int, int, bytes | str]]:
-            return redis.register_script(SCRIPT)(
-                keys=[self._key], args=values
-            )  # loads it where it is unknown
+        async def question(redis: Redis) -> Any:
+            try:
+                # loads it where it is unknown
+                return await redis.register_script(SCRIPT)(keys=[self._key], args=values)
+            except NoScriptError:  # it was flushed right after that
+                return await redis.eval(SCRIPT, 1, self._key, *map(str, values))
 
         return slot_of(await self._ask(question))
 

@@ -29,6 +29,7 @@ from fullstory_async.cli import main
 from fullstory_async.cli.exits import Exit, UsageError, exit_for
 from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.world import World
+from tests.limits import SECONDS
 
 WORLD = World(0, 20, 200, 200)
 IDS = [str(session_id) for session_id, session in WORLD.sessions.items() if session.event_count < 60][:6]
@@ -38,6 +39,7 @@ def lines(text: str):
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.smoke
 def test_help_teaches(run):
     code, out, _ = run("--help")
     assert code == 0
@@ -63,6 +65,7 @@ def test_sessions(run):
     assert run("sessions", "--uid", "nobody", "--sandbox") == (0, "", "no sessions\n")
 
 
+@pytest.mark.smoke
 def test_events_and_summary(run):
     code, out, _ = run("events", IDS[0], "--sandbox")
     assert code == 0
@@ -171,7 +174,9 @@ def test_a_closed_pipe_is_silent(tmp_path):
     command = (
         f"{sys.executable} -m fullstory_async events {IDS[0]} --sandbox | head -n 1; exit ${{PIPESTATUS[0]}}"
     )
-    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, timeout=40)
+    run = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS
+    )
     assert run.returncode in (0, 141)
     assert len(run.stdout.splitlines()) == 1
     assert run.stderr == ""
@@ -182,7 +187,9 @@ def test_help_into_a_closed_pipe_ends_as_data_does(tmp_path, arguments):
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "fullstory_async", *arguments]
-    run = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=40)
+    run = subprocess.run(
+        command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=SECONDS
+    )
     os.close(writing)
     assert (run.returncode, run.stderr) == (141, "")
 

@@ -10,7 +10,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -18,7 +17,9 @@ import pytest
 from fullstory_async.cli.commands.fetch import run_job
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from tests.cli.test_fetch import IDS, ask, on_a_terminal, start
+from tests.cli.test_streams import buffered_or_not
 from tests.jobs.test_job import opened, run_once
+from tests.limits import SECONDS, wait_until
 from tests.wire.servers import client_of, http, raw_server
 
 FETCH = ("fetch", "--ids", "ids", "--events", "--job", "j")
@@ -36,23 +37,21 @@ def slow(tmp_path):
 
 
 def wait_for(settings, activations):
-    until = time.monotonic() + 20
-    while ask(settings, "/_sandbox/stats")["activations"] < activations:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_until(lambda: ask(settings, "/_sandbox/stats")["activations"] >= activations)
 
 
-def test_a_closed_terminal_stops_it_in_good_order(slow, tmp_path):
+@buffered_or_not
+def test_a_closed_terminal_stops_it_in_good_order(slow, tmp_path, environment):
     terminal, inside = pty.openpty()
     command = subprocess.Popen(
         [sys.executable, "-m", "fullstory_async", *FETCH, "--concurrency", "4"], cwd=tmp_path,
-        env={**os.environ, "TERM": "xterm", **slow}, stdin=inside, stdout=inside, stderr=inside,
+        env={**environment, "TERM": "xterm", **slow}, stdin=inside, stdout=inside, stderr=inside,
     )  # fmt: skip
     os.close(inside)
     wait_for(slow, 4)
     os.close(terminal)
     command.send_signal(signal.SIGHUP)
-    assert command.wait(20) == 128 + signal.SIGHUP
+    assert command.wait(SECONDS) == 128 + signal.SIGHUP
     status = JobReader(tmp_path / "j").status()
     assert 4 <= status.done == status.spent == ask(slow, "/_sandbox/stats")["activations"] < 50
 
@@ -74,7 +73,7 @@ def test_nohup_is_respected(slow, tmp_path):
     )  # fmt: skip
     wait_for(slow, 4)
     command.send_signal(signal.SIGHUP)
-    assert command.wait(30) == 0
+    assert command.wait(SECONDS) == 0
     assert JobReader(tmp_path / "j").status().done == 50
 
 
@@ -86,7 +85,7 @@ def test_the_resume_command_names_every_option_that_matters(slow, tmp_path):
     )  # fmt: skip
     wait_for(slow, 3)
     command.send_signal(signal.SIGINT)
-    _, err = command.communicate(timeout=20)
+    _, err = command.communicate(timeout=SECONDS)
     assert command.returncode == 130
     assert (
         "To resume: fullstory-async fetch --job j --resume --rate 50 --burst 2 --timeout 20 --concurrency 3 "

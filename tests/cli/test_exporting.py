@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import time
 
 import pytest
 
@@ -13,6 +12,7 @@ from fullstory_async import ClientConfig, FullStoryClient, RateLimit
 from fullstory_async.jobs import Job, JobPlan
 from fullstory_async.sandbox import Fault, Sandbox
 from tests.cli.test_fetch import start
+from tests.limits import SECONDS, wait_until
 
 EVENT = {
     "event_type": "click",
@@ -56,11 +56,12 @@ def small(tmp_path_factory):
 def export_until_it_writes(folder, out):
     """Begin an export; return when it has written something beside its target."""
     command = start("job", "export", str(folder), str(out))
-    until = time.monotonic() + 20
-    while not [path for path in out.parent.rglob("*") if path.is_file() and path.stat().st_size > 1000]:
-        assert time.monotonic() < until
+
+    def writes():
         assert command.poll() is None, command.communicate()
-        time.sleep(0.02)
+        return any(path.is_file() and path.stat().st_size > 1000 for path in out.parent.rglob("*"))
+
+    wait_until(writes)
     return command
 
 
@@ -71,7 +72,7 @@ def export_until_it_writes(folder, out):
 def test_a_signal_ends_it_and_leaves_nothing(large, tmp_path, number, code, suffix):
     command = export_until_it_writes(large, tmp_path / f"out.{suffix}")
     command.send_signal(number)
-    assert (command.communicate(timeout=20), command.returncode) == (
+    assert (command.communicate(timeout=SECONDS), command.returncode) == (
         ("", "interrupted; nothing was written\n"),
         code,
     )
@@ -87,7 +88,7 @@ def test_the_next_export_removes_what_a_killed_one_left_and_nothing_of_a_live_on
     left = set(tmp_path.iterdir())
     assert left
     both = [start("job", "export", str(large), str(out)) for _ in range(2)]
-    assert [each.communicate(timeout=60)[1].splitlines()[0] for each in both] == [str(out)] * 2
+    assert [each.communicate(timeout=SECONDS)[1].splitlines()[0] for each in both] == [str(out)] * 2
     assert [each.returncode for each in both] == [0, 0]
     assert not left & set(tmp_path.iterdir())
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]

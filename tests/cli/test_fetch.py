@@ -10,7 +10,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,10 +20,12 @@ from fullstory_async.cli.ids import IdInput
 from fullstory_async.cli.messages import estimate_text
 from fullstory_async.jobs import JobEstimate, JobReader
 from fullstory_async.sandbox.world import World
+from tests.limits import SECONDS, wait_until
 
 WORLD = World(0, 20, 200, 200)
 IDS = [str(session_id) for session_id, session in WORLD.sessions.items() if session.event_count < 60][:6]
 FAST = ("--rate", "1000", "--sandbox")
+STOPPING = "stopping: calls on their way have 5 seconds, they may be paid for; again to end now\n"
 
 
 def lines(text: str):
@@ -48,7 +49,7 @@ def on_a_terminal(*arguments: str, cwd: Path, stdout: int, typed: str = "") -> t
             except OSError:
                 break
     os.close(terminal)
-    return process.wait(30), seen.decode(errors="replace")
+    return process.wait(SECONDS), seen.decode(errors="replace")
 
 
 def start(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
@@ -79,16 +80,17 @@ def served():
     settings = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
     yield settings
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(SECONDS) == 0
     process.stdout.close()
     process.stderr.close()
 
 
 def ask(served, path):
-    with urllib.request.urlopen(served["FULLSTORY_BASE_URL"] + path, timeout=10) as response:
+    with urllib.request.urlopen(served["FULLSTORY_BASE_URL"] + path, timeout=SECONDS) as response:
         return json.load(response)
 
 
+@pytest.mark.smoke
 def test_from_the_ids_to_the_export(run, tmp_path):
     (tmp_path / "ids.txt").write_text(
         f"# mine\n\n{IDS[0]}\n{IDS[1]}\n  {IDS[0].replace(':', '!')}\n"
@@ -295,11 +297,11 @@ def test_the_sessions_of_a_user_go_through_a_pipe_into_a_job(tmp_path):
         "--yes",
     ]
     fetching = subprocess.run(
-        [*command, *FAST], stdin=listing.stdout, capture_output=True, text=True, cwd=tmp_path, timeout=60
+        [*command, *FAST], stdin=listing.stdout, capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS
     )
     listing.stdout.close()
     ada = sum(session.user.email == "ada@example.com" for session in WORLD.sessions.values())
-    assert (listing.wait(30), fetching.returncode) == (0, 0), fetching.stderr
+    assert (listing.wait(SECONDS), fetching.returncode) == (0, 0), fetching.stderr
     assert ada > 1
     assert f"Total: {ada} results, 0 permanent failures, 0 calls left" in fetching.stderr
     listing.stderr.close()
@@ -371,14 +373,14 @@ def test_a_sandbox_of_its_own_process_serves_jobs(served, tmp_path):
     command = start(
         "fetch", "--ids", "ids", "--events", "--rate", "200", "--job", "j", cwd=tmp_path, **served
     )
-    _, err = command.communicate(timeout=40)
+    _, err = command.communicate(timeout=SECONDS)
     assert command.returncode == 0, err
     stats = ask(served, "/_sandbox/stats")
     assert (stats["activations"], stats["by_status"]) == (50, {"200": 51})  # and one for whose key it is
     again = start(
         "fetch", "--job", "j", "--resume", "--summary", "support", "--rate", "200", cwd=tmp_path, **served
     )
-    _, err = again.communicate(timeout=40)
+    _, err = again.communicate(timeout=SECONDS)
     assert (again.returncode, "Rate limited" in err) == (6, True), err
     assert JobReader(tmp_path / "j").status().done == 60  # the sandbox's quota
 
@@ -390,7 +392,7 @@ def test_a_wrong_key_stops_the_job(served, tmp_path):
     command = start(
         "fetch", "--ids", "ids", "--events", "--concurrency", "4", "--job", "j", cwd=tmp_path, **wrong
     )
-    _, err = command.communicate(timeout=40)
+    _, err = command.communicate(timeout=SECONDS)
     assert (command.returncode, "Key rejected" in err) == (4, True), err
     assert ask(served, "/_sandbox/stats")["requests"] <= 12
 
@@ -401,12 +403,9 @@ def test_an_interrupt_keeps_what_was_paid_for(served, tmp_path):
     (tmp_path / "ids").write_text("\n".join(ids))
     arguments = ("fetch", "--ids", "ids", "--events", "--concurrency", "5", "--rate", "200", "--job", "j")
     command = start(*arguments, cwd=tmp_path, **served)
-    for _ in range(400):
-        if ask(served, "/_sandbox/stats")["activations"] > 5:
-            break
-        time.sleep(0.02)
+    wait_until(lambda: ask(served, "/_sandbox/stats")["activations"] > 5)
     command.send_signal(signal.SIGINT)
-    _, err = command.communicate(timeout=40)
+    _, err = command.communicate(timeout=SECONDS)
     assert command.returncode == 130, err
     assert "Stopping: waiting up to 5 s for calls in flight" in err
     charged = ask(served, "/_sandbox/stats")["activations"]
@@ -414,26 +413,24 @@ def test_an_interrupt_keeps_what_was_paid_for(served, tmp_path):
     assert 5 < status.done == status.spent == charged < 50
     assert "To resume: fullstory-async fetch --job j --resume --rate 200" in err
     last = start("fetch", "--job", "j", "--resume", "--rate", "200", cwd=tmp_path, **served)
-    last.communicate(timeout=40)
+    last.communicate(timeout=SECONDS)
     assert (last.returncode, ask(served, "/_sandbox/stats")["activations"]) == (0, 50)
 
 
 @pytest.mark.row(42)
 def test_a_second_interrupt_ends_it_at_once(tmp_path):
-    slow = start("sandbox", "--port", "0", "--sessions", "5", "--latency", "1.5")
+    slow = start("sandbox", "--port", "0", "--sessions", "5", "--fault", "stall() operation=events")
     settings = dict(slow.stdout.readline().strip().split("=", 1) for _ in range(2))
     (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(9)))
     command = start(
         "fetch", "--ids", "ids", "--events", "--concurrency", "3", "--job", "j", cwd=tmp_path, **settings
     )
-    for _ in range(400):
-        if ask(settings, "/_sandbox/stats")["requests"] == 4:
-            break
-        time.sleep(0.02)
+    wait_until(lambda: ask(settings, "/_sandbox/stats")["requests"] == 4)
     command.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    err = "".join(iter(command.stderr.readline, STOPPING))
     command.send_signal(signal.SIGINT)
-    _, err = command.communicate(timeout=10)
+    err += command.stderr.read()
+    command.communicate(timeout=SECONDS)
     assert command.returncode == 143, err
     assert "Total: 0 results, 0 permanent failures, 9 calls left, 3 activations spent" in err
     assert "3 calls interrupted in flight, or" in err

@@ -17,6 +17,7 @@ import pytest
 
 from fullstory_async.sandbox.faults import catalogue
 from fullstory_async.sandbox.world import World
+from tests.limits import SECONDS
 
 ID = str(next(iter(World(0, 1, 2, 200).sessions)))
 
@@ -70,7 +71,9 @@ def test_what_it_prints_on_a_terminal_is_pasted_into_a_shell(tmp_path):
             printed += os.read(terminal, 1000).decode()
         pasted = printed.replace("\r", "")
         script = f"{pasted}{shlex.quote(sys.executable)} -m fullstory_async sessions --uid u-1 --all"
-        run = subprocess.run(["sh", "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=30)
+        run = subprocess.run(
+            ["sh", "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS
+        )
         server.send_signal(signal.SIGINT)
     os.close(inside)
     os.close(terminal)
@@ -105,7 +108,7 @@ def test_faults_from_the_command_line_act():
             assert json.load(answer)["by_status"] == {"503": 2, "200": 1, "418": 1, "410": 1}
     finally:
         os.kill(process.pid, signal.SIGINT)
-        process.wait(10)
+        process.wait(SECONDS)
         process.stdout.close()
     assert statuses == [503, 503, 200, 418]
     assert process.returncode in (0, 130)

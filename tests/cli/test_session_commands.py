@@ -17,6 +17,7 @@ from fullstory_async.cli.output import human_console, print_csv, print_json, pri
 from fullstory_async.cli.timeline import print_timeline
 from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.world import World
+from tests.limits import SECONDS
 
 WORLD = World(0, 20, 200, 200)
 ONE = next(
@@ -38,7 +39,7 @@ def service(monkeypatch):
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(SECONDS)
     monkeypatch.setenv("FULLSTORY_BASE_URL", made[0].url)
     monkeypatch.setenv("FULLSTORY_API_KEY", made[0].api_key)
     yield made[0]

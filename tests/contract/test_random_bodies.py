@@ -16,6 +16,7 @@ import pytest
 
 from fullstory_async import APIStatusError, DecodeError, FullStoryClient, InvalidSessionId
 from tests.contract.test_contract import client_of, example, mock_server
+from tests.limits import A_TEST, FACTOR
 
 BODIES = int(os.environ.get("FULLSTORY_BODIES", "400"))
 ODD = [
@@ -130,7 +131,7 @@ async def summary(client: FullStoryClient):
 CALLS = {listed: "sessions", events: "events", streamed: "events", summary: "none"}
 
 
-@pytest.mark.timeout(600 if BODIES > 400 else 60)
+@pytest.mark.timeout(600 * FACTOR if BODIES > 400 else A_TEST)
 async def test_random_bodies_are_read_or_fail_cleanly():
     bodies, ended = Bodies(), Counter()
     async with mock_server(make_body=bodies.make) as (url, broken), client_of(url) as client:
@@ -152,7 +153,7 @@ async def test_random_bodies_are_read_or_fail_cleanly():
     assert min(ended["right"], ended["tolerated"], ended["failed"]) > BODIES / 10
 
 
-@pytest.mark.timeout(600 if BODIES > 400 else 60)
+@pytest.mark.timeout(600 * FACTOR if BODIES > 400 else A_TEST)
 @pytest.mark.parametrize("status", [401, 404])
 async def test_random_error_bodies_are_errors_of_their_status(status):
     bodies = Bodies()

@@ -15,6 +15,7 @@ from yarl import URL
 
 from fullstory_async.sandbox import Sandbox
 from fullstory_async.sandbox.routes import ROUTES
+from tests.limits import A_TEST
 
 CONFIGURATION = Path(__file__).parent / "schemathesis.toml"
 BODIES = {
@@ -139,8 +140,10 @@ async def test_other_methods_are_refused_with_the_allowed_ones():
             assert response.status == 404
 
 
-@pytest.mark.skipif("FULLSTORY_SCHEMATHESIS" not in os.environ, reason="takes a minute: nox -s schemathesis")
-@pytest.mark.timeout(300)
+@pytest.mark.skipif(
+    "FULLSTORY_SCHEMATHESIS" not in os.environ, reason="takes a minute: nox -s schemathesis runs it"
+)
+@pytest.mark.timeout(2 * A_TEST)
 @pytest.mark.parametrize("wire", ["live", "spec"])
 async def test_schemathesis_finds_nothing(wire, tmp_path):
     examples, seed = os.environ["FULLSTORY_SCHEMATHESIS"], os.environ.get("FULLSTORY_SCHEMATHESIS_SEED", "1")

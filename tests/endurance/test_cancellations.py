@@ -22,6 +22,8 @@ import pytest
 from fullstory_async import ClientConfig, FullStoryClient, RateLimit, RateLimiter, RetryPolicy
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.sandbox import Fault, Sandbox
+from tests.limits import A_TEST, FACTOR, SECONDS
+from tests.virtual_time import now
 from tests.wire.servers import client_of, raw_server
 
 CANCELLATIONS = int(os.environ.get("FULLSTORY_CANCELLATIONS", "250"))
@@ -106,7 +108,7 @@ async def cancelled_somewhere(work, rng):
     await counting_awaits(work, waiting)
 
 
-async def settled(condition, seconds=5.0):
+async def settled(condition, seconds=SECONDS):
     """Wait until something is so; tell whether it came to be."""
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
@@ -131,13 +133,13 @@ async def passes_at_its_full_rate(limiter):
     burst = 0
     while await limiter.try_acquire():
         burst += 1
-    started = time.monotonic()
+    started = now()
     await asyncio.gather(*(limiter.acquire() for _ in range(300)))
-    took = time.monotonic() - started
+    took = now() - started
     return burst >= limiter._capacity - 1 and took <= 2.5 * 300 / LIMIT.rate
 
 
-@pytest.mark.timeout(900 if CANCELLATIONS > 250 else 60)
+@pytest.mark.timeout(900 * FACTOR if CANCELLATIONS > 250 else A_TEST)
 @pytest.mark.row(39)
 async def test_random_cancellations_leave_nothing_behind(tmp_path, caplog):
     rng, ended, complaints = random.Random(CANCELLATIONS), Counter(), []
@@ -173,9 +175,9 @@ async def test_random_cancellations_leave_nothing_behind(tmp_path, caplog):
             assert await passes_at_its_full_rate(limiter)
             await asyncio.gather(*(program.call() for _ in range(PLACES + 1)))
             sandbox.inject(Fault.stall(0.5), times=PLACES)
-            started = time.monotonic()
+            started = now()
             await asyncio.gather(*(program.call() for _ in range(PLACES)))
-            assert time.monotonic() - started < 1  # at the same time: every place is free
+            assert now() - started < 1  # at the same time: every place is free
 
             stats = (
                 client.stats
@@ -250,10 +252,10 @@ async def test_what_is_cancelled_lets_its_connection_go_there_and_then(kind, giv
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await asyncio.wait_for(gone.wait(), 1)
+            await asyncio.wait_for(gone.wait(), SECONDS)
             assert complaints == []
             again = asyncio.ensure_future(client.sessions.events("1:2"))  # the one place is free
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(SECONDS):
                 while len(server.requests) < 2:
                     await asyncio.sleep(0.01)
             again.cancel()

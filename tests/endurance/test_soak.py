@@ -22,6 +22,7 @@ import pytest
 
 from fullstory_async import ClientConfig, FullStoryClient, RateLimit
 from fullstory_async.jobs import Job, JobPlan, JobReader, StopReason
+from tests import limits
 
 SECONDS = int(os.environ.get("FULLSTORY_SOAK_SECONDS", "2"))
 LIMIT = RateLimit(100, 20)
@@ -45,7 +46,7 @@ def failing_service():
             yield url, api_key
         finally:
             process.stdin.close()
-            process.wait(10)
+            process.wait(limits.SECONDS)
 
 
 def ask(url, path):
@@ -80,7 +81,7 @@ async def run_to_the_end(client, folder, ids):
     return reports
 
 
-@pytest.mark.timeout(SECONDS * 2 + 120)
+@pytest.mark.timeout(SECONDS * 2 + limits.A_TEST)
 async def test_a_long_job_with_a_service_that_often_fails(tmp_path):
     samples, started = [], time.monotonic()
     sampling = asyncio.create_task(sample_memory(samples))

@@ -20,20 +20,25 @@ import redis
 from fakeredis import TcpFakeServer
 
 from tests.faults.calls import EVERYTHING
+from tests.limits import SECONDS
 
 BINARY = shutil.which("redis-server") or shutil.which("valkey-server")
+INSTALL = "install redis-server (Debian: apt-get install redis-server) to run it"
 KINDS = [
     "fake",
-    pytest.param("real", marks=pytest.mark.skipif(BINARY is None, reason="there is no redis-server here")),
+    pytest.param("real", marks=pytest.mark.skipif(BINARY is None, reason=INSTALL)),
 ]
 """Where a test runs on both."""
 KINDS_OF_LONG_ONES = [
     "fake",
     pytest.param(
         "real",
-        marks=pytest.mark.skipif(
-            BINARY is None or not EVERYTHING, reason="on a redis-server too: FULLSTORY_FAULTS=all"
-        ),
+        marks=[
+            pytest.mark.skipif(BINARY is None, reason=INSTALL),
+            pytest.mark.skipif(
+                not EVERYTHING, reason="set FULLSTORY_FAULTS=all to run it on a redis-server too"
+            ),
+        ],
     ),
 ]
 
@@ -62,7 +67,7 @@ class RedisServer:
         raise NotImplementedError
 
     def do(self, *command: str):
-        with redis.Redis(port=self.port, socket_timeout=5) as client:
+        with redis.Redis(port=self.port, socket_timeout=SECONDS) as client:
             return client.execute_command(*command)
 
 
@@ -74,7 +79,7 @@ class RealServer(RedisServer):
             [BINARY, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
             cwd=self._folder, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        end = time.monotonic() + 10
+        end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             try:
                 if self.do("PING"):
@@ -87,7 +92,7 @@ class RealServer(RedisServer):
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(SECONDS)
             self.process = None
 
     def stop(self) -> None:
@@ -109,7 +114,7 @@ class FakeServer(RedisServer):
         if self.server is not None:
             self.server.shutdown()
             self.server.server_close()
-            self._thread.join(10)
+            self._thread.join(SECONDS)
             self.server = None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from email.utils import format_datetime, parsedate_to_datetime
 
 import attrs
@@ -203,7 +202,7 @@ async def test_row_29_on_the_wire():
 @pytest.mark.row(30)
 async def test_row_30_429_with_a_huge_time():
     async with spoiled(Fault.retry_after(86_400)) as (sandbox, client):
-        started = time.monotonic()
+        started = now()
         error = await error_of(ask(sandbox, client))
         assert (type(error), error.status, error.retry_after, error.attempts) == (
             RateLimitedError,
@@ -214,10 +213,11 @@ async def test_row_30_429_with_a_huge_time():
         later = await error_of(ask(sandbox, client))  # the limiter knows it now
         assert (type(later), later.status, later.attempts) == (RateLimitedError, None, 0)
         assert later.retry_after == pytest.approx(86_400, abs=5)
-        assert time.monotonic() - started < 1
+        assert now() - started < 1
         assert (len(sandbox.requests), sandbox.activations) == (1, 0)
 
 
+@pytest.mark.smoke
 @pytest.mark.row(32)
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 async def test_row_32_a_blip(status):
@@ -235,9 +235,9 @@ async def test_row_33_an_outage():
         requests = sandbox.stats()["requests"]
         assert calls < requests <= calls + 36  # the budget, 500 tokens of which a retry takes 14
         assert client.stats.requests == requests
-        started = time.monotonic()
+        started = now()
         assert (await error_of(ask(sandbox, client, "list"))).attempts == 1
-        assert time.monotonic() - started < 0.5
+        assert now() - started < 0.5
 
 
 @pytest.mark.row(34)

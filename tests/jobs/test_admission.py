@@ -14,6 +14,7 @@ from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.sandbox import Fault
 from tests.jobs.test_edges import Wrapped
 from tests.jobs.test_job import QUICK, opened, run_once
+from tests.limits import SECONDS
 
 EVENTS = JobPlan(events=True)
 
@@ -82,7 +83,6 @@ async def test_what_was_refused_after_a_lost_attempt_is_not_counted(tmp_path):
         assert (report.done, report.spent, sandbox.activations) == (1, 2, 2)
 
 
-@pytest.mark.timeout(20)
 async def test_calls_that_wait_for_the_budget_miss_nothing_that_is_settled_on_a_slow_disk(tmp_path):
     retry = RetryPolicy(attempts=3, repeat_metered=True, wait_initial=0, wait_jitter=0)
     slow = {"rate_limit": RateLimit(10, 100), "retry": retry}  # so that two are let in
@@ -109,7 +109,7 @@ async def test_calls_that_wait_for_the_budget_miss_nothing_that_is_settled_on_a_
 
             Wrapped(client, refuse)
             job._store._writer._transaction = begin_slowly
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(SECONDS):
                 report = await job.run(concurrency=4)
         assert (report.reason, report.done, report.spent, tries) == ("finished", 4, 4, 3)
 

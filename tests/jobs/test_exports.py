@@ -127,6 +127,7 @@ OPENERS = {
 }  # fmt: skip
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("compression", ["", ".gz", ".zst"])
 def test_json_lines(folder, expected, tmp_path, compression):
     written = export(JobReader(folder), tmp_path / f"out.jsonl{compression}")

@@ -12,7 +12,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import time
 from collections import Counter
 from contextlib import asynccontextmanager, closing
 
@@ -34,6 +33,7 @@ from fullstory_async.jobs import Job, JobPlan, JobReader, StopReason
 from fullstory_async.jobs import circuit_breaker as outage
 from fullstory_async.jobs.storage.lock import JobLock, lock_holder
 from fullstory_async.sandbox import Fault, Sandbox
+from tests.limits import SECONDS
 
 BOTH = JobPlan(events=True, summary="support")
 
@@ -57,6 +57,7 @@ async def run_once(folder, client, plan, ids=(), **options):
         return await job.run(**options)
 
 
+@pytest.mark.smoke
 async def test_the_example(tmp_path):
     seen = []
     async with opened() as (sandbox, client):
@@ -134,6 +135,7 @@ async def test_a_retry_that_may_cost_is_set_aside_beforehand(tmp_path):
         assert 30 - report.spent < retry.attempts
 
 
+@pytest.mark.smoke
 async def test_a_budget_can_be_raised_and_the_job_goes_on(tmp_path):
     async with opened() as (sandbox, client):
         first = await run_once(
@@ -260,19 +262,18 @@ async def test_stop_lets_calls_on_their_way_finish(tmp_path):
 
 
 async def test_a_second_stop_drops_them_and_counts_what_they_may_have_cost(tmp_path):
-    async with opened(latency=1) as (sandbox, client):
+    async with opened() as (sandbox, client):
+        for operation in ("events", "summary"):
+            sandbox.inject(Fault.stall(), operation=operation, times=None)
         async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
             await job.add(sandbox.session_ids)
             run = asyncio.create_task(job.run(concurrency=8))
-            while len(sandbox.requests) < 8:
+            while len(sandbox.requests) < 9:  # one of them asked whose key it is
                 await asyncio.sleep(0.01)
             job.stop()
             job.stop(at_once=True)
-            started = time.monotonic()
             report = await run
-        assert time.monotonic() - started < 0.8
         assert (report.reason, report.done, report.spent) == ("interrupted", 0, 8)
-        await asyncio.sleep(1.2)  # until the sandbox has seen that nobody waits any more
 
 
 async def test_stopping_before_running_and_cancelling_in_the_middle(tmp_path):
@@ -363,11 +364,9 @@ async def test_one_process_at_a_time_and_a_dead_ones_lock_is_none(tmp_path):
     )
     try:
         assert await asyncio.to_thread(holder.stdout.readline) == "held\n"
-        started = time.monotonic()
         with pytest.raises(JobLockedError, match=rf"process {holder.pid} on .* since"):
             async with Job.open(tmp_path / "j", plan=JobPlan(events=True)):
                 pass
-        assert time.monotonic() - started < 2
         status = JobReader(tmp_path / "j").status()  # reading is allowed
         assert (status.sessions, f"process {holder.pid} on" in status.holder) == (0, True)
     finally:
@@ -393,7 +392,7 @@ os._exit(0)
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="run it on a system with os.fork, such as Linux")
 def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(tmp_path):
     parent = subprocess.Popen(
         [sys.executable, "-c", FORKED, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True
@@ -408,7 +407,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(tmp_path):
         parent.stdout.close()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="modes of files")
+@pytest.mark.skipif(sys.platform == "win32", reason="run it on a system with modes of files, such as Linux")
 async def test_folder_and_files_are_for_their_owner_only(tmp_path):
     async with opened(sessions=3) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
@@ -512,7 +511,7 @@ def small_disk(tmp_path):
             [mount, "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True
         ).returncode
     ):
-        pytest.skip("only an administrator can make a small file system")
+        pytest.skip("run the tests as root to run it: only an administrator can make a small file system")
     yield disk
     subprocess.run([shutil.which("umount"), "-l", str(disk)], check=True)
 
@@ -544,7 +543,7 @@ def failing_disk(tmp_path):
         return path is not None and subprocess.run([path, *words[1:]], capture_output=True).returncode == 0
 
     if not (command("mkfs.ext4", "-q", str(image)) and command("mount", "-o", "loop", str(image), str(disk))):
-        pytest.skip("only an administrator can make a file system")
+        pytest.skip("run the tests as root to run it: only an administrator can make a file system")
     yield disk, lambda: command("mount", "-o", "remount,abort", str(disk))
     command("umount", "-l", str(disk))
 
@@ -565,14 +564,18 @@ async def test_a_disk_that_becomes_read_only_ends_it_and_loses_nothing_that_was_
         assert failed == [True]
         assert report.reason is StopReason.STORAGE_FAILED
         assert 20 <= report.done < 60
-        assert report.done + report.dropped == report.spent == sandbox.activations <= report.done + 8
+        await asyncio.sleep(0.1)  # what was sent and dropped arrives, if it has not been taken back
+        charged = sandbox.activations
+        assert report.done <= charged <= report.spent == report.done + report.dropped <= report.done + 8
         # what is there can be read all the same: also what was written when the disk failed, and not reported as kept
         kept = JobReader(disk / "j").status().done
         assert report.done <= kept <= report.done + report.dropped
         shutil.copytree(disk / "j", tmp_path / "j")
         last = await run_once(tmp_path / "j", client, BOTH)
-        assert (last.reason, last.done, last.spent) == ("finished", 400, sandbox.activations)
-        assert sandbox.activations == 400 + report.done + report.dropped - kept
+        assert (last.reason, last.done) == ("finished", 400)
+        assert sandbox.activations == charged + 400 - kept
+        # what was set aside when the disk failed could not be given back, and counts as spent
+        assert sandbox.activations <= last.spent <= sandbox.activations + 8
 
 
 @pytest.mark.row(44)
@@ -662,6 +665,7 @@ async def test_an_outage_of_the_service_ends_it_before_it_eats_the_budget(tmp_pa
 @pytest.mark.row(33)
 async def test_an_outage_of_the_service_is_waited_for_and_asked_by_one_call_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(outage, "_SHORTEST_PAUSE", 0.1)
+    monkeypatch.setattr(outage, "_LONGEST_PAUSE", 0.4)
     shown = []
     async with opened(sessions=60) as (sandbox, client):
         sandbox.inject(Fault.status(503), operation="events", times=18)
@@ -743,7 +747,7 @@ async def test_leaving_the_block_while_it_runs_ends_the_run(tmp_path):
             run = asyncio.create_task(job.run(concurrency=4))
             while len(sandbox.requests) < 5:
                 await asyncio.sleep(0.01)
-        report = await asyncio.wait_for(run, 2)
+        report = await asyncio.wait_for(run, SECONDS)
         assert (report.reason, report.spent, report.dropped) == ("interrupted", 4, 4)
         with pytest.raises(ClientStateError):
             await job.add(["1:2"])

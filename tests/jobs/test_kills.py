@@ -19,6 +19,7 @@ import pytest
 
 from fullstory_async.jobs import JobReader
 from fullstory_async.jobs.storage.schema import has_job
+from tests.limits import A_TEST, FACTOR, SECONDS
 
 KILLS = int(os.environ.get("FULLSTORY_KILLS", "3"))
 IDS = 5000 if KILLS > 3 else 400
@@ -36,7 +37,7 @@ def served():
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         yield dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        process.wait(SECONDS)
 
 
 def ask(served, path):
@@ -64,7 +65,7 @@ def wait_for_any_moment(process, served, rng):
 
 
 @pytest.mark.row(43)
-@pytest.mark.timeout(1500 if KILLS > 3 else 60)
+@pytest.mark.timeout(1500 * FACTOR if KILLS > 3 else A_TEST)
 def test_kills_at_random_moments(served, tmp_path):
     ids = ask(served, "/_sandbox/sessions")["session_ids"]
     (tmp_path / "ids.txt").write_text("\n".join(ids))

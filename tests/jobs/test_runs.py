@@ -13,6 +13,7 @@ from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs import circuit_breaker as outage
 from fullstory_async.sandbox import Fault
 from tests.jobs.test_job import BOTH, opened, run_once
+from tests.limits import SECONDS
 
 EVENTS = JobPlan(events=True)
 
@@ -160,14 +161,13 @@ async def test_an_estimate_is_no_less_than_what_repeated_calls_cost(tmp_path):
         assert (again.calls, again.activations) == (1 + report.left, min(3 + 3 * report.left, 5))
 
 
-@pytest.mark.timeout(20)
 async def test_a_display_that_breaks_before_the_first_call_ends_the_wait_for_the_service(tmp_path):
     def broken(now):
         raise ZeroDivisionError
 
     async with opened() as (sandbox, client):
         sandbox.inject(Fault.status(503), operation="whoami", times=None)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             with pytest.raises(ZeroDivisionError):
                 await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids, progress=broken)
         assert sandbox.activations == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -48,14 +49,15 @@ def test_what_is_not_there_is_left_as_it_is():
     assert redact_subject("ab is too short", asking_for(uid="ab")) == "ab is too short"
 
 
-@pytest.mark.timeout(20)
 def test_a_very_long_one_takes_no_time_and_is_not_shown():
     uid = "ü%41" * 50_000
     request = asking_for(uid=uid)
-    for n in range(50):
+    began = time.process_time()
+    for n in range(10):
         assert redact_subject(f"nothing of it {n}", request) == f"nothing of it {n}"
     for said in (uid, uid.upper(), json.dumps(uid)):
         assert redact_subject(f"no {said} here", request) == "[the uid]"
+    assert time.process_time() - began < 4  # it takes a tenth of that; the pattern alone would take more
 
 
 @given(st.text(min_size=4, max_size=12), st.text(max_size=12), st.booleans())

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullstory_async import ClientStateError, RateLimit, RateLimitedError, RateLimiter
+from tests.limits import SECONDS
 from tests.virtual_time import VirtualLoop, now
 
 pytestmark = pytest.mark.virtual_time
@@ -202,7 +203,7 @@ async def test_it_refuses_to_serve_two_running_loops():
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
-    thread.join(10)  # this loop stands still meanwhile, but it is the running one
+    thread.join(SECONDS)  # this loop stands still meanwhile, but it is the running one
     assert "another running event loop" in str(raised[0])
 
 

@@ -229,7 +229,6 @@ async def against_all(cases, one, *kinds):
     return watch
 
 
-@pytest.mark.timeout(180)
 async def test_no_fault_of_a_server_shows_a_canary():
     async def one(watch, seconds, case):
         name, handler = case
@@ -247,7 +246,6 @@ async def test_no_fault_of_a_server_shows_a_canary():
     assert "email=[the email]&uid=[the uid]" in str(watch.shown)
 
 
-@pytest.mark.timeout(180)
 async def test_no_fault_of_the_sandbox_shows_a_canary():
     async def one(watch, seconds, fault):
         async with Sandbox(users=1, sessions=1, mean_events=2) as sandbox:

@@ -33,9 +33,11 @@ from fullstory_async import (
     SessionId,
 )
 from fullstory_async.sandbox import Fault, Sandbox
+from tests.virtual_time import now
 from tests.wire.servers import FAST, connected
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("wire", ["live", "spec"])
 async def test_the_whole_of_it(wire):
     sandbox = Sandbox(users=3, sessions=40, mean_events=20, wire=wire)
@@ -135,24 +137,20 @@ async def test_a_quota_that_is_used_up_stops_the_rest_at_once():
 
 async def test_the_rate_is_used_without_a_429():
     """Judged where requests leave: how long they take to arrive depends on what else this machine does."""
-    limit, sent = RateLimit(50, 50), []
-    hooks = Hooks(on_request=lambda _: sent.append(time.monotonic()))
-    late = 2.0  # seconds that this process may stand still between sending and arrival
+    limit, sent = RateLimit(100, 50), []
+    hooks = Hooks(on_request=lambda _: sent.append(now()))
+    late = 0.5  # seconds of this loop's time between sending and arrival
     served = RateLimit(limit.rate, limit.burst + late * limit.rate)
     sandbox = Sandbox(users=5, sessions=250, mean_events=5, rate_limit=served)
     async with connected(sandbox, rate_limit=limit, hooks=hooks) as client:
-        started = time.monotonic()
         async with client.sessions.events_many(sandbox.session_ids, concurrency=32) as results:
             assert all([o.error is None async for o in results])
-        took = time.monotonic() - started
     assert sandbox.stats()["by_status"] == {"200": 250}
     assert len(sent) == 250
     for number, at in enumerate(sent):  # in any window, from any request to any later one
         allowed = (limit.burst + limit.rate * (later - at) for later in sent[number:])
         assert all(so_many <= most for so_many, most in enumerate(allowed, 1))
-    assert (
-        250 / (limit.burst + limit.rate * took) >= 0.9
-    )  # the benchmark holds it to 97 %; this machine is shared
+    assert sent[-1] - sent[0] <= 1.25 * (250 - limit.burst) / limit.rate  # the benchmark holds it to 97 %
 
 
 @pytest.mark.row(26)

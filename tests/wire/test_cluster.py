@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import pickle
 import subprocess
 import sys
 import time
 import traceback
+from types import SimpleNamespace
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
@@ -23,9 +26,26 @@ from fullstory_async import (
 )
 from fullstory_async.cluster import RedisRateLimiter
 from fullstory_async.sandbox import Sandbox
+from tests.limits import SECONDS
 from tests.virtual.test_ratelimit import worst_excess
+from tests.virtual_time import now
 
 KEY = "na1.CANARY/0f3a+="
+VIRTUAL_EPOCH = 1_700_000_000.0
+
+
+@pytest.fixture(autouse=True)
+def _redis_in_virtual_time(monkeypatch):
+    """Let the fake Redis go by the clock of the loop that runs."""
+
+    def virtual_time():
+        with contextlib.suppress(RuntimeError):
+            return VIRTUAL_EPOCH + now()
+        return time.time()
+
+    clock = SimpleNamespace(time=virtual_time)
+    monkeypatch.setattr("fakeredis.commands_mixins.server_mixin.time", clock)
+    monkeypatch.setattr("fakeredis._socket._base.time", clock)
 
 
 class CountingRedis(FakeAsyncRedis):
@@ -43,12 +63,12 @@ def limiters_of(server, limit, count=1, *, max_wait=120.0, **settings):
 
 async def take_for(seconds, limiters, workers=3):
     """Take tokens for so long, by some workers of each limiter; return the times."""
-    times, end = [], time.monotonic() + seconds
+    times, end = [], now() + seconds
 
     async def work(limiter):
-        while time.monotonic() < end:
+        while now() < end:
             await limiter.acquire(max_pause=60)
-            times.append(time.monotonic())
+            times.append(now())
 
     await asyncio.gather(*(work(limiter) for limiter in limiters for _ in range(workers)))
     return sorted(times)
@@ -67,6 +87,7 @@ async def until_full(limiter):
     await asyncio.sleep(limiter.limit.burst / limiter.limit.rate)
 
 
+@pytest.mark.virtual_time
 async def test_together_they_keep_to_one_limit_and_use_it_in_full():
     limit = RateLimit(60, 12)
     limiters = limiters_of(FakeServer(), limit, 4)
@@ -77,6 +98,19 @@ async def test_together_they_keep_to_one_limit_and_use_it_in_full():
     assert len(times) >= 9 + 0.9 * 0.8 * limit.rate
 
 
+@pytest.mark.virtual_time
+async def test_they_share_it_evenly():
+    limit = RateLimit(50, 10)
+    limiters = limiters_of(FakeServer(), limit, 4)
+    await until_full(limiters[0])
+    each = await asyncio.gather(*(take_for(6.0, [limiter], workers=10) for limiter in limiters))
+    assert worst_excess(sorted(itertools.chain(*each)), limit) <= 0
+    counts = [len(times) for times in each]
+    assert sum(counts) >= 0.95 * 6.0 * limit.rate
+    assert max(counts) - min(counts) <= 0.1 * sum(counts) / 4
+
+
+@pytest.mark.virtual_time
 async def test_it_asks_once_for_what_goes_at_once_and_twice_for_what_waits():
     [limiter] = limiters_of(server := FakeServer(), RateLimit(10, 5))
     await until_full(limiter)
@@ -90,34 +124,54 @@ async def test_it_asks_once_for_what_goes_at_once_and_twice_for_what_waits():
     assert redis.asked <= 4 + 3 * 2
 
 
+class ForgetfulRedis(FakeAsyncRedis):
+    """Loses each script as soon as it was loaded, as it would by another client's SCRIPT FLUSH."""
+
+    async def script_load(self, script):
+        loaded = await super().script_load(script)
+        await self.script_flush()
+        return loaded
+
+
+@pytest.mark.virtual_time
+async def test_a_script_that_is_lost_between_loading_it_and_its_use_is_no_failure():
+    config = ClientConfig(api_key=KEY, rate_limit=RateLimit(10, 5))
+    limiter = RedisRateLimiter(ForgetfulRedis(server=FakeServer()), config)
+    await limiter.acquire()
+    await limiter.acquire()
+
+
+@pytest.mark.virtual_time
 async def test_a_name_that_is_new_begins_with_an_empty_bucket_and_another_name_is_another_limit():
     server, limit = FakeServer(), RateLimit(10, 10)
-    began = time.monotonic()
+    began = now()
     [limiter] = limiters_of(server, limit)
     await limiter.acquire()
     await limiter.acquire()
-    assert time.monotonic() - began >= 0.24  # a tenth and the guard, and a tenth
+    assert now() - began >= 0.24  # a tenth and the guard, and a tenth
     [other] = limiters_of(server, limit, name="other")
     await until_full(other)
-    began = time.monotonic()
+    began = now()
     await other.acquire()
     await other.acquire()
-    assert time.monotonic() - began < 0.1
+    assert now() - began < 0.1
 
 
+@pytest.mark.virtual_time
 async def test_a_pause_holds_for_all_and_is_only_lengthened():
     first, second = limiters_of(FakeServer(), RateLimit(50, 50), 2)
     await until_full(first)
-    began = time.monotonic()
+    began = now()
     first.throttled(0.4, admitted=began)
     first.pause(0.1)
     await asyncio.sleep(0.05)
     await second.acquire(max_pause=5)
-    assert 0.38 <= time.monotonic() - began < 0.6
+    assert 0.38 <= now() - began < 0.6
     assert second.paused_for == 0
     await first.aclose()
 
 
+@pytest.mark.virtual_time
 async def test_a_pause_that_is_too_long_is_an_error_at_once_elsewhere_too():
     first, second = limiters_of(FakeServer(), RateLimit(50, 50), 2)
     await until_full(first)
@@ -130,6 +184,7 @@ async def test_a_pause_that_is_too_long_is_an_error_at_once_elsewhere_too():
     assert second.paused_for == pytest.approx(3600, abs=1)
 
 
+@pytest.mark.virtual_time
 async def test_a_single_call_waits_for_others_no_longer_than_max_wait_and_bulk_work_does():
     server, limit = FakeServer(), RateLimit(4, 1)
     [bulk] = limiters_of(server, limit)
@@ -145,16 +200,18 @@ async def test_a_single_call_waits_for_others_no_longer_than_max_wait_and_bulk_w
     await working
 
 
+@pytest.mark.virtual_time
 async def test_priority_passes_what_waits_in_the_same_process():
     [limiter] = limiters_of(FakeServer(), RateLimit(10, 1))
     working = asyncio.create_task(take_for(1.0, [limiter], workers=10))
     await asyncio.sleep(0.3)
-    began = time.monotonic()
+    began = now()
     await limiter.acquire(priority=True)
-    assert time.monotonic() - began <= 0.15
+    assert now() - began <= 0.15
     await working
 
 
+@pytest.mark.virtual_time
 async def test_cancelled_waits_leave_one_slot_each_unused_at_most():
     [limiter] = limiters_of(FakeServer(), RateLimit(20, 1))
     await until_full(limiter)
@@ -163,11 +220,12 @@ async def test_cancelled_waits_leave_one_slot_each_unused_at_most():
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    began = time.monotonic()
+    began = now()
     await limiter.acquire()
-    assert time.monotonic() - began < 0.15
+    assert now() - began < 0.15
 
 
+@pytest.mark.virtual_time
 async def test_alone_and_back_again_it_never_gives_more(caplog):
     limit, server = RateLimit(30, 6), FakeServer()
     limiters = limiters_of(server, limit, 3, fallback=limit.rate / 3)
@@ -183,6 +241,7 @@ async def test_alone_and_back_again_it_never_gives_more(caplog):
     assert caplog.text.count("answers again") == 3
 
 
+@pytest.mark.virtual_time
 async def test_alone_it_refuses_what_would_wait_too_long():
     server = FakeServer()
     [limiter] = limiters_of(server, RateLimit(30, 6), fallback=0.1, max_wait=1.0)
@@ -194,15 +253,16 @@ async def test_alone_it_refuses_what_would_wait_too_long():
     assert limiter.paused_for == pytest.approx(5.0, abs=0.1)
 
 
+@pytest.mark.virtual_time
 async def test_all_who_wait_hear_of_a_failure_at_once():
     server = FakeServer()
     [limiter] = limiters_of(server, RateLimit(5, 1))
     tasks = [asyncio.create_task(limiter.acquire(max_pause=60)) for _ in range(20)]
     await asyncio.sleep(0.3)
     server.connected = False
-    began = time.monotonic()
+    began = now()
     results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert time.monotonic() - began < 0.4
+    assert now() - began < 0.4
     failed = [error for error in results if error is not None]
     assert len(failed) >= 18
     assert {type(error) for error in failed} == {LimiterUnavailable}
@@ -211,6 +271,7 @@ async def test_all_who_wait_hear_of_a_failure_at_once():
     await limiter.acquire()
 
 
+@pytest.mark.virtual_time
 async def test_a_pause_that_redis_can_not_be_told_holds_here(caplog):
     server = FakeServer()
     [limiter] = limiters_of(server, RateLimit(50, 5))
@@ -222,23 +283,25 @@ async def test_a_pause_that_redis_can_not_be_told_holds_here(caplog):
     assert limiter.paused_for == pytest.approx(30, abs=0.5)
 
 
+@pytest.mark.virtual_time
 async def test_a_clock_that_is_set_back_begins_anew_and_keeps_a_pause():
     server = FakeServer()
     [limiter] = limiters_of(server, RateLimit(20, 5))
     await limiter.acquire()
     redis = FakeAsyncRedis(server=server)
     [key] = await redis.keys()
-    later = int((time.time() + 3600) * 1e6)
+    later = int((VIRTUAL_EPOCH + now() + 3600) * 1e6)
     await redis.set(key, f"{later} {later + 10**6} {later}")
-    began = time.monotonic()
+    began = now()
     await limiter.acquire()
-    assert 0.09 <= time.monotonic() - began < 0.3
+    assert 0.09 <= now() - began < 0.3
     await redis.set(key, f"{later + 500_000} {later + 600_000} {later}")
-    began = time.monotonic()
+    began = now()
     await limiter.acquire()
-    assert 0.45 <= time.monotonic() - began < 0.8
+    assert 0.45 <= now() - began < 0.8
 
 
+@pytest.mark.virtual_time
 async def test_what_is_kept_expires_a_day_after_it_was_needed_and_names_no_key():
     server = FakeServer()
     [limiter] = limiters_of(server, RateLimit(20, 5))
@@ -252,6 +315,7 @@ async def test_what_is_kept_expires_a_day_after_it_was_needed_and_names_no_key()
     assert await redis.ttl(key) == pytest.approx(86_400 + 1000, abs=10)
 
 
+@pytest.mark.virtual_time
 async def test_what_lies_under_the_name_and_is_none_of_ours_is_an_error_or_replaced():
     server = FakeServer()
     redis = FakeAsyncRedis(server=server)
@@ -326,6 +390,7 @@ def test_settings_of_a_wrong_kind_are_refused(settings, message):
     assert "CANARY" not in str(caught.value)
 
 
+@pytest.mark.virtual_time
 async def test_the_password_is_shown_nowhere(caplog):
     config = ClientConfig(api_key=KEY, rate_limit=RateLimit(5, 5))
     with caplog.at_level("DEBUG"):
@@ -350,7 +415,7 @@ def test_the_package_does_not_import_redis():
 
 def test_without_the_extra_it_says_what_to_install():
     script = "import sys; sys.modules['redis'] = None; import fullstory_async.cluster"
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=SECONDS)
     assert run.stderr.splitlines()[-1].endswith(
         "ConfigurationError: RedisRateLimiter needs: pip install 'fullstory-async[redis]'"
     )

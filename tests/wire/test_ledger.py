@@ -31,6 +31,7 @@ from fullstory_async import (
 from fullstory_async.files import private_database
 from fullstory_async.jobs import Job, JobPlan, StopReason
 from fullstory_async.sandbox import Fault, Sandbox
+from tests.limits import SECONDS
 from tests.wire.servers import client_of, raw_server
 from tests.wire.test_transport import hang, silent_listener
 
@@ -126,7 +127,8 @@ async def test_a_job_stops_at_it_and_goes_on_next_month(tmp_path):
 
 async def test_cancelled_calls_count_only_if_they_were_sent(tmp_path):
     ledger = ActivationLedger(tmp_path / "ledger.db")
-    async with opened(ledger, latency=1.0) as (sandbox, client):
+    async with opened(ledger) as (sandbox, client):
+        sandbox.inject(Fault.stall(), operation="events", times=None)
         sent = asyncio.create_task(client.sessions.events(sandbox.session_ids[0]))
         while not sandbox.requests:
             await asyncio.sleep(0.01)
@@ -134,9 +136,8 @@ async def test_cancelled_calls_count_only_if_they_were_sent(tmp_path):
         await asyncio.wait([sent])
         assert await ledger.spent(client.config.key_fingerprint) == 1
         with pytest.raises(APITimeoutError):
-            await client.sessions.events(sandbox.session_ids[0], timeout=0.2)
+            await client.sessions.events(sandbox.session_ids[0], timeout=1.0)
         assert await ledger.spent(client.config.key_fingerprint) == 2
-        await asyncio.sleep(1.2)
     limiter = RateLimiter(RateLimit(0.01, 1))
     async with Sandbox(users=1, sessions=1) as sandbox:
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
@@ -172,7 +173,7 @@ asyncio.run(main(sys.argv[1]))
 def test_several_processes_share_a_cap(tmp_path):
     command = [sys.executable, "-c", HAMMER, str(tmp_path / "ledger.db")]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    assert sum(int(process.communicate(timeout=50)[0]) for process in running) == 150
+    assert sum(int(process.communicate(timeout=SECONDS)[0]) for process in running) == 150
     assert asyncio.run(ActivationLedger(tmp_path / "ledger.db").spent("key")) == 150
 
 

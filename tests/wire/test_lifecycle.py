@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from fullstory_async import ClientStateError, FullStoryError, RateLimiter, TransportError
+from tests.limits import SECONDS
 from tests.wire.servers import FAST, client_of, http, raw_server
 from tests.wire.test_transport import drip, hang
 
@@ -72,7 +73,7 @@ async def test_what_is_under_way_when_it_closes_ends_too(operation, handler, who
             await asyncio.sleep(0.1)
             await (session if given else client).close()
             with pytest.raises(FullStoryError) as caught:
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(SECONDS):
                     await call
             assert isinstance(caught.value, TransportError | ClientStateError)
             assert "was closed meanwhile" in str(caught.value)
@@ -191,6 +192,6 @@ def test_the_interpreter_ends_with_the_client_open():
         for body, _ in ENDS
     ]  # fmt: skip
     for process, (body, said) in zip(running, ENDS, strict=True):
-        printed, warned = process.communicate(timeout=60)
+        printed, warned = process.communicate(timeout=SECONDS)
         assert (process.returncode, printed) == (0, "end\n"), body
         assert warned.count("a FullStoryClient was left open") == warned.count("Warning") == said, warned

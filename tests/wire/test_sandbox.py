@@ -193,6 +193,7 @@ async def test_requests_are_recorded_without_the_key():
     assert sandbox.api_key not in repr(sandbox.requests)
 
 
+@pytest.mark.smoke
 async def test_rules_apply_by_their_conditions():
     async with Sandbox(users=1, sessions=2, mean_events=1) as sandbox, asking(sandbox) as session:
         a, b = sandbox.session_ids

@@ -21,6 +21,7 @@ from fullstory_async import (
     ResponseTooLarge,
 )
 from fullstory_async.sandbox import Fault, Sandbox
+from tests.limits import SECONDS
 from tests.wire.servers import client_of, connected, http, raw_server
 
 EVENT = {
@@ -39,6 +40,7 @@ def chunk(data: bytes) -> bytes:
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("form", ["live", "spec"])
 async def test_a_stream_gives_the_events_of_a_session(form):
     sandbox = Sandbox(sessions=4, mean_events=300, wire=form)
@@ -85,14 +87,14 @@ async def test_leaving_early_lets_the_connection_go():
         async with aclosing(client.sessions.stream_events("1:2")) as events:
             async for _ in events:
                 break
-        await asyncio.wait_for(closed.wait(), 5)
+        await asyncio.wait_for(closed.wait(), SECONDS)
         closed.clear()
         async for _ in client.sessions.stream_events(
             "1:2"
         ):  # also without closing, when nobody refers to it any more
             break
         gc.collect()
-        await asyncio.wait_for(closed.wait(), 5)
+        await asyncio.wait_for(closed.wait(), SECONDS)
         await anext(client.sessions.stream_events("1:2"))  # the one place is free again
 
 
@@ -117,7 +119,7 @@ async def test_a_connection_that_breaks_is_an_error_at_its_place(end):
 async def test_a_stalled_answer_and_one_that_is_too_large_are_errors():
     async def handler(connection):
         await connection.send(HEAD + chunk(b'{"events":[' + b",".join([PIECE] * 20)))
-        await asyncio.sleep(5)
+        await asyncio.sleep(SECONDS)
 
     async with raw_server(handler) as server:
         async with client_of(server.url, read_timeout=0.1) as client:

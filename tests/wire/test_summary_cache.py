@@ -30,6 +30,7 @@ from fullstory_async import (
 from fullstory_async.files import private_database
 from fullstory_async.messages import Request
 from fullstory_async.sandbox import Fault, Sandbox
+from tests.limits import SECONDS
 
 ASK = Request(operation="summary", path="/v2/sessions/1%3A2/summary", session_id="1:2")
 
@@ -131,7 +132,7 @@ async def test_a_session_can_be_forgotten_without_a_trace(tmp_path):
     assert await cache.forget("1:2") == 0
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="modes of files")
+@pytest.mark.skipif(sys.platform == "win32", reason="run it on a system with modes of files, such as Linux")
 async def test_the_file_is_for_its_owner_only(tmp_path):
     path = tmp_path / "s.db"
     await SummaryCache(path).put("a", ASK, b"x")
@@ -173,7 +174,7 @@ def test_several_processes_with_several_threads_share_a_file(tmp_path):
         for n in range(3)
     ]
     for process in running:
-        _, errors = process.communicate(timeout=50)
+        _, errors = process.communicate(timeout=SECONDS)
         assert process.returncode == 0, errors.decode()
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -294,8 +295,8 @@ async def test_a_file_that_another_process_holds_loses_no_summary(tmp_path):
             await client.sessions.summary(one, config_profile_id="triage")
             with closing(sqlite3.connect(path, isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
-                asyncio.get_running_loop().call_later(1.0, other.execute, "ROLLBACK")
-                summary = await client.sessions.summary(one, timeout=0.3)
+                summary = await client.sessions.summary(one, timeout=1.0)
+                asyncio.get_running_loop().call_later(0.2, other.execute, "ROLLBACK")
                 again = await client.sessions.summary(one)  # waits for the first one to be written
                 assert other.in_transaction is False
         assert summary == again
@@ -328,7 +329,7 @@ async def test_a_client_whose_closing_is_cancelled_is_closed_and_what_was_paid_f
         await client.sessions.summary(one, config_profile_id="triage")
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            await client.sessions.summary(one, timeout=0.3)
+            await client.sessions.summary(one, timeout=1.0)
             closing_it = asyncio.create_task(client.close())
             await asyncio.sleep(0.1)
             assert not closing_it.done()  # it waits for the file
@@ -338,7 +339,7 @@ async def test_a_client_whose_closing_is_cancelled_is_closed_and_what_was_paid_f
                 await closing_it
             other.execute("ROLLBACK")
         assert "closed" in repr(client)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(SECONDS):
             while sandbox._runner.server.connections:
                 await asyncio.sleep(0.01)
         await client.close()  # again, and now to its end

@@ -50,6 +50,7 @@ def long_web_session(sandbox):
     return next(s.id for s in world.sessions.values() if s.event_count > 40 and not s.mobile)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("wire", ["live", "spec"])
 async def test_context(wire):
     async with opened(wire=wire) as (sandbox, client):
@@ -161,6 +162,7 @@ async def test_what_is_told_besides_the_events(options, left):
         assert parts == left
 
 
+@pytest.mark.smoke
 async def test_many_contexts_with_the_same_options():
     async with opened() as (sandbox, client):
         async with client.sessions.contexts_many(
@@ -258,6 +260,7 @@ async def test_fifty_summaries_at_once_cost_one_activation():
         assert (sandbox.activations, client.stats.activations) == (1, 1)
 
 
+@pytest.mark.smoke
 async def test_profiles():
     async with opened() as (sandbox, client):
         listed = [profile async for profile in client.profiles.list()]
@@ -327,6 +330,7 @@ async def test_writes_are_sent_once_and_reads_again():
         assert (await client.whoami()).role == "ADMIN"
 
 
+@pytest.mark.smoke
 async def test_whoami():
     async with opened() as (sandbox, client):
         owner = await client.whoami()

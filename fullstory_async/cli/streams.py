@@ -1,0 +1,66 @@
+"""The standard streams: a command that can't write to them ends with a code of its own, not with Python's 120."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["flush_streams", "guard_streams"]
+
+
+def guard_streams() -> None:
+    """Replace standard streams that are closed, and make standard error drop what it can't write.
+
+    Call it once, before anything else opens a file. Streams that a test or an embedding program put in place are kept.
+    """
+    # a closed descriptor is taken by the next file opened, such as a job's database
+    for number in range(3):
+        if not _is_open(number):
+            os.open(os.devnull, os.O_RDONLY)  # takes the lowest free number, which is this one
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  (every write fails)
+    if sys.stderr is None or sys.stderr is sys.__stderr__:
+        raw = io.BufferedWriter(_Dropping(2, "w", closefd=False))
+        encoding = "utf-8" if sys.stderr is None else sys.stderr.encoding
+        sys.stderr = io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace", line_buffering=True)
+
+
+def flush_streams() -> OSError | None:
+    """Flush standard output and return the error if that fails.
+
+    What can't be written is dropped; or Python would try once more at its exit, and change the exit code to 120.
+    """
+    sys.stderr.flush()
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+        sys.stdout.flush()
+        return error
+    return None
+
+
+def _is_open(number: int) -> bool:
+    with contextlib.suppress(OSError):
+        os.fstat(number)
+        return True
+    return False
+
+
+class _Dropping(io.FileIO):
+    """A file that drops what it can't write: without a terminal, a command still ends as it would with one."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        size = memoryview(data).nbytes
+        with contextlib.suppress(OSError):
+            written = super().write(data)
+            return size if written is None else written  # None: it would have to wait
+        return size
