@@ -35,7 +35,8 @@ else is free. FullStory offers this API for real-time activation, not for data e
 """
 _EPILOGUE = """Exit codes: 0 ok · 1 unexpected · 2 usage · 3 some ids failed · 4 authentication ·
 5 not found · 6 rate limit or deadline · 7 activation budget · 8 service or network down ·
-75 another process runs the job · 129 terminal closed · 130 interrupted · 141 output closed · 143 terminated
+75 another process runs the job · 129 terminal closed · 130 interrupted · 141 output closed ·
+143 terminated
 """
 
 app = App(

@@ -65,8 +65,8 @@ def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
 def results(folder: Path, /, *, operation: str | None = None) -> Exit:
     """Print every result as one line of JSON.
 
-    The form is {"session_id": …, "operation": …, "answer": …}. The value of answer is the JSON of the service
-    as received, but on one line and in UTF-8.
+    The form is {"session_id": …, "operation": …, "answer": …}. The value of answer is the JSON of the
+    service as received, but on one line and in UTF-8.
 
     Parameters
     ----------
