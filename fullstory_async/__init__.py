@@ -1,7 +1,7 @@
 """An asyncio client for the FullStory Sessions API.
 
-List a user's sessions, fetch their events, generate context and AI summaries, for one id or for many under one
-rate limiter, and manage summary profiles. `FullStoryClient` is where to begin.
+List a user's sessions, fetch their events, generate context and AI summaries, for one session or for many
+under one rate limiter, and manage summary profiles. Start with `FullStoryClient`.
 """
 
 from fullstory_async._version import __version__
