@@ -9,7 +9,8 @@
     ):
         ...
 
-All of them together keep to that one limit. What happens while Redis fails is a setting, and never that there is no limit.
+All of them together keep to that one limit. What happens while Redis fails is a setting, and never that there
+is no limit.
 """
 
 from fullstory_async.errors import ConfigurationError

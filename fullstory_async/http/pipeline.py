@@ -186,7 +186,7 @@ class Pipeline:
             self._send(call, send) if slots is None else self._send_over_slot(call, send, slots)
         )
         if response.status != 429:
-            self.limiter.answered(waited=call.waited)
+            self.limiter.on_response(limited=call.waited)
         failure = None
         if not response.is_success:
             failure = error_from_response(call.request, response, retry_after=retry_after(response))
@@ -289,7 +289,7 @@ class Pipeline:
         retry = retries.after(call.request, error, attempts=call.attempts, elapsed=call.elapsed)
         if isinstance(error, RateLimitedError):
             pause = retry.delay if retry else retries.pause(error, attempts=call.attempts)
-            self.limiter.throttled(pause, admitted=call.admitted)
+            self.limiter.on_throttled(pause, admitted_at=call.admitted)
             self._observer.throttled(call, pause)
         elif error.retry_after is not None and isinstance(error, ServerError):
             self.limiter.pause(min(error.retry_after, self.policy.wait_max))  # it may be of one node alone

@@ -134,7 +134,7 @@ async def test_it_stays_below_the_ceiling_and_above_nothing():
 
     law = AdaptiveRate(1.0, 10.0)
     for second in range(100):
-        law.throttled(float(second), admitted=float(second))
+        law.on_throttled(float(second), admitted_at=float(second))
     assert law.rate == 0.2
 
 

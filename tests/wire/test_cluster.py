@@ -109,7 +109,7 @@ async def test_a_pause_holds_for_all_and_is_only_lengthened():
     first, second = limiters_of(FakeServer(), RateLimit(50, 50), 2)
     await until_full(first)
     began = time.monotonic()
-    first.throttled(0.4, admitted=began)
+    first.on_throttled(0.4, admitted_at=began)
     first.pause(0.1)
     await asyncio.sleep(0.05)
     await second.acquire(max_pause=5)
@@ -305,6 +305,11 @@ def test_a_url_that_is_none_is_refused_without_showing_it(url):
     assert caught.value.__context__ is None
 
 
+def test_a_url_needs_no_port():
+    limiter = RedisRateLimiter("redis://127.0.0.1", ClientConfig(api_key=KEY))
+    assert "Redis at 127.0.0.1:6379" in repr(limiter)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -336,7 +341,13 @@ async def test_the_password_is_shown_nowhere(caplog):
             with pytest.raises(LimiterUnavailable) as caught:
                 await limiter.acquire()
             error = caught.value
-            for text in (repr(limiter), repr(limiter._shared), str(error), repr(error), our_variables(error)):
+            for text in (
+                repr(limiter),
+                repr(limiter._redis_bucket),
+                str(error),
+                repr(error),
+                our_variables(error),
+            ):
                 assert "PASSWORD" not in text
             assert "PASSWORD" not in str(pickle.loads(pickle.dumps(error)))
     assert "PASSWORD" not in caplog.text
