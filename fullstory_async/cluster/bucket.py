@@ -1,10 +1,10 @@
 """RedisBucket: a `Bucket` that processes share through Redis, and its fallback while Redis fails.
 
 The script gives a call a slot, and the bucket sleeps until then. Before the call leaves, the bucket checks
-what became of the slot: it takes another one if there was a pause or Redis lost its data, or if it woke so
-late that its request would meet those of other processes. A cancelled wait leaves one slot unused. During a
-pause there are no slots; the limiter waits and asks again. That is one request to Redis for a call that need
-not wait, and two for one that has to.
+the slot: it takes another one if there was a pause or Redis lost its data, or if it woke so late that its
+request would meet those of other processes. A cancelled wait leaves one slot unused. That is one request to
+Redis for a call that need not wait, and two for one that has to. During a pause there are no slots: the
+limiter waits and asks again, one request more.
 
 If Redis can't be asked, there are two ways. Calls fail with `LimiterUnavailable`; or, with ``fallback``, the
 process goes on alone at that rate, evenly and without a burst, the first call 1/fallback after the failure.
@@ -43,7 +43,7 @@ class RedisBucket:
     )  # fmt: skip
 
     def __init__(self, store: RedisStore, *, rate: float, burst: float, fallback: float | None) -> None:
-        """Use a store; ``fallback`` is this process's rate while the store can't be asked, if it has one."""
+        """Use a store, and ``fallback`` as the rate while the store can't be asked."""
         self._store = store
         self._rate = rate
         self._level = Level(rate, burst)
@@ -61,16 +61,18 @@ class RedisBucket:
 
     def enter_loop(self) -> None:
         """Leave the connections of the last event loop, which ended with it."""
-        self._loop = asyncio.get_running_loop()
-        self._store.detach()
-        self._publisher = None
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop = loop
+            self._store.detach()
+            self._publisher = None
 
     def try_take(self, now: float) -> bool:  # noqa: ARG002
         """Return False: Redis has to be asked, and that means to wait."""
         return False
 
     async def take(self, *, max_wait: float) -> float:
-        """Wait for the next slot of the shared bucket, or for one of this process in fallback.
+        """Wait for the next shared slot, or in fallback for one of this process.
 
         Raises:
             RateLimitedError: it would come later than ``max_wait``.
@@ -92,21 +94,22 @@ class RedisBucket:
         return self._level.wait(ahead, now=_now(), pause=pause)
 
     def publish_pause(self, seconds: float) -> None:
-        """Tell Redis, and so the other processes, of a pause that begins now."""
+        """Announce a pause that begins now to the other processes, through Redis."""
+        self.enter_loop()  # a limiter may be paused before its first call
         self._pause_until = max(self._pause_until, _now() + seconds)
         if not self._in_fallback and (self._publisher is None or self._publisher.done()):
             self._publisher = asyncio.create_task(self._publish_pauses())
 
     async def close(self) -> None:
-        """Publish what is left to publish, and close the connections of the running event loop."""
-        if self._loop not in (None, asyncio.get_running_loop()):
+        """Finish publishing, and close the connections of the running event loop."""
+        if self._loop is not asyncio.get_running_loop():
             return
         if self._publisher is not None and not self._publisher.done():
             await asyncio.wait([self._publisher])
         await self._store.close()
 
     async def _publish_pauses(self) -> None:
-        # One task for all 429s of a moment: the pause may have grown while Redis was told of it.
+        # One task for all 429s of a moment: the pause may have grown while it was being published.
         while (until := self._pause_until) > self._published:
             self._published = until
             try:
@@ -133,8 +136,8 @@ class RedisBucket:
                 return 0.0
 
     def _pause_of(self, slot: Slot, left: float) -> float:
-        """Return the pause for which a slot was not given, unless the queue after it is too long."""
-        # A pause that is too long by itself is refused by the limiter, which knows what the call waits out.
+        """Return the pause that denied a slot, unless the queue after it is too long."""
+        # The limiter rejects a call whose pause alone is too long: it knows how long the call waits.
         if slot.pause > left or (slot.pause > 0 and slot.wait <= left):
             return slot.pause
         raise self._rejection(slot.wait, left)

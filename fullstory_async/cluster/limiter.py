@@ -68,7 +68,8 @@ class RedisRateLimiter(RateLimiter):
             raise ConfigurationError(f"config must be a ClientConfig, not {type(config).__name__}")
         if name is None and config.api_key is None:
             raise ConfigurationError(
-                "there is no API key to share a limit for: set it in config or FULLSTORY_API_KEY, or give a name"
+                "there is no API key to share a limit for: "
+                "set it in config or FULLSTORY_API_KEY, or give a name"
             )
         if name is not None and not (isinstance(name, str) and name and name != config.api_key):
             raise ConfigurationError("name must be a text, and not the API key")
@@ -86,7 +87,7 @@ class RedisRateLimiter(RateLimiter):
         self._redis_bucket = bucket
 
     async def aclose(self) -> None:
-        """Close the connections to Redis. The limiter may be used again, also in another event loop.
+        """Close the connections to Redis; the limiter may be used again.
 
         In another loop than that of the last request there is nothing to close: its connections ended with
         it.

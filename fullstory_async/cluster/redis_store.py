@@ -58,7 +58,7 @@ class RedisStore:
         self.location = self._describe_location()
 
     async def take(self, *, max_wait: float, pause: float = 0.0, reset: bool = False) -> Slot:
-        """Take the next slot, unless it is too far ahead; `arguments` describes the options."""
+        """Take the next slot unless it is too far ahead; see `arguments`."""
         values = arguments(self._rate, self._burst, max_wait=max_wait, pause=pause, reset=reset)
         script = self._connected().register_script(SCRIPT)  # loads it into a server that does not know it
         return parse_slot(await self._ask(script(keys=[self._key], args=values)))

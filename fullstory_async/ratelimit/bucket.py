@@ -1,8 +1,8 @@
 """The `Bucket` protocol, where a rate limiter takes its tokens, and `LocalBucket`, for one process.
 
 A limiter keeps the queue, priority, ``max_wait`` and the pause; a bucket gives tokens, one at a time. It may
-be kept
-anywhere: in this process, or in a server that several processes ask. It knows nothing of the calls that wait.
+be kept anywhere: in this process, or in a server that several processes ask. It knows nothing of the calls
+that wait.
 
 On `aiolimiter` a limit of ``burst + rate·W`` requests in any window of W seconds is
 ``AsyncLimiter(burst, burst / rate)``; its ``AsyncLimiter(20, 1)``, read as "20 in a second", would admit 39.
@@ -14,8 +14,8 @@ server then answers 429 now and then.
 
 The bucket keeps the level itself, so that a token at hand costs no more than a comparison. An `AsyncLimiter`
 does the waiting. It is made from the level, and made again after another event loop, a new adaptive rate or a
-token that was taken without waiting. Only the call that takes a token replaces it, so nothing ever waits in an
-old one.
+token that was taken without waiting. Only the call that takes a token replaces it, so nothing ever waits in
+an old one.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Bucket(Protocol):
 
     @property
     def ask_timeout(self) -> float | None:
-        """Seconds that a bucket outside of this process has to answer.
+        """Seconds within which a bucket outside of this process answers or fails.
 
-        ``None`` where nobody else takes tokens, so that `estimate_wait` is exact.
+        ``None`` if no other process takes tokens, so that `estimate_wait` is exact.
         """
         ...
 
@@ -94,13 +94,13 @@ class Bucket(Protocol):
 
 
 def usable_burst(rate: float, burst: float) -> float:
-    """Return the requests that may leave at once: the burst but for the margin, and 1 at least."""
+    """Return the requests that may leave at once: burst less margin, at least 1."""
     return max(1.0, burst - rate * MARGIN)
 
 
 @attrs.define
 class Level:
-    """Tokens in use, which drain at the bucket's rate; with ``capacity`` of them the bucket is empty."""
+    """Tokens in use, which drain at a rate; ``capacity`` of them is an empty bucket."""
 
     rate: float
     capacity: float
@@ -136,14 +136,14 @@ class Level:
 
 
 class LocalBucket:
-    """The bucket of one process, with a fixed rate or one that follows an `AdaptiveRate`."""
+    """The bucket of one process, at a fixed rate or that of an `AdaptiveRate`."""
 
     __slots__ = ("_adaptive", "_burst", "_level", "_limiter", "ask_timeout")
 
     ask_timeout: float | None
 
     def __init__(self, rate: float, burst: float, adaptive: AdaptiveRate | None = None) -> None:
-        """Make a full bucket; with ``adaptive``, one that follows its rate and has no burst."""
+        """Make a full bucket; one with ``adaptive`` follows it and has no burst."""
         self.ask_timeout = None
         self._burst = burst
         self._adaptive = adaptive
@@ -151,7 +151,7 @@ class LocalBucket:
         self._limiter: AsyncLimiter | None = None
 
     def enter_loop(self) -> None:
-        """Drop the `AsyncLimiter`, which belongs to the loop that it first ran in; the level stays."""
+        """Keep the level, and drop the `AsyncLimiter`, which belongs to its loop."""
         self._limiter = None
 
     def try_take(self, now: float) -> bool:
@@ -160,7 +160,8 @@ class LocalBucket:
             self._follow(self._adaptive, now)
         if not self._level.try_add(now):
             return False
-        # It has not seen this token. Most calls need no other, so it is made again only when one has to wait.
+        # The AsyncLimiter has not counted this token. Most calls need not wait, so it is made again only for
+        # one that has to.
         self._limiter = None
         return True
 
@@ -180,7 +181,7 @@ class LocalBucket:
         return self._level.wait(ahead, now=_now(), pause=pause)
 
     def publish_pause(self, seconds: float) -> None:
-        """Do nothing: there is nobody to tell."""
+        """Do nothing: no other process takes tokens."""
 
     def _follow(self, adaptive: AdaptiveRate, now: float) -> None:
         """Go over to the current rate, if it has changed enough."""
@@ -190,7 +191,7 @@ class LocalBucket:
             self._limiter = None
 
     async def _new_limiter(self) -> AsyncLimiter:
-        """Return an `AsyncLimiter` for the current loop and rate, as full as the bucket is."""
+        """Return an `AsyncLimiter` for the current loop, rate and level."""
         level = self._level
         limiter = AsyncLimiter(level.capacity, level.capacity / level.rate)
         # aiolimiter has no other way to set a level. The new one is empty, so this does not wait.

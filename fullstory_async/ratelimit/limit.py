@@ -2,7 +2,7 @@
 
 The contract is two numbers. ``RateLimit(rate, burst)`` admits at most ``burst + rate·W`` requests in *any*
 window of W seconds. That is the limit that FullStory describes: a number of requests a second, and an
-allowance for bursts that recharges. Where the numbers are not known, `RateLimit.adaptive` lets `AdaptiveRate`
+allowance for bursts that recharges. If the numbers are not known, `RateLimit.adaptive` lets `AdaptiveRate`
 find the rate.
 """
 
@@ -45,7 +45,7 @@ class RateLimit:
 
     @classmethod
     def adaptive(cls, start: float = 2.0, ceiling: float = 1000.0) -> Self:
-        """Find out how many requests a second the server allows, if the limit is not known.
+        """Find out how many requests a second the server allows.
 
         The rate doubles every few seconds until a request is refused, drops a little and rises again
         carefully. It learns from the occasional refusal. Requests are spread evenly; there is no burst.

@@ -97,7 +97,7 @@ class RateLimiter:
 
     @property
     def rate(self) -> float:
-        """Requests a second allowed in the long run now; it changes if the limit is adaptive."""
+        """Requests a second allowed now; it changes if the limit is adaptive."""
         return self._limit.rate if self._adaptive is None else self._adaptive.rate
 
     @property
@@ -164,9 +164,9 @@ class RateLimiter:
         return self._bucket.try_take(now)
 
     def pause(self, seconds: float) -> None:
-        """Admit nothing for this many seconds from now, a day at most; a pause never gets shorter.
+        """Admit nothing for this many seconds from now, a day at most.
 
-        Processes that share the limiter pause too.
+        A pause never gets shorter. Processes that share the limiter pause too.
         """
         seconds = min(max(0.0, seconds), _LONGEST_PAUSE)
         self._extend_pause(seconds)
@@ -222,7 +222,7 @@ class RateLimiter:
             self._queue_logged = self._queue_logged and queue.has_leader
 
     async def _lead(self, ticket: Ticket, queue: WaitQueue) -> None:
-        """Ask the bucket on behalf of all waiting calls, until a token is left for this one."""
+        """Ask the bucket on behalf of all, until a token is left for this call."""
         while True:
             await self._wait_out_pause(ticket)
             if (pause := await self._take(ticket)) > 0:
@@ -232,7 +232,7 @@ class RateLimiter:
                 return
 
     async def _take(self, ticket: Ticket) -> float:
-        """Wait for the next token, or return the seconds of a pause that another process began."""
+        """Wait for the next token, or return the pause of another process."""
         bulk = ticket.max_pause is not None
         try:
             return await self._bucket.take(max_wait=math.inf if bulk else max(0.0, self._wait_left(ticket)))
@@ -268,7 +268,7 @@ class RateLimiter:
         return self._max_wait - (_now() - ticket.started)
 
     def _rejection(self, ticket: Ticket, ahead: int) -> RateLimitedError | None:
-        """Return the error of a call with so many others before it, if its wait would be too long."""
+        """Return an error if a call with others ahead would wait too long."""
         pause, left = self.paused_for, self._wait_left(ticket)
         if pause > left:
             return _paused_too_long(pause, left)
@@ -285,13 +285,13 @@ class RateLimiter:
         return None
 
     def _log_pause(self, wait: float) -> None:
-        """Log a long pause once: not for each call, nor for what other 429s of the moment add to it."""
+        """Log a long pause once, not for each call or each 429 that lengthens it a little."""
         if wait >= _NOTABLE_WAIT and self._not_before - self._pause_logged >= _NOTABLE_WAIT:
             self._pause_logged = self._not_before
             _logger.info("rate limit pause: waiting %.1f s", wait)
 
     def _enter_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Go over to another event loop. Calls that wait in the last one can't be woken any more."""
+        """Go over to another event loop; calls that wait in the last one are lost."""
         if self._loop is not None and self._loop.is_running():
             raise ClientStateError("this RateLimiter is in use by another running event loop")
         self._loop, self._queue, self._queue_logged = loop, WaitQueue(), False

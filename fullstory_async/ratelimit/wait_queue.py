@@ -22,6 +22,7 @@ import attrs
 __all__ = ["Ticket", "WaitQueue"]
 
 _PRIORITY_RUN = 10
+"""Tokens of which one is left to calls without priority."""
 
 
 @attrs.frozen(eq=False)
@@ -45,7 +46,7 @@ class WaitQueue:
     __slots__ = ("_normal", "_priority", "_run", "has_leader")
 
     has_leader: bool
-    """Whether a call has the lead. Nobody has it only while nobody waits."""
+    """Whether a call has the lead. It is free only while no call waits."""
 
     def __init__(self) -> None:
         self.has_leader = False
@@ -60,7 +61,7 @@ class WaitQueue:
         return self.has_leader + len(self._priority) + len(self._normal)
 
     def waiting(self) -> Iterator[tuple[Ticket, int]]:
-        """Yield each waiting call with the number ahead of it; it may be rejected meanwhile."""
+        """Yield each waiting call and the number ahead; it may be rejected meanwhile."""
         for waiters, ahead in ((self._priority, 0), (self._normal, self.has_leader + len(self._priority))):
             yield from ((ticket, position) for position, ticket in enumerate(tuple(waiters), ahead))
 
@@ -86,7 +87,7 @@ class WaitQueue:
         self._wake_next(token=False)
 
     def give_to_priority(self) -> bool:
-        """Give a token to the first priority call; return whether there was one whose turn it is."""
+        """Give a token to the first priority call whose turn it is; return whether."""
         if self._run < _PRIORITY_RUN - 1 and self._wake(self._priority, token=True):
             self._run += 1
             return True
@@ -101,12 +102,12 @@ class WaitQueue:
             woken.set_exception(error)
 
     def _wake_next(self, *, token: bool) -> None:
-        """Wake the next call. A token that no call is there to take is lost, which does no harm."""
+        """Wake the next call. A token that no call takes is lost, without harm."""
         normal_is_due = self._run >= _PRIORITY_RUN - 1 and self._normal
         if not normal_is_due and self._wake(self._priority, token=token):
             self._run += bool(self._normal)
         elif not self._wake(self._normal, token=token) and not self._wake(self._priority, token=token):
-            # A lead that nobody takes is free; with a token, its leader is still there.
+            # A lead that no call takes is free. A token that no call takes leaves the leader as it was.
             self.has_leader = self.has_leader and token
 
     def _waiters_like(self, ticket: Ticket) -> _Waiters:

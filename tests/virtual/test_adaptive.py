@@ -1,4 +1,4 @@
-"""The adaptive limiter: how much of an unknown limit it uses, how often it is refused, and what it makes of changes."""
+"""The adaptive limiter: how much of an unknown limit it uses, its refusals, and changes of the limit."""
 
 from __future__ import annotations
 

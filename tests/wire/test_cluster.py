@@ -1,4 +1,4 @@
-"""The limiter that processes share through Redis: the contract, refusals, pauses, secrets, and what it asks of Redis."""
+"""The limiter that processes share through Redis: contract, refusals, pauses, secrets, requests."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ async def test_a_pause_that_is_too_long_is_an_error_at_once_elsewhere_too():
     first, second = limiters_of(FakeServer(), RateLimit(50, 50), 2)
     await until_full(first)
     first.pause(3600)
-    await first.aclose()  # which waits until it is told
+    await first.aclose()  # which waits until it is published
     for longest in (None, 600.0):
         with pytest.raises(RateLimitedError, match="is closed for another 3600 s") as caught:
             await second.acquire(max_pause=longest)
@@ -190,7 +190,7 @@ async def test_alone_it_refuses_what_would_wait_too_long():
     with pytest.raises(RateLimitedError) as caught:
         await limiter.acquire()
     assert caught.value.retry_after == pytest.approx(10, abs=0.1)
-    limiter.pause(5.0)  # is not told to a Redis that can't be asked
+    limiter.pause(5.0)  # is not published to a Redis that can't be asked
     assert limiter.paused_for == pytest.approx(5.0, abs=0.1)
 
 
@@ -211,7 +211,7 @@ async def test_all_who_wait_hear_of_a_failure_at_once():
     await limiter.acquire()
 
 
-async def test_a_pause_that_redis_can_not_be_told_holds_here(caplog):
+async def test_a_pause_that_can_not_be_published_holds_here(caplog):
     server = FakeServer()
     [limiter] = limiters_of(server, RateLimit(50, 5))
     await limiter.acquire()
