@@ -1,4 +1,6 @@
-"""A rate limiter that processes and machines share through Redis or Valkey; needs the extra ``redis``.
+"""A rate limiter that processes share through Redis or Valkey.
+
+It needs the extra ``redis``.
 
 ::
 
@@ -9,7 +11,8 @@
     ):
         ...
 
-All of them together keep to that one limit. What happens while Redis fails is a setting, and never that there is no limit.
+All processes together keep to that one limit. A setting decides what happens while Redis fails; a limit is
+always enforced.
 """
 
 from fullstory_async.errors import ConfigurationError

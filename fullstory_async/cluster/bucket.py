@@ -1,143 +1,179 @@
-"""SharedBucket: asks Redis, in a bounded time, and turns every failure into `LimiterUnavailable`.
+"""RedisBucket: a `Bucket` that processes share through Redis, and its fallback while Redis fails.
 
-A question has half of its time on the connection that is there and the rest on a new one, should the old one be dead. An answer that is lost may
-have taken a slot, which is then left unused. After a failure the connections are dropped: a server that was demoted to a replica would
-answer "READONLY" over them for ever.
+The script gives a call a slot, and the bucket sleeps until then. Before the call leaves, the bucket checks
+the slot: it takes another one if there was a pause or Redis lost its data, or if it woke so late that its
+request would meet those of other processes. A cancelled wait leaves one slot unused. That is one request to
+Redis for a call that need not wait, and two for one that has to. During a pause there are no slots: the
+limiter waits and asks again, one request more.
+
+If Redis can't be asked, there are two ways. Calls fail with `LimiterUnavailable`; or, with ``fallback``, the
+process goes on alone at that rate, evenly and without a burst, the first call 1/fallback after the failure.
+It asks Redis again every `_PROBE_INTERVAL` seconds, and sends nothing until Redis answers or fails. When
+Redis is back, the process makes the shared bucket start empty, because what was sent meanwhile is not counted
+there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+import logging
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from fullstory_async.cluster.redis_store import RedisStore
+from fullstory_async.cluster.script import GUARD, Slot
+from fullstory_async.errors import LimiterUnavailable, RateLimitedError
+from fullstory_async.ratelimit.bucket import MARGIN, Level
 
-from fullstory_async.cluster.script import SCRIPT, Slot, arguments, slot_of
-from fullstory_async.errors import ConfigurationError, LimiterUnavailable
-from fullstory_async.privacy import Secret
+__all__ = ["RedisBucket"]
 
-__all__ = ["SharedBucket"]
+_PROBE_INTERVAL = 1.0
+"""Seconds after which a process in fallback asks Redis again."""
 
-T = TypeVar("T")
-_FAILURES = (RedisError, OSError)  # a TimeoutError is one
+_MAX_LATE_SLOTS = 2
+"""Slots in a row given up because the process woke late; it uses the next, or it might never send."""
+
+_logger = logging.getLogger("fullstory_async.ratelimit")
 
 
-class SharedBucket:
-    """The bucket that Redis keeps under one key."""
+class RedisBucket:
+    """This process's part of a bucket that Redis keeps for all."""
 
-    __slots__ = ("_burst", "_given", "_key", "_rate", "_redis", "_url", "timeout", "where")
+    __slots__ = (
+        "_fallback", "_fallback_next", "_in_fallback", "_level", "_loop", "_pause_until", "_probe_at",
+        "_published", "_publisher", "_rate", "_store",
+    )  # fmt: skip
 
-    timeout: float
-    """Seconds that one question takes at most."""
-    where: str
-    """Which Redis it is, without user and password."""
-
-    def __init__(self, redis: Secret | Redis, key: str, *, rate: float, burst: float, timeout: float) -> None:
-        """Name the bucket; nothing is connected yet. Raises `ConfigurationError` for what is no URL and no Redis."""
-        self._key = key
-        if not isinstance(redis, (Secret, Redis)):
-            raise ConfigurationError(
-                f"redis must be a URL or a redis.asyncio.Redis, not {type(redis).__name__}"
-            )
-        self._url = redis if isinstance(redis, Secret) else None
-        self._given = redis if isinstance(redis, Redis) else None
-        self._redis: Redis | None = None
+    def __init__(self, store: RedisStore, *, rate: float, burst: float, fallback: float | None) -> None:
+        """Use a store, and ``fallback`` as the rate while the store can't be asked."""
+        self._store = store
         self._rate = rate
-        self._burst = burst
-        self.timeout = timeout
-        self.where = self._place()
+        self._level = Level(rate, burst)
+        self._fallback = fallback
+        self._in_fallback = False
+        self._fallback_next = self._probe_at = 0.0
+        self._pause_until = self._published = 0.0
+        self._publisher: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def take(self, *, longest: float, max_pause: float, pause: float = 0.0, anew: bool = False) -> Slot:
-        """Take the next slot, unless it or the pause's end is farther away than that; `arguments` says more."""
-        values = arguments(
-            self._rate, self._burst, longest=longest, max_pause=max_pause, pause=pause, anew=anew
-        )
+    @property
+    def ask_timeout(self) -> float:
+        """Seconds that Redis has to answer."""
+        return self._store.timeout
 
-        async def question(redis: Redis) -> Any:
+    def enter_loop(self) -> None:
+        """Leave the connections of the last event loop, which ended with it."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop = loop
+            self._store.detach()
+            self._publisher = None
+
+    def try_take(self, now: float) -> bool:  # noqa: ARG002
+        """Return False: Redis has to be asked, and that means to wait."""
+        return False
+
+    async def take(self, *, max_wait: float) -> float:
+        """Wait for the next shared slot, or in fallback for one of this process.
+
+        Raises:
+            RateLimitedError: it would come later than ``max_wait``.
+            LimiterUnavailable: Redis can't be asked, and there is no fallback.
+        """
+        until = _now() + max_wait
+        if not (self._in_fallback and _now() < self._probe_at):
             try:
-                # loads it where it is unknown
-                return await redis.register_script(SCRIPT)(keys=[self._key], args=values)
-            except NoScriptError:  # it was flushed right after that
-                return await redis.eval(SCRIPT, 1, self._key, *map(str, values))
+                return await self._take_slot(until)
+            except LimiterUnavailable as error:
+                if self._fallback is None:
+                    text = f"{error.message}; nothing is sent until it can, unless a fallback rate is set"
+                    raise LimiterUnavailable(text, sent=False) from None
+                self._enter_fallback(error, self._fallback)
+        return await self._take_fallback(until)
 
-        return slot_of(await self._ask(question))
+    def estimate_wait(self, ahead: int, *, pause: float) -> float:
+        """Return the wait of a call as if no other process took tokens."""
+        return self._level.wait(ahead, now=_now(), pause=pause)
 
-    async def pause(self, seconds: float) -> None:
-        """Let nothing leave for so many seconds, anywhere."""
-        await self.take(longest=-1.0, max_pause=-1.0, pause=seconds)
-
-    async def holds(self, slot: Slot) -> bool:
-        """Tell whether a slot is still good: there was no pause and no loss since."""
-
-        def question(redis: Redis) -> Awaitable[bytes | str | None]:
-            return redis.get(self._key)
-
-        return not slot.is_void(await self._ask(question))
-
-    async def _ask(self, question: Callable[[Redis], Awaitable[T]]) -> T:
-        try:
-            async with asyncio.timeout(self.timeout):
-                return await question(self._connected())
-        except TimeoutError:
-            failure = f"no answer within {self.timeout:g} s"
-        except _FAILURES as error:
-            failure = f"{type(error).__name__}: {self._without_password(str(error))}"
-        await self.close()
-        raise self._unavailable(failure)
-
-    def _unavailable(self, failure: str) -> LimiterUnavailable:
-        """Return the error that says so."""
-        text = f"the rate limiter that is shared through {self.where} can't be asked: {failure}"
-        return LimiterUnavailable(text, sent=False)
+    def publish_pause(self, seconds: float) -> None:
+        """Announce a pause that begins now to the other processes, through Redis."""
+        self.enter_loop()  # a limiter may be paused before its first call
+        self._pause_until = max(self._pause_until, _now() + seconds)
+        if not self._in_fallback and (self._publisher is None or self._publisher.done()):
+            self._publisher = asyncio.create_task(self._publish_pauses())
 
     async def close(self) -> None:
-        """Close the connections that were made here; the next question makes new ones."""
-        redis, self._redis = self._redis, None
-        if redis is not None:
-            with contextlib.suppress(*_FAILURES):
-                async with asyncio.timeout(self.timeout):
-                    await redis.aclose()
+        """Finish publishing, and close the connections of the running event loop."""
+        if self._loop is not asyncio.get_running_loop():
+            return
+        if self._publisher is not None and not self._publisher.done():
+            await asyncio.wait([self._publisher])
+        await self._store.close()
 
-    def forget(self) -> None:
-        """Leave behind the connections of an event loop that is over."""
-        self._redis = None
+    async def _publish_pauses(self) -> None:
+        # One task for all 429s of a moment: the pause may have grown while it was being published.
+        while (until := self._pause_until) > self._published:
+            self._published = until
+            try:
+                await self._store.pause(until - _now())
+            except LimiterUnavailable as error:
+                _logger.warning("other processes do not know of a pause of %.1f s: %s", until - _now(), error)
 
-    def _connected(self) -> Redis:
-        if self._given is not None:
-            return self._given
-        if self._redis is None:
-            self._redis = self._made()
-        return self._redis
+    async def _take_slot(self, until: float) -> float:
+        """Wait for a slot, and for another one if that is void or was missed."""
+        late = 0
+        while True:
+            left = max(0.0, until - _now())
+            slot = await self._store.take(max_wait=left, reset=self._in_fallback)
+            asked_at = _now()
+            self._leave_fallback()
+            if not slot.granted:
+                return self._pause_of(slot, left)
+            await asyncio.sleep(slot.wait)
+            # Late, the request would come on top of those of the slots that follow.
+            if _now() - asked_at - slot.wait > MARGIN and late < _MAX_LATE_SLOTS:
+                late += 1
+            elif slot.wait <= GUARD or await self._store.is_valid(slot):
+                self._level.add(_now())
+                return 0.0
 
-    def _made(self) -> Redis:
-        with contextlib.suppress(ValueError):  # its text may show the password
-            return Redis.from_url(
-                str(self._url),
-                socket_timeout=self.timeout / 2,
-                socket_connect_timeout=self.timeout / 2,
-                retry=Retry(NoBackoff(), 1),
-            )
-        raise ConfigurationError(
-            "redis is not a URL that it can be reached at: redis://host:port, rediss://… or unix://…"
+    def _pause_of(self, slot: Slot, left: float) -> float:
+        """Return the pause that denied a slot, unless the queue after it is too long."""
+        # The limiter rejects a call whose pause alone is too long: it knows how long the call waits.
+        if slot.pause > left or (slot.pause > 0 and slot.wait <= left):
+            return slot.pause
+        raise self._rejection(slot.wait, left)
+
+    async def _take_fallback(self, until: float) -> float:
+        wait, left = max(0.0, self._fallback_next - _now()), until - _now()
+        if wait > left:
+            raise self._rejection(wait, left)
+        await asyncio.sleep(wait)
+        now = _now()
+        self._fallback_next = now + 1 / (self._fallback or self._rate)
+        self._level.add(now)
+        return 0.0
+
+    def _enter_fallback(self, error: LimiterUnavailable, rate: float) -> None:
+        now = _now()
+        self._probe_at = now + _PROBE_INTERVAL
+        if not self._in_fallback:
+            self._in_fallback, self._fallback_next = True, now + 1 / rate
+            _logger.warning("going on alone at %.3g/s: %s", rate, error)
+
+    def _leave_fallback(self) -> None:
+        if self._in_fallback:
+            self._in_fallback = False
+            _logger.info("the rate limiter that is shared through %s answers again", self._store.location)
+
+    def _rejection(self, wait: float, left: float) -> RateLimitedError:
+        return RateLimitedError(
+            f"the shared rate limit of {self._rate:.3g}/s is taken for another {wait:.0f} s, and only "
+            f"{max(0.0, left):.0f} s more would be waited; try again then",
+            retry_after=wait,
         )
 
-    def _settings(self) -> dict[str, object]:
-        return (self._given or self._made()).connection_pool.connection_kwargs
-
-    def _place(self) -> str:
-        settings = self._settings()
-        if "path" in settings:
-            return f"Redis at {settings['path']}"
-        return f"Redis at {settings['host']}:{settings['port']}" if "host" in settings else "Redis"
-
-    def _without_password(self, text: str) -> str:
-        password = self._settings().get("password")
-        return text.replace(password, "…") if isinstance(password, str) and password else text
-
     def __repr__(self) -> str:
-        return f"SharedBucket({getattr(self, 'where', 'not made')}, {self._key!r})"
+        return repr(self._store)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -198,7 +198,7 @@ class Pipeline:
         else:
             response = await self._send_over_slot(call, self._transport.slots, streamed=streamed)
         if response.status != 429:
-            self.limiter.answered(waited=call.waited)
+            self.limiter.on_response(limited=call.waited)
         failure = None
         if not 200 <= response.status < 300:
             failure = error_from_response(call.request, response, retry_after=retry_after(response))
@@ -290,7 +290,7 @@ class Pipeline:
         if isinstance(error, RateLimitedError):
             # every 429 pauses all calls of this key, also where this call gives up
             pause = retry.delay if retry else retries.pause(error, attempts=call.attempts)
-            self.limiter.throttled(pause, admitted=call.admitted)
+            self.limiter.on_throttled(pause, admitted_at=call.admitted)
             self._observer.request_throttled(call, pause)
         elif error.retry_after is not None and isinstance(error, ServerError):
             # it may concern one node of the service only, so the pause is short

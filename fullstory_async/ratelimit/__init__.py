@@ -1,1 +1,1 @@
-"""Rate limiting: a token bucket with a pause, shared by everything that uses one key."""
+"""Rate limiting: one limiter for everything that uses an API key."""

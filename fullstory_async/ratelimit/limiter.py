@@ -1,154 +1,103 @@
-"""The rate limiter: a token bucket with a pause, shared by everything that uses one API key.
+"""RateLimiter: admits the requests of everything that uses one API key, within a `RateLimit`.
 
-The contract is two numbers. ``RateLimit(rate, burst)`` admits at most ``burst + rate·W`` requests in
-*any* window of W seconds, which is the limit that FullStory describes: so many a second, and an
-allowance for bursts that recharges. On `aiolimiter` that is ``AsyncLimiter(burst, burst / rate)``; its
-``AsyncLimiter(20, 1)``, read as "20 in a second", would admit 39.
+A `Bucket` gives the tokens, and so keeps the contract of the limit. The limiter keeps the queue in front of
+it, ``max_wait`` and the pause.
 
-A request granted now arrives a little later, and the delay varies: two grants 20 ms apart can arrive
-together, which a server that counts as strictly as we do would refuse. So `MARGIN` seconds' worth of
-the burst is not used, where the burst is large enough to give it: a burst of 1 leaves no room, and a strict
-server then answers 429 now and then.
+A 429 pauses the limiter. The pause is a timestamp, not an event or a task: nothing has to survive to end it,
+so no cancellation can leave the limiter closed. A request passes a gate (no pause now), takes a token, and
+checks again: if a pause began meanwhile, it starts over. In the other order every waiter would hold a token
+through the pause, and all would leave at once when it ends.
 
-A 429 pauses the limiter. The pause is a timestamp, not an event or a task: nothing has to survive to
-end it, so no cancellation can leave the limiter shut. A request passes a gate (no pause now), takes a
-token, and looks again: if a pause began meanwhile it starts over. In the other order every waiter
-would hold a token through the pause and all would leave at once when it ends.
-
-One of those who wait does this for all, as `WaitQueue` says: it waits out the pause and asks the bucket, and a call with priority that
-came meanwhile takes the token. So a call with priority waits for one refill, 1/rate seconds, behind any number of others.
-
-Where the numbers are not known, `RateLimit.adaptive` lets `AdaptiveRate` find the rate. A new rate is a new bucket
-that begins at the level of the old one; it is exchanged by who asks it, so nobody is ever waiting in an old one.
+One waiter, the leader, does this on behalf of all (see `WaitQueue`): it waits out the pause and asks the
+bucket, and a priority call that came meanwhile takes the token. So a priority call waits for one refill,
+1/rate seconds, behind any number of other calls.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from typing import Self
-
-import attrs
-from aiolimiter import AsyncLimiter
+import math
 
 from fullstory_async import validators
-from fullstory_async.errors import ClientStateError, ConfigurationError, RateLimitedError
-from fullstory_async.ratelimit.adaptive import LOWEST, AdaptiveRate
+from fullstory_async.deprecation import Renamed, warn_renamed
+from fullstory_async.errors import ClientStateError, ConfigurationError, LimiterUnavailable, RateLimitedError
+from fullstory_async.ratelimit.adaptive import AdaptiveRate
+from fullstory_async.ratelimit.bucket import Bucket, LocalBucket
+from fullstory_async.ratelimit.limit import RateLimit
 from fullstory_async.ratelimit.wait_queue import Ticket, WaitQueue
 
-__all__ = ["DEFAULT_MAX_WAIT", "MARGIN", "RateLimit", "RateLimiter"]
-
-MARGIN = 0.05
-"""Seconds by which two requests may draw nearer between the grant and the server."""
+__all__ = ["DEFAULT_MAX_WAIT", "RateLimit", "RateLimiter"]
 
 DEFAULT_MAX_WAIT = 120.0
 """Seconds of pause that a call waits out rather than fail."""
 
 _LONGEST_PAUSE = 86_400.0
-"""Seconds that one pause lasts at most: what a server asks beyond a day is asked of it anew."""
+"""Seconds that one pause lasts at most. A server that asks for more than a day is asked again after a day."""
 
 _NOTABLE_WAIT = 5.0
 """Seconds from which a wait is logged at INFO."""
 
-_EVENLY = 0.05
-"""Seconds' worth of requests that an adaptive limiter lets leave at once: enough for a loop that wakes a little late."""
-
-_STEP = 0.005
-"""The part by which an adaptive rate changes before the bucket does."""
-
-_MOMENT = 0.5
-"""Seconds by which a pause may grow before those who wait are asked again whether that is too long for them."""
+_PAUSE_NOTICE = 0.5
+"""Seconds by which a pause may grow before the waiting calls are checked again."""
 
 _logger = logging.getLogger("fullstory_async.ratelimit")
 
 
-def _one_second(limit: RateLimit) -> float:
-    return max(1.0, limit.rate) if validators.is_number(limit.rate) else 1.0
-
-
-@attrs.frozen(repr=False)
-class RateLimit:
-    """At most ``burst + rate·W`` requests in any window of W seconds; or, made by `adaptive`, what the server lets through."""
-
-    rate: float = attrs.field(default=8.0, validator=validators.number(above=0))
-    """Requests a second in the long run; where it is adaptive, in the beginning."""
-
-    burst: float = attrs.field(
-        default=attrs.Factory(_one_second, takes_self=True), validator=validators.number(at_least=1)
-    )
-    """Requests that may leave at once after a rest; one second's worth unless given."""
-
-    ceiling: float | None = attrs.field(
-        default=None, kw_only=True, validator=validators.number(above=0, optional=True)
-    )
-    """The highest rate that an adaptive limit tries; ``None`` where the rate is fixed."""
-
-    @classmethod
-    def adaptive(cls, start: float = 2.0, ceiling: float = 1000.0) -> Self:
-        """Find out how fast the server lets us go, for a limit that is not known.
-
-        The rate doubles every few seconds until a request is refused, falls a little and comes back carefully. That a request is refused
-        now and then is how it learns. Requests are spread evenly; there is no burst.
-
-        Args:
-            start: requests a second in the beginning.
-            ceiling: the highest rate that is tried.
-
-        Raises:
-            ConfigurationError: they are no such numbers, or ``start`` is below 0.2 or above ``ceiling``.
-        """
-        limit = cls(start, 1.0, ceiling=ceiling)
-        if limit.ceiling is None or not LOWEST <= start <= limit.ceiling:
-            raise ConfigurationError(
-                f"start must be between {LOWEST} and the ceiling, a number, not {start!r}"
-            )
-        return limit
-
-    def __repr__(self) -> str:
-        if self.ceiling is not None:
-            return f"RateLimit.adaptive(start={self.rate!r}, ceiling={self.ceiling!r})"
-        return f"RateLimit(rate={self.rate!r}, burst={self.burst!r})"
-
-
 class RateLimiter:
-    """Admits requests within a `RateLimit`; shared by passing it to several clients.
+    """Admits requests within a `RateLimit`; share it by passing it to several clients.
 
     One limiter belongs to one API key. It may be used in one event loop after another (several
     ``asyncio.run``), its level carried over, but not in two running loops at once.
     """
 
     __slots__ = (
-        "_adaptive", "_bucket", "_capacity", "_level", "_level_at", "_limit", "_line", "_loop", "_max_wait", "_not_before",
-        "_pause_logged", "_pause_told", "_queue_logged", "_rate",
+        "_adaptive", "_bucket", "_limit", "_loop", "_max_wait", "_not_before", "_pause_announced",
+        "_pause_logged", "_queue", "_queue_logged",
     )  # fmt: skip
 
-    def __init__(self, limit: RateLimit | None = None, *, max_wait: float = DEFAULT_MAX_WAIT) -> None:
-        """Make a limiter with a full bucket. Raises `ConfigurationError` for values of a wrong kind."""
+    def __init__(
+        self,
+        limit: RateLimit | None = None,
+        *,
+        max_wait: float = DEFAULT_MAX_WAIT,
+        bucket: Bucket | None = None,
+    ) -> None:
+        """Make a limiter with a full bucket; nothing is sent or connected.
+
+        Args:
+            limit: how fast to go; 8 requests a second by default.
+            max_wait: seconds that a call waits at most.
+            bucket: where the tokens come from, if other processes take them too.
+
+        Raises:
+            ConfigurationError: a value is of the wrong type, or the limit is adaptive and the bucket shared.
+        """
         if limit is not None and not isinstance(limit, RateLimit):
             raise ConfigurationError(f"limit must be a RateLimit, not {limit!r}")
         if not (validators.is_number(max_wait) and max_wait >= 0):
             raise ConfigurationError(f"max_wait must be a number of seconds, 0 or more, not {max_wait!r}")
         self._limit = limit = RateLimit() if limit is None else limit
+        if bucket is not None and limit.ceiling is not None:
+            raise ConfigurationError("an adaptive limit can't be shared: give rate_limit a rate")
         self._adaptive = None if limit.ceiling is None else AdaptiveRate(limit.rate, limit.ceiling)
+        self._bucket = LocalBucket(limit.rate, limit.burst, self._adaptive) if bucket is None else bucket
         self._max_wait = float(max_wait)
-        self._set_rate(limit.rate)
         self._not_before = 0.0
-        self._line = WaitQueue()
+        self._queue = WaitQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._bucket: AsyncLimiter
-        self._level = 0.0
-        self._level_at = 0.0
-        self._pause_logged = self._pause_told = 0.0
+        self._pause_logged = self._pause_announced = 0.0
         self._queue_logged = False
 
     @property
     def limit(self) -> RateLimit:
-        """The contract that is kept."""
+        """The limit that is enforced."""
         return self._limit
 
     @property
     def rate(self) -> float:
-        """Requests a second that are allowed in the long run now; it changes where the limit is adaptive."""
+        """Requests a second allowed now; it changes if the limit is adaptive."""
         return self._limit.rate if self._adaptive is None else self._adaptive.rate
 
     @property
@@ -158,185 +107,207 @@ class RateLimiter:
 
     @property
     def paused_for(self) -> float:
-        """Seconds until the present pause ends; 0.0 when there is none."""
-        return max(0.0, self._not_before - self._now())
+        """Seconds until the current pause ends; 0.0 if there is none."""
+        return max(0.0, self._not_before - _now())
 
-    async def acquire(self, *, max_pause: float | None = None, priority: bool = False) -> None:
+    async def acquire(
+        self, *, max_pause: float | None = None, priority: bool = False, longest_pause: float | None = None
+    ) -> None:
         """Wait until one request may be sent.
 
         Args:
-            longest_pause: wait out a pause of so many seconds, and a queue of any length, instead of
+            max_pause: wait out pauses of up to this many seconds and a queue of any length, instead of
                 ``max_wait`` for both; for bulk work, which expects to wait.
-            priority: take the next token of all, before everybody who waits without priority. Of ten
-                tokens in a row one is left to them, so that they are not stopped.
+            priority: take the next token, ahead of every call that waits without priority. Of ten tokens in a
+                row one is left to those calls, so that they are never stopped.
+            longest_pause: the old name of ``max_pause``.
 
         Raises:
-            RateLimitedError: the wait would be longer than that; ``retry_after`` says how long.
-            ClientStateError: another event loop is using this limiter now.
+            RateLimitedError: the wait would be longer; ``retry_after`` is its length. A limiter that
+                processes share may find out only when ``max_wait`` is over, since it can't see the queues of
+                other processes.
+            LimiterUnavailable: the limiter is shared, and its server can't be asked.
+            ClientStateError: another running event loop is using this limiter.
         """
+        if longest_pause is not None:
+            warn_renamed("RateLimiter.acquire(longest_pause=)", "acquire(max_pause=)")
+            max_pause = longest_pause
         if await self.try_acquire():
             return
-        line, place = self._line, Ticket(priority, self._now(), max_pause)
-        while True:
-            if (error := self._too_long(place, line.before(place))) is not None:
-                raise error
-            if not await line.wait(place):
-                break
-            if self._now() >= self._not_before:
-                return  # with a token that was handed over
-        try:
-            await self._ask(place, line)
-        finally:
-            line.pass_turn()
-            self._queue_logged = self._queue_logged and line.taken
-
-    async def _ask(self, place: Ticket, line: WaitQueue) -> None:
-        """Ask the bucket, on behalf of everybody, until there is a token for this one."""
-        while True:
-            await self._pass_gate(place)
-            await self._take(place)
-            if self._now() < self._not_before:
-                continue
-            if place.priority or not line.hand_over():
+        ticket = Ticket(priority, _now(), max_pause)
+        ask_timeout = self._bucket.ask_timeout
+        if max_pause is not None or ask_timeout is None:
+            await self._wait(ticket)
+            return
+        # The queues of other processes are not in the estimate that `_rejection` makes.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._max_wait + ask_timeout):
+                await self._wait(ticket)
                 return
-
-    async def _take(self, place: Ticket) -> None:  # noqa: ARG002  (a shared bucket looks at it)
-        """Wait for the next token, on behalf of everybody, and count it."""
-        bucket = self._bucket if self._adaptive is None else await self._bucket_at_present_rate()
-        await bucket.acquire()
-        self._count(self._now())
+        raise RateLimitedError(f"it was not this call's turn within max_wait ({self._max_wait:.0f} s)")
 
     async def try_acquire(self) -> bool:
-        """Take a token if one is there and nobody waits for it; tell whether that was so. Does not wait.
+        """Take a token if one is free, without waiting; return whether it was taken.
+
+        None is free while a call waits for one. A limiter that processes share never has one at hand: only
+        `acquire` asks its server.
 
         Raises:
-            ClientStateError: as for `acquire`.
+            ClientStateError: another running event loop is using this limiter.
         """
         loop = asyncio.get_running_loop()
-        bucket = self._bucket if loop is self._loop else await self._bucket_here()
+        if loop is not self._loop:
+            self._enter_loop(loop)
         now = loop.time()
-        if self._line.taken or now < self._not_before:
+        if self._queue.has_leader or now < self._not_before:
             return False
-        if self._adaptive is not None:
-            bucket = await self._bucket_at_present_rate()
-        level = self._level - (now - self._level_at) * self._rate  # the bucket's own, asked only once
-        if level + 1.0 > self._capacity:
-            return False
-        await bucket.acquire()
-        self._count(now)
-        return True
+        return self._bucket.try_take(now)
 
     def pause(self, seconds: float) -> None:
-        """Admit nothing for so many seconds from now, a day at most. A pause is only ever lengthened."""
-        until = self._now() + min(max(0.0, seconds), _LONGEST_PAUSE)
-        self._not_before = max(self._not_before, until)
-        if until - self._pause_told >= _MOMENT:
-            self._pause_told = until
-            self._line.refuse(self._too_long)
+        """Admit nothing for this many seconds from now, a day at most.
 
-    def answered(self, *, waited: bool) -> None:
-        """Take note of an answer that is no 429: an adaptive limit may rise, where its request ``waited`` to be admitted."""
-        if self._adaptive is not None:
-            self._adaptive.answered(self._now(), limited=waited)
+        A pause never gets shorter. Processes that share the limiter pause too.
+        """
+        seconds = min(max(0.0, seconds), _LONGEST_PAUSE)
+        self._extend_pause(seconds)
+        self._bucket.publish_pause(seconds)
 
-    def throttled(self, seconds: float, *, admitted: float) -> None:
-        """Pause for a 429, and go slower from then on where the limit is adaptive.
+    def on_response(self, *, limited: bool) -> None:
+        """Record a response other than 429; an adaptive limit may rise.
 
         Args:
-            seconds: how long to pause.
-            admitted: the loop time at which the refused request was let through.
+            limited: whether the request had to wait for the limiter.
         """
-        if self._adaptive is not None and self._adaptive.throttled(self._now(), admitted=admitted):
-            _logger.info("rate limit: a request was refused, going on at %.3g/s", self._adaptive.rate)
+        if self._adaptive is not None:
+            self._adaptive.on_response(_now(), limited=limited)
+
+    def on_throttled(self, seconds: float, *, admitted_at: float) -> None:
+        """Pause after a 429; an adaptive limit drops.
+
+        Args:
+            seconds: the length of the pause.
+            admitted_at: the loop time at which the refused request was admitted.
+        """
+        if self._adaptive is not None and self._adaptive.on_throttled(_now(), admitted_at=admitted_at):
+            _logger.info("rate limit: a request was refused, continuing at %.3g/s", self._adaptive.rate)
         self.pause(seconds)
 
-    async def _pass_gate(self, place: Ticket) -> None:
-        until = self._now() + self._patience(place)
+    acquire_now = Renamed("try_acquire")
+
+    def answered(self, *, waited: bool) -> None:
+        """Call `on_response`; the old name."""
+        warn_renamed("RateLimiter.answered(waited=)", "on_response(limited=)")
+        self.on_response(limited=waited)
+
+    def throttled(self, seconds: float, *, admitted: float) -> None:
+        """Call `on_throttled`; the old name."""
+        warn_renamed("RateLimiter.throttled(admitted=)", "on_throttled(admitted_at=)")
+        self.on_throttled(seconds, admitted_at=admitted)
+
+    async def _wait(self, ticket: Ticket) -> None:
+        """Wait in the queue for a token, or for the lead and then for the bucket."""
+        queue = self._queue
+        while True:
+            if (error := self._rejection(ticket, queue.ahead_of(ticket))) is not None:
+                raise error
+            if not await queue.wait(ticket):
+                break
+            # With a token, given just before: a pause that began since makes it useless.
+            if _now() >= self._not_before:
+                return
+        try:
+            await self._lead(ticket, queue)
+        finally:
+            queue.pass_lead()
+            self._queue_logged = self._queue_logged and queue.has_leader
+
+    async def _lead(self, ticket: Ticket, queue: WaitQueue) -> None:
+        """Ask the bucket on behalf of all, until a token is left for this call."""
+        while True:
+            await self._wait_out_pause(ticket)
+            if (pause := await self._take(ticket)) > 0:
+                self._extend_pause(min(pause, _LONGEST_PAUSE))
+            # A pause that began since the gate makes the token useless: the request would be refused.
+            elif _now() >= self._not_before and (ticket.priority or not queue.give_to_priority()):
+                return
+
+    async def _take(self, ticket: Ticket) -> float:
+        """Wait for the next token, or return the pause of another process."""
+        bulk = ticket.max_pause is not None
+        try:
+            return await self._bucket.take(max_wait=math.inf if bulk else max(0.0, self._wait_left(ticket)))
+        except LimiterUnavailable as error:
+            # The others would fail one after the other, each after the bucket's timeout.
+            for waiting, _ in self._queue.waiting():
+                self._queue.reject(waiting, LimiterUnavailable(error.message, sent=False))
+            raise
+
+    async def _wait_out_pause(self, ticket: Ticket) -> None:
+        until = _now() + self._wait_left(ticket)
         while (wait := self.paused_for) > 0:
-            if wait > until - self._now():
-                raise self._paused_too_long(wait, until - self._now())
+            if wait > until - _now():
+                raise _paused_too_long(wait, until - _now())
             self._log_pause(wait)
             await asyncio.sleep(wait)
 
-    def _patience(self, place: Ticket) -> float:
-        """Return the seconds of pause that a call would still wait out."""
-        if place.max_pause is not None:
-            return place.max_pause
-        return self._max_wait - (self._now() - place.started)
+    def _extend_pause(self, seconds: float) -> None:
+        """Lengthen the pause, and reject the waiting calls for which it is too long."""
+        until = _now() + seconds
+        self._not_before = max(self._not_before, until)
+        # Of many 429s in one moment only the first goes through the queue, which may be long.
+        if until - self._pause_announced >= _PAUSE_NOTICE:
+            self._pause_announced = until
+            for ticket, ahead in self._queue.waiting():
+                if (error := self._rejection(ticket, ahead)) is not None:
+                    self._queue.reject(ticket, error)
 
-    def _too_long(self, place: Ticket, ahead: int) -> RateLimitedError | None:
-        """Return why a call that waits behind so many others need not: it would be too long."""
-        pause, patience = self.paused_for, self._patience(place)
-        if pause > patience:
-            return self._paused_too_long(pause, patience)
-        level = max(0.0, self._drained() - pause * self._rate)
-        wait = pause + max(0.0, level + ahead + 1 - self._capacity) / self._rate
-        if place.max_pause is None and wait > max(0.0, patience):
+    def _wait_left(self, ticket: Ticket) -> float:
+        """Return the seconds of pause that a call would still wait out."""
+        if ticket.max_pause is not None:
+            return ticket.max_pause
+        return self._max_wait - (_now() - ticket.started)
+
+    def _rejection(self, ticket: Ticket, ahead: int) -> RateLimitedError | None:
+        """Return an error if a call with others ahead would wait too long."""
+        pause, left = self.paused_for, self._wait_left(ticket)
+        if pause > left:
+            return _paused_too_long(pause, left)
+        wait = self._bucket.estimate_wait(ahead, pause=pause)
+        if ticket.max_pause is None and wait > max(0.0, left):
             return RateLimitedError(
-                f"{ahead} calls wait for the rate limit of {self._rate:.3g}/s, this one for "
+                f"{ahead} calls wait for the rate limit of {self.rate:.3g}/s, this one for "
                 f"{wait:.0f} s, longer than max_wait ({self._max_wait:.0f} s); a fan-out waits for any time",
                 retry_after=wait,
             )
         if wait - pause >= _NOTABLE_WAIT and not self._queue_logged:
-            self._queue_logged = True  # until nobody waits any more
+            self._queue_logged = True  # until the queue is empty
             _logger.info("rate limit: %d calls wait before this one, %.1f s", ahead, wait - pause)
         return None
 
-    @staticmethod
-    def _paused_too_long(wait: float, longest: float) -> RateLimitedError:
-        return RateLimitedError(
-            f"the rate limit is closed for another {wait:.0f} s, and this call waits for {max(0.0, longest):.0f} s "
-            "more at most (max_wait, or what is left of its time)",
-            retry_after=wait,
-        )
-
     def _log_pause(self, wait: float) -> None:
-        """Make a long pause visible, once: not for each who waits, nor for what other 429s of the moment add to it."""
+        """Log a long pause once, not for each call or each 429 that lengthens it a little."""
         if wait >= _NOTABLE_WAIT and self._not_before - self._pause_logged >= _NOTABLE_WAIT:
             self._pause_logged = self._not_before
             _logger.info("rate limit pause: waiting %.1f s", wait)
 
-    async def _bucket_here(self) -> AsyncLimiter:
-        """Return the bucket of the running loop: an AsyncLimiter belongs to the loop that it first ran in."""
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            if self._loop is not None and self._loop.is_running():
-                raise ClientStateError("this RateLimiter is in use by another running event loop")
-            self._loop, self._line, self._queue_logged = loop, WaitQueue(), False
-            await self._exchange_bucket()
-        return self._bucket
-
-    async def _bucket_at_present_rate(self) -> AsyncLimiter:
-        """Return the bucket for one more request; only for who has the turn, or where nobody has it."""
-        if self._adaptive is not None and abs(self._adaptive.rate - self._rate) >= _STEP * self._rate:
-            await self._exchange_bucket()
-        return self._bucket
-
-    async def _exchange_bucket(self) -> None:
-        """Go on with a new bucket for the present loop and rate, as full as the old one is."""
-        spent = self._drained()
-        self._level, self._level_at = spent, self._now()
-        self._set_rate(self.rate)
-        self._bucket = AsyncLimiter(self._capacity, self._capacity / self._rate)
-        if spent := min(self._capacity, spent):
-            await self._bucket.acquire(spent)  # at once: the new bucket is empty
-
-    def _set_rate(self, rate: float) -> None:
-        self._rate = rate
-        evenly = self._adaptive is not None
-        self._capacity = max(1.0, rate * _EVENLY if evenly else self._limit.burst - rate * MARGIN)
-
-    def _count(self, now: float) -> None:
-        """Keep count of the bucket's level, which it tells nobody."""
-        self._level = max(0.0, self._level - (now - self._level_at) * self._rate) + 1.0
-        self._level_at = now
-
-    def _drained(self) -> float:
-        return max(0.0, self._level - (self._now() - self._level_at) * self._rate)
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
+    def _enter_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Go over to another event loop; calls that wait in the last one are lost."""
+        if self._loop is not None and self._loop.is_running():
+            raise ClientStateError("this RateLimiter is in use by another running event loop")
+        self._loop, self._queue, self._queue_logged = loop, WaitQueue(), False
+        self._bucket.enter_loop()
 
     def __repr__(self) -> str:
         return f"RateLimiter({self._limit!r}, max_wait={self._max_wait!r})"
+
+
+def _paused_too_long(wait: float, left: float) -> RateLimitedError:
+    return RateLimitedError(
+        f"the rate limit is closed for another {wait:.0f} s, and this call waits for {max(0.0, left):.0f} s "
+        "more at most (max_wait, or what is left of its time)",
+        retry_after=wait,
+    )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

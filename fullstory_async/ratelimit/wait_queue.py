@@ -1,110 +1,124 @@
-"""Line: who waits for the limiter, in two classes, and whose turn it is to ask the bucket.
+"""WaitQueue: the calls that wait for a rate limiter, in two classes, one of them the leader.
 
-Only the one who has the turn asks the bucket for a token; all others wait here. Who gets the token is decided when it
-comes: a call with priority if one waits, or else the one that asked. So a call with priority takes the very next token,
-although another was already waiting for that. Within a class it is first come, first served, and of `_SHARE` tokens in a row
-one goes to the others, who are slowed by any number of calls with priority but never stopped.
+Only the leader asks the bucket for a token; all other calls wait here. Who gets the token is decided when it
+comes: the first call with priority, if there is one, otherwise the leader. So a priority call takes the very
+next token, although the leader was already waiting for it. Within a class calls are served in order of
+arrival. Of `_PRIORITY_RUN` tokens in a row one goes to a call without priority, so that any number of
+priority calls slows the others but never stops them.
 
-The turn and a token are passed on by waking exactly one who waits. If that one is cancelled in the same
-moment it passes on what it was given, so that nothing is lost and nobody sleeps for ever. A place that is given up leaves at
-once, at the same cost wherever it stands.
+The lead and tokens are passed on by waking exactly one waiter. If that waiter is cancelled in the same
+moment, it passes on what it was given, so that no lead is lost and no call sleeps for ever. A cancelled
+waiter leaves at once, at the same cost wherever it stands in the queue.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import attrs
 
 __all__ = ["Ticket", "WaitQueue"]
 
-_SHARE = 10
+_PRIORITY_RUN = 10
+"""Tokens of which one is left to calls without priority."""
 
 
 @attrs.frozen(eq=False)
 class Ticket:
-    """What is known of a call that waits."""
+    """What the limiter knows about a waiting call."""
 
     priority: bool
     started: float
-    """The loop time at which it began to wait."""
+    """The loop time at which the wait began."""
     max_pause: float | None
-    """Seconds of pause that it waits out at a time; ``None`` where pauses and queue count together, from its start."""
+    """Seconds of each pause that the call waits out; ``None`` if ``max_wait`` counts, from ``started``."""
 
 
-_Queue = OrderedDict[Ticket, asyncio.Future[bool]]
-"""Who waits, and what wakes them: True with a token, False with the turn, or the error that ends the wait."""
+_Waiters = OrderedDict[Ticket, asyncio.Future[bool]]
+"""Waiting calls, and what wakes each: True with a token, False with the lead, or an error."""
 
 
 class WaitQueue:
-    """Those who wait in one event loop."""
+    """The calls that wait in one event loop."""
 
-    __slots__ = ("_in_a_row", "_others", "_urgent", "taken")
+    __slots__ = ("_normal", "_priority", "_run", "has_leader")
 
-    taken: bool
-    """Whether somebody has the turn. The turn is free only where nobody waits."""
+    has_leader: bool
+    """Whether a call has the lead. It is free only while no call waits."""
 
     def __init__(self) -> None:
-        self.taken = False
-        self._urgent: _Queue = OrderedDict()
-        self._others: _Queue = OrderedDict()
-        self._in_a_row = 0
+        self.has_leader = False
+        self._priority: _Waiters = OrderedDict()
+        self._normal: _Waiters = OrderedDict()
+        self._run = 0
 
-    def before(self, place: Ticket) -> int:
+    def ahead_of(self, ticket: Ticket) -> int:
         """Return how many calls would be served before one that joins now."""
-        return len(self._urgent) if place.priority else self.taken + len(self._urgent) + len(self._others)
+        if ticket.priority:
+            return len(self._priority)
+        return self.has_leader + len(self._priority) + len(self._normal)
 
-    async def wait(self, place: Ticket) -> bool:
-        """Wait until there is something to do: True with a token, False with the turn to ask for one."""
-        if not self.taken:
-            self.taken = True
+    def waiting(self) -> Iterator[tuple[Ticket, int]]:
+        """Yield each waiting call and the number ahead; it may be rejected meanwhile."""
+        for waiters, ahead in ((self._priority, 0), (self._normal, self.has_leader + len(self._priority))):
+            yield from ((ticket, position) for position, ticket in enumerate(tuple(waiters), ahead))
+
+    async def wait(self, ticket: Ticket) -> bool:
+        """Wait for a token or for the lead; return True with a token, False with the lead."""
+        if not self.has_leader:
+            self.has_leader = True
             return False
-        queue = self._urgent if place.priority else self._others
+        waiters = self._waiters_like(ticket)
         woken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        queue[place] = woken
+        waiters[ticket] = woken
         try:
             return await woken
         except asyncio.CancelledError:
-            queue.pop(place, None)
-            if not woken.cancelled() and woken.exception() is None:  # it was woken in the same moment
-                self._give(token=woken.result())
+            waiters.pop(ticket, None)
+            # Woken in the same moment: the lead or the token must not be lost with this call.
+            if not woken.cancelled() and woken.exception() is None:
+                self._wake_next(token=woken.result())
             raise
 
-    def pass_turn(self) -> None:
-        """Give the turn to the next one."""
-        self._give(token=False)
+    def pass_lead(self) -> None:
+        """Give the lead to the next call."""
+        self._wake_next(token=False)
 
-    def hand_over(self) -> bool:
-        """Give a token to the first call with priority; tell whether there was one whose turn it is."""
-        if self._in_a_row < _SHARE - 1 and self._wake(self._urgent, token=True):
-            self._in_a_row += 1
+    def give_to_priority(self) -> bool:
+        """Give a token to the first priority call whose turn it is; return whether."""
+        if self._run < _PRIORITY_RUN - 1 and self._wake(self._priority, token=True):
+            self._run += 1
             return True
-        self._in_a_row = 0
+        self._run = 0
         return False
 
-    def refuse(self, reason: Callable[[Ticket, int], Exception | None]) -> None:
-        """End the wait of everybody for whom there is a reason; it is asked with how many wait before them."""
-        for queue, before in ((self._urgent, 0), (self._others, self.taken + len(self._urgent))):
-            for ahead, (place, woken) in enumerate(tuple(queue.items()), before):
-                if not woken.done() and (error := reason(place, ahead)) is not None:
-                    del queue[place]
-                    woken.set_exception(error)
+    def reject(self, ticket: Ticket, error: Exception) -> None:
+        """End the wait of a call with an error."""
+        woken = self._waiters_like(ticket).pop(ticket)
+        # A cancelled call stays in the queue until its task runs, and has its error already.
+        if not woken.done():
+            woken.set_exception(error)
 
-    def _give(self, *, token: bool) -> None:
-        """Wake the next one; a token that nobody is there to take is lost, which harms nobody."""
-        others_are_due = self._in_a_row >= _SHARE - 1 and self._others
-        if not others_are_due and self._wake(self._urgent, token=token):
-            self._in_a_row += bool(self._others)
-        elif not self._wake(self._others, token=token) and not self._wake(self._urgent, token=token):
-            self.taken = self.taken and token
+    def _wake_next(self, *, token: bool) -> None:
+        """Wake the next call. A token that no call takes is lost, without harm."""
+        normal_is_due = self._run >= _PRIORITY_RUN - 1 and self._normal
+        if not normal_is_due and self._wake(self._priority, token=token):
+            self._run += bool(self._normal)
+        elif not self._wake(self._normal, token=token) and not self._wake(self._priority, token=token):
+            # A lead that no call takes is free. A token that no call takes leaves the leader as it was.
+            self.has_leader = self.has_leader and token
+
+    def _waiters_like(self, ticket: Ticket) -> _Waiters:
+        return self._priority if ticket.priority else self._normal
 
     @staticmethod
-    def _wake(queue: _Queue, *, token: bool) -> bool:
-        while queue:
-            _, woken = queue.popitem(last=False)
-            if not (woken.done() or woken.get_loop().is_closed()):  # closed with calls in it, which end now
+    def _wake(waiters: _Waiters, *, token: bool) -> bool:
+        while waiters:
+            _, woken = waiters.popitem(last=False)
+            # Calls of a loop that was closed are still here, and can't be woken.
+            if not (woken.done() or woken.get_loop().is_closed()):
                 woken.set_result(token)
                 return True
         return False

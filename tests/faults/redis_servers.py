@@ -1,4 +1,4 @@
-"""Servers of the Redis protocol for tests: a real one where there is one, a fake one everywhere, and some that only fail."""
+"""Redis servers for tests: a real one if it is installed, a fake one, and some that only fail."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ KINDS_OF_LONG_ONES = [
 
 
 def free_port() -> int:
-    """Return a port that stays free while a server is down: none of those that systems give to outgoing connections."""
+    """Return a port that stays free while a server is down: none that systems give to outgoing connections."""
     while True:
         port = 20_000 + secrets.randbelow(10_000)
         with socket.socket() as taken, contextlib.suppress(OSError):

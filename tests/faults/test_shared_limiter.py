@@ -1,6 +1,6 @@
-"""Row 48: the Redis that processes share a limiter through is killed, restarted, flushed, stopped, slow or of no use.
+"""Row 48: the Redis of a shared limiter is killed, restarted, flushed, stopped, slow or useless.
 
-What is held is always the same, at the service's own log: no window has more than ``burst + rate·W`` requests.
+The service's own log always shows the same: no window has more than ``burst + rate·W`` requests.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ async def sharing(url, *, processes=2, limit=LIMIT, **settings):
 
 
 class Load:
-    """Workers that call as fast as they are let, until told to stop; what failed is counted by attempts and whether it was sent."""
+    """Workers that call as fast as they can until `stop`; counts failures by attempts and whether sent."""
 
     def __init__(self, clients, workers=4):
         self.failed = Counter()

@@ -1,4 +1,4 @@
-"""Servers that limit requests in several ways, and a job that finds out how, all in the time of the running loop."""
+"""Servers that limit requests in several ways, and a job that finds the limit, in the loop's time."""
 
 from __future__ import annotations
 

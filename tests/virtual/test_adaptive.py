@@ -1,4 +1,4 @@
-"""The adaptive limiter: how much of an unknown limit it uses, how often it is refused, and what it makes of changes."""
+"""The adaptive limiter: how much of an unknown limit it uses, its refusals, and changes of the limit."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ async def test_it_stays_below_the_ceiling_and_above_nothing():
 
     law = AdaptiveRate(1.0, 10.0)
     for second in range(100):
-        law.throttled(float(second), admitted=float(second))
+        law.on_throttled(float(second), admitted_at=float(second))
     assert law.rate == 0.2
 
 

@@ -1,4 +1,7 @@
-"""Priority: an interactive call passes the bulk work, which is slowed and never stopped; nothing is lost by cancellation."""
+"""Priority: an interactive call passes the bulk work, which is slowed but never stopped.
+
+No cancellation loses a token or the lead.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,11 @@ import pytest
 from fullstory_async import APITimeoutError, ConfigurationError, RateLimit, RateLimitedError, RateLimiter
 from fullstory_async.api import ApiContext, ProfilesAPI
 from tests.fakes import FakeTransport, json_response, make_pipeline, make_sessions
+from tests.virtual.buckets import filled, make_limiter
 from tests.virtual.limits import BucketServer, BulkJob, adaptive
 from tests.virtual_time import VirtualLoop, now
+
+__all__ = ["make_limiter"]
 
 pytestmark = pytest.mark.virtual_time
 
@@ -26,9 +32,9 @@ async def waited(limiter: RateLimiter, **options) -> float:
 
 
 @pytest.mark.parametrize("rate", [0.5, 2, 8, 50])
-async def test_an_interactive_call_waits_for_one_refill_behind_a_bulk_job(rate):
+async def test_an_interactive_call_waits_for_one_refill_behind_a_bulk_job(rate, make_limiter):
     rng = random.Random(rate)
-    limiter = RateLimiter(RateLimit(rate, max(1, rate)), max_wait=1e6)
+    limiter = make_limiter(RateLimit(rate, max(1, rate)), max_wait=1e6)
     transport = FakeTransport(answer=lambda _: json_response(EVENTS), seconds=0.08)
     sessions = make_sessions(transport, limiter)
     waits: list[float] = []
@@ -49,16 +55,16 @@ async def test_an_interactive_call_waits_for_one_refill_behind_a_bulk_job(rate):
     assert max(waits) <= 1 / rate + 0.001
 
 
-async def test_a_call_without_priority_waits_behind_the_bulk_job():
-    limiter = RateLimiter(RateLimit(10, 10))
+async def test_a_call_without_priority_waits_behind_the_bulk_job(make_limiter):
+    limiter = await filled(make_limiter(RateLimit(10, 10)))
     bulk = [asyncio.create_task(limiter.acquire(max_pause=60)) for _ in range(60)]
     await asyncio.sleep(0)
     assert await waited(limiter) == pytest.approx(5.1, abs=0.2)
     await asyncio.gather(*bulk)
 
 
-async def test_a_pause_is_for_everybody_and_priority_comes_first_after_it():
-    limiter = RateLimiter(RateLimit(10, 1))
+async def test_a_pause_is_for_everybody_and_priority_comes_first_after_it(make_limiter):
+    limiter = make_limiter(RateLimit(10, 1))
     limiter.pause(3)
     order: list[str] = []
 
@@ -94,8 +100,8 @@ async def test_priority_at_an_adaptive_limit():
     assert max(waits) <= 1.01
 
 
-async def test_a_tenth_is_left_to_the_others():
-    limiter = RateLimiter(RateLimit(100, 1), max_wait=1e6)
+async def test_a_tenth_is_left_to_the_others(make_limiter):
+    limiter = make_limiter(RateLimit(100, 1), max_wait=1e6)
     taken = {True: 0, False: 0}
 
     async def take(priority: bool) -> None:
@@ -112,8 +118,8 @@ async def test_a_tenth_is_left_to_the_others():
     assert taken[False] == pytest.approx(0.1 * 2000, rel=0.1)
 
 
-async def test_each_class_is_served_in_order():
-    limiter = RateLimiter(RateLimit(10, 1))
+async def test_each_class_is_served_in_order(make_limiter):
+    limiter = make_limiter(RateLimit(10, 1))
     order: list[tuple[bool, int]] = []
 
     async def one(priority: bool, number: int) -> None:
@@ -130,7 +136,7 @@ async def test_each_class_is_served_in_order():
 
 @pytest.mark.parametrize("seed", range(40))
 async def test_any_cancellation_wakes_the_next_and_loses_nothing(seed):
-    """Fifty callers come, wait and are cancelled at random moments, pauses between; then everybody who stays is served in time."""
+    """Callers come, wait and are cancelled at random moments, with pauses; all others are served in time."""
     rng = random.Random(seed)
     rate = 200
     limiter = adaptive(rate, 1000) if seed % 2 else RateLimiter(RateLimit(rate, 5), max_wait=1e6)
@@ -157,14 +163,14 @@ async def test_any_cancellation_wakes_the_next_and_loses_nothing(seed):
     assert max(granted) <= 1000 + 1.5 + 4 * 0.3 + 400 / rate
     limiter.pause(0)
     await asyncio.sleep(1)
-    assert await limiter.try_acquire()  # nobody has the turn, and the bucket is full again
+    assert await limiter.try_acquire()  # no call has the lead, and the bucket is full again
 
 
 @pytest.mark.parametrize("steps", range(8))
 @pytest.mark.parametrize("grant", [1, 2, 3])
 @pytest.mark.parametrize("who", ["asks", "has priority", "is next"])
 async def test_a_cancellation_at_each_step_around_a_grant(who, grant, steps):
-    """Whoever is cancelled just before or after it was given the turn or a token, the others are served as if it had never been there."""
+    """A call cancelled just before or after it got the lead or a token costs the others nothing."""
     limiter = RateLimiter(RateLimit(10, 1))
     loop = asyncio.get_running_loop()
     await limiter.acquire()
@@ -204,8 +210,8 @@ async def test_ten_thousand_who_wait_leave_in_any_order():
     assert await waited(limiter) <= 0.002
 
 
-async def test_who_waits_is_told_when_a_pause_is_too_long_for_it():
-    limiter = RateLimiter(RateLimit(1, 1), max_wait=60)
+async def test_a_waiting_call_is_rejected_when_a_pause_is_too_long_for_it(make_limiter):
+    limiter = make_limiter(RateLimit(1, 1), max_wait=60)
     bulk = [asyncio.create_task(waited(limiter, max_pause=500)) for _ in range(10)]
     await asyncio.sleep(0)
     single = asyncio.create_task(waited(limiter))
@@ -226,8 +232,8 @@ async def test_who_waits_is_told_when_a_pause_is_too_long_for_it():
     assert now() - before == pytest.approx(55.5 + 400 + 8, abs=1)
 
 
-async def test_a_deadline_ends_the_wait_with_priority_too():
-    limiter = RateLimiter(RateLimit(0.01, 1))
+async def test_a_deadline_ends_the_wait_with_priority_too(make_limiter):
+    limiter = make_limiter(RateLimit(0.01, 1))
     sessions = make_sessions(FakeTransport(answer=lambda _: json_response(EVENTS)), limiter)
     await sessions.events("1:1", priority=True)
     before = now()
@@ -259,9 +265,9 @@ async def test_every_single_call_takes_it():
     await asyncio.gather(*bulk, return_exceptions=True)
 
 
-async def test_one_line_in_the_log_for_a_pause_and_for_a_queue(caplog):
+async def test_one_line_in_the_log_for_a_pause_and_for_a_queue(caplog, make_limiter):
     server = BucketServer(1, burst=60)
-    limiter = RateLimiter(RateLimit(5, 5))
+    limiter = make_limiter(RateLimit(5, 5))
     job = BulkJob(server, limiter)
     with caplog.at_level("INFO", "fullstory_async.ratelimit"):
         limiter.pause(30)
@@ -270,10 +276,10 @@ async def test_one_line_in_the_log_for_a_pause_and_for_a_queue(caplog):
         for n in range(50):  # as 429s of the same moment come in
             loop.call_later(10 + n / 1000, limiter.pause, 30)
         await job_task
-    told = [record.getMessage() for record in caplog.records]
-    assert told.count("rate limit pause: waiting 30.0 s") == 1
-    assert len([text for text in told if "pause" in text]) == 2  # and when it is prolonged by ten seconds
-    assert len([text for text in told if "calls wait before this one" in text]) == 1
+    logged = [record.getMessage() for record in caplog.records]
+    assert logged.count("rate limit pause: waiting 30.0 s") == 1
+    assert len([text for text in logged if "pause" in text]) == 2  # and when it is prolonged by ten seconds
+    assert len([text for text in logged if "calls wait before this one" in text]) == 1
 
 
 def test_a_loop_that_is_closed_with_calls_in_it_leaves_no_noise():

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from fullstory_async import ClientStateError, RateLimit, RateLimitedError, RateLimiter
 from tests.limits import SECONDS
+from tests.virtual.buckets import close, filled, limiters, make_limiter
 from tests.virtual_time import VirtualLoop, now
+
+__all__ = ["make_limiter"]
 
 pytestmark = pytest.mark.virtual_time
 
@@ -41,41 +44,42 @@ def worst_excess(times: list[float], limit: RateLimit) -> float:
     return worst
 
 
+@pytest.mark.parametrize("kind", ["local", "redis"])
 @settings(max_examples=25, deadline=None)
 @given(
     st.floats(0.2, 200), st.floats(1, 60), st.integers(1, 40),
     st.lists(st.tuples(st.floats(0, 5), st.floats(0, 3)), max_size=3),
 )  # fmt: skip
-def test_every_window_keeps_the_contract(rate, burst, workers, pauses):
+def test_every_window_keeps_the_contract(kind, rate, burst, workers, pauses):
     limit = RateLimit(rate, burst)
 
     async def scenario() -> list[float]:
-        limiter = RateLimiter(limit, max_wait=1e9)
+        limiter = make(limit, max_wait=1e9)
         loop = asyncio.get_running_loop()
         for at, length in pauses:
             loop.call_later(at, limiter.pause, length)
         return await grants(limiter, 120, workers)
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+    with limiters(kind) as make, asyncio.Runner(loop_factory=VirtualLoop) as runner:
         times = runner.run(scenario())
     assert len(times) == 120
     assert worst_excess(times, limit) <= 1e-6
 
 
-async def test_the_rate_is_used_in_full():
+async def test_the_rate_is_used_in_full(make_limiter):
     limit = RateLimit(50, 50)
-    times = await grants(RateLimiter(limit), 1000, 32)
+    times = await grants(await filled(make_limiter(limit)), 1000, 32)
     assert 1000 / (times[-1] - times[0]) >= 50
     assert times[46] - times[0] < 0.001  # all of the burst but its margin leaves at once
 
 
-async def test_a_burst_of_one_goes_one_by_one():
-    times = await grants(RateLimiter(RateLimit(10, 1)), 11, 4)
+async def test_a_burst_of_one_goes_one_by_one(make_limiter):
+    times = await grants(make_limiter(RateLimit(10, 1)), 11, 4)
     assert times[-1] - times[0] == pytest.approx(1.0, abs=0.01)
 
 
-async def test_nobody_leaves_during_a_pause_and_few_right_after_it():
-    limiter = RateLimiter(RateLimit(10, 2))
+async def test_nobody_leaves_during_a_pause_and_few_right_after_it(make_limiter):
+    limiter = make_limiter(RateLimit(10, 2))
     start = now()
     asyncio.get_running_loop().call_later(1.0, limiter.pause, 5.0)
     times = [t - start for t in await grants(limiter, 60, 50)]
@@ -83,8 +87,8 @@ async def test_nobody_leaves_during_a_pause_and_few_right_after_it():
     assert len([t for t in times if 6.0 <= t < 6.1]) <= 3
 
 
-async def test_a_pause_is_only_lengthened():
-    limiter = RateLimiter(RateLimit())
+async def test_a_pause_is_only_lengthened(make_limiter):
+    limiter = make_limiter(RateLimit())
     limiter.pause(5)
     limiter.pause(1)
     limiter.pause(-3)
@@ -93,8 +97,8 @@ async def test_a_pause_is_only_lengthened():
     assert limiter.paused_for == 0
 
 
-async def test_a_pause_that_is_too_long_is_an_error_at_once():
-    limiter = RateLimiter(RateLimit(), max_wait=120)
+async def test_a_pause_that_is_too_long_is_an_error_at_once(make_limiter):
+    limiter = make_limiter(RateLimit(), max_wait=120)
     limiter.pause(86_400)
     before = now()
     with pytest.raises(RateLimitedError, match="86400 s") as caught:
@@ -102,15 +106,16 @@ async def test_a_pause_that_is_too_long_is_an_error_at_once():
     assert now() == before
     assert caught.value.retry_after == pytest.approx(86_400)
     assert caught.value.status is None
+    await close(limiter)
 
 
-async def test_a_long_wait_is_logged(caplog):
-    limiter = RateLimiter(RateLimit())
+async def test_a_long_wait_is_logged(caplog, make_limiter):
+    limiter = make_limiter(RateLimit())
     limiter.pause(30)
     with caplog.at_level("INFO", "fullstory_async"):
         await limiter.acquire()
         assert "waiting 30.0 s" in caplog.text
-        slow = RateLimiter(RateLimit(0.1, 1))
+        slow = await filled(make_limiter(RateLimit(0.1, 1)))
         await slow.acquire()
         await slow.acquire()
     assert "0 calls wait before this one, 10.0 s" in caplog.text
@@ -118,9 +123,9 @@ async def test_a_long_wait_is_logged(caplog):
 
 @pytest.mark.row(39)
 @pytest.mark.parametrize("seed", range(20))
-async def test_any_cancellation_leaves_it_usable(seed):
+async def test_any_cancellation_leaves_it_usable(seed, make_limiter):
     rng = random.Random(seed)
-    limiter = RateLimiter(RateLimit(20, 3))
+    limiter = make_limiter(RateLimit(20, 3))
     loop = asyncio.get_running_loop()
     tasks = [asyncio.create_task(limiter.acquire()) for _ in range(100)]
     for task in rng.sample(tasks, 60):
@@ -149,8 +154,8 @@ def test_one_limiter_in_one_loop_after_another_keeps_its_level():
     assert run(5) >= 0.4  # the bucket was nearly empty; a fresh one would let all five through
 
 
-async def test_a_wait_for_a_token_beyond_max_wait_is_an_error_unless_it_is_bulk_work():
-    limiter = RateLimiter(RateLimit(0.002, 1), max_wait=120)
+async def test_a_wait_for_a_token_beyond_max_wait_is_an_error_unless_it_is_bulk_work(make_limiter):
+    limiter = await filled(make_limiter(RateLimit(0.002, 1), max_wait=120))
     await limiter.acquire()
     before = now()
     with pytest.raises(RateLimitedError, match="500 s, longer than max_wait"):
@@ -160,8 +165,8 @@ async def test_a_wait_for_a_token_beyond_max_wait_is_an_error_unless_it_is_bulk_
     assert now() - before == pytest.approx(500, abs=1)
 
 
-async def test_max_wait_bounds_pauses_and_queue_together():
-    limiter = RateLimiter(RateLimit(100, 100), max_wait=10)
+async def test_max_wait_bounds_pauses_and_queue_together(make_limiter):
+    limiter = make_limiter(RateLimit(100, 100), max_wait=10)
     limiter.pause(9)
     loop = asyncio.get_running_loop()
     for n in range(1, 20):
@@ -171,7 +176,7 @@ async def test_max_wait_bounds_pauses_and_queue_together():
         await limiter.acquire()
     assert now() - before <= 10
 
-    slow = RateLimiter(RateLimit(8, 8), max_wait=20)
+    slow = make_limiter(RateLimit(8, 8), max_wait=20)
     slow.pause(10)
     waits = []
 
@@ -235,3 +240,38 @@ async def test_a_token_that_a_pause_made_useless_is_spent_all_the_same():
     began = now()
     assert not await limiter.try_acquire()  # rather than to wait for a bucket that is not full again
     assert now() == began
+
+
+async def test_the_old_names_still_work_and_name_the_new_ones():
+    limiter = RateLimiter(RateLimit.adaptive(start=10))
+    with pytest.warns(DeprecationWarning, match="now called try_acquire"):
+        assert await limiter.acquire_now()
+    with pytest.warns(DeprecationWarning, match=r"now called acquire\(max_pause=\)"):
+        await limiter.acquire(longest_pause=60)
+    with pytest.warns(DeprecationWarning, match=r"now called on_response\(limited=\)"):
+        limiter.answered(waited=True)
+    assert limiter.rate > 10
+    with pytest.warns(DeprecationWarning, match=r"now called on_throttled\(admitted_at=\)"):
+        limiter.throttled(5, admitted=now())
+    assert limiter.rate < 10
+    assert limiter.paused_for == pytest.approx(5)
+    limiter.pause(600)
+    with pytest.warns(DeprecationWarning), pytest.raises(RateLimitedError, match="waits for 60 s"):
+        await limiter.acquire(longest_pause=60)
+
+
+async def test_tokens_taken_at_once_and_tokens_waited_for_come_from_one_bucket():
+    """Each makes the other's count out of date; a fixed seed takes them in any order."""
+    rng = random.Random(5)
+    limit = RateLimit(10, 5)
+    limiter = RateLimiter(limit)
+    times: list[float] = []
+    for _ in range(300):
+        if not await limiter.try_acquire():
+            if rng.random() < 0.5:
+                await asyncio.sleep(rng.uniform(0, 0.4))
+                continue
+            await limiter.acquire()
+        times.append(now())
+    assert worst_excess(times, limit) <= 1e-6
+    assert len(times) / (times[-1] - times[0]) >= 0.9 * limit.rate

@@ -1,4 +1,4 @@
-"""The limiter that processes share through Redis: the contract, refusals, pauses, secrets, and what it asks of Redis."""
+"""The limiter that processes share through Redis: contract, refusals, pauses, secrets, requests."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ async def test_a_pause_holds_for_all_and_is_only_lengthened():
     first, second = limiters_of(FakeServer(), RateLimit(50, 50), 2)
     await until_full(first)
     began = now()
-    first.throttled(0.4, admitted=began)
+    first.on_throttled(0.4, admitted_at=began)
     first.pause(0.1)
     await asyncio.sleep(0.05)
     await second.acquire(max_pause=5)
@@ -176,7 +176,7 @@ async def test_a_pause_that_is_too_long_is_an_error_at_once_elsewhere_too():
     first, second = limiters_of(FakeServer(), RateLimit(50, 50), 2)
     await until_full(first)
     first.pause(3600)
-    await first.aclose()  # which waits until it is told
+    await first.aclose()  # which waits until it is published
     for longest in (None, 600.0):
         with pytest.raises(RateLimitedError, match="is closed for another 3600 s") as caught:
             await second.acquire(max_pause=longest)
@@ -249,7 +249,7 @@ async def test_alone_it_refuses_what_would_wait_too_long():
     with pytest.raises(RateLimitedError) as caught:
         await limiter.acquire()
     assert caught.value.retry_after == pytest.approx(10, abs=0.1)
-    limiter.pause(5.0)  # is not told to a Redis that can't be asked
+    limiter.pause(5.0)  # is not published to a Redis that can't be asked
     assert limiter.paused_for == pytest.approx(5.0, abs=0.1)
 
 
@@ -272,7 +272,7 @@ async def test_all_who_wait_hear_of_a_failure_at_once():
 
 
 @pytest.mark.virtual_time
-async def test_a_pause_that_redis_can_not_be_told_holds_here(caplog):
+async def test_a_pause_that_can_not_be_published_holds_here(caplog):
     server = FakeServer()
     [limiter] = limiters_of(server, RateLimit(50, 5))
     await limiter.acquire()
@@ -369,6 +369,11 @@ def test_a_url_that_is_none_is_refused_without_showing_it(url):
     assert caught.value.__context__ is None
 
 
+def test_a_url_needs_no_port():
+    limiter = RedisRateLimiter("redis://127.0.0.1", ClientConfig(api_key=KEY))
+    assert "Redis at 127.0.0.1:6379" in repr(limiter)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -401,7 +406,13 @@ async def test_the_password_is_shown_nowhere(caplog):
             with pytest.raises(LimiterUnavailable) as caught:
                 await limiter.acquire()
             error = caught.value
-            for text in (repr(limiter), repr(limiter._shared), str(error), repr(error), our_variables(error)):
+            for text in (
+                repr(limiter),
+                repr(limiter._redis_bucket),
+                str(error),
+                repr(error),
+                our_variables(error),
+            ):
                 assert "PASSWORD" not in text
             assert "PASSWORD" not in str(pickle.loads(pickle.dumps(error)))
     assert "PASSWORD" not in caplog.text
