@@ -111,6 +111,11 @@ class FullStoryClient:
         self.profiles = ProfilesAPI(self._account)
 
     @property
+    def api(self) -> ApiContext:
+        """What the operations share; for other parts of this package, such as jobs."""
+        return self._account
+
+    @property
     def stats(self) -> Stats:
         """What this client has done so far: requests, retries, 429s, waits, bytes, activations. A copy."""
         return attrs.evolve(self._pipeline.stats)

@@ -47,7 +47,7 @@ def account_of(report: JobReport, job: Job, again: str) -> str:
     counts, folder = job.counts, shlex.quote(str(job.folder))
     passing = counts.failed - counts.permanent
     lines = [
-        (f"{report.reason}: {_many(report.done_now, 'answer')} and {_many(report.spent_now, 'activation')} "
+        (f"{report.reason}: {_many(report.new_responses, 'answer')} and {_many(report.newly_spent, 'activation')} "
         f"in this run of {report.seconds:.1f} s"),
         (f"in all: {_many(report.done, 'answer')}, {counts.permanent} failed for good, {_many(report.left, 'call')} left, "
         f"{_many(report.spent, 'activation')} spent"),

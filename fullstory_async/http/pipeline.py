@@ -22,6 +22,7 @@ from fullstory_async.errors import (
     FullStoryError,
     LimiterUnavailable,
     RateLimitedError,
+    Scope,
     ServerError,
     TransportError,
 )
@@ -32,7 +33,7 @@ from fullstory_async.http.status_errors import error_from_response
 from fullstory_async.messages import Request, Response, StreamedResponse
 from fullstory_async.privacy import bare
 from fullstory_async.ratelimit.limiter import RateLimiter
-from fullstory_async.retry import Retries, Retry, RetryPolicy, RetryQuota, retry_after
+from fullstory_async.retry import Retries, RetryDecision, RetryPolicy, RetryQuota, retry_after
 
 __all__ = ["Pipeline"]
 
@@ -144,7 +145,7 @@ class Pipeline:
             while True:
                 try:
                     await self._admit(call, reservation)
-                    retries.begun()
+                    retries.attempt_started()
                     value = read(await self._exchange(call, send))
                 except (TransportError, APIStatusError, DecodeError) as error:
                     if error.may_have_cost:
@@ -269,7 +270,11 @@ class Pipeline:
     @staticmethod
     def _out_of_time(call: Call, waited_for: str) -> APITimeoutError:
         text = f"the call's time was over while it waited for {waited_for}"
-        return APITimeoutError(text, request=call.request, sent=False)
+        error = APITimeoutError(text, request=call.request, sent=False)
+        if isinstance(call.last_error, RateLimitedError):
+            # the time went by while a 429 was obeyed, so it is the rate limit that all calls wait for
+            error.scope = Scope.RATE
+        return error
 
     def _note(self, call: Call, error: _Failure) -> None:
         """Write down on the call, the error and in the counters what the attempt was."""
@@ -280,7 +285,7 @@ class Pipeline:
         call.last_error = error
         call.describe(error)
 
-    def _decide(self, call: Call, error: _Failure, retries: Retries) -> Retry | None:
+    def _decide(self, call: Call, error: _Failure, retries: Retries) -> RetryDecision | None:
         """Ask the policy, the deadline, who waits, and the budget; make the limiter wait for what the server asked."""
         if isinstance(error, LimiterUnavailable) or (
             isinstance(error, RateLimitedError) and error.response is None
@@ -296,12 +301,12 @@ class Pipeline:
         longest = min(call.remaining, call.max_pause if call.patient else self.limiter.max_wait)
         if retry is None or retry.delay > longest or not call.wants_retry(error, retry.delay):
             return None
-        if not retries.take(retry):
+        if not retries.acquire(retry):
             _logger.info("%s: no retry, the retry budget is used up", call.request.operation)
             return None
         return retry
 
-    async def _wait(self, call: Call, error: FullStoryError, retry: Retry) -> None:
+    async def _wait(self, call: Call, error: FullStoryError, retry: RetryDecision) -> None:
         _logger.info(
             "%s %s: %s, status %s; trying again in %.2f s",
             call.request.operation, call.request.session_id or "",

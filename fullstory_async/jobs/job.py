@@ -202,10 +202,10 @@ class Job:
             )
         if self._runner is not None:
             raise ClientStateError("this job is being run already")
-        store, account = self._opened, self._caller._account  # noqa: SLF001  (of the same package)
-        account.pipeline.check()
+        store, api = self._opened, self._caller.api
+        api.pipeline.check()
         self._runner = Runner(
-            store=store, account=account, folder=self.folder, concurrency=concurrency,
+            store=store, api=api, folder=self.folder, concurrency=concurrency,
             max_wait=self._caller.config.max_wait, network_patience=network_patience, retry_failed=retry_failed,
             progress=progress,
         )  # fmt: skip

@@ -270,5 +270,5 @@ async def test_what_one_run_could_not_write_down_is_not_counted_by_the_next_as_w
             is_broken = False
             second = await job.run(concurrency=4)
     assert (first.reason, second.reason) == ("storage failed", "finished")
-    assert first.spent_now > 0
-    assert first.spent_now + second.spent_now == second.spent
+    assert first.newly_spent > 0
+    assert first.newly_spent + second.newly_spent == second.spent

@@ -9,8 +9,7 @@ import attrs
 import pytest
 
 from fullstory_async import JobError, RateLimit, RetryPolicy, SessionId
-from fullstory_async.jobs import Job, JobPlan, JobReader
-from fullstory_async.jobs import circuit_breaker as outage
+from fullstory_async.jobs import Job, JobPlan, JobReader, circuit_breaker
 from fullstory_async.sandbox import Fault
 from tests.jobs.test_job import BOTH, opened, run_once
 
@@ -86,7 +85,7 @@ async def test_answers_that_are_written_while_a_run_is_dropped_count_for_it(tmp_
                         job.stop(at_once=True)
 
                 report = await job.run(concurrency=32, progress=stop)
-                assert report.done_now == report.done == job.counts.answered > few
+                assert report.new_responses == report.done == job.counts.answered > few
 
 
 async def test_a_run_is_not_told_what_a_cancelled_one_gives_back(tmp_path):
@@ -109,7 +108,7 @@ async def test_a_run_is_not_told_what_a_cancelled_one_gives_back(tmp_path):
             before = sandbox.activations
             report = await job.run()
         assert (report.done, report.spent) == (6, sandbox.activations)
-        assert report.spent_now == report.done_now == sandbox.activations - before
+        assert report.newly_spent == report.new_responses == sandbox.activations - before
 
 
 async def test_a_stop_ends_one_run_and_no_other(tmp_path):
@@ -186,8 +185,8 @@ async def test_what_is_not_sent_says_nothing_of_an_outage(tmp_path):
         report = await run_once(tmp_path / "j", client, EVENTS, **again)
         assert report.reason == "network down"
         assert (
-            outage.FAILURE_THRESHOLD
+            circuit_breaker.FAILURE_THRESHOLD
             <= sandbox.activations
-            == report.spent_now
-            <= outage.FAILURE_THRESHOLD + 2
+            == report.newly_spent
+            <= circuit_breaker.FAILURE_THRESHOLD + 2
         )
