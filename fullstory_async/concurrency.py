@@ -1,7 +1,7 @@
 """Waiting: work that is finished even if its caller is cancelled, and pauses that double.
 
-`asyncio.to_thread` leaves its thread behind when it is cancelled, and closing a SQLite connection that a thread
-still uses crashes the process.
+`asyncio.to_thread` leaves its thread behind when it is cancelled, and closing a SQLite connection that a
+thread still uses crashes the process.
 """
 
 from __future__ import annotations

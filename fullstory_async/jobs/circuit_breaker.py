@@ -1,9 +1,9 @@
 """A circuit breaker: while the service fails every call, only one call at a time probes it.
 
-Each lost response may have been charged, so a job must not continue with all its workers while everything fails.
-After `FAILURE_THRESHOLD` failures in a row the breaker opens. From then on one call at a time probes the service,
-after pauses that double, and all others wait; the first response closes the breaker for all of them. Few calls
-have passed the breaker without being sent by the time it opens: `Admission` limits those.
+Each lost response may have been charged, so a job must not continue with all its workers while everything
+fails. After `FAILURE_THRESHOLD` failures in a row the breaker opens. From then on one call at a time probes
+the service, after pauses that double, and all others wait; the first response closes the breaker for all of
+them. Few calls have passed the breaker without being sent by the time it opens: `Admission` limits those.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The organisation of a job: every key of another one is refused.
 
-For another organisation's key all sessions of a job would be unknown. Asking whose key it is is free, so a run asks
-before it spends anything, for as long as it waits for an outage. A service that responds without saying so, such
-as one with the published contract alone, which has no such path, is assumed to serve only this organisation.
+For another organisation's key all sessions of a job would be unknown. Asking whose key it is is free, so a
+run asks before it spends anything, for as long as it waits for an outage. A service that responds without
+saying so, such as one with the published contract alone, which has no such path, is assumed to serve only
+this organisation.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ async def check_organisation(
 ) -> None:
     """Compare the key's organisation with the job's, and remember it in the first run.
 
-    Even the first run needs to know it: otherwise its results could be mixed with another organisation's later.
+    Even the first run needs to know it: otherwise its results could be mixed with another organisation's
+    later.
 
     Raises:
         JobError: the key belongs to another organisation.

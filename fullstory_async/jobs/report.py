@@ -70,9 +70,9 @@ class JobReport:
     newly_spent: int
     """Number of activations that this run has spent, or may have spent."""
     dropped: int
-    """Number of calls that may have been charged, and whose response this run did not wait for or could not save.
+    """Number of calls that may have been charged, and whose response is not saved.
 
-    They count as spent, and the next run makes them again."""
+    This run did not wait for it, or the disk was full. They count as spent, and the next run makes them again."""
     left: int
     """Number of calls that are still to be made, failures that are not permanent included."""
     seconds: float

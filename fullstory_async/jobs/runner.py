@@ -154,7 +154,10 @@ class Runner:
     def stop(
         self, reason: StopReason = StopReason.INTERRUPTED, detail: str = "", *, at_once: bool = False
     ) -> None:
-        """Start no more calls. Those that were sent have a few seconds to finish, or none with ``at_once``."""
+        """Start no more calls.
+
+        Calls that were sent have a few seconds to finish, or none with ``at_once``.
+        """
         self._adopt_rule()
         if self._reason is None:
             self._reason, self._detail = reason, detail

@@ -1,7 +1,7 @@
 """One call of a job: reserve its activations on disk, fetch, and settle it with the result.
 
-What a call may cost is on disk before its request is sent, and its result is on disk when the call is over. So a
-process that dies at any moment has counted too much, by the calls in flight, and never too little.
+What a call may cost is on disk before its request is sent, and its result is on disk when the call is over.
+So a process that dies at any moment has counted too much, by the calls in flight, and never too little.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ class RunState:
 
     def can_wait(self, error: FullStoryError) -> bool:
         """Return whether a call could not be sent, and the network may still recover in time."""
-        # an earlier attempt of the call may have been charged: then it is settled, and made again by the next run
+        # an earlier attempt of the call may have been charged: then it is settled, and made again by the
+        # next run
         if not _was_not_sent(error) or error.permanent or error.may_have_cost:
             return False
         now = asyncio.get_running_loop().time()

@@ -23,7 +23,7 @@ from fullstory_async.client import FullStoryClient
 from fullstory_async.errors import NotFoundError, PermissionDeniedError
 from fullstory_async.files.ledger import ActivationLedger
 from fullstory_async.jobs import Job, JobEstimate, JobPlan, JobReader, JobReport, StopReason
-from fullstory_async.jobs.plan import estimated
+from fullstory_async.jobs.plan import estimate_within_budget
 from fullstory_async.jobs.storage.lock import LOCK_NAME, raise_if_locked
 from fullstory_async.jobs.storage.schema import has_job, other_things_in
 
@@ -215,7 +215,7 @@ def _estimate(order: _Order, terms: _Terms) -> JobEstimate:
     else:
         sessions = len(order.given)
         calls = (sessions - order.given.invalid) * len(order.plan.operations)
-        found = estimated(order.plan, sessions, calls, 0, rate, charges)
+        found = estimate_within_budget(order.plan, sessions, calls, 0, rate, charges)
     if left is None or found.activations <= left:
         return found
     return attrs.evolve(found, activations=left, seconds=min(found.calls, left) / rate)

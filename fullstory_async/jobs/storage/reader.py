@@ -14,7 +14,7 @@ import attrs
 from fullstory_async.codec import decode_events, decode_summary
 from fullstory_async.concurrency import run_in_thread
 from fullstory_async.errors import DecodeError, JobError
-from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimated
+from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimate_within_budget
 from fullstory_async.jobs.storage.fingerprints import fingerprint
 from fullstory_async.jobs.storage.lock import LOCK_NAME, lock_holder
 from fullstory_async.jobs.storage.records import JobFailure, Record
@@ -153,7 +153,7 @@ class JobReader:
         never = bad + (self.count(COUNT_INVALID_IDS) if retry_failed else 0)
         settled = operations * never + status.done + (0 if retry_failed else status.permanent)
         spent = status.spent + status.set_aside
-        return estimated(plan, sessions, sessions * operations - settled, spent, rate, charges)
+        return estimate_within_budget(plan, sessions, sessions * operations - settled, spent, rate, charges)
 
     def status(self) -> JobStatus:
         """Count what the job holds. Raises `JobError` if it can't be read."""
