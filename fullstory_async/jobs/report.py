@@ -72,7 +72,7 @@ class JobReport:
     dropped: int
     """Number of calls that may have been charged, and whose response is not saved.
 
-    This run did not wait for it, or the disk was full. They count as spent, and the next run makes them again."""
+    This run did not wait for it, or the disk was full. They count as spent; the next run makes them again."""
     left: int
     """Number of calls that are still to be made, failures that are not permanent included."""
     seconds: float
