@@ -64,7 +64,7 @@ async def compare(url: str, size: int, scratch: Path, rounds: int) -> tuple[floa
 async def many(count: int, folder: Path) -> float:
     """Walk so many ids through a job without a network, and return the seconds for one."""
     client = FullStoryClient("na1.benchmark")
-    client._api = ApiContext(Pipeline(NoNetwork(), RateLimiter(UNLIMITED), RetryPolicy(), timeout=600))  # noqa: SLF001
+    client.api = ApiContext(Pipeline(NoNetwork(), RateLimiter(UNLIMITED), RetryPolicy(), timeout=600))
     client.limiter = RateLimiter(UNLIMITED)
     async with Job.open(folder, client=client, plan=JobPlan(events=True)) as job:
         started = time.perf_counter()

@@ -44,6 +44,8 @@ class FullStoryClient:
     """The settings, including those from the environment."""
     limiter: RateLimiter
     """The rate limiter; pass it to other clients that use the same key."""
+    api: ApiContext
+    """What the operations share; for other parts of this package, such as jobs."""
 
     def __init__(
         self,
@@ -109,9 +111,9 @@ class FullStoryClient:
             hooks=hooks,
         )
         name = f"{config.base_url} {config.key_fingerprint}"
-        self._api = ApiContext(self._pipeline, name, summary_cache)
-        self.sessions = SessionsAPI(self._api)
-        self.profiles = ProfilesAPI(self._api)
+        self.api = ApiContext(self._pipeline, name, summary_cache)
+        self.sessions = SessionsAPI(self.api)
+        self.profiles = ProfilesAPI(self.api)
 
     @property
     def stats(self) -> Stats:
@@ -135,7 +137,7 @@ class FullStoryClient:
         """
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         request = options.apply(endpoints.me())
-        return await call_once(self._api, request, decode_key_owner, options.timeout)
+        return await call_once(self.api, request, decode_key_owner, options.timeout)
 
     async def __aenter__(self) -> Self:
         await self._transport.open()
@@ -149,7 +151,7 @@ class FullStoryClient:
     async def close(self) -> None:
         """Close the client and the session that it made. Closing again does nothing."""
         try:
-            await self._api.finish()
+            await self.api.finish()
         finally:
             await self._transport.close()
 

@@ -1,7 +1,7 @@
-"""Work that is seen to its end, also where the caller is cancelled, however often.
+"""Waiting: work that is finished even if its caller is cancelled, and pauses that double.
 
-`asyncio.to_thread` leaves its thread behind then, and a SQLite connection that is closed while a thread still uses
-it takes the process down.
+`asyncio.to_thread` leaves its thread behind when it is cancelled, and closing a SQLite connection that a
+thread still uses crashes the process.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
 
-__all__ = ["run_in_thread", "shielded"]
+__all__ = ["Backoff", "run_in_thread", "shielded"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,7 +22,7 @@ async def run_in_thread(work: Callable[P, T], /, *arguments: P.args, **options: 
 
 
 async def shielded(work: Awaitable[T]) -> T:
-    """Wait for something that must not stop half way; a cancellation is raised when it is over."""
+    """Wait for work that must not stop half way; raise a cancellation when it is over."""
     task = asyncio.ensure_future(work)
     interrupted: asyncio.CancelledError | None = None
     while not task.done():
@@ -33,5 +33,29 @@ async def shielded(work: Awaitable[T]) -> T:
     if interrupted is None:
         return task.result()
     if not task.cancelled():
-        task.exception()  # the caller is told of the cancellation instead
+        # retrieve its exception, or asyncio would log it: the caller gets the cancellation instead
+        task.exception()
     raise interrupted
+
+
+class Backoff:
+    """Pauses that double, from the first to the longest."""
+
+    def __init__(self, first: float, longest: float) -> None:
+        """Start with a pause of ``first`` seconds."""
+        self._first, self._longest = first, longest
+        self.pause = first
+        """Seconds of the next pause."""
+
+    def advance(self) -> float:
+        """Return the seconds to pause now, and double the next pause."""
+        pause, self.pause = self.pause, min(2 * self.pause, self._longest)
+        return pause
+
+    async def sleep(self) -> None:
+        """Pause now."""
+        await asyncio.sleep(self.advance())
+
+    def reset(self) -> None:
+        """Start again with the first pause."""
+        self.pause = self._first

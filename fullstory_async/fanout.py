@@ -1,14 +1,14 @@
 """FanOut: one call for each of many ids, by N workers that pull from one iterator.
 
-Not a task per id: at a hundred thousand ids that costs 150 MB and delays the first result, while
-workers cost the same at any number. Ids are taken when a worker is free, results wait in a bounded
-hand-off, so a slow consumer slows the fetching instead of filling the memory.
+Not a task per id: at a hundred thousand ids that costs 150 MB and delays the first result, while workers cost
+the same at any number. A worker takes an id when it is free, and results wait in a bounded queue, so a slow
+consumer slows the fetching instead of filling the memory.
 
-Every call gives exactly one `Outcome`; a failed call is a result, not an exception. Three things end the
-work early: an API key that the service rejects, an id source or a program that fails, and `FanOut.stop`.
-Then no more ids are taken, and calls that have not been sent yet are dropped; but those that were sent finish
-and are delivered, because they may have been paid for, and only then is the error raised. Leaving the
-``async with`` block drops everything at once.
+Every call gives exactly one `Outcome`; a failed call is a result, not an exception. Three things end the work
+early: a failure after which all further calls would be refused (`StopRule`), an id source or a program that
+fails, and `FanOut.stop`. Then no more ids are taken, and calls that have not been sent yet are cancelled.
+Calls that were sent finish and are delivered, because they may have been paid for, and only then is the
+error raised. Leaving the ``async with`` block cancels everything at once.
 """
 
 from __future__ import annotations
@@ -30,87 +30,123 @@ import attrs
 
 from fullstory_async import validators
 from fullstory_async.errors import (
-    ActivationBudgetError,
-    AuthenticationError,
     ClientStateError,
     ConfigurationError,
     FullStoryError,
     InvalidSessionId,
     PermissionDeniedError,
+    Scope,
 )
 from fullstory_async.models import Session, SessionRef
 from fullstory_async.privacy import strip_traceback
 
-__all__ = ["FanOut", "Outcome"]
+__all__ = ["FanOut", "Outcome", "StopRule", "Work"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
 class Work(Protocol[T_co]):
-    """One call of a fan-out. It is made for an id, run once, and can be looked at meanwhile."""
+    """One call of a fan-out: made for an id, run once, and readable at any time."""
 
     @property
     def session_id(self) -> str:
-        """The session that it is about, a `SessionId`."""
-        ...
+        """The session that the call is about, a `SessionId`."""
 
     @property
     def attempts(self) -> int:
-        """How often it was sent so far."""
-        ...
+        """Number of times that the call was sent so far."""
 
     @property
     def droppable(self) -> bool:
         """Whether cancelling it now would lose nothing that may have been paid for."""
-        ...
 
     @property
     def gave_up(self) -> bool:
-        """Whether it ended only because it was stopped."""
-        ...
+        """Whether the call ended only because it was stopped."""
 
     def stop(self) -> None:
-        """Begin no further attempt."""
-        ...
+        """Start no further attempt."""
 
     async def run(self) -> T_co:
         """Make the call."""
-        ...
+
+
+class StopRule:
+    """Decides when all further calls would be refused as one was.
+
+    That is so for a rejected key, an empty budget, and the third 403 in a row: a single 403 may be about
+    one session, but three without a success between them are about the key. Other failures between them,
+    such as a 404, say nothing about the key's role.
+    """
+
+    __slots__ = ("_denials", "_last_denial", "_scopes", "ended_by")
+
+    ended_by: FullStoryError | None
+    """The failure that ended the work, if any."""
+
+    def __init__(self, scopes: frozenset[Scope] = frozenset({Scope.KEY, Scope.BUDGET})) -> None:
+        """End the work at the first failure of one of these scopes."""
+        self.ended_by = None
+        self._scopes = scopes
+        self._denials = 0
+        self._last_denial: FullStoryError | None = None
+
+    def end(self, error: FullStoryError) -> None:
+        """End the work because of this failure, unless it has ended before."""
+        self.ended_by = self.ended_by or error
+
+    def after(self, error: FullStoryError | None) -> FullStoryError | None:
+        """Count a success (``None``) or a failure; return the failure that ends the work, if any."""
+        if error is None:
+            self._denials = 0
+        elif isinstance(error, PermissionDeniedError):
+            self._count_denial(error)
+        elif error.scope in self._scopes:
+            self.end(error)
+        return self.ended_by
+
+    def _count_denial(self, error: PermissionDeniedError) -> None:
+        # calls that share a request fail with the same error, which counts once
+        if error is self._last_denial:
+            return
+        self._denials, self._last_denial = self._denials + 1, error
+        if self._denials >= _MAX_DENIALS:
+            self.end(error)
 
 
 class _End(enum.Enum):
-    """What the id source gives after its last id; ``None`` could be one of its (bad) ids."""
+    """The end of the id source; ``None`` could be one of its (bad) ids."""
 
     END = enum.auto()
 
 
-_DENIALS = 3
-"""403s, with no success between, after which the key is taken to lack the permission."""
+_MAX_DENIALS = 3
+"""Number of 403s in a row after which the key is taken to lack the permission."""
 
 
 @attrs.frozen(kw_only=True)
 class Outcome(Generic[T]):
-    """What became of one id."""
+    """The result of one id."""
 
     session_id: str
-    """The id, a `SessionId`; or the text as it was given, where that is no session id."""
+    """The id, a `SessionId`; or the text as given, if it is not a session id."""
 
     value: T | None = None
-    """The answer; ``None`` where the call failed."""
+    """The value; ``None`` if the call failed."""
 
     error: FullStoryError | None = None
-    """Why the call failed; ``None`` where it did not."""
+    """Why the call failed; ``None`` if it succeeded."""
 
     attempts: int = 0
-    """How often the request was sent; 0 where nothing was."""
+    """Number of times that the request was sent."""
 
     elapsed: float = 0.0
     """Seconds from taking the id to the outcome, waits included."""
 
 
 async def _next(source: AsyncIterator[SessionRef]) -> SessionRef | Literal[_End.END]:
-    """Do what the built-in does, for iterators too that have no ``__aiter__`` of their own."""
+    """Return the next id. Unlike the built-in, this accepts iterators without ``__aiter__``."""
     try:
         return await source.__anext__()
     except StopAsyncIteration:
@@ -118,9 +154,9 @@ async def _next(source: AsyncIterator[SessionRef]) -> SessionRef | Literal[_End.
 
 
 class FanOut(Generic[T]):
-    """Many calls under way at once; ``async with`` starts them, ``async for`` gives their outcomes.
+    """Many concurrent calls; ``async with`` starts them, ``async for`` gives their outcomes.
 
-    Outcomes come in the order of completion. The block's end cancels what is still running.
+    Outcomes come in the order of completion. The end of the block cancels calls that are still running.
     """
 
     def __init__(
@@ -129,6 +165,7 @@ class FanOut(Generic[T]):
         make: Callable[[Any], Work[T]],
         *,
         concurrency: int,
+        rule: StopRule | None = None,
     ) -> None:
         """Prepare a fan-out; nothing starts before ``async with``.
 
@@ -136,6 +173,7 @@ class FanOut(Generic[T]):
             ids: consumed lazily, by one worker at a time.
             make: prepares the call for an id; raises `InvalidSessionId`.
             concurrency: the number of workers.
+            rule: decides which failures end the work; ``None`` for a `StopRule` with its defaults.
 
         Raises:
             ConfigurationError: ``ids`` can't be iterated or is a single text, or ``concurrency`` is below 1.
@@ -147,28 +185,27 @@ class FanOut(Generic[T]):
         self._ids = ids
         self._make = make
         self._concurrency = concurrency
-        self._now: Iterator[SessionRef] = iter(())
-        self._later: AsyncIterator[SessionRef] | None = None
+        self._rule = StopRule() if rule is None else rule
+        self._ids_now: Iterator[SessionRef] = iter(())
+        self._ids_later: AsyncIterator[SessionRef] | None = None
         self._workers: list[asyncio.Task[None]] = []
         self._running = 0
         self._calls: dict[asyncio.Task[None] | None, Work[T] | None] = {}
-        """What each worker does: a call, or ``None`` while it takes an id. It is not there while it delivers."""
-        self._dropped: set[asyncio.Task[None]] = set()
+        """The call of each worker; ``None`` while it takes an id, no entry while it delivers an outcome."""
+        self._cancelled: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._raised = False
-        self._denials = 0
-        self._last_denial: FullStoryError | None = None
         self._fatal: BaseException | None = None
 
     async def __aenter__(self) -> Self:
         if self._workers:
             raise ClientStateError("this FanOut has been entered before; make a new one")
         if isinstance(self._ids, AsyncIterable):
-            self._later = aiter(self._ids)
+            self._ids_later = aiter(self._ids)
         else:
-            self._now = iter(self._ids)
-        self._turn = asyncio.Lock()
-        self._done: asyncio.Queue[Outcome[T] | None] = asyncio.Queue(self._concurrency)
+            self._ids_now = iter(self._ids)
+        self._source_lock = asyncio.Lock()
+        self._outcomes: asyncio.Queue[Outcome[T] | None] = asyncio.Queue(self._concurrency)
         self._running = self._concurrency
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
         for worker in self._workers:
@@ -179,19 +216,22 @@ class FanOut(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopping = True
-        self._drop(self._workers)
+        self._cancel(self._workers)
         interrupted: asyncio.CancelledError | None = None
         while not all(worker.done() for worker in self._workers):
             try:
                 await asyncio.wait(self._workers)
-            except asyncio.CancelledError as cancelled:  # nothing may be left running, so they end first
+            except asyncio.CancelledError as cancelled:
+                # nothing may be left running, so the workers end first
                 interrupted = cancelled
-        if self._later is not self._ids and isinstance(self._later, AsyncGenerator):
-            await self._later.aclose()  # made here, by aiter(); a generator that was given is the giver's
+        # an iterator that aiter() made here is closed here; a generator that was given belongs to the caller
+        if self._ids_later is not self._ids and isinstance(self._ids_later, AsyncGenerator):
+            await self._ids_later.aclose()
         if interrupted is not None:
             raise interrupted
         if error is None and not self._raised and not isinstance(self._fatal, FullStoryError | None):
-            raise self._fatal  # a bug is not lost because the consumer left early
+            # a bug is not lost because the consumer left early
+            raise self._fatal
 
     def __aiter__(self) -> Self:
         if not self._workers:
@@ -201,9 +241,10 @@ class FanOut(Generic[T]):
         return self
 
     async def __anext__(self) -> Outcome[T]:
-        outcome = await self._done.get()
-        if not self._running and self._done.empty():
-            self._done.put_nowait(None)  # the end, for whoever looks next
+        outcome = await self._outcomes.get()
+        if not self._running and self._outcomes.empty():
+            # several consumers may iterate: each of them has to find the end
+            self._outcomes.put_nowait(None)
         if outcome is not None:
             return outcome
         if self._fatal is not None:
@@ -217,21 +258,21 @@ class FanOut(Generic[T]):
     def __exit__(self, *_: object) -> None: ...
 
     def stop(self) -> None:
-        """Take no more ids and drop calls that were not sent yet, or were sent and refused.
+        """Take no more ids; cancel calls that were not sent yet, or were sent and refused.
 
         Calls that were sent finish, and iteration ends after their outcomes.
         """
         self._stopping = True
         for worker, call in list(self._calls.items()):
             if call is None or call.droppable:
-                self._drop([worker])
+                self._cancel([worker])
             else:
                 call.stop()
 
-    def _drop(self, workers: Iterable[asyncio.Task[None] | None]) -> None:
+    def _cancel(self, workers: Iterable[asyncio.Task[None] | None]) -> None:
         for worker in workers:
             if worker is not None and not worker.done():
-                self._dropped.add(worker)
+                self._cancelled.add(worker)
                 worker.cancel()
 
     async def _work(self) -> None:
@@ -239,18 +280,21 @@ class FanOut(Generic[T]):
         while not self._stopping:
             self._calls[worker] = None
             try:
-                ref = next(self._now, _End.END) if self._later is None else await self._take(self._later)
-                if ref is _End.END or self._stopping:  # the source itself may have stopped the work
+                ref = await self._next_id()
+                # the id source itself may have stopped the work
+                if ref is _End.END or self._stopping:
                     return
                 outcome = await self._call(worker, ref)
             finally:
                 self._calls.pop(worker, None)
             if outcome is not None:
-                await self._done.put(outcome)
+                await self._outcomes.put(outcome)
 
-    async def _take(self, source: AsyncIterator[SessionRef]) -> SessionRef | Literal[_End.END]:
-        async with self._turn:
-            return await _next(source)
+    async def _next_id(self) -> SessionRef | Literal[_End.END]:
+        if self._ids_later is None:
+            return next(self._ids_now, _End.END)
+        async with self._source_lock:
+            return await _next(self._ids_later)
 
     async def _call(self, worker: asyncio.Task[None] | None, ref: SessionRef) -> Outcome[T] | None:
         try:
@@ -262,42 +306,42 @@ class FanOut(Generic[T]):
         started = now()
         try:
             value = await call.run()
-        except (ClientStateError, ConfigurationError):
-            raise  # the program is wrong, not this id
         except FullStoryError as error:
+            # the program is wrong, not this id
+            if error.scope is Scope.PROGRAM:
+                raise
             if call.gave_up and call.droppable:
                 return None
+            # the call is over: a stop must not cancel the delivery of its outcome
             del self._calls[worker]
-            self._note_refusal(error)
+            self._stop_by_rule(error)
             return Outcome(
                 session_id=call.session_id,
                 error=strip_traceback(error),
                 attempts=error.attempts,
                 elapsed=now() - started,
             )
-        self._denials = 0
+        self._stop_by_rule(None)
         return Outcome(
             session_id=call.session_id, value=value, attempts=call.attempts, elapsed=now() - started
         )
 
-    def _note_refusal(self, error: FullStoryError) -> None:
-        """Stop the work where further calls would be refused as this one was."""
-        if isinstance(error, PermissionDeniedError) and error is not self._last_denial:
-            self._denials, self._last_denial = self._denials + 1, error  # a shared request's counts once
-        if isinstance(error, (AuthenticationError, ActivationBudgetError)) or self._denials >= _DENIALS:
-            self._fail(error)
+    def _stop_by_rule(self, error: FullStoryError | None) -> None:
+        if (fatal := self._rule.after(error)) is not None:
+            self._fail(fatal)
 
     def _worker_ended(self, worker: asyncio.Task[None]) -> None:
         if worker.cancelled():
-            if worker not in self._dropped:
+            if worker not in self._cancelled:
                 self._fail(
                     RuntimeError("a call of the fan-out was cancelled by something other than the fan-out")
                 )
         elif (error := worker.exception()) is not None:
             self._fail(error)
         self._running -= 1
-        if self._running == 0 and not self._done.full():  # else who takes the last outcome does it
-            self._done.put_nowait(None)
+        # if the queue is full, the consumer of the last outcome puts the end
+        if self._running == 0 and not self._outcomes.full():
+            self._outcomes.put_nowait(None)
 
     def _fail(self, error: BaseException) -> None:
         if self._fatal is None:

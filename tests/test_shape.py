@@ -18,7 +18,7 @@ from tests.limits import SECONDS
 ROOT = Path(fullstory_async.__file__).parent
 
 LEVELS = {
-    "messages": 1, "safe_json": 1, "concurrency": 1, "deprecation": 1, "_version": 1,
+    "messages": 0, "error_base": 1, "safe_json": 1, "concurrency": 1, "deprecation": 1, "_version": 1,
     "errors": 2,
     "privacy": 3, "validators": 3, "session_id": 3, "pagination": 3, "structuring": 3,
     "models": 4, "ratelimit": 4, "retry": 4,

@@ -7,20 +7,14 @@ import enum
 from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
 from fullstory_async.errors import (
-    ActivationBudgetError,
     APITimeoutError,
-    AuthenticationError,
-    ConfigurationError,
-    ConnectError,
+    FullStoryError,
     InvalidSessionId,
-    JobError,
     JobLockedError,
-    JobStorageError,
     NotFoundError,
-    PermissionDeniedError,
-    ProtocolError,
-    RateLimitedError,
-    ServerError,
+    PaginationError,
+    Scope,
+    UnexpectedRedirect,
 )
 
 __all__ = ["Exit", "UsageError", "exit_for", "usage_text"]
@@ -50,22 +44,38 @@ class UsageError(Exception):
 
 
 def exit_for(error: BaseException) -> Exit:
-    """Return the exit code of a command that ends with this error."""
-    return next((code for kinds, code in _CODES if isinstance(error, kinds)), Exit.UNEXPECTED)
+    """Return the exit code that an error ends a command with."""
+    for kinds, code in _BY_CLASS:
+        if isinstance(error, kinds):
+            return code
+    if not isinstance(error, FullStoryError):
+        return Exit.UNEXPECTED
+    # a wrong argument is permanent; a client in the wrong state is a bug of the command
+    if error.scope is Scope.PROGRAM and not error.permanent:
+        return Exit.UNEXPECTED
+    return _BY_SCOPE.get(error.scope, Exit.UNEXPECTED)
 
 
-_CODES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Exit], ...] = (
+_BY_CLASS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Exit], ...] = (
     (BrokenPipeError, Exit.PIPE_CLOSED),
-    ((UsageError, ConfigurationError, InvalidSessionId), Exit.USAGE),
-    ((AuthenticationError, PermissionDeniedError), Exit.AUTHENTICATION),
+    ((UsageError, InvalidSessionId), Exit.USAGE),
     (NotFoundError, Exit.NOT_FOUND),
-    ((RateLimitedError, APITimeoutError), Exit.RATE_LIMIT_OR_DEADLINE),
-    (ActivationBudgetError, Exit.BUDGET),
-    ((ConnectError, ProtocolError, ServerError), Exit.UNAVAILABLE),
+    (APITimeoutError, Exit.RATE_LIMIT_OR_DEADLINE),
     (JobLockedError, Exit.LOCKED),
-    (JobStorageError, Exit.UNEXPECTED),
-    (JobError, Exit.USAGE),  # such as no job there, or a plan that differs
+    # something is misconfigured or broken; running the command again later will not help
+    ((UnexpectedRedirect, PaginationError), Exit.UNEXPECTED),
 )
+"""Errors with a code of their own."""
+
+_BY_SCOPE = {
+    Scope.PROGRAM: Exit.USAGE,
+    Scope.KEY: Exit.AUTHENTICATION,
+    Scope.BUDGET: Exit.BUDGET,
+    Scope.RATE: Exit.RATE_LIMIT_OR_DEADLINE,
+    Scope.SERVICE: Exit.UNAVAILABLE,
+    Scope.NETWORK: Exit.UNAVAILABLE,
+}
+"""The code of every other error of this package; a local file or a single session has none."""
 
 
 def usage_text(error: CycloptsError) -> str:

@@ -85,7 +85,7 @@ def report_text(report: JobReport, job: Job, resume: str) -> str:
 
 
 def _run_line(report: JobReport) -> str:
-    new = f"{_plural(report.done_now, 'result')} and {_plural(report.spent_now, 'activation')}"
+    new = f"{_plural(report.new_responses, 'result')} and {_plural(report.newly_spent, 'activation')}"
     return f"{report.reason.capitalize()}: {new} in this run of {report.seconds:.1f} s"
 
 

@@ -24,6 +24,7 @@ from fullstory_async.errors import (
     FullStoryError,
     LimiterUnavailable,
     RateLimitedError,
+    Scope,
     ServerError,
     TransportError,
 )
@@ -34,7 +35,7 @@ from fullstory_async.http.status_errors import error_from_response
 from fullstory_async.messages import Response, StreamedResponse
 from fullstory_async.privacy import strip_traceback
 from fullstory_async.ratelimit.limiter import RateLimiter
-from fullstory_async.retry import Retries, Retry, RetryPolicy, RetryQuota, retry_after
+from fullstory_async.retry import Retries, RetryDecision, RetryPolicy, RetryQuota, retry_after
 
 __all__ = ["Pipeline"]
 
@@ -130,7 +131,7 @@ class Pipeline:
             while True:
                 try:
                     await self._acquire(call, reservation)
-                    retries.begun()
+                    retries.attempt_started()
                     result = await self._exchange(call, decode, streamed=streamed)
                 except (TransportError, APIStatusError, DecodeError) as error:
                     if error.may_have_cost and reservation is not None:
@@ -265,7 +266,11 @@ class Pipeline:
     @staticmethod
     def _out_of_time(call: Call, waited_for: str) -> APITimeoutError:
         text = f"the call's time was over while it waited for {waited_for}"
-        return APITimeoutError(text, request=call.request, sent=False)
+        error = APITimeoutError(text, request=call.request, sent=False)
+        if isinstance(call.last_error, RateLimitedError):
+            # the time went by while a 429 was obeyed, so it is the rate limit that all calls wait for
+            error.scope = Scope.RATE
+        return error
 
     def _record_failure(self, call: Call, error: _Failure) -> None:
         """Record a failed attempt in the call, the error and the counters."""
@@ -276,7 +281,7 @@ class Pipeline:
         call.last_error = error
         call.describe(error)
 
-    def _decide(self, call: Call, error: _Failure, retries: Retries) -> Retry | None:
+    def _decide(self, call: Call, error: _Failure, retries: Retries) -> RetryDecision | None:
         """Ask the policy, the deadline, the caller and the retry quota.
 
         Also pauses the limiter as the service asked.
@@ -298,12 +303,12 @@ class Pipeline:
         max_delay = min(call.remaining, call.max_pause if call.patient else self.limiter.max_wait)
         if retry is None or retry.delay > max_delay or not call.wants_retry(error, retry.delay):
             return None
-        if not retries.take(retry):
+        if not retries.acquire(retry):
             _logger.info("%s: no retry, the retry quota is used up", call.request.operation)
             return None
         return retry
 
-    async def _wait(self, call: Call, error: FullStoryError, retry: Retry) -> None:
+    async def _wait(self, call: Call, error: FullStoryError, retry: RetryDecision) -> None:
         # the error's message is not logged: the service may quote an e-mail address in it
         _logger.info(
             "%s %s: %s, status %s; next attempt in %.2f s",

@@ -1,4 +1,4 @@
-"""Durable bulk jobs: kill the process anywhere, run it again, lose no answer, pay for no answer twice.
+"""Durable bulk jobs: kill the process at any time, run it again, lose no response and pay for none twice.
 
 ::
 
@@ -8,7 +8,7 @@
         print(job.estimate())
         report = await job.run()
 
-A job is a folder. `JobReader` reads it without a client, also while another process runs it.
+A job is a folder. `JobReader` reads it without a client, even while another process runs it.
 """
 
 from fullstory_async.jobs.job import Added, Job

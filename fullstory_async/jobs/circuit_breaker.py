@@ -1,9 +1,9 @@
-"""Outages: a service that fails every call is waited for, and asked by one call at a time.
+"""A circuit breaker: while the service fails every call, only one call at a time probes it.
 
-Each lost answer may have been charged, so a job must not go on with all its workers while everything fails. After `FAILURE_THRESHOLD` lost
-answers in a row the service is taken to be down. From then on one call at a time asks whether it is back, after pauses
-that double, and all others wait; the first answer lets them go on. Of the calls that have passed here,
-few are not sent by then: `Admission` sees to that.
+Each lost response may have been charged, so a job must not continue with all its workers while everything
+fails. After `FAILURE_THRESHOLD` failures in a row the breaker opens. From then on one call at a time probes
+the service, after pauses that double, and all others wait; the first response closes the breaker for all of
+them. Few calls have passed the breaker without being sent by the time it opens: `Admission` limits those.
 """
 
 from __future__ import annotations
@@ -11,61 +11,73 @@ from __future__ import annotations
 import asyncio
 import math
 
+from fullstory_async.concurrency import Backoff
+
 __all__ = ["FAILURE_THRESHOLD", "CircuitBreaker"]
 
 FAILURE_THRESHOLD = 10
-"""Lost answers in a row after which the service is taken to be down."""
-_SHORTEST_PAUSE = 1.0
+"""Number of failures in a row that open the breaker."""
+_FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
 
 
 class CircuitBreaker:
-    """Whether the service of one run is down, and for how long."""
+    """The state of the service, as seen by one run."""
 
     def __init__(self, patience: float) -> None:
-        """Wait for the service to come back for so many seconds."""
+        """Wait ``patience`` seconds for the service to recover."""
         self._patience = patience
-        self._in_a_row = 0
-        self._began = math.inf
-        self._pause = _SHORTEST_PAUSE
-        self._asking = asyncio.Lock()
-        self._back = asyncio.Event()
+        self._failures = 0
+        self._first_failure = math.inf
+        self._last_failure = -math.inf
+        self._backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
+        self._probe = asyncio.Lock()
+        self._closed = asyncio.Event()
 
     @property
-    def is_on(self) -> bool:
-        """Whether the service is taken to be down."""
-        return self._in_a_row >= FAILURE_THRESHOLD
+    def is_open(self) -> bool:
+        """Whether the service is considered down."""
+        return self._failures >= FAILURE_THRESHOLD
 
-    def answered(self) -> None:
-        """Take note that the service has answered, whatever it said."""
-        if self.is_on:
-            self._back.set()
-        self._in_a_row, self._began, self._pause = 0, math.inf, _SHORTEST_PAUSE
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the service has been down for longer than the run waits for it."""
+        return self.is_open and self._last_failure - self._first_failure >= self._patience
 
-    def lost(self, now: float) -> bool:
-        """Take note of a lost answer; tell whether the service has been down for longer than it is waited for."""
-        self._in_a_row += 1
-        self._began = min(self._began, now)
-        if self.is_on:
-            self._back.clear()
-        return self.is_on and now - self._began >= self._patience
+    def record_success(self) -> None:
+        """Record that the service responded, whatever it said."""
+        if self.is_open:
+            self._closed.set()
+        self._failures, self._first_failure = 0, math.inf
+        self._backoff.reset()
 
-    async def wait_to_ask(self) -> bool:
-        """Wait until the service is back, which gives False, or until it is this call's turn to ask; it then has to say when it `has_asked`."""
-        await self._asking.acquire()
+    def record_failure(self, now: float) -> None:
+        """Record that the service failed, or that its response was lost, at loop time ``now``."""
+        self._failures += 1
+        self._first_failure = min(self._first_failure, now)
+        self._last_failure = now
+        if self.is_open:
+            self._closed.clear()
+
+    async def acquire_probe(self) -> bool:
+        """Wait until the service is back, or until this call may probe it.
+
+        Returns whether this call is the probe; it then has to call `release_probe` when it is over.
+        """
+        await self._probe.acquire()
         try:
-            if self.is_on:
-                pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
-                async with asyncio.timeout(pause):
-                    await self._back.wait()  # as an answer may say that is still on its way
+            if self.is_open:
+                async with asyncio.timeout(self._backoff.advance()):
+                    # the response of a call that is still in flight may close the breaker before the probe
+                    await self._closed.wait()
         except TimeoutError:
             return True
         except asyncio.CancelledError:
-            self._asking.release()
+            self._probe.release()
             raise
-        self._asking.release()
+        self._probe.release()
         return False
 
-    def has_asked(self) -> None:
-        """Let another call ask, or all of them go on."""
-        self._asking.release()
+    def release_probe(self) -> None:
+        """Let another call probe, or all of them continue."""
+        self._probe.release()

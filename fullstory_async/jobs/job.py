@@ -1,4 +1,4 @@
-"""Job: a folder in which a bulk job's ids, answers and costs survive whatever happens to the process."""
+"""Job: a folder that keeps a bulk job's ids, responses and activations, whatever happens to the process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fullstory_async.client import FullStoryClient
 from fullstory_async.concurrency import run_in_thread, shielded
 from fullstory_async.errors import ClientStateError, ConfigurationError, InvalidSessionId, JobError
 from fullstory_async.jobs.export import Redact, export_in_thread
-from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimated
+from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimate_within_budget
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.runner import Runner
 from fullstory_async.jobs.storage.lock import LOCK_NAME, JobLock
@@ -37,21 +37,21 @@ NETWORK_PATIENCE = 60.0
 
 @attrs.frozen(kw_only=True)
 class Added:
-    """What `Job.add` did."""
+    """The result of `Job.add`."""
 
     new: int
-    """Ids that were not in the job."""
+    """Number of ids that were not in the job."""
     duplicates: int
-    """Ids that were in it already, or came twice; they stay one item."""
+    """Number of ids that the job had already, or that were given twice; each is one item."""
     unusable: int
-    """Texts that are no session ids; each is a permanent failure of the job."""
+    """Number of texts that are not session ids; each is a permanent failure of the job."""
 
 
 class Job:
-    """A durable bulk job; ``async with Job.open(folder, client=client, plan=plan) as job:`` holds it."""
+    """A durable bulk job, opened by ``async with Job.open(folder, client=client, plan=plan) as job:``."""
 
     folder: Path
-    """Where the job is."""
+    """The job folder."""
 
     def __init__(
         self,
@@ -60,19 +60,19 @@ class Job:
         client: FullStoryClient | None = None,
         plan: JobPlan | None = None,
     ) -> None:
-        """Name a job; the same as `open`."""
+        """Prepare a job; the same as `open`."""
         if not isinstance(client, FullStoryClient | None):
             raise ConfigurationError(f"client must be a FullStoryClient, not {client!r:.60}")
         if not isinstance(plan, JobPlan | None):
             raise ConfigurationError(f"plan must be a JobPlan, not {plan!r:.60}")
         self.folder = Path(folder)
         self._client = client
-        self._wanted = plan
+        self._requested_plan = plan
         self._store: JobStore | None = None
         self._lock: JobLock | None = None
         self._runner: Runner | None = None
-        self._stop_asked = False
-        self._may_stop_ahead = True
+        self._stop_requested = False
+        self._may_stop_early = True
 
     @classmethod
     def open(
@@ -82,16 +82,16 @@ class Job:
         client: FullStoryClient | None = None,
         plan: JobPlan | None = None,
     ) -> Job:
-        """Name a job, which ``async with`` opens, or makes if there is none in the folder.
+        """Prepare a job, which ``async with`` opens, or creates if the folder has none.
 
         Args:
-            folder: its folder; made if it does not exist, for its owner only.
-            client: what makes the calls. It is not closed. Only `run` and `estimate` need one.
-            plan: what is done with each session. A job that exists knows its plan; another one may only add
-                operations, or change ``max_activations``.
+            folder: the job folder; created if it does not exist, readable only by its owner.
+            client: makes the calls; the job does not close it. Only `run` and `estimate` need one.
+            plan: what the job fetches for each session. An existing job keeps its plan; another one may only
+                add operations, or change ``max_activations``.
 
         Raises (from ``async with``):
-            JobLockedError: another process runs it; the message names that.
+            JobLockedError: another process runs the job; the message names it.
             JobError: the folder holds something else, a job of a later format, or another plan.
         """
         return cls(folder, client=client, plan=plan)
@@ -99,7 +99,7 @@ class Job:
     async def __aenter__(self) -> Self:
         if self._store is not None:
             raise ClientStateError("this job is open already")
-        self._may_stop_ahead = True
+        self._may_stop_early = True
         try:
             await run_in_thread(self._open)
         except asyncio.CancelledError:
@@ -110,13 +110,15 @@ class Job:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await shielded(self._close())  # or the folder would stay locked
+        # to the end, or the folder would stay locked
+        await shielded(self._close())
 
     async def _close(self) -> None:
         try:
-            if self._runner is not None:  # what is on its way is dropped, and counted
+            # calls in flight are dropped, and counted as spent
+            if self._runner is not None:
                 self._runner.stop(at_once=True)
-                await self._over.wait()
+                await self._run_ended.wait()
             store, self._store = self._store, None
             if store is not None:
                 await store.close()
@@ -132,21 +134,21 @@ class Job:
 
     @property
     def plan(self) -> JobPlan:
-        """What is done with each session."""
+        """What the job fetches for each session."""
         return self._opened.plan
 
     @property
     def input_complete(self) -> bool:
-        """Whether the last `add` came to its end; if the process died in it, the same ids should be added again."""
+        """Whether the last `add` was completed; if the process died in it, add the same ids again."""
         return bool(self._opened.input_complete)
 
     @property
     def counts(self) -> Counts:
-        """How many items, answers and failures the job holds, and what it has spent. A copy."""
+        """The numbers of items, responses and failures of the job, and what it has spent. A copy."""
         return attrs.evolve(self._opened.counts)
 
     async def add(self, ids: Iterable[SessionRef] | AsyncIterable[SessionRef]) -> Added:
-        """Add sessions; ids that the job has already are left as they are. They are kept as they come.
+        """Add sessions. Ids that the job has already are left as they are; each batch is saved as it comes.
 
         Args:
             ids: session ids, listed sessions or texts; any iterable or async iterable, of any length.
@@ -155,9 +157,9 @@ class Job:
             raise ConfigurationError(f"ids must be an iterable of session ids, not one {type(ids).__name__}")
         batch, given, new, unusable = _Batch(), 0, 0, 0
         await self._opened.mark_input(complete=False)
-        async for ref in _each(ids):
+        async for ref in _iterate(ids):
             given += 1
-            unusable += not batch.take(ref)
+            unusable += not batch.append(ref)
             if len(batch) >= _BATCH:
                 new += await self._opened.add(batch.usable, batch.unusable)
                 batch = _Batch()
@@ -166,14 +168,14 @@ class Job:
         return Added(new=new, duplicates=given - new, unusable=unusable)
 
     def estimate(self, *, retry_failed: bool = False) -> JobEstimate:
-        """Tell what is left, what it will cost and how long it will take; as `run` with the same ``retry_failed``."""
+        """Estimate the calls, activations and time that `run` would take with the same ``retry_failed``."""
         store, rate = self._opened, self._caller.limiter.rate
         counts = store.counts
         operations = len(store.plan.operations)
-        without = counts.unusable * operations if retry_failed else counts.permanent
-        calls = counts.items * operations - counts.answered - without
+        skipped = counts.unusable * operations if retry_failed else counts.permanent
+        calls = counts.items * operations - counts.answered - skipped
         charges = self._caller.config.retry.max_charges_per_call
-        return estimated(store.plan, counts.items, calls, counts.spent, rate, charges)
+        return estimate_within_budget(store.plan, counts.items, calls, counts.spent, rate, charges)
 
     async def run(
         self,
@@ -183,18 +185,18 @@ class Job:
         retry_failed: bool = False,
         network_patience: float = NETWORK_PATIENCE,
     ) -> JobReport:
-        """Make the calls that are left. Can be run again, in another process too, until nothing is left.
+        """Make the calls that are left. Run it again, in another process too, until nothing is left.
 
         Args:
-            progress: called at the beginning and after each call, from the event loop; it should be quick.
-            concurrency: how many calls are under way at most.
-            retry_failed: make calls again that failed for good: unknown sessions, refused parameters, answers
-                that could not be read.
-            network_patience: seconds without any connection, or with a service that fails every call, after which the run
-                ends. Until then it waits, and goes on by itself.
+            progress: called at the start and after each call, in the event loop; it must return quickly.
+            concurrency: the largest number of concurrent calls.
+            retry_failed: retry permanent failures: unknown sessions, rejected parameters, responses that
+                can't be decoded.
+            network_patience: seconds without any connection, or with a service that fails every call, after
+                which the run ends. Until then it waits, and continues by itself.
 
         Returns:
-            Why it ended, and how the job stands.
+            Why the run ended, and the state of the job.
         """
         validators.positive_integer(concurrency, "concurrency")
         if not (validators.is_number(network_patience) and network_patience >= 0):
@@ -203,40 +205,40 @@ class Job:
             )
         if self._runner is not None:
             raise ClientStateError("this job is being run already")
-        store, account = self._opened, self._caller._api  # noqa: SLF001  (of the same package)
-        account.pipeline.check()
+        store, api = self._opened, self._caller.api
+        api.pipeline.check()
         self._runner = Runner(
-            store=store, account=account, folder=self.folder, concurrency=concurrency,
-            max_wait=self._caller.config.max_wait, network_patience=network_patience, retry_failed=retry_failed,
-            progress=progress,
+            store=store, api=api, folder=self.folder, concurrency=concurrency,
+            max_wait=self._caller.config.max_wait, network_patience=network_patience,
+            retry_failed=retry_failed, progress=progress,
         )  # fmt: skip
-        if self._stop_asked:
+        if self._stop_requested:
             self._runner.stop()
-        self._over = asyncio.Event()
+        self._run_ended = asyncio.Event()
         try:
             return await self._runner.run()
         finally:
-            self._runner, self._stop_asked, self._may_stop_ahead = None, False, False
-            self._over.set()
+            self._runner, self._stop_requested, self._may_stop_early = None, False, False
+            self._run_ended.set()
 
     def stop(self, *, at_once: bool = False) -> None:
-        """End the run: no more calls are made, and those that were sent have 5 seconds to finish, or none.
+        """End the run: start no more calls. Those that were sent have 5 seconds to finish, or none.
 
-        For a signal handler: the first signal stops, the second stops ``at_once``. One that comes before the first run of this
-        opening is not lost: that run ends before its first call. When a run is over there is nothing to stop, so a program that runs the
-        job again has to look itself for what came in between.
+        For a signal handler: the first signal stops, the second stops ``at_once``. A stop before the first
+        run of this opening is not lost: that run ends before its first call. After a run there is nothing
+        to stop, so a program that runs the job again has to check itself for signals that came in between.
         """
         if self._runner is not None:
             self._runner.stop(StopReason.INTERRUPTED, at_once=at_once)
-        elif self._may_stop_ahead:
-            self._stop_asked = True
+        elif self._may_stop_early:
+            self._stop_requested = True
 
     def results(self) -> AsyncIterator[JobResult]:
-        """Give every session with what the job has of it, in the order in which the ids were added."""
+        """Yield every session with its responses and failures, in the order in which the ids were added."""
         return JobReader(self.folder).results()
 
     def failures(self) -> AsyncIterator[JobFailure]:
-        """Give every failure, in the order in which the ids were added."""
+        """Yield every failure, in the order in which the ids were added."""
         return JobReader(self.folder).failures()
 
     async def export(
@@ -247,22 +249,24 @@ class Job:
         allow_missing: bool = False,
         progress: Callable[[int], object] | None = None,
     ) -> list[Path]:
-        """Write the job's answers and failures to files; may be done at any time, and again.
+        """Write the job's responses and failures to files; can be done at any time, and repeatedly.
 
         Args:
-            path: ends in ``.jsonl``, ``.csv`` (both also with ``.gz`` or ``.zst``), ``.parquet``, ``.duckdb`` or ``.sqlite``. A
-                database holds all tables; otherwise ``path`` holds the main one, and ``NAME.summaries.…`` and
-                ``NAME.failures.…`` beside it the others. An existing file is replaced when the new one is whole.
-            redact: fields to hide, wherever they stand: names, or a mapping of names to ``drop`` or ``hash``.
-            allow_missing: accept names to hide that nothing in the job is called; else they are taken for mistakes.
-            progress: called with the number of sessions that are written.
+            path: ends in ``.jsonl``, ``.csv`` (both also with ``.gz`` or ``.zst``), ``.parquet``,
+                ``.duckdb`` or ``.sqlite``. A database holds all tables; otherwise ``path`` holds the main
+                one, and ``NAME.summaries.…`` and ``NAME.failures.…`` beside it the others. An existing file
+                is replaced only when the new one is complete.
+            redact: fields to redact, at any depth: names, or a mapping of names to ``drop`` or ``hash``.
+            allow_missing: accept names to redact that no field of the job has; else they are taken for
+                mistakes.
+            progress: called with the number of sessions written so far.
 
         Returns:
             The files.
 
         Raises:
-            ConfigurationError: the format is unknown, or needs an extra that is not installed, or nothing is called what was
-                to be hidden. Nothing is written then.
+            ConfigurationError: the format is unknown or needs an extra that is not installed, or no field
+                has a name to redact. Nothing is written then.
             JobStorageError: a file can't be written.
         """
         return await export_in_thread(
@@ -270,13 +274,15 @@ class Job:
         )
 
     async def purge(self, session_id: SessionRef) -> bool:
-        """Erase a session from the job, as an erasure request wants it, and never fetch it again.
+        """Erase a session from the job, as an erasure request demands, and never fetch it again.
 
-        Returns whether the job had it. A call for it that is on its way is counted, and its answer is not kept. Exports that were made before are not changed.
+        Returns whether the job had it. A call for it that is in flight is counted, and its response is not
+        kept. Exports that were made before are not changed.
         """
         try:
             name = str(session_id_of(session_id))
-        except InvalidSessionId:  # of which the job may hold the text all the same
+        except InvalidSessionId:
+            # the job may hold such a text all the same, as a failure
             name = replace_surrogates(str(session_id))
         return await self._opened.purge(name)
 
@@ -301,7 +307,7 @@ class Job:
         except OSError as error:
             raise JobError(f"the job {self.folder} can't be used: {error.strerror}") from None
         try:
-            self._store = JobStore(self.folder, self._wanted)
+            self._store = JobStore(self.folder, self._requested_plan)
         except BaseException:
             lock.release()
             raise
@@ -310,12 +316,13 @@ class Job:
 
 @attrs.define
 class _Batch:
-    """Ids on their way into the database."""
+    """Ids to add to the database in one transaction."""
 
     usable: list[str] = attrs.field(factory=list)
     unusable: list[tuple[str, InvalidSessionId]] = attrs.field(factory=list)
 
-    def take(self, ref: SessionRef) -> bool:
+    def append(self, ref: SessionRef) -> bool:
+        """Add an id; return whether it is usable."""
         try:
             self.usable.append(str(session_id_of(ref)))
         except InvalidSessionId as error:
@@ -328,7 +335,7 @@ class _Batch:
         return len(self.usable) + len(self.unusable)
 
 
-async def _each(ids: Any) -> AsyncIterator[SessionRef]:
+async def _iterate(ids: Any) -> AsyncIterator[SessionRef]:
     if isinstance(ids, AsyncIterable):
         async for ref in ids:
             yield ref
@@ -336,6 +343,7 @@ async def _each(ids: Any) -> AsyncIterator[SessionRef]:
     last = time.monotonic()
     for ref in ids:
         yield ref
+        # a long list must not block the event loop
         if time.monotonic() - last > 0.005:
             await asyncio.sleep(0)
             last = time.monotonic()

@@ -1,14 +1,14 @@
-"""Whose job it is.
+"""The organisation of a job: every key of another one is refused.
 
-A job is one organisation's: for another one's key all its sessions would be unknown. Asking whose a key is is free, so it is
-asked before anything is bought, for as long as an outage is waited for. A service that answers and does not say it, such as one of
-the published contract alone, which knows no such path, is believed to serve nobody else.
+For another organisation's key all sessions of a job would be unknown. Asking whose key it is is free, so a
+run asks before it spends anything, for as long as it waits for an outage. A service that responds without
+saying so, such as one with the published contract alone, which has no such path, is assumed to serve only
+this organisation.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 from fullstory_async.api import ApiContext, call_once
@@ -16,49 +16,36 @@ from fullstory_async.codec import decode_key_owner
 from fullstory_async.errors import (
     APIStatusError,
     AuthenticationError,
-    ConflictError,
     DecodeError,
-    FullStoryError,
     JobError,
     RateLimitedError,
     ServerError,
     TransportError,
 )
 from fullstory_async.http import endpoints
-from fullstory_async.jobs.report import StopReason
+from fullstory_async.jobs.report import ProgressReporter
 from fullstory_async.jobs.storage.schema import replace_surrogates
 from fullstory_async.jobs.storage.store import JobStore
+from fullstory_async.jobs.task import reconnect_backoff
 
-__all__ = ["other_account"]
+__all__ = ["check_organisation"]
 
-_SECONDS = 30.0
-_PASSING = frozenset({408, 425})
-_SHORTEST_PAUSE = 0.5
-_LONGEST_PAUSE = 5.0
+_TIMEOUT = 30.0
 
 
-async def other_account(
-    store: JobStore,
-    account: ApiContext,
-    folder: Path,
-    *,
-    patience: float,
-    waits: Callable[[FullStoryError], None],
-) -> tuple[StopReason, str] | None:
-    """Remember the organisation of the first run. Return why no call may be made, or ``None`` if all is well.
+async def check_organisation(
+    store: JobStore, api: ApiContext, folder: Path, progress: ProgressReporter, *, patience: float
+) -> None:
+    """Compare the key's organisation with the job's, and remember it in the first run.
+
+    Even the first run needs to know it: otherwise its results could be mixed with another organisation's
+    later.
 
     Raises:
-        JobError: the key is of another organisation.
+        JobError: the key belongs to another organisation.
+        FullStoryError: the key is rejected, or there is no response.
     """
-    try:
-        organisation = await _organisation_of(account, patience=patience, waits=waits)
-    except AuthenticationError as error:
-        return StopReason.KEY_REJECTED, str(error)
-    except (APIStatusError, TransportError) as error:
-        # even in the first run: what is bought without knowing it could be mixed with another's by the next
-        limited = isinstance(error, RateLimitedError)
-        text = f"whose key it is could not be asked: {error}"
-        return (StopReason.RATE_LIMITED if limited else StopReason.NETWORK_DOWN), text
+    organisation = await fetch_organisation(api, progress, patience=patience)
     if store.organisation is not None and organisation not in (None, store.organisation):
         raise JobError(
             f"the job {folder} is of the organisation {store.organisation}, and the key of {organisation}: "
@@ -66,39 +53,40 @@ async def other_account(
         )
     if store.organisation is None and organisation is not None:
         await store.save_organisation(organisation)
-    return None
 
 
-async def _organisation_of(
-    account: ApiContext, *, patience: float, waits: Callable[[FullStoryError], None]
-) -> str | None:
-    """Return the organisation of the client's key, or ``None`` where the service does not say. Free of charge.
+async def fetch_organisation(api: ApiContext, progress: ProgressReporter, *, patience: float) -> str | None:
+    """Return the organisation of the client's key, or ``None`` if the service does not say. Free of charge.
 
     Args:
+        api: the client's context.
+        progress: reports each wait for the service or the network.
         patience: seconds for which a service or network that is down is asked again.
-        waits: told of the failure before each wait.
 
     Raises:
-        FullStoryError: the key is rejected, or there is no answer.
+        FullStoryError: the key is rejected, or there is no response.
     """
-    now, pause = asyncio.get_running_loop().time, _SHORTEST_PAUSE
-    until = now() + patience
+    now, backoff = asyncio.get_running_loop().time, reconnect_backoff()
+    deadline = now() + patience
     while True:
         try:
-            owner = await call_once(account, endpoints.me(), decode_key_owner, _SECONDS)
+            owner = await call_once(api, endpoints.me(), decode_key_owner, _TIMEOUT)
         except DecodeError:
             return None
         except (AuthenticationError, RateLimitedError):
             raise
         except (ServerError, TransportError) as error:
-            if now() + pause > until or (isinstance(error, TransportError) and error.permanent):
+            if error.permanent or now() + backoff.pause > deadline:
                 raise
-            waits(error)
+            progress.report_waiting(error)
+            # a display that broke ends the run: nothing is waited for
+            if progress.failure is not None:
+                raise
         except APIStatusError as error:
-            if isinstance(error, ConflictError) or error.status in _PASSING:
+            if error.is_transient:
                 raise
-            return None  # it answers, and this is none of its questions
+            # the service is up and does not know this path, or does not say
+            return None
         else:
             return replace_surrogates(owner.org_id or "") or None
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        await backoff.sleep()

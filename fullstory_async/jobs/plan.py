@@ -1,4 +1,4 @@
-"""JobPlan: what a job does with each session, and what it may spend."""
+"""JobPlan: what a job fetches for each session, and what it may spend."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 from fullstory_async import validators
 from fullstory_async.errors import ConfigurationError, JobError
 
-__all__ = ["EVENTS", "SUMMARY", "JobEstimate", "JobPlan", "estimated"]
+__all__ = ["EVENTS", "SUMMARY", "JobEstimate", "JobPlan", "estimate_within_budget"]
 
 EVENTS = "events"
 SUMMARY = "summary"
@@ -18,20 +18,20 @@ SUMMARY = "summary"
 
 @attrs.frozen(kw_only=True)
 class JobPlan:
-    """What a job fetches for each session. It is kept with the job, and may later only grow."""
+    """What a job fetches for each session. It is saved with the job, and may only grow later."""
 
     events: bool = attrs.field(default=False, validator=validators.instance_of(bool))
     """Whether to fetch the session's events."""
 
     summary: str | None = attrs.field(default=None, validator=validators.instance_of(str, optional=True))
-    """The id of the profile to summarise it by; ``None`` for no summary."""
+    """The id of the profile for its summary; ``None`` for no summary."""
 
     max_activations: int | None = attrs.field(
         default=None, validator=validators.integer(at_least=0, optional=True)
     )
-    """The most that the job may ever spend; ``None`` for any number, or for what the job's own plan says.
+    """The most activations that the job may ever spend; ``None`` for no cap, or the cap of the saved plan.
 
-    It is no part of what is done, so it may be changed at any time."""
+    It can be changed at any time, up or down."""
 
     def __attrs_post_init__(self) -> None:
         if not self.operations:
@@ -43,10 +43,10 @@ class JobPlan:
         return ((EVENTS,) if self.events else ()) + ((SUMMARY,) if self.summary else ())
 
     def grown_to(self, wanted: JobPlan) -> JobPlan:
-        """Return the plan of a job that is opened again with another one.
+        """Return the plan of a job that is reopened with another one.
 
         Raises:
-            JobError: the other plan changes what is done, instead of adding to it.
+            JobError: the other plan changes the operations instead of adding to them.
         """
         if self.events and not wanted.events:
             raise JobError(
@@ -61,36 +61,40 @@ class JobPlan:
         return attrs.evolve(wanted, max_activations=cap)
 
     def to_json(self) -> str:
-        """Return the plan as it is kept."""
+        """Return the plan as it is saved."""
         return json.dumps(attrs.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> JobPlan:
-        """Read what `to_json` made."""
+        """Read the result of `to_json`."""
         fields: dict[str, Any] = json.loads(text)
         return cls(**fields)
 
 
 @attrs.frozen(kw_only=True)
 class JobEstimate:
-    """What is still to be done, before anything is spent."""
+    """The work that is left, estimated before anything is spent."""
 
     sessions: int
-    """Sessions of the whole job."""
+    """Number of sessions of the whole job."""
     calls: int
-    """Calls that are left."""
+    """Number of calls that are left."""
     activations: int
-    """What these will spend at most, the budget considered, and what a call may cost by `RetryPolicy.max_charges_per_call`."""
+    """The most activations that these calls can spend within the budget.
+
+    A call may cost `RetryPolicy.max_charges_per_call`."""
     spent: int
-    """What the job has spent so far."""
+    """Number of activations that the job has spent so far."""
     max_activations: int | None
-    """The most that it may ever spend."""
+    """The most activations that the job may ever spend."""
     seconds: float
-    """How long the calls take at the client's present rate, at least; an adaptive one will change."""
+    """The least time that the calls take at the client's current rate; an adaptive rate will change."""
 
 
-def estimated(plan: JobPlan, sessions: int, calls: int, spent: int, rate: float, charges: int) -> JobEstimate:
-    """Return what so many calls come to within a plan's budget, where each may be charged so many times."""
+def estimate_within_budget(
+    plan: JobPlan, sessions: int, calls: int, spent: int, rate: float, charges: int
+) -> JobEstimate:
+    """Return the estimate of a number of calls that may be charged ``charges`` times each."""
     cap, most = plan.max_activations, calls * charges
     affordable = most if cap is None else max(0, min(most, cap - spent))
     return JobEstimate(

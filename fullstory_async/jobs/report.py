@@ -1,22 +1,27 @@
-"""What a run tells: how far it has come, and how it ended."""
+"""Reports of a run: its progress, and how it ended."""
 
 from __future__ import annotations
 
 import enum
 from collections import Counter
+from collections.abc import Callable
 
 import attrs
 
+from fullstory_async.deprecation import Renamed
+from fullstory_async.errors import FullStoryError, Scope, TransportError
 from fullstory_async.http.hooks import Stats
+from fullstory_async.http.pipeline import Pipeline
+from fullstory_async.jobs.storage.store import JobStore
 
-__all__ = ["JobProgress", "JobReport", "StopReason"]
+__all__ = ["JobProgress", "JobReport", "ProgressReporter", "StopReason"]
 
 
 class StopReason(enum.StrEnum):
-    """Why a run ended. After every one of them the job can be run again."""
+    """Why a run ended. Whatever the reason, the job can be run again."""
 
     FINISHED = "finished"
-    """Every call has been made; those that failed for a passing reason are made again by the next run."""
+    """Every call was made. The next run retries the failures that are not permanent."""
     INTERRUPTED = "interrupted"
     BUDGET_REACHED = "budget reached"
     KEY_REJECTED = "key rejected"
@@ -29,44 +34,92 @@ class StopReason(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class JobProgress:
-    """How far a job has come; given to the ``progress`` callback."""
+    """The progress of a job, as the ``progress`` callback gets it."""
 
     calls: int
-    """Calls of the whole job."""
+    """Number of calls of the whole job."""
     done: int
-    """Answers that the job holds."""
+    """Number of responses that the job holds."""
     failed: int
-    """Failures that the job holds."""
+    """Number of failures that the job holds."""
     spent: int
-    """Activations that the job has spent, or may have."""
+    """Number of activations that the job has spent, or may have spent."""
     max_activations: int | None
     stats: Stats
-    """What the client has done: requests, retries, 429s."""
+    """The client's counters: requests, retries, 429s."""
     last_error: str | None
     allowed_rate: float
-    """Requests a second that the rate limiter allows now; it changes where the limit is adaptive."""
+    """Requests per second that the rate limiter allows now; an adaptive limit changes it."""
 
 
 @attrs.frozen(kw_only=True)
 class JobReport:
-    """How a run ended, and how the job stands."""
+    """How a run ended, and the state of the job."""
 
     reason: StopReason
     detail: str
-    """What stopped it, in words; empty where nothing did."""
+    """What stopped the run, in words; empty if nothing did."""
     done: int
-    """Answers that the job holds."""
+    """Number of responses that the job holds."""
     failed: Counter[str]
-    """Calls that failed in this run, by the name of their error."""
+    """Number of calls that failed in this run, by the name of their error."""
     spent: int
-    """Activations that the job has spent so far, or may have."""
-    done_now: int
-    """Answers that came in this run."""
-    spent_now: int
-    """Activations that this run has spent, or may have."""
+    """Number of activations that the job has spent so far, or may have spent."""
+    new_responses: int
+    """Number of responses that this run received."""
+    newly_spent: int
+    """Number of activations that this run has spent, or may have spent."""
     dropped: int
-    """Calls of this run that were dropped on their way, or that the disk had no place for: they count as spent, and are made again."""
+    """Number of calls that may have been charged, and whose response is not saved.
+
+    This run did not wait for it, or the disk was full. They count as spent; the next run makes them again."""
     left: int
-    """Calls that are still to be made, failures with a passing reason among them."""
+    """Number of calls that are still to be made, failures that are not permanent included."""
     seconds: float
-    """How long the run took."""
+    """Duration of the run."""
+
+    done_now = Renamed("new_responses")
+    spent_now = Renamed("newly_spent")
+
+
+@attrs.define
+class ProgressReporter:
+    """Calls the ``progress`` callback of one run."""
+
+    store: JobStore
+    pipeline: Pipeline
+    callback: Callable[[JobProgress], None] | None
+    last_error: str | None = attrs.field(default=None, init=False)
+    failure: Exception | None = attrs.field(default=None, init=False)
+    """What the callback raised. It ends the run, which raises it when all paid-for responses are saved."""
+
+    @property
+    def calls(self) -> int:
+        """Number of calls of the whole job."""
+        return self.store.counts.items * len(self.store.plan.operations)
+
+    def report(self) -> None:
+        """Report the progress, unless an earlier report failed."""
+        if self.callback is None or self.failure is not None:
+            return
+        counts = self.store.counts
+        progress = JobProgress(
+            calls=self.calls, done=counts.answered, failed=counts.failed, spent=counts.spent,
+            max_activations=self.store.plan.max_activations, stats=attrs.evolve(self.pipeline.stats),
+            last_error=self.last_error, allowed_rate=self.pipeline.limiter.rate,
+        )  # fmt: skip
+        try:
+            self.callback(progress)
+        except Exception as error:  # noqa: BLE001  (the runner raises it)
+            self.failure = error
+
+    def report_waiting(self, error: FullStoryError) -> None:
+        """Report that the run waits because of a failure."""
+        if error.scope is Scope.RATE:
+            other_side = "rate limit"
+        elif isinstance(error, TransportError) and not error.sent:
+            other_side = "network"
+        else:
+            other_side = "service"
+        self.last_error = f"{type(error).__name__}: {error.message}; waiting for the {other_side}"
+        self.report()

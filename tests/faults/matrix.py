@@ -109,7 +109,10 @@ ROWS = tuple(
                 "`BadRequestError` after one request, with the service's message and its code, text or number",
             ),
             ("401", "`AuthenticationError` after one request; a fan-out or job stops after the first"),
-            ("403", "`PermissionDeniedError` after one request; a fan-out or job stops after three in a row"),
+            (
+                "403",
+                "`PermissionDeniedError` after one request; a fan-out or job stops after three without a success between",
+            ),
             (
                 "404",
                 "`NotFoundError`, the failure of this one id; the others go on, and a job does not ask for it again",

@@ -9,7 +9,7 @@ import pytest
 from fullstory_async import DecodeError, SessionId
 from fullstory_async.codec import IncrementalEventDecoder, decode_events
 from fullstory_async.http.status_errors import error_from_response
-from fullstory_async.jobs.verify import require_json_object
+from fullstory_async.jobs.task import require_json_object
 from fullstory_async.messages import Request, Response
 from tests.fuzz.mutations import damaged, rounds
 from tests.wire.test_hostile_answers import DECODERS, EVENT, VALID, outcome, read_all

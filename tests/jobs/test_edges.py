@@ -28,7 +28,7 @@ class Wrapped:
     """A transport around a client's own, whose metered requests a test may delay or refuse."""
 
     def __init__(self, client, before):
-        pipeline = client._api.pipeline
+        pipeline = client.api.pipeline
         self._real, self._before = pipeline._transport, before
         pipeline._transport = self
 
@@ -64,10 +64,10 @@ async def test_a_call_that_may_have_been_charged_is_not_made_again_while_the_net
 async def test_what_was_charged_before_the_months_cap_was_reached_counts(tmp_path):
     ledger = ActivationLedger(tmp_path / "ledger", monthly_cap=5)
     async with opened(client={"retry": REPEATING}) as (sandbox, client):
-        client._api.pipeline._ledger = None
+        client.api.pipeline._ledger = None
         from fullstory_async.files.ledger import LedgerAccount
 
-        client._api.pipeline._ledger = LedgerAccount(ledger, client.config.key_fingerprint)
+        client.api.pipeline._ledger = LedgerAccount(ledger, client.config.key_fingerprint)
         sandbox.inject(Fault.status(500, charged=True), operation="events", times=None)
         report = await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids, concurrency=1)
         assert (report.reason, report.spent, sandbox.activations) == ("budget reached", 5, 5)
@@ -268,8 +268,8 @@ async def test_what_one_run_could_not_save_is_not_counted_by_the_next_as_well(tm
             is_broken = False
             second = await job.run(concurrency=4)
     assert (first.reason, second.reason) == ("storage failed", "finished")
-    assert first.spent_now > 0
-    assert first.spent_now + second.spent_now == second.spent
+    assert first.newly_spent > 0
+    assert first.newly_spent + second.newly_spent == second.spent
 
 
 async def test_a_failed_transaction_leaves_the_state_in_memory_as_it_was(tmp_path, monkeypatch):

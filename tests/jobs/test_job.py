@@ -29,8 +29,7 @@ from fullstory_async import (
     RetryPolicy,
     SessionId,
 )
-from fullstory_async.jobs import Job, JobPlan, JobReader, StopReason
-from fullstory_async.jobs import circuit_breaker as outage
+from fullstory_async.jobs import Job, JobPlan, JobReader, StopReason, circuit_breaker
 from fullstory_async.jobs.storage.lock import JobLock, lock_holder
 from fullstory_async.sandbox import Fault, Sandbox
 from tests.limits import SECONDS
@@ -664,8 +663,7 @@ async def test_an_outage_of_the_service_ends_it_before_it_eats_the_budget(tmp_pa
 
 @pytest.mark.row(33)
 async def test_an_outage_of_the_service_is_waited_for_and_asked_by_one_call_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(outage, "_SHORTEST_PAUSE", 0.1)
-    monkeypatch.setattr(outage, "_LONGEST_PAUSE", 0.4)
+    monkeypatch.setattr(circuit_breaker, "_FIRST_PAUSE", 0.1)
     shown = []
     async with opened(sessions=60) as (sandbox, client):
         sandbox.inject(Fault.status(503), operation="events", times=18)
@@ -689,7 +687,7 @@ async def test_an_outage_of_the_service_is_waited_for_and_asked_by_one_call_at_a
 
 
 async def test_a_service_that_does_not_come_back_ends_it_when_patience_is_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(outage, "_SHORTEST_PAUSE", 0.05)
+    monkeypatch.setattr(circuit_breaker, "_FIRST_PAUSE", 0.05)
     async with opened(sessions=60) as (sandbox, client):
         sandbox.inject(Fault.reset(), operation="events", times=None)
         report = await run_once(
@@ -856,5 +854,5 @@ async def test_a_job_of_a_known_organisation_waits_for_nobody_elses_key(tmp_path
         sandbox.inject(Fault.status(503), operation="whoami", times=3)
         plan = attrs.evolve(BOTH, max_activations=100)
         report = await run_once(tmp_path / "j", client, plan, network_patience=0)
-        assert (report.reason, report.spent_now) == ("network down", 0)
+        assert (report.reason, report.newly_spent) == ("network down", 0)
         assert (await run_once(tmp_path / "j", client, BOTH)).done == 80

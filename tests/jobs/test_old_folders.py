@@ -90,8 +90,8 @@ async def test_it_is_resumed_and_its_old_responses_stay(folder):
         raised = JobPlan(events=True, summary="support", max_activations=20)
         async with Job.open(folder, client=client, plan=raised) as job:
             report = await job.run()
-        assert (report.reason, report.done, report.done_now) == ("finished", 12, 5)
-        assert sandbox.activations == report.spent_now == 5
+        assert (report.reason, report.done, report.new_responses) == ("finished", 12, 5)
+        assert sandbox.activations == report.newly_spent == 5
     assert set(before) < set(bodies(folder))
     results = [result async for result in JobReader(folder).results()]
     assert all(each.events is not None and each.summary for each in results if str(each.session_id) != "9:9")

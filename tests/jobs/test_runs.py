@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import time
+from collections import Counter
 
 import attrs
 import pytest
 
-from fullstory_async import JobError, RateLimit, RetryPolicy, SessionId
-from fullstory_async.jobs import Job, JobPlan, JobReader
-from fullstory_async.jobs import circuit_breaker as outage
+from fullstory_async import (
+    ActivationLedger,
+    AuthenticationError,
+    ClientConfig,
+    ConnectError,
+    FullStoryClient,
+    JobError,
+    PermissionDeniedError,
+    RateLimit,
+    RetryPolicy,
+    SessionId,
+)
+from fullstory_async.jobs import Job, JobPlan, JobReader, JobReport, StopReason, circuit_breaker
 from fullstory_async.sandbox import Fault
+from tests.jobs.test_edges import Wrapped
 from tests.jobs.test_job import BOTH, opened, run_once
 from tests.limits import SECONDS
+from tests.wire.test_transport import silent_listener
 
 EVENTS = JobPlan(events=True)
 
@@ -87,7 +102,7 @@ async def test_answers_that_are_written_while_a_run_is_dropped_count_for_it(tmp_
                         job.stop(at_once=True)
 
                 report = await job.run(concurrency=32, progress=stop)
-                assert report.done_now == report.done == job.counts.answered > few
+                assert report.new_responses == report.done == job.counts.answered > few
 
 
 async def test_a_run_is_not_told_what_a_cancelled_one_gives_back(tmp_path):
@@ -110,7 +125,7 @@ async def test_a_run_is_not_told_what_a_cancelled_one_gives_back(tmp_path):
             before = sandbox.activations
             report = await job.run()
         assert (report.done, report.spent) == (6, sandbox.activations)
-        assert report.spent_now == report.done_now == sandbox.activations - before
+        assert report.newly_spent == report.new_responses == sandbox.activations - before
 
 
 async def test_a_stop_ends_one_run_and_no_other(tmp_path):
@@ -186,8 +201,100 @@ async def test_what_is_not_sent_says_nothing_of_an_outage(tmp_path):
         report = await run_once(tmp_path / "j", client, EVENTS, **again)
         assert report.reason == "network down"
         assert (
-            outage.FAILURE_THRESHOLD
+            circuit_breaker.FAILURE_THRESHOLD
             <= sandbox.activations
-            == report.spent_now
-            <= outage.FAILURE_THRESHOLD + 2
+            == report.newly_spent
+            <= circuit_breaker.FAILURE_THRESHOLD + 2
         )
+
+
+@pytest.mark.row(23)
+@pytest.mark.parametrize("bulk", ["fan-out", "job"])
+@pytest.mark.parametrize(
+    ("statuses", "made"), [((403,), 3), ((403, 404), 5), ((403, 200), 30), ((401,), 1), ((404,), 30)]
+)
+async def test_fan_outs_and_jobs_end_by_the_same_rule(tmp_path, bulk, statuses, made):
+    async with opened(sessions=30) as (sandbox, client):
+        for session_id, status in zip(sandbox.session_ids, itertools.cycle(statuses), strict=False):
+            if status != 200:
+                sandbox.inject(Fault.status(status), operation="events", session_id=session_id, times=None)
+        if bulk == "job":
+            report = await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids, concurrency=1)
+            assert (report.reason == "key rejected") is (made < 30)
+        else:
+            ended = pytest.raises((AuthenticationError, PermissionDeniedError))
+            async with client.sessions.events_many(sandbox.session_ids, concurrency=1) as results:
+                with ended if made < 30 else contextlib.nullcontext():
+                    async for _ in results:
+                        pass
+        assert sum(request.operation == "events" for request in sandbox.requests) == made
+
+
+async def test_a_call_that_is_stopped_while_it_connects_has_cost_nothing_anywhere(tmp_path):
+    listener, fillers = await silent_listener()
+    ledger = ActivationLedger(tmp_path / "ledger")
+    async with opened() as (sandbox, _):
+        nowhere = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with (
+            FullStoryClient(sandbox.api_key, config=ClientConfig(base_url=nowhere)) as unconnected,
+            FullStoryClient(
+                sandbox.api_key, config=ClientConfig(base_url=sandbox.url), ledger=ledger
+            ) as client,
+        ):
+            pipeline = client._account.pipeline
+            transport, connecting = pipeline._transport, asyncio.Event()
+
+            class Split:
+                """Sends what is metered to where nothing connects."""
+
+                slots = None
+                check = transport.check
+
+                async def send(self, request, *rest, **options):
+                    if not request.metered:
+                        return await transport.send(request, *rest, **options)
+                    connecting.set()
+                    return await unconnected._account.pipeline._transport.send(request, *rest, **options)
+
+            pipeline._transport = Split()
+            async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+                await job.add(sandbox.session_ids[:1])
+                run = asyncio.create_task(job.run())
+                await connecting.wait()
+                await asyncio.sleep(0.2)
+                job.stop(at_once=True)
+                report = await run
+            assert (report.reason, report.spent, report.dropped) == ("interrupted", 0, 0)
+            assert (client.stats.activations, client.stats.activations_at_risk) == (0, 0)
+            assert await ledger.spent(client.config.key_fingerprint) == 0
+    for each in (listener, *fillers):
+        each.close()
+
+
+async def test_a_stop_begins_no_further_call_for_one_that_could_not_leave(tmp_path):
+    """It was not droppable when the stop came, and no connection was to be had a moment later."""
+    async with opened(client={"retry": RetryPolicy(attempts=1)}) as (sandbox, client):
+        tries = 0
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids[:1])
+
+            async def refuse(request):
+                nonlocal tries
+                tries += 1
+                job.stop()
+                raise ConnectError("refused", request=request, sent=False)
+
+            Wrapped(client, refuse)
+            report = await job.run()
+        assert (report.reason, report.spent, report.failed, tries) == ("interrupted", 0, {}, 1)
+
+
+def test_the_old_names_of_a_report_still_work():
+    report = JobReport(
+        reason=StopReason.FINISHED, detail="", done=3, failed=Counter(), spent=4, new_responses=1,
+        newly_spent=2, dropped=0, left=0, seconds=1.0,
+    )  # fmt: skip
+    with pytest.warns(DeprecationWarning, match="JobReport.new_responses is now called new_responses"):
+        assert report.new_responses == 1
+    with pytest.warns(DeprecationWarning, match="JobReport.newly_spent is now called newly_spent"):
+        assert report.newly_spent == 2

@@ -14,12 +14,14 @@ from fullstory_async import (
     AuthenticationError,
     BadRequestError,
     ConflictError,
+    ConnectError,
     DecodeError,
     FullStoryError,
     NotFoundError,
     PermissionDeniedError,
     ProtocolError,
     RateLimitedError,
+    RetryPolicy,
     ServerError,
     TransportError,
     UnexpectedRedirect,
@@ -102,6 +104,46 @@ def test_transport_errors_may_have_cost_once_sent():
     assert not TransportError("x", request=LIST, sent=True).may_have_cost
 
 
+KINDS = {
+    "FullStoryError": ("program", False), "ConfigurationError": ("program", True),
+    "ClientStateError": ("program", False), "JobError": ("program", True),
+    "InvalidSessionId": ("session", True), "NotFoundError": ("session", True),
+    "BadRequestError": ("session", True), "DecodeError": ("session", True),
+    "ResponseTooLarge": ("session", True), "APIStatusError": ("session", False),
+    "ConflictError": ("session", False),
+    "AuthenticationError": ("key", False), "PermissionDeniedError": ("key", False),
+    "ActivationBudgetError": ("budget", False),
+    "RateLimitedError": ("rate", False),
+    "ServerError": ("service", False), "PaginationError": ("service", False),
+    "TransportError": ("network", False), "ConnectError": ("network", False),
+    "LimiterUnavailable": ("network", False), "APITimeoutError": ("network", False),
+    "ProtocolError": ("network", False), "UnexpectedRedirect": ("network", True),
+    "StorageError": ("storage", False), "JobStorageError": ("storage", False),
+    "JobLockedError": ("storage", False),
+}  # fmt: skip
+
+
+def test_each_class_says_what_it_is_about_and_whether_it_is_permanent():
+    assert {cls.__name__: (cls.scope.value, cls.permanent) for cls in ERRORS} == KINDS
+    for cls in ERRORS:
+        assert (cls("x").scope, cls("x").permanent) == (cls.scope, cls.permanent)
+
+
+def test_an_error_may_be_permanent_where_its_class_is_not():
+    refused, untrusted = ConnectError("x"), ConnectError("x", permanent=True)
+    assert (refused.permanent, refused.is_transient) == (False, True)
+    assert (untrusted.permanent, untrusted.is_transient) == (True, False)
+    assert pickle.loads(pickle.dumps(untrusted)).permanent
+    assert ConnectError.permanent is False
+
+
+@pytest.mark.parametrize("status", range(300, 600))
+def test_what_is_transient_is_what_the_policy_repeats(status):
+    error = error_from_response(LIST, Response(status=status))
+    assert error.is_transient is (status in {408, 409, 425, 429, 500, 502, 503, 504})
+    assert error.is_transient is (RetryPolicy().decide(LIST, error, 1) is not None)
+
+
 @pytest.mark.parametrize("cls", ERRORS)
 def test_every_error_pickles_with_all_it_knows(cls):
     error = cls("what happened", request=EVENTS, response=json_response({}, 503, retry_after="3"))
@@ -181,6 +223,7 @@ def test_neither_query_nor_headers_nor_bodies_show():
         ),
         (503, 2, None, "(after 2 attempts in 0.0 s) [may have cost an activation]"),
         (400, 1, None, "[may have cost an activation]"),
+        (501, 1, None, "[may have cost an activation]"),  # not repeated whatever the policy says
         (429, 1, 119, "(try again in 119 s)"),
         (429, 1, 600, "(try again in 10 min)"),
         (429, 1, 30_000, "(try again in 8 h)"),

@@ -1,4 +1,4 @@
-"""The retry policy's decision as a table, the waits, the budget, and Retry-After."""
+"""The retry policy's decision as a table, the waits, the quota, and Retry-After."""
 
 from __future__ import annotations
 
@@ -161,18 +161,25 @@ def test_repeat_metered_is_a_bool():
         RetryPolicy(repeat_metered="no")
 
 
-def test_the_budget_runs_dry_and_refills():
-    budget = RetryQuota()
-    taken = sum(budget.take(14) for _ in range(100))
-    assert taken == 500 // 14
-    assert not budget.take(14)
-    budget.give_back(0)
-    assert budget.tokens == 500 % 14 + 1
-    budget.give_back(14)
-    assert budget.take(14)
+def test_the_quota_runs_dry_and_refills():
+    quota = RetryQuota()
+    acquired = sum(quota.acquire(14) for _ in range(100))
+    assert acquired == 500 // 14
+    assert not quota.acquire(14)
+    quota.release(0)
+    assert quota.tokens == 500 % 14 + 1
+    quota.release(14)
+    assert quota.acquire(14)
     for _ in range(100):
-        budget.give_back(14)
-    assert budget.tokens == 500
+        quota.release(14)
+    assert quota.tokens == 500
+
+
+def test_the_old_name_of_max_charges_per_call_still_works():
+    with pytest.warns(
+        DeprecationWarning, match="RetryPolicy.charges_at_most is now called max_charges_per_call"
+    ):
+        assert RetryPolicy(repeat_metered=True, attempts=4).charges_at_most == 4
 
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)

@@ -9,6 +9,7 @@ import tracemalloc
 import pytest
 
 from fullstory_async import (
+    ActivationBudgetError,
     AuthenticationError,
     ClientStateError,
     ConfigurationError,
@@ -18,6 +19,7 @@ from fullstory_async import (
     RateLimit,
     RateLimitedError,
     RateLimiter,
+    Scope,
     Session,
     SessionId,
     fanout,
@@ -32,26 +34,26 @@ EMPTY = json_response({"events": []})
 
 
 class Work:
-    """A call that is made by a function, which says what is at stake."""
+    """A call that is made by a function, which says what it may have cost."""
 
-    gave_up, attempts, stake = False, 0, 0
+    gave_up, attempts, at_risk = False, 0, 0
 
     def __init__(self, fetch, ref):
         self.session_id, self._fetch = session_id_of(ref), fetch
 
     @property
     def droppable(self):
-        return not self.stake
+        return not self.at_risk
 
     def stop(self):
         pass
 
     async def run(self):
-        value, self.attempts = await self._fetch(self.session_id, self._note)
+        value, self.attempts = await self._fetch(self.session_id, self._set_at_risk)
         return value
 
-    def _note(self, stake):
-        self.stake = stake
+    def _set_at_risk(self, activations):
+        self.at_risk = activations
 
 
 def fan_out(given, fetch, **options):
@@ -68,8 +70,8 @@ async def collect(results):
 
 
 def echo(seconds=0.0):
-    async def fetch(session_id, at_stake):
-        at_stake(True)
+    async def fetch(session_id, at_risk):
+        at_risk(1)
         await asyncio.sleep(seconds)
         return f"v-{session_id}", 1
 
@@ -84,7 +86,7 @@ async def test_one_outcome_for_each_id():
 
 
 async def test_outcomes_come_in_order_of_completion_and_say_how_long_they_took():
-    async def fetch(session_id, at_stake):
+    async def fetch(session_id, at_risk):
         await asyncio.sleep(float(session_id.split(":")[1]))
         return None, 1
 
@@ -115,7 +117,7 @@ async def test_several_may_take_outcomes_and_all_of_them_come_to_the_end(concurr
 async def test_as_many_at_once_as_said():
     under_way = most = 0
 
-    async def fetch(_, at_stake):
+    async def fetch(_, at_risk):
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
@@ -241,6 +243,24 @@ async def test_three_denials_in_a_row_stop_the_work_but_single_ones_do_not():
     assert len(await collect(make_sessions(mixed).events_many(ids(30), concurrency=1))) == 30
 
 
+def test_the_rule_counts_403s_between_successes_and_a_shared_one_once():
+    denied = [PermissionDeniedError("no") for _ in range(3)]
+    rule = fanout.StopRule()
+    assert [rule.after(error) for error in (denied[0], denied[0], denied[0], denied[1], None)] == [None] * 5
+    assert [rule.after(error) for error in (denied[0], NotFoundError("gone"), denied[1])] == [None] * 3
+    assert rule.after(denied[2]) is rule.ended_by is denied[2]
+    assert rule.after(None) is denied[2]  # what ended the work stays
+
+
+@pytest.mark.parametrize(
+    ("error", "ends_jobs_only"),
+    [(AuthenticationError("x"), False), (ActivationBudgetError("x"), False), (RateLimitedError("x"), True)],
+)
+def test_the_rule_ends_the_work_at_the_scopes_that_it_is_given(error, ends_jobs_only):
+    assert (fanout.StopRule().after(error) is None) is ends_jobs_only
+    assert fanout.StopRule(frozenset({Scope.RATE, error.scope})).after(error) is error
+
+
 @pytest.mark.row(30)
 async def test_a_limit_that_is_closed_for_a_day_fails_the_rest_without_a_request():
     transport = FakeTransport(answer=lambda _: json_response(status=429, retry_after="86400"))
@@ -264,7 +284,7 @@ async def test_an_error_of_the_id_source_is_raised_after_what_was_paid_for():
 
 
 async def test_a_programming_error_is_raised_not_reported():
-    async def fetch(session_id, at_stake):
+    async def fetch(session_id, at_risk):
         if session_id == "1:3":
             raise ZeroDivisionError
         await asyncio.sleep(1)
@@ -275,7 +295,7 @@ async def test_a_programming_error_is_raised_not_reported():
 
 
 async def test_a_client_that_is_not_open_is_a_programming_error():
-    async def fetch(_, at_stake):
+    async def fetch(_, at_risk):
         raise ClientStateError("not open")
 
     with pytest.raises(ClientStateError):
@@ -285,7 +305,7 @@ async def test_a_client_that_is_not_open_is_a_programming_error():
 async def test_leaving_early_leaves_nothing_running():
     cancelled = 0
 
-    async def fetch(_, at_stake):
+    async def fetch(_, at_risk):
         nonlocal cancelled
         try:
             await asyncio.sleep(60)
@@ -404,7 +424,7 @@ async def test_stopping_at_any_moment_delivers_every_call_that_may_have_cost(sta
 
 
 async def test_a_call_cancelled_from_outside_is_not_lost_silently():
-    async def fetch(session_id, at_stake):
+    async def fetch(session_id, at_risk):
         if session_id == "1:3":
             raise asyncio.CancelledError
         return None, 1
@@ -423,7 +443,7 @@ async def test_a_call_cancelled_from_outside_is_not_lost_silently():
 
 
 async def test_a_bug_is_raised_although_the_consumer_leaves_early():
-    async def fetch(session_id, at_stake):
+    async def fetch(session_id, at_risk):
         if session_id == "1:1":
             raise ZeroDivisionError
         return None, 1
@@ -437,7 +457,7 @@ async def test_a_bug_is_raised_although_the_consumer_leaves_early():
 async def test_leaving_waits_for_the_workers_even_when_cancelled_again():
     ended = 0
 
-    async def fetch(_, at_stake):
+    async def fetch(_, at_risk):
         nonlocal ended
         try:
             await asyncio.sleep(60)
@@ -529,7 +549,7 @@ async def test_asynchronous_iterators_need_no_aiter_of_their_own():
 async def test_a_source_that_stops_the_work_sends_nothing_more():
     called = []
 
-    async def fetch(session_id, at_stake):
+    async def fetch(session_id, at_risk):
         called.append(session_id)
         return None, 1
 

@@ -77,7 +77,7 @@ async def test_another_key_host_profile_prompt_or_time_is_another_summary(tmp_pa
                     await client.sessions.summary(one, **options)
         assert sandbox.activations == len(calls)
         async with client_of(sandbox, cache) as client:
-            account = client._api.name
+            account = client.api.name
             await client.sessions.summary(one, extra_headers={"X-Trace": "1"})  # headers do not count
         assert sandbox.activations == len(calls)
     assert sandbox.api_key not in account

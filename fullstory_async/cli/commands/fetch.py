@@ -22,7 +22,7 @@ from fullstory_async.client import FullStoryClient
 from fullstory_async.errors import NotFoundError, PermissionDeniedError
 from fullstory_async.files.ledger import ActivationLedger
 from fullstory_async.jobs import Job, JobEstimate, JobPlan, JobReader, JobReport, StopReason
-from fullstory_async.jobs.plan import estimated
+from fullstory_async.jobs.plan import estimate_within_budget
 from fullstory_async.jobs.storage.lock import LOCK_NAME, raise_if_locked
 from fullstory_async.jobs.storage.schema import foreign_files, has_job
 
@@ -230,7 +230,7 @@ def _estimate(request: _Request, pricing: _Pricing) -> JobEstimate:
         )
     else:
         calls = (len(ids) - ids.invalid) * len(request.plan.operations)
-        found = estimated(request.plan, len(ids), calls, 0, rate, charges)
+        found = estimate_within_budget(request.plan, len(ids), calls, 0, rate, charges)
     left = pricing.monthly_left
     if left is None or found.activations <= left:
         return found

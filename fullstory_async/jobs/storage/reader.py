@@ -13,7 +13,7 @@ from typing import TypeVar
 from fullstory_async.codec import decode_events, decode_summary
 from fullstory_async.concurrency import run_in_thread
 from fullstory_async.errors import DecodeError, JobError
-from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimated
+from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimate_within_budget
 from fullstory_async.jobs.storage.lock import LOCK_NAME, lock_holder
 from fullstory_async.jobs.storage.records import JobFailure, JobResult, JobStatus, Record
 from fullstory_async.jobs.storage.recovery import RecoveryScan
@@ -100,7 +100,7 @@ class JobReader:
         settled = operations * never + status.done + (0 if retry_failed else status.permanent)
         # The next run counts the reservations of a dead process as spent before anything else.
         spent = status.spent + status.reserved
-        return estimated(plan, sessions, sessions * operations - settled, spent, rate, charges)
+        return estimate_within_budget(plan, sessions, sessions * operations - settled, spent, rate, charges)
 
     def _count_new(self, ids: Iterable[SessionId | str]) -> tuple[int, int]:
         """Count the ids that aren't in the job, and those of them that are invalid."""
