@@ -8,28 +8,18 @@ import inspect
 import pkgutil
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 import pytest
 
 import fullstory_async
+from tests import architecture
+from tests.architecture import LEVELS
 from tests.limits import SECONDS
 
 ROOT = Path(fullstory_async.__file__).parent
-
-LEVELS = {
-    "messages": 0, "error_base": 1, "safe_json": 1, "concurrency": 1, "deprecation": 1, "_version": 1,
-    "errors": 2,
-    "privacy": 3, "validators": 3, "session_id": 3, "pagination": 3, "structuring": 3,
-    "models": 4, "ratelimit": 4, "retry": 4,
-    "config": 5, "codec": 5, "fanout": 5, "files": 5,
-    "http": 6, "cluster": 6,
-    "api": 7, "sandbox": 7, "telemetry": 7,
-    "client": 8,
-    "jobs": 9, "": 9,
-    "cli": 10, "__main__": 11,
-}  # fmt: skip
-"""Folder or top-level module → level. A module imports only from strictly lower levels, or from its own folder."""
 
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
@@ -47,12 +37,9 @@ def path_of(module: str) -> Path:
 
 
 def imports_of(module: str) -> set[str]:
-    """Return the package's modules that one imports when it runs."""
+    """Return the package's modules that one imports, be it for type checking only."""
     found: set[str] = set()
     tree = ast.parse(path_of(module).read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             assert not [alias for alias in node.names if alias.name.startswith("fullstory_async")]
@@ -155,10 +142,14 @@ def test_every_module_says_what_it_is_for_and_is_small(module):
     tree = ast.parse(text)
     assert ast.get_docstring(tree)
     assert text.count("\n") <= 350
+    assert not [n for n, line in enumerate(text.splitlines(), 1) if len(line) > 110], "lines over 110 columns"
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             assert not body or node.end_lineno - body[0].lineno < 45, f"{module}.{node.name} is long"
+
+
+_CHANGEABLE = (list, set, dict, deque, WeakSet, WeakKeyDictionary, WeakValueDictionary)
 
 
 def test_no_module_holds_mutable_state():
@@ -168,7 +159,7 @@ def test_no_module_holds_mutable_state():
         module = importlib.import_module(found.name)
         for name, value in vars(module).items():
             constant = name.lstrip("_").isupper()  # a table, never changed
-            if isinstance(value, (list, set, dict)) and not constant and not name.startswith("__"):
+            if isinstance(value, _CHANGEABLE) and not constant and not name.startswith("__"):
                 pytest.fail(f"{found.name}.{name} is mutable")
 
 
@@ -184,3 +175,52 @@ def test_no_module_holds_mutable_state():
 def test_the_network_client_is_imported_when_it_is_needed(script):
     script += "\nimport sys\nassert 'aiohttp' not in sys.modules"
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_function_takes_two_callables(module):
+    """State is a field of a record: a function that is handed several callbacks hides it."""
+    for node in ast.walk(ast.parse(path_of(module).read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            parameters = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+            taken = [p.arg for p in parameters if p.annotation and "Callable" in ast.unparse(p.annotation)]
+            assert len(taken) < 2, f"{module}.{node.name} takes {taken}"
+
+
+def private_accesses(module: str) -> list[str]:
+    """Return accesses to private attributes of objects that are neither ``self`` nor made of this module's classes."""
+    tree = ast.parse(path_of(module).read_text())
+    own = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in ("self", "cls")
+    }
+    own |= {
+        target.id
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.AnnAssign, ast.Assign))
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
+    own |= {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+    return [
+        f"{module}:{node.lineno} {ast.unparse(node)}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith("_")
+        and not node.attr.startswith("__")
+        and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+        and node.attr not in own
+    ]
+
+
+def test_no_module_uses_private_names_of_another():
+    """Those that are left reach into other libraries, where there is no public way; each says so in its place."""
+    found = [access for module in MODULES for access in private_accesses(module)]
+    assert len(found) <= 3, found
+
+
+def test_the_architecture_page_is_what_the_code_says():
+    assert architecture.PAGE.read_text() == architecture.page(), "run: python -m tests.architecture"

@@ -1,4 +1,6 @@
-"""The standard streams: a command that can't write to them ends with a code of its own, not with Python's 120."""
+"""The standard streams: a command that can't write to them ends with a code of its own, not with Python's
+120.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ __all__ = ["flush_streams", "guard_streams"]
 def guard_streams() -> None:
     """Replace standard streams that are closed, and make standard error drop what it can't write.
 
-    Call it once, before anything else opens a file. Streams that a test or an embedding program put in place are kept.
+    Call it once, before anything else opens a file. Streams that a test or an embedding program put in place
+    are kept.
     """
     # a closed descriptor is taken by the next file opened, such as a job's database
     for number in range(3):
@@ -34,7 +37,8 @@ def guard_streams() -> None:
 def flush_streams() -> OSError | None:
     """Flush standard output and return the error if that fails.
 
-    What can't be written is dropped; or Python would try once more at its exit, and change the exit code to 120.
+    What can't be written is dropped; or Python would try once more at its exit, and change the exit code to
+    120.
     """
     sys.stderr.flush()
     try:
@@ -56,7 +60,9 @@ def _is_open(number: int) -> bool:
 
 
 class _Dropping(io.FileIO):
-    """A file that drops what it can't write: without a terminal, a command still ends as it would with one."""
+    """A file that drops what it can't write: without a terminal, a command still ends as it would with
+    one.
+    """
 
     def write(self, data: ReadableBuffer, /) -> int:
         size = memoryview(data).nbytes

@@ -326,7 +326,7 @@ def _required(
 
 
 def _reject_additional(node: Mapping[str, Any], path: str) -> None:
-    """Reject any rule about further properties except that there are none."""
+    """Reject any rule about further properties other than forbidding them."""
     if node.get("additionalProperties", False) is not False:
         raise _error(
             f"{path}.additionalProperties", "allows other properties, which the dialect can't express"

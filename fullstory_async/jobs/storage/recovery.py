@@ -7,7 +7,7 @@ and two copies that differ reveal damage:
   failures. The responses themselves are compressed, with a checksum.
 * The largest number is the one of the last item, and the one that the job recorded with its last commit.
   Damage makes a number smaller as often as larger, and one that is too small would hide every item beyond it.
-  So the larger one counts, unless the file has no room for so many items.
+  So the larger one counts, unless the file is too small for that number of items.
 * The numbers of items, responses and failures are recorded too. Rows that are missing at the end of a pass
   were lost in the tree of pages, which nothing else would reveal. The comparison holds only if nobody wrote
   in the meantime.
