@@ -1,6 +1,4 @@
-"""The standard streams: a command that can't write to them ends with a code of its own, not with Python's
-120.
-"""
+"""The standard streams: a failed write ends a command with its own exit code, not Python's 120."""
 
 from __future__ import annotations
 
@@ -60,8 +58,9 @@ def _is_open(number: int) -> bool:
 
 
 class _Dropping(io.FileIO):
-    """A file that drops what it can't write: without a terminal, a command still ends as it would with
-    one.
+    """A file that drops what it can't write.
+
+    So a command ends without a terminal as it would with one.
     """
 
     def write(self, data: ReadableBuffer, /) -> int:

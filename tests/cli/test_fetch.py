@@ -25,7 +25,17 @@ from tests.limits import SECONDS, wait_until
 WORLD = World(0, 20, 200, 200)
 IDS = [str(session_id) for session_id, session in WORLD.sessions.items() if session.event_count < 60][:6]
 FAST = ("--rate", "1000", "--sandbox")
-STOPPING = "stopping: calls on their way have 5 seconds, they may be paid for; again to end now\n"
+STOPPING = "Stopping: waiting up to 5 s for calls in flight"
+
+
+def read_until(stream, text: str) -> str:
+    """Return what a stream says up to the line that holds a text."""
+    said = ""
+    for line in iter(stream.readline, ""):
+        said += line
+        if text in line:
+            return said
+    raise AssertionError(f"it ended without {text!r}: {said}")
 
 
 def lines(text: str):
@@ -427,7 +437,7 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path):
     )
     wait_until(lambda: ask(settings, "/_sandbox/stats")["requests"] == 4)
     command.send_signal(signal.SIGTERM)
-    err = "".join(iter(command.stderr.readline, STOPPING))
+    err = read_until(command.stderr, STOPPING)
     command.send_signal(signal.SIGINT)
     err += command.stderr.read()
     command.communicate(timeout=SECONDS)

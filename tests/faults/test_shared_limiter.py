@@ -143,7 +143,7 @@ async def test_row_48_or_each_process_goes_on_at_a_rate_of_its_own(redis):
         load = Load(clients)
         await until(lambda: len(sandbox.requests) > 10)
         await asyncio.to_thread(redis.kill)
-        await until(lambda: all(client.limiter._alone for client in clients))
+        await until(lambda: all(client.limiter._bucket._in_fallback for client in clients))
         await asyncio.sleep(0.1)
         before = len(sandbox.requests)
         await until(lambda: len(sandbox.requests) > before + 10)

@@ -23,8 +23,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from fullstory_async import ClientConfig, ConfigurationError, FullStoryClient, RateLimit
-from fullstory_async.jobs import Job, JobPlan, JobReader, packing
+from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.export import export, text
+from fullstory_async.jobs.storage.compression import zstd
 from fullstory_async.sandbox import Fault, Sandbox
 
 BOTH = JobPlan(events=True, summary="triage")
@@ -123,7 +124,7 @@ def names(path):
 
 OPENERS = {
     "": lambda path: path.read_bytes(), ".gz": lambda path: gzip.decompress(path.read_bytes()),
-    ".zst": lambda path: packing.zstd.decompress(path.read_bytes()),
+    ".zst": lambda path: zstd.decompress(path.read_bytes()),
 }  # fmt: skip
 
 

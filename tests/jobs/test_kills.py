@@ -96,4 +96,4 @@ def test_kills_at_random_moments(served, tmp_path):
     print(f"{KILLS} kills, {again} calls paid for again, {spent} counted, {charged} charged")  # noqa: T201
     assert 0 <= again <= KILLS * CONCURRENCY
     assert charged <= spent <= charged + KILLS * CONCURRENCY
-    assert re.search(r"finished: \d+ answers", run.stderr)
+    assert re.search(r"Finished: \d+ results", run.stderr)

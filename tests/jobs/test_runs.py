@@ -241,7 +241,7 @@ async def test_a_call_that_is_stopped_while_it_connects_has_cost_nothing_anywher
                 sandbox.api_key, config=ClientConfig(base_url=sandbox.url), ledger=ledger
             ) as client,
         ):
-            pipeline = client._account.pipeline
+            pipeline = client.api.pipeline
             transport, connecting = pipeline._transport, asyncio.Event()
 
             class Split:
@@ -254,7 +254,7 @@ async def test_a_call_that_is_stopped_while_it_connects_has_cost_nothing_anywher
                     if not request.metered:
                         return await transport.send(request, *rest, **options)
                     connecting.set()
-                    return await unconnected._account.pipeline._transport.send(request, *rest, **options)
+                    return await unconnected.api.pipeline._transport.send(request, *rest, **options)
 
             pipeline._transport = Split()
             async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
@@ -294,7 +294,7 @@ def test_the_old_names_of_a_report_still_work():
         reason=StopReason.FINISHED, detail="", done=3, failed=Counter(), spent=4, new_responses=1,
         newly_spent=2, dropped=0, left=0, seconds=1.0,
     )  # fmt: skip
-    with pytest.warns(DeprecationWarning, match="JobReport.new_responses is now called new_responses"):
-        assert report.new_responses == 1
-    with pytest.warns(DeprecationWarning, match="JobReport.newly_spent is now called newly_spent"):
-        assert report.newly_spent == 2
+    with pytest.warns(DeprecationWarning, match="JobReport.done_now is now called new_responses"):
+        assert report.done_now == 1
+    with pytest.warns(DeprecationWarning, match="JobReport.spent_now is now called newly_spent"):
+        assert report.spent_now == 2
