@@ -32,7 +32,7 @@ class FakeTransport:
         one_way: Callable[[], float] | None = None,
     ) -> None:
         self.sent: list[tuple[float, Request]] = []
-        self._script = list(answers)
+        self._script: list[Answer] = list(answers)
         self._answer = answer
         self._seconds = seconds
         self._one_way = one_way
