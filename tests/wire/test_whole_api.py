@@ -419,8 +419,13 @@ async def test_bad_input_is_refused_before_any_request():
         for many in (sessions.summaries_many, sessions.contexts_many):
             with pytest.raises(ConfigurationError):
                 many([one], **({"end_timestamp": NAIVE} if many == sessions.summaries_many else {"slice": 3}))
-        with pytest.raises(ConfigurationError, match="limit"):
-            profiles.list(limit=0)
+        for limit in (0, 2**63, 10**5000, -(10**5000)):  # Python refuses to write the last two
+            with pytest.raises(ConfigurationError, match="limit"):
+                profiles.list(limit=limit)
+            with pytest.raises(ConfigurationError, match="limit"):
+                sessions.list(uid="u", limit=limit)
+        with pytest.raises(ConfigurationError, match="extra_query"):
+            await sessions.events(one, extra_query={"q": 10**5000})
         assert sandbox.requests == []
 
 
