@@ -15,6 +15,7 @@ from fullstory_async import (
     ResponseTooLarge,
     RetryPolicy,
     ServerError,
+    SessionEvents,
     UnexpectedRedirect,
 )
 from fullstory_async.sandbox import Fault, Sandbox
@@ -156,6 +157,7 @@ async def test_row_14_hostile_json(fault, error_class):
 async def test_row_14_a_number_that_nothing_can_hold():
     async with spoiled(Fault.huge_integer()) as (sandbox, client):
         events = await ask(sandbox, client)
+        assert isinstance(events, SessionEvents)
         assert len(events.to_dicts()) == sandbox.event_counts[sandbox.session_ids[0]]  # it is infinite
         assert len(await ask(sandbox, client, "list")) == len(sandbox.session_ids)
 
