@@ -28,6 +28,8 @@ FAST = RateLimit(1000, 1000)
 ONCE = RetryPolicy(attempts=1)
 
 Handler = Callable[["Connection"], Awaitable[None]]
+Calls = dict[str, Callable[[FullStoryClient], Awaitable[object]]]
+"""What tests ask of a client, by name."""
 
 
 @attrs.define
