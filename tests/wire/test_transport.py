@@ -146,7 +146,8 @@ FAULTS: dict[str, tuple[Handler, type[FullStoryError]]] = {
 async def test_each_fault_is_one_error_and_one_request(fault: str) -> None:
     handler, error_class = FAULTS[fault]
     async with raw_server(handler) as server:
-        async with client_of(server.url, connect_timeout=0.2, read_timeout=0.3) as client:
+        read_timeout = 0.3 if error_class is APITimeoutError else SECONDS
+        async with client_of(server.url, connect_timeout=SECONDS, read_timeout=read_timeout) as client:
             with pytest.raises(error_class) as caught:
                 await client.sessions.events("1:2")
     error = caught.value
