@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -56,5 +57,5 @@ def test_a_damaged_response_is_the_same_in_pieces() -> None:
                 yield from decoder.feed(body[start : start + size])
             yield from decoder.finish()
 
-        whole = outcome(lambda body=body: decode_events(Response(status=200, body=body), ID))
+        whole = outcome(partial(decode_events, Response(status=200, body=body), ID))
         assert outcome(streamed) == whole, body

@@ -299,8 +299,11 @@ async def test_a_failed_transaction_leaves_the_state_in_memory_as_it_was(
     (tmp_path / "j").mkdir()
     store, write = JobStore(tmp_path / "j", attrs.evolve(EVENTS, max_activations=1)), JobStore._write_counters
 
+    seen: list[tuple[int, int]] = []
+
     def fail(self: JobStore) -> None:
         write(self)
+        seen.append((self.counts.items, self.reserved))
         raise sqlite3.OperationalError("disk I/O error")
 
     task = JobTask(1, "1:1", "events")
@@ -317,6 +320,7 @@ async def test_a_failed_transaction_leaves_the_state_in_memory_as_it_was(
         with pytest.raises(JobStorageError, match="disk I/O error"):
             await store.purge("1:1")
         assert store._state == before
+    assert set(seen) == {(1, 0)}  # what others saw meanwhile: nothing that was not on disk
     assert await store.reserve(task, 1)
     await store.save_response(task, b"{}", attempts=1, spent=1)
     await store.close()
