@@ -57,12 +57,19 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def export_until_it_writes(folder: Path, out: Path) -> subprocess.Popen[str]:
-    """Begin an export; return when it has written something beside its target."""
+    """Begin an export; return it stopped (SIGSTOP) when it has written something beside its target.
+
+    It runs only between two looks, so that it can't end before it is looked at, however busy the machine is.
+    """
     command = start("job", "export", str(folder), str(out))
 
     def writes() -> bool:
+        command.send_signal(signal.SIGSTOP)
         assert command.poll() is None, command.communicate()
-        return any(path.is_file() and path.stat().st_size > 1000 for path in out.parent.rglob("*"))
+        if any(path.is_file() and path.stat().st_size > 1000 for path in out.parent.rglob("*")):
+            return True
+        command.send_signal(signal.SIGCONT)
+        return False
 
     wait_until(writes)
     return command
@@ -77,6 +84,7 @@ def test_a_signal_ends_it_and_leaves_nothing(
 ) -> None:
     command = export_until_it_writes(large, tmp_path / f"out.{suffix}")
     command.send_signal(number)
+    command.send_signal(signal.SIGCONT)
     assert (command.communicate(timeout=SECONDS), command.returncode) == (
         ("", "interrupted; nothing was written\n"),
         code,
