@@ -107,6 +107,7 @@ def test_transport_errors_may_have_cost_once_sent():
 KINDS = {
     "FullStoryError": ("program", False), "ConfigurationError": ("program", True),
     "ClientStateError": ("program", False), "JobError": ("program", True),
+    "NoSessionFoundError": ("program", True),
     "InvalidSessionId": ("session", True), "NotFoundError": ("session", True),
     "BadRequestError": ("session", True), "DecodeError": ("session", True),
     "ResponseTooLarge": ("session", True), "APIStatusError": ("session", False),
