@@ -25,6 +25,11 @@ sys.exit(subprocess.run(command, process_group=None if group == "foreground" els
 """
 
 
+def variables(more: dict[str, str]) -> dict[str, str]:
+    """Return an environment in which commands ask their questions."""
+    return {name: value for name, value in os.environ.items() if name != "FULLSTORY_YES"} | more
+
+
 @attrs.frozen(kw_only=True)
 class Ended:
     """How a command ended."""
@@ -49,10 +54,13 @@ def on_terminal(
     """Run a command of ours on a terminal.
 
     Args:
-        arguments: the command line. cwd: its directory. typed: the answer to the first question. streams: the
-        standard
-        streams that are the terminal; the others are files. background: whether the command is in a process
-        group that is not the foreground one. stdin: standard input, if it is a file. environment: variables.
+        arguments: the command line.
+        cwd: its directory.
+        typed: the answer to the first question.
+        streams: the standard streams that are the terminal; the others are files.
+        background: whether the command is in a process group that is not the foreground one.
+        stdin: standard input, if it is a file.
+        environment: more variables.
     """
     terminal, inside = pty.openpty()
     name = os.ttyname(inside)
@@ -63,7 +71,7 @@ def on_terminal(
     with files[0].open("rb") as source, files[1].open("wb") as out, files[2].open("wb") as err:
         process = subprocess.Popen(
             command, stdin=source, stdout=out, stderr=err, cwd=cwd, start_new_session=True,
-            env={**os.environ, "TERM": "xterm", **(environment or {})},
+            env=variables({"TERM": "xterm", **(environment or {})}),
         )  # fmt: skip
     shown = b""
     while process.poll() is None or select.select([terminal], [], [], 0)[0]:
@@ -86,6 +94,6 @@ def without_terminal(
     """Run a command of ours in a session that has no terminal, as cron does."""
     done = subprocess.run(
         [sys.executable, "-m", "fullstory_async", *arguments], input=stdin, capture_output=True, cwd=cwd,
-        start_new_session=True, env={**os.environ, **(environment or {})}, timeout=SECONDS, check=False,
+        start_new_session=True, env=variables(environment or {}), timeout=SECONDS, check=False,
     )  # fmt: skip
     return Ended(code=done.returncode, shown="", out=done.stdout.decode(), err=done.stderr.decode())
