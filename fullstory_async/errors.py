@@ -22,6 +22,7 @@
     │   ├── RateLimitedError         429, or a wait for the rate limiter longer than max_wait
     │   └── ServerError              500 and above
     ├── DecodeError              a 2xx response that can't be decoded; its body is kept in .response
+    ├── NoSessionFoundError      every call so far was refused with 404 or 400: the ids may all be wrong
     ├── PaginationError          the server repeats its page tokens
     ├── ActivationBudgetError    the activation budget is used up; nothing was sent
     ├── StorageError             a local file can't be read or written now
@@ -59,6 +60,7 @@ __all__ = [
     "JobLockedError",
     "JobStorageError",
     "LimiterUnavailable",
+    "NoSessionFoundError",
     "NotFoundError",
     "PaginationError",
     "PermissionDeniedError",
@@ -227,6 +229,12 @@ class DecodeError(FullStoryError):
             return self.message
         content_type = response.headers.get("content-type", "")
         return f"{self.message}; {describe_body(response.status, content_type, response.body)}"
+
+
+class NoSessionFoundError(FullStoryError):
+    """The service refused every call of a fan-out so far with 404 or 400, as many as ``max_failures``."""
+
+    permanent = True
 
 
 class PaginationError(FullStoryError):

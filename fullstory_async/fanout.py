@@ -4,39 +4,34 @@ Not a task per id: at a hundred thousand ids that costs 150 MB and delays the fi
 the same at any number. A worker takes an id when it is free, and results wait in a bounded queue, so a slow
 consumer slows the fetching instead of filling the memory.
 
-Every call gives exactly one `Outcome`; a failed call is a result, not an exception. Three things end the work
-early: a failure after which all further calls would be refused (`StopRule`), an id source or a program that
-fails, and `FanOut.stop`. Then no more ids are taken, and calls that have not been sent yet are cancelled.
-Calls that were sent finish and are delivered, because they may have been paid for, and only then is the
-error raised. Leaving the ``async with`` block cancels everything at once.
+Every call gives exactly one `Outcome`; a failed call is a result, not an exception. Four things end the work
+early: a failure after which all further calls would be refused (`StopRule`), ids that all seem to be wrong
+(`Brake`), an id source or a program that fails, and `FanOut.stop`. Then no more ids are taken, and calls that
+have not been sent yet are cancelled. Calls that were sent finish and are delivered, because they may have
+been paid for, and only then is the error raised. Leaving the ``async with`` block cancels everything at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import enum
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Iterable,
-    Iterator,
-)
+from collections.abc import AsyncIterable, Callable, Iterable
 from types import TracebackType
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import attrs
 
 from fullstory_async import validators
+from fullstory_async.brake import Brake
 from fullstory_async.errors import (
     ClientStateError,
     ConfigurationError,
     FullStoryError,
     InvalidSessionId,
+    NoSessionFoundError,
     PermissionDeniedError,
     Scope,
 )
+from fullstory_async.id_source import End, IdSource
 from fullstory_async.models import Session, SessionRef
 from fullstory_async.privacy import strip_traceback
 
@@ -115,12 +110,6 @@ class StopRule:
             self.end(error)
 
 
-class _End(enum.Enum):
-    """The end of the id source; ``None`` could be one of its (bad) ids."""
-
-    END = enum.auto()
-
-
 _MAX_DENIALS = 3
 """Number of 403s in a row after which the key is taken to lack the permission."""
 
@@ -145,14 +134,6 @@ class Outcome(Generic[T]):
     """Seconds from taking the id to the outcome, waits included."""
 
 
-async def _next(source: AsyncIterator[SessionRef]) -> SessionRef | Literal[_End.END]:
-    """Return the next id. Unlike the built-in, this accepts iterators without ``__aiter__``."""
-    try:
-        return await source.__anext__()
-    except StopAsyncIteration:
-        return _End.END
-
-
 class FanOut(Generic[T]):
     """Many concurrent calls; ``async with`` starts them, ``async for`` gives their outcomes.
 
@@ -166,6 +147,7 @@ class FanOut(Generic[T]):
         *,
         concurrency: int,
         rule: StopRule | None = None,
+        brake: Brake | None = None,
     ) -> None:
         """Prepare a fan-out; nothing starts before ``async with``.
 
@@ -174,6 +156,7 @@ class FanOut(Generic[T]):
             make: prepares the call for an id; raises `InvalidSessionId`.
             concurrency: the number of workers.
             rule: decides which failures end the work; ``None`` for a `StopRule` with its defaults.
+            brake: limits the calls before the first success; ``None`` for no limit.
 
         Raises:
             ConfigurationError: ``ids`` can't be iterated or is a single text, or ``concurrency`` is below 1.
@@ -186,8 +169,7 @@ class FanOut(Generic[T]):
         self._make = make
         self._concurrency = concurrency
         self._rule = StopRule() if rule is None else rule
-        self._ids_now: Iterator[SessionRef] = iter(())
-        self._ids_later: AsyncIterator[SessionRef] | None = None
+        self._brake = Brake(None) if brake is None else brake
         self._workers: list[asyncio.Task[None]] = []
         self._running = 0
         self._calls: dict[asyncio.Task[None] | None, Work[T] | None] = {}
@@ -200,11 +182,7 @@ class FanOut(Generic[T]):
     async def __aenter__(self) -> Self:
         if self._workers:
             raise ClientStateError("this FanOut has been entered before; make a new one")
-        if isinstance(self._ids, AsyncIterable):
-            self._ids_later = aiter(self._ids)
-        else:
-            self._ids_now = iter(self._ids)
-        self._source_lock = asyncio.Lock()
+        self._source = IdSource(self._ids)
         self._outcomes: asyncio.Queue[Outcome[T] | None] = asyncio.Queue(self._concurrency)
         self._running = self._concurrency
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
@@ -224,9 +202,7 @@ class FanOut(Generic[T]):
             except asyncio.CancelledError as cancelled:
                 # nothing may be left running, so the workers end first
                 interrupted = cancelled
-        # an iterator that aiter() made here is closed here; a generator that was given belongs to the caller
-        if self._ids_later is not self._ids and isinstance(self._ids_later, AsyncGenerator):
-            await self._ids_later.aclose()
+        await self._source.close()
         if interrupted is not None:
             raise interrupted
         if error is None and not self._raised and not isinstance(self._fatal, FullStoryError | None):
@@ -280,21 +256,15 @@ class FanOut(Generic[T]):
         while not self._stopping:
             self._calls[worker] = None
             try:
-                ref = await self._next_id()
+                ref = await self._source.take()
                 # the id source itself may have stopped the work
-                if ref is _End.END or self._stopping:
+                if ref is End.END or self._stopping:
                     return
                 outcome = await self._call(worker, ref)
             finally:
                 self._calls.pop(worker, None)
             if outcome is not None:
                 await self._outcomes.put(outcome)
-
-    async def _next_id(self) -> SessionRef | Literal[_End.END]:
-        if self._ids_later is None:
-            return next(self._ids_now, _End.END)
-        async with self._source_lock:
-            return await _next(self._ids_later)
 
     async def _call(self, worker: asyncio.Task[None] | None, ref: SessionRef) -> Outcome[T] | None:
         try:
@@ -305,9 +275,13 @@ class FanOut(Generic[T]):
         now = asyncio.get_running_loop().time
         started = now()
         try:
-            value = await call.run()
+            async with self._brake:
+                value = await call.run()
+            # a call that nothing was sent for, such as a cached summary, says nothing about the other ids
+            if call.attempts:
+                self._brake.loosen()
         except FullStoryError as error:
-            # the program is wrong, not this id
+            # the program or all ids are wrong, not this id
             if error.scope is Scope.PROGRAM:
                 raise
             if call.gave_up and call.droppable:
@@ -337,7 +311,7 @@ class FanOut(Generic[T]):
                     RuntimeError("a call of the fan-out was cancelled by something other than the fan-out")
                 )
         elif (error := worker.exception()) is not None:
-            self._fail(error)
+            self._fail(strip_traceback(error) if isinstance(error, NoSessionFoundError) else error)
         self._running -= 1
         # if the queue is full, the consumer of the last outcome puts the end
         if self._running == 0 and not self._outcomes.full():

@@ -11,6 +11,7 @@ from fullstory_async.api.context import ApiContext
 from fullstory_async.api.list_cursor import FIRST_LIMIT, ListCursor
 from fullstory_async.api.streaming import streamed_events
 from fullstory_async.api.summaries import summary_call
+from fullstory_async.brake import Brake
 from fullstory_async.codec import context_body, decode_sessions
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.fanout import FanOut
@@ -242,6 +243,7 @@ class SessionsAPI:
         *,
         enable_event_cache: bool | None = None,
         concurrency: int = 32,
+        max_failures: int | None = None,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
@@ -253,13 +255,16 @@ class SessionsAPI:
                 duplicate id is fetched and paid for twice.
             enable_event_cache: as for `events`.
             concurrency: the most calls that run at a time; the rate limit applies to all of them together.
+            max_failures: the most calls that are started before the first success. If the service refuses
+                all of these with 404 or 400, the iteration ends with `NoSessionFoundError`, because the ids
+                are probably wrong. ``None`` for no limit.
 
         Returns:
             A `FanOut`: ``async with`` starts it, ``async for`` yields one `Outcome` per id.
         """
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers)
         call = events_call(self._api, enable_event_cache, options, patient=True)
-        return FanOut(ids, call, concurrency=concurrency)
+        return FanOut(ids, call, concurrency=concurrency, brake=Brake(max_failures))
 
     @hide_arguments
     def contexts_many(
@@ -272,6 +277,7 @@ class SessionsAPI:
         cache: CacheOptions | None = None,
         media: MediaOptions | None = None,
         concurrency: int = 32,
+        max_failures: int | None = None,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
@@ -279,7 +285,8 @@ class SessionsAPI:
         """Generate context for many sessions. Costs one activation each; see `context` and `events_many`."""
         body = context_body(slice=slice, context=context, events=events, cache=cache, media=media)
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers)
-        return FanOut(ids, context_call(self._api, body, options, patient=True), concurrency=concurrency)
+        call = context_call(self._api, body, options, patient=True)
+        return FanOut(ids, call, concurrency=concurrency, brake=Brake(max_failures))
 
     @hide_arguments
     def summaries_many(
@@ -290,6 +297,7 @@ class SessionsAPI:
         end_timestamp: datetime | None = None,
         overrides: ProfileConfiguration | None = None,
         concurrency: int = 32,
+        max_failures: int | None = None,
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
@@ -297,4 +305,4 @@ class SessionsAPI:
         """Generate summaries of many sessions. Costs one activation each; see `summary` and `events_many`."""
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers)
         call = summary_call(self._api, config_profile_id, end_timestamp, overrides, options, patient=True)
-        return FanOut(ids, call, concurrency=concurrency)
+        return FanOut(ids, call, concurrency=concurrency, brake=Brake(max_failures))

@@ -32,6 +32,7 @@ class Exit(enum.IntEnum):
     RATE_LIMIT_OR_DEADLINE = 6
     BUDGET = 7
     UNAVAILABLE = 8
+    NO_SESSION_FOUND = 10
     LOCKED = 75
     HUNG_UP = 129
     INTERRUPTED = 130

@@ -9,7 +9,7 @@ from pathlib import Path
 from fullstory_async.cli.ids import IdInput
 from fullstory_async.jobs import Job, JobEstimate, JobReport, StopReason
 
-__all__ = ["estimate_text", "report_text", "resume_command"]
+__all__ = ["consent_question", "consent_warning", "estimate_text", "report_text", "resume_command"]
 
 
 def resume_command(folder: Path, connection: list[str], options: Mapping[str, object]) -> str:
@@ -33,8 +33,7 @@ def estimate_text(ids: IdInput, estimate: JobEstimate, *, adaptive: bool) -> str
     if ids.invalid:
         notes.append(f"{_plural(ids.invalid, 'invalid id')} counted as failed")
     if ids.not_pairs:
-        are = "id is not a USER:SESSION pair" if ids.not_pairs == 1 else "ids are not USER:SESSION pairs"
-        notes.append(f"{ids.not_pairs} {are} (FullStory may not know them)")
+        notes.append(f"{_not_pairs(ids)} (FullStory may not know them)")
     if estimate.activations:
         duration = _duration(estimate.seconds)
         notes.append(f"up to {_plural(estimate.activations, 'activation')}")
@@ -45,6 +44,21 @@ def estimate_text(ids: IdInput, estimate: JobEstimate, *, adaptive: bool) -> str
         budget = _plural(estimate.activations, "activation")
         notes.append(f"the remaining budget of {budget} does not cover all calls")
     return ", ".join(notes) + "\n"
+
+
+def consent_question(ids: IdInput, estimate: JobEstimate) -> str:
+    """Return the question before activations are spent; standard error, with the estimate, may be a file."""
+    doubt = f" {_not_pairs(ids)}." if ids.not_pairs else ""
+    return f"{doubt} Spend up to {_plural(estimate.activations, 'activation')}?".strip()
+
+
+def consent_warning(estimate: JobEstimate) -> str:
+    """Return the warning where nobody can be asked, and no option gives consent."""
+    return (
+        f"warning: there is no terminal to ask on before spending up to "
+        f"{_plural(estimate.activations, 'activation')}. The next version will exit with 2 here: give "
+        "--max-activations, --yes or FULLSTORY_YES=1 as consent\n"
+    )
 
 
 def report_text(report: JobReport, job: Job, resume: str) -> str:
@@ -100,6 +114,8 @@ def _resume_hint(report: JobReport, job: Job, resume: str) -> str:
     """Return what must change before the job is resumed."""
     if report.reason is StopReason.KEY_REJECTED:
         return "  (with a key that FullStory accepts)"
+    if report.reason is StopReason.NO_SESSION_FOUND:
+        return "  (with --max-failures 100% if the ids are right)"
     if report.reason is StopReason.STORAGE_FAILED:
         return "  (when the disk can be written again)"
     if report.reason is not StopReason.BUDGET_REACHED:
@@ -107,6 +123,11 @@ def _resume_hint(report: JobReport, job: Job, resume: str) -> str:
     budget = job.plan.max_activations
     is_own = "--monthly-cap" not in shlex.split(resume) or (budget is not None and report.spent >= budget)
     return f"  (with a larger {'--max-activations' if is_own else '--monthly-cap'})"
+
+
+def _not_pairs(ids: IdInput) -> str:
+    are = "id is not a USER:SESSION pair" if ids.not_pairs == 1 else "ids are not USER:SESSION pairs"
+    return f"{ids.not_pairs} {are}"
 
 
 def _plural(count: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""Option values: times, ``--set group.field=value``, and profile files."""
+"""Option values: session ids, times, ``--set group.field=value``, and profile files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,47 @@ import attrs
 
 from fullstory_async.cli.exits import UsageError
 from fullstory_async.codec.request_bodies import parse_options
+from fullstory_async.errors import ConfigurationError
+from fullstory_async.jobs import JobPlan
 from fullstory_async.models import ProfileConfiguration, ResponseSchema
 from fullstory_async.models.event_types import Suspicion, check_context_type
+from fullstory_async.session_id import SessionId
 
-__all__ = ["ProfileFile", "read_profile_file", "read_settings", "read_time", "reject_typo"]
+__all__ = [
+    "ProfileFile",
+    "read_max_failures",
+    "read_profile_file",
+    "read_session_id",
+    "read_settings",
+    "read_time",
+    "reject_typo",
+]
 
 _EVENT_TYPE_OPTIONS = ("include_types", "exclude_types", "screenshot_event_types")
 """Options whose values are event types, in any group."""
+
+
+def read_max_failures(text: str | None) -> int | str | None:
+    """Return the value of ``--max-failures`` as a plan has it. Raises `UsageError`."""
+    value = int(text) if text is not None and text.isdecimal() else text
+    try:
+        return JobPlan(events=True, max_failures=value).max_failures
+    except ConfigurationError:
+        raise UsageError(
+            f"--max-failures must be a whole number, 1 or more, or a percentage such as 50%, not {text!r}"
+        ) from None
+
+
+def read_session_id(text: str) -> SessionId:
+    """Read the id of a session. Warns of one that is not a pair, which FullStory may not know.
+
+    Raises:
+        InvalidSessionId: it can't be a session id.
+    """
+    session_id = SessionId.parse(text)
+    if not session_id.is_pair:
+        sys.stderr.write("warning: this is not a USER:SESSION pair, so FullStory may not know it\n")
+    return session_id
 
 
 def read_time(text: str | None, option: str) -> datetime | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from typing import Any
 
 import attrs
@@ -14,6 +16,19 @@ __all__ = ["EVENTS", "SUMMARY", "JobEstimate", "JobPlan", "estimate_within_budge
 
 EVENTS = "events"
 SUMMARY = "summary"
+_MAX_FAILURES = 20
+"""Calls that a job starts before its first success, unless its plan says more."""
+
+
+def _check_max_failures(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    is_share = isinstance(value, str) and re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?%", value, re.ASCII)
+    if value is None or (is_share and 0 < _percent(str(value)) <= 100):
+        return
+    validators.positive_integer(value, attribute.name, or_else="a percentage such as '50%'")
+
+
+def _percent(share: str) -> float:
+    return float(share.removesuffix("%"))
 
 
 @attrs.frozen(kw_only=True)
@@ -32,6 +47,13 @@ class JobPlan:
     """The most activations that the job may ever spend; ``None`` for no cap, or the cap of the saved plan.
 
     It can be changed at any time, up or down."""
+
+    max_failures: int | str | None = attrs.field(default=None, validator=_check_max_failures)
+    """The most calls that the job starts before its first success: a number, or a share of its calls such as
+    ``"50%"``; ``None`` for 20, or for the value of the saved plan.
+
+    If the service refuses all of these with 404 or 400, the run ends, because the ids are probably wrong.
+    ``"100%"`` lets it continue. It can be changed at any time."""
 
     def __attrs_post_init__(self) -> None:
         if not self.operations:
@@ -58,11 +80,19 @@ class JobPlan:
                 f"{wanted.summary!r}; open it with the same profile, or begin another job"
             )
         cap = self.max_activations if wanted.max_activations is None else wanted.max_activations
-        return attrs.evolve(wanted, max_activations=cap)
+        failures = self.max_failures if wanted.max_failures is None else wanted.max_failures
+        return attrs.evolve(wanted, max_activations=cap, max_failures=failures)
+
+    def failure_limit(self, calls: int) -> int:
+        """Return the most calls that a job with ``calls`` calls starts before its first success."""
+        if isinstance(self.max_failures, str):
+            return max(1, math.ceil(calls * _percent(self.max_failures) / 100))
+        return _MAX_FAILURES if self.max_failures is None else self.max_failures
 
     def to_json(self) -> str:
         """Return the plan as it is saved."""
-        return json.dumps(attrs.asdict(self))
+        # without the fields that are None: earlier versions refuse a plan with fields that they don't know
+        return json.dumps(attrs.asdict(self, filter=lambda _, value: value is not None))
 
     @classmethod
     def from_json(cls, text: str) -> JobPlan:

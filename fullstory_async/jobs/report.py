@@ -28,6 +28,8 @@ class StopReason(enum.StrEnum):
     RATE_LIMITED = "rate limited"
     """The service asked for a longer wait than ``max_wait``."""
     NETWORK_DOWN = "network down"
+    NO_SESSION_FOUND = "no session found"
+    """The service refused every call so far with 404 or 400, as many as the plan's ``max_failures``."""
     STORAGE_FAILED = "storage failed"
     """The disk is full, or the job's file can't be written for another reason."""
 

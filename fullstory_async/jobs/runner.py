@@ -17,11 +17,13 @@ from pathlib import Path
 import attrs
 
 from fullstory_async.api import ApiContext
+from fullstory_async.brake import Brake
 from fullstory_async.errors import (
     APIStatusError,
     AuthenticationError,
     FullStoryError,
     JobStorageError,
+    NoSessionFoundError,
     Scope,
     TransportError,
 )
@@ -112,11 +114,13 @@ class Runner:
 
     async def _make_calls(self) -> None:
         """Make the pending calls; leave when all are over, or the run has ended and the grace period too."""
+        brake = await self._make_brake()
         pending = pending_tasks(self.folder, self.store.plan.operations, retry_failed=self.retry_failed)
         async with self._timer, aclosing(pending) as tasks:
             self._fan_out = FanOut(
-                tasks, partial(JobCall, self._state), concurrency=self.concurrency, rule=self._state.rule
-            )
+                tasks, partial(JobCall, self._state), concurrency=self.concurrency, rule=self._state.rule,
+                brake=brake,
+            )  # fmt: skip
             async with self._fan_out as outcomes:
                 # stopped before it began: the new fan-out does not know yet
                 if self._reason is not None:
@@ -125,9 +129,18 @@ class Runner:
                 try:
                     async for _ in outcomes:
                         self._report_progress()
+                except NoSessionFoundError as error:
+                    self.stop(StopReason.NO_SESSION_FOUND, error.message)
                 except FullStoryError as error:
                     if error is not self._state.rule.ended_by:
                         raise
+
+    async def _make_brake(self) -> Brake:
+        """Return the limit of calls before the first success; no limit if the job has a result already."""
+        if self.retry_failed or self.store.counts.answered:
+            return Brake(None)
+        limit = self.store.plan.failure_limit(self._state.progress.calls)
+        return Brake(limit, refused=await self.store.count_refused())
 
     async def _check_organisation(self) -> None:
         """Refuse to mix organisations; without knowing the key's nothing is spent. `stop` ends the check."""

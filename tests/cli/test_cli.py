@@ -103,7 +103,6 @@ def test_verbose_logs_each_request_and_no_e_mail(run: Run) -> None:
     ("arguments", "code", "said"),
     [
         (("events", "1:2", "--sandbox"), 5, "session not found"),
-        (("events", "12345", "--sandbox"), 5, "USER:SESSION pairs"),
         (("events", "..", "--sandbox"), 2, "relative path"),
         (("events", "1:2"), 2, "FULLSTORY_API_KEY"),
         (("summary", IDS[0], "--profile", "nonsense", "--sandbox"), 5, "no such profile"),

@@ -24,6 +24,7 @@ from fullstory_async.cli.messages import estimate_text
 from fullstory_async.jobs import JobEstimate, JobReader
 from fullstory_async.sandbox.world import World
 from tests.cli.conftest import Run
+from tests.cli.terminals import variables
 from tests.limits import SECONDS, wait_until
 
 WORLD = World(0, 20, 200, 200)
@@ -48,11 +49,17 @@ def lines(text: str) -> list[Any]:
 
 
 def on_a_terminal(*arguments: str, cwd: Path, stdout: int, typed: str = "") -> tuple[int, str]:
-    """Run a command whose standard input and error are a terminal."""
+    """Run a command whose standard input and error are a terminal, though not the controlling one."""
     terminal, inside = pty.openpty()
     command = [sys.executable, "-m", "fullstory_async", *arguments]
     process = subprocess.Popen(
-        command, stdin=inside, stdout=stdout, stderr=inside, cwd=cwd, env={**os.environ, "TERM": "xterm"}
+        command,
+        stdin=inside,
+        stdout=stdout,
+        stderr=inside,
+        cwd=cwd,
+        env=variables({"TERM": "xterm"}),
+        start_new_session=True,
     )
     os.close(inside)
     os.write(terminal, typed.encode())

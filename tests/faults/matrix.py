@@ -202,3 +202,16 @@ ROWS = tuple(
         start=1,
     )
 )
+
+ROWS += (
+    Row(
+        65,
+        "Ids that are all wrong: another column, another organisation",
+        "Until a job has its first success, 20 calls are started at most. If all are refused with 404 or 400, `fetch` asks on a terminal; elsewhere the job ends as `no session found` (exit code 10). `--max-failures` allows more, and is saved in the job. A fan-out has the same as an option",
+    ),
+    Row(
+        66,
+        "Nobody can be asked before spending: streams in pipes, a background process, cron",
+        "The question goes to `/dev/tty`, in the foreground only. Where there is no terminal, `--max-activations`, `--yes` or `FULLSTORY_YES=1` is consent; without one `fetch` warns",
+    ),
+)

@@ -202,7 +202,8 @@ async def test_what_is_not_sent_says_nothing_of_an_outage(tmp_path: Path) -> Non
     retry = RetryPolicy(attempts=1)
     async with opened(client={"retry": retry}, sessions=40) as (sandbox, client):
         sandbox.inject(Fault.status(404), operation="events", times=len(sandbox.session_ids))
-        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+        plan = JobPlan(events=True, max_failures="100%")
+        async with Job.open(tmp_path / "j", client=client, plan=plan) as job:
             for start in range(0, 40, 5):
                 await job.add([*sandbox.session_ids[start : start + 5], f"../{start}"])
             await job.run()
@@ -231,7 +232,8 @@ async def test_fan_outs_and_jobs_end_by_the_same_rule(
             if status != 200:
                 sandbox.inject(Fault.status(status), operation="events", session_id=session_id, times=None)
         if bulk == "job":
-            report = await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids, concurrency=1)
+            plan = JobPlan(events=True, max_failures="100%")
+            report = await run_once(tmp_path / "j", client, plan, sandbox.session_ids, concurrency=1)
             assert (report.reason == "key rejected") is (made < 30)
         else:
             ended = pytest.raises((AuthenticationError, PermissionDeniedError))

@@ -116,6 +116,7 @@ def test_transport_errors_may_have_cost_once_sent() -> None:
 KINDS = {
     "FullStoryError": ("program", False), "ConfigurationError": ("program", True),
     "ClientStateError": ("program", False), "JobError": ("program", True),
+    "NoSessionFoundError": ("program", True),
     "InvalidSessionId": ("session", True), "NotFoundError": ("session", True),
     "BadRequestError": ("session", True), "DecodeError": ("session", True),
     "ResponseTooLarge": ("session", True), "APIStatusError": ("session", False),

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import Exit, UsageError
-from fullstory_async.cli.option_parsing import read_time, reject_typo
+from fullstory_async.cli.option_parsing import read_session_id, read_time, reject_typo
 from fullstory_async.cli.output import human_console, print_csv, print_json, print_rows, print_table
 from fullstory_async.cli.timeline import print_timeline
 from fullstory_async.models import SessionEvent, SessionEvents
@@ -92,11 +92,12 @@ def events(
     start, end = read_time(since, "--since"), read_time(until, "--until")
     if start is not None and end is not None and start >= end:
         raise UsageError("--since must be before --until")
-    wanted = _Filter(
+    selection = _Filter(
         types=_read_types(type_ or ()), since=start, until=end, errors=errors, frustrations=frustrations
     )
-    found = connection.call(lambda client: client.sessions.events(session_id, enable_event_cache=event_cache))
-    selected = wanted.select(found)
+    wanted = read_session_id(session_id)
+    found = connection.call(lambda client: client.sessions.events(wanted, enable_event_cache=event_cache))
+    selected = selection.select(found)
     if output == "timeline":
         print_timeline(human_console(), found, selected)
     else:

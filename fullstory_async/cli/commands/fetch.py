@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import attrs
 from cyclopts import Parameter
@@ -14,10 +16,18 @@ from cyclopts import Parameter
 from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.ids import IdInput, read_ids
-from fullstory_async.cli.messages import estimate_text, report_text, resume_command
+from fullstory_async.cli.messages import (
+    consent_question,
+    consent_warning,
+    estimate_text,
+    report_text,
+    resume_command,
+)
+from fullstory_async.cli.option_parsing import read_max_failures
 from fullstory_async.cli.output import write_stderr
 from fullstory_async.cli.progress import JobDisplay
 from fullstory_async.cli.signals import on_interrupt
+from fullstory_async.cli.terminal import ask
 from fullstory_async.client import FullStoryClient
 from fullstory_async.errors import NotFoundError, PermissionDeniedError
 from fullstory_async.files.ledger import ActivationLedger
@@ -33,12 +43,14 @@ _MayBeDash = Parameter(allow_leading_hyphen=True)
 _CONFIRM_ABOVE = 100
 """Activations that are spent without a question."""
 _CONCURRENCY = 32
+_CONTINUE = "No call found a session so far. Fetch the other ids all the same?"
 
 _EXITS = {
     StopReason.BUDGET_REACHED: Exit.BUDGET,
     StopReason.KEY_REJECTED: Exit.AUTHENTICATION,
     StopReason.RATE_LIMITED: Exit.RATE_LIMIT_OR_DEADLINE,
     StopReason.NETWORK_DOWN: Exit.UNAVAILABLE,
+    StopReason.NO_SESSION_FOUND: Exit.NO_SESSION_FOUND,
     StopReason.STORAGE_FAILED: Exit.UNEXPECTED,
 }
 
@@ -83,6 +95,7 @@ def fetch(
     id_column: str | None = None,
     ledger: Path | None = None,
     monthly_cap: int | None = None,
+    max_failures: str | None = None,
     connection: Connection = Connection(),  # noqa: B008  (frozen)
 ) -> Exit:
     """Fetch events, summaries or both for many sessions. One activation per call.
@@ -117,8 +130,9 @@ def fetch(
     retry_failed
         Retry permanent failures too, such as unknown sessions.
     yes
-        Skip the confirmation, which is for more than 100 activations and for ids that are not USER:SESSION
-        pairs.
+        Ask nothing. Without it, fetch asks before it spends more than 100 activations, and if ids are not
+        USER:SESSION pairs. Where there is no terminal, as in cron, --yes, FULLSTORY_YES=1 or
+        --max-activations is your consent. [default: true if FULLSTORY_YES is 1]
     concurrency
         Maximum number of calls in flight.
     id_column
@@ -127,6 +141,10 @@ def fetch(
         File that counts the key's activations per month, over all jobs that name it.
     monthly_cap
         Maximum number of activations that the key spends in a month, counted by the ledger.
+    max_failures
+        Maximum number of calls before the first success, as a number or a share of all calls such as 50%. If
+        FullStory refuses all of these with 404 or 400, the ids are probably wrong: fetch asks whether to
+        continue, or exits with 10. Saved in the job; 100% never stops. [default: 20]
     """
     if monthly_cap is not None and ledger is None:
         raise UsageError("--monthly-cap needs --ledger")
@@ -136,11 +154,14 @@ def fetch(
         raise_if_locked(job / LOCK_NAME)
     if concurrency < 1:
         raise UsageError("--concurrency must be 1 or more")
-    plan = _read_plan(job, events, summary, max_activations, resume=resume, has_ids=ids is not None)
+    plan = _read_plan(
+        job, events, summary, max_activations, max_failures, resume=resume, has_ids=ids is not None
+    )
     request = _Request(
         folder=job, plan=plan, ids=IdInput() if ids is None else read_ids(ids, id_column), resume=resume,
         concurrency=concurrency, retry_failed=retry_failed, ledger=counted,
     )  # fmt: skip
+    asks = not yes and os.environ.get("FULLSTORY_YES") != "1"
     with closing(request.ids):
         pricing = connection.call(lambda client: _look_up(client, request, dry_run=dry_run))
         estimate = _estimate(request, pricing)
@@ -148,18 +169,39 @@ def fetch(
         if dry_run:
             sys.stdout.write(json.dumps(attrs.asdict(estimate)) + "\n")
             return Exit.OK
-        needs_consent = estimate.activations > _CONFIRM_ABOVE or request.ids.not_pairs
-        if not yes and needs_consent and not _confirm(estimate):
+        if asks and not _has_consent(request, estimate):
             sys.stderr.write("nothing was spent, and nothing was changed\n")
             return Exit.INTERRUPTED
         options = {
             "--concurrency": None if concurrency == _CONCURRENCY else concurrency,
             "--ledger": ledger, "--monthly-cap": monthly_cap, "--retry-failed": retry_failed or None,
         }  # fmt: skip
-        resume_with = resume_command(job, connection.as_options(), options)
-        return connection.call(
-            lambda client: _run(client, request, resume_with, live=not connection.verbose), ledger=counted
-        )
+        return _fetch(connection, request, options, asks=asks)
+
+
+def _has_consent(request: _Request, estimate: JobEstimate) -> bool:
+    """Return whether the activations may be spent; ask if it is many, or if ids look wrong."""
+    if estimate.activations <= _CONFIRM_ABOVE and not request.ids.not_pairs:
+        return True
+    reply = ask(consent_question(request.ids, estimate))
+    if reply is None and request.plan.max_activations is None:
+        sys.stderr.write(consent_warning(estimate))
+    return reply is not False
+
+
+def _fetch(connection: Connection, request: _Request, options: Mapping[str, object], *, asks: bool) -> Exit:
+    """Run the job. If no call finds a session, ask whether to continue all the same."""
+    shown = {**options, "--max-failures": request.plan.max_failures}
+    resume_with = resume_command(request.folder, connection.as_options(), shown)
+    code = connection.call(
+        lambda client: _run(client, request, resume_with, live=not connection.verbose), ledger=request.ledger
+    )
+    if code is not Exit.NO_SESSION_FOUND or not asks or not ask(_CONTINUE):
+        return code
+    plan = attrs.evolve(request.plan, max_failures="100%")
+    with closing(IdInput()) as no_more:
+        request = attrs.evolve(request, plan=plan, ids=no_more)
+        return _fetch(connection, request, options, asks=False)
 
 
 def _read_plan(
@@ -167,6 +209,7 @@ def _read_plan(
     events: bool,
     summary: str | None,
     max_activations: int | None,
+    max_failures: str | None,
     *,
     resume: bool,
     has_ids: bool,
@@ -176,6 +219,7 @@ def _read_plan(
     Raises:
         UsageError: the options don't fit together, or don't fit the folder.
     """
+    failures = read_max_failures(max_failures)
     exists = _check_folder(folder, resume=resume)
     if summary == "":
         raise UsageError("--summary needs the id of a profile")
@@ -186,7 +230,7 @@ def _read_plan(
             raise UsageError("name what to fetch: --events, --summary PROFILE, or both")
         if not has_ids:
             raise UsageError("a new job needs --ids FILE, or --ids - for standard input")
-        return JobPlan(events=events, summary=summary, max_activations=max_activations)
+        return JobPlan(events=events, summary=summary, max_activations=max_activations, max_failures=failures)
     reader = JobReader(folder)
     # a process that died while it added ids leaves a job that looks complete, but lacks some of them
     if not has_ids and not (reader.input_complete and reader.status().sessions):
@@ -196,7 +240,8 @@ def _read_plan(
     return JobPlan(
         events=events or reader.plan.events,
         summary=summary or reader.plan.summary,
-        max_activations=max_activations,
+        max_activations=reader.plan.max_activations if max_activations is None else max_activations,
+        max_failures=reader.plan.max_failures if failures is None else failures,
     )
 
 
@@ -295,31 +340,3 @@ async def run_job(
     if report.reason is StopReason.FINISHED:
         return Exit.SOME_FAILED if job.counts.failed else Exit.OK
     return _EXITS.get(report.reason, Exit.INTERRUPTED)
-
-
-def _confirm(estimate: JobEstimate) -> bool:
-    """Return whether the person at the terminal agrees to spend the activations."""
-    # in a script or a pipeline, nobody could answer
-    if not sys.stderr.isatty():
-        return True
-    try:
-        with _open_terminal() as terminal:
-            sys.stderr.write(f"Spend up to {estimate.activations} activations? [y/N] ")
-            sys.stderr.flush()
-            reply = terminal.readline()
-            sys.stderr.write("" if reply else "\n")
-            return reply.strip().lower() in ("y", "yes")
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
-        raise
-    except OSError:
-        sys.stderr.write("can't ask for confirmation without a terminal; --yes skips the question\n")
-        return False
-
-
-def _open_terminal() -> AbstractContextManager[TextIO]:
-    """Return the terminal to read from. Raises `OSError` if there is none."""
-    # standard input may be the file of ids
-    if sys.stdin is not None and sys.stdin.isatty():
-        return nullcontext(sys.stdin)
-    return Path("/dev/tty").open(encoding="utf-8")

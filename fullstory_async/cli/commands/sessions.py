@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.links import SessionLink
-from fullstory_async.cli.option_parsing import read_settings, read_time
+from fullstory_async.cli.option_parsing import read_session_id, read_settings, read_time
 from fullstory_async.cli.output import Output, as_row, human_console, print_rows, print_rows_as
 from fullstory_async.client import FullStoryClient
 from fullstory_async.errors import FullStoryError, NotFoundError
@@ -127,7 +127,8 @@ def context(
     if max_characters is not None and max_characters < 1:
         raise UsageError("--max-characters must be 1 or more")
     groups: dict[str, Any] = read_settings(set_ or (), _CONTEXT_GROUPS)
-    found = connection.call(lambda client: client.sessions.context(session_id, **groups))
+    wanted = read_session_id(session_id)
+    found = connection.call(lambda client: client.sessions.context(wanted, **groups))
     if markdown:
         limits = {} if max_characters is None else {"max_characters": max_characters}
         human_console().file.write(found.to_markdown(**limits))
@@ -172,11 +173,12 @@ def summary(
     end = read_time(end_timestamp, "--end-timestamp")
     groups: dict[str, Any] = read_settings(set_ or (), _SUMMARY_GROUPS)
     overrides = ProfileConfiguration(**groups) if groups else None
+    wanted = read_session_id(session_id)
 
     async def summarise(client: FullStoryClient) -> tuple[SessionSummary, bool]:
         try:
             found = await client.sessions.summary(
-                session_id, config_profile_id=profile, end_timestamp=end, overrides=overrides
+                wanted, config_profile_id=profile, end_timestamp=end, overrides=overrides
             )
         except NotFoundError as error:
             await _note_unknown_profile(client, profile, error)

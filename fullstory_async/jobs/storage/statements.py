@@ -17,6 +17,7 @@ from fullstory_async.jobs.storage.tasks import JobTask
 
 __all__ = [
     "ResponseRow",
+    "count_refused",
     "count_rows",
     "delete_failure",
     "erase_item",
@@ -125,3 +126,8 @@ def count_rows(database: sqlite3.Connection) -> Counts:
         unusable=one(COUNT_INVALID_IDS),
         spent=get_meta(database, "spent"),
     )
+
+
+def count_refused(database: sqlite3.Connection) -> int:
+    """Return the number of calls that the service refused with 404 or 400."""
+    return int(database.execute("SELECT COUNT(*) FROM failures WHERE status IN (400, 404)").fetchone()[0])

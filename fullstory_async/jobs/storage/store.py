@@ -156,6 +156,10 @@ class JobStore:
         await self._writer.run(lambda _: self._state.spend_reserved())
         self._writer.reserve_disk()
 
+    async def count_refused(self) -> int:
+        """Return the number of calls that the service refused with 404 or 400."""
+        return await self._writer.run(statements.count_refused)
+
     async def flush(self) -> None:
         """Wait until all requested changes are on disk."""
         await self._writer.run(lambda _: None)

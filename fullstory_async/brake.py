@@ -1,0 +1,72 @@
+"""Brake: until a first call succeeds, only a few calls may be started, because the ids may all be wrong.
+
+A wrong column of a file, or ids of another organisation, give a 404 or 400 for every id, and each of these
+calls may cost an activation. Calls in flight and calls that were refused share one limit, so that no more
+calls than that are ever started while every call is refused. Other failures, such as a 500, say nothing about
+the ids: such a call gives its place to another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from types import TracebackType
+
+from fullstory_async import validators
+from fullstory_async.errors import BadRequestError, NoSessionFoundError, NotFoundError
+
+__all__ = ["Brake"]
+
+
+class Brake:
+    """The limit of one run or fan-out. ``async with`` around each call waits for a place under it."""
+
+    def __init__(self, limit: int | None, *, refused: int = 0) -> None:
+        """Allow ``limit`` calls before the first success, or any number for ``None``.
+
+        Args:
+            limit: number of calls, 1 or more.
+            refused: number of calls that earlier runs made, and that the service refused with 404 or 400.
+
+        Raises:
+            ConfigurationError: the limit is not a positive integer.
+        """
+        if limit is not None:
+            validators.positive_integer(limit, "max_failures")
+        self._limit: float = math.inf if limit is None else limit
+        self._refused = refused
+        self._in_flight = 0
+        self._changed = asyncio.Event()
+
+    def loosen(self) -> None:
+        """Allow any number of calls: one that was sent has succeeded."""
+        if self._limit < math.inf:
+            self._limit = math.inf
+            self._wake()
+
+    async def __aenter__(self) -> None:
+        """Wait until the call may be started.
+
+        Raises:
+            NoSessionFoundError: as many calls as allowed were made, and the service refused all of them.
+        """
+        while self._refused + self._in_flight >= self._limit:
+            if self._refused >= self._limit:
+                raise NoSessionFoundError(
+                    f"none of the {self._refused} calls so far found a session, the service refused all of "
+                    "them with 404 or 400: the ids may be of another kind or of another organisation"
+                )
+            await self._changed.wait()
+        self._in_flight += 1
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._in_flight -= 1
+        self._refused += isinstance(error, (NotFoundError, BadRequestError))
+        if self._limit < math.inf:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
