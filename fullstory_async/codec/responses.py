@@ -60,12 +60,22 @@ def decode_sessions(response: Response) -> Page[Session]:
     items = body if key is None else _require_list(body, key)
     place = "$" if key is None else f"$.{key}"
     sessions = tuple(
-        attrs.evolve(structure(item, Session, f"{place}[{i}]"), raw=raw)
+        attrs.evolve(_to_session(item, f"{place}[{i}]"), raw=raw)
         for i, (item, raw) in enumerate(zip(items, _raw_items(response.body, key, items), strict=True))
         if item is not None
     )
     token = None if key is None else _next_token(body)
     return Page(items=sessions, next_token=token, received=len(items), raw=response.body)
+
+
+def _to_session(item: Any, path: str) -> Session:
+    """Build a session from its JSON, in either endpoint's form."""
+    session = structure(item, Session, path)
+    halves = session.session_id.split(":")
+    # /v2/sessions sends the full session id as one "id", /sessions/v2 its halves
+    if session.user_id is None and session.session_id == item.get("id") and len(halves) == 2 and all(halves):
+        return attrs.evolve(session, user_id=halves[0], session_id=halves[1])
+    return session
 
 
 def _session_list_key(body: dict[str, Any]) -> str:

@@ -150,6 +150,7 @@ NEWEST_SESSION = {"id": str(ID), "app_url": "https://x", "created_time": "2024-0
 def test_the_list_of_either_endpoint_is_read(body: Any) -> None:
     (session,) = page = decode_sessions(response_of(body))
     assert (session.id, session.url, session.created) == (ID, "https://x", MOMENT)
+    assert (session.user_id, session.session_id) == tuple(ID.split(":"))
     assert json.loads(session.raw)["created_time" if "id" in json.loads(session.raw) else "createdTime"]
     assert (page.received, page.next_token) == (1, None)
 
@@ -157,7 +158,10 @@ def test_the_list_of_either_endpoint_is_read(body: Any) -> None:
 def test_an_id_counts_only_where_there_is_no_session_id() -> None:
     (session,) = decode_sessions(response_of({"results": [{"id": "row-7", "sessionId": "5", "userId": "4"}]}))
     assert session.id == "4:5"
-    assert decode_sessions(response_of({"results": [{"id": 7}]}))[0].id == "7"
+    for odd in (7, "7", "a:", ":b", "a%3Ab", "0f0e:0e0f:1"):
+        assert decode_sessions(response_of({"results": [{"id": odd}]}))[0].id == SessionId(str(odd))
+    (session,) = decode_sessions(response_of({"results": [{"id": "4:5", "user_id": "my-user"}]}))
+    assert (session.id, session.user_id) == ("4:5", "my-user")
 
 
 @pytest.mark.row(62)
