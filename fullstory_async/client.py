@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from fullstory_async.api import ApiContext, ProfilesAPI, SessionsAPI, call_once
+from fullstory_async.api import ApiContext, ListEndpoints, ProfilesAPI, SessionsAPI, call_once
 from fullstory_async.codec import decode_key_owner
 from fullstory_async.config import ClientConfig
 from fullstory_async.errors import ConfigurationError
@@ -111,7 +111,8 @@ class FullStoryClient:
             hooks=hooks,
         )
         name = f"{config.base_url} {config.key_fingerprint}"
-        self.api = ApiContext(self._pipeline, name, summary_cache)
+        lists = ListEndpoints(config.list_api)
+        self.api = ApiContext(self._pipeline, name, summary_cache, lists=lists)
         self.sessions = SessionsAPI(self.api)
         self.profiles = ProfilesAPI(self.api)
 

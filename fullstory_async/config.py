@@ -10,7 +10,7 @@ import hashlib
 import ipaddress
 import os
 import re
-from typing import Any
+from typing import Any, Literal, get_args
 
 import attrs
 from yarl import URL
@@ -22,7 +22,11 @@ from fullstory_async.privacy import Secret, hide_arguments
 from fullstory_async.ratelimit.limiter import DEFAULT_MAX_WAIT, RateLimit
 from fullstory_async.retry import RetryPolicy
 
-__all__ = ["ClientConfig"]
+__all__ = ["ClientConfig", "ListApi"]
+
+ListApi = Literal["v1", "v2"]
+"""FullStory's two endpoints that list sessions, named as its documentation does: ``GET /sessions/v2`` is v1,
+``GET /v2/sessions`` is v2."""
 
 _NA_URL = "https://api.fullstory.com"
 _EU_URL = "https://api.eu1.fullstory.com"
@@ -60,6 +64,11 @@ def _base_url(config: ClientConfig) -> str:
 def _header_text(_: object, attribute: attrs.Attribute[str], value: Any) -> None:
     if not (isinstance(value, str) and value and value.isascii() and value.isprintable()):
         raise ConfigurationError(f"{attribute.name} must be printable ASCII text, not {value!r}")
+
+
+def _list_api(_: object, attribute: attrs.Attribute[str], value: Any) -> None:
+    if not (isinstance(value, str) and value in get_args(ListApi)):
+        raise ConfigurationError(f"{attribute.name} must be 'v1' or 'v2', not {value!r}")
 
 
 def _secret(value: Any) -> Any:
@@ -144,6 +153,10 @@ class ClientConfig:
     proxy: str | None = attrs.field(default=None, converter=_secret, validator=_proxy, repr=False)
     """URL of an HTTP proxy; never read from the environment. Hidden, and pickled without user and
     password."""
+
+    list_api: ListApi = attrs.field(default="v1", validator=_list_api)
+    """Where a user's sessions are listed: ``"v1"`` is ``GET /sessions/v2``, ``"v2"`` is ``GET /v2/sessions``.
+    If the path isn't served, the client tries the other one. A ``session_uid`` always goes to v2."""
 
     integration_source: str | None = attrs.field(
         default=None, validator=attrs.validators.optional(_header_text)

@@ -63,7 +63,7 @@ class FullStoryError(Exception):
     message: str
     """What happened, in the service's own words if it gave any; `str` adds the call."""
     code: str | int | None
-    """The service's own error code: a snake-case string, or an integer in the published contract."""
+    """The service's own error code: a snake-case string, or an integer in the published description."""
     retry_after: float | None
     """Seconds that the service asked to wait."""
     attempts: int
@@ -114,7 +114,7 @@ class FullStoryError(Exception):
         return self.response.status if self.response else None
 
     def __str__(self) -> str:
-        # in the published contract the code repeats the status
+        # in the published OpenAPI description the code repeats the status
         code = None if self.code == self.status else self.code
         known = [self.status if self._shows_status else None, code]
         named = " ".join(str(part) for part in known if part is not None)

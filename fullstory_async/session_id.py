@@ -6,8 +6,8 @@ forms: inside replay URLs, with ``:`` percent-encoded (once or twice), with ``!`
 individual's id (``INDIVIDUAL:USER!SESSION``), before a timestamp in milliseconds
 (``…/session/A:B:1716480000000``), or in the parentheses of a segment URL. All of these are recognised.
 
-Any other string is opaque and kept unchanged, because the published contract allows any string. Only
-strings that can't be one path segment are rejected: empty ones, ``.``, ``..``, those with a slash, a
+Any other string is opaque and kept unchanged, because the published OpenAPI description allows any string.
+Only strings that can't be one path segment are rejected: empty ones, ``.``, ``..``, those with a slash, a
 control character or a lone surrogate, plain or percent-encoded, and those over 512 bytes.
 """
 

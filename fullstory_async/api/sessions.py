@@ -6,18 +6,17 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from datetime import datetime
 
 from fullstory_async import validators
-from fullstory_async.api.calls import call_once, context_call, events_call, events_request
+from fullstory_async.api.calls import context_call, events_call, events_request
 from fullstory_async.api.context import ApiContext
 from fullstory_async.api.list_cursor import FIRST_LIMIT, ListCursor
+from fullstory_async.api.listing import SessionQuery, fetch_sessions
 from fullstory_async.api.streaming import streamed_events
 from fullstory_async.api.summaries import summary_call
 from fullstory_async.brake import Brake
-from fullstory_async.codec import context_body, decode_sessions
+from fullstory_async.codec import context_body
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.fanout import FanOut
-from fullstory_async.http import endpoints
 from fullstory_async.http.options import CallOptions, ExtraQuery
-from fullstory_async.messages import Request
 from fullstory_async.models import (
     CacheOptions,
     ContextOptions,
@@ -74,6 +73,9 @@ class SessionsAPI:
     ) -> Pager[Session]:
         """List a user's sessions with their replay URLs. Not metered.
 
+        A ``session_uid`` is looked up at ``/v2/sessions``, all else at ``/sessions/v2``, or where
+        ``ClientConfig(list_api=…)`` says. If that path isn't served, the other one is tried.
+
         Args:
             email: the user's e-mail address.
             uid: your own id of the user. With both, the service looks up each and joins the lists.
@@ -98,23 +100,17 @@ class SessionsAPI:
             validators.positive_integer(limit, "limit", or_else="None for all")
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         first = ListCursor(limit=FIRST_LIMIT if limit is None else limit)
-
-        def request_at(cursor: ListCursor) -> Request:
-            return endpoints.list_sessions(
-                uid=uid or None, email=email or None, session_uid=session_uid or None, limit=cursor.limit,
-                token=cursor.server_token,
-            )  # fmt: skip
+        query = SessionQuery(uid=uid or None, email=email or None, session_uid=session_uid or None)
 
         async def fetch(token: str | None) -> Page[Session]:
             cursor = first if token is None else ListCursor.from_token(token)
-            page = await call_once(
-                self._api, options.apply(request_at(cursor)), decode_sessions, options.timeout
+            page = await fetch_sessions(
+                self._api, query, options, limit=cursor.limit, token=cursor.server_token
             )
             return cursor.advance(page, ceiling=limit)
 
-        options.apply(
-            request_at(first)
-        )  # so that arguments that can't be sent are refused here, not at the first await
+        # so that arguments that can't be sent are refused here, not at the first await
+        options.apply(query.request("v1", limit=first.limit, token=None))
         return Pager(fetch, limit=limit)
 
     @hide_arguments
@@ -225,7 +221,7 @@ class SessionsAPI:
         Args:
             session_id: which session.
             config_profile_id: the summary profile. The live service has a default profile; the published
-                contract requires one.
+                OpenAPI description requires one.
             end_timestamp: use only events before this time, which must have a time zone.
             overrides: settings that differ from the profile for this call, or all settings if there is no
                 profile. Only fields that were set are sent. A value replaces the profile's, an array is

@@ -3,9 +3,9 @@
 The whole input is read and checked before the first request, so that a misread file costs no activation. It
 may hold millions of ids, so they are kept in a temporary database instead of in memory.
 
-The published contract allows nearly any text as an id. Here a line must look like one: a line of something
-else (a table without a header, a program, a list of e-mail addresses) would otherwise be sent to the service
-as it is.
+The published OpenAPI description allows nearly any text as an id. Here a line must look like one: a line of
+something else (a table without a header, a program, a list of e-mail addresses) would otherwise be sent to
+the service as it is.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 The service's types vary: 64-bit integers come as strings or as numbers, times as ISO 8601 strings or as
 epoch seconds in a string, and empty fields are omitted. Keys come in two spellings, and the published
-contract and the live service also use different names. So each model has a table from wire keys to fields.
-A value of the wrong type is an error with its path, but a time that can't be read is ``None``: an event is
-not lost because of its clock.
+OpenAPI description and the live service also use different names. So each model has a table from wire keys
+to fields. A value of the wrong type is an error with its path, but a time that can't be read is ``None``: an
+event is not lost because of its clock.
 
 There are two ways to read an object. `structure` rejects values of the wrong type. `structure_lenient` is for
 responses that were paid for or that are mostly optional fields: it omits a field of the wrong type, which the
@@ -35,9 +35,11 @@ A = TypeVar("A", bound=attrs.AttrsInstance)
 _KEYS: dict[type, dict[str, str]] = {
 
     Session: {
+        # the last name that a session has wins, and "id" only counts alone
+        "id": "session_id",
         "session_id": "session_id", "sessionId": "session_id", "SessionId": "session_id",
         "user_id": "user_id", "userId": "user_id", "UserId": "user_id",
-        "url": "url", "fsUrl": "url", "fs_url": "url", "FsUrl": "url",
+        "app_url": "url", "url": "url", "fsUrl": "url", "fs_url": "url", "FsUrl": "url",
         "created": "created", "createdTime": "created", "created_time": "created", "CreatedTime": "created",
     },
     SessionEvent: {

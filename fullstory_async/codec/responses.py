@@ -48,33 +48,66 @@ The third may also be an echo of the request's own.
 _logger = logging.getLogger("fullstory_async.codec")
 
 
-class _RawLists(msgspec.Struct):
-    sessions: list[msgspec.Raw] | None = None
-    profiles: list[msgspec.Raw] | None = None
+_SESSION_LISTS = ("sessions", "results")
+"""The list in a response of ``/sessions/v2``, and of ``/v2/sessions``."""
 
 
 def decode_sessions(response: Response) -> Page[Session]:
-    """Decode a list of sessions, and the next page's token if the service sends one."""
+    """Decode a list of sessions of either endpoint, and the next page's token if the service sends one."""
     body = _parse_body(response)
-    # version 1 of the API sends the bare list
-    if isinstance(body, list):
-        body = {"sessions": body}
-    items = _require_list(_require_object(body), "sessions")
+    # the oldest version of the API sends the bare list
+    key = None if isinstance(body, list) else _session_list_key(_require_object(body))
+    items = body if key is None else _require_list(body, key)
+    place = "$" if key is None else f"$.{key}"
     sessions = tuple(
-        attrs.evolve(structure(item, Session, f"$.sessions[{i}]"), raw=raw)
-        for i, (item, raw) in enumerate(zip(items, _raw_items(response.body, items), strict=True))
+        attrs.evolve(_to_session(item, f"{place}[{i}]"), raw=raw)
+        for i, (item, raw) in enumerate(zip(items, _raw_items(response.body, key, items), strict=True))
         if item is not None
     )
-    return Page(items=sessions, next_token=_next_token(body), received=len(items), raw=response.body)
+    token = None if key is None else _next_token(body)
+    return Page(items=sessions, next_token=token, received=len(items), raw=response.body)
+
+
+def _to_session(item: Any, path: str) -> Session:
+    """Build a session from its JSON, in either endpoint's form."""
+    session = structure(item, Session, path)
+    halves = session.session_id.split(":")
+    # /v2/sessions sends the full session id as one "id", /sessions/v2 its halves
+    if session.user_id is None and session.session_id == item.get("id") and len(halves) == 2 and all(halves):
+        return attrs.evolve(session, user_id=halves[0], session_id=halves[1])
+    return session
+
+
+def _session_list_key(body: dict[str, Any]) -> str:
+    """Return the name of the list of sessions. Raises `DecodeError` if the object is something else."""
+    key = next((name for name in _SESSION_LISTS if body.get(name)), None)
+    if key is None and (reason := _not_a_session_list(body)):
+        raise DecodeError(f"the response is not a list of sessions: {reason}")
+    return key or _SESSION_LISTS[0]
+
+
+def _not_a_session_list(body: dict[str, Any]) -> str | None:
+    """Return why an object without sessions can't be an empty list of them, or ``None`` if it can."""
+    if body.get("error") is not None:
+        return "it has a member 'error'"
+    if body.get("code") is not None and body.get("message") is not None:
+        return "it has a 'code' and a 'message', as an error has"
+    if any(isinstance(body.get(name), list) for name in _SESSION_LISTS):
+        return None
+    # the service omits empty lists, so {} and objects of scalars are empty lists
+    if "error" in body or "data" in body:
+        return "it has neither 'sessions' nor 'results', but 'data' or 'error'"
+    if any(isinstance(value, list | dict) for value in body.values()):
+        return "it has neither 'sessions' nor 'results', but other arrays or objects"
+    return None
 
 
 def decode_profiles(response: Response) -> Page[Profile]:
     """Decode a page of profiles, without unusable entries: null, or without an id."""
     body = _require_object(_parse_body(response))
     items = _require_list(body, "profiles")
-    profiles = (
-        _to_profile(item, raw) for item, raw in zip(items, _raw_items(response.body, items), strict=True)
-    )
+    raw_items = _raw_items(response.body, "profiles", items)
+    profiles = (_to_profile(item, raw) for item, raw in zip(items, raw_items, strict=True))
     usable = tuple(profile for profile in profiles if profile.id)
     return Page(items=usable, next_token=_next_token(body), received=len(items), raw=response.body)
 
@@ -235,12 +268,13 @@ def _unexpected(expected: str, value: Any, path: str) -> DecodeError:
     return DecodeError(f"the response has an unexpected structure: expected {expected}, not {kind} @ {path}")
 
 
-def _raw_items(body: bytes, items: list[Any]) -> list[bytes]:
-    """Return each item's own bytes."""
+def _raw_items(body: bytes, key: str | None, items: list[Any]) -> list[bytes]:
+    """Return each item's own bytes; the items are the list under a key, or the body itself."""
+    if not items:
+        return []
     try:
-        raw = msgspec.json.decode(body, type=_RawLists | list[msgspec.Raw])
+        listed = body if key is None else msgspec.json.decode(body, type=dict[str, msgspec.Raw])[key]
+        return [bytes(each) for each in msgspec.json.decode(listed, type=list[msgspec.Raw])]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         # only ``json`` accepts this body, so there are no slices of it: serialise the items again
         return [json.dumps(item).encode() for item in items]
-    slices = raw.sessions or raw.profiles or [] if isinstance(raw, _RawLists) else raw
-    return [bytes(each) for each in slices]

@@ -1,17 +1,20 @@
 """One pure function per API operation, from arguments to a Request. All quoting happens here.
 
-A session id contains a ``:``, which the service documents as ``%3A``, and the published contract allows any
-string. So each path segment is quoted with no safe characters, and the transport sends the path unchanged.
+A session id contains a ``:``, which the service documents as ``%3A``, and the published OpenAPI description
+allows any string. So each path segment is quoted with no safe characters, and the transport sends the path
+unchanged.
 
 Reads may be retried after a lost response, money permitting. Writes are sent once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import quote
 
 import attrs
 
+from fullstory_async.config import ListApi
 from fullstory_async.messages import Request
 from fullstory_async.session_id import SessionId
 
@@ -30,7 +33,7 @@ __all__ = [
 ]
 
 PROFILE_PARAMETERS = ("config_profile_id", "config_profile")
-"""The profile's query parameter in the published contract, and in the live service. Both are sent."""
+"""The profile's query parameter in the published description, and in the live service. Both are sent."""
 
 _NOT_A_PAIR = (
     "FullStory's session ids are USER:SESSION pairs, and this id is not one: "
@@ -39,18 +42,20 @@ _NOT_A_PAIR = (
 _ROLE_ARCHITECT = "Architect or Admin"
 """FullStory's pages disagree: the newest asks for this role to read data, an older one for Standard."""
 _ROLE_STANDARD = "Standard"
+_LIST_PATHS: Mapping[ListApi, str] = {"v1": "/sessions/v2", "v2": "/v2/sessions"}
 _PROFILES = "/v2/visit_profile"
 
 
 def list_sessions(
     *,
+    list_api: ListApi = "v1",
     uid: str | None,
     email: str | None,
     session_uid: str | None = None,
     limit: int,
     token: str | None = None,
 ) -> Request:
-    """List sessions: ``GET /sessions/v2``. Not metered."""
+    """List sessions: ``GET /sessions/v2``, or ``GET /v2/sessions`` for ``v2``. Not metered."""
     query = {
         "email": email,
         "uid": uid,
@@ -58,7 +63,9 @@ def list_sessions(
         "limit": str(limit),
         "pagination_token": token,
     }
-    return Request(operation="list", path="/sessions/v2", query=_without_none(query), role=_ROLE_STANDARD)
+    return Request(
+        operation="list", path=_LIST_PATHS[list_api], query=_without_none(query), role=_ROLE_STANDARD
+    )
 
 
 def session_events(session_id: SessionId, *, enable_event_cache: bool | None = None) -> Request:

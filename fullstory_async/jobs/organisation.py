@@ -2,8 +2,8 @@
 
 For another organisation's key all sessions of a job would be unknown. Asking whose key it is is free, so a
 run asks before it spends anything, for as long as it waits for an outage. A service that responds without
-saying so, such as one with the published contract alone, which has no such path, is assumed to serve only
-this organisation.
+saying so, such as one that implements only the published OpenAPI description, which has no such path, is
+assumed to serve only this organisation.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class _Meta(StructMeta):
 class SessionEvent(DescribedEvent, msgspec.Struct, metaclass=_Meta, gc=False):
     """One event of a session, the same for both wire forms.
 
-    The live service fills more fields than the published contract has.
+    The live service fills more fields than the published OpenAPI description has.
 
     The attributes with the name of an event type (``event.click``, ``event.request``, …) return the
     documented fields of that type as an attrs class, and ``None`` if the event is of another type.
@@ -229,7 +229,7 @@ _set_time, _set_data, _set_source_properties = map(_slot_setter, ("_time", "_dat
 
 
 class PublishedEvent(SessionEvent, gc=False):
-    """A `SessionEvent` whose wire names are the published contract's."""
+    """A `SessionEvent` whose wire names are the published description's."""
 
     type: str = msgspec.field(default="", name="type")
     _time: _Text = msgspec.field(default=None, name="timestamp")

@@ -16,7 +16,8 @@ class Session:
     """One recorded session."""
 
     session_id: str = ""
-    """The session id, as the service sent it; empty if it sent none."""
+    """The session id, as the service sent it; empty if it sent none. The second half of a pair that
+    ``/v2/sessions`` sent."""
 
     user_id: str | None = None
     """The device id (FullStory's, not your ``uid``); ``None`` in the published wire form."""

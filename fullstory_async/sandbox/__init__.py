@@ -5,9 +5,9 @@
     async with Sandbox(seed=0, rate_limit=RateLimit(50, 50)) as sandbox:
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
 
-It serves the Sessions API in the live service's wire form or the published contract's, with users, sessions,
-events and summaries generated from a seed. It checks the key, limits the rate, counts activations, records
-every request, and injects faults on request::
+It serves the Sessions API in the live service's wire form, as FullStory documents it, or in the form of a
+published third-party OpenAPI description, with users, sessions, events and summaries generated from a seed.
+It checks the key, limits the rate, counts activations, records every request, and injects faults on request::
 
     sandbox.inject(Fault.status(503), operation="events", times=2)
 

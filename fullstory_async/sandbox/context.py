@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fullstory_async.models import SessionEvent
-from fullstory_async.sandbox.options import PART_SWITCHES, parse_time
+from fullstory_async.sandbox.options import PART_SWITCHES, format_time, parse_time
 from fullstory_async.sandbox.profiles import without_empty
 from fullstory_async.sandbox.world import ORG_ID, WorldSession
 
@@ -116,7 +116,7 @@ def context_of(session: WorldSession, events: list[Json], options: Json, replay_
     about = {
         "session_id": str(session.id),
         "session_url": replay_url,
-        "session_created_at": session.created.isoformat().replace("+00:00", "Z"),
+        "session_created_at": format_time(session.created),
         **_environment(session, events, options.get("context", {})),
     }
     response = {"context": about, "pages": [page for page in pages if page["events"]]}
@@ -181,16 +181,16 @@ class _Writer:
         for event in events:
             if (kind := context_type(event)) is None:
                 continue
-            when = time_of(event).isoformat()
+            when = time_of(event)
             timed = not self._options.get("exclude_event_timestamps")
             target = event["event_properties"].get("target")
             yield {
                 "type": kind,
                 "description": typed_event(event).description if self._described else None,
-                "timestamp": when.replace("+00:00", "Z") if timed else None,
+                "timestamp": format_time(when) if timed else None,
                 "content": target.get("text") if target else event["event_properties"].get("message"),
                 "properties": self._properties(event),
-                "screenshot_url": self._screenshot(kind, when),
+                "screenshot_url": self._screenshot(kind, when.isoformat()),
             }
 
     def _properties(self, event: Json) -> Json:

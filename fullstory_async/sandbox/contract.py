@@ -2,7 +2,8 @@
 
 The options of context, summaries and profiles are the tables that also check them, so the two can't differ.
 Descriptions state what OpenAPI can't: that one of several parameters is required, or that two options
-contradict each other. The sandbox responds to both with 400.
+contradict each other. The sandbox responds to both with 400. In the live form, bodies may have unknown
+members, which are ignored.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ _ANY: Json = {"type": "object"}
 _TIME: Json = {"type": "string", "format": "date-time"}
 _LIMIT: Json = {"type": "integer", "minimum": 1, "maximum": 10**18 - 1}
 _CHARGED = "Costs one activation."
+_FORMS = {
+    "live": "Responses in the live form, as FullStory documents them; unknown fields in bodies are ignored.",
+    "spec": "Responses in the form of a published third-party OpenAPI description of FullStory's API.",
+}
 _ERRORS = {
     400: "A parameter or the body is invalid, or options contradict each other.",
     401: "The API key is missing or wrong.",
@@ -43,7 +48,7 @@ def contract(wire: str, url: str, session_ids: list[str]) -> Json:
         "info": {
             "title": "FullStory Sessions API, as the fullstory_async sandbox serves it",
             "version": __version__,
-            "description": f"Responses in the {wire} form. Other paths give 404, other methods 405.",
+            "description": f"{_FORMS[wire]} Other paths give 404, other methods 405.",
         },
         "servers": [{"url": url}],
         "security": [{"key": []}],
@@ -55,7 +60,7 @@ def contract(wire: str, url: str, session_ids: list[str]) -> Json:
                     "description": "Basic, a space, and the API key without base64.",
                 }
             },
-            "schemas": {**_request_schemas(), **_response_schemas(wire)},
+            "schemas": {**_request_schemas(wire), **_response_schemas(wire)},
         },
     }  # fmt: skip
 
@@ -66,13 +71,8 @@ def _paths(wire: str, session_ids: list[str]) -> Json:
     tokens: Json = {"type": "string", "pattern": "^[0-9]{1,9}$"}
     return {
         "/me": {"get": _operation("whoami", "The owner of the API key.", "Me", errors=(401, 429))},
-        "/sessions/v2": {"get": _operation(
-            "list", "A user's latest sessions. Requires uid or email, or session_uid alone.", "Sessions",
-            parameters=[
-                _query("uid", _TEXT, ["u-1"]), _query("email", _TEXT), _query("session_uid", _TEXT),
-                _query("limit", _LIMIT),
-            ],
-        )},
+        "/sessions/v2": {"get": _list_operation("list", "Sessions")},
+        **({"/v2/sessions": {"get": _list_operation("list newest", "Results")}} if wire == "live" else {}),
         **_session_paths(wire, session),
         "/v2/visit_profile": {
             "get": _operation(
@@ -93,6 +93,16 @@ def _paths(wire: str, session_ids: list[str]) -> Json:
             ),
         },
     }  # fmt: skip
+
+
+def _list_operation(name: str, response: str) -> Json:
+    return _operation(
+        name, "A user's latest sessions. Requires uid or email, or session_uid alone.", response,
+        parameters=[
+            _query("uid", _TEXT, ["u-1"]), _query("email", _TEXT), _query("session_uid", _TEXT),
+            _query("limit", _LIMIT),
+        ],
+    )  # fmt: skip
 
 
 def _session_paths(wire: str, session: Json) -> Json:
@@ -180,15 +190,30 @@ def _content(schema: str) -> Json:
 # Schemas of request and response bodies
 
 
-def _request_schemas() -> Json:
+def _request_schemas(wire: str) -> Json:
     profile = {**PROFILE["properties"], "name": {"type": "string", "minLength": 1}}
-    return {
+    schemas: Json = {
         "Overrides": OVERRIDES,
         "ContextRequest": CONTEXT_REQUEST,
         "NewProfile": {**PROFILE, "properties": profile, "required": ["name"]},
         "ProfileUpdate": PROFILE,
         "ResponseSchema": RESPONSE_SCHEMA,
     }
+    if wire == "spec":
+        return schemas
+    opened: Json = {name: _open(schema) for name, schema in schemas.items()}
+    opened["ResponseSchema"]["patternProperties"] = {r"^\$": False}
+    return opened
+
+
+def _open(schema: Any) -> Any:
+    """Return a schema that allows other members than its own, at any depth."""
+    if isinstance(schema, list):
+        return [_open(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    opened = {name: _open(item) for name, item in schema.items()}
+    return {**opened, "additionalProperties": True} if schema.get("additionalProperties") is False else opened
 
 
 def _with(required: Json, optional: Json | None = None) -> Json:
@@ -208,7 +233,8 @@ def _response_schemas(wire: str) -> Json:
     }  # fmt: skip
     page_ids: Json = {"session_id": _TEXT, "view_id": _TEXT}  # events from a server have none
     summary = {"oneOf": [_with({"summary": _TEXT}), _with({"response": {}, "response_schema": _ANY})]}
-    sessions = _with({}, {"sessions": _array(_with(session))})  # empty lists are omitted
+    sessions = _with({"sessions": _array(_with(session))})
+    newest = _with({"id": _TEXT, "app_url": session["fsUrl"], "created_time": _TIME})
     if wire == "spec":
         sessions = _with(
             {"sessions": _array(_with({"sessionId": _TEXT, "url": session["fsUrl"], "created": _TIME}))}
@@ -217,15 +243,12 @@ def _response_schemas(wire: str) -> Json:
         summary = _with({"sessionId": _TEXT, "summary": _TEXT, "configProfileId": _TEXT})
     return {
         "Sessions": sessions,
+        **({"Results": _with({"results": _array(newest)})} if wire == "live" else {}),
         "Events": _with({"events": _array(_with(event, page_ids))}),
         "Summary": summary,
         "Context": _context(),
         "Profile": _profile(),
-        # an entry from the service's alpha version may be null, or have no id
-        "Profiles": _with(
-            {"profiles": _array({"anyOf": [{"type": "null"}, {**_profile(), "required": ["name"]}]})},
-            {"next_pagination_token": _TEXT},
-        ),
+        "Profiles": _with({"profiles": _array(_profile())}, {"next_pagination_token": _TEXT}),
         "Me": _with({"email": _TEXT, "orgId": _TEXT, "role": _TEXT}),
         "Nothing": {"type": "object", "maxProperties": 0},
         "Error": _with({"code": _TEXT if wire == "live" else {"type": "integer"}, "message": _TEXT}),
@@ -254,4 +277,4 @@ def _context() -> Json:
 
 def _profile() -> Json:
     groups: Json = dict.fromkeys(("slice", "context", "events", "cache"), _ANY)
-    return _with({"id": _TEXT, "name": _TEXT}, {"configuration": _with({}, groups), "llm": _ANY})
+    return _with({"id": _TEXT, "name": _TEXT, "configuration": _with({}, groups)}, {"llm": _ANY})

@@ -317,7 +317,7 @@ def _server_event(session: WorldSession, when: str, properties: Json) -> Json:
 
 
 def in_spec_form(event: Json) -> Json:
-    """Reduce a live-form event to the fields of the published contract."""
+    """Reduce a live-form event to the fields of the published description."""
     return {"type": event["event_type"], "timestamp": event["event_time"], "data": event["event_properties"]}
 
 

@@ -3,6 +3,10 @@
 It shares no code with the client that writes these bodies, so a mistake in the client is refused here instead
 of being made twice. The tables are JSON Schema, which the contract also publishes; ``description`` says what
 a message asks for. What JSON Schema can't say, `check_contradictions` checks. ``null`` means *not set*.
+
+Strictly read, a body has no other members than its table. Otherwise they are ignored, as JSON services of
+this kind do, all but those of a response schema whose name starts with ``$``: FullStory's documentation says
+that they must be removed.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ __all__ = [
     "PROFILE",
     "RESPONSE_SCHEMA",
     "check_contradictions",
+    "format_time",
     "parse_time",
     "positive_integer",
     "read_body",
@@ -182,9 +187,16 @@ def parse_time(text: str) -> datetime:
         raise ValueError(text) from None  # the year 0 or 10000 in UTC
 
 
-def read_options(body: Json, schema: Json) -> Json:
+def format_time(when: datetime) -> str:
+    """Return a UTC time with three digits after the second, as FullStory's responses have them."""
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def read_options(body: Json, schema: Json, *, strict: bool) -> Json:
     """Check a body against a table; return what it sets, without nulls. Raises `ApiError`."""
     try:
+        if not strict:
+            body = _without_unknown(body, schema)
         _check(body, schema, "")
     except RecursionError:
         raise ApiError(400, "invalid_field", "llm.response_schema is nested too deeply") from None
@@ -205,6 +217,23 @@ def read_options(body: Json, schema: Json) -> Json:
 
 def _refuse(message: str) -> NoReturn:
     raise ApiError(400, "invalid_field", message)
+
+
+def _without_unknown(value: Any, schema: Json) -> Any:
+    """Return a body without the members that its table doesn't have, at any depth."""
+    if "$ref" in schema:
+        return _without_unknown(value, RESPONSE_SCHEMA)
+    if {"type": "null"} in schema.get("anyOf", ()):
+        return _without_unknown(value, schema["anyOf"][0])
+    if schema.get("type") != "object" or not isinstance(value, dict):
+        return value
+    known, others = schema.get("properties", {}), schema["additionalProperties"]
+    members = {name: known.get(name, others) for name in value}
+    return {
+        name: _without_unknown(value[name], member) if member else value[name]
+        for name, member in members.items()
+        if member or (schema is RESPONSE_SCHEMA and name.startswith("$"))
+    }
 
 
 def _check(value: Any, schema: Json, path: str) -> None:

@@ -1,7 +1,8 @@
 """The sandbox's summary profiles, and the rules by which one is changed or overridden.
 
 A body is flat (``name``, ``llm``, ``slice``, …). A response nests the groups in ``configuration``, beside
-``llm``, writes 64-bit integers as strings, and omits everything empty, as FullStory's responses do.
+``llm``, writes 64-bit integers as strings, and omits everything empty but ``configuration``, as FullStory's
+responses do.
 """
 
 from __future__ import annotations
@@ -52,8 +53,14 @@ _BUILT_IN: Mapping[str, Json] = {
 class Profiles:
     """Profiles of an account; ``support``, ``sales`` and ``triage`` are built in."""
 
-    def __init__(self, seed: int) -> None:
-        """Start with the built-in profiles; the seed determines the ids of new ones."""
+    def __init__(self, seed: int, *, strict: bool) -> None:
+        """Start with the built-in profiles.
+
+        Args:
+            seed: determines the ids of new ones.
+            strict: whether unknown fields in bodies are refused, not ignored.
+        """
+        self._strict = strict
         self._rng = random.Random(f"{seed}/profiles")
         self._bodies: dict[str, Json] = {name: dict(body) for name, body in _BUILT_IN.items()}
 
@@ -69,9 +76,7 @@ class Profiles:
         if not re.fullmatch(r"[0-9]{1,9}", token):
             raise ApiError(400, "invalid_field", "pagination_token is not one of this sandbox's")
         start = int(token)
-        # the live service may list entries of its alpha version: null, or a profile without an id
-        relics: list[Json | None] = [None, {"name": "A profile of the alpha"}]
-        found = [*relics, *(self._shown(profile_id) for profile_id in self._bodies)]
+        found = [self._shown(profile_id) for profile_id in self._bodies]
         end = start + min(limit, _LARGEST_PAGE)
         page: Json = {"profiles": found[start:end]}
         return {**page, "next_pagination_token": str(end)} if end < len(found) else page
@@ -111,7 +116,7 @@ class Profiles:
         return self._bodies[profile_id]
 
     def _checked(self, body: Json) -> Json:
-        options = read_options(body, PROFILE)
+        options = read_options(body, PROFILE, strict=self._strict)
         check_contradictions(options, alone=False)
         return options
 
@@ -122,7 +127,8 @@ class Profiles:
         if "duration_limit_ms" in groups.get("slice", {}):
             groups["slice"]["duration_limit_ms"] = str(groups["slice"]["duration_limit_ms"])
         shown = {"id": profile_id, "name": body["name"], "configuration": groups, "llm": llm}
-        return dict(without_empty(shown))
+        # FullStory's own tools read its members without a check, so it is there even if it is empty
+        return {"configuration": {}, **without_empty(shown)}
 
 
 def merge_options(profile: Json, override: Json) -> Json:

@@ -11,9 +11,9 @@ from datetime import datetime
 
 from fullstory_async.models import SessionEvent, SessionEvents, SessionPage
 from fullstory_async.models.described import clock
-from fullstory_async.sandbox.world import WorldSession
+from fullstory_async.sandbox.world import ORG_ID, WorldSession
 
-__all__ = ["PAGE_HEADERS", "index_page", "replay_page"]
+__all__ = ["PAGE_HEADERS", "index_page", "replay_page", "replay_path"]
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
@@ -42,6 +42,11 @@ td.what { overflow-wrap: anywhere; }
   white-space: nowrap; }
 .error { color: var(--error); } .warn { color: var(--warn); }
 """
+
+
+def replay_path(session: WorldSession) -> str:
+    """Return the path of a session's page."""
+    return f"/ui/{ORG_ID}/session/{session.id}"
 
 
 def replay_page(session: WorldSession, events: list[SessionEvent]) -> bytes:

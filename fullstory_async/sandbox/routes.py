@@ -13,12 +13,12 @@ from msgspec.json import encode
 
 from fullstory_async.sandbox.contract import contract
 from fullstory_async.sandbox.options import read_body
-from fullstory_async.sandbox.replay import PAGE_HEADERS, index_page
+from fullstory_async.sandbox.replay import PAGE_HEADERS, index_page, replay_path
 from fullstory_async.sandbox.service import Service
-from fullstory_async.sandbox.state import ApiError, Recorder
+from fullstory_async.sandbox.state import ApiError, Recorder, Wire
 from fullstory_async.sandbox.world import ORG_ID
 
-__all__ = ["OPERATIONS", "ROUTES", "Work", "admin_routes"]
+__all__ = ["OPERATIONS", "Work", "admin_routes", "routes"]
 
 _EXAMPLES = 2
 
@@ -35,9 +35,12 @@ def _session(request: web.Request) -> str:
 
 
 _PROFILES = "/v2/visit_profile"
+_NEWEST_LIST = "/v2/sessions"
+_UNKNOWN = "unknown"
 _API: tuple[tuple[str, str, str, Work], ...] = (
     ("GET", "/me", "whoami", lambda s, _, __: s.me()),
     ("GET", "/sessions/v2", "list", lambda s, r, _: s.list(r.query)),
+    ("GET", _NEWEST_LIST, "list", lambda s, r, _: s.list_newest(r.query)),
     ("GET", "/v2/sessions/{session_id}/events", "events", lambda s, r, _: s.events(_session(r), r.query)),
     ("GET", "/v2/sessions/{session_id}/summary", "summary", lambda s, r, _: s.summary(_session(r), r.query)),
     (
@@ -72,15 +75,20 @@ def _refuse_method(path: str) -> Work:
     return refuse
 
 
-# unknown paths and methods are routes too, so that they are recorded and can have faults
-ROUTES = (
-    *_API,
-    *(("*", path, "unknown", _refuse_method(path)) for path in dict.fromkeys(path for _, path, _, _ in _API)),
-    ("*", "/{unknown:.*}", "unknown", _refuse_path),
-)
-"""Every route, in matching order: method, path, operation, work."""
+def routes(wire: Wire) -> tuple[tuple[str, str, str, Work], ...]:
+    """Return every route of a wire form, in matching order: method, path, operation, work."""
+    # the published description has no other list than /sessions/v2
+    served = [route for route in _API if wire == "live" or route[1] != _NEWEST_LIST]
+    paths = dict.fromkeys(path for _, path, _, _ in served)
+    # unknown paths and methods are routes too, so that they are recorded and can have faults
+    return (
+        *served,
+        *(("*", path, _UNKNOWN, _refuse_method(path)) for path in paths),
+        ("*", "/{unknown:.*}", _UNKNOWN, _refuse_path),
+    )
 
-OPERATIONS = tuple(dict.fromkeys(operation for _, _, operation, _ in ROUTES))
+
+OPERATIONS = (*dict.fromkeys(operation for _, _, operation, _ in _API), _UNKNOWN)
 """Name of each operation, once."""
 
 
@@ -102,7 +110,8 @@ def admin_routes(service: Service, recorder: Recorder) -> list[web.RouteDef]:
         return web.json_response(contract(service.wire, service.base_url, list(map(str, examples))))
 
     async def serve_index(_: web.Request) -> web.Response:
-        return _page(index_page({service.replay_url(each): each for each in sessions.values()}))
+        # its own address, since the public URL of replays may lead elsewhere
+        return _page(index_page({service.base_url + replay_path(each): each for each in sessions.values()}))
 
     async def serve_replay(request: web.Request) -> web.Response:
         try:

@@ -17,13 +17,14 @@ from types import TracebackType
 from typing import Any, Self, get_args
 
 from aiohttp import web
+from yarl import URL
 
 from fullstory_async import validators
 from fullstory_async.errors import ClientStateError, ConfigurationError
 from fullstory_async.ratelimit.limiter import RateLimit
 from fullstory_async.sandbox.faults.exchange import CallNext, Exchange, error_response
 from fullstory_async.sandbox.faults.rules import Fault, FaultRule, FaultRules
-from fullstory_async.sandbox.routes import OPERATIONS, ROUTES, Work, admin_routes
+from fullstory_async.sandbox.routes import OPERATIONS, Work, admin_routes, routes
 from fullstory_async.sandbox.service import Service
 from fullstory_async.sandbox.state import ApiError, RecordedRequest, Recorder, TokenBucket, Wire
 from fullstory_async.sandbox.world import MOST_EVENTS, User, World
@@ -56,6 +57,7 @@ class Sandbox:
         activation_quota: int | None = None,
         latency: float = 0.0,
         port: int = 0,
+        public_url: str | None = None,
     ) -> None:
         """Make a sandbox; it listens only within ``async with``.
 
@@ -64,12 +66,15 @@ class Sandbox:
             users: number of users; the first is ``ada@example.com``, uid ``u-1``.
             sessions: number of sessions of all users together.
             mean_events: mean number of events of a session, log-normally distributed, up to 20 000.
-            wire: form of responses: the ``live`` service's, or the published contract's, ``spec``.
+            wire: form of responses: the ``live`` service's as FullStory documents it, or ``spec``, that of a
+                published third-party OpenAPI description. Only ``spec`` refuses unknown fields in bodies.
             rate_limit: a token bucket for all requests; a number is its rate, with a burst of one second's
                 worth; ``None`` for no limit.
             activation_quota: number of activations until 429; ``None`` for no limit.
             latency: seconds that each response takes in addition to the work.
             port: port on 127.0.0.1; 0 takes a free one.
+            public_url: base of the replay URLs in responses, such as ``https://sandbox.test``; by default
+                `url`.
 
         Raises:
             ConfigurationError: an invalid value.
@@ -91,7 +96,8 @@ class Sandbox:
         self.api_key = API_KEY
         self._recorder = Recorder()
         self.requests = self._recorder.requests
-        self._service = Service(World(seed, users, sessions, mean_events), wire, activation_quota)
+        world = World(seed, users, sessions, mean_events)
+        self._service = Service(world, wire, activation_quota, _checked_public_url(public_url))
         limit = rate_limit if isinstance(rate_limit, RateLimit | None) else RateLimit(rate_limit)
         self._bucket = None if limit is None else TokenBucket(limit)
         self._latency = latency
@@ -181,7 +187,7 @@ class Sandbox:
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=_LARGEST_BODY)
         app.add_routes(admin_routes(self._service, self._recorder))
-        for method, path, operation, work in ROUTES:
+        for method, path, operation, work in routes(self._service.wire):
             app.router.add_route(method, path, partial(self._serve, operation=operation, work=work))
         try:
             listener = socket.create_server(("127.0.0.1", self._port), backlog=1024)
@@ -280,6 +286,25 @@ class Sandbox:
         if error.allow:
             response.headers["Allow"] = ", ".join(error.allow)
         return response
+
+
+def _checked_public_url(value: str | None) -> str | None:
+    """Return a base URL without the slash at its end."""
+    if value is None:
+        return None
+    # a path is fine; credentials, a query or a fragment would end up in every replay URL
+    plain = (
+        isinstance(value, str) and value.isascii() and value.isprintable() and not set("@?# ") & set(value)
+    )
+    try:
+        url = URL(value) if plain else URL()
+    except ValueError:
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ConfigurationError(
+            f"the sandbox's public_url must be like 'https://sandbox.test', with no query, not {value!r}"
+        )
+    return value.rstrip("/")
 
 
 def _record_of(request: web.Request, operation: str, body: bytes) -> RecordedRequest:

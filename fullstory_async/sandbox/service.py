@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,12 +13,13 @@ from fullstory_async.sandbox.options import (
     CONTEXT_REQUEST,
     OVERRIDES,
     check_contradictions,
+    format_time,
     positive_integer,
     read_body,
     read_options,
 )
 from fullstory_async.sandbox.profiles import Profiles, merge_options
-from fullstory_async.sandbox.replay import replay_page
+from fullstory_async.sandbox.replay import replay_page, replay_path
 from fullstory_async.sandbox.state import ActivationMeter, ApiError, Wire
 from fullstory_async.sandbox.summaries import summarise
 from fullstory_async.sandbox.world import ORG_ID, World, WorldSession
@@ -32,17 +33,37 @@ _MAX_CACHED = 100
 class Service:
     """A FullStory account: its world, profiles, wire form and activation meter."""
 
-    def __init__(self, world: World, wire: Wire, activation_quota: int | None) -> None:
-        """Serve a world in one wire form, with at most this many activations."""
+    def __init__(
+        self, world: World, wire: Wire, activation_quota: int | None, public_url: str | None = None
+    ) -> None:
+        """Serve a world in one wire form, with at most this many activations, and replays at a public URL."""
         self.world = world
         self.wire: Wire = wire
         self.base_url = ""
+        self.public_url = public_url
+        self.strict = wire == "spec"
         self.meter = ActivationMeter(activation_quota)
-        self.profiles = Profiles(world.seed)
+        self.profiles = Profiles(world.seed, strict=self.strict)
         self._event_cache: dict[str, bytes] = {}
 
     def list(self, query: Mapping[str, str]) -> bytes:
-        """List a user's latest sessions, oldest first, or the one with a session_uid. Raises `ApiError`."""
+        """List the latest sessions at ``/sessions/v2``, oldest first. Raises `ApiError`."""
+        return msgspec.json.encode({"sessions": [self._listed(each) for each in self._selected(query)]})
+
+    def list_newest(self, query: Mapping[str, str]) -> bytes:
+        """List the latest sessions at ``/v2/sessions``, oldest first. Raises `ApiError`."""
+        results = [
+            {
+                "id": str(session.id),
+                "app_url": self.replay_url(session),
+                "created_time": format_time(session.created),
+            }
+            for session in self._selected(query)
+        ]
+        return msgspec.json.encode({"results": results})
+
+    def _selected(self, query: Mapping[str, str]) -> Sequence[WorldSession]:
+        """Return a user's latest sessions, or the one with a session_uid. Raises `ApiError`."""
         uid, email, session_uid = query.get("uid"), query.get("email"), query.get("session_uid")
         if not (uid or email or session_uid):
             raise ApiError(400, "required_field", "at least one of uid, email and session_uid is required")
@@ -52,10 +73,7 @@ class Service:
         found = self.world.of_user(uid=uid, email=email)
         if session_uid:
             found = self.world.of_session_uid(session_uid)
-        items = [self._listed(session) for session in found[-limit:]]
-        if not items and self.wire == "live":
-            return b"{}"  # the live service omits empty lists
-        return msgspec.json.encode({"sessions": items})
+        return found[-limit:]
 
     def events(self, session_id: str, query: Mapping[str, str]) -> bytes:
         """Return all events of a session, and charge for them. Raises `ApiError`."""
@@ -93,7 +111,7 @@ class Service:
     def context(self, session_id: str, raw: bytes) -> bytes:
         """Describe a session for a language model, and charge for it. Raises `ApiError`."""
         session = self._session(session_id)
-        options = read_options(read_body(raw), CONTEXT_REQUEST)
+        options = read_options(read_body(raw), CONTEXT_REQUEST, strict=self.strict)
         check_contradictions(options, alone=True)
         self.meter.charge(session.id)
         events = list(events_of(self.world, session))
@@ -109,12 +127,12 @@ class Service:
         return replay_page(session, list(map(typed_event, events_of(self.world, session))))
 
     def replay_url(self, session: WorldSession) -> str:
-        """Return the URL of that page."""
-        return f"{self.base_url}/ui/{ORG_ID}/session/{session.id}"
+        """Return the URL of that page, as responses name it."""
+        return (self.public_url or self.base_url) + replay_path(session)
 
     def _summarise(self, session_id: str, profile: str | None, body: dict[str, Any]) -> bytes:
         session = self._session(session_id)
-        override = read_options(body, OVERRIDES)
+        override = read_options(body, OVERRIDES, strict=self.strict)
         override.pop("config_profile", None)
         stored = {} if profile is None else self.profiles.configuration(profile)
         options = merge_options(stored, override)
@@ -123,7 +141,7 @@ class Service:
         self.meter.charge(session.id)
         response = summarise(session, list(events_of(self.world, session)), options)
         if self.wire == "spec":
-            # the published contract has no structured responses: they are JSON in its text
+            # the published description has no structured responses: they are JSON in its text
             text = response.get("summary") or msgspec.json.encode(response["response"]).decode()
             response = {"sessionId": str(session.id), "summary": text, "configProfileId": profile or ""}
         return msgspec.json.encode(response)

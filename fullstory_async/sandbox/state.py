@@ -17,7 +17,8 @@ from fullstory_async.ratelimit.limiter import RateLimit
 __all__ = ["ActivationMeter", "ApiError", "RecordedRequest", "Recorder", "TokenBucket", "Wire"]
 
 Wire = Literal["live", "spec"]
-"""The form of responses: the live service's, or the published contract's."""
+"""The form of responses: the live service's, as FullStory documents it, or that of a published third-party
+OpenAPI description, which client generators use."""
 
 _KEPT_REQUESTS = 100_000
 _MONTH = 30 * 24 * 3600

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from fullstory_async.sandbox.context import apply_slice, frustration_of, time_of
+from fullstory_async.sandbox.options import format_time
 from fullstory_async.sandbox.world import WorldSession
 
 __all__ = ["summarise"]
@@ -36,8 +37,7 @@ def _facts(session: WorldSession, events: list[Json]) -> Json:
     errors = types["exception"] + types["request"] + types["crash"]
     until = "no time"
     if events:
-        last = time_of(events[-1])
-        until = last.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        until = format_time(time_of(events[-1]))
     trouble = (
         f"{rage} rage clicks and {errors} errors point to friction." if rage or errors else "All went well."
     )

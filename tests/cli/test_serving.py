@@ -12,6 +12,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,32 @@ def test_what_it_prints_on_a_terminal_is_pasted_into_a_shell(tmp_path: Path) -> 
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout
     assert not [line for line in pasted.splitlines() if not re.match(r"export FULLSTORY_\w+=\S+$", line)]
+
+
+def test_a_public_url_and_a_fault_from_the_command_line_act(run: Callable[..., tuple[int, str, str]]) -> None:
+    command = [
+        sys.executable, "-m", "fullstory_async", "sandbox", "--port", "0", "--users", "1", "--sessions", "2",
+        "--public-url", "https://sandbox.test/", "--fault", "empty_lists_omitted",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    try:
+        url, key = (process.stdout.readline().strip().partition("=")[2] for _ in range(2))
+        found = {}
+        for uid in ("u-1", "nobody"):
+            request = urllib.request.Request(
+                f"{url}/sessions/v2?uid={uid}", headers={"Authorization": f"Basic {key}"}
+            )
+            with urllib.request.urlopen(request) as answer:
+                found[uid] = json.load(answer)
+    finally:
+        os.kill(process.pid, signal.SIGINT)
+        process.wait(SECONDS)
+        process.stdout.close()
+    bases = {each["fsUrl"].partition("/ui/")[0] for each in found["u-1"]["sessions"]}
+    assert (bases, found["nobody"]) == ({"https://sandbox.test"}, {})
+    code, _, err = run("sandbox", "--public-url", "sandbox.test", "--port", "0")
+    assert (code, "public_url must be like 'https://sandbox.test'" in err) == (2, True)
 
 
 def test_faults_from_the_command_line_act() -> None:

@@ -83,7 +83,10 @@ def example(schema: Any, rng: random.Random) -> Any:
     if kind == "object":
         names = [name for name in schema.get("properties", {}) if rng.random() < 0.8]
         value = {name: example(schema["properties"][name], rng) for name in names}
-        return {**value, "unknown_key": [rng.random()]} if rng.random() < 0.5 else value
+        # an unknown list where the known one is missing is no list of sessions
+        lists = [name for name, each in schema.get("properties", {}).items() if each["type"] == "array"]
+        unknown = [rng.random()] if set(lists) <= set(names) else rng.random()
+        return {**value, "unknown_key": unknown} if rng.random() < 0.5 else value
     if kind == "array":
         return [example(schema["items"], rng) for _ in range(rng.randint(0, 4))]
     if kind == "integer":

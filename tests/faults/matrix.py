@@ -205,6 +205,26 @@ ROWS = tuple(
 
 ROWS += (
     Row(
+        61,
+        "One of the two list endpoints isn't served: 405, or a 404 without a code of its own",
+        "The other path is tried once, and kept for this client once it has answered; if neither is served, the error of the configured one. Listing is free",
+    ),
+    Row(
+        62,
+        "Sessions come in the other endpoint's form, as a bare list, or not at all",
+        "All decode to `Session`, whichever path they came from; `{}` and objects of scalars are empty lists",
+    ),
+    Row(
+        63,
+        "A list of sessions that is something else: `data`, `error`, `code` with `message`, other arrays",
+        '`DecodeError` that says what it has instead; never "no sessions"',
+    ),
+    Row(
+        64,
+        "Profiles that are null or have no id or configuration; empty lists left out",
+        "Unusable entries are skipped, a missing configuration sets nothing, a missing list is empty",
+    ),
+    Row(
         65,
         "Ids that are all wrong: another column, another organisation",
         "Until a job has its first success, 20 calls are started at most. If all are refused with 404 or 400, `fetch` asks on a terminal; elsewhere the job ends as `no session found` (exit code 10). `--max-failures` allows more, and is saved in the job. A fan-out has the same as an option",

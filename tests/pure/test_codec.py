@@ -123,6 +123,87 @@ def test_204_is_an_empty_answer() -> None:
 
 def test_the_v1_list_is_read() -> None:
     assert decode_sessions(response_of([{"SessionId": 1}]))[0].session_id == "1"
+    item = {"UserId": 2**62, "SessionId": 5, "CreatedTime": 1716475200, "FsUrl": "https://x"}
+    page = decode_sessions(response_of([None, item]))
+    assert (page.received, len(page)) == (2, 1)
+    assert (page[0].id, page[0].url, page[0].created) == (f"{2**62}:5", "https://x", MOMENT)
+    assert json.loads(page[0].raw) == item
+    with pytest.raises(DecodeError, match=r"expected an object, not str @ \$\[1\]"):
+        decode_sessions(response_of([item, "x"]))
+
+
+NEWEST_SESSION = {"id": str(ID), "app_url": "https://x", "created_time": "2024-05-23T14:40:00Z"}
+
+
+@pytest.mark.row(62)
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"results": [NEWEST_SESSION]}, {"sessions": [NEWEST_SESSION]}, [NEWEST_SESSION],
+        {"sessions": [], "results": [NEWEST_SESSION]}, {"sessions": None, "results": [NEWEST_SESSION]},
+        {"results": [LIVE_SESSION]}, {"sessions": [LIVE_SESSION], "results": []}, [LIVE_SESSION],
+        {"results": [{**NEWEST_SESSION, "created_time": 1716475200}], "profiles": [1, 2]},
+        {"results": [{**NEWEST_SESSION, "created_time": "1716475200"}], "error": None, "code": 0},
+        {"sessions": [LIVE_SESSION], "warnings": ["slow"], "data": {}},
+    ],
+)  # fmt: skip
+def test_the_list_of_either_endpoint_is_read(body: Any) -> None:
+    (session,) = page = decode_sessions(response_of(body))
+    assert (session.id, session.url, session.created) == (ID, "https://x", MOMENT)
+    assert (session.user_id, session.session_id) == tuple(ID.split(":"))
+    assert json.loads(session.raw)["created_time" if "id" in json.loads(session.raw) else "createdTime"]
+    assert (page.received, page.next_token) == (1, None)
+
+
+def test_an_id_counts_only_where_there_is_no_session_id() -> None:
+    (session,) = decode_sessions(response_of({"results": [{"id": "row-7", "sessionId": "5", "userId": "4"}]}))
+    assert session.id == "4:5"
+    for odd in (7, "7", "a:", ":b", "a%3Ab", "0f0e:0e0f:1"):
+        assert decode_sessions(response_of({"results": [{"id": odd}]}))[0].id == SessionId(str(odd))
+    (session,) = decode_sessions(response_of({"results": [{"id": "4:5", "user_id": "my-user"}]}))
+    assert (session.id, session.user_id) == ("4:5", "my-user")
+
+
+@pytest.mark.row(62)
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"results": []}, {"results": None}, {"sessions": [], "results": []}, {"total": 0, "more": False},
+        {"sessions": [], "data": {}}, {"results": [], "other": [1]}, {"sessions": [], "x": {"by": "y"}},
+        {"next": None, "message": "none"}, {"code": 5}, {"sessions": [], "error": None},
+    ],
+)  # fmt: skip
+def test_an_empty_list_of_either_endpoint_is_empty(body: Any) -> None:
+    page = decode_sessions(response_of(body))
+    assert (page.items, page.received, page.next_token) == ((), 0, None)
+
+
+@pytest.mark.row(63)
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"items": [1]}, "other arrays"), ({"items": []}, "other arrays"), ({"Sessions": [{}]}, "other arrays"),
+        ({"users": [], "total": 0}, "other arrays"), ({"result": {"sessions": []}}, "other arrays or objects"),
+        ({"data": None}, "'data'"), ({"data": []}, "'data'"), ({"data": {"sessions": []}}, "'data'"),
+        ({"data": {}, "sessions": None}, "'data'"), ({"error": None}, "'error'"), ({"error": "no"}, "'error'"),
+        ({"error": {"code": 5}, "sessions": []}, "'error'"), ({"errors": [{"message": "m"}]}, "other arrays"),
+        ({"code": 5, "message": "m"}, "'code' and a 'message'"),
+        ({"code": "server_error", "message": "", "sessions": []}, "'code' and a 'message'"),
+    ],
+)  # fmt: skip
+def test_what_is_not_a_list_of_sessions_is_an_error(body: Any, reason: str) -> None:
+    with pytest.raises(DecodeError, match=rf"not a list of sessions: .*{reason}"):
+        decode_sessions(response_of(body))
+
+
+@pytest.mark.row(63)
+@pytest.mark.parametrize(
+    "body",
+    [{"sessions": 5}, {"sessions": 0}, {"sessions": ""}, {"results": "x"}, {"results": {"a": 1}}, 5, "x"],
+)
+def test_a_list_of_sessions_of_another_type_is_an_error(body: Any) -> None:
+    with pytest.raises(DecodeError, match="unexpected structure"):
+        decode_sessions(response_of(body))
 
 
 def test_a_session_of_a_body_that_only_json_reads_keeps_its_content() -> None:

@@ -128,6 +128,8 @@ SPOILED = [
     Row(Fault.wrong_shape("wrong types"), DecodeError, 1, 200),
     Row(Fault.unknown_keys(), None, 1, 200),
     Row(Fault.wrong_content_type(), None, 1, 200),
+    Row(Fault.legacy_profiles(), None, 1, 200),
+    Row(Fault.empty_lists_omitted(), None, 1, 200),
 ]
 UNTYPED: Any = Fault
 """For arguments that its makers refuse."""

@@ -123,7 +123,7 @@ async def test_uid_and_email_give_the_union() -> None:
         assert len(both) == 10
         last = (await get(session, "/sessions/v2?uid=u-1&limit=2"))[1]["sessions"]
         assert last == (await get(session, "/sessions/v2?uid=u-1"))[1]["sessions"][-2:]
-        assert (await get(session, "/sessions/v2?uid=nobody"))[1] == {}
+        assert (await get(session, "/sessions/v2?uid=nobody"))[1] == {"sessions": []}
 
 
 async def test_the_bucket_refuses_with_whole_seconds() -> None:
@@ -249,7 +249,10 @@ async def test_a_custom_fault_and_delays() -> None:
         {"users": 0}, {"sessions": -1}, {"mean_events": 0}, {"latency": -1}, {"port": -1},
         {"activation_quota": -1},
         {"wire": "carrier pigeon"}, {"users": "3"}, {"rate_limit": 0}, {"rate_limit": "8"},
-        {"rate_limit": RateLimit.adaptive()},
+        {"rate_limit": RateLimit.adaptive()}, {"public_url": ""}, {"public_url": "sandbox.test"}, {"public_url": "https://"},
+        {"public_url": "ftp://x"}, {"public_url": "https://x?a=b"}, {"public_url": "https://x#a"}, {"public_url": "https://u:p@x"},
+        {"public_url": "https://x:99999999"}, {"public_url": "https://x y"}, {"public_url": "https://x\n"}, {"public_url": 5},
+        {"public_url": b"https://x"}, {"public_url": "javascript://x/"},
     ],
 )  # fmt: skip
 def test_invalid_settings_are_refused(settings: dict[str, Any]) -> None:

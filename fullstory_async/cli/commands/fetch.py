@@ -297,7 +297,7 @@ async def _check_profile(client: FullStoryClient, profile_id: str) -> None:
     try:
         await client.profiles.get(profile_id)
     except NotFoundError as error:
-        # a service that implements only the published contract has no path for profiles, and sends no code
+        # a service that implements only the published description has no path for profiles, and sends no code
         if isinstance(error.code, str):
             raise UsageError(f"there is no profile {profile_id!r}; 'profiles list' lists them") from None
     except PermissionDeniedError:

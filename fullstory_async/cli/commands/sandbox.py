@@ -31,6 +31,7 @@ def sandbox(
     quota: int | None = None,
     latency: float = 0.0,
     wire: Literal["live", "spec"] = "live",
+    public_url: str | None = None,
     fault: Annotated[list[str] | None, _Many] = None,
     list_faults: Annotated[bool, _Flag] = False,
 ) -> Exit:
@@ -66,7 +67,10 @@ def sandbox(
     latency
         Seconds before each response.
     wire
-        Format of responses: as the live service sends them, or as the published contract describes them.
+        Form of responses: as FullStory's documentation describes the live service, or as a published
+        third-party OpenAPI description does, which also refuses unknown fields in bodies.
+    public_url
+        Base of the replay URLs in responses, such as https://sandbox.test. [default: the sandbox's own URL]
     fault
         Fault to inject, written as in --list-faults, with texts in quotes. Conditions follow:
         operation=events, session_id=ID, skip=N (let N matching requests pass first), times=N (act at most N
@@ -84,7 +88,7 @@ def sandbox(
         _serve(
             fault or [], port=port, seed=seed, users=users, sessions=sessions, mean_events=mean_events,
             rate_limit=RateLimit(*limits) if limits else None, activation_quota=quota, latency=latency,
-            wire=wire,
+            wire=wire, public_url=public_url,
         )
     )  # fmt: skip
 

@@ -137,6 +137,34 @@ class ContentFaults:
 
     @fault
     @staticmethod
+    async def legacy_profiles(exchange: Exchange, call_next: CallNext) -> web.StreamResponse:
+        """List profiles with entries of the service's alpha: null, and one without an id or a configuration.
+
+        Empty configurations are left out of all other profiles.
+        """
+        response = await call_next()
+        right = json.loads(body_of(response))
+        listed = right.get("profiles")
+        for profile in [right] if listed is None else listed:
+            if profile.get("configuration") == {}:
+                del profile["configuration"]
+        # on the first page only, as they are the oldest
+        if listed is not None and "pagination_token" not in exchange.request.query:
+            right["profiles"] = [None, {"name": "A profile of the alpha"}, *listed]
+        return _replace_body(response, json.dumps(right).encode())
+
+    @fault
+    @staticmethod
+    async def empty_lists_omitted(exchange: Exchange, call_next: CallNext) -> web.StreamResponse:
+        """Omit empty lists from the response, so that one of no sessions is an empty object."""
+        response = await call_next()
+        right = json.loads(body_of(response))
+        return _replace_body(
+            response, json.dumps({name: value for name, value in right.items() if value != []}).encode()
+        )
+
+    @fault
+    @staticmethod
     async def wrong_content_type(
         exchange: Exchange, call_next: CallNext, content_type: Annotated[str, _MediaType()] = "text/plain"
     ) -> web.StreamResponse:

@@ -98,6 +98,6 @@ class Exchange:
 
 
 def error_response(wire: Wire, status: int, code: str, message: str) -> web.Response:
-    """Make an error response: the live form has a text as its code, the published one the status."""
+    """Make an error response: its code is a text in the live form, and the status in the published one."""
     shown: str | int = code if wire == "live" else status
     return web.json_response({"code": shown, "message": message}, status=status)
