@@ -1,7 +1,8 @@
 """The project's checks; ``nox -l`` lists them.
 
-What they install is locked, with hashes, in ``requirements/dev.txt``; ``nox -s lock`` renews that. Two are not: ``lowest`` goes to the
-other end of the range, and the README's own commands, which CI runs as they stand, take the newest that there is.
+Their dependencies are locked, with hashes, in ``requirements/dev.txt``; ``nox -s lock`` updates it.
+Two checks don't use the lock: ``lowest`` installs the lower bounds, and the README's own commands,
+which CI runs unchanged, install the newest versions.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ LOCK = "requirements/dev.txt"
 
 
 def install_locked(session: nox.Session) -> None:
-    """Install the locked dependencies, each file checked against its hash, and the project itself."""
+    """Install the locked dependencies, verified by hash, and the project itself."""
     session.install("--require-hashes", "--requirement", LOCK)
     session.install("--no-deps", "--no-build-isolation", "--editable", ".")
 
 
 def lowest_versions() -> list[str]:
-    """Return every requirement of pyproject.toml and build.in, each at the version that is its lower bound."""
+    """Return the requirements of pyproject.toml and build.in, pinned to their lower bounds."""
     loaded = nox.project.load_toml("pyproject.toml")
     project, build = loaded["project"], Path("requirements/build.in").read_text(encoding="utf-8")
     declared = [
@@ -60,13 +61,13 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     install_locked(session)
     session.run("mypy")
-    session.run("python", "-m", "tests.examples")  # what README and docs show, by mypy too
+    session.run("python", "-m", "tests.examples")  # type-check the examples of README and docs
     session.run("pyright")
 
 
 @nox.session
 def security(session: nox.Session) -> None:
-    """Look for unsafe code; ruff's rules S do it too, in ``lint``."""
+    """Look for unsafe code; ``lint`` does too, with ruff's rules S."""
     install_locked(session)
     session.run("bandit", "--quiet", "-c", "pyproject.toml", "-r", "fullstory_async")
 
@@ -79,7 +80,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
-    """Pass the tests with the oldest Python and the oldest versions that the project accepts."""
+    """Run the tests with the oldest supported Python and dependencies."""
     session.install(*lowest_versions())
     session.install("--no-deps", "--no-build-isolation", "--editable", ".")
     session.run("pytest", *session.posargs, env={"FULLSTORY_LOWEST": "1"})
@@ -96,18 +97,23 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Renew ``requirements/dev.txt`` within the ranges of pyproject.toml, for every platform and Python; ``-- --upgrade`` takes the newest."""
+    """Update ``requirements/dev.txt`` within the ranges of pyproject.toml.
+
+    It is valid for every platform and Python version; ``-- --upgrade`` takes the newest versions.
+    """
     session.install("uv>=0.5")
     session.run(
-        "uv", "pip", "compile", "pyproject.toml", "requirements/build.in", "--extra", "dev", "--extra", "bench",
-        "--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-config",
-        "--quiet", "--output-file", LOCK, *session.posargs, env={"UV_CUSTOM_COMPILE_COMMAND": "nox -s lock"},
+        "uv", "pip", "compile", "pyproject.toml", "requirements/build.in", "--extra", "dev",
+        "--extra", "bench", "--universal", "--python-version", "3.11", "--generate-hashes",
+        "--no-emit-index-url", "--no-annotate", "--no-config", "--quiet",
+        "--output-file", LOCK, *session.posargs,
+        env={"UV_CUSTOM_COMPILE_COMMAND": "nox -s lock"},
     )  # fmt: skip
 
 
 @nox.session
 def sbom(session: nox.Session) -> None:
-    """Write ``dist/sbom.json``: what an installation of the package brings, in the form of CycloneDX."""
+    """Write ``dist/sbom.json``, a CycloneDX list of the installed packages."""
     session.install("cyclonedx-bom>=7")
     session.run("python", "-m", "venv", "--clear", installed := f"{session.virtualenv.location}/installed")
     python = f"{installed}/bin/python"
@@ -115,35 +121,38 @@ def sbom(session: nox.Session) -> None:
     session.run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "pip", "setuptools", external=True)
     session.run("python", "-c", "import pathlib; pathlib.Path('dist').mkdir(exist_ok=True)")
     session.run(
-        "cyclonedx-py", "environment", "--pyproject", "pyproject.toml", "--output-reproducible", "--output-file",
-        "dist/sbom.json", python,
+        "cyclonedx-py", "environment", "--pyproject", "pyproject.toml", "--output-reproducible",
+        "--output-file", "dist/sbom.json", python,
     )  # fmt: skip
 
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Measure everything and write benchmarks/RESULTS.md; ``-- --quick`` only shows that it runs."""
+    """Run the benchmarks and write benchmarks/RESULTS.md.
+
+    ``-- --quick`` only checks that they run.
+    """
     install_locked(session)
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
 @nox.session
 def steady(session: nox.Session) -> None:
-    """Run the tests 20 times (``-- N``) with two busy processes beside them, and see that each run passes."""
+    """Run the tests 20 times (``-- N``) beside two busy processes; every run must pass."""
     install_locked(session)
     session.run("python", "-m", "tests.steady", *session.posargs)
 
 
 @nox.session
 def kills(session: nox.Session) -> None:
-    """Kill a job of 5 000 ids fifty times at random moments, and see that nothing is lost."""
+    """Kill a job of 5 000 ids 50 times at random moments; nothing may be lost."""
     install_locked(session)
     session.run("pytest", "-n", "0", "-s", "tests/jobs/test_kills.py", env={"FULLSTORY_KILLS": "50"})
 
 
 @nox.session
 def cancellations(session: nox.Session) -> None:
-    """Cancel 10 000 calls, fan-outs, streams and jobs at random moments, and see that nothing is left of them."""
+    """Cancel 10 000 calls, fan-outs, streams and jobs at random; nothing may leak."""
     install_locked(session)
     script = "tests/endurance/test_cancellations.py"
     session.run("pytest", "-n", "0", "-s", script, env={"FULLSTORY_CANCELLATIONS": "10000"})
@@ -151,7 +160,7 @@ def cancellations(session: nox.Session) -> None:
 
 @nox.session
 def bodies(session: nox.Session) -> None:
-    """Decode 10 000 random answers of the published contract, right ones and wrong ones."""
+    """Decode 10 000 random response bodies, valid and invalid by the published contract."""
     install_locked(session)
     script = "tests/contract/test_random_bodies.py"
     session.run("pytest", "-n", "0", "-s", script, env={"FULLSTORY_BODIES": "10000"})
@@ -159,7 +168,10 @@ def bodies(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Run a job for an hour (or FULLSTORY_SOAK_SECONDS) against a service that fails in one of twenty calls."""
+    """Run a job for one hour against a service that fails in one of 20 calls.
+
+    FULLSTORY_SOAK_SECONDS sets another duration.
+    """
     install_locked(session)
     seconds = os.environ.get("FULLSTORY_SOAK_SECONDS", "3600")
     session.run(
@@ -169,7 +181,7 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Cause every fault of the matrix, and write the table in docs/reliability.md."""
+    """Inject every fault of the matrix, and write the table in docs/reliability.md."""
     install_locked(session)
     environment = {"FULLSTORY_FAULTS": "all"}
     session.run("pytest", "-n", "0", "-m", "row", "--write-reliability", *session.posargs, env=environment)
@@ -177,7 +189,10 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Damage answers and job files at random, for 60 seconds per test unless told otherwise: ``-- 600``."""
+    """Corrupt response bodies and job files at random.
+
+    60 seconds per test by default; ``-- 600`` sets another duration.
+    """
     install_locked(session)
     seconds = session.posargs[0] if session.posargs else "60"
     session.run("pytest", "-n", "0", "-s", "tests/fuzz", env={"FULLSTORY_FUZZ_SECONDS": seconds})
@@ -185,7 +200,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def schemathesis(session: nox.Session) -> None:
-    """Ask the sandbox everything that its own contract allows, and much that it forbids."""
+    """Send the sandbox requests that its own contract allows and forbids."""
     install_locked(session)
     session.install("schemathesis>=4.32")
     script = "tests/contract/test_sandbox_contract.py"

@@ -1,1 +1,1 @@
-"""Benchmarks: ratios within one run, since this kind of machine is shared and noisy."""
+"""Benchmarks, as ratios within one run: the machines are shared and noisy."""

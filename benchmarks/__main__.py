@@ -1,7 +1,9 @@
-"""``python -m benchmarks``: measure everything, and write ``RESULTS.md`` and its chart.
+"""Run the benchmarks, and write ``RESULTS.md`` and its chart.
 
-``--quick`` only shows that each part runs: fewer rounds, smaller answers, nothing written. Names of parts select them. The exit code is 1 if a
-promise is not kept, but for ``--quick``, whose figures mean nothing.
+``python -m benchmarks [--quick] [SECTION ...]`` runs the named sections, by default all of them.
+Files are written only by a complete run. ``--quick`` checks that each section runs: fewer rounds,
+smaller responses, no files. The exit code is 1 if a promise is broken, except with ``--quick``,
+whose figures mean nothing.
 """
 
 from __future__ import annotations
@@ -10,29 +12,30 @@ import sys
 
 from benchmarks import fanout, fetching, jobs, limits, odds, report
 
-PARTS = {
-    "rivals": fetching.rivals, "peers": fetching.peers, "stalls": fetching.stalls, "bulk": fetching.bulk, "limits": limits.limits,
-    "fanout": fanout.fan_out, "jobs": jobs.jobs, "imports": odds.imports, "bomb": odds.bomb,
+SECTIONS = {
+    "rivals": fetching.rivals, "peers": fetching.peers, "stalls": fetching.stalls, "bulk": fetching.bulk,
+    "limits": limits.limits, "fanout": fanout.fan_out, "jobs": jobs.jobs,
+    "imports": odds.imports, "bomb": odds.bomb,
 }  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:
     quick = "--quick" in arguments
     wanted = [name for name in arguments if name != "--quick"]
-    unknown = set(wanted) - PARTS.keys()
+    unknown = set(wanted) - SECTIONS.keys()
     if unknown:
-        print(f"no such part: {min(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
+        print(f"unknown section: {min(unknown)}; the sections are {', '.join(SECTIONS)}", file=sys.stderr)
         return 2
     sections = []
-    for name, part in PARTS.items():
+    for name, measure in SECTIONS.items():
         if not wanted or name in wanted:
             print(f"\n== {name}", flush=True)
-            sections.append(part(quick))
+            sections.append(measure(quick))
     if not quick and not wanted:
         report.write(sections)
     broken = [promise.what for section in sections for promise in section.promises if not promise.is_kept]
     if broken:
-        print("\nnot kept: " + "; ".join(broken))
+        print("\nbroken promises: " + "; ".join(broken))
     return 1 if broken and not quick else 0
 
 

@@ -1,4 +1,4 @@
-"""Realistic answers: the sandbox's events, about one kilobyte each, in both wire forms."""
+"""Realistic response bodies: sandbox events of about 1 kB, in both wire forms."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["FORMS", "MIX", "body_of", "mixed_bodies"]
 
 FORMS = ("live", "spec")
 MIX = 256
-"""How many different bodies a mix has."""
+"""Number of different bodies in the mix."""
 _MEDIAN, _SIGMA, _LARGEST = 97, 1.2, 4000  # log-normal with a mean of 200 events
 
 
 def body_of(count: int, form: str = "live") -> bytes:
-    """Return an answer with so many events."""
+    """Return a response body with ``count`` events."""
     return _whole(_events(count, form))
 
 
 def mixed_bodies() -> list[bytes]:
-    """Return answers as of many sessions: log-normal numbers of events, 200 on average."""
+    """Return bodies with log-normal numbers of events, 200 on average."""
     rng, events = random.Random(1), _events(_LARGEST, "live")
     counts = (round(rng.lognormvariate(0, _SIGMA) * _MEDIAN) for _ in range(MIX))
     return [_whole(events[: max(1, min(count, _LARGEST))]) for count in counts]

@@ -1,4 +1,4 @@
-"""The rivals: each fetches the events of a session and does with them what its users do."""
+"""The compared clients: each fetches a session's events and reads them as a user would."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from fullstory_async import ClientConfig, FullStoryClient, RateLimit, RetryPolic
 __all__ = ["CLIENTS", "UNLIMITED", "ours"]
 
 Fetch = Callable[[str], Awaitable[object]]
-"""Fetches one session."""
+"""Fetch one session."""
 Walk = Callable[[Iterable[str], int], Awaitable[None]]
-"""Fetches many, so many at a time."""
+"""Fetch many sessions, with the given concurrency."""
 Client = Callable[[str], AbstractAsyncContextManager[Walk]]
-"""Made of a base URL."""
+"""Create a `Walk` for a base URL."""
 UNLIMITED = RateLimit(1e6, 1e6)
 KEY = "na1.benchmark"
 
@@ -42,7 +42,7 @@ def ours(url: str, **settings: Any) -> FullStoryClient:
 
 @asynccontextmanager
 async def typed(url: str) -> AsyncIterator[Fetch]:
-    """Ours: every event is reached and its type read."""
+    """Fetch with this package, and read the type of every event."""
     async with ours(url) as client:
 
         async def fetch(session: str) -> object:
@@ -53,7 +53,7 @@ async def typed(url: str) -> AsyncIterator[Fetch]:
 
 @asynccontextmanager
 async def touched(url: str) -> AsyncIterator[Fetch]:
-    """Ours: every payload of every event is read."""
+    """Fetch with this package, and read every payload of every event."""
     async with ours(url) as client:
 
         async def fetch(session: str) -> object:
@@ -61,14 +61,14 @@ async def touched(url: str) -> AsyncIterator[Fetch]:
             for event in events:
                 _ = event.data
                 _ = event.source_properties
-            return events  # which keep what was decoded, as dicts would
+            return events  # they keep the decoded payloads, as dicts would
 
         yield fetch
 
 
 @asynccontextmanager
 async def streamed(url: str) -> AsyncIterator[Fetch]:
-    """Ours, streamed: the type of every event is read, and no event is kept."""
+    """Stream with this package, and read the type of every event without keeping it."""
     async with ours(url) as client:
 
         async def fetch(session: str) -> object:
@@ -79,7 +79,7 @@ async def streamed(url: str) -> AsyncIterator[Fetch]:
 
 @asynccontextmanager
 async def first_event(url: str) -> AsyncIterator[Fetch]:
-    """Ours, streamed, and left after the first event."""
+    """Stream with this package, and stop after the first event."""
     async with ours(url) as client:
 
         async def fetch(session: str) -> object:
@@ -91,7 +91,7 @@ async def first_event(url: str) -> AsyncIterator[Fetch]:
 
 @asynccontextmanager
 async def fan_out(url: str) -> AsyncIterator[Walk]:
-    """Ours, by `events_many`: the type of every event is read."""
+    """Fetch with `events_many`, and read the type of every event."""
     async with ours(url) as client:
 
         async def walk(sessions: Iterable[str], concurrency: int) -> None:
@@ -105,7 +105,7 @@ async def fan_out(url: str) -> AsyncIterator[Walk]:
 
 @asynccontextmanager
 async def sockets(url: str) -> AsyncIterator[Walk]:
-    """No client at all: what the server can do."""
+    """Read from bare sockets without parsing: the server's own ceiling."""
     parts = urlsplit(url)
 
     async def walk(sessions: Iterable[str], concurrency: int) -> None:
@@ -126,7 +126,7 @@ async def sockets(url: str) -> AsyncIterator[Walk]:
 
 
 def over_aiohttp(read: Callable[[bytes], object]) -> Callable[[str], AbstractAsyncContextManager[Fetch]]:
-    """Return a client that is aiohttp and a function of the body."""
+    """Return a client that passes each body that aiohttp received to ``read``."""
 
     @asynccontextmanager
     async def client(url: str) -> AsyncIterator[Fetch]:
@@ -146,7 +146,7 @@ def over_aiohttp(read: Callable[[bytes], object]) -> Callable[[str], AbstractAsy
 
 @attrs.define
 class PlainEvent:
-    """What one would write first: a class like the answer, and a default converter."""
+    """An event as a first draft would model it, for a default cattrs converter."""
 
     event_type: str | None = None
     event_time: datetime | None = None
@@ -163,12 +163,12 @@ _converter.register_structure_hook(datetime, lambda text, _: datetime.fromisofor
 
 
 def plain_cattrs(body: bytes) -> object:
-    """Read with ``json`` and a cattrs converter as it comes."""
+    """Decode with ``json`` and a default cattrs converter."""
     return _converter.structure(json.loads(body)["events"], list[PlainEvent])
 
 
 class ModelEvent(pydantic.BaseModel):
-    """The same for pydantic, in both wire forms."""
+    """The same event for pydantic, with the fields of both wire forms."""
 
     event_type: str | None = None
     event_time: datetime | None = None
@@ -184,14 +184,14 @@ class ModelEvent(pydantic.BaseModel):
 
 
 class ModelEvents(pydantic.BaseModel):
-    """An answer for pydantic."""
+    """A response for pydantic."""
 
     events: list[ModelEvent]
 
 
 @asynccontextmanager
 async def httpx_pydantic(url: str) -> AsyncIterator[Fetch]:
-    """The usual pair: httpx and pydantic."""
+    """Fetch with httpx, and decode with pydantic."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx.AsyncClient(headers={"Authorization": f"Basic {KEY}"}, limits=limits) as client:
 
@@ -204,7 +204,10 @@ async def httpx_pydantic(url: str) -> AsyncIterator[Fetch]:
 
 @asynccontextmanager
 async def generated(url: str) -> AsyncIterator[Fetch]:
-    """A client that openapi-python-client made of the published contract; it lies in the working directory."""
+    """Fetch with the client that openapi-python-client generated.
+
+    Its package is in the working directory; the source is the published contract.
+    """
     sys.path.insert(0, ".")
     package = importlib.import_module("generated_client")
     events = importlib.import_module("generated_client.api.session_events.get_session_events")
@@ -220,7 +223,7 @@ async def generated(url: str) -> AsyncIterator[Fetch]:
 
 
 def in_turns(client: Callable[[str], AbstractAsyncContextManager[Fetch]]) -> Client:
-    """Return what walks many sessions by so many workers that take turns, as one would write it."""
+    """Return a `Client` whose workers share one iterator of sessions, as users write it."""
 
     @asynccontextmanager
     async def made(url: str) -> AsyncIterator[Walk]:
@@ -231,7 +234,7 @@ def in_turns(client: Callable[[str], AbstractAsyncContextManager[Fetch]]) -> Cli
 
                 async def work() -> None:
                     for session in left:
-                        result = await fetch(session)  # which lives until the next is there
+                        result = await fetch(session)  # kept until the next one has arrived
                     del result
 
                 await asyncio.gather(*(work() for _ in range(concurrency)))

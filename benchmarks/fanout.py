@@ -1,14 +1,14 @@
-"""Fan-out without a network: what an id costs, in time and memory, at a hundred ids and at a million."""
+"""Fan-out without a network: CPU time and memory per id, for 100 to 1 000 000 ids."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 
 from benchmarks.report import Section, peak_memory, table
 from fullstory_async import RateLimit, RateLimiter, RetryPolicy
 from fullstory_async.api import ApiContext, SessionsAPI
+from fullstory_async.http.call import Attempt
 from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.messages import Request, Response
 
@@ -16,9 +16,10 @@ __all__ = ["NoNetwork", "fan_out", "sessions_without_a_network"]
 
 
 class NoNetwork:
-    """A transport that answers at once, so that only this package's own work is measured."""
+    """A transport that responds at once, so that only this package's own work is measured."""
 
-    answer = Response(status=200, body=b'{"events":[]}')
+    slots = None
+    response = Response(status=200, body=b'{"events":[]}')
 
     def check(self) -> None:
         """Accept everything."""
@@ -26,15 +27,14 @@ class NoNetwork:
     async def send(
         self,
         request: Request,  # noqa: ARG002
-        *,
         deadline: float,  # noqa: ARG002
-        begun: Callable[[], None],
-        unsent: Callable[[], None],  # noqa: ARG002
+        attempt: Attempt,  # noqa: ARG002
+        *,
+        streamed: bool = False,  # noqa: ARG002
     ) -> Response:
-        """Answer in the loop's next turn, as a network would at the earliest."""
-        begun()
+        """Respond in the event loop's next iteration, the earliest that a network could."""
         await asyncio.sleep(0)
-        return self.answer
+        return self.response
 
 
 def sessions_without_a_network() -> SessionsAPI:
@@ -43,8 +43,8 @@ def sessions_without_a_network() -> SessionsAPI:
 
 
 def fan_out(quick: bool) -> Section:
-    """Cost of an id by their number, and of a single call."""
-    section = Section("Fan-out and corridor without a network")
+    """Measure the cost per id by number of ids, and the cost of a single call."""
+    section = Section("Fan-out and single calls without a network")
     rows, grown = [], 0.0
     asyncio.run(walk(1000))
     for count in (100, 10_000) if quick else (100, 10_000, 1_000_000):
@@ -52,14 +52,17 @@ def fan_out(quick: bool) -> Section:
         seconds, first = asyncio.run(walk(count))
         grown = (peak_memory() - before) / 2**20
         rows.append((f"{count:,}", f"{seconds / count * 1e6:.0f}", f"{first * 1e3:.2f}", f"{grown:.1f}"))
-    section.say(table(("ids", "µs of CPU for one", "first result after, ms", "memory, MiB"), rows))
-    section.promise(f"memory of {rows[-1][0]} ids above the start", grown, 5, unit=" MiB")
-    section.promise("CPU of one call beside the network", asyncio.run(single(20_000)) * 1e6, 100, unit=" µs")
+    section.say(table(("ids", "CPU per id, µs", "first result after, ms", "memory growth, MiB"), rows))
+    section.promise(f"memory growth over {rows[-1][0]} ids", grown, 5, unit=" MiB")
+    section.promise("CPU of one call, network excluded", asyncio.run(single(20_000)) * 1e6, 100, unit=" µs")
     return section
 
 
 async def walk(count: int) -> tuple[float, float]:
-    """Walk so many ids through everything but the network; return the seconds of CPU, and those to the first result."""
+    """Fetch ``count`` ids without a network.
+
+    Return the CPU time and the time to the first result, in seconds.
+    """
     began, cpu, first = time.perf_counter(), time.process_time(), 0.0
     async with sessions_without_a_network().events_many(
         (f"1:{n}" for n in range(count)), concurrency=64

@@ -1,7 +1,7 @@
-"""Fetching: what a session's events cost with this client and with its rivals, over real connections.
+"""Fetching events over real connections, with this client and with others.
 
-Each figure is the median of rounds in which the clients take turns, each in a process of its own, pinned to one core while the server
-has the other.
+Each figure is the median of several rounds. In each round the clients take turns, each in its own
+process, pinned to one core while the server has the other.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def rounds(quick: bool) -> int:
 
 
 def taking_turns(clients: Sequence[str], count: int, place: Path | None = None, **order: object) -> Figures:
-    """Have every client measured so often, in an order that rotates."""
+    """Measure every client ``count`` times, in rotating order."""
     found: Figures = {client: [] for client in clients}
     for n in range(count):
         for client in (*clients[n % len(clients) :], *clients[: n % len(clients)]):
@@ -45,7 +45,7 @@ def taking_turns(clients: Sequence[str], count: int, place: Path | None = None, 
 
 
 def ratio(found: Figures, one: str, other: str, figure: str = "cpu") -> float:
-    """Return the median of the ratios within rounds."""
+    """Return the median of the per-round ratios of two clients."""
     pairs = zip(found[one], found[other], strict=True)
     return statistics.median(a[figure] / b[figure] for a, b in pairs)
 
@@ -55,11 +55,13 @@ def median(found: Figures, client: str, figure: str) -> float:
 
 
 def rivals(quick: bool) -> Section:
-    """CPU of each client at each size, in the live form."""
+    """Measure the CPU time of each client at each size, in the live form."""
     section = Section("Fetching events, live form, 8 connections")
     section.say(
-        "`ours, typed` reads the type of every event; `all read` also decodes every `data` and `source_properties`; "
-        "`streamed` is `stream_events`. A result is kept until its worker has the next one, as in a program that works on it. `× floor` and `× orjson` compare CPU within each round."
+        "`ours, typed` reads the type of every event; `all read` also decodes every `data` and "
+        "`source_properties`; `streamed` uses `stream_events`. Each worker keeps a result until it has the "
+        "next one, as a program that processes it would. `× floor` and `× orjson` compare CPU time within "
+        "each round."
     )
     sizes = (10, 200) if quick else tuple(REQUESTS)
     limits = {(200, TYPED): 0.65, (2_000, TYPED): 0.3, (20_000, TYPED): 0.25}
@@ -69,7 +71,8 @@ def rivals(quick: bool) -> Section:
             client="sockets alone", url=url + "/live", session="10", requests=5000, concurrency=64
         )
         section.say(
-            f"The server's ceiling at 10 events: {ceiling['rate']:.0f} requests/s to a client that parses nothing."
+            f"The server's ceiling at 10 events: {ceiling['rate']:.0f} requests/s, "
+            "with a client that parses nothing."
         )
         for size in sizes:
             requests = REQUESTS[size] // (5 if quick else 1)
@@ -107,14 +110,18 @@ def rivals_table(found: Figures, size: int) -> str:
     for client in found:
         cpu = median(found, client, "cpu") * 1e3
         rows.append(
-            (client, f"{median(found, client, 'rate'):.0f}", f"{cpu:.3f}", f"{cpu / megabytes:.2f}", f"{cpu / size * 1e3:.2f}",
-            f"{median(found, client, 'memory') / 1e6:.0f}", f"{ratio(found, client, FLOOR):.2f}", f"{ratio(found, client, ORJSON):.2f}")
+            (client, f"{median(found, client, 'rate'):.0f}", f"{cpu:.3f}", f"{cpu / megabytes:.2f}",
+            f"{cpu / size * 1e3:.2f}", f"{median(found, client, 'memory') / 1e6:.0f}",
+            f"{ratio(found, client, FLOOR):.2f}", f"{ratio(found, client, ORJSON):.2f}")
         )  # fmt: skip
     return table(head, rows)
 
 
 def peers(quick: bool) -> Section:
-    """Throughput against the clients that one would have otherwise, in the form that those were made for."""
+    """Compare throughput with other typed clients, in the published form.
+
+    That is the form for which those clients were made.
+    """
     section = Section("Throughput against other clients, published form, 8 connections")
     sizes = (10,) if quick else (10, 200, 2_000)
     rows = []
@@ -143,34 +150,38 @@ def peers(quick: bool) -> Section:
                     )
                 )
                 section.promise(f"requests/s at {size} events, × {peer}", times, limit, at_least=True)
-    section.say(table(("client", "events", "its requests/s", "ours", "ours ×"), rows))
+    section.say(table(("client", "events", "requests/s", "ours, requests/s", "ratio"), rows))
     return section
 
 
 @contextlib.contextmanager
 def generated_client() -> Iterator[Path]:
-    """Have openapi-python-client make its client of the published contract, in a folder for the time being."""
+    """Generate a client of the published contract into a temporary folder."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         (place / "settings.yaml").write_text("post_hooks: []\n")
         command = [
-            sys.executable, "-m", "openapi_python_client", "generate", "--path", str(CONTRACT), "--meta", "none",
-            "--config", str(place / "settings.yaml"), "--output-path", str(place / "generated_client"),
+            sys.executable, "-m", "openapi_python_client", "generate", "--path", str(CONTRACT),
+            "--meta", "none", "--config", str(place / "settings.yaml"),
+            "--output-path", str(place / "generated_client"),
         ]  # fmt: skip
         subprocess.run(command, check=True, capture_output=True)
         yield place
 
 
 def stalls(quick: bool) -> Section:
-    """For how long the event loop is held while answers are decoded, and how soon a stream gives its first event."""
-    section = Section("Stalls of the event loop, one answer at a time")
+    """Measure how long decoding blocks the event loop.
+
+    Also measure the time until a stream yields its first event.
+    """
+    section = Section("Stalls of the event loop, one response at a time")
     sizes = (2_000,) if quick else (2_000, 20_000)
     rows = []
     with running(sizes) as url:
         for size in sizes:
             found = taking_turns(
-                (ORJSON, TYPED, STREAMED), rounds(quick), url=url + "/live", session=str(size), requests=max(3, 20_000 // size),
-                concurrency=1, stall=True,
+                (ORJSON, TYPED, STREAMED), rounds(quick), url=url + "/live", session=str(size),
+                requests=max(3, 20_000 // size), concurrency=1, stall=True,
             )  # fmt: skip
             rows += [(client, size, f"{median(found, client, 'stall') * 1e3:.1f}") for client in found]
             limit = {2_000: 5, 20_000: 50}[size]
@@ -204,7 +215,7 @@ def stalls(quick: bool) -> Section:
 
 
 def bulk(quick: bool) -> Section:
-    """Many sessions at once."""
+    """Measure the throughput of `events_many` with 64 workers."""
     section = Section("Bulk: 64 workers")
     with running((10, 200)) as url:
         count, delay = (200, 0.08) if quick else (2_000, 0.08)
@@ -221,7 +232,8 @@ def bulk(quick: bool) -> Section:
         ]
         share = ideal / statistics.median(each["seconds"] for each in runs)
         section.say(
-            f"{count} sessions of 200 events on average at {delay * 1e3:.0f} ms latency: {share:.1%} of the ideal {ideal:.2f} s."
+            f"{count} sessions of 200 events on average at {delay * 1e3:.0f} ms latency: "
+            f"{share:.1%} of the ideal speed ({ideal:.2f} s in total)."
         )
         section.promise("sessions at 80 ms latency, share of the ideal time", share, 0.9, at_least=True)
         for size, rival, limit in ((200, "aiohttp + json, dicts", 3.0), (10, FLOOR, 0.6)):
@@ -231,7 +243,8 @@ def bulk(quick: bool) -> Section:
             )  # fmt: skip
             times = ratio(found, "ours, fan-out", rival, "rate")
             section.say(
-                f"{size} events, unthrottled: {median(found, 'ours, fan-out', 'rate'):.0f} requests/s, {rival} {median(found, rival, 'rate'):.0f}."
+                f"{size} events, no rate limit: {median(found, 'ours, fan-out', 'rate'):.0f} requests/s; "
+                f"`{rival}`: {median(found, rival, 'rate'):.0f} requests/s."
             )
             section.promise(f"fan-out, {size} events, × {rival}", times, limit, at_least=True)
     return section

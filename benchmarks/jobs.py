@@ -1,4 +1,4 @@
-"""Durable jobs: what the store costs beside a plain fan-out, and that a million ids need no more memory than ten thousand."""
+"""Durable jobs: the cost of the store, and memory that does not grow with the ids."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.jobs import Job, JobPlan
 
 CALLS = {10: 3000, 50: 3000, 200: 1500}
-"""By the events of a session."""
+"""Number of calls, by events per session."""
 USUAL = 200
-"""The size of session that the project's figures are about; the smaller ones are here to show what becomes of it there."""
+"""Events per session in the promise; the smaller sizes are for comparison."""
 ROUNDS = 7
 CONCURRENCY = 64
 UNLIMITED = RateLimit(1e6, 1e6)
 
 
 async def plain(client: FullStoryClient, size: int) -> None:
-    """Fetch typed events, and throw them away."""
+    """Fetch typed events, and discard them."""
     async with client.sessions.events_many(
         (f"{size}:{n}" for n in range(CALLS[size])), concurrency=CONCURRENCY
     ) as results:
@@ -38,7 +38,7 @@ async def plain(client: FullStoryClient, size: int) -> None:
 
 
 async def durable(client: FullStoryClient, size: int, folder: Path) -> float:
-    """Fetch into a job, and return the seconds of the run alone."""
+    """Fetch into a job; return the duration of the run alone, in seconds."""
     async with Job.open(folder, client=client, plan=JobPlan(events=True, max_activations=10**9)) as job:
         await job.add(f"{size}:{n}" for n in range(CALLS[size]))
         report = await job.run(concurrency=CONCURRENCY)
@@ -47,7 +47,10 @@ async def durable(client: FullStoryClient, size: int, folder: Path) -> float:
 
 
 async def compare(url: str, size: int, scratch: Path, rounds: int) -> tuple[float, float]:
-    """Return calls a second without the store, and the share that it costs; medians of rounds that take turns."""
+    """Return calls per second without the store, and the share of them that it costs.
+
+    Both are medians of alternating rounds.
+    """
     config = ClientConfig(api_key="na1.benchmark", base_url=url, rate_limit=UNLIMITED)
     without, with_store = [], []
     async with FullStoryClient(config=config) as client:
@@ -62,7 +65,7 @@ async def compare(url: str, size: int, scratch: Path, rounds: int) -> tuple[floa
 
 
 async def many(count: int, folder: Path) -> float:
-    """Walk so many ids through a job without a network, and return the seconds for one."""
+    """Run a job of ``count`` ids without a network; return the seconds per id."""
     client = FullStoryClient("na1.benchmark")
     client.api = ApiContext(Pipeline(NoNetwork(), RateLimiter(UNLIMITED), RetryPolicy(), timeout=600))
     client.limiter = RateLimiter(UNLIMITED)
@@ -75,7 +78,7 @@ async def many(count: int, folder: Path) -> float:
 
 
 def in_a_process(*order: object) -> tuple[float, float]:
-    """Do something below in a process of its own, whose heap holds nothing else; return its two figures."""
+    """Run `main` in its own process, with a fresh heap; return its two figures."""
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks.jobs", *map(str, order)], stdout=subprocess.PIPE, check=True
     )
@@ -84,26 +87,27 @@ def in_a_process(*order: object) -> tuple[float, float]:
 
 
 def jobs(quick: bool) -> Section:
-    """Cost of the store, and of a million ids."""
+    """Measure the cost of the store, and time and memory for a million ids."""
     section = Section("Durable jobs")
     largest = 20_000 if quick else 1_000_000
     section.say(
-        "At full speed, against a fan-out that decodes the events and keeps nothing. A job decodes none, which pays for much of what it writes; "
-        "what it costs to write a small answer is the same, and that is more beside less."
+        "Without a rate limit, compared with a fan-out that decodes the events and discards them. A job does "
+        "not decode events, which offsets much of the cost of writing. That cost is the same for a small "
+        "response, so its share is larger there."
     )
     sizes, rows = (USUAL,) if quick else tuple(CALLS), []
     with running(sizes) as url:
         for size in sizes:
             without, cost = in_a_process("compare", url + "/live", size, 1 if quick else ROUNDS)
             rows.append((size, f"{without:.0f}", f"{cost:.1%}"))
-    section.say(table(("events", "calls/s without a store", "fewer with it"), rows))
-    section.promise(f"store's share of the throughput, sessions of {USUAL} events", cost, 0.15)
+    section.say(table(("events", "calls/s without the store", "reduction with it"), rows))
+    section.promise(f"throughput lost to the store, sessions of {USUAL} events", cost, 0.15)
     small, _ = in_a_process("many", 10_000)
     large, memory = in_a_process("many", largest)
     section.say(
-        f"Without a network: {small * 1e6:.0f} µs an id at 10 000 ids, {large * 1e6:.0f} µs at {largest:,}."
+        f"Without a network: {small * 1e6:.0f} µs per id at 10 000 ids, {large * 1e6:.0f} µs at {largest:,}."
     )
-    section.promise(f"time of an id, {largest:,} ids against 10 000", large / small, 1.2)
+    section.promise(f"time per id, {largest:,} ids relative to 10 000", large / small, 1.2)
     section.promise(f"memory of a job of {largest:,} ids", memory / 2**20, 150, unit=" MiB")
     return section
 

@@ -1,4 +1,7 @@
-"""The rate limiter against a server that enforces the same limit strictly: how much of it is used, and how often it is passed."""
+"""The rate limiter against a server that strictly enforces the same limit.
+
+Measured are the share of the limit that is used, and the 429s.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,19 @@ from fullstory_async import RateLimit, SessionEvents
 __all__ = ["limits"]
 
 _BURST = 0.5
-"""Seconds' worth of requests that may come at once."""
+"""Burst, in seconds of the rate."""
 
 
 def limits(quick: bool) -> Section:
-    """Use of the limit, the fullest second and 429s at several rates; with work on the loop and without."""
+    """Measure use of the limit, the busiest second and 429s at several rates.
+
+    At 100 requests/s also with an event loop that is busy decoding.
+    """
     section = Section("Rate limiter against a strict token bucket")
     section.say(
-        "`used` is what was admitted of what the bucket allows in the time; `fullest second` compares with burst + rate; `decoding` "
-        "reads every payload of 200-event sessions on the same loop, and the light runs only take bytes of 10 events."
+        "`used` is the share of the requests that the bucket allows in the time; `busiest second` is "
+        "relative to burst + rate; `decoding` runs read every payload of 200-event sessions on the same "
+        "event loop, and `light` runs only count 10 events."
     )
     rows, used, refused = [], {"light": [], "decoding": []}, 0
     plan = [(1, 8, 1), (10, 60, 1), (100, 600, 6), (1_000, 6_000, 1)] if not quick else [(100, 100, 1)]
@@ -36,12 +43,13 @@ def limits(quick: bool) -> Section:
                         continue
                     found = asyncio.run(one_run(url, rate, count, f"r{rate}n{n}{load}", session))
                     rows.append(
-                        (f"{rate}/s, {load}", f"{found['used']:.1%}", f"{found['fullest_second']:.2f}", found["refused"])
+                        (f"{rate}/s, {load}", f"{found['used']:.1%}", f"{found['busiest_second']:.2f}",
+                        found["refused"])
                     )  # fmt: skip
                     refused += found["refused"]
                     if rate == 100:
                         used[load].append(found["used"])
-    section.say(table(("run", "used", "fullest second", "429s"), rows))
+    section.say(table(("run", "used", "busiest second", "429s"), rows))
     section.promise("429s in all runs", refused, 0)
     section.promise(
         "share of the limit used, light loop", statistics.median(used["light"]), 0.98, at_least=True

@@ -1,4 +1,4 @@
-"""What remains: imports, help, and a gzip bomb."""
+"""Import times, the time of ``--help``, and a gzip bomb."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ CAP = 1024 * 1024
 
 
 def imports(quick: bool) -> Section:
-    """Seconds until a program can start, beside those of aiohttp alone."""
+    """Measure import times, relative to that of aiohttp alone."""
     section = Section("Imports")
     names = {
         "aiohttp": "import aiohttp",
         "fullstory_async": "import fullstory_async",
-        "fullstory_async and a client": "import fullstory_async; fullstory_async.FullStoryClient('na1.benchmark')",
-        "fullstory-async --help": "import sys; sys.argv = ['x', '--help']; from fullstory_async.cli import main; main()",
+        "fullstory_async and a client": (
+            "import fullstory_async; fullstory_async.FullStoryClient('na1.benchmark')"
+        ),
+        "fullstory-async --help": (
+            "import sys; sys.argv = ['x', '--help']; from fullstory_async.cli import main; main()"
+        ),
     }
     took: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(2 if quick else 9):
@@ -36,7 +40,7 @@ def imports(quick: bool) -> Section:
             took[name].append((time.perf_counter() - started) * 1e3)
     medians = {name: statistics.median(times) for name, times in took.items()}
     section.say(
-        table(("process that ends after", "ms"), [(name, f"{ms:.0f}") for name, ms in medians.items()])
+        table(("process that imports or runs", "ms"), [(name, f"{ms:.0f}") for name, ms in medians.items()])
     )
     section.promise(
         "import fullstory_async, beyond import aiohttp",
@@ -48,15 +52,16 @@ def imports(quick: bool) -> Section:
     return section
 
 
-def bomb(quick: bool) -> Section:  # noqa: ARG001  (as the others)
-    """Two megabytes that would be two gigabytes."""
+def bomb(quick: bool) -> Section:  # noqa: ARG001  (every section has the same signature)
+    """Measure the refusal of 2 MB that decompress to 2 GB."""
     section = Section("A gzip bomb")
     seconds, memory = asyncio.run(explode())
     section.say(
-        f"An answer of 2 MB that unpacks to 2 GB, with `max_response_bytes` of 1 MiB: refused after {seconds * 1e3:.0f} ms."
+        "A response of 2 MB that decompresses to 2 GB, with `max_response_bytes` of 1 MiB: "
+        f"refused after {seconds * 1e3:.0f} ms."
     )
     section.promise("gzip bomb, refused after", seconds * 1e3, 100, unit=" ms")
-    section.promise("gzip bomb, memory at the most", memory / 2**20, 10, unit=" MiB")
+    section.promise("gzip bomb, peak memory", memory / 2**20, 10, unit=" MiB")
     return section
 
 

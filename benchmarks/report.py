@@ -1,4 +1,4 @@
-"""What was measured, as a page for people: tables, promises and whether they are kept, and a chart."""
+"""The results page: tables, promises and whether they are kept, and a chart."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ __all__ = ["Promise", "Section", "chart", "peak_memory", "table", "write"]
 
 _HERE = Path(__file__).parent
 _VERSIONS = (
-    "aiohttp", "attrs", "cattrs", "msgspec", "aiolimiter", "yarl", "orjson", "httpx", "pydantic", "openapi-python-client",
+    "aiohttp", "attrs", "cattrs", "msgspec", "aiolimiter", "yarl",
+    "orjson", "httpx", "pydantic", "openapi-python-client",
 )  # fmt: skip
 
 
 @attrs.frozen
 class Promise:
-    """Something that the project says of itself, with what was measured."""
+    """A promised figure and its measurement."""
 
     what: str
     value: float
@@ -33,34 +34,35 @@ class Promise:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the measurement bears it out."""
+        """Whether the measured value is within the limit."""
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     def row(self) -> tuple[str, ...]:
-        """Return it as a table's row."""
+        """Return the promise as a table row."""
         sign = "≥" if self.at_least else "≤"
         return (
-            self.what, f"{sign} {self.limit:g}{self.unit}", f"{self.value:.3g}{self.unit}", "yes" if self.is_kept else "**no**",
+            self.what, f"{sign} {self.limit:g}{self.unit}", f"{self.value:.3g}{self.unit}",
+            "yes" if self.is_kept else "**no**",
         )  # fmt: skip
 
 
 @attrs.define
 class Section:
-    """One part of the page."""
+    """One section of the page."""
 
     title: str
     text: list[str] = attrs.field(factory=list)
     promises: list[Promise] = attrs.field(factory=list)
 
     def say(self, text: str) -> None:
-        """Add to the page, and show that there is progress."""
+        """Add a paragraph to the page, and print it."""
         self.text.append(text)
         print(text, flush=True)
 
     def promise(
         self, what: str, value: float, limit: float, *, at_least: bool = False, unit: str = ""
     ) -> None:
-        """Add a promise, and say whether it is kept."""
+        """Add a promise, and print whether it is kept."""
         self.promises.append(Promise(what, value, limit, at_least, unit))
         print(" | ".join(self.promises[-1].row()), flush=True)
 
@@ -72,7 +74,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def peak_memory() -> int:
-    """Return the bytes that this process had at the most; what the one that started it had does not count, where Linux tells."""
+    """Return the peak memory of this process in bytes.
+
+    On Linux, VmHWM is used: ``ru_maxrss`` may be inherited from the parent process.
+    """
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
         return int(re.search(r"VmHWM:\s*([0-9]+) kB", status)[1]) * 1024  # type: ignore[index]
@@ -87,20 +92,21 @@ def write(sections: Sequence[Section]) -> None:
     kept = sum(promise.is_kept for section in sections for promise in section.promises)
     parts = [
         "# Results",
-        (f"Measured on {dt.date.today()} on a {platform.system()} machine with {os.cpu_count()} cores ({platform.machine()}), "  # noqa: DTZ011
-        f"CPython {platform.python_version()}, by `nox -s benchmarks`. Carry the ratios, not the absolute figures."),
+        (f"Measured on {dt.date.today()} on a {platform.system()} machine "  # noqa: DTZ011
+        f"with {os.cpu_count()} cores ({platform.machine()}), CPython {platform.python_version()}, "
+        "by `nox -s benchmarks`. The ratios carry over to other machines, the absolute figures do not."),
         f"Versions: {versions}.",
-        "![CPU time by client and size of the answer](chart.svg)",
+        "![CPU time by client and response size](chart.svg)",
         f"## Promises: {kept} of {len(promises)} kept in this run",
-        table(("what", "promised", "measured", "kept"), promises),
+        table(("figure", "promised", "measured", "kept"), promises),
         *(f"## {section.title}\n\n" + "\n\n".join(section.text) for section in sections),
     ]  # fmt: skip
     (_HERE / "RESULTS.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def chart(cpu: Mapping[str, Mapping[int, float]]) -> None:
-    """Draw milliseconds of CPU for 1 000 events, by client and size, as ``chart.svg``."""
-    import matplotlib as mpl  # noqa: PLC0415  (an extra of the benchmarks)
+    """Draw ``chart.svg``: milliseconds of CPU per 1 000 events, by client and size."""
+    import matplotlib as mpl  # noqa: PLC0415  (part of the extra "bench")
 
     mpl.use("svg")
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "fullstory", "font.family": "sans-serif"})

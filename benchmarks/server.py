@@ -1,8 +1,12 @@
-"""A server that is not the bottleneck: answers that are ready, given out by a bare asyncio protocol in a process of its own.
+"""A server that is not the bottleneck: prepared responses from a bare asyncio protocol.
 
-The path says what is wanted: ``/live/…/v2/sessions/200%3A7/events`` is an answer of 200 events in the live form, ``mix%3A7`` the
-eighth of a mix. ``/live/delay=0.08/…`` answers after a while, and ``/live/limit=100,100,run1/…`` enforces a token bucket of its own and
-counts; ``/stats/run1`` tells what it counted.
+It runs in its own process. The path selects the response:
+
+* ``/live/…/v2/sessions/200%3A7/events``: 200 events in the live form (``/spec``: the published form);
+* ``/live/…/v2/sessions/mix%3A7/events``: the eighth body of the mix;
+* ``/live/delay=0.08/…``: the response after a delay, in seconds;
+* ``/live/limit=100,100,run1/…``: the token bucket ``run1`` with that rate and burst is enforced;
+* ``/stats/run1``: the statistics of that bucket.
 
 ``python -m benchmarks.server`` prints its port.
 """
@@ -33,7 +37,7 @@ _SESSION = re.compile(rb"/sessions/(\w+)%3A([0-9]+)/")
 
 @attrs.define
 class Bucket:
-    """A strict token bucket, and what came to it."""
+    """A strict token bucket that records the requests."""
 
     rate: float
     burst: float
@@ -43,7 +47,7 @@ class Bucket:
     admitted: list[float] = attrs.field(factory=list)
 
     def admits(self, now: float) -> bool:
-        """Take a token, if there is one."""
+        """Take a token; return whether there was one."""
         self.level, self.at = max(0.0, self.level - (now - self.at) * self.rate), now
         if self.level + 1 > self.burst:
             self.refused += 1
@@ -53,23 +57,24 @@ class Bucket:
         return True
 
     def stats(self) -> bytes:
-        """Tell what was admitted, how much of the allowance that is, and how full the fullest second was."""
+        """Return a response with the counts, the share of the limit used and the busiest second."""
         times = self.admitted
         seconds = times[-1] - times[0]
-        fullest, first = 0, 0
+        busiest, first = 0, 0
         for last, when in enumerate(times):
             while times[first] < when - 1.0:
                 first += 1
-            fullest = max(fullest, last - first + 1)
+            busiest = max(busiest, last - first + 1)
         found = {
             "admitted": len(times), "refused": self.refused, "seconds": seconds,
-            "used": len(times) / (self.burst + self.rate * seconds), "fullest_second": fullest / (self.burst + self.rate),
+            "used": len(times) / (self.burst + self.rate * seconds),
+            "busiest_second": busiest / (self.burst + self.rate),
         }  # fmt: skip
         return answer(json.dumps(found).encode())
 
 
 def answer(body: bytes, status: str = "200 OK", more: str = "") -> bytes:
-    """Return a whole HTTP answer."""
+    """Return a complete HTTP response."""
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{more}Content-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
@@ -126,14 +131,14 @@ async def serve(sizes: list[int]) -> None:
 
 
 def pin(core: int) -> None:
-    """Keep this process on one core, where the system has several and lets us."""
+    """Pin this process to one core, if the system has several and allows it."""
     if hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) > 1:
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
 
 
 @contextmanager
 def running(sizes: tuple[int, ...] = SIZES) -> Iterator[str]:
-    """Run a server, and give its address."""
+    """Run a server in its own process; yield its URL."""
     command = [sys.executable, "-m", "benchmarks.server", *map(str, sizes)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""One measurement, in a process of its own: a client, a size, so many requests. Prints its figures as JSON."""
+"""One measurement of one client in its own process; prints the figures as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _HERE = str(Path(__file__).parent.parent)
 
 
 def measure(place: Path | None = None, **order: Any) -> dict[str, float]:
-    """Have a measurement made: ``client``, ``url``, ``session`` (the size), ``requests``, ``concurrency``, ``stall``."""
+    """Run a measurement in a new process, with `run`'s arguments; return its figures.
+
+    ``session`` is the number of events per session; ``place`` is the working directory.
+    """
     script = f"import sys; sys.path.insert(0, {_HERE!r}); from benchmarks import worker; worker.main()"
     command = [sys.executable, "-c", script, json.dumps(order)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=place, check=False)
@@ -31,10 +34,11 @@ def measure(place: Path | None = None, **order: Any) -> dict[str, float]:
 async def run(
     client: str, url: str, session: str, requests: int, concurrency: int, *, stall: bool = False
 ) -> dict[str, float]:
-    from benchmarks.clients import CLIENTS  # noqa: PLC0415  (the rivals, which the caller need not have)
+    # imported here because the caller need not have the other clients installed
+    from benchmarks.clients import CLIENTS  # noqa: PLC0415
 
     async with CLIENTS[client](url) as walk:
-        await walk([f"{session}:{n}" for n in range(min(concurrency, requests))], concurrency)  # to warm up
+        await walk([f"{session}:{n}" for n in range(min(concurrency, requests))], concurrency)  # warm-up
         before, worst = peak_memory(), [0.0]
         beat = asyncio.create_task(heartbeat(worst)) if stall else None
         await asyncio.sleep(0.01)
@@ -47,12 +51,13 @@ async def run(
             beat.cancel()
         grown = peak_memory() - before
         return {
-            "rate": requests / took, "cpu": cpu / requests, "stall": worst[0], "memory": grown, "seconds": took,
+            "rate": requests / took, "cpu": cpu / requests, "stall": worst[0], "memory": grown,
+            "seconds": took,
         }  # fmt: skip
 
 
 async def heartbeat(worst: list[float]) -> None:
-    """Note for how long the loop was busy with something else, at most."""
+    """Record in ``worst`` the longest time that the event loop was blocked."""
     last = time.perf_counter()
     while True:
         await asyncio.sleep(0.001)

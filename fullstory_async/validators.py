@@ -12,17 +12,34 @@ import attrs
 from fullstory_async.errors import ConfigurationError
 
 __all__ = [
+    "MAX_INTEGER",
     "instance_of",
     "integer",
     "is_number",
     "number",
     "positive_integer",
+    "shown",
     "strings",
     "time_with_zone",
     "timezone_aware",
 ]
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+_SHOWN = 200
+"""Characters of a rejected value that a message shows."""
+MAX_INTEGER = 2**63 - 1
+"""The largest integer that the service's int64 fields hold."""
+
+
+def shown(value: object) -> str:
+    """Return the repr of a rejected value, shortened."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write integers of more than 4300 digits
+        return "an integer with thousands of digits"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
 def is_number(value: Any) -> bool:
@@ -50,7 +67,7 @@ def number(*, above: float | None = None, at_least: float | None = None, optiona
         if value is None and optional:
             return
         if not (is_number(value) and in_range(value)):
-            raise ConfigurationError(f"{attribute.name} must be {wanted}, not {value!r}")
+            raise ConfigurationError(f"{attribute.name} must be {wanted}, not {shown(value)}")
 
     return check
 
@@ -62,9 +79,9 @@ def integer(*, at_least: int, optional: bool = False) -> Validator:
         if value is None and optional:
             return
         # bool is a subclass of int, and True is never meant as 1
-        if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        if isinstance(value, bool) or not isinstance(value, int) or not at_least <= value <= MAX_INTEGER:
             raise ConfigurationError(
-                f"{attribute.name} must be a whole number, {at_least} or more, not {value!r}"
+                f"{attribute.name} must be a whole number, {at_least} or more, not {shown(value)}"
             )
 
     return check
@@ -75,7 +92,7 @@ def instance_of(kind: type, *, optional: bool = False) -> Validator:
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if not (isinstance(value, kind) or (value is None and optional)):
-            raise ConfigurationError(f"{attribute.name} must be a {kind.__name__}, not {value!r}")
+            raise ConfigurationError(f"{attribute.name} must be a {kind.__name__}, not {shown(value)}")
 
     return check
 
@@ -85,7 +102,7 @@ def strings(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None and not (
         isinstance(value, tuple) and all(isinstance(item, str) and item for item in value)
     ):
-        raise ConfigurationError(f"{attribute.name} must be a list of strings, not {value!r}")
+        raise ConfigurationError(f"{attribute.name} must be a list of strings, not {shown(value)}")
 
 
 def time_with_zone(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -98,7 +115,7 @@ def timezone_aware(value: datetime | None, name: str) -> None:
     if value is None:
         return
     if not isinstance(value, datetime):
-        raise ConfigurationError(f"{name} must be a datetime, not {value!r}")
+        raise ConfigurationError(f"{name} must be a datetime, not {shown(value)}")
     if value.utcoffset() is None:
         raise ConfigurationError(
             f"{name} has no time zone: {value.isoformat()}; "
@@ -114,6 +131,6 @@ def positive_integer(value: object, name: str, *, or_else: str = "") -> None:
         name: the setting's name, for the message.
         or_else: what else the caller accepts, for the message.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_INTEGER:
         alternative = f", or {or_else}" if or_else else ""
-        raise ConfigurationError(f"{name} must be a whole number, 1 or more{alternative}, not {value!r}")
+        raise ConfigurationError(f"{name} must be a whole number, 1 or more{alternative}, not {shown(value)}")

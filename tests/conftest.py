@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "real_time: run on a loop whose clock goes on while the machine stands still"
     )
     config.addinivalue_line("markers", "row(number): a test of that row of the fault matrix")
-    config.pluginmanager.register(Outcomes(write=config.getoption("write_reliability")))
+    config.pluginmanager.register(Outcomes(write=bool(config.getoption("write_reliability"))))
 
 
 @pytest.hookimpl(tryfirst=True)

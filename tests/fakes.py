@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, overload
 
 from fullstory_async import FullStoryError, RateLimit, RateLimiter, RetryPolicy
 from fullstory_async.api import ApiContext, SessionsAPI
-from fullstory_async.http.call import Attempt, Call
+from fullstory_async.http.call import Attempt, Call, Transport
 from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.messages import Request, Response
 
 Answer = Response | FullStoryError
+T = TypeVar("T")
 
 
 class FakeTransport:
@@ -30,7 +32,7 @@ class FakeTransport:
         one_way: Callable[[], float] | None = None,
     ) -> None:
         self.sent: list[tuple[float, Request]] = []
-        self._script = list(answers)
+        self._script: list[Answer] = list(answers)
         self._answer = answer
         self._seconds = seconds
         self._one_way = one_way
@@ -38,7 +40,7 @@ class FakeTransport:
     def check(self) -> None:
         pass
 
-    slots = None
+    slots: asyncio.Semaphore | None = None
 
     async def send(
         self, request: Request, deadline: float, attempt: Attempt, *, streamed: bool = False
@@ -62,7 +64,7 @@ def json_response(value: object = None, status: int = 200, **headers: str) -> Re
     return Response(status=status, headers=named, body=b"{}" if value is None else json.dumps(value).encode())
 
 
-def make_pipeline(transport: FakeTransport, limiter: RateLimiter | None = None, **settings) -> Pipeline:
+def make_pipeline(transport: Transport, limiter: RateLimiter | None = None, **settings: Any) -> Asked:
     policy = settings.pop("retry", RetryPolicy(wait_jitter=0))
     limiter = limiter or RateLimiter(RateLimit(1000, 1000))
     return Asked(transport, limiter, policy, timeout=settings.pop("timeout", 600.0), **settings)
@@ -71,13 +73,21 @@ def make_pipeline(transport: FakeTransport, limiter: RateLimiter | None = None, 
 class Asked(Pipeline):
     """A pipeline that is given requests too; it answers with the value and the number of attempts."""
 
-    async def fetch(self, request, decode, **options):
-        if isinstance(request, Call):
-            return await super().fetch(request, decode)
-        call = Call(request, **options)
-        value = await super().fetch(call, decode)
-        return value, call.attempts
+    @overload
+    async def fetch(self, call: Call, decode: Callable[[Response], T], *, streamed: bool = False) -> T: ...
+
+    @overload
+    async def fetch(
+        self, call: Request, decode: Callable[[Response], T], **options: Any
+    ) -> tuple[T, int]: ...
+
+    async def fetch(self, call: Call | Request, decode: Callable[[Response], T], **options: Any) -> Any:
+        if isinstance(call, Call):
+            return await super().fetch(call, decode, **options)
+        made = Call(call, **options)
+        value = await super().fetch(made, decode)
+        return value, made.attempts
 
 
-def make_sessions(transport: FakeTransport, limiter: RateLimiter | None = None, **settings) -> SessionsAPI:
+def make_sessions(transport: Transport, limiter: RateLimiter | None = None, **settings: Any) -> SessionsAPI:
     return SessionsAPI(ApiContext(make_pipeline(transport, limiter, **settings)))

@@ -57,7 +57,7 @@ def imports_of(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_go_strictly_downwards(module):
+def test_imports_go_strictly_downwards(module: str) -> None:
     room = room_of(module)
     for imported in imports_of(module):
         other = room_of(imported)
@@ -65,7 +65,7 @@ def test_imports_go_strictly_downwards(module):
             assert LEVELS[other] < LEVELS[room], f"{module} imports {imported}, which is not below it"
 
 
-def test_there_are_no_circles():
+def test_there_are_no_circles() -> None:
     graph = {module: imports_of(module) for module in MODULES}
     done: set[str] = set()
 
@@ -80,7 +80,7 @@ def test_there_are_no_circles():
         visit(module, ())
 
 
-def test_only_the_transport_imports_the_network_client():
+def test_only_the_transport_imports_the_network_client() -> None:
     importers = {
         module
         for module in MODULES
@@ -102,7 +102,7 @@ def test_only_the_transport_imports_the_network_client():
     }
 
 
-def test_every_module_can_be_imported_without_a_warning():
+def test_every_module_can_be_imported_without_a_warning() -> None:
     """Each quarter of them in a fresh interpreter, so that no order of imports matters."""
     names = ["fullstory_async" + (f".{m}" if m else "") for m in MODULES if m != "__main__"]
     script = "import sys, importlib\nfor name in sys.argv[1:]: importlib.import_module(name)"
@@ -117,7 +117,7 @@ def test_every_module_can_be_imported_without_a_warning():
         assert process.returncode == 0, errors.decode()
 
 
-def test_the_public_names_are_exactly_those_in_all():
+def test_the_public_names_are_exactly_those_in_all() -> None:
     public = {
         name
         for name, value in vars(fullstory_async).items()
@@ -128,7 +128,7 @@ def test_the_public_names_are_exactly_those_in_all():
 
 
 @pytest.mark.parametrize("name", [n for n in fullstory_async.__all__ if n != "__version__"])
-def test_everything_public_is_documented(name):
+def test_everything_public_is_documented(name: str) -> None:
     cls = getattr(fullstory_async, name)
     assert cls.__doc__
     for attribute, value in vars(cls).items():
@@ -137,7 +137,7 @@ def test_everything_public_is_documented(name):
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_module_says_what_it_is_for_and_is_small(module):
+def test_every_module_says_what_it_is_for_and_is_small(module: str) -> None:
     text = path_of(module).read_text()
     tree = ast.parse(text)
     assert ast.get_docstring(tree)
@@ -146,13 +146,14 @@ def test_every_module_says_what_it_is_for_and_is_small(module):
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             body = node.body[1:] if ast.get_docstring(node) else node.body
+            assert node.end_lineno is not None
             assert not body or node.end_lineno - body[0].lineno < 45, f"{module}.{node.name} is long"
 
 
 _CHANGEABLE = (list, set, dict, deque, WeakSet, WeakKeyDictionary, WeakValueDictionary)
 
 
-def test_no_module_holds_mutable_state():
+def test_no_module_holds_mutable_state() -> None:
     for found in pkgutil.walk_packages([str(ROOT)], "fullstory_async."):
         if found.name.endswith("__main__"):
             continue
@@ -172,13 +173,13 @@ def test_no_module_holds_mutable_state():
         "from fullstory_async.cli import main\ntry: main(['fetch', '--help'])\nexcept SystemExit: pass",
     ],
 )
-def test_the_network_client_is_imported_when_it_is_needed(script):
+def test_the_network_client_is_imported_when_it_is_needed(script: str) -> None:
     script += "\nimport sys\nassert 'aiohttp' not in sys.modules"
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_no_function_takes_two_callables(module):
+def test_no_function_takes_two_callables(module: str) -> None:
     """State is a field of a record: a function that is handed several callbacks hides it."""
     for node in ast.walk(ast.parse(path_of(module).read_text())):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -216,11 +217,11 @@ def private_accesses(module: str) -> list[str]:
     ]
 
 
-def test_no_module_uses_private_names_of_another():
+def test_no_module_uses_private_names_of_another() -> None:
     """Those that are left reach into other libraries, where there is no public way; each says so in its place."""
     found = [access for module in MODULES for access in private_accesses(module)]
     assert len(found) <= 3, found
 
 
-def test_the_architecture_page_is_what_the_code_says():
+def test_the_architecture_page_is_what_the_code_says() -> None:
     assert architecture.PAGE.read_text() == architecture.page(), "run: python -m tests.architecture"

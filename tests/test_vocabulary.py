@@ -140,7 +140,7 @@ def definitions(path: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("room", OLD_NAMES)
-def test_nothing_is_defined_under_an_old_name(room):
+def test_nothing_is_defined_under_an_old_name(room: str) -> None:
     paths = sorted((ROOT / room).rglob("*.py")) if (ROOT / room).is_dir() else [ROOT / f"{room}.py"]
     old = set(OLD_NAMES[room].split())
     found = {
@@ -152,7 +152,7 @@ def test_nothing_is_defined_under_an_old_name(room):
     assert not found, sorted(found)
 
 
-def test_no_module_has_an_old_name():
+def test_no_module_has_an_old_name() -> None:
     assert not [name for name in OLD_MODULES if ROOT.joinpath(*name.split(".")).with_suffix(".py").exists()]
 
 
@@ -164,7 +164,7 @@ UNUSUAL = re.compile(
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_prose_is_plain(path):
+def test_the_prose_is_plain(path: Path) -> None:
     """Docstrings begin with an imperative, and phrases that read like a translation are not used."""
     text = path.read_text()
     assert not [f"{n}: {line.strip()}" for n, line in enumerate(text.splitlines(), 1) if UNUSUAL.search(line)]

@@ -7,12 +7,18 @@ hair over the limit, and a clock that stands exactly on the timer would never ge
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 _STEP = 1e-6
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
     START = 1000.0
+
+    # parts of asyncio's own loop that its stubs leave out
+    _ready: Collection[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+    _stopping: bool
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,12 +29,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         if not self._ready:
-            timers = [handle._when for handle in self._scheduled if not handle._cancelled]
+            timers = [handle.when() for handle in self._scheduled if not handle._cancelled]
             if not timers and not self._stopping:
                 raise RuntimeError("deadlock: nothing is ready and no timer is set")
             if timers:
                 self._virtual_now = max(self._virtual_now, min(timers) + _STEP)
-        super()._run_once()
+        super()._run_once()  # type: ignore[misc]  # the stubs leave it out
 
 
 def now() -> float:

@@ -27,10 +27,10 @@ def _query(given: ExtraQuery | None) -> tuple[tuple[str, str], ...]:
 def _query_text(name: str, value: str | int | bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (str, int)):
+    if isinstance(value, str) or (isinstance(value, int) and abs(value) <= validators.MAX_INTEGER):
         return str(value)
     raise ConfigurationError(
-        f"extra_query[{name!r}] must be text, an integer or a boolean, not {type(value).__name__}"
+        f"extra_query[{name!r}] must be text, an integer of 64 bits or a boolean, not {type(value).__name__}"
     )
 
 

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +32,7 @@ from fullstory_async import (
     RateLimitedError,
     ResponseTooLarge,
     ServerError,
+    SessionId,
     StorageError,
     UnexpectedRedirect,
 )
@@ -37,18 +40,19 @@ from fullstory_async.cli import main
 from fullstory_async.cli.exits import Exit, UsageError, exit_for
 from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.world import World
+from tests.cli.conftest import Run
 from tests.limits import SECONDS
 
 WORLD = World(0, 20, 200, 200)
 IDS = [str(session_id) for session_id, session in WORLD.sessions.items() if session.event_count < 60][:6]
 
 
-def lines(text: str):
+def lines(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
 
 
 @pytest.mark.smoke
-def test_help_teaches(run):
+def test_help_teaches(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
     for word in ("sessions", "events", "summary", "fetch", "sandbox", "demo", "Exit codes", "activation"):
@@ -60,7 +64,7 @@ def test_help_teaches(run):
     assert run("--version")[1].strip()
 
 
-def test_sessions(run):
+def test_sessions(run: Run) -> None:
     code, out, err = run("sessions", "--email", "ada@example.com", "--sandbox")
     assert (code, err) == (0, "")
     assert len(lines(out)) == 20
@@ -74,10 +78,10 @@ def test_sessions(run):
 
 
 @pytest.mark.smoke
-def test_events_and_summary(run):
+def test_events_and_summary(run: Run) -> None:
     code, out, _ = run("events", IDS[0], "--sandbox")
     assert code == 0
-    assert len(lines(out)) == WORLD.sessions[IDS[0]].event_count
+    assert len(lines(out)) == WORLD.sessions[SessionId(IDS[0])].event_count
     assert {"type", "timestamp", "data"} <= set(lines(out)[0])
     code, out, _ = run(
         "events", f"https://app.fullstory.com/ui/O/session/{IDS[0]}", "--sandbox", "--output", "table"
@@ -88,7 +92,7 @@ def test_events_and_summary(run):
     assert lines(run("summary", IDS[0], "--sandbox")[1])[0]["config_profile_id"] is None
 
 
-def test_verbose_logs_each_request_and_no_e_mail(run):
+def test_verbose_logs_each_request_and_no_e_mail(run: Run) -> None:
     code, out, err = run("sessions", "--email", "ada@example.com", "--sandbox", "--verbose")
     assert (code, len(lines(out))) == (0, 20)
     assert "attempt 1, status 200" in err
@@ -142,7 +146,9 @@ def test_verbose_logs_each_request_and_no_e_mail(run):
         (("demo", "--out-dir", "."), 2, "exists"),
     ],
 )
-def test_errors_are_one_line_and_a_code(run, tmp_path, arguments, code, said):
+def test_errors_are_one_line_and_a_code(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
     (tmp_path / "key").write_text("na1.key")
     got, out, err = run(*arguments)
     assert (got, out) == (code, "")
@@ -150,7 +156,9 @@ def test_errors_are_one_line_and_a_code(run, tmp_path, arguments, code, said):
     assert (len(err.splitlines()), "Traceback" in err) == (1, False)
 
 
-def test_the_key_comes_from_the_environment_or_a_file(run, monkeypatch, tmp_path):
+def test_the_key_comes_from_the_environment_or_a_file(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "key").write_text("na1.wrong\n")
     (tmp_path / "bytes").write_bytes(b"\xff")
     nobody = ("events", "1:2", "--base-url", "http://127.0.0.1:1", "--timeout", "0.5")
@@ -164,10 +172,10 @@ def test_the_key_comes_from_the_environment_or_a_file(run, monkeypatch, tmp_path
     assert run(*nobody)[0] == 8
 
 
-def test_an_unreadable_response_is_printed(run, tmp_path, monkeypatch):
+def test_an_unreadable_response_is_printed(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = Sandbox.__aenter__
 
-    async def begin_badly(self):
+    async def begin_badly(self: Sandbox) -> Sandbox:
         self.inject(Fault.wrong_shape("wrong types"), times=None)
         return await begin(self)
 
@@ -177,7 +185,7 @@ def test_an_unreadable_response_is_printed(run, tmp_path, monkeypatch):
     assert "as it came" in err
 
 
-def test_a_closed_pipe_is_silent(tmp_path):
+def test_a_closed_pipe_is_silent(tmp_path: Path) -> None:
     command = (
         f"{sys.executable} -m fullstory_async events {IDS[0]} --sandbox | head -n 1; exit ${{PIPESTATUS[0]}}"
     )
@@ -190,7 +198,7 @@ def test_a_closed_pipe_is_silent(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("fetch", "--help"), ("job", "export", "--help")])
-def test_help_into_a_closed_pipe_ends_as_data_does(tmp_path, arguments):
+def test_help_into_a_closed_pipe_ends_as_data_does(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "fullstory_async", *arguments]
@@ -201,7 +209,9 @@ def test_help_into_a_closed_pipe_ends_as_data_does(tmp_path, arguments):
     assert (run.returncode, run.stderr) == (141, "")
 
 
-def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
+def test_without_the_extra_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SystemExit) as ended:
         main(["demo"])
@@ -223,6 +233,6 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
         (ConnectError("x", permanent=True), 8), (LimiterUnavailable("x"), 8),
     ],
 )  # fmt: skip
-def test_each_error_has_its_code(error, code):
+def test_each_error_has_its_code(error: Exception, code: int) -> None:
     assert exit_for(error) == code
     assert Exit(code)

@@ -10,38 +10,43 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from fullstory_async.cli.commands.fetch import run_job
 from fullstory_async.jobs import Job, JobPlan, JobReader
-from tests.cli.test_fetch import IDS, ask, on_a_terminal, start
+from tests.cli.conftest import Run
+from tests.cli.test_fetch import IDS, ask, on_a_terminal, settings_of, start
 from tests.cli.test_streams import buffered_or_not
 from tests.jobs.test_job import opened, run_once
 from tests.limits import SECONDS, wait_until
-from tests.wire.servers import client_of, http, raw_server
+from tests.wire.servers import Connection, client_of, http, raw_server
 
 FETCH = ("fetch", "--ids", "ids", "--events", "--job", "j")
 
 
 @pytest.fixture
-def slow(tmp_path):
+def slow(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A sandbox with slow responses, and a file of its ids; gives its URL and key."""
     process = start("sandbox", "--port", "0", "--sessions", "50", "--mean-events", "5", "--latency", "0.2")
-    settings = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
+    settings = settings_of(process)
     (tmp_path / "ids").write_text("\n".join(ask(settings, "/_sandbox/sessions")["session_ids"]))
     yield settings
     process.kill()
     process.communicate()
 
 
-def wait_for(settings, activations):
+def wait_for(settings: dict[str, str], activations: int) -> None:
     wait_until(lambda: ask(settings, "/_sandbox/stats")["activations"] >= activations)
 
 
 @buffered_or_not
-def test_a_closed_terminal_stops_it_in_good_order(slow, tmp_path, environment):
+def test_a_closed_terminal_stops_it_in_good_order(
+    slow: dict[str, str], tmp_path: Path, environment: dict[str, str]
+) -> None:
     terminal, inside = pty.openpty()
     command = subprocess.Popen(
         [sys.executable, "-m", "fullstory_async", *FETCH, "--concurrency", "4"], cwd=tmp_path,
@@ -56,7 +61,7 @@ def test_a_closed_terminal_stops_it_in_good_order(slow, tmp_path, environment):
     assert 4 <= status.done == status.spent == ask(slow, "/_sandbox/stats")["activations"] < 50
 
 
-def test_a_log_is_not_mixed_with_a_live_display(tmp_path):
+def test_a_log_is_not_mixed_with_a_live_display(tmp_path: Path) -> None:
     (tmp_path / "ids").write_text("1:2")
     command = (*FETCH, "--sandbox", "--verbose")
     code, seen = on_a_terminal(*command, cwd=tmp_path, stdout=subprocess.DEVNULL)
@@ -65,7 +70,7 @@ def test_a_log_is_not_mixed_with_a_live_display(tmp_path):
     assert "1 × NotFoundError" in seen
 
 
-def test_nohup_is_respected(slow, tmp_path):
+def test_nohup_is_respected(slow: dict[str, str], tmp_path: Path) -> None:
     command = subprocess.Popen(
         ["nohup", sys.executable, "-m", "fullstory_async", *FETCH, "--rate", "500", "--concurrency", "8"],
         cwd=tmp_path, env={**os.environ, **slow},
@@ -77,7 +82,7 @@ def test_nohup_is_respected(slow, tmp_path):
     assert JobReader(tmp_path / "j").status().done == 50
 
 
-def test_the_resume_command_names_every_option_that_matters(slow, tmp_path):
+def test_the_resume_command_names_every_option_that_matters(slow: dict[str, str], tmp_path: Path) -> None:
     command = start(
         *FETCH, "--concurrency", "3", "--retry-failed", "--ledger", "my ledger", "--monthly-cap", "900",
         "--rate", "50",
@@ -96,24 +101,27 @@ def test_the_resume_command_names_every_option_that_matters(slow, tmp_path):
 class Interrupting(io.StringIO):
     """A standard error that raises SIGINT while the final report is written."""
 
-    def write(self, text):
+    def write(self, text: str) -> int:
         if text.startswith("Finished"):
             os.kill(os.getpid(), signal.SIGINT)
         return super().write(text)
 
 
-async def test_a_signal_at_the_very_end_does_not_cut_off_the_report(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "stderr", Interrupting())
+async def test_a_signal_at_the_very_end_does_not_cut_off_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stderr = Interrupting()
+    monkeypatch.setattr(sys, "stderr", stderr)
     async with opened(sessions=3) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=JobPlan(events=True)) as job:
             await job.add(sandbox.session_ids)
             assert await run_job(job, concurrency=4) == 0
-    said = sys.stderr.getvalue()
+    said = stderr.getvalue()
     assert ("Total: 3 results" in said, "Stopping" in said) == (True, False)
 
 
 @contextmanager
-def taken(folder):
+def taken(folder: Path) -> Iterator[int]:
     """Hold a job's lock from another process."""
     script = (
         "import sys; from pathlib import Path; from fullstory_async.jobs.storage.lock import JobLock\n"
@@ -122,6 +130,7 @@ def taken(folder):
     holder = subprocess.Popen(
         [sys.executable, "-c", script, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
+    assert holder.stdout is not None
     holder.stdout.readline()
     try:
         yield holder.pid
@@ -129,7 +138,7 @@ def taken(folder):
         holder.communicate()
 
 
-def test_a_job_that_another_process_runs_is_refused_before_anything_else(run, tmp_path):
+def test_a_job_that_another_process_runs_is_refused_before_anything_else(run: Run, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text(IDS[0])
     assert run(*FETCH, "--sandbox", "--rate", "1000")[0] == 0
     with taken(tmp_path / "j") as pid:
@@ -150,11 +159,11 @@ ANSWERS = [
 ]
 
 
-def test_results_are_lines_of_utf_8_whatever_came(run, tmp_path):
+def test_results_are_lines_of_utf_8_whatever_came(run: Run, tmp_path: Path) -> None:
     answers = iter([http(b'{"orgId": "O"}'), *map(http, ANSWERS)])
 
-    async def fill():
-        async def handler(connection):
+    async def fill() -> None:
+        async def handler(connection: Connection) -> None:
             await connection.send(next(answers))
 
         async with raw_server(handler) as server, client_of(server.url) as client:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from fullstory_async import ClientConfig, FullStoryClient, RateLimit
 from fullstory_async.jobs import Job, JobPlan
 from fullstory_async.sandbox import Fault, Sandbox
+from tests.cli.conftest import Run
 from tests.cli.test_fetch import start
 from tests.limits import SECONDS, wait_until
 
@@ -22,7 +25,7 @@ EVENT = {
 PLAN = JobPlan(events=True)
 
 
-async def make(folder, *, events, sessions=3, plan=PLAN):
+async def make(folder: Path, *, events: int, sessions: int = 3, plan: JobPlan = PLAN) -> None:
     """Make a job whose sessions have so many events each."""
     async with Sandbox(users=1, sessions=sessions, mean_events=3) as sandbox:
         body = json.dumps({"events": [EVENT] * events}).encode()
@@ -39,7 +42,7 @@ async def make(folder, *, events, sessions=3, plan=PLAN):
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory):
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A job whose export takes seconds."""
     folder = tmp_path_factory.mktemp("jobs") / "large.job"
     asyncio.run(make(folder, sessions=40, events=4000))
@@ -47,19 +50,26 @@ def large(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("jobs") / "small.job"
     asyncio.run(make(folder, events=2))
     return folder
 
 
-def export_until_it_writes(folder, out):
-    """Begin an export; return when it has written something beside its target."""
+def export_until_it_writes(folder: Path, out: Path) -> subprocess.Popen[str]:
+    """Begin an export; return it stopped (SIGSTOP) when it has written something beside its target.
+
+    It runs only between two looks, so that it can't end before it is looked at, however busy the machine is.
+    """
     command = start("job", "export", str(folder), str(out))
 
-    def writes():
+    def writes() -> bool:
+        command.send_signal(signal.SIGSTOP)
         assert command.poll() is None, command.communicate()
-        return any(path.is_file() and path.stat().st_size > 1000 for path in out.parent.rglob("*"))
+        if any(path.is_file() and path.stat().st_size > 1000 for path in out.parent.rglob("*")):
+            return True
+        command.send_signal(signal.SIGCONT)
+        return False
 
     wait_until(writes)
     return command
@@ -69,9 +79,12 @@ def export_until_it_writes(folder, out):
     ("number", "code", "suffix"),
     [(signal.SIGINT, 130, "csv"), (signal.SIGTERM, 143, "csv"), (signal.SIGHUP, 129, "duckdb")],
 )
-def test_a_signal_ends_it_and_leaves_nothing(large, tmp_path, number, code, suffix):
+def test_a_signal_ends_it_and_leaves_nothing(
+    large: Path, tmp_path: Path, number: signal.Signals, code: int, suffix: str
+) -> None:
     command = export_until_it_writes(large, tmp_path / f"out.{suffix}")
     command.send_signal(number)
+    command.send_signal(signal.SIGCONT)
     assert (command.communicate(timeout=SECONDS), command.returncode) == (
         ("", "interrupted; nothing was written\n"),
         code,
@@ -80,7 +93,9 @@ def test_a_signal_ends_it_and_leaves_nothing(large, tmp_path, number, code, suff
 
 
 @pytest.mark.parametrize("suffix", ["csv", "duckdb"])
-def test_the_next_export_removes_what_a_killed_one_left_and_nothing_of_a_live_one(large, tmp_path, suffix):
+def test_the_next_export_removes_what_a_killed_one_left_and_nothing_of_a_live_one(
+    large: Path, tmp_path: Path, suffix: str
+) -> None:
     out = tmp_path / f"out.{suffix}"
     killed = export_until_it_writes(large, out)
     killed.kill()
@@ -94,7 +109,9 @@ def test_the_next_export_removes_what_a_killed_one_left_and_nothing_of_a_live_on
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_a_redaction_of_an_unknown_field_is_refused_and_nothing_is_written(small, run, tmp_path):
+def test_a_redaction_of_an_unknown_field_is_refused_and_nothing_is_written(
+    small: Path, run: Run, tmp_path: Path
+) -> None:
     command = ("job", "export", str(small), "out.csv", "--redact", "user_email")
     for wrong in ("user_emial", "user_emial=hash"):
         code, out, err = run(*command, "--redact", wrong)
@@ -106,7 +123,9 @@ def test_a_redaction_of_an_unknown_field_is_refused_and_nothing_is_written(small
     assert "ada@example.com" not in (tmp_path / "out.csv").read_text()
 
 
-def test_names_that_are_known_or_hidden_within_others_are_not_missing(small, run, tmp_path):
+def test_names_that_are_known_or_hidden_within_others_are_not_missing(
+    small: Path, run: Run, tmp_path: Path
+) -> None:
     names = "properties, user_email,message , response=hash"
     code, _, err = run("job", "export", str(small), "out.jsonl", "--redact", names)
     assert code == 0
@@ -121,8 +140,8 @@ def test_names_that_are_known_or_hidden_within_others_are_not_missing(small, run
     assert "ada@example.com" not in (tmp_path / "out.jsonl").read_text()
 
 
-def test_a_job_without_a_row_has_nothing_to_miss(run, tmp_path):
-    async def begin():
+def test_a_job_without_a_row_has_nothing_to_miss(run: Run, tmp_path: Path) -> None:
+    async def begin() -> None:
         async with Job.open(tmp_path / "empty.job", plan=PLAN):
             pass
 
@@ -130,7 +149,7 @@ def test_a_job_without_a_row_has_nothing_to_miss(run, tmp_path):
     assert run("job", "export", "empty.job", "out.csv", "--redact", "user_email")[0] == 0
 
 
-def test_a_status_for_people_says_each_thing_once(small, run):
+def test_a_status_for_people_says_each_thing_once(small: Path, run: Run) -> None:
     names = [
         line.split()[0] for line in run("job", "status", str(small), "--output", "table")[1].splitlines()
     ]

@@ -11,15 +11,19 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import IO, Any
 
 import pytest
 
+from fullstory_async import SessionId
 from fullstory_async.cli.ids import IdInput
 from fullstory_async.cli.messages import estimate_text
 from fullstory_async.jobs import JobEstimate, JobReader
 from fullstory_async.sandbox.world import World
+from tests.cli.conftest import Run
 from tests.cli.terminals import variables
 from tests.limits import SECONDS, wait_until
 
@@ -29,8 +33,9 @@ FAST = ("--rate", "1000", "--sandbox")
 STOPPING = "Stopping: waiting up to 5 s for calls in flight"
 
 
-def read_until(stream, text: str) -> str:
+def read_until(stream: IO[str] | None, text: str) -> str:
     """Return what a stream says up to the line that holds a text."""
+    assert stream is not None
     said = ""
     for line in iter(stream.readline, ""):
         said += line
@@ -39,7 +44,7 @@ def read_until(stream, text: str) -> str:
     raise AssertionError(f"it ended without {text!r}: {said}")
 
 
-def lines(text: str):
+def lines(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -76,8 +81,21 @@ def start(*arguments: str, cwd: Path | None = None, **environment: str) -> subpr
     )  # fmt: skip
 
 
+def settings_of(process: subprocess.Popen[str]) -> dict[str, str]:
+    """Return what a sandbox prints first: where it is, and its key."""
+    assert process.stdout is not None
+    lines = [process.stdout.readline().strip().partition("=") for _ in range(2)]
+    return {name: value for name, _, value in lines}
+
+
+def close_outputs(process: subprocess.Popen[str]) -> None:
+    for stream in (process.stdout, process.stderr):
+        assert stream is not None
+        stream.close()
+
+
 @pytest.fixture
-def served():
+def served() -> Iterator[dict[str, str]]:
     """A sandbox in a process of its own; gives its URL and key."""
     process = start(
         "sandbox",
@@ -94,21 +112,20 @@ def served():
         "--quota",
         "60",
     )
-    settings = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
-    yield settings
+    yield settings_of(process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(SECONDS) == 0
-    process.stdout.close()
-    process.stderr.close()
+    close_outputs(process)
 
 
-def ask(served, path):
+def ask(served: dict[str, str], path: str) -> dict[str, Any]:
     with urllib.request.urlopen(served["FULLSTORY_BASE_URL"] + path, timeout=SECONDS) as response:
-        return json.load(response)
+        found: dict[str, Any] = json.load(response)
+        return found
 
 
 @pytest.mark.smoke
-def test_from_the_ids_to_the_export(run, tmp_path):
+def test_from_the_ids_to_the_export(run: Run, tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text(
         f"# mine\n\n{IDS[0]}\n{IDS[1]}\n  {IDS[0].replace(':', '!')}\n"
         f"https://app.fullstory.com/ui/O/session/{IDS[2]}\n"
@@ -124,7 +141,7 @@ def test_from_the_ids_to_the_export(run, tmp_path):
     assert [(line["session_id"], line["operation"]) for line in answers] == [
         (session_id, operation) for session_id in IDS[:3] for operation in ("events", "summary")
     ]
-    assert len(answers[0]["answer"]["events"]) == WORLD.sessions[IDS[0]].event_count
+    assert len(answers[0]["answer"]["events"]) == WORLD.sessions[SessionId(IDS[0])].event_count
     assert len(lines(run("job", "results", "a.job", "--operation", "summary")[1])) == 3
     assert run("job", "results", "a.job", "--operation", "context")[0] == 2
     (status,) = lines(run("job", "status", "a.job")[1])
@@ -139,13 +156,13 @@ def test_from_the_ids_to_the_export(run, tmp_path):
         ["out.jsonl", "out.summaries.jsonl", "out.failures.jsonl"],
     )
     rows = lines((tmp_path / "out.jsonl").read_text())
-    assert len(rows) == sum(WORLD.sessions[session_id].event_count for session_id in IDS[:3])
+    assert len(rows) == sum(WORLD.sessions[SessionId(session_id)].event_count for session_id in IDS[:3])
     assert {len(row["device_id"]) for row in rows} == {16}
     assert run("job", "export", "a.job", "out.xlsx")[0] == 2
     assert run("job", "failures", "a.job") == (0, "", "")
 
 
-def test_failures_are_reported_and_listed(run, tmp_path):
+def test_failures_are_reported_and_listed(run: Run, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text(f"{IDS[0]}\n1:2\n")
     code, _, err = run("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
     assert (code, "1 × NotFoundError" in err, "job failures j" in err) == (3, True, True)
@@ -154,7 +171,7 @@ def test_failures_are_reported_and_listed(run, tmp_path):
     assert "NotFoundError" in run("job", "failures", "j", "--output", "table")[1]
 
 
-def test_a_budget_ends_a_run_and_a_larger_one_resumes_it(run, tmp_path):
+def test_a_budget_ends_a_run_and_a_larger_one_resumes_it(run: Run, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text("\n".join(IDS))
     code, _, err = run("fetch", "--ids", "ids", "--events", "--job", "j", "--max-activations", "4", *FAST)
     assert (code, "Budget reached: 4 results" in err, "larger --max-activations" in err) == (7, True, True)
@@ -165,7 +182,7 @@ def test_a_budget_ends_a_run_and_a_larger_one_resumes_it(run, tmp_path):
     assert (code, "12 results" in err) == (0, True), err  # a plan may grow
 
 
-def test_a_dry_run_spends_nothing_and_leaves_nothing(run, tmp_path):
+def test_a_dry_run_spends_nothing_and_leaves_nothing(run: Run, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text("\n".join([*IDS, IDS[0]]))
     code, out, err = run(
         "fetch", "--ids", "ids", "--events", "--summary", "x", "--job", "j", "--dry-run", "--sandbox"
@@ -176,7 +193,7 @@ def test_a_dry_run_spends_nothing_and_leaves_nothing(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["ids"]
 
 
-def test_an_erased_session_is_gone(run, tmp_path):
+def test_an_erased_session_is_gone(run: Run, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text("\n".join(IDS))
     run("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
     assert run("job", "purge", "j", "--session", IDS[0].replace(":", "%3A")) == (0, "", "erased\n")
@@ -185,7 +202,7 @@ def test_an_erased_session_is_gone(run, tmp_path):
     assert run("job", "purge", "nothing", "--session", IDS[0])[0] == 2
 
 
-def test_a_ledger_caps_the_month_over_jobs(run, tmp_path):
+def test_a_ledger_caps_the_month_over_jobs(run: Run, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text("\n".join(IDS))
     for name, code in (("one", 0), ("two", 7)):
         got, _, err = run(
@@ -207,7 +224,9 @@ def test_a_ledger_caps_the_month_over_jobs(run, tmp_path):
 
 
 @pytest.mark.parametrize(("cap", "name"), [(4, "--max-activations"), (5, "--monthly-cap")])
-def test_with_two_budgets_the_one_that_was_reached_is_named(run, tmp_path, cap, name):
+def test_with_two_budgets_the_one_that_was_reached_is_named(
+    run: Run, tmp_path: Path, cap: int, name: str
+) -> None:
     (tmp_path / "ids").write_text("\n".join(IDS))
     code, _, err = run(
         "fetch", "--ids", "ids", "--events", "--job", "j", "--max-activations", str(cap), "--ledger", "l.db",
@@ -220,7 +239,7 @@ def test_with_two_budgets_the_one_that_was_reached_is_named(run, tmp_path, cap, 
     ("seconds", "duration"),
     [(0.4, "0 s"), (119.4, "119 s"), (120, "2 min"), (7170, "2 h 0 min"), (12_540, "3 h 29 min")],
 )
-def test_the_estimate_counts_ids_and_gives_durations_as_people_do(seconds, duration):
+def test_the_estimate_counts_ids_and_gives_durations_as_people_do(seconds: float, duration: str) -> None:
     ids = IdInput()
     for text in ("1:2", "1:2", "..", "5"):
         ids.add(text)
@@ -234,7 +253,7 @@ def test_the_estimate_counts_ids_and_gives_durations_as_people_do(seconds, durat
     ids.close()
 
 
-def test_a_profile_that_does_not_exist_is_said_before_anything_is_spent(run, tmp_path):
+def test_a_profile_that_does_not_exist_is_said_before_anything_is_spent(run: Run, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text("\n".join(IDS))
     code, _, err = run("fetch", "--ids", "ids", "--summary", "suport", "--job", "j", *FAST)
     assert (code, "there is no profile 'suport'" in err) == (2, True)
@@ -260,7 +279,9 @@ def test_a_profile_that_does_not_exist_is_said_before_anything_is_spent(run, tmp
         (("--ids", "ids", "--events", "--summary", "x", "--resume"), "no job"),
     ],
 )  # fmt: skip
-def test_bad_input_is_reported_before_anything_is_sent(run, tmp_path, arguments, said):
+def test_bad_input_is_reported_before_anything_is_sent(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
     (tmp_path / "ids").write_text(IDS[0])
     (tmp_path / "empty").write_text("# nothing\n\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
@@ -274,7 +295,7 @@ def test_bad_input_is_reported_before_anything_is_sent(run, tmp_path, arguments,
     assert not (tmp_path / "j").exists()
 
 
-def test_a_folder_of_other_things_is_no_place_for_a_job(run, tmp_path):
+def test_a_folder_of_other_things_is_no_place_for_a_job(run: Run, tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text(IDS[0])
     command = ("fetch", "--ids", "ids.txt", "--events", *FAST)
     for folder, said in ((".", "contains other files, such as ids.txt"), ("ids.txt", "is a file")):
@@ -285,7 +306,7 @@ def test_a_folder_of_other_things_is_no_place_for_a_job(run, tmp_path):
     assert run(*command, "--job", "made before")[0] == 0
 
 
-def test_an_existing_job_is_continued_only_with_resume(run, tmp_path):
+def test_an_existing_job_is_continued_only_with_resume(run: Run, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text(IDS[0])
     assert run("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)[0] == 0
     code, _, err = run("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
@@ -299,7 +320,7 @@ def test_an_existing_job_is_continued_only_with_resume(run, tmp_path):
     assert (code, "can't change that" in err) == (2, True)
 
 
-def test_the_sessions_of_a_user_go_through_a_pipe_into_a_job(tmp_path):
+def test_the_sessions_of_a_user_go_through_a_pipe_into_a_job(tmp_path: Path) -> None:
     listing = start("sessions", "--email", "ada@example.com", "--all", "--sandbox")
     command = [
         sys.executable,
@@ -316,15 +337,17 @@ def test_the_sessions_of_a_user_go_through_a_pipe_into_a_job(tmp_path):
     fetching = subprocess.run(
         [*command, *FAST], stdin=listing.stdout, capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS
     )
+    assert listing.stdout is not None
     listing.stdout.close()
     ada = sum(session.user.email == "ada@example.com" for session in WORLD.sessions.values())
     assert (listing.wait(SECONDS), fetching.returncode) == (0, 0), fetching.stderr
     assert ada > 1
     assert f"Total: {ada} results, 0 permanent failures, 0 calls left" in fetching.stderr
+    assert listing.stderr is not None
     listing.stderr.close()
 
 
-def test_the_end_of_input_at_the_question_ends_its_line(tmp_path):
+def test_the_end_of_input_at_the_question_ends_its_line(tmp_path: Path) -> None:
     (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(120)))
     command = ("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
     code, shown = on_a_terminal(*command, cwd=tmp_path, stdout=subprocess.DEVNULL, typed="\x04")
@@ -332,7 +355,9 @@ def test_the_end_of_input_at_the_question_ends_its_line(tmp_path):
 
 
 @pytest.mark.parametrize(("answer", "code", "done"), [("n", 130, 0), ("", 130, 0), ("y", 0, 120)])
-def test_a_person_is_asked_above_a_hundred_activations(tmp_path, answer, code, done):
+def test_a_person_is_asked_above_a_hundred_activations(
+    tmp_path: Path, answer: str, code: int, done: int
+) -> None:
     ids = [str(session_id) for session_id in World(0, 20, 200, 200).sessions][:120]
     (tmp_path / "ids").write_text("\n".join(ids))
     command = ("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
@@ -349,7 +374,9 @@ def test_a_person_is_asked_above_a_hundred_activations(tmp_path, answer, code, d
     assert (got, "Spend up to" in shown) == (0, False)
 
 
-def test_ids_that_are_not_pairs_are_counted_and_confirmed_before_they_cost_anything(run, tmp_path):
+def test_ids_that_are_not_pairs_are_counted_and_confirmed_before_they_cost_anything(
+    run: Run, tmp_path: Path
+) -> None:
     halves = [str(session_id).split(":")[1] for session_id in IDS]  # as a column of sessions' output has them
     (tmp_path / "ids").write_text("\n".join([*halves, IDS[0]]))
     command = ("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
@@ -360,7 +387,7 @@ def test_ids_that_are_not_pairs_are_counted_and_confirmed_before_they_cost_anyth
     assert (got, note in shown, "nothing was spent" in shown) == (130, True, True)
 
 
-def test_a_dry_run_on_a_job_changes_nothing(run, tmp_path):
+def test_a_dry_run_on_a_job_changes_nothing(run: Run, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text(IDS[0])
     run("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
     (tmp_path / "more").write_text("\n".join(IDS))
@@ -384,7 +411,7 @@ def test_a_dry_run_on_a_job_changes_nothing(run, tmp_path):
     assert run("job", "status", "j")[1] == before
 
 
-def test_a_sandbox_of_its_own_process_serves_jobs(served, tmp_path):
+def test_a_sandbox_of_its_own_process_serves_jobs(served: dict[str, str], tmp_path: Path) -> None:
     ids = ask(served, "/_sandbox/sessions")["session_ids"]
     (tmp_path / "ids").write_text("\n".join(ids))
     command = start(
@@ -403,7 +430,7 @@ def test_a_sandbox_of_its_own_process_serves_jobs(served, tmp_path):
 
 
 @pytest.mark.row(22)
-def test_a_wrong_key_stops_the_job(served, tmp_path):
+def test_a_wrong_key_stops_the_job(served: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(500)))
     wrong = {**served, "FULLSTORY_API_KEY": "na1.wrong"}
     command = start(
@@ -415,7 +442,7 @@ def test_a_wrong_key_stops_the_job(served, tmp_path):
 
 
 @pytest.mark.row(42)
-def test_an_interrupt_keeps_what_was_paid_for(served, tmp_path):
+def test_an_interrupt_keeps_what_was_paid_for(served: dict[str, str], tmp_path: Path) -> None:
     ids = ask(served, "/_sandbox/sessions")["session_ids"]
     (tmp_path / "ids").write_text("\n".join(ids))
     arguments = ("fetch", "--ids", "ids", "--events", "--concurrency", "5", "--rate", "200", "--job", "j")
@@ -435,9 +462,9 @@ def test_an_interrupt_keeps_what_was_paid_for(served, tmp_path):
 
 
 @pytest.mark.row(42)
-def test_a_second_interrupt_ends_it_at_once(tmp_path):
+def test_a_second_interrupt_ends_it_at_once(tmp_path: Path) -> None:
     slow = start("sandbox", "--port", "0", "--sessions", "5", "--fault", "stall() operation=events")
-    settings = dict(slow.stdout.readline().strip().split("=", 1) for _ in range(2))
+    settings = settings_of(slow)
     (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(9)))
     command = start(
         "fetch", "--ids", "ids", "--events", "--concurrency", "3", "--job", "j", cwd=tmp_path, **settings
@@ -446,6 +473,7 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path):
     command.send_signal(signal.SIGTERM)
     err = read_until(command.stderr, STOPPING)
     command.send_signal(signal.SIGINT)
+    assert command.stderr is not None
     err += command.stderr.read()
     command.communicate(timeout=SECONDS)
     assert command.returncode == 143, err
@@ -455,7 +483,9 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path):
     slow.communicate()
 
 
-async def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypatch, capsys):
+async def test_without_a_terminal_a_plain_line_is_printed_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from fullstory_async.cli import progress
     from fullstory_async.http.hooks import Stats
     from fullstory_async.jobs import JobProgress
@@ -463,7 +493,7 @@ async def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypat
     clock = [0.0]
     monkeypatch.setattr(progress, "_LINE_INTERVAL", 0.05)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    figures = {
+    figures: dict[str, Any] = {
         "calls": 100,
         "failed": 1,
         "max_activations": 50,
@@ -488,7 +518,9 @@ async def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypat
 
 
 @pytest.mark.parametrize("latency", [0.05, 2.5])
-async def test_the_rate_that_is_shown_is_not_above_the_limit(monkeypatch, capsys, latency):
+async def test_the_rate_that_is_shown_is_not_above_the_limit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], latency: float
+) -> None:
     """A limiter lets a second's worth through at once, and then 8 a second."""
     from fullstory_async.cli import progress
     from fullstory_async.http.hooks import Stats
@@ -497,7 +529,13 @@ async def test_the_rate_that_is_shown_is_not_above_the_limit(monkeypatch, capsys
     clock = [0.0]
     monkeypatch.setattr(progress, "_LINE_INTERVAL", 0.001)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    figures = {"calls": 500, "failed": 0, "max_activations": None, "stats": Stats(), "allowed_rate": 8.0}
+    figures: dict[str, Any] = {
+        "calls": 500,
+        "failed": 0,
+        "max_activations": None,
+        "stats": Stats(),
+        "allowed_rate": 8.0,
+    }
     async with progress.JobDisplay() as display:
         for done in range(8, 150):  # eight were there before
             clock[0] = latency + max(0, done - 16) / 8 if done > 8 else 0.0
@@ -513,7 +551,7 @@ async def test_the_rate_that_is_shown_is_not_above_the_limit(monkeypatch, capsys
     assert max(rates) <= 8.1
 
 
-def test_a_job_finds_its_rate_and_says_so(run, tmp_path):
+def test_a_job_finds_its_rate_and_says_so(run: Run, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text("\n".join(IDS))
     command = ("fetch", "--ids", "ids", "--events", "--sandbox", "--rate", "adaptive", "--job", "j")
     code, _, err = run(*command)
@@ -522,7 +560,7 @@ def test_a_job_finds_its_rate_and_says_so(run, tmp_path):
     assert f"{len(IDS)} results" in err
 
 
-def test_the_demo_leaves_files_behind_and_overwrites_none(run, tmp_path):
+def test_the_demo_leaves_files_behind_and_overwrites_none(run: Run, tmp_path: Path) -> None:
     for folder in ("fullstory-demo", "fullstory-demo-2"):
         code, out, err = run("demo", "--sessions", "30", "--rate", "1000")
         assert code == 0
@@ -540,16 +578,16 @@ def test_the_demo_leaves_files_behind_and_overwrites_none(run, tmp_path):
         )
 
 
-def test_the_demo_survives_a_crash(run):
+def test_the_demo_survives_a_crash(run: Run) -> None:
     code, out, err = run("demo", "--sessions", "60", "--rate", "200", "--crash", "--concurrency", "8")
     assert (code, "120 of 120" in out, "kill -9 after" in err) == (0, True, True)
     assert "results survived it" in out
 
 
-def test_a_job_that_was_killed_before_it_had_ids_wants_them_again(run, tmp_path):
+def test_a_job_that_was_killed_before_it_had_ids_wants_them_again(run: Run, tmp_path: Path) -> None:
     from fullstory_async.jobs import Job, JobPlan
 
-    async def begin():
+    async def begin() -> None:
         async with Job.open(tmp_path / "j", plan=JobPlan(events=True)):
             pass
 
@@ -558,7 +596,7 @@ def test_a_job_that_was_killed_before_it_had_ids_wants_them_again(run, tmp_path)
     assert (code, "name their file again with --ids" in err) == (2, True)
 
 
-def test_the_months_cap_is_named_in_the_estimate(run, tmp_path):
+def test_the_months_cap_is_named_in_the_estimate(run: Run, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(50)))
     code, out, err = run(
         "fetch", "--sandbox", "--job", "m", "--ids", "ids", "--events", "--ledger", "l.db",

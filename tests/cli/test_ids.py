@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,11 +15,13 @@ from fullstory_async.cli.exits import UsageError
 from fullstory_async.cli.ids import _array_items, read_ids
 
 
-def read(tmp_path, text, column=None):
+def read(tmp_path: Path, text: bytes | str, column: str | None = None) -> tuple[str, ...]:
     return read_all(tmp_path, text, column)[0]
 
 
-def read_all(tmp_path, text, column=None):
+def read_all(
+    tmp_path: Path, text: bytes | str, column: str | None = None
+) -> tuple[tuple[str, ...], int, int]:
     """Return the ids, and how many were duplicates and invalid."""
     path = tmp_path / "ids"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -61,11 +64,11 @@ def read_all(tmp_path, text, column=None):
         "1:2\nhttps://app.fullstory.com/ui/ORG/segments/x/(3!4(y\n",
     ],
 )
-def test_every_form_gives_the_same_ids(tmp_path, text):
+def test_every_form_gives_the_same_ids(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, text) == ("1:2", "3:4")
 
 
-def test_a_full_session_id_wins_over_a_pair_of_columns(tmp_path):
+def test_a_full_session_id_wins_over_a_pair_of_columns(tmp_path: Path) -> None:
     text = "user_id,session_id,id\nu-1,2,1:2\nu-2,4,3:4\n"
     assert read(tmp_path, text) == ("1:2", "3:4")
 
@@ -99,12 +102,14 @@ def test_a_full_session_id_wins_over_a_pair_of_columns(tmp_path):
         ("session_id\n", "has no session ids"),
     ],
 )
-def test_input_that_is_not_a_list_of_ids_is_refused_with_its_line(tmp_path, text, reason):
+def test_input_that_is_not_a_list_of_ids_is_refused_with_its_line(
+    tmp_path: Path, text: bytes | str, reason: str
+) -> None:
     with pytest.raises(UsageError, match=reason):
         read(tmp_path, text)
 
 
-def test_a_named_column_wins(tmp_path):
+def test_a_named_column_wins(tmp_path: Path) -> None:
     assert read(tmp_path, "id,mine\n9:9,1:2\n", "mine") == ("1:2",)
     assert read(tmp_path, "id;mine\n9:9;1:2\n", "mine") == ("1:2",)
     assert read(tmp_path, '{"id": "9:9", "mine": "1:2"}\n', "mine") == ("1:2",)
@@ -114,29 +119,29 @@ def test_a_named_column_wins(tmp_path):
         read(tmp_path, "1:2\n", "mine")
 
 
-def test_large_integers_stay_exact(tmp_path):
+def test_large_integers_stay_exact(tmp_path: Path) -> None:
     assert read(tmp_path, '{"UserId": 9007199254740993, "SessionId": 9223372036854775807}\n') == (
         "9007199254740993:9223372036854775807",
     )
 
 
-def test_duplicates_and_bad_ids_are_counted(tmp_path):
+def test_duplicates_and_bad_ids_are_counted(tmp_path: Path) -> None:
     found = read_all(tmp_path, "1:2\n1!2\na/5\na/5\n..\nabc-5\n")
     assert found == (("1:2", "a/5", "..", "abc-5"), 2, 2)
 
 
-def test_empty_cells_are_skipped(tmp_path):
+def test_empty_cells_are_skipped(tmp_path: Path) -> None:
     assert read(tmp_path, "mine,x\n1:2,a\n,b\n", "mine") == ("1:2",)
     assert read(tmp_path, '{"id": "1:2"}\n{"id": ""}\n{"id": null}\n') == ("1:2",)
 
 
-def test_a_closed_standard_input_is_an_error(monkeypatch):
+def test_a_closed_standard_input_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(UsageError, match="standard input is closed"):
         read_ids("-")
 
 
-def test_an_endless_line_is_one_bad_id(tmp_path):
+def test_an_endless_line_is_one_bad_id(tmp_path: Path) -> None:
     ids, _, invalid = read_all(tmp_path, "1:2" + "x" * 200_000)
     assert (len(ids), invalid) == (1, 1)
 
@@ -146,7 +151,7 @@ def test_an_endless_line_is_one_bad_id(tmp_path):
     chunk=st.integers(1, 50),
     space=st.sampled_from(["", " ", "\n\t"]),
 )
-def test_an_array_is_the_same_in_pieces_of_any_size(ids, chunk, space):
+def test_an_array_is_the_same_in_pieces_of_any_size(ids: list[int], chunk: int, space: str) -> None:
     pairs = [f"{number}:5" for number in ids]
     text = f"[{space}" + f",{space}".join(f'{space}"{pair}"{space}' for pair in pairs) + f"]{space}"
     pieces = (text[n : n + chunk] for n in range(0, len(text), chunk))
@@ -156,18 +161,18 @@ def test_an_array_is_the_same_in_pieces_of_any_size(ids, chunk, space):
 @pytest.mark.parametrize(
     "text", ["[", "[1", "[1,", "[1 2]", "[1,]", "[1]]", "[1] x", '["a]', "[,]", "[" * 100_000]
 )
-def test_a_malformed_array_is_refused_in_pieces_of_any_size(text):
+def test_a_malformed_array_is_refused_in_pieces_of_any_size(text: str) -> None:
     for chunk in (1, 3, 65_536) if len(text) < 100 else (65_536,):
         with pytest.raises(UsageError, match="JSON array"):
             list(_array_items(iter([text[n : n + chunk] for n in range(0, len(text), chunk)])))
 
 
-def test_an_id_with_a_lone_surrogate_stays_what_it_is(tmp_path):
+def test_an_id_with_a_lone_surrogate_stays_what_it_is(tmp_path: Path) -> None:
     assert read_all(tmp_path, '["a\\ud8001", "a?1"]') == (("a\ud8001", "a?1"), 0, 1)
 
 
 @pytest.mark.parametrize("form", ["lines", "array"])
-def test_many_ids_are_read_in_flat_memory(tmp_path, form):
+def test_many_ids_are_read_in_flat_memory(tmp_path: Path, form: str) -> None:
     path, count = tmp_path / "ids", 10_000
     ids = (f"{n}:{n * 7919}" for n in range(count))
     path.write_text("\n".join(ids) if form == "lines" else json.dumps(list(ids)))

@@ -12,17 +12,19 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
 from fullstory_async.sandbox.faults import catalogue
 from fullstory_async.sandbox.world import World
+from tests.cli.conftest import Run
 from tests.limits import SECONDS
 
 ID = str(next(iter(World(0, 1, 2, 200).sessions)))
 
 
-def test_the_faults_are_listed(run):
+def test_the_faults_are_listed(run: Run) -> None:
     code, out, err = run("sandbox", "--list-faults")
     assert (code, err) == (0, "")
     lines = out.splitlines()
@@ -55,14 +57,14 @@ def test_the_faults_are_listed(run):
         ("wrong_content_type('text/html; charset=x')", "a fault's content_type must be like 'text/html'"),
     ],
 )
-def test_a_wrong_fault_is_a_usage_error(run, fault, message):
+def test_a_wrong_fault_is_a_usage_error(run: Run, fault: str, message: str) -> None:
     code, out, err = run("sandbox", "--port", "0", "--fault", fault)
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
 
 
-def test_what_it_prints_on_a_terminal_is_pasted_into_a_shell(tmp_path):
+def test_what_it_prints_on_a_terminal_is_pasted_into_a_shell(tmp_path: Path) -> None:
     terminal, inside = pty.openpty()
     command = [sys.executable, "-m", "fullstory_async", "sandbox", "--port", "0", "--sessions", "5"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=inside, stderr=subprocess.PIPE) as server:
@@ -82,7 +84,7 @@ def test_what_it_prints_on_a_terminal_is_pasted_into_a_shell(tmp_path):
     assert not [line for line in pasted.splitlines() if not re.match(r"export FULLSTORY_\w+=\S+$", line)]
 
 
-def test_faults_from_the_command_line_act():
+def test_faults_from_the_command_line_act() -> None:
     command = [
         sys.executable, "-m", "fullstory_async", "sandbox", "--port", "0", "--users", "1", "--sessions", "2",
         "--fault", "status(503) operation=whoami times=2", "--fault",
@@ -90,6 +92,7 @@ def test_faults_from_the_command_line_act():
         "--fault", f"status(410) session_id={ID.replace(':', '!')}",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
     try:
         url, key = (process.stdout.readline().strip().partition("=")[2] for _ in range(2))
         request = urllib.request.Request(f"{url}/me", headers={"Authorization": f"Basic {key}"})

@@ -8,15 +8,19 @@ import io
 import json
 import re
 import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fullstory_async import SessionEvent, SessionEvents
+from fullstory_async import SessionEvent, SessionEvents, SessionId
 from fullstory_async.cli.links import SessionLink
 from fullstory_async.cli.output import human_console, print_csv, print_json, print_rows
 from fullstory_async.cli.timeline import print_timeline
 from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.world import World
+from tests.cli.conftest import Run
 from tests.limits import SECONDS
 
 WORLD = World(0, 20, 200, 200)
@@ -26,11 +30,11 @@ ONE = next(
 
 
 @pytest.fixture
-def service(monkeypatch):
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """A sandbox that lives as long as the test, and is what commands connect to by their environment."""
     ready, over, made = threading.Event(), threading.Event(), []
 
-    async def serve():
+    async def serve() -> None:
         async with Sandbox() as sandbox:
             made.append(sandbox)
             ready.set()
@@ -47,14 +51,14 @@ def service(monkeypatch):
     thread.join()
 
 
-def lines(text: str):
+def lines(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_events_for_programs(run):
+def test_events_for_programs(run: Run) -> None:
     code, out, _ = run("events", ONE, "--sandbox")
     everything = lines(out)
-    assert (code, len(everything)) == (0, WORLD.sessions[ONE].event_count)
+    assert (code, len(everything)) == (0, WORLD.sessions[SessionId(ONE)].event_count)
     assert json.loads(run("events", ONE, "--sandbox", "--output", "json")[1]) == everything
     rows = list(csv.DictReader(io.StringIO(run("events", ONE, "--sandbox", "--output", "csv")[1])))
     assert [row["type"] for row in rows] == [event["type"] for event in everything]
@@ -62,11 +66,11 @@ def test_events_for_programs(run):
     assert {"description", "is_error", "frustrations", "url"} <= set(rows[0])
 
 
-def test_selections_of_events(run):
+def test_selections_of_events(run: Run) -> None:
     everything = lines(run("events", ONE, "--sandbox")[1])
     middle = everything[30]["timestamp"]
 
-    def chosen(*options):
+    def chosen(*options: str) -> list[Any]:
         code, out, err = run("events", ONE, "--sandbox", *options)
         assert (code, err) == (0, "")
         return lines(out)
@@ -84,7 +88,7 @@ def test_selections_of_events(run):
     assert chosen("--errors", "--type", "exception") == [e for e in errors if e["type"] == "exception"]
 
 
-def test_an_unknown_type_is_a_warning(run):
+def test_an_unknown_type_is_a_warning(run: Run) -> None:
     code, out, err = run("events", ONE, "--sandbox", "--type", "hovered_over")
     assert (code, out) == (0, "")
     assert re.fullmatch(r"fullstory-async: 'hovered_over' is not a known event type; .*\n", err)
@@ -108,7 +112,9 @@ def test_an_unknown_type_is_a_warning(run):
         (("summary", "--set", "events.include_types=rageclick"), "did you mean 'rage-click'"),
     ],
 )
-def test_a_typo_in_an_event_type_is_found_before_anything_is_sent(run, service, arguments, said):
+def test_a_typo_in_an_event_type_is_found_before_anything_is_sent(
+    run: Run, service: Sandbox, arguments: tuple[str, str, str], said: str
+) -> None:
     command, *options = arguments
     code, out, err = run(command, ONE, *options)
     assert (code, out, len(service.requests)) == (2, "", 0)
@@ -119,12 +125,14 @@ def test_a_typo_in_an_event_type_is_found_before_anything_is_sent(run, service, 
 @pytest.mark.parametrize(
     ("encoding", "shown"), [("utf-8", "“é😀”"), ("ascii", r"\u201c"), ("latin-1", r"\u201c")]
 )
-def test_json_is_in_utf_8_where_the_output_carries_it_and_moves_no_cursor(monkeypatch, encoding, shown):
+def test_json_is_in_utf_8_where_the_output_carries_it_and_moves_no_cursor(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, shown: str
+) -> None:
     row = {"text": "“é😀”\x9b2J\x1b\x7f\u2028\u202e\ud800\U000e0001\n"}
-    for show, value in ((lambda: print_rows([row]), row), (lambda: print_json([row]), [row])):
+    for printed, value in ((print_rows, row), (print_json, [row])):
         written = io.BytesIO()
         monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding))
-        show()
+        printed([row])
         text = written.getvalue().decode(encoding)
         assert shown in text
         assert json.loads(text) == value
@@ -132,7 +140,7 @@ def test_json_is_in_utf_8_where_the_output_carries_it_and_moves_no_cursor(monkey
         assert all(char.isprintable() or char in allowed for char in text)
 
 
-def test_events_for_people(run, monkeypatch):
+def test_events_for_people(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     code, out, _ = run("events", ONE, "--sandbox", "--output", "table", "--errors", "--frustrations")
     assert code == 0
@@ -141,7 +149,7 @@ def test_events_for_people(run, monkeypatch):
     code, out, _ = run("events", ONE, "--sandbox", "--output", "timeline")
     assert code == 0
     assert out.splitlines()[0] == f"Session {ONE}"
-    assert f"{WORLD.sessions[ONE].event_count} events" in out.splitlines()[1]
+    assert f"{WORLD.sessions[SessionId(ONE)].event_count} events" in out.splitlines()[1]
     assert re.search(r"^ +0:00\.0 → \S+ /\w*", out, re.MULTILINE)
     assert re.search(r"^ +\d+:\d\d\.\d ! Clicked .* rage click", out, re.MULTILINE)
     assert max(map(len, out.splitlines())) <= 100
@@ -150,7 +158,7 @@ def test_events_for_people(run, monkeypatch):
 EVIL = {"text": '=HYPERLINK("x")\x1b[2J\r\n\u202e', "raw_selector": "b"}
 
 
-def test_cells_are_no_formulas_and_move_no_cursor(capsys):
+def test_cells_are_no_formulas_and_move_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
         {
             "a": "=1+1",
@@ -185,7 +193,7 @@ def test_cells_are_no_formulas_and_move_no_cursor(capsys):
     assert "HYPERLINK" in shown
 
 
-def test_a_timeline_of_anything(capsys):
+def test_a_timeline_of_anything(capsys: pytest.CaptureFixture[str]) -> None:
     print_timeline(human_console(), SessionEvents("1:2"))
     assert "0 events" in capsys.readouterr().out
     odd = SessionEvents(
@@ -202,7 +210,7 @@ def test_a_timeline_of_anything(capsys):
     assert "Sent by a server" in shown
 
 
-def test_context(run):
+def test_context(run: Run) -> None:
     code, out, _ = run(
         "context", ONE, "--sandbox", "--set", "slice.event_limit=5", "--set", "context.exclude=org,user"
     )
@@ -216,7 +224,7 @@ def test_context(run):
     assert len(run("context", ONE, "--sandbox", "--markdown")[1]) > 700
 
 
-def test_an_unknown_profile_is_distinguished_from_an_unknown_session(run, service):
+def test_an_unknown_profile_is_distinguished_from_an_unknown_session(run: Run, service: Sandbox) -> None:
     code, out, err = run("summary", ONE, "--profile", "suport")
     assert (code, out, service.activations) == (5, "", 0)
     assert "there is no profile 'suport'; 'fullstory-async profiles list' lists them" in err
@@ -229,7 +237,7 @@ def test_an_unknown_profile_is_distinguished_from_an_unknown_session(run, servic
     assert run("summary", ONE, "--profile", "support")[0] == 0
 
 
-def test_summary_with_settings(run, tmp_path):
+def test_summary_with_settings(run: Run, tmp_path: Path) -> None:
     (tmp_path / "prompt.txt").write_text("From a file")
     (tmp_path / "schema.json").write_text('{"type": "object", "properties": {"errors": {"type": "integer"}}}')
     code, out, _ = run(
@@ -254,7 +262,7 @@ def test_summary_with_settings(run, tmp_path):
     assert "with 9 events" in out
 
 
-def test_a_cached_summary_costs_nothing(run, service, tmp_path):
+def test_a_cached_summary_costs_nothing(run: Run, service: Sandbox, tmp_path: Path) -> None:
     for _ in range(3):
         assert run("summary", ONE, "--cache", "kept.db")[0] == 0
     assert service.activations == 1
@@ -262,7 +270,7 @@ def test_a_cached_summary_costs_nothing(run, service, tmp_path):
     assert service.activations == 2
 
 
-def test_whoami(run, service, monkeypatch):
+def test_whoami(run: Run, service: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines(run("whoami")[1]) == [{"email": "admin@example.com", "org_id": "SANDBOX", "role": "ADMIN"}]
     assert "ADMIN" in run("whoami", "--output", "table")[1]
     monkeypatch.setenv("FULLSTORY_API_KEY", "na1.wrong")
@@ -270,8 +278,8 @@ def test_whoami(run, service, monkeypatch):
     assert (code, "401" in err) == (4, True)
 
 
-def test_a_session_by_its_uid(run):
-    session = WORLD.sessions[ONE]
+def test_a_session_by_its_uid(run: Run) -> None:
+    session = WORLD.sessions[SessionId(ONE)]
     (row,) = lines(run("sessions", "--session-uid", session.session_uid, "--sandbox")[1])
     assert row["id"] == ONE
     code, _, err = run("sessions", "--session-uid", "x", "--uid", "u-1", "--sandbox")
@@ -311,12 +319,12 @@ GUIDS = "3e2bf53f-1b2c-4d5e-8f90-29c9276febf9:cef16b56-1b2c-4d5e-8f90-d955b1a50e
          ("a name", "a b", None, "https://app.fullstory.com/ui/a%20b/session/a%20name")),
     ],
 )  # fmt: skip
-def test_what_a_session_link_contains(text, options, expected):
+def test_what_a_session_link_contains(text: str, options: dict[str, Any], expected: tuple[Any, ...]) -> None:
     link = SessionLink.read(text, **options)
     assert (str(link.id), link.org, link.region, link.url) == expected
 
 
-def test_id(run):
+def test_id(run: Run) -> None:
     code, out, err = run("id", "https://app.fullstory.com/ui/O/session/1%3A2")
     assert (code, err) == (0, "")
     assert lines(out) == [
@@ -347,7 +355,9 @@ include_types = ["click"]
 """
 
 
-def test_profiles_from_making_to_deleting(run, service, tmp_path, monkeypatch):
+def test_profiles_from_making_to_deleting(
+    run: Run, service: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "p.toml").write_text(PROFILE_TOML)
     code, out, _ = run("profiles", "create", "p.toml")
     made = json.loads(out)
@@ -429,7 +439,9 @@ def test_profiles_from_making_to_deleting(run, service, tmp_path, monkeypatch):
         (("events", ONE, "--output", "xml"), "", "xml"),
     ],
 )  # fmt: skip
-def test_bad_input_is_reported_before_any_request(run, service, tmp_path, arguments, file, said):
+def test_bad_input_is_reported_before_any_request(
+    run: Run, service: Sandbox, tmp_path: Path, arguments: tuple[str, ...], file: str, said: str
+) -> None:
     for name in ("f.json", "f.toml", "f"):
         (tmp_path / name).write_text(file)
     code, out, err = run(*arguments)
@@ -438,7 +450,7 @@ def test_bad_input_is_reported_before_any_request(run, service, tmp_path, argume
     assert service.requests == []
 
 
-def test_help_of_each_command(run):
+def test_help_of_each_command(run: Run) -> None:
     for command in ("events", "context", "summary", "whoami", "id", "profiles"):
         code, out, _ = run(command, "--help")
         assert (code, len(out) > 300) == (0, True)

@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +27,7 @@ buffered_or_not = pytest.mark.parametrize(
 
 
 @contextmanager
-def nobody_reads():
+def nobody_reads() -> Iterator[int]:
     reading, writing = os.pipe()
     os.close(reading)
     yield writing
@@ -33,19 +35,19 @@ def nobody_reads():
 
 
 @contextmanager
-def full_disk():
+def full_disk() -> Iterator[int]:
     with Path("/dev/full").open("wb") as full:
         yield full.fileno()
 
 
-def ends(*arguments, environment, **streams):
+def ends(*arguments: str, environment: dict[str, str], **streams: Any) -> tuple[int, Any, Any]:
     """Run a command; return its exit code, and its output and messages where they were not redirected."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
     run = subprocess.run([*PROGRAM, *arguments], **streams, env=environment, text=True, timeout=SECONDS)
     return run.returncode, run.stdout, run.stderr
 
 
-def ends_with_closed(redirection, *arguments, environment):
+def ends_with_closed(redirection: str, *arguments: str, environment: dict[str, str]) -> tuple[int, str, str]:
     shell = ("sh", "-c", f'exec "$@" {redirection}', "sh")
     run = subprocess.run(
         [*shell, *PROGRAM, *arguments], capture_output=True, text=True, env=environment, timeout=SECONDS
@@ -59,14 +61,14 @@ PRINTING = [("id", LINK), ("sandbox", "--list-faults")]
 
 @buffered_or_not
 @pytest.mark.parametrize("arguments", PRINTING)
-def test_output_that_nobody_reads_is_silent(arguments, environment):
+def test_output_that_nobody_reads_is_silent(arguments: tuple[str, str], environment: dict[str, str]) -> None:
     with nobody_reads() as pipe:
         assert ends(*arguments, environment=environment, stdout=pipe) == (141, None, "")
 
 
 @buffered_or_not
 @pytest.mark.parametrize("arguments", PRINTING)
-def test_output_on_a_full_disk_is_an_error(arguments, environment):
+def test_output_on_a_full_disk_is_an_error(arguments: tuple[str, str], environment: dict[str, str]) -> None:
     with full_disk() as disk:
         code, _, err = ends(*arguments, environment=environment, stdout=disk)
     assert (code, err.count("\n")) == (1, 1)
@@ -76,7 +78,7 @@ def test_output_on_a_full_disk_is_an_error(arguments, environment):
 
 @buffered_or_not
 @pytest.mark.parametrize("arguments", PRINTING)
-def test_a_closed_output_is_an_error(arguments, environment):
+def test_a_closed_output_is_an_error(arguments: tuple[str, str], environment: dict[str, str]) -> None:
     code, _, err = ends_with_closed(">&-", *arguments, environment=environment)
     assert (code, err.count("\n")) == (1, 1)
     assert err.startswith("fullstory-async: ")
@@ -84,7 +86,9 @@ def test_a_closed_output_is_an_error(arguments, environment):
 
 
 @buffered_or_not
-def test_a_closed_output_does_not_matter_to_a_command_that_prints_nothing(tmp_path, environment):
+def test_a_closed_output_does_not_matter_to_a_command_that_prints_nothing(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
     """Nor does a file that it opens take the output's place."""
     (tmp_path / "ids").write_text("1:2\n")
     job = str(tmp_path / "j")
@@ -99,7 +103,7 @@ USAGE = ("fetch", "--no-such-option")
 
 
 @buffered_or_not
-def test_messages_that_cannot_be_written_change_nothing(environment):
+def test_messages_that_cannot_be_written_change_nothing(environment: dict[str, str]) -> None:
     with nobody_reads() as pipe, full_disk() as disk:
         for stream in (pipe, disk):  # `id` warns of what is no pair
             code, out, _ = ends("id", "nobody", environment=environment, stderr=stream)
@@ -110,7 +114,7 @@ def test_messages_that_cannot_be_written_change_nothing(environment):
 
 
 @buffered_or_not
-def test_with_neither_stream_the_code_still_tells(environment):
+def test_with_neither_stream_the_code_still_tells(environment: dict[str, str]) -> None:
     with full_disk() as disk:
         assert ends(*PRINTING[1], environment=environment, stdout=disk, stderr=disk)[0] == 1
     for arguments, code in ((PRINTING[0], 1), (USAGE, 2)):
@@ -118,18 +122,18 @@ def test_with_neither_stream_the_code_still_tells(environment):
 
 
 @contextmanager
-def service(body):
+def service(body: bytes) -> Iterator[str]:
     """A service that answers everything with one body."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
+        def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_):
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (its name in the base class)
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -144,7 +148,7 @@ def service(body):
 
 @buffered_or_not
 @pytest.mark.parametrize("size", [10, 100_000])  # kept until the end, and written at once
-def test_the_first_error_decides_the_code(size, environment):
+def test_the_first_error_decides_the_code(size: int, environment: dict[str, str]) -> None:
     body = b'{"events": 5, "x": "%s"}' % (b"x" * size)
     with service(body) as url, nobody_reads() as pipe:
         asked = ("events", "1:2", "--base-url", url)
@@ -155,7 +159,7 @@ def test_the_first_error_decides_the_code(size, environment):
 
 
 @buffered_or_not
-def test_a_closed_input_is_a_usage_error(environment):
+def test_a_closed_input_is_a_usage_error(environment: dict[str, str]) -> None:
     for arguments in (
         ("profiles", "create", "-"),
         ("fetch", "--ids", "-", "--events", "--job", "j", "--sandbox"),

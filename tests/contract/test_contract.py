@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import jsonschema
 import pytest
 import yaml
 from aiohttp import web
+from yarl import URL
 
 from fullstory_async import (
+    APIStatusError,
     ClientConfig,
     FullStoryClient,
     NotFoundError,
@@ -33,7 +37,7 @@ OPERATIONS = {path: item["get"] for path, item in DOCUMENT["paths"].items()}
 PATTERNS = {path: re.compile(re.sub(r"\{\w+\}", "([^/]+)", path)) for path in OPERATIONS}
 
 
-def resolved(node):
+def resolved(node: Any) -> Any:
     """Replace every ``$ref`` of the document by what it names."""
     if isinstance(node, dict):
         if "$ref" in node:
@@ -43,18 +47,18 @@ def resolved(node):
     return [resolved(item) for item in node] if isinstance(node, list) else node
 
 
-def operation_of(raw_path: str):
+def operation_of(raw_path: str) -> Any:
     return next(
         (resolved(OPERATIONS[path]) for path, pattern in PATTERNS.items() if pattern.fullmatch(raw_path)),
         None,
     )
 
 
-def schema_of(operation, status: int):
+def schema_of(operation: Any, status: int) -> Any:
     return operation["responses"][str(status)]["content"]["application/json"]["schema"]
 
 
-def violations(request: web.Request, operation) -> list[str]:
+def violations(request: web.Request, operation: Any) -> list[str]:
     """Check a request as a generic mock server would: authentication, required parameters and their types."""
     found = []
     if not re.fullmatch(r"Basic \S+", request.headers.get("Authorization", "")):
@@ -73,7 +77,7 @@ def violations(request: web.Request, operation) -> list[str]:
     return found
 
 
-def example(schema, rng: random.Random):
+def example(schema: Any, rng: random.Random) -> Any:
     """Make any value that the schema allows: absent properties and unknown ones included."""
     kind = schema["type"]
     if kind == "object":
@@ -91,14 +95,17 @@ def example(schema, rng: random.Random):
     return rng.choice(formats.get(schema.get("format"), ["", "text", "ünï", "1:2"]))
 
 
-def example_body(schema, rng: random.Random) -> bytes:
+def example_body(schema: Any, rng: random.Random) -> bytes:
     return json.dumps(example(schema, rng)).encode()
 
 
 @asynccontextmanager
-async def mock_server(status: int = 200, make_body=example_body):
+async def mock_server(
+    status: int = 200, make_body: Callable[[Any, random.Random], bytes] = example_body
+) -> AsyncIterator[tuple[str, list[tuple[str, list[str]]]]]:
     """Serve the document: 422 with the reasons for a request that breaks it, else an answer of its schema."""
-    rng, broken = random.Random(0), []
+    rng = random.Random(0)
+    broken: list[tuple[str, list[str]]] = []
 
     async def serve(request: web.Request) -> web.Response:
         operation = operation_of(request.raw_path.partition("?")[0])
@@ -139,7 +146,7 @@ IDS = [
 ]
 
 
-async def test_the_client_passes_a_mock_of_the_contract_with_only_the_base_url_set():
+async def test_the_client_passes_a_mock_of_the_contract_with_only_the_base_url_set() -> None:
     async with mock_server() as (url, broken), client_of(url) as client:
         for n in range(60):
             page = await client.sessions.list(
@@ -157,7 +164,7 @@ async def test_the_client_passes_a_mock_of_the_contract_with_only_the_base_url_s
 
 
 @pytest.mark.parametrize(("status", "error_class"), [(404, NotFoundError), (429, RateLimitedError)])
-async def test_the_contracts_error_answers_are_errors(status, error_class):
+async def test_the_contracts_error_answers_are_errors(status: int, error_class: type[APIStatusError]) -> None:
     async with mock_server(status) as (url, broken):
         for _ in range(3):
             async with client_of(url) as client:
@@ -167,7 +174,7 @@ async def test_the_contracts_error_answers_are_errors(status, error_class):
     assert broken == []
 
 
-async def test_the_sandboxes_published_form_is_the_contracts():
+async def test_the_sandboxes_published_form_is_the_contracts() -> None:
     async with Sandbox(
         users=3, sessions=30, mean_events=20, wire="spec", rate_limit=RateLimit(1000, 1000)
     ) as sandbox:
@@ -187,9 +194,7 @@ async def test_the_sandboxes_published_form_is_the_contracts():
         ]  # fmt: skip
         async with aiohttp.ClientSession() as session:
             for path, sent, status in asked:
-                async with session.get(
-                    aiohttp.client.URL(sandbox.url + path, encoded=True), headers=sent
-                ) as response:
+                async with session.get(URL(sandbox.url + path, encoded=True), headers=sent) as response:
                     body = json.loads(await response.read())
                     assert response.status == status, path
                 schema = schema_of(operation_of(path.partition("?")[0]), status)

@@ -10,23 +10,24 @@ import os
 import random
 from collections import Counter
 from contextlib import aclosing
+from typing import Any
 
 import attrs
 import pytest
 
-from fullstory_async import APIStatusError, DecodeError, FullStoryClient, InvalidSessionId
+from fullstory_async import APIStatusError, DecodeError, FullStoryClient, InvalidSessionId, SessionEvent
 from tests.contract.test_contract import client_of, example, mock_server
 from tests.limits import A_TEST, FACTOR
 
 BODIES = int(os.environ.get("FULLSTORY_BODIES", "400"))
-ODD = [
+ODD: list[Any] = [
     None, True, 0, -1, 1.5, 2**70, 1e308, float("nan"), float("-inf"), "", "text", "\ud800", "\x00\x1b[2J",
     "9" * 30, "1:2",
     "2026-13-45T99:00:00Z", "9999-12-31T23:59:59.9999999-23:59", [], [[]], {}, {"": None},
 ]  # fmt: skip
 
 
-def anything(rng: random.Random, depth: int = 3):
+def anything(rng: random.Random, depth: int = 3) -> Any:
     """Make any JSON value, and some that are none."""
     kind = rng.random()
     if depth == 0 or kind < 0.6:
@@ -37,7 +38,7 @@ def anything(rng: random.Random, depth: int = 3):
     return {rng.choice(keys): anything(rng, depth - 1) for _ in range(rng.randint(0, 3))}
 
 
-def twisted(schema, rng: random.Random, share: float):
+def twisted(schema: Any, rng: random.Random, share: float) -> Any:
     """Make a value of the schema, of which a share is null, missing, unknown, or of another type."""
     if rng.random() < share:
         return rng.choice([None, anything(rng)])
@@ -76,7 +77,7 @@ class Bodies:
     last: bytes = b""
     right: bool = False
 
-    def make(self, schema, rng: random.Random) -> bytes:
+    def make(self, schema: Any, rng: random.Random) -> bytes:
         share = rng.choice([0.0, 0.05, 0.3])
         self.right, value = share == 0.0, twisted(schema, rng, share)
         self.last = json.dumps(value, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
@@ -85,14 +86,14 @@ class Bodies:
         return self.last
 
 
-def read_event(event) -> None:
+def read_event(event: SessionEvent) -> None:
     """Read everything that an event offers; it is decoded only now."""
     for name in dir(event):
         if not name.startswith("_"):
             getattr(event, name)
 
 
-async def listed(client: FullStoryClient):
+async def listed(client: FullStoryClient) -> int:
     page = await client.sessions.list(uid="u-1")
     for session in page:
         assert isinstance(repr(session), str)
@@ -100,10 +101,11 @@ async def listed(client: FullStoryClient):
             assert session.id
         except InvalidSessionId:
             assert not session.session_id or "1:2" not in session.session_id
+    assert page.received is not None
     return page.received
 
 
-async def events(client: FullStoryClient):
+async def events(client: FullStoryClient) -> int:
     found = await client.sessions.events("1:2")
     for event in found:
         read_event(event)
@@ -112,7 +114,7 @@ async def events(client: FullStoryClient):
     return len(found)
 
 
-async def streamed(client: FullStoryClient):
+async def streamed(client: FullStoryClient) -> int:
     count = 0
     async with aclosing(client.sessions.stream_events("1:2")) as stream:
         async for event in stream:
@@ -121,7 +123,7 @@ async def streamed(client: FullStoryClient):
     return count
 
 
-async def summary(client: FullStoryClient):
+async def summary(client: FullStoryClient) -> int:
     found = await client.sessions.summary("1:2", config_profile_id="support")
     assert isinstance(found.text, str)
     assert found.session_id
@@ -132,8 +134,9 @@ CALLS = {listed: "sessions", events: "events", streamed: "events", summary: "non
 
 
 @pytest.mark.timeout(600 * FACTOR if BODIES > 400 else A_TEST)
-async def test_random_bodies_are_read_or_fail_cleanly():
-    bodies, ended = Bodies(), Counter()
+async def test_random_bodies_are_read_or_fail_cleanly() -> None:
+    bodies = Bodies()
+    ended: Counter[str] = Counter()
     async with mock_server(make_body=bodies.make) as (url, broken), client_of(url) as client:
         for number in range(BODIES):
             call = list(CALLS)[number % len(CALLS)]
@@ -155,7 +158,7 @@ async def test_random_bodies_are_read_or_fail_cleanly():
 
 @pytest.mark.timeout(600 * FACTOR if BODIES > 400 else A_TEST)
 @pytest.mark.parametrize("status", [401, 404])
-async def test_random_error_bodies_are_errors_of_their_status(status):
+async def test_random_error_bodies_are_errors_of_their_status(status: int) -> None:
     bodies = Bodies()
     async with mock_server(status, make_body=bodies.make) as (url, broken), client_of(url) as client:
         for _ in range(BODIES // 8):

@@ -6,10 +6,12 @@ import ast
 import json
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import attrs
 import pytest
+import yarl
 
 import fullstory_async.sandbox
 from fullstory_async import (
@@ -37,7 +39,7 @@ OPTION_CLASSES = {
 }  # fmt: skip
 
 
-def test_no_module_of_the_sandbox_uses_the_clients_codec_or_option_classes():
+def test_no_module_of_the_sandbox_uses_the_clients_codec_or_option_classes() -> None:
     for path in FOLDER.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom):
@@ -46,10 +48,12 @@ def test_no_module_of_the_sandbox_uses_the_clients_codec_or_option_classes():
 
 
 @pytest.mark.parametrize(("right", "wrong"), [("event_limit", "eventLimit"), ("mode", "modus")])
-async def test_a_field_that_the_client_misspells_is_refused(monkeypatch, right, wrong):
+async def test_a_field_that_the_client_misspells_is_refused(
+    monkeypatch: pytest.MonkeyPatch, right: str, wrong: str
+) -> None:
     dump = request_bodies.dump_options
 
-    def misspell(options):
+    def misspell(options: Any) -> dict[str, Any]:
         return {wrong if name == right else name: value for name, value in dump(options).items()}
 
     monkeypatch.setattr(request_bodies, "dump_options", misspell)
@@ -204,18 +208,18 @@ CONTEXT, SUMMARY, PROFILES = "/v2/sessions/{}/context", "/v2/sessions/{}/summary
         (PROFILES, {"name": "n", "configuration": {}}, "configuration is not known"),
     ],
 )
-async def test_invalid_options_are_refused_by_name(path, body, said):
+async def test_invalid_options_are_refused_by_name(path: str, body: dict[str, Any], said: str) -> None:
     async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox:
         url = f"{sandbox.url}{path.format(sandbox.session_ids[0].replace(':', '%3A'))}"
         async with aiohttp.ClientSession(headers={"Authorization": f"Basic {sandbox.api_key}"}) as session:
-            async with session.post(aiohttp.client.URL(url, encoded=True), data=json.dumps(body)) as response:
+            async with session.post(yarl.URL(url, encoded=True), data=json.dumps(body)) as response:
                 error = await response.json()
                 assert (response.status, error["code"]) == (400, "invalid_field")
                 assert said in error["message"]
         assert sandbox.activations == 0
 
 
-async def test_a_schema_that_is_too_deep_is_refused():
+async def test_a_schema_that_is_too_deep_is_refused() -> None:
     schema = '{"type": "ARRAY", "items": ' * 450 + '{"type": "STRING"}' + "}" * 450
     async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox:
         url = f"{sandbox.url}{PROFILES}"
@@ -225,11 +229,11 @@ async def test_a_schema_that_is_too_deep_is_refused():
                 assert response.status == 400
 
 
-def fields(options) -> set[str]:
+def fields(options: type[Any]) -> set[str]:
     return {field.name for field in attrs.fields(options)}
 
 
-def test_client_and_sandbox_know_the_same_options():
+def test_client_and_sandbox_know_the_same_options() -> None:
     known = OVERRIDES["properties"]
     groups = {
         "llm": LLMOptions, "slice": SliceOptions, "context": ContextOptions, "events": EventOptions,
@@ -257,7 +261,7 @@ TARGET = {
 }  # fmt: skip
 ON_TARGET = {"target": TARGET}
 COMMON = {"event_definition_id": TEXT, "additional_event_definition_ids": list}
-PROPERTIES = {
+PROPERTIES: dict[str, dict[str, Any]] = {
     "navigate": {"navigate_reason": str},
     "click": {
         **ON_TARGET,
@@ -350,7 +354,7 @@ BASE = {
 }  # fmt: skip
 
 
-def check_shape(value, shape, path):
+def check_shape(value: Any, shape: Any, path: str) -> None:
     if not isinstance(shape, dict):
         assert isinstance(value, shape), path
         assert shape is FLAG or not isinstance(value, bool) or shape is ANY, path
@@ -361,7 +365,7 @@ def check_shape(value, shape, path):
         check_shape(item, shape[name], f"{path}.{name}")
 
 
-def test_events_have_the_documented_shape():
+def test_events_have_the_documented_shape() -> None:
     world = World(0, 5, 200, 60)
     seen = set()
     for session in world.sessions.values():

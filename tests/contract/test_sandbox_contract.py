@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import jsonschema
@@ -15,10 +17,11 @@ from yarl import URL
 
 from fullstory_async.sandbox import Sandbox
 from fullstory_async.sandbox.routes import ROUTES
+from fullstory_async.sandbox.state import Wire
 from tests.limits import A_TEST
 
 CONFIGURATION = Path(__file__).parent / "schemathesis.toml"
-BODIES = {
+BODIES: dict[str, list[Any]] = {
     "context": [
         {},
         {"media": {"include_screenshots": True}},
@@ -42,7 +45,7 @@ QUERIES = {
 
 
 @asynccontextmanager
-async def served(wire):
+async def served(wire: Wire) -> AsyncIterator[tuple[Sandbox, aiohttp.ClientSession, Any]]:
     async with Sandbox(users=2, sessions=6, mean_events=30, wire=wire) as sandbox:
         key = {"Authorization": f"Basic {sandbox.api_key}"}
         async with aiohttp.ClientSession(headers=key) as session:
@@ -53,14 +56,14 @@ async def served(wire):
             yield sandbox, session, document
 
 
-def operations(document):
+def operations(document: Any) -> Iterator[tuple[str, str, Any]]:
     for path, item in document["paths"].items():
         for method, operation in item.items():
             if method != "parameters":
                 yield path, method.upper(), operation
 
 
-def check(document, operation, status, body, headers):
+def check(document: Any, operation: Any, status: int, body: object, headers: Mapping[str, str]) -> None:
     described = operation["responses"][str(status)]
     schema = {**described["content"]["application/json"]["schema"], "components": document["components"]}
     checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
@@ -70,7 +73,7 @@ def check(document, operation, status, body, headers):
 
 
 @pytest.mark.parametrize("wire", ["live", "spec"])
-async def test_the_contract_names_every_operation(wire):
+async def test_the_contract_names_every_operation(wire: Wire) -> None:
     async with served(wire) as (sandbox, _, document):
         assert (document["openapi"], document["servers"]) == ("3.1.0", [{"url": sandbox.url}])
         assert sandbox.requests == []
@@ -84,20 +87,25 @@ async def test_the_contract_names_every_operation(wire):
 
 
 @pytest.mark.parametrize("wire", ["live", "spec"])
-async def test_responses_match_the_contract(wire):
+async def test_responses_match_the_contract(wire: Wire) -> None:
     async with served(wire) as (sandbox, session, document):
         places = {"{session_id}": sandbox.session_ids[0].replace(":", "%3A"), "{profile_id}": "sales"}
         for path, method, operation in operations(document):
             name = operation["operationId"].replace("_", " ")
             for place, value in places.items():
                 path = path.replace(place, value)
-            for query in QUERIES.get(name, [""]):
+            urls = [
+                URL(f"{sandbox.url}{path}?{query}".rstrip("?"), encoded=True)
+                for query in QUERIES.get(name, [""])
+            ]
+            for url in urls:
                 for body in BODIES.get(name, [None]):
-                    url = URL(f"{sandbox.url}{path}?{query}".rstrip("?"), encoded=True)
                     async with session.request(method, url, json=body) as response:
-                        assert response.status == 200, (name, query, body)
+                        assert response.status == 200, (name, url, body)
                         check(document, operation, 200, await response.json(), response.headers)
-            async with session.request(method, url, headers={"Authorization": "Basic wrong"}) as response:
+            async with session.request(
+                method, urls[-1], headers={"Authorization": "Basic wrong"}
+            ) as response:
                 assert response.status == 401
                 check(document, operation, 401, await response.json(), response.headers)
 
@@ -121,13 +129,15 @@ async def test_responses_match_the_contract(wire):
         ("POST", "/v2/visit_profile", b'{"name": "n", "slice": {"event_limit": 2.0}}', 200),
     ],
 )  # fmt: skip
-async def test_requests_that_the_contract_forbids_are_refused(method, path, body, status):
+async def test_requests_that_the_contract_forbids_are_refused(
+    method: str, path: str, body: bytes | None, status: int
+) -> None:
     async with served("live") as (sandbox, session, _):
         async with session.request(method, URL(sandbox.url + path, encoded=True), data=body) as response:
             assert response.status == status
 
 
-async def test_other_methods_are_refused_with_the_allowed_ones():
+async def test_other_methods_are_refused_with_the_allowed_ones() -> None:
     async with served("live") as (sandbox, session, _):
         for method, path, allowed in (
             ("PUT", "/v2/visit_profile/x", "GET, POST, DELETE"),
@@ -145,7 +155,7 @@ async def test_other_methods_are_refused_with_the_allowed_ones():
 )
 @pytest.mark.timeout(2 * A_TEST)
 @pytest.mark.parametrize("wire", ["live", "spec"])
-async def test_schemathesis_finds_nothing(wire, tmp_path):
+async def test_schemathesis_finds_nothing(wire: Wire, tmp_path: Path) -> None:
     examples, seed = os.environ["FULLSTORY_SCHEMATHESIS"], os.environ.get("FULLSTORY_SCHEMATHESIS_SEED", "1")
     async with Sandbox(users=3, sessions=12, mean_events=10, wire=wire) as sandbox:
         process = await asyncio.create_subprocess_exec(

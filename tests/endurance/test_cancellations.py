@@ -14,18 +14,21 @@ import random
 import time
 import types
 from collections import Counter
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import aclosing
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
-from fullstory_async import ClientConfig, FullStoryClient, RateLimit, RateLimiter, RetryPolicy
+from fullstory_async import ClientConfig, FullStoryClient, RateLimit, RateLimiter, RetryPolicy, SessionId
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.ratelimit.bucket import MARGIN
 from fullstory_async.sandbox import Fault, Sandbox
 from tests.limits import A_TEST, FACTOR, SECONDS
 from tests.virtual_time import now
-from tests.wire.servers import client_of, raw_server
+from tests.wire.servers import Connection, client_of, raw_server
 
 CANCELLATIONS = int(os.environ.get("FULLSTORY_CANCELLATIONS", "250"))
 AT_A_TIME = 50
@@ -43,45 +46,50 @@ PLAN = JobPlan(events=True, summary="support")
 class Program:
     """What a program does with a client: each method is something that may be cancelled."""
 
-    def __init__(self, client, ids, folder, rng):
+    def __init__(
+        self, client: FullStoryClient, ids: list[SessionId], folder: Path, rng: random.Random
+    ) -> None:
         self.client, self.folder, self.rng = client, folder, rng
         self.ids, self.ids_of_jobs = ids[:40], ids[40:]
-        self.jobs = []
+        self.jobs: list[Path] = []
 
-    async def call(self):
+    async def call(self) -> None:
         await self.client.sessions.events(self.rng.choice(self.ids))
 
-    async def shared_call(self):
+    async def shared_call(self) -> None:
         await self.client.sessions.summary(self.rng.choice(self.ids[:3]), config_profile_id="support")
 
-    async def listing(self):
+    async def listing(self) -> None:
         assert [session async for session in self.client.sessions.list(uid="u-1", limit=30)]
 
-    async def fan_out(self):
+    async def fan_out(self) -> None:
         async with self.client.sessions.events_many(self.rng.sample(self.ids, 8), concurrency=4) as results:
             assert all([outcome.error is None async for outcome in results])
 
-    async def stream(self):
+    async def stream(self) -> None:
         events = self.client.sessions.stream_events(self.rng.choice(self.ids))
         async with aclosing(events):
             assert [event async for event in events]
 
-    async def job(self):
+    async def job(self) -> None:
         self.jobs.append(self.folder / f"{len(self.jobs)}.job")
         async with Job.open(self.jobs[-1], client=self.client, plan=PLAN) as job:
             await job.add(self.rng.sample(self.ids_of_jobs, 4))
             await job.run()
 
-    def anything(self):
+    def anything(self) -> Coroutine[Any, Any, None]:
         """Begin one of them; jobs, which wait for the disk all the time, less often."""
         kinds = [self.call, self.shared_call, self.listing, self.fan_out, self.stream, self.job]
         return self.rng.choices(kinds, [30, 20, 10, 20, 20, 4])[0]()
 
 
 @types.coroutine
-def counting_awaits(work, waiting):
+def counting_awaits(
+    work: Coroutine[Any, Any, None], waiting: Callable[[], None]
+) -> Generator[Any, Any, None]:
     """Do the work, and call ``waiting`` each time that it has to wait."""
-    step, value = work.send, None
+    step: Callable[[Any], Any] = work.send
+    value: Any = None
     while True:
         try:
             awaited = step(value)
@@ -94,13 +102,14 @@ def counting_awaits(work, waiting):
             step, value = work.throw, error
 
 
-async def cancelled_somewhere(work, rng):
+async def cancelled_somewhere(work: Coroutine[Any, Any, None], rng: random.Random) -> None:
     """Cancel the task that runs this at one of the work's awaits, an early one more often, and sometimes twice."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
     awaits, chosen = itertools.count(1), 1 + int(rng.expovariate(1 / 2))
     delay = rng.choice([0, 0, rng.uniform(0, 0.02)])
 
-    def waiting():
+    def waiting() -> None:
         if next(awaits) == chosen:
             loop.call_later(delay, task.cancel)
             if rng.random() < 0.1:
@@ -109,7 +118,7 @@ async def cancelled_somewhere(work, rng):
     await counting_awaits(work, waiting)
 
 
-async def settled(condition, seconds=SECONDS):
+async def settled(condition: Callable[[], bool], seconds: float = SECONDS) -> bool:
     """Wait until something is so; tell whether it came to be."""
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
@@ -117,17 +126,19 @@ async def settled(condition, seconds=SECONDS):
     return condition()
 
 
-def connections_of(sandbox):
+def connections_of(sandbox: Sandbox) -> int:
+    assert sandbox._runner is not None
+    assert sandbox._runner.server is not None
     return len(sandbox._runner.server.connections)
 
 
-def tasks_of_ours():
+def tasks_of_ours() -> list[asyncio.Task[Any]]:
     """All but those in which the sandbox waits for requests, and this one."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     return [task for task in others if "RequestHandler" not in repr(task)]
 
 
-async def passes_at_its_full_rate(limiter):
+async def passes_at_its_full_rate(limiter: RateLimiter) -> bool:
     """Tell whether a rested limiter gives its whole burst at once, and then its rate."""
     await asyncio.sleep(limiter.paused_for + LIMIT.burst / LIMIT.rate)
     assert limiter.paused_for == 0
@@ -142,8 +153,11 @@ async def passes_at_its_full_rate(limiter):
 
 @pytest.mark.timeout(900 * FACTOR if CANCELLATIONS > 250 else A_TEST)
 @pytest.mark.row(39)
-async def test_random_cancellations_leave_nothing_behind(tmp_path, caplog):
-    rng, ended, complaints = random.Random(CANCELLATIONS), Counter(), []
+async def test_random_cancellations_leave_nothing_behind(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng, ended = random.Random(CANCELLATIONS), Counter[str]()
+    complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     sandbox = Sandbox(users=1, sessions=60, mean_events=15, latency=0.002)
     limiter = RateLimiter(LIMIT, max_wait=600)
@@ -154,7 +168,7 @@ async def test_random_cancellations_leave_nothing_behind(tmp_path, caplog):
         async with FullStoryClient(config=config, session=session, limiter=limiter) as client:
             program = Program(client, sandbox.session_ids, tmp_path, rng)
             while ended["cancelled"] < CANCELLATIONS:
-                works = [program.anything() for _ in range(AT_A_TIME)]
+                works: list[Any] = [program.anything() for _ in range(AT_A_TIME)]
                 names = [work.__name__ for work in works]
                 tasks = [asyncio.create_task(cancelled_somewhere(work, rng)) for work in works]
                 for name, task in zip(
@@ -169,10 +183,11 @@ async def test_random_cancellations_leave_nothing_behind(tmp_path, caplog):
             print(dict(ended))  # noqa: T201
 
             connector = session.connector
+            assert connector is not None
             assert await settled(lambda: not tasks_of_ours()), tasks_of_ours()
             assert await settled(lambda: not connector._acquired)
-            pooled = lambda: sum(len(kept) for kept in connector._conns.values())  # noqa: E731
-            assert await settled(lambda: connections_of(sandbox) == pooled())
+            pool = connector._conns
+            assert await settled(lambda: connections_of(sandbox) == sum(map(len, pool.values())))
             assert await passes_at_its_full_rate(limiter)
             await asyncio.gather(*(program.call() for _ in range(PLACES + 1)))
             sandbox.inject(Fault.stall(0.5), times=PLACES)
@@ -196,18 +211,18 @@ async def test_random_cancellations_leave_nothing_behind(tmp_path, caplog):
     assert all(ended[name] > 0 for name in ("call", "shared_call", "listing", "fan_out", "stream", "job"))
 
 
-async def streamed(client):
+async def streamed(client: FullStoryClient) -> None:
     async with aclosing(client.sessions.stream_events("1:2")) as events:
         async for _ in events:
             pass
 
 
-async def fanned_out(client):
+async def fanned_out(client: FullStoryClient) -> None:
     async with client.sessions.events_many(["1:2"]) as results:
         await anext(results)
 
 
-async def shared(client):
+async def shared(client: FullStoryClient) -> None:
     await asyncio.gather(*(client.sessions.summary("1:2") for _ in range(3)))
 
 
@@ -224,13 +239,15 @@ EVENT = b'{"event_type":"click","event_time":"2026-05-04T10:00:00Z"}'
 @pytest.mark.parametrize("head", [True, False], ids=["in mid-answer", "before the answer"])
 @pytest.mark.parametrize("given", [True, False], ids=["given session", "own session"])
 @pytest.mark.parametrize("kind", KINDS)
-async def test_what_is_cancelled_lets_its_connection_go_there_and_then(kind, given, head):
+async def test_what_is_cancelled_lets_its_connection_go_there_and_then(
+    kind: str, given: bool, head: bool
+) -> None:
     """By closing it, and not by being forgotten: in debug mode aiohttp complains of answers that the collector finds."""
     begun, gone, complaints = asyncio.Event(), asyncio.Event(), []
     asyncio.get_running_loop().set_debug(True)
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
 
-    async def handler(connection):
+    async def handler(connection: Connection) -> None:
         if head:
             await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
             await connection.send(b'{"events":[' + EVENT + b"," + EVENT)
@@ -239,7 +256,8 @@ async def test_what_is_cancelled_lets_its_connection_go_there_and_then(kind, giv
             while head:
                 await connection.send(b" ")
                 await asyncio.sleep(0.01)
-            while connection.writer.transport.get_protocol()._stream_reader._eof is False:
+            protocol: Any = connection.writer.transport.get_protocol()
+            while protocol._stream_reader._eof is False:
                 await asyncio.sleep(0.01)
         finally:
             gone.set()

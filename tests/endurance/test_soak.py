@@ -15,13 +15,16 @@ import sys
 import time
 import urllib.request
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fullstory_async import ClientConfig, FullStoryClient, RateLimit
 from fullstory_async.jobs import Job, JobPlan, JobReader, StopReason
+from fullstory_async.jobs.report import JobReport
 from tests import limits
 
 SECONDS = int(os.environ.get("FULLSTORY_SOAK_SECONDS", "2"))
@@ -36,11 +39,13 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @contextmanager
-def failing_service():
+def failing_service() -> Iterator[tuple[str, str]]:
     command = [sys.executable, "-m", "tests.endurance.failing_service", str(SESSIONS)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
         url, api_key = process.stdout.readline().split()
         try:
             yield url, api_key
@@ -49,12 +54,13 @@ def failing_service():
             process.wait(limits.SECONDS)
 
 
-def ask(url, path):
+def ask(url: str, path: str) -> dict[str, Any]:
     with urllib.request.urlopen(url + path) as answer:
-        return json.load(answer)
+        found: dict[str, Any] = json.load(answer)
+        return found
 
 
-def memory():
+def memory() -> float:
     """Return this process's resident MiB: now, where the system tells, or else the most so far."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -63,15 +69,15 @@ def memory():
     return pages * resource.getpagesize() / 2**20
 
 
-async def sample_memory(samples):
+async def sample_memory(samples: list[float]) -> None:
     while True:
         samples.append(memory())
         await asyncio.sleep(max(0.05, SECONDS / 400))
 
 
-async def run_to_the_end(client, folder, ids):
+async def run_to_the_end(client: FullStoryClient, folder: Path, ids: list[str]) -> list[JobReport]:
     """Run a job until nothing is left, as a person would: again and again, also what failed for good."""
-    reports = []
+    reports: list[JobReport] = []
     async with Job.open(folder, client=client, plan=JobPlan(events=True, summary="support")) as job:
         await job.add(ids)
         while not reports or job.counts.answered < 2 * len(ids):
@@ -82,8 +88,9 @@ async def run_to_the_end(client, folder, ids):
 
 
 @pytest.mark.timeout(SECONDS * 2 + limits.A_TEST)
-async def test_a_long_job_with_a_service_that_often_fails(tmp_path):
-    samples, started = [], time.monotonic()
+async def test_a_long_job_with_a_service_that_often_fails(tmp_path: Path) -> None:
+    samples: list[float] = []
+    started = time.monotonic()
     sampling = asyncio.create_task(sample_memory(samples))
     with failing_service() as (url, api_key):
         ids = ask(url, "/_sandbox/sessions")["session_ids"]
@@ -95,7 +102,7 @@ async def test_a_long_job_with_a_service_that_often_fails(tmp_path):
     sampling.cancel()
     await asyncio.wait([sampling])
 
-    reader, found = JobReader(tmp_path / "soak.job"), Counter()
+    reader, found = JobReader(tmp_path / "soak.job"), Counter[str]()
     for record in reader.records():
         found[record.session_id] += 1
         assert sorted(record.bodies) == ["events", "summary"]

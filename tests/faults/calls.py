@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import pytest
 
-from fullstory_async import FullStoryClient, FullStoryError, RetryPolicy
+from fullstory_async import FullStoryClient, FullStoryError, Page, RetryPolicy, Session, SessionEvents
 from fullstory_async.sandbox import Fault, Sandbox
 from tests.virtual_time import now
 from tests.wire.servers import connected
@@ -28,7 +29,7 @@ slow = pytest.mark.skipif(
 
 @asynccontextmanager
 async def spoiled(
-    fault: Fault, *, times: int | None = None, **settings
+    fault: Fault, *, times: int | None = None, **settings: Any
 ) -> AsyncIterator[tuple[Sandbox, FullStoryClient]]:
     """Run a sandbox with a fault, and a client of it."""
     sandbox = Sandbox(users=1, sessions=4, mean_events=5)
@@ -37,14 +38,16 @@ async def spoiled(
         yield sandbox, client
 
 
-async def ask(sandbox: Sandbox, client: FullStoryClient, operation: str = "events"):
+async def ask(
+    sandbox: Sandbox, client: FullStoryClient, operation: str = "events"
+) -> SessionEvents | Page[Session]:
     """Make a call whose normal response is a non-empty list."""
     if operation == "list":
         return await client.sessions.list(uid="u-1")
     return await client.sessions.events(sandbox.session_ids[0])
 
 
-async def error_of(call) -> FullStoryError:
+async def error_of(call: Awaitable[object]) -> FullStoryError:
     """Return the error in which a call ends, after checking what every error promises."""
     started = now()
     with pytest.raises(FullStoryError) as caught:
@@ -56,20 +59,23 @@ async def error_of(call) -> FullStoryError:
 
 
 async def is_made_again_where_that_is_free(
-    fault: Fault, error_class: type[FullStoryError], *, charged: bool = True, **settings
+    fault: Fault, error_class: type[FullStoryError], *, charged: bool = True, **settings: Any
 ) -> list[FullStoryError]:
     """Check that free calls are retried, and paid ones only if allowed; return the last errors."""
     ways = [(operation, attrs.evolve(retry, attempts=2)) for operation, retry in WAYS]
     blips = [_after_a_blip(fault, error_class, way, settings) for way in ways]
     storms = [_in_a_storm(fault, error_class, way, settings, charged=charged) for way in ways]
-    return (await asyncio.gather(*storms, *blips))[: len(ways)]
+    errors, _ = await asyncio.gather(asyncio.gather(*storms), asyncio.gather(*blips))
+    return errors
 
 
 def _repeats(operation: str, retry: RetryPolicy) -> bool:
     return operation == "list" or retry.repeat_metered
 
 
-async def _after_a_blip(fault, error_class, way, settings) -> None:
+async def _after_a_blip(
+    fault: Fault, error_class: type[FullStoryError], way: tuple[str, RetryPolicy], settings: Mapping[str, Any]
+) -> None:
     operation, retry = way
     async with spoiled(fault, times=1, retry=retry, **settings) as (sandbox, client):
         if _repeats(*way):
@@ -82,7 +88,14 @@ async def _after_a_blip(fault, error_class, way, settings) -> None:
             assert len(sandbox.requests) == 2
 
 
-async def _in_a_storm(fault, error_class, way, settings, *, charged) -> FullStoryError:
+async def _in_a_storm(
+    fault: Fault,
+    error_class: type[FullStoryError],
+    way: tuple[str, RetryPolicy],
+    settings: Mapping[str, Any],
+    *,
+    charged: bool,
+) -> FullStoryError:
     operation, retry = way
     attempts = retry.attempts if _repeats(*way) else 1
     async with spoiled(fault, retry=retry, **settings) as (sandbox, client):

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -66,7 +67,7 @@ class RedisServer:
     def kill(self) -> None:
         raise NotImplementedError
 
-    def do(self, *command: str):
+    def do(self, *command: str) -> Any:
         with redis.Redis(port=self.port, socket_timeout=SECONDS) as client:
             return client.execute_command(*command)
 
@@ -75,6 +76,7 @@ class RealServer(RedisServer):
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        assert BINARY is not None
         self.process = subprocess.Popen(
             [BINARY, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
             cwd=self._folder, stdout=subprocess.DEVNULL,
@@ -96,9 +98,11 @@ class RealServer(RedisServer):
             self.process = None
 
     def stop(self) -> None:
+        assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
+        assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 import resource
+from typing import Any, Literal
 
 import pytest
 
 from fullstory_async import (
     APITimeoutError,
     DecodeError,
+    FullStoryError,
     ProtocolError,
     ResponseTooLarge,
     RetryPolicy,
     ServerError,
+    SessionEvents,
+    SessionId,
     UnexpectedRedirect,
 )
 from fullstory_async.sandbox import Fault, Sandbox
@@ -29,24 +33,25 @@ from tests.faults.calls import (
 )
 from tests.virtual_time import now
 
-SHORT = {"connect_timeout": 0.3, "read_timeout": 0.3}
+SHORT: dict[str, Any] = {"connect_timeout": 0.3, "read_timeout": 0.3}
 
 
 @pytest.mark.row(6)
-async def test_row_06_no_answer():
+async def test_row_06_no_answer() -> None:
     for error in await is_made_again_where_that_is_free(Fault.stall(), APITimeoutError, **SHORT):
+        assert isinstance(error, APITimeoutError)
         assert error.sent
         assert 0.25 * error.attempts < error.elapsed < 0.3 * error.attempts + 1
 
 
 @pytest.mark.row(7)
-async def test_row_07_a_body_that_stops():
+async def test_row_07_a_body_that_stops() -> None:
     for error in await is_made_again_where_that_is_free(Fault.stall_body(), APITimeoutError, **SHORT):
         assert 0.25 * error.attempts < error.elapsed < 0.3 * error.attempts + 1
 
 
 @pytest.mark.row(8)
-async def test_row_08_a_body_byte_by_byte():
+async def test_row_08_a_body_byte_by_byte() -> None:
     drip = Fault.slow_loris(1, interval=0.05)
     for error in await is_made_again_where_that_is_free(drip, APITimeoutError, **SHORT):
         assert 0.25 * error.attempts < error.elapsed < 0.3 * error.attempts + 1
@@ -54,7 +59,7 @@ async def test_row_08_a_body_byte_by_byte():
 
 @pytest.mark.row(9)
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-async def test_row_09_half_a_body(framing):
+async def test_row_09_half_a_body(framing: Literal["length", "chunked"]) -> None:
     fault = Fault.truncate_body(framing=framing)
     for error in await is_made_again_where_that_is_free(fault, ProtocolError):
         assert "middle of the response" in error.message
@@ -62,7 +67,7 @@ async def test_row_09_half_a_body(framing):
 
 
 @pytest.mark.row(10)
-async def test_row_10_half_a_body_up_to_the_close():
+async def test_row_10_half_a_body_up_to_the_close() -> None:
     for share in (0.5, 0.99):
         fault = Fault.truncate_body(share, framing="close")
         for error in await is_made_again_where_that_is_free(fault, ProtocolError):
@@ -71,18 +76,18 @@ async def test_row_10_half_a_body_up_to_the_close():
 
 @pytest.mark.row(11)
 @pytest.mark.parametrize("fault", [Fault.reset(), Fault.drop()], ids=str)
-async def test_row_11_no_answer_and_no_connection(fault):
+async def test_row_11_no_answer_and_no_connection(fault: Fault) -> None:
     for error in await is_made_again_where_that_is_free(fault, ProtocolError):
         assert "the connection broke" in error.message
 
 
 @pytest.mark.row(11)
-async def test_row_11_a_connection_that_was_kept_for_too_long():
+async def test_row_11_a_connection_that_was_kept_for_too_long() -> None:
     patient = RetryPolicy(wait_initial=30)  # which would be seen
     async with spoiled(Fault.stale_connection(), times=1, retry=patient) as (sandbox, client):
-        for _ in range(2):
-            started = now()
-            assert len(await ask(sandbox, client, "list")) > 0
+        assert len(await ask(sandbox, client, "list")) > 0
+        started = now()
+        assert len(await ask(sandbox, client, "list")) > 0
         assert now() - started < 1
         assert [request.status for request in sandbox.requests] == [200, None, 200]
     async with spoiled(Fault.stale_connection(), times=1, retry=patient) as (sandbox, client):
@@ -101,7 +106,7 @@ async def test_row_11_a_connection_that_was_kept_for_too_long():
 @pytest.mark.parametrize(
     "fault", [Fault.garbage_status_line(), Fault.huge_header(), Fault.bad_gzip()], ids=str
 )
-async def test_row_12_no_http(fault):
+async def test_row_12_no_http(fault: Fault) -> None:
     for operation, retry, requests in (("list", QUICK, 2), ("events", REPEATING, 2), ("events", QUICK, 1)):
         async with spoiled(fault, retry=retry) as (sandbox, client):
             error = await error_of(ask(sandbox, client, operation))
@@ -113,13 +118,14 @@ async def test_row_12_no_http(fault):
 
 
 @pytest.mark.row(13)
-async def test_row_13_no_json():
+async def test_row_13_no_json() -> None:
     for operation, retry, requests in (("list", QUICK, 2), ("events", QUICK, 1), ("events", REPEATING, 1)):
         async with spoiled(Fault.invalid_json(), retry=retry) as (sandbox, client):
             error = await error_of(ask(sandbox, client, operation))
             assert type(error) is DecodeError
             assert error.attempts == len(sandbox.requests) == requests
             assert (error.may_have_cost, sandbox.activations) == (operation == "events", requests % 2)
+            assert error.response is not None
             text, body = str(error), error.response.body
             assert f"status 200, application/json, {len(body)} bytes: " in text
             shown = text.partition("bytes: ")[2]
@@ -140,7 +146,7 @@ async def test_row_13_no_json():
     ],
     ids=str,
 )  # fmt: skip
-async def test_row_14_hostile_json(fault, error_class):
+async def test_row_14_hostile_json(fault: Fault, error_class: type[FullStoryError] | None) -> None:
     async with spoiled(fault, times=4) as (sandbox, client):
         async with client.sessions.events_many(sandbox.session_ids, concurrency=1) as results:
             outcomes = [outcome async for outcome in results]
@@ -148,21 +154,22 @@ async def test_row_14_hostile_json(fault, error_class):
         assert sandbox.activations == len(sandbox.requests) == 4
         for outcome in outcomes:
             if outcome.value is not None:
-                assert len(outcome.value.to_dicts()) == sandbox.event_counts[outcome.session_id]
+                assert len(outcome.value.to_dicts()) == sandbox.event_counts[SessionId(outcome.session_id)]
         assert len(await ask(sandbox, client)) > 0
 
 
 @pytest.mark.row(14)
-async def test_row_14_a_number_that_nothing_can_hold():
+async def test_row_14_a_number_that_nothing_can_hold() -> None:
     async with spoiled(Fault.huge_integer()) as (sandbox, client):
         events = await ask(sandbox, client)
+        assert isinstance(events, SessionEvents)
         assert len(events.to_dicts()) == sandbox.event_counts[sandbox.session_ids[0]]  # it is infinite
         assert len(await ask(sandbox, client, "list")) == len(sandbox.session_ids)
 
 
 @pytest.mark.row(15)
 @pytest.mark.parametrize("operation", ["list", "events"])
-async def test_row_15_another_content_type(operation, caplog):
+async def test_row_15_another_content_type(operation: str, caplog: pytest.LogCaptureFixture) -> None:
     async with spoiled(Fault.wrong_content_type()) as (sandbox, client):
         for _ in range(3):
             assert len(await ask(sandbox, client, operation)) > 0
@@ -172,7 +179,7 @@ async def test_row_15_another_content_type(operation, caplog):
 
 
 @pytest.mark.row(16)
-async def test_row_16_a_page():
+async def test_row_16_a_page() -> None:
     for operation, requests in (("list", 2), ("events", 1)):
         async with spoiled(Fault.html_error_page(200)) as (sandbox, client):
             error = await error_of(ask(sandbox, client, operation))
@@ -187,7 +194,7 @@ async def test_row_16_a_page():
 
 
 @pytest.mark.row(17)
-async def test_row_17_nothing():
+async def test_row_17_nothing() -> None:
     async with spoiled(Fault.empty_body(), times=1) as (sandbox, client):
         error = await error_of(ask(sandbox, client))
         assert (type(error), error.may_have_cost, sandbox.activations) == (DecodeError, True, 1)
@@ -206,7 +213,9 @@ async def test_row_17_nothing():
         ("wrong types", "expected a list, not int @ $.events"),
     ],
 )  # fmt: skip
-async def test_row_18_another_shape(shape, said):
+async def test_row_18_another_shape(
+    shape: Literal["list", "null", "missing keys", "wrong types"], said: str | None
+) -> None:
     async with spoiled(Fault.wrong_shape(shape)) as (sandbox, client):
         if said is None:
             assert len(await ask(sandbox, client)) == len(await ask(sandbox, client, "list")) == 0
@@ -217,7 +226,7 @@ async def test_row_18_another_shape(shape, said):
 
 
 @pytest.mark.row(18)
-async def test_row_18_more_than_is_known():
+async def test_row_18_more_than_is_known() -> None:
     async with spoiled(Fault.unknown_keys()) as (sandbox, client):
         events, page = await ask(sandbox, client), await ask(sandbox, client, "list")
         assert len(events) == sandbox.event_counts[sandbox.session_ids[0]]
@@ -230,7 +239,7 @@ async def test_row_18_more_than_is_known():
 
 @pytest.mark.row(19)
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-async def test_row_19_a_redirect_to_another_host(code):
+async def test_row_19_a_redirect_to_another_host(code: int) -> None:
     async with Sandbox(users=1, sessions=1) as other:
         fault = Fault.redirect_to(f"{other.url}/v2/sessions/1%3A2/events", code=code)
         for operation in ("list", "events"):
@@ -248,7 +257,7 @@ async def test_row_19_a_redirect_to_another_host(code):
     [Fault.redirect_loop(), Fault.redirect_to("/sessions/v2"), Fault.redirect_to("?again=1", code=307)],
     ids=str,
 )
-async def test_row_20_a_redirect_to_the_same_host(fault):
+async def test_row_20_a_redirect_to_the_same_host(fault: Fault) -> None:
     async with spoiled(fault, retry=REPEATING) as (sandbox, client):
         error = await error_of(ask(sandbox, client, "list"))
         assert (type(error), error.attempts, len(sandbox.requests)) == (UnexpectedRedirect, 1, 1)
@@ -260,7 +269,7 @@ def memory() -> float:
 
 
 @pytest.mark.row(35)
-async def test_row_35_a_huge_body():
+async def test_row_35_a_huge_body() -> None:
     async with spoiled(Fault.huge_body(), times=2, max_response_bytes=2**20, retry=REPEATING) as (
         sandbox,
         client,
@@ -278,7 +287,7 @@ async def test_row_35_a_huge_body():
 
 @slow
 @pytest.mark.row(35)
-async def test_row_35_one_byte_more_than_the_default():
+async def test_row_35_one_byte_more_than_the_default() -> None:
     async with spoiled(Fault.huge_body(), times=1) as (sandbox, client):
         assert type(await error_of(ask(sandbox, client))) is ResponseTooLarge
     async with spoiled(Fault.huge_body(64 * 2**20), times=1) as (sandbox, client):
@@ -286,7 +295,7 @@ async def test_row_35_one_byte_more_than_the_default():
 
 
 @pytest.mark.row(36)
-async def test_row_36_a_gzip_bomb():
+async def test_row_36_a_gzip_bomb() -> None:
     async with spoiled(Fault.gzip_bomb(), times=1, max_response_bytes=5 * 2**20) as (sandbox, client):
         before, started = memory(), now()
         error = await error_of(ask(sandbox, client))

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 
@@ -67,7 +68,7 @@ JUMPED = 600
 """Seconds between two requests that only a wait by the wall clock would reach."""
 
 
-def seconds_between_requests(tmp_path, jump: float, *options: str) -> list[float]:
+def seconds_between_requests(tmp_path: Path, jump: float, *options: str) -> list[float]:
     (tmp_path / "sitecustomize.py").write_text(JUMPING)
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
@@ -79,7 +80,7 @@ def seconds_between_requests(tmp_path, jump: float, *options: str) -> list[float
 
 
 @pytest.mark.row(47)
-def test_row_47_a_clock_that_jumps_by_an_hour(tmp_path):
+def test_row_47_a_clock_that_jumps_by_an_hour(tmp_path: Path) -> None:
     retried, _, *paced, timed_out = seconds_between_requests(tmp_path, 3600)[:7]
     assert 0.19 < retried < JUMPED
     assert len(paced) == 4
@@ -90,7 +91,7 @@ def test_row_47_a_clock_that_jumps_by_an_hour(tmp_path):
 
 @slow
 @pytest.mark.row(47)
-def test_row_47_a_pause_while_it_jumps_by_a_year(tmp_path):
+def test_row_47_a_pause_while_it_jumps_by_a_year(tmp_path: Path) -> None:
     *_, refused, paused, last = seconds_between_requests(tmp_path, 365 * 86_400, "pause")
     assert 0.25 < refused < JUMPED
     assert 0.99 < paused < JUMPED
@@ -99,7 +100,7 @@ def test_row_47_a_pause_while_it_jumps_by_a_year(tmp_path):
 
 @pytest.mark.row(47)
 @pytest.mark.parametrize("off", [-3600, 0, 3600])
-def test_row_47_only_a_date_without_a_date_is_read_against_the_wall_clock(off):
+def test_row_47_only_a_date_without_a_date_is_read_against_the_wall_clock(off: int) -> None:
     until = formatdate(1_000_030, usegmt=True)
     asked = Response(status=429, headers={"retry-after": until, "date": formatdate(1_000_000, usegmt=True)})
     assert retry_after(asked, clock=lambda: 1_000_000 + off) == 30

@@ -7,25 +7,38 @@ import datetime as dt
 import re
 import socket
 import ssl
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import attrs
 import pytest
 import trustme
 
-from fullstory_async import APITimeoutError, ClientConfig, ConnectError, UnexpectedRedirect
+from fullstory_async import (
+    APITimeoutError,
+    ClientConfig,
+    ConnectError,
+    FullStoryClient,
+    FullStoryError,
+    TransportError,
+    UnexpectedRedirect,
+)
 from fullstory_async.sandbox import Sandbox
 from tests.faults.calls import QUICK, error_of
 from tests.virtual_time import now
 from tests.wire.servers import client_of, http
 
 
-async def assert_unsent(client, error_class, *, attempts: int = 3, permanent: bool = False):
+async def assert_unsent(
+    client: FullStoryClient, error_class: type[FullStoryError], *, attempts: int = 3, permanent: bool = False
+) -> FullStoryError:
     """Hold the promise of these rows for a free and a paid call; return the last error."""
     for call in (client.sessions.list(uid="u-1")._first(), client.sessions.events("1:2")):
         error = await error_of(call)
         assert type(error) is error_class
+        assert isinstance(error, TransportError)
         assert (error.attempts, error.permanent) == (attempts, permanent)
         assert (error.sent, error.may_have_cost, error.status) == (False, False, None)
     assert client.stats.activations_at_risk == 0
@@ -33,10 +46,10 @@ async def assert_unsent(client, error_class, *, attempts: int = 3, permanent: bo
 
 
 @pytest.mark.row(1)
-async def test_row_01_a_name_that_is_unknown(monkeypatch):
+async def test_row_01_a_name_that_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    async def nowhere(host, *_, **__):
+    async def nowhere(host: str, *_: int, **__: Any) -> None:
         asked.append(host)
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -52,8 +65,8 @@ async def test_row_01_a_name_that_is_unknown(monkeypatch):
 
 
 @pytest.mark.row(1)
-async def test_row_01_a_resolver_that_never_answers(monkeypatch):
-    async def silence(*_, **__):
+async def test_row_01_a_resolver_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silence(*_: int | str, **__: Any) -> None:
         await asyncio.sleep(60)
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", silence)
@@ -63,6 +76,7 @@ async def test_row_01_a_resolver_that_never_answers(monkeypatch):
         assert 0.5 < now() - started < 3
         started = now()
         error = await error_of(client.sessions.events("1:2", timeout=0.15))
+        assert isinstance(error, APITimeoutError)
         assert (type(error), error.sent, error.attempts) == (APITimeoutError, False, 2)
         assert 0.14 < now() - started < 1
 
@@ -70,11 +84,12 @@ async def test_row_01_a_resolver_that_never_answers(monkeypatch):
 def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+        port: int = taken.getsockname()[1]
+        return port
 
 
 @pytest.mark.row(2)
-async def test_row_02_refused():
+async def test_row_02_refused() -> None:
     async with client_of(f"http://127.0.0.1:{free_port()}", retry=QUICK) as client:
         error = await assert_unsent(client, ConnectError)
     assert "127.0.0.1" in str(error)
@@ -82,10 +97,11 @@ async def test_row_02_refused():
 
 
 @pytest.mark.row(2)
-async def test_row_02_a_service_that_comes_back():
+async def test_row_02_a_service_that_comes_back() -> None:
     sandbox = Sandbox(users=1, sessions=1, port=free_port())
     retry = attrs.evolve(QUICK, wait_initial=0.2)
     async with client_of(f"http://127.0.0.1:{sandbox._port}", retry=retry) as client:
+        assert client.config.api_key is not None
         sandbox.api_key = client.config.api_key
         call = asyncio.create_task(client.sessions.events(sandbox.session_ids[0]))
         await asyncio.sleep(0.05)
@@ -96,7 +112,7 @@ async def test_row_02_a_service_that_comes_back():
 
 
 @asynccontextmanager
-async def deaf():
+async def deaf() -> AsyncIterator[str]:
     """Listen, and take no connection: the backlog is full, so further ones get no answer at all, as from behind a firewall."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -111,7 +127,7 @@ async def deaf():
 
 
 @pytest.mark.row(3)
-async def test_row_03_nobody_answers():
+async def test_row_03_nobody_answers() -> None:
     assert ClientConfig(api_key="na1.x").connect_timeout <= 5
     async with deaf() as url, client_of(url, retry=QUICK, connect_timeout=0.1, read_timeout=30) as client:
         started = now()
@@ -121,7 +137,7 @@ async def test_row_03_nobody_answers():
 
 
 @pytest.mark.row(4)
-async def test_row_04_unreachable():
+async def test_row_04_unreachable() -> None:
     # TCP has no route to a group of hosts: the kernel refuses as it does where the network is gone, and sends nothing
     async with client_of("http://224.0.0.1:9", allow_http=True, retry=QUICK, connect_timeout=30) as client:
         started = now()
@@ -154,10 +170,10 @@ class Listening:
 
 
 @asynccontextmanager
-async def tls_server(certificate: trustme.LeafCert | None, answer: bytes):
+async def tls_server(certificate: trustme.LeafCert | None, answer: bytes) -> AsyncIterator[Listening]:
     """Answer every request with the same bytes, through TLS if there is a certificate."""
 
-    async def serve(reader, writer):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         here.connections += 1
         try:
             if certificate is None:  # as a server of plain HTTP that is greeted in TLS
@@ -182,7 +198,7 @@ async def tls_server(certificate: trustme.LeafCert | None, answer: bytes):
 
 
 @asynccontextmanager
-async def trusting(url: str, **settings):
+async def trusting(url: str, **settings: Any) -> AsyncIterator[FullStoryClient]:
     """Make a client that trusts the authority of these tests, by a session of the caller's."""
     context = ssl.create_default_context()
     AUTHORITY.configure_trust(context)
@@ -193,7 +209,7 @@ async def trusting(url: str, **settings):
 
 @pytest.mark.row(5)
 @pytest.mark.parametrize("wrong", CERTIFICATES)
-async def test_row_05_tls_that_can_not_be_trusted(wrong):
+async def test_row_05_tls_that_can_not_be_trusted(wrong: str) -> None:
     certificate, said = CERTIFICATES[wrong]
     async with tls_server(certificate, b"HTTP/1.1 400 Bad Request\r\n\r\n") as server:
         async with trusting(server.url, retry=QUICK) as client:
@@ -208,7 +224,7 @@ async def test_row_05_tls_that_can_not_be_trusted(wrong):
 
 
 @pytest.mark.row(5)
-async def test_row_05_tls_that_can_be_trusted():
+async def test_row_05_tls_that_can_be_trusted() -> None:
     async with tls_server(AUTHORITY.issue_cert("127.0.0.1"), http()) as server:
         async with trusting(server.url) as client:
             assert len(await client.sessions.events("1:2")) == 0
@@ -218,7 +234,7 @@ async def test_row_05_tls_that_can_be_trusted():
 
 
 @pytest.mark.row(20)
-async def test_row_20_from_https_to_http():
+async def test_row_20_from_https_to_http() -> None:
     async with Sandbox(users=1, sessions=1) as plain:
         answer = http(b"", "307 Temporary Redirect", Location=f"{plain.url}/v2/sessions/1%3A2/events")
         async with tls_server(AUTHORITY.issue_cert("127.0.0.1"), answer) as server:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.jobs.test_job import opened, run_once
 
 
 @pytest.mark.row(46)
-async def test_row_46_nothing_wrong_is_ever_read(tmp_path):
+async def test_row_46_nothing_wrong_is_ever_read(tmp_path: Path) -> None:
     async with opened(sessions=12) as (sandbox, client):
         await run_once(tmp_path / "j", client, JobPlan(events=True), sandbox.session_ids)
     path = tmp_path / "j" / "job.sqlite3"
@@ -34,7 +35,10 @@ async def test_row_46_nothing_wrong_is_ever_read(tmp_path):
     assert found(tmp_path) == right
 
 
-def found(folder, right=None):
+Kept = dict[str, dict[str, bytes]]
+
+
+def found(folder: Path, right: Kept | None = None) -> Kept:
     """Return what can be read of a job: answers as they came, or an error of ours."""
     try:
         records = {record.session_id: record.bodies for record in JobReader(folder / "j").records()}

@@ -12,7 +12,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -27,6 +30,7 @@ from tests.faults.redis_servers import (
     KINDS,
     KINDS_OF_LONG_ONES,
     RealServer,
+    RedisServer,
     answering,
     server_of,
 )
@@ -39,7 +43,7 @@ pytestmark = pytest.mark.real_time  # as Redis goes by it
 
 
 @pytest.fixture(params=KINDS)
-def redis(request, tmp_path):
+def redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer]:
     server = server_of(request.param, tmp_path)
     server.start()
     yield server
@@ -47,7 +51,9 @@ def redis(request, tmp_path):
 
 
 @asynccontextmanager
-async def sharing(url, *, processes=2, limit=LIMIT, **settings):
+async def sharing(
+    url: str, *, processes: int = 2, limit: RateLimit = LIMIT, **settings: Any
+) -> AsyncIterator[tuple[Sandbox, list[FullStoryClient]]]:
     """Run a sandbox and clients of it, each with a limiter of its own, as processes have."""
     async with Sandbox(users=1, sessions=4, mean_events=3) as sandbox:
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=limit, retry=QUICK)
@@ -67,8 +73,8 @@ async def sharing(url, *, processes=2, limit=LIMIT, **settings):
 class Load:
     """Workers that call as fast as they can until `stop`; counts failures by attempts and whether sent."""
 
-    def __init__(self, clients, workers=4):
-        self.failed = Counter()
+    def __init__(self, clients: list[FullStoryClient], workers: int = 4) -> None:
+        self.failed: Counter[tuple[int, bool]] = Counter()
         self.standstill = 0.0
         """The most seconds that this process has stood still, as it does on a busy machine."""
         self._failures = [0] * (len(clients) * workers)
@@ -79,7 +85,7 @@ class Load:
         ]
         self._tasks.append(asyncio.create_task(self._watch()))
 
-    async def _work(self, number, client):
+    async def _work(self, number: int, client: FullStoryClient) -> None:
         while not self._over:
             try:
                 await client.whoami()
@@ -88,38 +94,40 @@ class Load:
                 self._failures[number] += 1
                 await asyncio.sleep(0.02)
 
-    async def _watch(self):
+    async def _watch(self) -> None:
         while not self._over:
             began = time.monotonic()
             await asyncio.sleep(0.005)
             self.standstill = max(self.standstill, time.monotonic() - began - 0.005)
 
-    async def until_each_has_failed(self):
+    async def until_each_has_failed(self) -> None:
         """Wait until each worker has failed once more; what it had sent before is answered then."""
         before = list(self._failures)
         await until(lambda: all(now > then for now, then in zip(self._failures, before, strict=True)))
 
-    async def stop(self):
+    async def stop(self) -> None:
         self._over = True
         await asyncio.gather(*self._tasks)
 
 
-def between(sandbox, start, end):
+def between(sandbox: Sandbox, start: float, end: float) -> int:
     return sum(start <= request.at < end for request in sandbox.requests)
 
 
-def keeps_the_limit(times, standstill, limit=LIMIT):
+def keeps_the_limit(times: list[float], standstill: float, limit: RateLimit = LIMIT) -> None:
     """Look at when requests arrived. A process that stood still may have sent late what it was let send in time."""
     late = 3 * standstill if standstill > 0.02 else 0.0
     assert worst_excess(sorted(times), limit) <= limit.rate * late
 
 
-def arrivals(sandbox):
+def arrivals(sandbox: Sandbox) -> list[float]:
     return [request.at for request in sandbox.requests]
 
 
 @pytest.mark.row(48)
-async def test_row_48_nothing_leaves_while_it_is_down_and_all_goes_on_by_itself(redis):
+async def test_row_48_nothing_leaves_while_it_is_down_and_all_goes_on_by_itself(
+    redis: RedisServer,
+) -> None:
     async with sharing(redis.url) as (sandbox, clients):
         load = Load(clients)
         await until(lambda: len(sandbox.requests) > 10)
@@ -138,12 +146,12 @@ async def test_row_48_nothing_leaves_while_it_is_down_and_all_goes_on_by_itself(
 
 @pytest.mark.row(48)
 @pytest.mark.parametrize("redis", KINDS_OF_LONG_ONES, indirect=True)
-async def test_row_48_or_each_process_goes_on_at_a_rate_of_its_own(redis):
+async def test_row_48_or_each_process_goes_on_at_a_rate_of_its_own(redis: RedisServer) -> None:
     async with sharing(redis.url, fallback=10.0) as (sandbox, clients):
         load = Load(clients)
         await until(lambda: len(sandbox.requests) > 10)
         await asyncio.to_thread(redis.kill)
-        await until(lambda: all(client.limiter._bucket._in_fallback for client in clients))
+        await until(lambda: all(cast("Any", client.limiter)._bucket._in_fallback for client in clients))
         await asyncio.sleep(0.1)
         before = len(sandbox.requests)
         await until(lambda: len(sandbox.requests) > before + 10)
@@ -158,7 +166,9 @@ async def test_row_48_or_each_process_goes_on_at_a_rate_of_its_own(redis):
 
 @pytest.mark.row(48)
 @pytest.mark.parametrize("command", [("FLUSHALL",), ("SCRIPT", "FLUSH")], ids="".join)
-async def test_row_48_what_it_forgets_costs_requests_and_never_adds_any(redis, command):
+async def test_row_48_what_it_forgets_costs_requests_and_never_adds_any(
+    redis: RedisServer, command: tuple[str, ...]
+) -> None:
     async with sharing(redis.url) as (sandbox, clients):
         await clients[0].whoami()
         await asyncio.sleep(0.4)  # a full bucket
@@ -173,7 +183,7 @@ async def test_row_48_what_it_forgets_costs_requests_and_never_adds_any(redis, c
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_it_can_be_closed_when_the_loop_that_it_was_used_in_is_over(redis):
+def test_it_can_be_closed_when_the_loop_that_it_was_used_in_is_over(redis: RedisServer) -> None:
     config = ClientConfig(api_key="na1.KEY", rate_limit=LIMIT)
     limiter = RedisRateLimiter(redis.url, config)
     asyncio.run(limiter.aclose())
@@ -181,7 +191,7 @@ def test_it_can_be_closed_when_the_loop_that_it_was_used_in_is_over(redis):
     asyncio.run(limiter.aclose())
     asyncio.run(limiter.acquire())
 
-    async def use_and_close():
+    async def use_and_close() -> None:
         await limiter.acquire()
         await limiter.aclose()
         await limiter.aclose()
@@ -191,7 +201,7 @@ def test_it_can_be_closed_when_the_loop_that_it_was_used_in_is_over(redis):
 
 
 @pytest.mark.row(48)
-async def test_row_48_a_pause_outlives_what_was_reserved_before_it(redis):
+async def test_row_48_a_pause_outlives_what_was_reserved_before_it(redis: RedisServer) -> None:
     limit = RateLimit(8, 2)  # a slot is an eighth of a second ahead, or a quarter
     async with sharing(redis.url, limit=limit) as (sandbox, clients):
         load = Load(clients[1:])
@@ -207,7 +217,7 @@ async def test_row_48_a_pause_outlives_what_was_reserved_before_it(redis):
 
 @pytest.mark.row(48)
 @pytest.mark.skipif(BINARY is None, reason=INSTALL)
-async def test_row_48_one_that_is_stopped_is_waited_for_no_longer_than_the_timeout(tmp_path):
+async def test_row_48_one_that_is_stopped_is_waited_for_no_longer_than_the_timeout(tmp_path: Path) -> None:
     redis = RealServer(tmp_path)
     redis.start()
     try:
@@ -241,9 +251,10 @@ async def test_row_48_one_that_is_stopped_is_waited_for_no_longer_than_the_timeo
     ],
     ids=["silent", "replica", "loading", "noauth", "full", "http"],
 )
-async def test_row_48_one_that_is_of_no_use_is_an_error_that_says_so(answer, said):
+async def test_row_48_one_that_is_of_no_use_is_an_error_that_says_so(answer: bytes | None, said: str) -> None:
     async with answering(answer) as url:
-        async with sharing(url, timeout=0.3) as (sandbox, clients):
+        # only the silent one is to run out of time
+        async with sharing(url, timeout=0.3 if answer is None else SECONDS) as (sandbox, clients):
             errors = await asyncio.gather(*(error_of(clients[0].whoami()) for _ in range(5)))
             for error in errors:
                 assert type(error) is LimiterUnavailable
@@ -286,7 +297,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 @pytest.mark.row(48)
 @pytest.mark.parametrize("redis", KINDS_OF_LONG_ONES, indirect=True)
-async def test_row_48_four_processes_keep_to_one_limit(redis):
+async def test_row_48_four_processes_keep_to_one_limit(redis: RedisServer) -> None:
     limit = RateLimit(50, 10)
     async with Sandbox(users=1, sessions=4, mean_events=3) as sandbox:
         arguments = (redis.url, sandbox.url, sandbox.api_key, limit.rate, limit.burst, 1.5)
@@ -298,6 +309,7 @@ async def test_row_48_four_processes_keep_to_one_limit(redis):
             for _ in range(4)
         ]  # fmt: skip
         for worker in workers:
+            assert worker.stdout is not None
             assert await worker.stdout.readline() == b"ready\n"
         here = Load([])
         printed = await asyncio.gather(*(worker.communicate(b"\n") for worker in workers))
@@ -309,7 +321,9 @@ async def test_row_48_four_processes_keep_to_one_limit(redis):
 
 
 @pytest.mark.row(48)
-async def test_row_48_a_job_waits_for_it_and_counts_no_session_as_failed(redis, tmp_path):
+async def test_row_48_a_job_waits_for_it_and_counts_no_session_as_failed(
+    redis: RedisServer, tmp_path: Path
+) -> None:
     async with sharing(redis.url, processes=1) as (sandbox, [client]):
         plan = JobPlan(events=True)
         async with Job.open(tmp_path / "one.job", client=client, plan=plan) as job:
@@ -328,7 +342,7 @@ async def test_row_48_a_job_waits_for_it_and_counts_no_session_as_failed(redis, 
 
 
 @pytest.mark.row(48)
-async def test_row_48_a_wait_that_is_too_long_takes_no_slot(redis):
+async def test_row_48_a_wait_that_is_too_long_takes_no_slot(redis: RedisServer) -> None:
     async with sharing(redis.url, limit=RateLimit(0.01, 1)) as (sandbox, clients):
         limiters = [RedisRateLimiter(redis.url, client.config, name="slow") for client in clients]
         impatient = RedisRateLimiter(
@@ -339,6 +353,7 @@ async def test_row_48_a_wait_that_is_too_long_takes_no_slot(redis):
                 RateLimitedError, match="is closed for another|is taken for another"
             ) as caught:
                 await impatient.acquire()
+            assert caught.value.retry_after is not None
             assert 60 < caught.value.retry_after <= 100.1  # a slot that was taken would make it 200
         for limiter in (*limiters, impatient):
             await limiter.aclose()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from typing import Literal
 
 import attrs
 import pytest
@@ -24,6 +27,7 @@ from fullstory_async import (
     ServerError,
 )
 from fullstory_async.sandbox import Fault, Sandbox
+from fullstory_async.sandbox.state import Wire
 from tests.fakes import FakeTransport, json_response, make_pipeline
 from tests.faults.calls import (
     EVERYTHING,
@@ -39,19 +43,23 @@ from tests.virtual_time import now
 from tests.wire.servers import FAST, connected
 
 
-async def assert_final(sandbox, client, error_class, status: int) -> FullStoryError:
+async def assert_final(
+    sandbox: Sandbox, client: FullStoryClient, error_class: type[FullStoryError], status: int
+) -> FullStoryError:
     """Hold the promise of refusals: one request each, whatever may be repeated; return the last error."""
+    errors = []
     for number, operation in enumerate(("list", "events"), start=1):
         error = await error_of(ask(sandbox, client, operation))
         assert (type(error), error.status, error.attempts) == (error_class, status, 1)
         assert len(sandbox.requests) == number
+        errors.append(error)
     assert sandbox.activations == 0
-    return error
+    return errors[-1]
 
 
 @pytest.mark.row(21)
 @pytest.mark.parametrize(("wire", "code"), [("live", "invalid_field"), ("spec", 400)])
-async def test_row_21_400(wire, code):
+async def test_row_21_400(wire: Wire, code: int | str) -> None:
     sandbox = Sandbox(users=1, sessions=1, wire=wire)
     async with connected(sandbox, retry=REPEATING) as client:
         sandbox.inject(Fault.status(400), times=None)
@@ -60,7 +68,7 @@ async def test_row_21_400(wire, code):
 
 
 @pytest.mark.row(22)
-async def test_row_22_401():
+async def test_row_22_401() -> None:
     async with Sandbox(users=1, sessions=30, mean_events=2) as sandbox:
         config = ClientConfig(api_key="na1.revoked", base_url=sandbox.url, rate_limit=FAST, retry=REPEATING)
         async with FullStoryClient(config=config) as client:
@@ -74,7 +82,7 @@ async def test_row_22_401():
 
 
 @pytest.mark.row(23)
-async def test_row_23_403():
+async def test_row_23_403() -> None:
     async with spoiled(Fault.status(403), retry=REPEATING) as (sandbox, client):
         error = await assert_final(sandbox, client, PermissionDeniedError, 403)
         assert "whoami shows which one it has" in error.message
@@ -86,7 +94,7 @@ async def test_row_23_403():
 
 
 @pytest.mark.row(24)
-async def test_row_24_404():
+async def test_row_24_404() -> None:
     async with connected(Sandbox(users=1, sessions=3, mean_events=2), retry=REPEATING) as client:
         error = await error_of(client.sessions.events("404:404"))
         assert (type(error), error.session_id, error.attempts) == (NotFoundError, "404:404", 1)
@@ -101,21 +109,21 @@ async def test_row_24_404():
 @pytest.mark.parametrize(
     ("status", "error_class"), [(408, APIStatusError), (409, ConflictError), (425, APIStatusError)]
 )
-async def test_row_25_not_now(status, error_class):
+async def test_row_25_not_now(status: int, error_class: type[FullStoryError]) -> None:
     for error in await is_made_again_where_that_is_free(Fault.status(status), error_class, charged=False):
         assert error.status == status
 
 
 @pytest.mark.row(25)
 @pytest.mark.parametrize("status", [408, 409, 425])
-async def test_row_25_what_writes_is_sent_once(status):
+async def test_row_25_what_writes_is_sent_once(status: int) -> None:
     async with spoiled(Fault.status(status), retry=REPEATING) as (sandbox, client):
         error = await error_of(client.profiles.delete("p-1"))
         assert (error.status, error.attempts, len(sandbox.requests)) == (status, 1, 1)
 
 
 @pytest.mark.row(26)
-async def test_row_26_429_with_seconds():
+async def test_row_26_429_with_seconds() -> None:
     sandbox = Sandbox(users=1, sessions=60, mean_events=2, latency=0.01)
     async with connected(
         sandbox, rate_limit=RateLimit(100, 10), retry=attrs.evolve(QUICK, attempts=1)
@@ -132,7 +140,8 @@ async def test_row_26_429_with_seconds():
     assert 0.99 <= min(set(later) - set(on_their_way)) < 1.5
 
 
-FORMS = {
+Form = Literal["imf-fixdate", "rfc850", "asctime"]
+FORMS: dict[Form, Callable[[datetime], str]] = {
     "imf-fixdate": lambda moment: format_datetime(moment, usegmt=True),
     "rfc850": lambda moment: moment.strftime("%A, %d-%b-%y %H:%M:%S GMT"),
     "asctime": lambda moment: moment.strftime("%a %b %e %H:%M:%S %Y"),
@@ -143,7 +152,9 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("skew", [-86_400, -3600, 0, 3600, 86_400])
 @pytest.mark.parametrize(("seconds", "waited"), [(30, 30), (0, 1), (-600, 1)])
-async def test_row_27_a_date_counts_from_the_servers_own_clock(form, skew, seconds, waited):
+async def test_row_27_a_date_counts_from_the_servers_own_clock(
+    form: Form, skew: int, seconds: int, waited: int
+) -> None:
     async with spoiled(
         Fault.retry_after_date(seconds, form=form, clock_skew=skew), times=1, max_wait=0.5
     ) as (sandbox, client):
@@ -156,7 +167,7 @@ async def test_row_27_a_date_counts_from_the_servers_own_clock(form, skew, secon
 @pytest.mark.row(27)
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("form", FORMS)
-async def test_row_27_a_date_is_waited_for(form):
+async def test_row_27_a_date_is_waited_for(form: Form) -> None:
     date = "Sun, 06 Nov 1994 08:49:37 GMT"  # by a clock that is decades behind
     until = FORMS[form](parsedate_to_datetime("Sun, 06 Nov 1994 08:50:07 GMT"))
     transport = FakeTransport([json_response(status=429, retry_after=until, date=date), OK])
@@ -167,7 +178,7 @@ async def test_row_27_a_date_is_waited_for(form):
 
 @pytest.mark.row(28)
 @pytest.mark.virtual_time
-async def test_row_28_429_without_a_time():
+async def test_row_28_429_without_a_time() -> None:
     transport = FakeTransport([*(json_response(status=429) for _ in range(6)), OK])
     limiter = RateLimiter(RateLimit(1000, 1000))
     start = now()
@@ -182,7 +193,7 @@ UNREADABLE = ["garbage", "-5", "+5", "nan", "inf", "1e9", "1_0", "٣", "", "Mon,
 @pytest.mark.row(29)
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("text", UNREADABLE)
-async def test_row_29_429_with_an_unreadable_time(text):
+async def test_row_29_429_with_an_unreadable_time(text: str) -> None:
     transport = FakeTransport([json_response(status=429, retry_after=text), OK])
     start = now()
     await make_pipeline(transport).fetch(EVENTS, lambda _: None)
@@ -190,7 +201,7 @@ async def test_row_29_429_with_an_unreadable_time(text):
 
 
 @pytest.mark.row(29)
-async def test_row_29_on_the_wire():
+async def test_row_29_on_the_wire() -> None:
     for text in UNREADABLE:
         async with spoiled(Fault.retry_after(text), times=1, max_wait=0.5) as (sandbox, client):
             error = await error_of(ask(sandbox, client))
@@ -200,7 +211,7 @@ async def test_row_29_on_the_wire():
 
 
 @pytest.mark.row(30)
-async def test_row_30_429_with_a_huge_time():
+async def test_row_30_429_with_a_huge_time() -> None:
     async with spoiled(Fault.retry_after(86_400)) as (sandbox, client):
         started = now()
         error = await error_of(ask(sandbox, client))
@@ -220,13 +231,13 @@ async def test_row_30_429_with_a_huge_time():
 @pytest.mark.smoke
 @pytest.mark.row(32)
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-async def test_row_32_a_blip(status):
+async def test_row_32_a_blip(status: int) -> None:
     for error in await is_made_again_where_that_is_free(Fault.status(status), ServerError, charged=False):
         assert error.status == status
 
 
 @pytest.mark.row(33)
-async def test_row_33_an_outage():
+async def test_row_33_an_outage() -> None:
     calls = 10_000 if EVERYTHING else 400
     retry = RetryPolicy(wait_initial=0, wait_jitter=0)
     async with spoiled(Fault.status(503), retry=retry, rate_limit=RateLimit(1e6, 1e6)) as (sandbox, client):
@@ -253,7 +264,7 @@ async def test_row_33_an_outage():
     ],
     ids=str,
 )
-async def test_row_34_a_veto(fault):
+async def test_row_34_a_veto(fault: Fault) -> None:
     for operation in ("list", "events"):
         async with spoiled(fault, retry=REPEATING) as (sandbox, client):
             error = await error_of(ask(sandbox, client, operation))
@@ -262,7 +273,7 @@ async def test_row_34_a_veto(fault):
 
 
 @pytest.mark.row(34)
-async def test_row_34_a_veto_ends_patience_too():
+async def test_row_34_a_veto_ends_patience_too() -> None:
     async with spoiled(Fault.no_retry(429), times=1, rate_limit=RateLimit(1e6, 1e6)) as (sandbox, client):
         async with client.sessions.events_many(sandbox.session_ids[:1]) as results:
             (outcome,) = [each async for each in results]

@@ -10,12 +10,12 @@ from tests.faults.plugin import BEGIN, DOCS, END, good_outcome, marked, table
 OUTCOME = re.compile(r"\| (holds|not tested yet) \(\d+\) \|$", re.MULTILINE)
 
 
-def test_every_row_has_a_test():
+def test_every_row_has_a_test() -> None:
     assert [row.number for row in ROWS] == sorted({row.number for row in ROWS})
     assert set(marked()) == {row.number for row in ROWS} - PENDING
 
 
-def test_the_table_in_the_docs_is_not_stale():
+def test_the_table_in_the_docs_is_not_stale() -> None:
     shown = DOCS.read_text().partition(BEGIN)[2].partition(END)[0].strip()
     now = table({row.number: "holds (1)" for row in ROWS}).strip()
     outcomes = [match[1] for match in OUTCOME.finditer(shown)]

@@ -23,12 +23,12 @@ from fullstory_async import (
     SessionId,
 )
 from fullstory_async.sandbox import Fault, Sandbox
-from tests.fakes import FakeTransport, json_response, make_pipeline
+from tests.fakes import Answer, FakeTransport, json_response, make_pipeline
 from tests.faults.calls import EVERYTHING, ask, spoiled
 from tests.limits import SECONDS
 from tests.virtual.test_pipeline import EVENTS, LIST, OK
 from tests.virtual_time import now
-from tests.wire.servers import client_of, connected, http, raw_server
+from tests.wire.servers import Connection, client_of, connected, http, raw_server
 
 NASTY = [
     "1:2", "1%3A2", "a b+c", "ü", "a?b#c", "a%41", "a&b=c;d", "a:b@c", "%", "%zz", "a%2Fb", "a/b", "a\\b", ".", "..", "%2e%2e", "",
@@ -41,12 +41,12 @@ NASTY = [
 @settings(max_examples=60 if EVERYTHING else 6)
 @given(st.lists(st.text(max_size=40), min_size=60, max_size=60))
 @example(NASTY)
-def test_row_37_any_id_is_one_request_for_it_or_none(texts):
+def test_row_37_any_id_is_one_request_for_it_or_none(texts: list[str]) -> None:
     asyncio.run(_each_is_one_request_or_none(texts))
 
 
-async def _each_is_one_request_or_none(texts):
-    async def answer(connection):
+async def _each_is_one_request_or_none(texts: list[str]) -> None:
+    async def answer(connection: Connection) -> None:
         await connection.send(http())
 
     async with raw_server(answer) as server, client_of(server.url) as client:
@@ -70,7 +70,7 @@ async def _each_is_one_request_or_none(texts):
 
 
 @pytest.mark.row(38)
-async def test_row_38_a_fan_out_does_as_it_is_told():
+async def test_row_38_a_fan_out_does_as_it_is_told() -> None:
     sandbox = Sandbox(users=1, sessions=2, mean_events=2)
     async with connected(sandbox) as client:
         one, other = sandbox.session_ids
@@ -89,7 +89,7 @@ PLACES = {
 @pytest.mark.row(39)
 @pytest.mark.row(40)
 @pytest.mark.parametrize("place", PLACES)
-async def test_row_39_and_40_a_timeout_of_the_callers_wins(place):
+async def test_row_39_and_40_a_timeout_of_the_callers_wins(place: str) -> None:
     retry = RetryPolicy(wait_initial=60, wait_max=60)
     async with spoiled(PLACES[place], times=1, retry=retry) as (sandbox, client):
         started = now()
@@ -111,10 +111,10 @@ async def test_row_39_and_40_a_timeout_of_the_callers_wins(place):
 @pytest.mark.row(40)
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("seconds", [0.05, 0.3, 0.65, 1.2, 2.0, 3.3])
-async def test_row_40_to_the_millisecond(seconds):
+async def test_row_40_to_the_millisecond(seconds: float) -> None:
     limiter = RateLimiter(RateLimit(2, 1))
     lost = ProtocolError("lost", request=LIST)
-    script = [json_response(status=503), lost, json_response(status=429, retry_after="2"), OK]
+    script: list[Answer] = [json_response(status=503), lost, json_response(status=429, retry_after="2"), OK]
     policy = RetryPolicy(attempts=9, wait_jitter=0)
     pipeline = make_pipeline(FakeTransport(script, seconds=0.2), limiter, retry=policy)
     start = now()
@@ -126,7 +126,7 @@ async def test_row_40_to_the_millisecond(seconds):
 
 @pytest.mark.row(40)
 @pytest.mark.virtual_time
-async def test_row_40_our_own_deadline_too():
+async def test_row_40_our_own_deadline_too() -> None:
     pipeline = make_pipeline(FakeTransport(answer=lambda _: OK), RateLimiter(RateLimit(0.01, 1)))
     await pipeline.fetch(EVENTS, lambda _: None)
     start = now()
@@ -186,7 +186,7 @@ while there() is not None:
 
 @pytest.mark.row(41)
 @pytest.mark.parametrize("how", ["close", "forget"])
-def test_row_41_the_loop_is_closed_with_the_client_open(how):
+def test_row_41_the_loop_is_closed_with_the_client_open(how: str) -> None:
     command = [sys.executable, "-W", "default::ResourceWarning", "-c", LOOPS, how]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
@@ -199,12 +199,12 @@ def test_row_41_the_loop_is_closed_with_the_client_open(how):
 
 
 @pytest.mark.row(41)
-async def test_row_41_two_threads():
+async def test_row_41_two_threads() -> None:
     sandbox = Sandbox(users=1, sessions=1, mean_events=2)
     async with connected(sandbox) as client:
         said = []
 
-        def elsewhere():
+        def elsewhere() -> None:
             try:
                 asyncio.run(client.sessions.events("1:2"))
             except ClientStateError as error:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 
-from fullstory_async import DecodeError, SessionId
+from fullstory_async import DecodeError, SessionEvent, SessionId
 from fullstory_async.codec import IncrementalEventDecoder, decode_events
 from fullstory_async.http.status_errors import error_from_response
 from fullstory_async.jobs.task import require_json_object
@@ -15,12 +18,12 @@ from tests.fuzz.mutations import damaged, rounds
 from tests.wire.test_hostile_answers import DECODERS, EVENT, VALID, outcome, read_all
 
 ID = SessionId("1:2")
-PUBLISHED = {
+PUBLISHED: dict[str, Any] = {
     "type": "navigate",
     "timestamp": "2026-05-04T10:00:00Z",
     "data": {"url": "https://x.test/?a=\u00fc", "n": [1, 2.5, None]},
 }
-SEEDS = {
+SEEDS: dict[str, list[bytes]] = {
     **{operation: [json.dumps(body).encode(), json.dumps(body, ensure_ascii=False, indent=1).encode()] for operation, body in VALID.items()},
     "events": [json.dumps({"events": events}, ensure_ascii=escaped).encode()
                for escaped in (True, False) for events in ([EVENT] * 3, [PUBLISHED] * 4, [EVENT, PUBLISHED, None, {}])],
@@ -30,7 +33,7 @@ EVERYTHING = [body for bodies in SEEDS.values() for body in bodies]
 
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("operation", SEEDS)
-def test_a_damaged_response_is_a_result_or_a_decode_error(operation):
+def test_a_damaged_response_is_a_result_or_a_decode_error(operation: str) -> None:
     for rng in rounds(200):
         body = damaged(rng.choice(SEEDS[operation]), rng, EVERYTHING)
         response = Response(status=200, body=body)
@@ -43,16 +46,16 @@ def test_a_damaged_response_is_a_result_or_a_decode_error(operation):
 
 
 @pytest.mark.timeout(0)
-def test_a_damaged_response_is_the_same_in_pieces():
+def test_a_damaged_response_is_the_same_in_pieces() -> None:
     for rng in rounds(400):
         body = damaged(rng.choice(SEEDS["events"]), rng, EVERYTHING)
         size = rng.choice((1, 3, 10, 64, 300, 5000))
 
-        def streamed(body=body, size=size):
+        def streamed(body: bytes = body, size: int = size) -> Iterator[SessionEvent]:
             decoder = IncrementalEventDecoder()
             for start in range(0, len(body), size):
                 yield from decoder.feed(body[start : start + size])
             yield from decoder.finish()
 
-        whole = outcome(lambda body=body: decode_events(Response(status=200, body=body), ID))
+        whole = outcome(partial(decode_events, Response(status=200, body=body), ID))
         assert outcome(streamed) == whole, body

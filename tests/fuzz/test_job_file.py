@@ -8,21 +8,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fullstory_async import JobError
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from tests.fuzz.mutations import damage, rounds
-from tests.wire.servers import client_of, http, raw_server
+from tests.wire.servers import Connection, client_of, http, raw_server
 
 IDS = [f"40621433532028{n:04}:38291430702708{n:04}" for n in range(60)]
 
 
-async def make(folder):
+Known = dict[int, tuple[str, Mapping[str, bytes], set[str]]]
+"""Session id, responses and failed operations of each item, by its number."""
+
+
+async def make(folder: Path) -> None:
     """Run a job to its end: most calls succeed, some fail."""
 
-    async def handler(connection):
+    async def handler(connection: Connection) -> None:
         target = connection.head.split(b" ")[1]
         number = int(target.split(b"%3A")[1].split(b"/")[0][-4:]) if b"%3A" in target else 0
         if number % 10 == 9:
@@ -42,11 +49,11 @@ async def make(folder):
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory):
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], Known]:
     """Return a job's folders, closed and as a killed process leaves it, and its content."""
     folder = tmp_path_factory.mktemp("fuzz") / "job"
     asyncio.run(make(folder))
-    known = {
+    known: Known = {
         record.seq: (record.session_id, record.bodies, set(record.failures))
         for record in JobReader(folder).records()
     }
@@ -54,7 +61,7 @@ def kept(tmp_path_factory):
     return [folder, folder.with_name("with a log")], known
 
 
-async def read(folder, known):
+async def read(folder: Path, known: Known) -> None:
     """Read everything, and compare it with what was stored."""
     reader = JobReader(folder)
     reader.status()
@@ -66,17 +73,18 @@ async def read(folder, known):
         assert set(record.failures) <= failed
         found += len(record.bodies) + len(record.failures)
     total = sum(len(bodies) + len(failed) for _, bodies, failed in known.values())
-    has_log = any(folder.glob("*-wal"))  # which, when it is damaged, ends with an earlier commit
+    # the log, when it is damaged, ends with an earlier commit
+    has_log = any(folder.glob("*-wal"))  # noqa: ASYNC240  # nothing else runs on this loop
     assert found == total or reader.damaged or has_log
 
 
-async def results(folder, known):
+async def results(folder: Path, known: Known) -> tuple[list[Any], list[Any]]:
     return [result async for result in JobReader(folder).results()], [
         each async for each in JobReader(folder).failures()
     ]
 
 
-async def resumed(folder, known):
+async def resumed(folder: Path, known: Known) -> None:
     async with Job.open(folder) as job:
         assert job.counts.items <= len(known)
         await job.add(["1:2"])
@@ -85,7 +93,7 @@ async def resumed(folder, known):
 
 
 @pytest.mark.timeout(0)
-def test_a_damaged_file_is_an_error_or_intact(kept, tmp_path):
+def test_a_damaged_file_is_an_error_or_intact(kept: tuple[list[Path], Known], tmp_path: Path) -> None:
     folders, known = kept
     with asyncio.Runner() as runner:
         for number, rng in enumerate(rounds(20)):

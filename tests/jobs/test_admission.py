@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,8 @@ from fullstory_async import RateLimit, RetryPolicy
 from fullstory_async.errors import ConnectError
 from fullstory_async.http.metering import Admission
 from fullstory_async.jobs import Job, JobPlan, JobReader
+from fullstory_async.jobs.report import JobReport
+from fullstory_async.messages import Request
 from fullstory_async.sandbox import Fault
 from tests.jobs.test_edges import Wrapped
 from tests.jobs.test_job import QUICK, opened, run_once
@@ -19,7 +23,7 @@ from tests.limits import SECONDS
 EVENTS = JobPlan(events=True)
 
 
-async def most_reserved(folder, job, **options):
+async def most_reserved(folder: Path, job: Job, **options: Any) -> tuple[int, JobReport]:
     """Run a job; return the largest number of activations that a kill would have counted, and the report."""
     run = asyncio.create_task(job.run(**options))
     most = 0
@@ -30,7 +34,7 @@ async def most_reserved(folder, job, **options):
 
 
 @pytest.mark.row(43)
-async def test_calls_that_wait_for_the_rate_limit_are_not_counted_by_a_kill(tmp_path):
+async def test_calls_that_wait_for_the_rate_limit_are_not_counted_by_a_kill(tmp_path: Path) -> None:
     slow = {"rate_limit": RateLimit(20, 1)}
     async with opened(client=slow) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
@@ -40,11 +44,11 @@ async def test_calls_that_wait_for_the_rate_limit_are_not_counted_by_a_kill(tmp_
         assert 1 <= most <= 4  # two that wait, and those on their way
 
 
-async def test_calls_that_wait_for_the_network_are_not_counted_by_a_kill(tmp_path):
+async def test_calls_that_wait_for_the_network_are_not_counted_by_a_kill(tmp_path: Path) -> None:
     async with opened() as (sandbox, client):
         down = True
 
-        async def refuse(request):
+        async def refuse(request: Request) -> None:
             if down:
                 raise ConnectError("refused", request=request, sent=False)
 
@@ -63,7 +67,7 @@ async def test_calls_that_wait_for_the_network_are_not_counted_by_a_kill(tmp_pat
 
 
 @pytest.mark.row(32)
-async def test_an_outage_finds_few_calls_on_their_way_to_the_limiter(tmp_path):
+async def test_an_outage_finds_few_calls_on_their_way_to_the_limiter(tmp_path: Path) -> None:
     slow = {"rate_limit": RateLimit(50, 1), "retry": RetryPolicy(attempts=1)}
     async with opened(client=slow) as (sandbox, client):
         sandbox.inject(Fault.status(503, charged=True), operation="events", times=None)
@@ -74,7 +78,7 @@ async def test_an_outage_finds_few_calls_on_their_way_to_the_limiter(tmp_path):
         assert 10 <= sandbox.activations == report.spent <= 10 + 5 + 2
 
 
-async def test_what_was_refused_after_a_lost_attempt_is_not_counted(tmp_path):
+async def test_what_was_refused_after_a_lost_attempt_is_not_counted(tmp_path: Path) -> None:
     retry = RetryPolicy(repeat_metered=True, wait_initial=0, wait_jitter=0)
     async with opened(client={"retry": retry}) as (sandbox, client):
         sandbox.inject(Fault.status(503, charged=True), operation="events", times=1)
@@ -83,20 +87,23 @@ async def test_what_was_refused_after_a_lost_attempt_is_not_counted(tmp_path):
         assert (report.done, report.spent, sandbox.activations) == (1, 2, 2)
 
 
-async def test_calls_that_wait_for_the_budget_miss_nothing_that_is_settled_on_a_slow_disk(tmp_path):
+async def test_calls_that_wait_for_the_budget_miss_nothing_that_is_settled_on_a_slow_disk(
+    tmp_path: Path,
+) -> None:
     retry = RetryPolicy(attempts=3, repeat_metered=True, wait_initial=0, wait_jitter=0)
     slow = {"rate_limit": RateLimit(10, 100), "retry": retry}  # so that two are let in
     async with opened(client=slow, sessions=4) as (sandbox, client):
         plan = JobPlan(events=True, max_activations=6)  # two calls of three attempts each
         async with Job.open(tmp_path / "j", client=client, plan=plan) as job:
             await job.add(sandbox.session_ids)
+            assert job._store is not None
             transaction, unlucky, tries = job._store._writer._transaction, sandbox.session_ids[0], 0
 
-            def begin_slowly():
+            def begin_slowly() -> Any:
                 time.sleep(0.1)
                 return transaction()
 
-            async def refuse(request):
+            async def refuse(request: Request) -> None:
                 nonlocal tries
                 if request.session_id != unlucky or tries == 3:
                     return
@@ -114,11 +121,11 @@ async def test_calls_that_wait_for_the_budget_miss_nothing_that_is_settled_on_a_
         assert (report.reason, report.done, report.spent, tries) == ("finished", 4, 4, 3)
 
 
-async def test_admission_follows_the_rate():
+async def test_admission_follows_the_rate() -> None:
     rate = 10.0
     admission = Admission(lambda: rate)
 
-    async def enter_all():
+    async def enter_all() -> int:
         count = 0
         while True:
             try:
@@ -128,7 +135,7 @@ async def test_admission_follows_the_rate():
             except TimeoutError:
                 return count
 
-    async def leave(count):
+    async def leave(count: int) -> None:
         for _ in range(count):
             await admission.__aexit__()
 

@@ -15,8 +15,11 @@ import math
 import os
 import sqlite3
 import stat
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -38,10 +41,10 @@ EVIL = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("jobs") / "a.job"
 
-    async def make():
+    async def make() -> None:
         async with Sandbox(users=3, sessions=12, mean_events=12) as sandbox:
             config = ClientConfig(
                 api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=RateLimit(10_000, 10_000)
@@ -62,9 +65,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def expected(folder):
+def expected(folder: Path) -> dict[str, Any]:
     """What the job holds, read from its answers without the code of the exports."""
-    tables = {"events": [], "summaries": [], "failures": []}
+    tables: dict[str, list[dict[str, Any]]] = {"events": [], "summaries": [], "failures": []}
     for record in JobReader(folder).records():
         if "events" in record.bodies:
             for seq, event in enumerate(
@@ -94,12 +97,18 @@ def expected(folder):
     return tables
 
 
-def safe(value):
+def safe(value: Any) -> Any:
     """What a format that can't hold lone surrogates makes of a text."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
-def same(rows, wanted, *, times=lambda value: value, formula=lambda value: value):
+def same(
+    rows: list[Any],
+    wanted: list[Any],
+    *,
+    times: Callable[..., Any] = lambda value: value,
+    formula: Callable[..., Any] = lambda value: value,
+) -> None:
     assert len(rows) == len(wanted)
     for row, want in zip(rows, wanted, strict=True):
         for name, value in want.items():
@@ -113,16 +122,16 @@ def same(rows, wanted, *, times=lambda value: value, formula=lambda value: value
                 assert got == formula(value), name
 
 
-def iso(text):
+def iso(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def names(path):
+def names(path: Path) -> list[Path]:
     stem, _, suffix = path.name.partition(".")
     return [path, *(path.with_name(f"{stem}.{table}.{suffix}") for table in ("summaries", "failures"))]
 
 
-OPENERS = {
+OPENERS: dict[str, Callable[[Path], bytes]] = {
     "": lambda path: path.read_bytes(), ".gz": lambda path: gzip.decompress(path.read_bytes()),
     ".zst": lambda path: zstd.decompress(path.read_bytes()),
 }  # fmt: skip
@@ -130,7 +139,7 @@ OPENERS = {
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("compression", ["", ".gz", ".zst"])
-def test_json_lines(folder, expected, tmp_path, compression):
+def test_json_lines(folder: Path, expected: dict[str, Any], tmp_path: Path, compression: str) -> None:
     written = export(JobReader(folder), tmp_path / f"out.jsonl{compression}")
     assert written == names(tmp_path / f"out.jsonl{compression}")
     for path, table in zip(written, expected, strict=True):
@@ -142,7 +151,7 @@ def test_json_lines(folder, expected, tmp_path, compression):
 
 
 @pytest.mark.parametrize("compression", ["", ".gz", ".zst"])
-def test_csv(folder, expected, tmp_path, compression):
+def test_csv(folder: Path, expected: dict[str, Any], tmp_path: Path, compression: str) -> None:
     written = export(JobReader(folder), tmp_path / f"out.csv{compression}")
     for path, table in zip(written, expected, strict=True):
         text = OPENERS[compression](path).decode("utf-8")
@@ -173,7 +182,7 @@ def test_csv(folder, expected, tmp_path, compression):
         )
 
 
-def test_parquet(folder, expected, tmp_path):
+def test_parquet(folder: Path, expected: dict[str, Any], tmp_path: Path) -> None:
     written = export(JobReader(folder), tmp_path / "out.parquet")
     for path, table in zip(written, expected, strict=True):
         found = pq.read_table(path)
@@ -188,7 +197,7 @@ def test_parquet(folder, expected, tmp_path):
     assert [row["event_time"] for row in odd] == [None]
 
 
-def test_duckdb(folder, expected, tmp_path):
+def test_duckdb(folder: Path, expected: dict[str, Any], tmp_path: Path) -> None:
     assert export(JobReader(folder), tmp_path / "out.duckdb") == [tmp_path / "out.duckdb"]
     assert [path.name for path in tmp_path.iterdir()] == ["out.duckdb"]
     with duckdb.connect(str(tmp_path / "out.duckdb"), read_only=True) as database:
@@ -207,7 +216,7 @@ def test_duckdb(folder, expected, tmp_path):
             same(rows, wanted, times=lambda value: datetime.fromtimestamp(value / 1e6, UTC))
 
 
-def test_sqlite(folder, expected, tmp_path):
+def test_sqlite(folder: Path, expected: dict[str, Any], tmp_path: Path) -> None:
     export(JobReader(folder), tmp_path / "out.sqlite")
     with closing(sqlite3.connect(tmp_path / "out.sqlite")) as database:
         database.row_factory = sqlite3.Row
@@ -216,10 +225,12 @@ def test_sqlite(folder, expected, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet", "sqlite", "duckdb"])
-def test_exports_are_private_repeatable_and_replace_what_was_there(folder, tmp_path, suffix):
+def test_exports_are_private_repeatable_and_replace_what_was_there(
+    folder: Path, tmp_path: Path, suffix: str
+) -> None:
     path = tmp_path / f"out.{suffix}"
     path.write_text("something older")
-    counted = []
+    counted: list[int] = []
     export(JobReader(folder), path, progress=counted.append)
     first = path.read_bytes()
     assert counted == list(range(1, 15))
@@ -231,8 +242,10 @@ def test_exports_are_private_repeatable_and_replace_what_was_there(folder, tmp_p
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet", "sqlite", "duckdb"])
-def test_only_its_owner_can_read_an_export_while_it_is_made(folder, tmp_path, suffix):
-    seen = []
+def test_only_its_owner_can_read_an_export_while_it_is_made(
+    folder: Path, tmp_path: Path, suffix: str
+) -> None:
+    seen: list[tuple[str, int]] = []
 
     def look(_: int) -> None:
         seen.extend((path.name, stat.S_IMODE(path.stat().st_mode) & 0o077) for path in tmp_path.iterdir())
@@ -246,7 +259,7 @@ def test_only_its_owner_can_read_an_export_while_it_is_made(folder, tmp_path, su
     assert not [name for name, open_to_others in seen if open_to_others]
 
 
-def test_the_parts_of_a_killed_export_are_removed_later(folder, tmp_path):
+def test_the_parts_of_a_killed_export_are_removed_later(folder: Path, tmp_path: Path) -> None:
     old, fresh = (tmp_path / f".out.duckdb.{name}.part" for name in ("0ld", "new"))
     for part in (old, fresh):
         part.write_text("")
@@ -261,7 +274,7 @@ def test_the_parts_of_a_killed_export_are_removed_later(folder, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet", "sqlite", "duckdb"])
-def test_redaction_reaches_every_depth(folder, tmp_path, suffix):
+def test_redaction_reaches_every_depth(folder: Path, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"out.{suffix}"
     reader = JobReader(folder)
     export(reader, path, redact={"user_email": "drop", "device_id": "hash", "ip_address": "hash"})
@@ -279,7 +292,7 @@ def test_redaction_reaches_every_depth(folder, tmp_path, suffix):
     } == {None}
 
 
-def test_a_field_that_is_there_without_a_value_is_found(folder, tmp_path):
+def test_a_field_that_is_there_without_a_value_is_found(folder: Path, tmp_path: Path) -> None:
     reader = JobReader(folder)
     with pytest.raises(ConfigurationError, match="nothing in the job is called 'a.b', 'zip', so"):
         export(reader, tmp_path / "out.jsonl", redact=["zip", "share", "a.b"])
@@ -288,14 +301,14 @@ def test_a_field_that_is_there_without_a_value_is_found(folder, tmp_path):
 
 
 @pytest.mark.parametrize("redact", ["user_email", {"a": "encrypt"}, [5], {"": "drop"}])
-def test_a_redaction_that_makes_no_sense_is_refused(folder, tmp_path, redact):
+def test_a_redaction_that_makes_no_sense_is_refused(folder: Path, tmp_path: Path, redact: Any) -> None:
     with pytest.raises(ConfigurationError, match="redact"):
         export(JobReader(folder), tmp_path / "out.jsonl", redact=redact)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["T.CSV", "T.Jsonl.GZ", "T.SQLITE"])
-def test_a_suffix_may_be_written_in_capitals(folder, tmp_path, name):
+def test_a_suffix_may_be_written_in_capitals(folder: Path, tmp_path: Path, name: str) -> None:
     written = export(JobReader(folder), tmp_path / name)
     export(JobReader(folder), tmp_path / f"a{name.lower()}")
     assert written[0].read_bytes() == (tmp_path / f"a{name.lower()}").read_bytes()
@@ -304,12 +317,12 @@ def test_a_suffix_may_be_written_in_capitals(folder, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["out.xlsx", "out", ".CSV", ".jsonl", "out.jsonl.bz2"])
-def test_an_unknown_format_is_refused(folder, tmp_path, name):
+def test_an_unknown_format_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigurationError, match="format of"):
         export(JobReader(folder), tmp_path / name)
 
 
-def test_an_export_that_can_not_be_written_leaves_nothing_behind(folder, tmp_path):
+def test_an_export_that_can_not_be_written_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="can't be written"):
         export(JobReader(folder), tmp_path / "no" / "out.jsonl")
     (tmp_path / "out.jsonl").mkdir()
@@ -318,7 +331,9 @@ def test_an_export_that_can_not_be_written_leaves_nothing_behind(folder, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
 
 
-async def test_a_cancelled_export_leaves_nothing_behind_and_no_complaint(folder, tmp_path):
+async def test_a_cancelled_export_leaves_nothing_behind_and_no_complaint(
+    folder: Path, tmp_path: Path
+) -> None:
     complaints = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     async with Job.open(folder) as job:
@@ -329,23 +344,26 @@ async def test_a_cancelled_export_leaves_nothing_behind_and_no_complaint(folder,
     assert work.cancelled()
     del work
     gc.collect()
-    assert (list(tmp_path.iterdir()), complaints) == ([], [])
+    assert (list(tmp_path.iterdir()), complaints) == ([], [])  # noqa: ASYNC240  # nothing else runs
 
 
 @pytest.mark.parametrize(
     ("module", "suffix"), [("zstd", "jsonl.zst"), ("pyarrow", "parquet"), ("duckdb", "duckdb")]
 )
-def test_without_the_extra_it_says_what_to_install(folder, tmp_path, monkeypatch, module, suffix):
+def test_without_the_extra_it_says_what_to_install(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, suffix: str
+) -> None:
     import sys
 
-    monkeypatch.setattr(text, "zstd", None if module == "zstd" else text.zstd)
+    if module == "zstd":
+        monkeypatch.setattr(text, "zstd", None)
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigurationError, match=r"pip install 'fullstory-async\["):
         export(JobReader(folder), tmp_path / f"out.{suffix}")
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_plan_of_summaries_alone(tmp_path):
+async def test_a_plan_of_summaries_alone(tmp_path: Path) -> None:
     async with Sandbox(users=1, sessions=2, mean_events=5) as sandbox:
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
         async with (

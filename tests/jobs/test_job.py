@@ -13,7 +13,10 @@ import stat
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -27,9 +30,11 @@ from fullstory_async import (
     JobLockedError,
     RateLimit,
     RetryPolicy,
+    Session,
     SessionId,
 )
 from fullstory_async.jobs import Job, JobPlan, JobReader, StopReason, circuit_breaker
+from fullstory_async.jobs.report import JobProgress, JobReport
 from fullstory_async.jobs.storage.lock import JobLock, lock_holder
 from fullstory_async.sandbox import Fault, Sandbox
 from tests.limits import SECONDS
@@ -41,7 +46,7 @@ QUICK = RetryPolicy(wait_initial=0.05, wait_jitter=0.05)
 
 
 @asynccontextmanager
-async def opened(**settings):
+async def opened(**settings: Any) -> AsyncIterator[tuple[Sandbox, FullStoryClient]]:
     given = settings.pop("client", {})
     client_settings = {"rate_limit": RateLimit(100_000, 100_000), "retry": QUICK, **given}
     async with Sandbox(**{"users": 5, "sessions": 40, "mean_events": 10, **settings}) as sandbox:
@@ -50,15 +55,21 @@ async def opened(**settings):
             yield sandbox, client
 
 
-async def run_once(folder, client, plan, ids=(), **options):
+async def run_once(
+    folder: Path,
+    client: FullStoryClient,
+    plan: JobPlan,
+    ids: Sequence[SessionId | Session | str] = (),
+    **options: Any,
+) -> JobReport:
     async with Job.open(folder, client=client, plan=plan) as job:
         await job.add(ids)
         return await job.run(**options)
 
 
 @pytest.mark.smoke
-async def test_the_example(tmp_path):
-    seen = []
+async def test_the_example(tmp_path: Path) -> None:
+    seen: list[JobProgress] = []
     async with opened() as (sandbox, client):
         ids = [
             *sandbox.session_ids,
@@ -82,6 +93,8 @@ async def test_the_example(tmp_path):
         assert [result.session_id for result in results] == [*sandbox.session_ids, "../nonsense"]
         counts = sandbox.event_counts
         for result in results[:-1]:
+            assert result.events is not None
+            assert result.summary is not None
             assert len(result.events) == counts[SessionId(result.session_id)]
             assert "support agent" in result.summary.text
             assert result.summary.config_profile_id == "support"
@@ -93,8 +106,8 @@ async def test_the_example(tmp_path):
 
 
 @pytest.mark.row(38)
-async def test_ids_come_from_anywhere_and_are_one_item_each(tmp_path):
-    async def later():
+async def test_ids_come_from_anywhere_and_are_one_item_each(tmp_path: Path) -> None:
+    async def later() -> AsyncIterator[str]:
         for n in range(2500):
             yield f"1:{n % 1250}"
 
@@ -103,7 +116,8 @@ async def test_ids_come_from_anywhere_and_are_one_item_each(tmp_path):
             added = await job.add(later())
             assert (added.new, added.duplicates) == (1250, 1250)
             assert (await job.add(f"1:{n}" for n in range(1300))).new == 50
-            for wrong in ("1:2", 5, None, b"1:2"):
+            wrongs: tuple[Any, ...] = ("1:2", 5, None, b"1:2")
+            for wrong in wrongs:
                 with pytest.raises(ConfigurationError, match="iterable of session ids"):
                     await job.add(wrong)
         async with Job.open(tmp_path / "j", client=client) as job:
@@ -111,18 +125,19 @@ async def test_ids_come_from_anywhere_and_are_one_item_each(tmp_path):
 
 
 @pytest.mark.parametrize("cap", [1, 7, 33, 79, 80, 200])
-async def test_the_budget_is_never_passed_whatever_goes_wrong(tmp_path, cap):
+async def test_the_budget_is_never_passed_whatever_goes_wrong(tmp_path: Path, cap: int) -> None:
     async with opened() as (sandbox, client):
         sandbox.inject(Fault.status(500, charged=True), share=0.2, times=None)
         sandbox.inject(Fault.drop(), share=0.1, times=None)
         plan = attrs.evolve(BOTH, max_activations=cap)
+        reports = []
         for _ in range(3):
-            report = await run_once(tmp_path / "j", client, plan, sandbox.session_ids)
-            assert sandbox.activations <= report.spent <= cap
-        assert report.spent == cap or report.reason is StopReason.FINISHED
+            reports.append(await run_once(tmp_path / "j", client, plan, sandbox.session_ids))
+            assert sandbox.activations <= reports[-1].spent <= cap
+        assert reports[-1].spent == cap or reports[-1].reason is StopReason.FINISHED
 
 
-async def test_a_retry_that_may_cost_is_set_aside_beforehand(tmp_path):
+async def test_a_retry_that_may_cost_is_set_aside_beforehand(tmp_path: Path) -> None:
     retry = RetryPolicy(repeat_metered=True, wait_initial=0, wait_jitter=0)
     async with opened(client={"retry": retry}) as (sandbox, client):
         sandbox.inject(Fault.status(500, charged=True), share=0.5, times=None)
@@ -135,7 +150,7 @@ async def test_a_retry_that_may_cost_is_set_aside_beforehand(tmp_path):
 
 
 @pytest.mark.smoke
-async def test_a_budget_can_be_raised_and_the_job_goes_on(tmp_path):
+async def test_a_budget_can_be_raised_and_the_job_goes_on(tmp_path: Path) -> None:
     async with opened() as (sandbox, client):
         first = await run_once(
             tmp_path / "j", client, attrs.evolve(BOTH, max_activations=30), sandbox.session_ids
@@ -153,7 +168,7 @@ async def test_a_budget_can_be_raised_and_the_job_goes_on(tmp_path):
 
 
 @pytest.mark.row(24)
-async def test_passing_failures_are_tried_again_and_permanent_ones_when_asked(tmp_path):
+async def test_passing_failures_are_tried_again_and_permanent_ones_when_asked(tmp_path: Path) -> None:
     async with opened(sessions=10) as (sandbox, client):
         plan = JobPlan(events=True)
         sandbox.inject(Fault.status(503), operation="events", times=4)
@@ -174,7 +189,7 @@ async def test_passing_failures_are_tried_again_and_permanent_ones_when_asked(tm
         assert (third.done, third.failed) == (10, {"NotFoundError": 1})
 
 
-async def test_sessions_that_always_fail_keep_no_other_from_being_fetched(tmp_path):
+async def test_sessions_that_always_fail_keep_no_other_from_being_fetched(tmp_path: Path) -> None:
     async with opened(sessions=30) as (sandbox, client):
         bad = sandbox.session_ids[:12]
         for session_id in bad:
@@ -195,7 +210,7 @@ async def test_sessions_that_always_fail_keep_no_other_from_being_fetched(tmp_pa
 
 
 @pytest.mark.row(22)
-async def test_a_rejected_key_ends_it_at_once_and_says_nothing_of_sessions(tmp_path):
+async def test_a_rejected_key_ends_it_at_once_and_says_nothing_of_sessions(tmp_path: Path) -> None:
     async with opened() as (sandbox, client):
         sandbox.inject(Fault.status(401), skip=11, times=None)
         report = await run_once(tmp_path / "j", client, BOTH, sandbox.session_ids, concurrency=1)
@@ -205,7 +220,7 @@ async def test_a_rejected_key_ends_it_at_once_and_says_nothing_of_sessions(tmp_p
 
 
 @pytest.mark.row(23)
-async def test_three_denials_end_it(tmp_path):
+async def test_three_denials_end_it(tmp_path: Path) -> None:
     async with opened() as (sandbox, client):
         sandbox.inject(Fault.status(403), skip=6, times=1)
         sandbox.inject(Fault.status(403), skip=10, times=None)
@@ -214,7 +229,7 @@ async def test_three_denials_end_it(tmp_path):
 
 
 @pytest.mark.row(30)
-async def test_a_used_up_quota_ends_it_and_the_next_month_goes_on(tmp_path):
+async def test_a_used_up_quota_ends_it_and_the_next_month_goes_on(tmp_path: Path) -> None:
     async with opened(activation_quota=25) as (sandbox, client):
         report = await run_once(tmp_path / "j", client, BOTH, sandbox.session_ids)
         assert (report.reason, report.done, report.spent) == ("rate limited", 25, 25)
@@ -224,7 +239,7 @@ async def test_a_used_up_quota_ends_it_and_the_next_month_goes_on(tmp_path):
         assert (report.reason, report.done, report.spent, sandbox.activations) == ("finished", 80, 80, 80)
 
 
-async def test_short_throttling_is_waited_out(tmp_path):
+async def test_short_throttling_is_waited_out(tmp_path: Path) -> None:
     async with opened() as (sandbox, client):
         sandbox.inject(Fault.retry_after(1), operation="events", times=1)
         report = await run_once(tmp_path / "j", client, JobPlan(events=True), sandbox.session_ids)
@@ -232,7 +247,7 @@ async def test_short_throttling_is_waited_out(tmp_path):
 
 
 @pytest.mark.row(2)
-async def test_a_network_that_is_down_ends_it_without_a_cost(tmp_path):
+async def test_a_network_that_is_down_ends_it_without_a_cost(tmp_path: Path) -> None:
     retry = RetryPolicy(attempts=1)
     async with opened(client={"base_url": "http://127.0.0.1:9", "retry": retry}) as (sandbox, client):
         report = await run_once(
@@ -244,7 +259,7 @@ async def test_a_network_that_is_down_ends_it_without_a_cost(tmp_path):
         assert (report.reason, report.left) == ("network down", 80)
 
 
-async def test_stop_lets_calls_on_their_way_finish(tmp_path):
+async def test_stop_lets_calls_on_their_way_finish(tmp_path: Path) -> None:
     async with opened(latency=0.3) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
             await job.add(sandbox.session_ids)
@@ -260,7 +275,7 @@ async def test_stop_lets_calls_on_their_way_finish(tmp_path):
         assert sandbox.activations == 80
 
 
-async def test_a_second_stop_drops_them_and_counts_what_they_may_have_cost(tmp_path):
+async def test_a_second_stop_drops_them_and_counts_what_they_may_have_cost(tmp_path: Path) -> None:
     async with opened() as (sandbox, client):
         for operation in ("events", "summary"):
             sandbox.inject(Fault.stall(), operation=operation, times=None)
@@ -275,7 +290,7 @@ async def test_a_second_stop_drops_them_and_counts_what_they_may_have_cost(tmp_p
         assert (report.reason, report.done, report.spent) == ("interrupted", 0, 8)
 
 
-async def test_stopping_before_running_and_cancelling_in_the_middle(tmp_path):
+async def test_stopping_before_running_and_cancelling_in_the_middle(tmp_path: Path) -> None:
     async with opened(latency=0.2) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
             await job.add(sandbox.session_ids)
@@ -296,7 +311,7 @@ async def test_stopping_before_running_and_cancelling_in_the_middle(tmp_path):
         assert sandbox.activations <= report.spent
 
 
-async def test_a_plan_may_only_grow(tmp_path):
+async def test_a_plan_may_only_grow(tmp_path: Path) -> None:
     async with opened() as (sandbox, client):
         await run_once(tmp_path / "j", client, JobPlan(events=True), sandbox.session_ids)
         for plan, said in ((JobPlan(summary="support"), "can't give that up"),):
@@ -314,12 +329,12 @@ async def test_a_plan_may_only_grow(tmp_path):
     ("arguments", "said"),
     [({}, "events, a summary profile"), ({"summary": ""}, "events, a summary"), ({"events": 1}, "events"), ({"events": True, "max_activations": -1}, "max_activations"), ({"summary": 5}, "summary")],
 )  # fmt: skip
-def test_a_plan_that_makes_no_sense_is_refused(arguments, said):
+def test_a_plan_that_makes_no_sense_is_refused(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         JobPlan(**arguments)
 
 
-async def test_misuse_says_what_to_do(tmp_path):
+async def test_misuse_says_what_to_do(tmp_path: Path) -> None:
     async with opened() as (_, client):
         job = Job.open(tmp_path / "j", client=client, plan=BOTH)
         with pytest.raises(ClientStateError, match="async with"):
@@ -331,14 +346,16 @@ async def test_misuse_says_what_to_do(tmp_path):
                 pass
         with pytest.raises(JobError, match="no job"):
             JobReader(tmp_path / "l")
-        for wrong in ({"client": "x"}, {"client": client, "plan": "x"}):
+        wrongs: tuple[dict[str, Any], ...] = ({"client": "x"}, {"client": client, "plan": "x"})
+        for wrong in wrongs:
             with pytest.raises(ConfigurationError, match="must be"):
                 Job.open(tmp_path / "j", **wrong)
         async with Job.open(tmp_path / "j", plan=BOTH) as job:
             with pytest.raises(ClientStateError, match="needs a client"):
                 job.estimate()
         async with Job.open(tmp_path / "j", client=client) as job:
-            for options in ({"concurrency": 0}, {"network_patience": -1}, {"network_patience": "x"}):
+            wrongs = ({"concurrency": 0}, {"network_patience": -1}, {"network_patience": "x"})
+            for options in wrongs:
                 with pytest.raises(ConfigurationError):
                     await job.run(**options)
 
@@ -357,16 +374,18 @@ asyncio.run(main())
 
 
 @pytest.mark.row(45)
-async def test_one_process_at_a_time_and_a_dead_ones_lock_is_none(tmp_path):
+async def test_one_process_at_a_time_and_a_dead_ones_lock_is_none(tmp_path: Path) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path / "j")], stdout=subprocess.PIPE, text=True
     )
+    assert holder.stdout is not None
     try:
         assert await asyncio.to_thread(holder.stdout.readline) == "held\n"
         with pytest.raises(JobLockedError, match=rf"process {holder.pid} on .* since"):
             async with Job.open(tmp_path / "j", plan=JobPlan(events=True)):
                 pass
         status = JobReader(tmp_path / "j").status()  # reading is allowed
+        assert status.holder is not None
         assert (status.sessions, f"process {holder.pid} on" in status.holder) == (0, True)
     finally:
         holder.send_signal(signal.SIGKILL)
@@ -392,10 +411,11 @@ os._exit(0)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="run it on a system with os.fork, such as Linux")
-def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(tmp_path):
+def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", FORKED, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True
     )
+    assert parent.stdout is not None
     child = int(parent.stdout.readline())
     parent.wait()
     try:
@@ -407,7 +427,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="run it on a system with modes of files, such as Linux")
-async def test_folder_and_files_are_for_their_owner_only(tmp_path):
+async def test_folder_and_files_are_for_their_owner_only(tmp_path: Path) -> None:
     async with opened(sessions=3) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
             await job.add(sandbox.session_ids)
@@ -416,11 +436,12 @@ async def test_folder_and_files_are_for_their_owner_only(tmp_path):
             files = list((tmp_path / "j").iterdir())
             assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
             assert len(files) >= 4
+        assert client.config.api_key is not None
         for file in (tmp_path / "j").iterdir():
             assert client.config.api_key.encode() not in file.read_bytes()
 
 
-async def test_an_erased_session_is_gone_and_stays_away(tmp_path):
+async def test_an_erased_session_is_gone_and_stays_away(tmp_path: Path) -> None:
     async with opened(sessions=5, mean_events=5) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
             await job.add(sandbox.session_ids)
@@ -438,7 +459,7 @@ async def test_an_erased_session_is_gone_and_stays_away(tmp_path):
 
 
 @pytest.mark.row(46)
-async def test_what_is_no_job_or_a_later_one_is_refused(tmp_path):
+async def test_what_is_no_job_or_a_later_one_is_refused(tmp_path: Path) -> None:
     async with Job.open(tmp_path / "later", plan=BOTH):
         pass
     with closing(sqlite3.connect(tmp_path / "later" / "job.sqlite3")) as database:
@@ -460,13 +481,13 @@ async def test_what_is_no_job_or_a_later_one_is_refused(tmp_path):
             JobReader(tmp_path / name)
 
 
-async def filled(tmp_path, sandbox, client):
+async def filled(tmp_path: Path, sandbox: Sandbox, client: FullStoryClient) -> Path:
     await run_once(tmp_path / "j", client, BOTH, sandbox.session_ids)
     return tmp_path / "j" / "job.sqlite3"
 
 
 @pytest.mark.row(46)
-async def test_a_cut_off_file_is_refused_and_what_is_intact_is_exported(tmp_path):
+async def test_a_cut_off_file_is_refused_and_what_is_intact_is_exported(tmp_path: Path) -> None:
     async with opened(sessions=60, mean_events=100) as (sandbox, client):
         path = await filled(tmp_path, sandbox, client)
         whole = path.read_bytes()
@@ -479,11 +500,12 @@ async def test_a_cut_off_file_is_refused_and_what_is_intact_is_exported(tmp_path
         assert 0 < len(intact) < 60
         assert reader.damaged > 0
         for result in intact:
+            assert result.events is not None
             assert len(result.events) == sandbox.event_counts[SessionId(result.session_id)]
 
 
 @pytest.mark.row(46)
-async def test_flipped_bits_cost_only_what_they_hit(tmp_path):
+async def test_flipped_bits_cost_only_what_they_hit(tmp_path: Path) -> None:
     async with opened(sessions=60, mean_events=100) as (sandbox, client):
         path = await filled(tmp_path, sandbox, client)
         data = bytearray(path.read_bytes())
@@ -494,11 +516,12 @@ async def test_flipped_bits_cost_only_what_they_hit(tmp_path):
         intact = [result async for result in reader.results() if result.events is not None]
         assert len(intact) > 20
         for result in intact:
+            assert result.events is not None
             assert len(result.events) == sandbox.event_counts[SessionId(result.session_id)]
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 600 kB."""
     mount = shutil.which("mount")
     disk = tmp_path / "disk"
@@ -512,18 +535,18 @@ def small_disk(tmp_path):
     ):
         pytest.skip("run the tests as root to run it: only an administrator can make a small file system")
     yield disk
-    subprocess.run([shutil.which("umount"), "-l", str(disk)], check=True)
+    subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 @pytest.mark.row(44)
-async def test_a_full_disk_ends_it_and_loses_no_answer(small_disk):
+async def test_a_full_disk_ends_it_and_loses_no_answer(small_disk: Path) -> None:
     async with opened(sessions=300, mean_events=60) as (sandbox, client):
         report = await run_once(small_disk / "j", client, BOTH, sandbox.session_ids, concurrency=4)
         assert report.reason is StopReason.STORAGE_FAILED
         assert "full" in report.detail
         assert 0 < report.done < 600
         assert report.done == sandbox.activations  # all that was paid for is there
-        subprocess.run([shutil.which("mount"), "-o", "remount,size=50M", str(small_disk)], check=True)
+        subprocess.run(["mount", "-o", "remount,size=50M", str(small_disk)], check=True)
         report = await run_once(small_disk / "j", client, BOTH)
         assert (report.reason, report.done) == ("finished", 600)
         assert sandbox.activations <= 600 + 4
@@ -531,13 +554,13 @@ async def test_a_full_disk_ends_it_and_loses_no_answer(small_disk):
 
 
 @pytest.fixture
-def failing_disk(tmp_path):
+def failing_disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], bool]]]:
     """A file system, and a call that makes it read-only while files are open, as Linux does when a disk fails."""
     image, disk = tmp_path / "image", tmp_path / "disk"
     image.write_bytes(bytes(16 * 1024 * 1024))
     disk.mkdir()
 
-    def command(*words):
+    def command(*words: str) -> bool:
         path = shutil.which(words[0], path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
         return path is not None and subprocess.run([path, *words[1:]], capture_output=True).returncode == 0
 
@@ -548,11 +571,13 @@ def failing_disk(tmp_path):
 
 
 @pytest.mark.row(44)
-async def test_a_disk_that_becomes_read_only_ends_it_and_loses_nothing_that_was_kept(failing_disk, tmp_path):
+async def test_a_disk_that_becomes_read_only_ends_it_and_loses_nothing_that_was_kept(
+    failing_disk: tuple[Path, Callable[[], bool]], tmp_path: Path
+) -> None:
     disk, fail = failing_disk
-    failed = []
+    failed: list[bool] = []
 
-    def progress(now):
+    def progress(now: JobProgress) -> None:
         if now.done >= 20 and not failed:
             failed.append(fail())
 
@@ -578,10 +603,10 @@ async def test_a_disk_that_becomes_read_only_ends_it_and_loses_nothing_that_was_
 
 
 @pytest.mark.row(44)
-async def test_a_job_on_a_disk_that_can_only_be_read_can_be_read(small_disk):
+async def test_a_job_on_a_disk_that_can_only_be_read_can_be_read(small_disk: Path) -> None:
     async with opened(sessions=3) as (sandbox, client):
         await run_once(small_disk / "j", client, BOTH, sandbox.session_ids)
-        subprocess.run([shutil.which("mount"), "-o", "remount,ro", str(small_disk)], check=True)
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
         assert JobReader(small_disk / "j").status().done == 6
         assert len([result async for result in JobReader(small_disk / "j").results()]) == 3
         with pytest.raises(JobError, match="Read-only"):
@@ -589,7 +614,7 @@ async def test_a_job_on_a_disk_that_can_only_be_read_can_be_read(small_disk):
                 pass
 
 
-async def test_a_folder_that_can_not_be_written_is_an_error_of_its_own(tmp_path):
+async def test_a_folder_that_can_not_be_written_is_an_error_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "j").mkdir()
     (tmp_path / "j" / "job.sqlite3").mkdir()
     with pytest.raises(JobError, match="can't be used"):
@@ -598,7 +623,7 @@ async def test_a_folder_that_can_not_be_written_is_an_error_of_its_own(tmp_path)
 
 
 @pytest.mark.row(14)
-async def test_odd_bodies_survive_the_way_through_the_file(tmp_path):
+async def test_odd_bodies_survive_the_way_through_the_file(tmp_path: Path) -> None:
     bodies = [
         b'\xef\xbb\xbf{"events": []}', '{"events": [{"event_type": "ü"}]}'.encode(), b'{"events": [{"x": NaN}]}',
         b'{"events": null}', b"{}", b'{"events": [{"event_type": "\\ud800"}]}',
@@ -613,7 +638,7 @@ async def test_odd_bodies_survive_the_way_through_the_file(tmp_path):
 
 
 @pytest.mark.row(13)
-async def test_answers_that_are_no_objects_or_cut_off_are_failures(tmp_path):
+async def test_answers_that_are_no_objects_or_cut_off_are_failures(tmp_path: Path) -> None:
     bodies = [b"", b"[]", b"5", b'{"events": [', b'{"a": }', b"<html>", b'{"events": []} x', b'{"a": "\xff"}']
     async with opened(sessions=len(bodies)) as (sandbox, client):
         for session_id, body in zip(sandbox.session_ids, bodies, strict=True):
@@ -625,18 +650,18 @@ async def test_answers_that_are_no_objects_or_cut_off_are_failures(tmp_path):
         assert kept == dict(zip(map(str, sandbox.session_ids), bodies, strict=True))
 
 
-async def test_json_that_is_no_answer_is_a_failure_of_its_result(tmp_path):
+async def test_json_that_is_no_answer_is_a_failure_of_its_result(tmp_path: Path) -> None:
     async with opened(sessions=1) as (sandbox, client):
         sandbox.inject(Fault.status(200, body=b'{"events": 5}', charged=True), operation="events")
         await run_once(tmp_path / "j", client, JobPlan(events=True), sandbox.session_ids)
         (result,) = [result async for result in JobReader(tmp_path / "j").results()]
         assert result.events is None
-        assert [(failure.error, json.loads(failure.body)) for failure in result.failures] == [
+        assert [(failure.error, json.loads(failure.body or b"")) for failure in result.failures] == [
             ("DecodeError", {"events": 5})
         ]
 
 
-async def test_another_organisations_key_is_refused_before_it_costs(tmp_path):
+async def test_another_organisations_key_is_refused_before_it_costs(tmp_path: Path) -> None:
     async with opened() as (sandbox, client):
         await run_once(tmp_path / "j", client, attrs.evolve(BOTH, max_activations=10), sandbox.session_ids)
         before = sandbox.activations
@@ -647,7 +672,7 @@ async def test_another_organisations_key_is_refused_before_it_costs(tmp_path):
 
 
 @pytest.mark.row(33)
-async def test_an_outage_of_the_service_ends_it_before_it_eats_the_budget(tmp_path):
+async def test_an_outage_of_the_service_ends_it_before_it_eats_the_budget(tmp_path: Path) -> None:
     async with opened() as (sandbox, client):
         sandbox.inject(Fault.status(503), operation="events", times=None)
         report = await run_once(
@@ -662,9 +687,11 @@ async def test_an_outage_of_the_service_ends_it_before_it_eats_the_budget(tmp_pa
 
 
 @pytest.mark.row(33)
-async def test_an_outage_of_the_service_is_waited_for_and_asked_by_one_call_at_a_time(tmp_path, monkeypatch):
+async def test_an_outage_of_the_service_is_waited_for_and_asked_by_one_call_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(circuit_breaker, "_FIRST_PAUSE", 0.1)
-    shown = []
+    shown: list[JobProgress] = []
     async with opened(sessions=60) as (sandbox, client):
         sandbox.inject(Fault.status(503), operation="events", times=18)
         report = await run_once(
@@ -686,7 +713,9 @@ async def test_an_outage_of_the_service_is_waited_for_and_asked_by_one_call_at_a
         assert (again.reason, again.done) == ("finished", 60)
 
 
-async def test_a_service_that_does_not_come_back_ends_it_when_patience_is_over(tmp_path, monkeypatch):
+async def test_a_service_that_does_not_come_back_ends_it_when_patience_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(circuit_breaker, "_FIRST_PAUSE", 0.05)
     async with opened(sessions=60) as (sandbox, client):
         sandbox.inject(Fault.reset(), operation="events", times=None)
@@ -704,7 +733,7 @@ async def test_a_service_that_does_not_come_back_ends_it_when_patience_is_over(t
 
 
 @pytest.mark.row(2)
-async def test_a_network_that_comes_back_is_waited_for(tmp_path):
+async def test_a_network_that_comes_back_is_waited_for(tmp_path: Path) -> None:
     from fullstory_async.sandbox.server import Sandbox as Server
 
     async with Sandbox(users=2, sessions=20, mean_events=5) as first:
@@ -724,8 +753,8 @@ async def test_a_network_that_comes_back_is_waited_for(tmp_path):
             assert (report.reason, report.done, report.failed, back.activations) == ("finished", 20, {}, 20)
 
 
-async def test_a_broken_display_does_not_lose_what_was_paid_for(tmp_path):
-    def broken(now):
+async def test_a_broken_display_does_not_lose_what_was_paid_for(tmp_path: Path) -> None:
+    def broken(now: JobProgress) -> None:
         if now.done:
             raise BrokenPipeError
 
@@ -738,7 +767,7 @@ async def test_a_broken_display_does_not_lose_what_was_paid_for(tmp_path):
             assert (await job.run()).done == 80
 
 
-async def test_leaving_the_block_while_it_runs_ends_the_run(tmp_path):
+async def test_leaving_the_block_while_it_runs_ends_the_run(tmp_path: Path) -> None:
     async with opened(latency=0.5) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
             await job.add(sandbox.session_ids)
@@ -752,7 +781,7 @@ async def test_leaving_the_block_while_it_runs_ends_the_run(tmp_path):
         await asyncio.sleep(0.7)
 
 
-async def test_erasing_while_it_runs_loses_nothing_else_and_keeps_nothing_of_it(tmp_path):
+async def test_erasing_while_it_runs_loses_nothing_else_and_keeps_nothing_of_it(tmp_path: Path) -> None:
     async with opened(sessions=60, latency=0.02) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=JobPlan(events=True)) as job:
             await job.add(sandbox.session_ids)
@@ -771,14 +800,14 @@ async def test_erasing_while_it_runs_loses_nothing_else_and_keeps_nothing_of_it(
             assert {f.session_id async for f in job.failures()} == {"7:7"}
 
 
-async def test_a_text_that_is_no_id_can_be_erased_too(tmp_path):
+async def test_a_text_that_is_no_id_can_be_erased_too(tmp_path: Path) -> None:
     async with Job.open(tmp_path / "j", plan=BOTH) as job:
         await job.add(["ada@example.com/x"])
         assert await job.purge("ada@example.com/x")
         assert job.counts.items == 0
 
 
-async def test_a_folder_that_is_removed_ends_it(tmp_path):
+async def test_a_folder_that_is_removed_ends_it(tmp_path: Path) -> None:
     async with opened(latency=0.05) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
             await job.add(sandbox.session_ids)
@@ -790,7 +819,7 @@ async def test_a_folder_that_is_removed_ends_it(tmp_path):
             assert (report.reason, "removed" in report.detail) == ("storage failed", True)
 
 
-async def test_an_estimate_counts_what_is_tried_again(tmp_path):
+async def test_an_estimate_counts_what_is_tried_again(tmp_path: Path) -> None:
     async with opened(sessions=4) as (sandbox, client):
         await run_once(tmp_path / "j", client, JobPlan(events=True), [*sandbox.session_ids, "1:2", "3:4"])
         async with Job.open(tmp_path / "j", client=client) as job:
@@ -800,8 +829,8 @@ async def test_an_estimate_counts_what_is_tried_again(tmp_path):
         assert (grown.sessions, grown.calls, reader.plan.summary) == (7, 7 * 2 - 4, None)
 
 
-async def test_a_job_whose_ids_were_still_being_added_says_so(tmp_path):
-    async def broken():
+async def test_a_job_whose_ids_were_still_being_added_says_so(tmp_path: Path) -> None:
+    async def broken() -> AsyncIterator[str]:
         yield "1:2"
         raise OSError("the file is gone")
 
@@ -815,11 +844,11 @@ async def test_a_job_whose_ids_were_still_being_added_says_so(tmp_path):
         assert job.input_complete
 
 
-async def test_closing_comes_to_its_end_though_it_is_cancelled(tmp_path):
+async def test_closing_comes_to_its_end_though_it_is_cancelled(tmp_path: Path) -> None:
     async with opened(latency=0.3) as (sandbox, client):
         for _ in range(3):
 
-            async def hold():
+            async def hold() -> None:
                 async with Job.open(tmp_path / "j", client=client, plan=BOTH) as job:
                     await job.add(sandbox.session_ids)
                     await job.run(concurrency=2)
@@ -837,7 +866,7 @@ async def test_closing_comes_to_its_end_though_it_is_cancelled(tmp_path):
         await asyncio.sleep(0.5)
 
 
-async def test_erased_texts_stay_away_and_odd_ones_are_failures(tmp_path):
+async def test_erased_texts_stay_away_and_odd_ones_are_failures(tmp_path: Path) -> None:
     async with Job.open(tmp_path / "j", plan=BOTH) as job:
         assert (await job.add(["a@b.c/x", "\udcffbad"])).unusable == 2
         assert job.counts.failed == 4
@@ -848,7 +877,7 @@ async def test_erased_texts_stay_away_and_odd_ones_are_failures(tmp_path):
     assert reader.estimate(BOTH, ["a@b.c/x"]).calls == 0
 
 
-async def test_a_job_of_a_known_organisation_waits_for_nobody_elses_key(tmp_path):
+async def test_a_job_of_a_known_organisation_waits_for_nobody_elses_key(tmp_path: Path) -> None:
     async with opened() as (sandbox, client):
         await run_once(tmp_path / "j", client, attrs.evolve(BOTH, max_activations=4), sandbox.session_ids)
         sandbox.inject(Fault.status(503), operation="whoami", times=3)

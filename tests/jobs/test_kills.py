@@ -14,6 +14,9 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,23 +32,26 @@ CALLS_BETWEEN = 150
 
 
 @pytest.fixture
-def served():
+def served() -> Iterator[dict[str, str]]:
     command = [
         sys.executable, "-m", "fullstory_async", "sandbox", "--port", "0", "--sessions", str(IDS),
         "--mean-events", "5", "--latency", "0.03",
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        yield dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
+        assert process.stdout is not None
+        printed = [process.stdout.readline().strip().partition("=") for _ in range(2)]
+        yield {name: value for name, _, value in printed}
         process.send_signal(signal.SIGTERM)
         process.wait(SECONDS)
 
 
-def ask(served, path):
+def ask(served: dict[str, str], path: str) -> dict[str, Any]:
     with urllib.request.urlopen(served["FULLSTORY_BASE_URL"] + path) as answer:
-        return json.load(answer)
+        found: dict[str, Any] = json.load(answer)
+        return found
 
 
-def resuming(folder):
+def resuming(folder: Path) -> list[str]:
     """Return the option that resumes a job; none if the kill came before there was one.
 
     A kill while the ids were being added leaves some of them out, so all runs name them again.
@@ -53,7 +59,7 @@ def resuming(folder):
     return ["--resume"] if folder.exists() and has_job(folder) else []
 
 
-def wait_for_any_moment(process, served, rng):
+def wait_for_any_moment(process: subprocess.Popen[str], served: dict[str, str], rng: random.Random) -> None:
     """Wait for a number of charged calls; or, one time in four, for a time: the job may not exist yet."""
     if rng.random() < 0.25:
         time.sleep(rng.uniform(0.1, 1.0))
@@ -66,7 +72,7 @@ def wait_for_any_moment(process, served, rng):
 
 @pytest.mark.row(43)
 @pytest.mark.timeout(1500 * FACTOR if KILLS > 3 else A_TEST)
-def test_kills_at_random_moments(served, tmp_path):
+def test_kills_at_random_moments(served: dict[str, str], tmp_path: Path) -> None:
     ids = ask(served, "/_sandbox/sessions")["session_ids"]
     (tmp_path / "ids.txt").write_text("\n".join(ids))
     folder, rng = tmp_path / "friday.job", random.Random(KILLS)

@@ -43,22 +43,22 @@ BODIES = "d44f4406cc4910a2a4ccb0c458e681df1c7c530d1631c9fe68b67e5136e49420"
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(Path(__file__).parent / "zstandard_job", tmp_path / "old.job"))
 
 
-def bodies(folder):
+def bodies(folder: Path) -> list[bytes]:
     return [record.bodies[name] for record in JobReader(folder).records() for name in sorted(record.bodies)]
 
 
-def test_its_responses_are_frames_of_zstd(folder):
+def test_its_responses_are_frames_of_zstd(folder: Path) -> None:
     with closing(sqlite3.connect(folder / "job.sqlite3")) as database:
         stored = [body for (body,) in database.execute("SELECT body FROM answers")]
     assert len(stored) == 7
     assert all(body.startswith(b"\x28\xb5\x2f\xfd") for body in stored)
 
 
-async def test_it_is_read(folder):
+async def test_it_is_read(folder: Path) -> None:
     assert hashlib.sha256(b"".join(bodies(folder))).hexdigest() == BODIES
     reader = JobReader(folder)
     results = [result async for result in reader.results()]
@@ -73,7 +73,7 @@ async def test_it_is_read(folder):
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.zst", "csv", "parquet", "duckdb", "sqlite"])
-def test_it_is_exported(folder, tmp_path, suffix):
+def test_it_is_exported(folder: Path, tmp_path: Path, suffix: str) -> None:
     written = export(JobReader(folder), tmp_path / f"out.{suffix}")
     assert all(path.stat().st_size for path in written)
     if suffix == "jsonl":
@@ -81,7 +81,7 @@ def test_it_is_exported(folder, tmp_path, suffix):
         assert len(rows) == sum(events or 0 for events, _ in STORED.values())
 
 
-async def test_it_is_resumed_and_its_old_responses_stay(folder):
+async def test_it_is_resumed_and_its_old_responses_stay(folder: Path) -> None:
     before = bodies(folder)
     async with opened(seed=0, users=3, sessions=6, mean_events=8) as (sandbox, client):
         assert set(sandbox.session_ids) == STORED.keys() - {"9:9"}

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +17,11 @@ from tests.jobs.test_job import opened, run_once
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a job with a response for each of 100 sessions."""
     folder = tmp_path_factory.mktemp("recovery") / "j"
 
-    async def make():
+    async def make() -> None:
         async with opened(sessions=100, mean_events=3) as (sandbox, client):
             await run_once(folder, client, JobPlan(events=True), sandbox.session_ids)
 
@@ -29,13 +30,13 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def job(made, tmp_path):
+def job(made: Path, tmp_path: Path) -> Path:
     """Return the folder of a copy."""
     shutil.copytree(made, tmp_path / "j")
     return tmp_path / "j"
 
 
-def last_cell(folder, name):
+def last_cell(folder: Path, name: str) -> tuple[int, int]:
     """Return the offsets of the last leaf of a table or an index, and of its last cell."""
     with closing(sqlite3.connect(folder / "job.sqlite3")) as database:
         query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
@@ -48,7 +49,7 @@ def last_cell(folder, name):
     return base, base + int.from_bytes(raw[base + 6 + 2 * cells : base + 8 + 2 * cells])
 
 
-def flip(folder, place, bits):
+def flip(folder: Path, place: int, bits: int) -> None:
     content = bytearray((folder / "job.sqlite3").read_bytes())
     content[place] ^= bits
     (folder / "job.sqlite3").write_bytes(content)
@@ -56,7 +57,7 @@ def flip(folder, place, bits):
 
 @pytest.mark.row(46)
 @pytest.mark.parametrize("bit", range(7))
-def test_a_flipped_bit_in_the_last_items_number_hides_no_other(job, bit):
+def test_a_flipped_bit_in_the_last_items_number_hides_no_other(job: Path, bit: int) -> None:
     _, cell = last_cell(job, "items")
     flip(job, cell + 1, 1 << bit)
     reader = JobReader(job)
@@ -66,7 +67,7 @@ def test_a_flipped_bit_in_the_last_items_number_hides_no_other(job, bit):
 
 @pytest.mark.row(46)
 @pytest.mark.parametrize("recorded", [40, 0, 2**40, "x", None])
-def test_a_wrong_record_of_the_last_number_hides_nothing(job, recorded):
+def test_a_wrong_record_of_the_last_number_hides_nothing(job: Path, recorded: int | str | None) -> None:
     with closing(sqlite3.connect(job / "job.sqlite3")) as database, database:
         database.execute("UPDATE meta SET value = ? WHERE name = 'last_seq'", (recorded,))
     reader = JobReader(job)
@@ -76,7 +77,9 @@ def test_a_wrong_record_of_the_last_number_hides_nothing(job, recorded):
 
 @pytest.mark.row(46)
 @pytest.mark.parametrize("name", ["items", "sqlite_autoindex_answers_1"])
-def test_cells_that_a_page_has_lost_are_counted(job, name, capsys):
+def test_cells_that_a_page_has_lost_are_counted(
+    job: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A page whose header gives fewer cells than it has looks like any other."""
     page, _ = last_cell(job, name)
     content = (job / "job.sqlite3").read_bytes()
@@ -91,7 +94,7 @@ def test_cells_that_a_page_has_lost_are_counted(job, name, capsys):
     assert "7 sessions can't be read" in capsys.readouterr().err
 
 
-def test_a_job_that_can_not_be_counted_can_still_be_exported(job):
+def test_a_job_that_can_not_be_counted_can_still_be_exported(job: Path) -> None:
     content = (job / "job.sqlite3").read_bytes()
     (job / "job.sqlite3").write_bytes(content[:20_000])
     with pytest.raises(JobError, match="what is intact in it can still be exported"):
@@ -101,7 +104,7 @@ def test_a_job_that_can_not_be_counted_can_still_be_exported(job):
     assert reader.damaged == 100
 
 
-async def test_gaps_of_erased_sessions_are_no_damage(job):
+async def test_gaps_of_erased_sessions_are_no_damage(job: Path) -> None:
     async with Job.open(job) as opened_job:
         for record in [*JobReader(job).records()][10:60]:
             await opened_job.purge(record.session_id)
@@ -110,7 +113,7 @@ async def test_gaps_of_erased_sessions_are_no_damage(job):
         assert reader.damaged == 0
 
 
-async def test_items_added_during_a_pass_are_no_damage(job):
+async def test_items_added_during_a_pass_are_no_damage(job: Path) -> None:
     async with Job.open(job) as opened_job:
         reader = JobReader(job)
         records = reader.records()

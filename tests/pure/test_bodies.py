@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import attrs
 import pytest
@@ -35,12 +36,12 @@ NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 NAIVE = datetime(2026, 5, 4, 12)  # noqa: DTZ001
 
 
-def context_json(**groups):
-    given = dict.fromkeys(("slice", "context", "events", "cache", "media"))
+def context_json(**groups: Any) -> Any:
+    given: dict[str, Any] = dict.fromkeys(("slice", "context", "events", "cache", "media"))
     return json.loads(context_body(**{**given, **groups}))
 
 
-def test_only_what_was_set_is_sent():
+def test_only_what_was_set_is_sent() -> None:
     assert context_json() == {}
     assert context_json(slice=SliceOptions()) == {}
     assert context_json(
@@ -58,7 +59,7 @@ def test_only_what_was_set_is_sent():
     }  # fmt: skip
 
 
-def test_a_summary_with_overrides_is_flat_and_names_the_profile():
+def test_a_summary_with_overrides_is_flat_and_names_the_profile() -> None:
     overrides = ProfileConfiguration(
         llm=LLMOptions(pre_prompt="p", temperature=0, response_schema=ResponseSchema(type="OBJECT")),
         slice=SliceOptions(event_limit=5),
@@ -74,7 +75,7 @@ def test_a_summary_with_overrides_is_flat_and_names_the_profile():
         summary_body(None, NOON, ProfileConfiguration(slice=SliceOptions(end_timestamp=NOON)))
 
 
-def test_a_profile_is_flat_too():
+def test_a_profile_is_flat_too() -> None:
     assert json.loads(
         profile_body("n", ProfileConfiguration(cache=CacheOptions(enable_event_cache=True)))
     ) == {
@@ -85,11 +86,12 @@ def test_a_profile_is_flat_too():
     assert json.loads(profile_body(None, ProfileConfiguration(llm=LLMOptions(post_prompt="x")))) == {
         "llm": {"post_prompt": "x"}
     }
+    wrong: Any = {"llm": {}}
     with pytest.raises(ConfigurationError, match="must be a ProfileConfiguration"):
-        profile_body("n", {"llm": {}})
+        profile_body("n", wrong)
 
 
-def test_times_are_written_in_utc():
+def test_times_are_written_in_utc() -> None:
     assert rfc3339(NOON) == "2026-05-04T12:00:00Z"
     assert rfc3339(NOON.astimezone(timezone(timedelta(hours=2)))) == "2026-05-04T12:00:00Z"
     assert rfc3339(NOON.replace(microsecond=5000)) == "2026-05-04T12:00:00.005000Z"
@@ -111,12 +113,12 @@ def test_times_are_written_in_utc():
         ({"cache": MediaOptions()}, "cache must be CacheOptions"),
     ],
 )  # fmt: skip
-def test_contradictions_are_refused_and_name_the_field(groups, said):
+def test_contradictions_are_refused_and_name_the_field(groups: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         context_json(**groups)
 
 
-def test_a_profile_may_fill_in_what_an_override_leaves_open():
+def test_a_profile_may_fill_in_what_an_override_leaves_open() -> None:
     start = ProfileConfiguration(slice=SliceOptions(start_timestamp=NOON))
     assert json.loads(summary_body("p", None, start))["slice"] == {"start_timestamp": "2026-05-04T12:00:00Z"}
     with pytest.raises(ConfigurationError, match="TIMESTAMP"):
@@ -139,7 +141,9 @@ def test_a_profile_may_fill_in_what_an_override_leaves_open():
         (ProfileConfiguration, {"llm": {}}, "llm must be a LLMOptions"),
     ],
 )  # fmt: skip
-def test_values_of_a_wrong_kind_are_refused_when_options_are_made(kind, fields, said):
+def test_values_of_a_wrong_kind_are_refused_when_options_are_made(
+    kind: type, fields: dict[str, Any], said: str
+) -> None:
     with pytest.raises(ConfigurationError, match=said):
         kind(**fields)
 
@@ -151,15 +155,16 @@ def test_values_of_a_wrong_kind_are_refused_when_options_are_made(kind, fields, 
         ("request", "network-error"), ("dead click", "dead-click"), ("navigat", "navigate"),
     ],
 )  # fmt: skip
-def test_a_type_of_the_other_vocabulary_is_a_warning(name, meant):
+def test_a_type_of_the_other_vocabulary_is_a_warning(name: str, meant: str) -> None:
     for field in ("include_types", "exclude_types"):
+        types: dict[str, Any] = {field: [name]}
         with pytest.warns(UnknownEventTypeWarning, match=f"did you mean '{meant}'"):
-            context_json(events=EventOptions(**{field: [name]}))
+            context_json(events=EventOptions(**types))
     with pytest.warns(UnknownEventTypeWarning, match=meant):
         context_json(media=MediaOptions(screenshot_event_types=[name]))
 
 
-def test_names_of_defined_events_are_no_warning():
+def test_names_of_defined_events_are_no_warning() -> None:
     context_json(events=EventOptions(include_types=["Added to Cart", "click", "Checkout Started"]))
 
 
@@ -175,7 +180,7 @@ WRITTEN = {
 }
 
 
-def test_a_file_becomes_options():
+def test_a_file_becomes_options() -> None:
     assert parse_options(WRITTEN, ProfileConfiguration) == ProfileConfiguration(
         llm=LLMOptions(
             pre_prompt="a", temperature=0.2,
@@ -202,13 +207,13 @@ def test_a_file_becomes_options():
         ({"llm": {"response_schema": {"type": "x"}}}, r"response schema at \$\.type"), ({"llm": {"response_schema": 5}}, "is not a schema"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_not_valid_names_the_field(written, said):
+def test_a_file_that_is_not_valid_names_the_field(written: Any, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         parse_options(written, ProfileConfiguration)
 
 
-def options(kind):
-    values = {
+def options(kind: type[Any]) -> st.SearchStrategy[Any]:
+    values: dict[Any, st.SearchStrategy[Any]] = {
         "bool | None": st.booleans(), "str | None": st.text(), "int | None": st.integers(0, 2**63), "float | None": st.floats(0, 2),
         "tuple[str, ...] | None": st.lists(st.text(min_size=1), max_size=3).map(tuple),
         "datetime | None": st.datetimes(timezones=st.just(UTC)),
@@ -224,9 +229,9 @@ def options(kind):
 @pytest.mark.parametrize(
     "kind", [SliceOptions, ContextOptions, EventOptions, CacheOptions, MediaOptions, LLMOptions]
 )
-def test_what_is_written_reads_back_the_same(kind):
+def test_what_is_written_reads_back_the_same(kind: type[Any]) -> None:
     @given(options(kind))
-    def check(given):
+    def check(given: Any) -> None:
         assert parse_options(json.loads(json.dumps(dump_options(given))), kind) == given
 
     check()

@@ -9,6 +9,7 @@ import math
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import attrs
 import msgspec
@@ -33,7 +34,7 @@ from fullstory_async.models.event import _NULL
 
 ID = SessionId("5736495272951808:5629499534213120")
 MOMENT = datetime(2024, 5, 23, 14, 40, tzinfo=UTC)
-LIVE_EVENT = {
+LIVE_EVENT: dict[str, Any] = {
     "device_id": "5736495272951808", "session_id": "5629499534213120", "view_id": "88",
     "event_time": "2026-05-04T10:00:05.120Z", "event_type": "click",
     "event_properties": {"target": {"text": "Zur Kasse", "masked": False}, "fs_rage_count": 4},
@@ -41,12 +42,12 @@ LIVE_EVENT = {
 }  # fmt: skip
 
 
-def response_of(value, status=200):
+def response_of(value: Any, status: int = 200) -> Response:
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
     return Response(status=status, body=body)
 
 
-def events(*items):
+def events(*items: Any) -> SessionEvents:
     return decode_events(response_of({"events": list(items)}), ID)
 
 
@@ -77,7 +78,7 @@ LIVE_SESSION = {
         {**LIVE_SESSION, "createdTime": "2024-05-23T14:40:00Z", "surprise": [1]},
     ],
 )
-def test_every_spelling_of_a_session_is_the_same_session(item):
+def test_every_spelling_of_a_session_is_the_same_session(item: dict[str, Any]) -> None:
     page = decode_sessions(response_of({"sessions": [item]}))
     assert list(page) == [
         Session(session_id="5629499534213120", user_id="5736495272951808", url="https://x", created=MOMENT)
@@ -86,7 +87,7 @@ def test_every_spelling_of_a_session_is_the_same_session(item):
     assert json.loads(page[0].raw) == item
 
 
-def test_the_published_form_of_a_session():
+def test_the_published_form_of_a_session() -> None:
     item = {"sessionId": "abc", "url": "https://x", "created": "2024-05-23T16:40:00+02:00"}
     (session,) = decode_sessions(response_of({"sessions": [item]}))
     assert (session.session_id, session.user_id, session.url, session.created) == (
@@ -99,7 +100,7 @@ def test_the_published_form_of_a_session():
     assert Session(session_id="1:2", user_id="9").id == "1:2"
 
 
-def test_an_empty_session_has_no_id():
+def test_an_empty_session_has_no_id() -> None:
     (session,) = decode_sessions(response_of({"sessions": [{}]}))
     assert session == Session()
     with pytest.raises(InvalidSessionId):
@@ -107,12 +108,12 @@ def test_an_empty_session_has_no_id():
 
 
 @pytest.mark.parametrize("value", [{}, {"sessions": []}, {"sessions": None}, {"sessions": [None]}, []])
-def test_a_missing_list_is_empty(value):
+def test_a_missing_list_is_empty(value: Any) -> None:
     page = decode_sessions(response_of(value))
     assert (page.items, page.next_token) == ((), None)
 
 
-def test_204_is_an_empty_answer():
+def test_204_is_an_empty_answer() -> None:
     assert len(decode_sessions(response_of(b"", 204))) == 0
     assert len(decode_events(response_of(b"", 204), ID)) == 0
     assert decode_summary(response_of(b"", 204), ID, "p") == SessionSummary(
@@ -120,23 +121,23 @@ def test_204_is_an_empty_answer():
     )
 
 
-def test_the_v1_list_is_read():
+def test_the_v1_list_is_read() -> None:
     assert decode_sessions(response_of([{"SessionId": 1}]))[0].session_id == "1"
 
 
-def test_a_session_of_a_body_that_only_json_reads_keeps_its_content():
+def test_a_session_of_a_body_that_only_json_reads_keeps_its_content() -> None:
     (session,) = decode_sessions(response_of(b'\xef\xbb\xbf{"sessions":[{"sessionId":"a", "x": NaN}]}'))
     assert session.session_id == "a"
     assert b"NaN" in session.raw
 
 
 @pytest.mark.parametrize("key", ["pagination_token", "next_pagination_token", "nextPaginationToken"])
-def test_a_page_token_is_found(key):
+def test_a_page_token_is_found(key: str) -> None:
     assert decode_sessions(response_of({"sessions": [], key: "t"})).next_token == "t"
     assert decode_sessions(response_of({"sessions": [], key: ""})).next_token is None
 
 
-def test_a_live_event():
+def test_a_live_event() -> None:
     (event,) = events({**LIVE_EVENT, "unknown": {"a": 1}})
     assert event == SessionEvent(
         type="click", timestamp=datetime(2026, 5, 4, 10, 0, 5, 120_000, tzinfo=UTC),
@@ -145,11 +146,12 @@ def test_a_live_event():
     )  # fmt: skip
 
 
-def test_a_published_event():
+def test_a_published_event() -> None:
     (event,) = events(
         {"type": "click", "timestamp": "2026-05-04T10:00:05.120Z", "data": {"a": [1, {"b": None}]}}
     )
     assert (event.type, event.data, event.device_id) == ("click", {"a": [1, {"b": None}]}, None)
+    assert event.timestamp is not None
     assert event.timestamp.tzinfo is not None
     assert event.source_properties == {}
 
@@ -163,13 +165,13 @@ def test_a_published_event():
         {"event_time": "gestern"},
     ],
 )
-def test_an_event_of_nothing(item):
+def test_an_event_of_nothing(item: dict[str, Any]) -> None:
     (event,) = events(item)
     assert event == SessionEvent()
 
 
 @pytest.mark.parametrize("aside", [{}, {"x": float("nan")}])
-def test_numbers_for_ids_are_texts(aside):
+def test_numbers_for_ids_are_texts(aside: dict[str, Any]) -> None:
     item = {"device_id": 9007199254740993, "view_id": 88.5, "event_type": 5, "session_id": True, **aside}
     (event,) = events(item)
     assert (event.device_id, event.view_id, event.type, event.session_id) == (
@@ -181,7 +183,7 @@ def test_numbers_for_ids_are_texts(aside):
 
 
 @pytest.mark.parametrize("aside", [{}, {"x": float("nan")}])
-def test_with_both_names_there_the_live_one_counts_unless_it_is_null(aside):
+def test_with_both_names_there_the_live_one_counts_unless_it_is_null(aside: dict[str, Any]) -> None:
     both = {"type": "a", "event_type": "b", "data": {"a": 1}, "event_properties": {"b": 1}, **aside}
     (event,) = events(both)
     assert (event.type, event.data) == ("b", {"b": 1})
@@ -198,7 +200,7 @@ TOLERATED = [
 
 
 @pytest.mark.parametrize("body", TOLERATED)
-def test_what_only_pythons_json_reads_is_read(body):
+def test_what_only_pythons_json_reads_is_read(body: bytes) -> None:
     decoded = decode_events(response_of(body), ID)
     assert decoded[0].type == "a"
     assert decoded[0].data == pytest.approx(
@@ -206,7 +208,7 @@ def test_what_only_pythons_json_reads_is_read(body):
     )
 
 
-def test_both_ways_of_decoding_agree():
+def test_both_ways_of_decoding_agree() -> None:
     strict = {
         "events": [
             LIVE_EVENT,
@@ -236,12 +238,12 @@ def test_both_ways_of_decoding_agree():
         (b'{"events":[{"view_id":[1]}]}', r"expected text, not list @ \$\.events\[0\]\.view_id"),
     ],
 )  # fmt: skip
-def test_an_unreadable_answer_names_the_place(body, reason):
+def test_an_unreadable_answer_names_the_place(body: bytes, reason: str) -> None:
     with pytest.raises(DecodeError, match=reason):
         decode_events(response_of(body), ID)
 
 
-def test_unreadable_lists_and_summaries_name_the_place():
+def test_unreadable_lists_and_summaries_name_the_place() -> None:
     with pytest.raises(DecodeError, match=r"\$\.sessions\[1\]\.url"):
         decode_sessions(response_of({"sessions": [{}, {"url": ["x"]}]}))
     with pytest.raises(DecodeError, match=r"expected an object, not str @ \$\.sessions\[0\]"):
@@ -251,7 +253,7 @@ def test_unreadable_lists_and_summaries_name_the_place():
 
 
 @pytest.mark.parametrize("beside", [b"", b',"event_type":"\\ud800"', b',"source_properties":{"n":NaN}'])
-def test_a_number_that_nothing_can_hold_is_infinite_whichever_way_it_is_read(beside):
+def test_a_number_that_nothing_can_hold_is_infinite_whichever_way_it_is_read(beside: bytes) -> None:
     body = b'{"events":[{"event_properties":{"n":[-' + b"9" * 5000 + b",1e999,17]}" + beside + b"}]}"
     (event,) = decode_events(response_of(body), ID)
     assert event.data == {"n": [-math.inf, math.inf, 17]}
@@ -259,14 +261,16 @@ def test_a_number_that_nothing_can_hold_is_infinite_whichever_way_it_is_read(bes
 
 @pytest.mark.parametrize("beside", [b"", b',"event_type":"\\ud800"'])
 @pytest.mark.parametrize("depth", [260, 400, 900, 5000])
-def test_properties_that_are_nested_too_deeply_are_refused_whichever_way_they_are_read(beside, depth):
+def test_properties_that_are_nested_too_deeply_are_refused_whichever_way_they_are_read(
+    beside: bytes, depth: int
+) -> None:
     deep = b'{"a":' * depth + b"1" + b"}" * depth
     body = b'{"events":[{"event_properties":' + deep + beside + b"}]}"
     with pytest.raises(DecodeError, match="nested too deeply"):
         _ = decode_events(response_of(body), ID)[0].data
 
 
-def test_summaries_of_both_forms():
+def test_summaries_of_both_forms() -> None:
     live = decode_summary(response_of({"summary": "text"}), ID, "support")
     assert live == SessionSummary(session_id=str(ID), config_profile_id="support", summary="text")
     published = decode_summary(
@@ -293,12 +297,12 @@ def test_summaries_of_both_forms():
         (True, None), ({}, None), ([], None), (float("nan"), None), (float("inf"), None), ("9" * 30, None), (10**400, None),
     ],
 )  # fmt: skip
-def test_timestamps(value, expected):
+def test_timestamps(value: Any, expected: datetime | None) -> None:
     assert timestamp(value) == expected
 
 
 @given(st.one_of(st.text(), st.integers(), st.floats(), st.none(), st.booleans()))
-def test_any_timestamp_is_aware_or_none(value):
+def test_any_timestamp_is_aware_or_none(value: object) -> None:
     parsed = timestamp(value)
     assert parsed is None or parsed.tzinfo is not None
 
@@ -311,7 +315,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=4))
-def test_free_form_json_is_untouched(properties):
+def test_free_form_json_is_untouched(properties: dict[str, Any]) -> None:
     (event,) = events(
         {"event_type": "custom", "event_properties": properties, "source_properties": properties}
     )
@@ -320,7 +324,7 @@ def test_free_form_json_is_untouched(properties):
 
 
 @given(JSON)
-def test_any_json_is_decoded_or_a_decode_error(value):
+def test_any_json_is_decoded_or_a_decode_error(value: Any) -> None:
     for decode in (
         decode_sessions,
         lambda r: list(decode_events(r, ID)),
@@ -332,7 +336,7 @@ def test_any_json_is_decoded_or_a_decode_error(value):
             continue
 
 
-def test_events_are_a_lazy_sequence_of_lasting_objects():
+def test_events_are_a_lazy_sequence_of_lasting_objects() -> None:
     decoded = events(LIVE_EVENT, {"type": "b"}, {"type": "c"})
     assert isinstance(decoded, SessionEvents)
     assert [event.type for event in decoded] == ["click", "b", "c"]
@@ -352,7 +356,7 @@ def test_events_are_a_lazy_sequence_of_lasting_objects():
     assert decoded != [1]
 
 
-def test_events_and_their_parts_copy_and_pickle():
+def test_events_and_their_parts_copy_and_pickle() -> None:
     decoded = events(LIVE_EVENT, {"type": "b"})
     for twin in (pickle.loads(pickle.dumps(decoded)), copy.deepcopy(decoded)):
         assert twin == decoded
@@ -365,7 +369,7 @@ def test_events_and_their_parts_copy_and_pickle():
     assert attrs.evolve(event, type="x").data == event.data
 
 
-def test_an_event_that_was_read_lets_the_answer_go():
+def test_an_event_that_was_read_lets_the_answer_go() -> None:
     (event,) = events(LIVE_EVENT)
     assert event.data
     assert event.source_properties
@@ -382,13 +386,15 @@ def test_an_event_that_was_read_lets_the_answer_go():
 @pytest.mark.parametrize("depth", [0, 1, 4, 5, 6, 7, 8, 60, 248])
 @pytest.mark.parametrize(("opening", "closing"), [(b'{"a":', b"}"), (b"[", b"]")])
 @pytest.mark.parametrize("value", [2**70, 0.5, True, None, "\u00e9\U0001f600", [], {}])
-def test_properties_of_any_usual_depth_are_what_json_says(opening, closing, depth, value):
+def test_properties_of_any_usual_depth_are_what_json_says(
+    opening: bytes, closing: bytes, depth: int, value: Any
+) -> None:
     nested = opening * depth + json.dumps(value).encode() + closing * depth
     (event,) = decode_events(response_of(b'{"events":[{"event_properties":{"in":' + nested + b"}}]}"), ID)
     assert event.data == {"in": json.loads(nested)}
 
 
-def test_an_event_is_the_same_in_both_wire_forms():
+def test_an_event_is_the_same_in_both_wire_forms() -> None:
     live = {"event_type": "click", "event_time": "2026-05-04T10:00:00Z", "event_properties": {"n": 1}}
     (one,), (other,) = (
         events(live),
@@ -403,9 +409,10 @@ def test_an_event_is_the_same_in_both_wire_forms():
     assert attrs.fields(type(other)) == attrs.fields(SessionEvent)
 
 
-def test_an_answer_that_mixes_the_forms_is_read_event_by_event():
-    live, published = {"event_type": "a", "event_properties": {"n": 1}}, {"type": "b", "data": {"n": 2}}
-    for order in ((live, published), (published, live), (live, published, {}, live)):
+def test_an_answer_that_mixes_the_forms_is_read_event_by_event() -> None:
+    live: dict[str, Any] = {"event_type": "a", "event_properties": {"n": 1}}
+    published: dict[str, Any] = {"type": "b", "data": {"n": 2}}
+    for order in ([live, published], [published, live], [live, published, {}, live]):
         expected = [
             SessionEvent(
                 type=each.get("event_type") or each.get("type") or "",
@@ -416,18 +423,18 @@ def test_an_answer_that_mixes_the_forms_is_read_event_by_event():
         assert list(events(*order)) == expected
 
 
-def test_events_without_usable_times_are_events():
+def test_events_without_usable_times_are_events() -> None:
     for times in ([""], ["", ""], ["x"], ["2026-05-04"], ["", "2026-05-04T10:00:00Z"]):
         assert len(events(*({"event_time": time} for time in times))) == len(times)
 
 
 @pytest.mark.parametrize("aside", [{}, {"x": float("nan")}])
-def test_an_empty_name_is_a_name(aside):
+def test_an_empty_name_is_a_name(aside: dict[str, Any]) -> None:
     (event,) = events({"event_type": "", "type": "x", **aside})
     assert event.type == ""
 
 
-def test_two_threads_read_the_same_of_an_event():
+def test_two_threads_read_the_same_of_an_event() -> None:
     body = json.dumps(
         {"events": [{"timestamp": "2026-05-04T10:00:00Z", "data": {"n": n}} for n in range(300)]}
     )
@@ -440,13 +447,14 @@ def test_two_threads_read_the_same_of_an_event():
         assert all(each.timestamp is not None for each in decoded)
 
 
-def test_whoever_reads_while_another_reads_gets_the_same(monkeypatch):
+def test_whoever_reads_while_another_reads_gets_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     from fullstory_async.models import event as module
 
     (one,) = events({"data": {"n": 1}})
-    decode, seen = module._decode_object, []
+    decode = module._decode_object
+    seen: list[object] = []
 
-    def interrupted(raw):
+    def interrupted(raw: msgspec.Raw) -> Any:
         if not seen:
             seen.append("reading")
             seen.append(one.data)  # as another thread would in this moment
@@ -458,29 +466,32 @@ def test_whoever_reads_while_another_reads_gets_the_same(monkeypatch):
     assert one.data == {"n": 1}
 
 
-def test_an_event_shows_its_fields_to_rich():
+def test_an_event_shows_its_fields_to_rich() -> None:
     (event,) = events(LIVE_EVENT)
     assert dict(event.__rich_repr__()) == attrs.asdict(event)
 
 
-def test_models_are_frozen_and_refuse_unknown_names():
+def test_models_are_frozen_and_refuse_unknown_names() -> None:
     (event,) = events(LIVE_EVENT)
-    for model in (event, Session(), SessionSummary(session_id="x")):
+    models: list[Any] = [event, Session(), SessionSummary(session_id="x")]
+    for model in models:
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             model.session_id = "y"
         with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
             _ = model.nonsense
+    bare: Any = SessionEvent()
     with pytest.raises(AttributeError):
-        _ = SessionEvent().nonsense
+        _ = bare.nonsense
 
 
-def test_values_hash_where_they_can():
+def test_values_hash_where_they_can() -> None:
     assert hash(SessionSummary(session_id="x", response={"a": 1})) == hash(SessionSummary(session_id="x"))
     assert hash(Session(session_id="x")) == hash(Session(session_id="x", raw=b"{}"))
 
 
-def test_created_in_a_zone_of_its_own_is_kept():
+def test_created_in_a_zone_of_its_own_is_kept() -> None:
     (session,) = decode_sessions(response_of({"sessions": [{"created": "2024-05-23T16:40:00+02:00"}]}))
+    assert session.created is not None
     assert session.created.utcoffset() == timedelta(hours=2)
 
 
@@ -489,7 +500,9 @@ def test_created_in_a_zone_of_its_own_is_kept():
     st.integers(0, 5),
     st.sampled_from([b"", b"\x80", b"\x80\x80\x80\x80\x80", b"\xff", b"\xe8\xaa", b"\xed\xa0\x80"]),
 )
-def test_utf8_is_checked_alike_in_one_piece_and_in_several(characters, before, odd):
+def test_utf8_is_checked_alike_in_one_piece_and_in_several(
+    characters: list[bytes], before: int, odd: bytes
+) -> None:
     """The end of the first piece stands somewhere in the characters, or in what is no character."""
     filler = b"x" * (128 * 1024 - before)
     body = filler + b"".join(characters) + odd + b"x" * 9 + "é".encode()

@@ -6,6 +6,7 @@ import copy
 import math
 import pickle
 import traceback
+from typing import Any
 
 import attrs
 import pytest
@@ -23,7 +24,7 @@ from fullstory_async import (
 KEY = "na1.c2VjcmV0L0RFTU8="
 
 
-def test_the_region_follows_the_key():
+def test_the_region_follows_the_key() -> None:
     assert ClientConfig(api_key=KEY).base_url == "https://api.fullstory.com"
     assert ClientConfig(api_key="old-key").base_url == "https://api.fullstory.com"
     assert ClientConfig(api_key="eu1.abc").base_url == "https://api.eu1.fullstory.com"
@@ -32,7 +33,7 @@ def test_the_region_follows_the_key():
     )
 
 
-def test_the_environment_fills_in(monkeypatch):
+def test_the_environment_fills_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FULLSTORY_API_KEY", KEY)
     monkeypatch.setenv("FULLSTORY_BASE_URL", "http://127.0.0.1:8765")
     config = ClientConfig()
@@ -41,7 +42,7 @@ def test_the_environment_fills_in(monkeypatch):
     assert FullStoryClient().config == config
 
 
-def test_a_key_given_apart_takes_its_region_along():
+def test_a_key_given_apart_takes_its_region_along() -> None:
     config = ClientConfig(rate_limit=RateLimit(3, 3))
     assert config.api_key is None
     client = FullStoryClient("eu1.abc", config=config)
@@ -52,18 +53,18 @@ def test_a_key_given_apart_takes_its_region_along():
 
 
 @pytest.mark.parametrize("given", [KEY, f"Basic {KEY}", f"basic {KEY}", f" {KEY}\n"])
-def test_the_key_is_taken_as_it_is_pasted(given):
+def test_the_key_is_taken_as_it_is_pasted(given: str) -> None:
     assert ClientConfig(api_key=given).api_key == KEY
 
 
 @pytest.mark.parametrize("key", ["", "  ", "Basic ", "a\r\nX-Evil: 1", "a b", "a\x00", "schlüssel", 5])
-def test_a_bad_key_is_refused_and_not_shown(key):
+def test_a_bad_key_is_refused_and_not_shown(key: Any) -> None:
     with pytest.raises(ConfigurationError, match="API key") as caught:
         FullStoryClient(key)
     assert "Evil" not in str(caught.value)
 
 
-def test_no_key_says_how_to_go_on(monkeypatch):
+def test_no_key_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FULLSTORY_API_KEY", "")
     with pytest.raises(
         ConfigurationError, match="FULLSTORY_API_KEY.*fullstory-async demo.*fullstory-async sandbox"
@@ -75,7 +76,7 @@ def test_no_key_says_how_to_go_on(monkeypatch):
     "name", ["connect_timeout", "read_timeout", "summary_read_timeout", "overall_timeout", "max_wait"]
 )
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, True, "5", None])
-def test_times_are_positive_seconds(name, value):
+def test_times_are_positive_seconds(name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=name):
         ClientConfig(api_key=KEY, **{name: value})
 
@@ -93,7 +94,7 @@ def test_times_are_positive_seconds(name, value):
         ("integration_source", "a\nb"), ("integration_source", ""), ("user_agent", "a\r\nb"), ("user_agent", None),
     ],
 )  # fmt: skip
-def test_each_bad_value_is_refused_by_name(name, value):
+def test_each_bad_value_is_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=name):
         ClientConfig(api_key=KEY, **{name: value})
 
@@ -108,15 +109,15 @@ def test_each_bad_value_is_refused_by_name(name, value):
         "http://a.localhost",
     ],
 )
-def test_loopback_may_be_unencrypted(url):
+def test_loopback_may_be_unencrypted(url: str) -> None:
     assert ClientConfig(api_key=KEY, base_url=url).base_url == url
 
 
-def test_elsewhere_it_must_be_allowed():
+def test_elsewhere_it_must_be_allowed() -> None:
     assert ClientConfig(api_key=KEY, base_url="http://10.0.0.1", allow_http=True).allow_http
 
 
-def test_the_key_and_the_proxy_are_never_shown():
+def test_the_key_and_the_proxy_are_never_shown() -> None:
     config = ClientConfig(api_key=KEY, proxy="http://user:pass@proxy.test:3128")
     client = FullStoryClient(config=config)
     for shown in (repr(config), str(config), repr(client), repr(vars(client)), repr(client.limiter)):
@@ -127,31 +128,33 @@ def test_the_key_and_the_proxy_are_never_shown():
 @pytest.mark.parametrize(
     ("rate", "burst"), [(0, 1), (-1, 1), (math.inf, 1), (math.nan, 1), ("8", 1), (8, 0), (8, 0.5), (True, 1)]
 )
-def test_a_rate_limit_must_admit_something(rate, burst):
+def test_a_rate_limit_must_admit_something(rate: Any, burst: float) -> None:
     with pytest.raises(ConfigurationError):
         RateLimit(rate, burst)
 
 
-def test_rate_limit_defaults():
+def test_rate_limit_defaults() -> None:
     assert RateLimit() == RateLimit(8, 8)
     assert RateLimit(50).burst == 50
     assert RateLimit(0.5).burst == 1
+    wrong: Any = "8"
     with pytest.raises(ConfigurationError, match="rate"):
-        RateLimit("8")
+        RateLimit(wrong)
 
 
 @pytest.mark.parametrize("max_wait", [-1, math.nan, "5", None])
-def test_max_wait_is_checked(max_wait):
+def test_max_wait_is_checked(max_wait: Any) -> None:
     with pytest.raises(ConfigurationError, match="max_wait"):
         RateLimiter(RateLimit(), max_wait=max_wait)
 
 
-def test_a_limiter_takes_a_rate_limit():
+def test_a_limiter_takes_a_rate_limit() -> None:
+    wrong: Any = 8
     with pytest.raises(ConfigurationError, match="RateLimit"):
-        RateLimiter(8)
+        RateLimiter(wrong)
 
 
-def test_values_compare_and_pickle_without_the_key(monkeypatch):
+def test_values_compare_and_pickle_without_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     config = ClientConfig(api_key=KEY, retry=RetryPolicy(attempts=5), base_url="https://x.test", max_wait=7)
     assert config == ClientConfig(
         api_key=KEY, retry=RetryPolicy(attempts=5), base_url="https://x.test", max_wait=7
@@ -171,7 +174,7 @@ def test_values_compare_and_pickle_without_the_key(monkeypatch):
 @pytest.mark.parametrize(
     "url", ["http://us%40er:pa%2Fss@proxy.test:3128", "https://us%40er@proxy.test:3128/"]
 )
-def test_a_proxys_password_is_treated_as_the_key_is(url, monkeypatch):
+def test_a_proxys_password_is_treated_as_the_key_is(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FULLSTORY_API_KEY", KEY)
     config = ClientConfig(proxy=url)
     assert config.proxy == url
@@ -193,8 +196,10 @@ def test_a_proxys_password_is_treated_as_the_key_is(url, monkeypatch):
      "https://canary:hidden@", "https://canary:hidden@x.test:port", "https://canary:hidden@x.test /"],
 )  # fmt: skip
 @pytest.mark.parametrize("given", ["argument", "environment"])
-def test_a_password_in_the_base_url_is_refused_and_not_shown(url, given, monkeypatch):
-    settings = {"base_url": url} if given == "argument" else {}
+def test_a_password_in_the_base_url_is_refused_and_not_shown(
+    url: str, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {"base_url": url} if given == "argument" else {}
     if given == "environment":
         monkeypatch.setenv("FULLSTORY_BASE_URL", url)
     with pytest.raises(ConfigurationError, match="base_url") as caught:
@@ -207,14 +212,14 @@ def test_a_password_in_the_base_url_is_refused_and_not_shown(url, given, monkeyp
     assert "canary" not in shown
 
 
-def test_a_base_url_from_the_environment_stays(monkeypatch):
+def test_a_base_url_from_the_environment_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FULLSTORY_BASE_URL", "http://127.0.0.1:1")
     config = ClientConfig(api_key=KEY)
     monkeypatch.delenv("FULLSTORY_BASE_URL")
     assert FullStoryClient("eu1.x", config=config).config.base_url == "http://127.0.0.1:1"
 
 
-def test_a_client_that_could_not_be_made_can_still_be_shown():
+def test_a_client_that_could_not_be_made_can_still_be_shown() -> None:
     half_made = FullStoryClient.__new__(FullStoryClient)
     assert repr(half_made) == "FullStoryClient(not made)"
 
@@ -227,6 +232,6 @@ def test_a_client_that_could_not_be_made_can_still_be_shown():
         {"api_key": KEY, "session": "session"},
     ],
 )
-def test_a_client_takes_only_its_own_kinds(wrong):
+def test_a_client_takes_only_its_own_kinds(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="must be a"):
         FullStoryClient(**wrong)

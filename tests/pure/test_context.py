@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import attrs
 import pytest
@@ -23,7 +24,7 @@ from fullstory_async.models import ScreenSize, UserContext
 from fullstory_async.session_id import SessionId
 
 ID = SessionId("5:6")
-ANSWER = {
+ANSWER: dict[str, Any] = {
     "context_data": {
         "context": {
             "session_id": "5:6", "session_url": "https://app.fullstory.com/ui/O/session/5:6",
@@ -49,20 +50,24 @@ ANSWER = {
 }  # fmt: skip
 
 
-def decoded(body) -> SessionContext:
+def decoded(body: object) -> SessionContext:
     return decode_context(Response(status=200, body=json.dumps(body).encode()), ID)
 
 
-def test_every_field_is_decoded():
+def test_every_field_is_decoded() -> None:
     found = decoded(ANSWER)
     assert (found.session_id, found.session_url) == ("5:6", "https://app.fullstory.com/ui/O/session/5:6")
+    assert found.created is not None
     assert found.created.isoformat() == "2026-05-04T10:00:00+00:00"
+    assert found.org is not None
     assert (found.org.org_id, found.org.name, found.org.industry) == ("O", "Acme", "Retail")
     assert (found.org.domain, found.org.country) == ("acme.test", "US")
     assert found.user == UserContext(
         user_uid="u-1", display_name="Ann", email="ann@acme.test", properties={"plan": "pro"}
     )
+    assert found.location is not None
     assert (found.location.country, found.location.region, found.location.city) == ("US", "GA", "Atlanta")
+    assert found.device is not None
     assert (found.device.browser, found.device.operating_system) == ("Chrome 120", "macOS 14")
     assert found.device.screen_size == ScreenSize(width_pixels=1920, height_pixels=1080)
     assert found.device.viewport_size == ScreenSize(height_pixels=900)
@@ -71,6 +76,7 @@ def test_every_field_is_decoded():
     click, rage = cart.events
     assert (click.type, click.description, click.content) == ("click", "Clicked Checkout", "Checkout")
     assert (click.properties, click.screenshot_url) == ({"a": [1]}, None)
+    assert click.timestamp is not None
     assert click.timestamp.isoformat() == "2026-05-04T10:00:05.120000+00:00"
     assert (rage.type, rage.timestamp) == ("rage-click", None)
     assert home.events == ()
@@ -81,19 +87,19 @@ def test_every_field_is_decoded():
     "body",
     [{}, {"context_data": None}, {"context_data": {}}, {"context_data": {"context": None, "pages": None}}],
 )
-def test_what_is_missing_is_nothing(body):
+def test_what_is_missing_is_nothing(body: dict[str, Any]) -> None:
     found = decoded(body)
     assert attrs.evolve(found, raw=b"") == SessionContext(session_id="5:6")
     assert found.to_markdown().startswith("# Session 5:6\n")
 
 
 @pytest.mark.parametrize("body", [[], None, "text"])
-def test_a_response_that_is_no_object_is_an_error(body):
+def test_a_response_that_is_no_object_is_an_error(body: object) -> None:
     with pytest.raises(DecodeError, match=r"@ \$"):
         decoded(body)
 
 
-def test_what_is_odd_is_left_out_and_nothing_else():
+def test_what_is_odd_is_left_out_and_nothing_else() -> None:
     page = {
         "tab": "main", "title": "Cart", "url": ["x"],
         "events": [3, {"type": "click", "description": [1], "content": {"a": 1}, "timestamp": "odd", "properties": [1]}, "x"],
@@ -103,14 +109,16 @@ def test_what_is_odd_is_left_out_and_nothing_else():
         "device_context": {"browser": "B", "screen_size": {"height_pixels": 1080.5, "width_pixels": "1920"}},
     }  # fmt: skip
     found = decoded({"context_data": {"context": context, "pages": [page, 3]}})
+    assert found.user is not None
     assert (found.org, found.user.email, found.user.properties) == (None, "a@b.c", {})
+    assert found.device is not None
     assert found.device.screen_size == ScreenSize(width_pixels=1920)
     assert found.pages == (ContextPage(title="Cart", events=(ContextEvent(type="click"),)),)
     assert decoded({"context_data": 3}).pages == ()
     assert decoded({"context_data": {"context": 3, "pages": {"a": 1}}}).pages == ()
 
 
-def test_markdown():
+def test_markdown() -> None:
     assert decoded(ANSWER).to_markdown() == (
         "# Session 5:6\n"
         "\n"
@@ -134,11 +142,11 @@ def test_markdown():
     )
 
 
-def evil_mention():
+def evil_mention() -> str:
     return SessionContext(pages=(ContextPage(title="hello @everyone and @here, a@b.c"),)).to_markdown()
 
 
-def test_what_stands_on_a_page_is_no_markdown():
+def test_what_stands_on_a_page_is_no_markdown() -> None:
     evil = SessionContext(
         session_id="1:2",
         session_url="https://x.test/a>\n# b c",
@@ -168,7 +176,7 @@ LONG = SessionContext(
 )
 
 
-def test_a_long_session_keeps_its_beginning_and_its_end():
+def test_a_long_session_keeps_its_beginning_and_its_end() -> None:
     text = LONG.to_markdown(max_characters=1000)
     assert len(text) <= 1000
     assert text.startswith("# Session 1:2")
@@ -180,17 +188,17 @@ def test_a_long_session_keeps_its_beginning_and_its_end():
 
 
 @given(st.integers(1, 20_000))
-def test_markdown_is_never_longer_than_allowed(limit):
+def test_markdown_is_never_longer_than_allowed(limit: int) -> None:
     assert 0 < len(LONG.to_markdown(max_characters=limit)) <= limit
 
 
 @pytest.mark.parametrize("limit", [0, -5, 2.5, True, None, "9"])
-def test_a_limit_that_makes_no_sense_is_refused(limit):
+def test_a_limit_that_makes_no_sense_is_refused(limit: Any) -> None:
     with pytest.raises(ConfigurationError, match="max_characters"):
         LONG.to_markdown(max_characters=limit)
 
 
-PROFILE = {
+PROFILE: dict[str, Any] = {
     "id": "1c07280f", "name": "Support summary",
     "configuration": {
         "slice": {"mode": "LAST", "event_limit": 200, "duration_limit_ms": "600000"}, "context": {"exclude": ["org"]},
@@ -207,35 +215,43 @@ PROFILE = {
 }  # fmt: skip
 
 
-def response(value):
+def response(value: object) -> Response:
     return Response(status=200, body=json.dumps(value).encode())
 
 
-def check_profile(profile: Profile):
+def check_profile(profile: Profile) -> None:
     assert (profile.id, profile.name) == ("1c07280f", "Support summary")
     found = profile.configuration
+    assert found.slice is not None
     assert (found.slice.mode, found.slice.event_limit, found.slice.duration_limit_ms) == (
         "LAST",
         200,
         600_000,
     )
+    assert found.context is not None
+    assert found.events is not None
     assert (found.context.exclude, found.events.include_types) == (("org",), ("navigate", "click"))
+    assert found.cache is not None
     assert found.cache.enable_event_cache is True
+    assert found.llm is not None
     assert (found.llm.pre_prompt, found.llm.temperature, found.llm.post_prompt) == ("…", 0.2, None)
+    assert found.llm.response_schema is not None
     assert found.llm.response_schema.to_dict() == PROFILE["llm"]["response_schema"]
 
 
-def test_a_profile_is_decoded_nested_and_flat():
+def test_a_profile_is_decoded_nested_and_flat() -> None:
     check_profile(decode_profile(response(PROFILE)))
     flat = {**PROFILE, **PROFILE["configuration"], "profile_id": PROFILE["id"]}
     del flat["configuration"], flat["id"]
     check_profile(decode_profile(response(flat)))
     assert decode_profile(response({"id": "x"})) == Profile(id="x")
     strange = {"id": "x", "configuration": {"slice": {"mode": "NEWEST"}}}
-    assert decode_profile(response(strange)).configuration.slice.mode == "NEWEST"  # the set may grow
+    found = decode_profile(response(strange)).configuration.slice
+    assert found is not None
+    assert found.mode == "NEWEST"  # the set may grow
 
 
-def test_entries_that_can_not_be_used_are_left_out():
+def test_entries_that_can_not_be_used_are_left_out() -> None:
     page = decode_profiles(
         response({"profiles": [None, {"name": "alpha"}, PROFILE, {"id": ""}], "next_pagination_token": "t"})
     )
@@ -259,32 +275,33 @@ def test_entries_that_can_not_be_used_are_left_out():
         {"slice": {"mode": "LAST"}, "llm": {"response_schema": "x"}}, {"slice": {"mode": "LAST"}, "events": {"include_types": [""]}},
     ],
 )  # fmt: skip
-def test_what_is_odd_in_a_profile_is_left_out_and_nothing_else(configuration):
+def test_what_is_odd_in_a_profile_is_left_out_and_nothing_else(configuration: dict[str, Any]) -> None:
     found = decode_profile(response({"id": "x", "configuration": configuration}))
+    assert found.configuration.slice is not None
     assert found.configuration.slice.mode == "LAST"
     assert "many" not in repr(found)
 
 
-def test_a_schema_that_the_dialect_does_not_know_is_read_as_far_as_it_goes():
+def test_a_schema_that_the_dialect_does_not_know_is_read_as_far_as_it_goes() -> None:
     schema = {
         "type": ["STRING", "NULL"],
         "items": 3,
         "properties": {"a": {"type": "STRING", "enum": ["x", None]}, "b": 3},
     }
-    found = decode_profile(
-        response({"id": "x", "llm": {"response_schema": schema}})
-    ).configuration.llm.response_schema
-    assert found.to_dict() == {"properties": {"a": {"type": "STRING", "enum": ["x"]}}}
+    llm = decode_profile(response({"id": "x", "llm": {"response_schema": schema}})).configuration.llm
+    assert llm is not None
+    assert llm.response_schema is not None
+    assert llm.response_schema.to_dict() == {"properties": {"a": {"type": "STRING", "enum": ["x"]}}}
 
 
-def test_the_next_pages_token_is_not_the_requests_own():
+def test_the_next_pages_token_is_not_the_requests_own() -> None:
     page = decode_profiles(
         response({"profiles": [], "pagination_token": "same", "next_pagination_token": "next"})
     )
     assert page.next_token == "next"
 
 
-def test_whose_key_it_is():
+def test_whose_key_it_is() -> None:
     owner = decode_key_owner(
         response({"email": "a@b.c", "orgId": "O", "role": "ARCHITECT", "embedPartnerId": "x"})
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -17,7 +18,7 @@ from fullstory_async.messages import Request
 ID = SessionId("1:2")
 
 
-def test_list():
+def test_list() -> None:
     request = endpoints.list_sessions(uid="u-1", email=None, limit=20)
     assert (request.method, request.path) == ("GET", "/sessions/v2")
     assert request.query == (("uid", "u-1"), ("limit", "20"))
@@ -26,14 +27,14 @@ def test_list():
     assert dict(both.query) == {"uid": "u", "email": "e", "limit": "5", "pagination_token": "t"}
 
 
-def test_events():
+def test_events() -> None:
     request = endpoints.session_events(ID)
     assert request.path == "/v2/sessions/1%3A2/events"
     assert (request.session_id, request.metered, request.slow) == ("1:2", True, False)
     assert request.query == ()
 
 
-def test_summary_sends_the_profile_under_both_names():
+def test_summary_sends_the_profile_under_both_names() -> None:
     request = endpoints.session_summary(ID, config_profile_id="support")
     assert request.path == "/v2/sessions/1%3A2/summary"
     assert dict(request.query) == {"config_profile_id": "support", "config_profile": "support"}
@@ -41,7 +42,7 @@ def test_summary_sends_the_profile_under_both_names():
     assert endpoints.session_summary(ID, config_profile_id=None).query == ()
 
 
-def test_only_an_id_that_is_no_pair_gets_the_hint():
+def test_only_an_id_that_is_no_pair_gets_the_hint() -> None:
     assert endpoints.session_events(ID).not_found_hint == ""
     assert "USER:SESSION" in endpoints.session_events(SessionId("5629499534213120")).not_found_hint
     assert (
@@ -50,7 +51,7 @@ def test_only_an_id_that_is_no_pair_gets_the_hint():
 
 
 @given(st.text(min_size=1, max_size=60))
-def test_any_id_stays_one_segment_on_the_wire(text):
+def test_any_id_stays_one_segment_on_the_wire(text: str) -> None:
     try:
         session_id = SessionId(text)
     except InvalidSessionId:
@@ -61,7 +62,7 @@ def test_any_id_stays_one_segment_on_the_wire(text):
     assert unquote(segment) == session_id
 
 
-def test_extras_are_added_and_replace():
+def test_extras_are_added_and_replace() -> None:
     request = Request(operation="list", path="/p", query=(("limit", "20"), ("uid", "u")))
     options = CallOptions(None, {"limit": 5, "enable_event_cache": True, "off": False}, {"X-Trace": "1"})
     changed = options.apply(request)
@@ -80,11 +81,11 @@ def test_extras_are_added_and_replace():
         ({"headers": {"X-A": "a\r\nB: c"}}, "X-A"), ({"headers": {"X-A": 5}}, "X-A"), ({"headers": {"X-A": "ü"}}, "X-A"),
     ],
 )  # fmt: skip
-def test_bad_options_are_refused(options, reason):
+def test_bad_options_are_refused(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason):
         CallOptions(**options)
 
 
-def test_text_that_no_url_can_hold_is_refused():
+def test_text_that_no_url_can_hold_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="surrogate"):
         CallOptions().apply(Request(operation="list", path="/p", query=(("uid", "\ud800"),)))

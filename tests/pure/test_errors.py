@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,13 @@ from tests.fakes import json_response
 EVENTS = Request(operation="events", path="/v2/sessions/1%3A2/events", session_id="1:2", metered=True)
 LIST = Request(operation="list", path="/sessions/v2", query=(("email", "ada@example.com"),))
 
+
+def error_of(request: Request, response: Response, retry_after: float | None = None) -> FullStoryError:
+    error = error_from_response(request, response, retry_after=retry_after)
+    assert error is not None
+    return error
+
+
 ERRORS = [
     value
     for name, value in vars(errors_module).items()
@@ -46,7 +54,7 @@ BY_STATUS = {
 
 
 @pytest.mark.parametrize("status", range(100, 600))
-def test_each_status_is_success_or_one_class(status):
+def test_each_status_is_success_or_one_class(status: int) -> None:
     error = error_from_response(EVENTS, Response(status=status))
     if 200 <= status < 300:
         assert error is None
@@ -56,6 +64,7 @@ def test_each_status_is_success_or_one_class(status):
         assert type(error) is UnexpectedRedirect
     else:
         assert type(error) is BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
+        assert error is not None
         assert error.status == status
 
 
@@ -73,32 +82,32 @@ def test_each_status_is_success_or_one_class(status):
         (b"[" * 100_000, None, "[" * 200),
     ],
 )
-def test_both_error_bodies_and_any_other_are_read(body, code, message):
-    error = error_from_response(EVENTS, Response(status=502, body=body))
+def test_both_error_bodies_and_any_other_are_read(body: bytes, code: Any, message: str) -> None:
+    error = error_of(EVENTS, Response(status=502, body=body))
     assert (error.code, error.message) == (code, message)
     assert str(error).startswith("GET /v2/sessions/1:2/events: 502")
 
 
-def test_a_404_for_an_id_that_is_no_pair_says_what_ids_look_like():
+def test_a_404_for_an_id_that_is_no_pair_says_what_ids_look_like() -> None:
     hinted = Request(operation="events", path="/x", not_found_hint="ids are USER:SESSION pairs")
-    assert "USER:SESSION" in error_from_response(hinted, json_response({"message": "gone"}, 404)).message
-    assert "USER:SESSION" not in str(error_from_response(hinted, Response(status=400)))
+    assert "USER:SESSION" in error_of(hinted, json_response({"message": "gone"}, 404)).message
+    assert "USER:SESSION" not in str(error_of(hinted, Response(status=400)))
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 422, 500, 502, 503])
-def test_a_metered_call_that_was_worked_on_may_have_cost(status):
-    error = error_from_response(EVENTS, Response(status=status))
+def test_a_metered_call_that_was_worked_on_may_have_cost(status: int) -> None:
+    error = error_of(EVENTS, Response(status=status))
     assert error.may_have_cost
     assert "may have cost an activation" in str(error)
-    assert not error_from_response(LIST, Response(status=status)).may_have_cost
+    assert not error_of(LIST, Response(status=status)).may_have_cost
 
 
 @pytest.mark.parametrize("status", [401, 429])
-def test_what_is_refused_before_any_work_has_not_cost(status):
-    assert not error_from_response(EVENTS, Response(status=status)).may_have_cost
+def test_what_is_refused_before_any_work_has_not_cost(status: int) -> None:
+    assert not error_of(EVENTS, Response(status=status)).may_have_cost
 
 
-def test_transport_errors_may_have_cost_once_sent():
+def test_transport_errors_may_have_cost_once_sent() -> None:
     assert TransportError("x", request=EVENTS, sent=True).may_have_cost
     assert not TransportError("x", request=EVENTS, sent=False).may_have_cost
     assert not TransportError("x", request=LIST, sent=True).may_have_cost
@@ -124,13 +133,13 @@ KINDS = {
 }  # fmt: skip
 
 
-def test_each_class_says_what_it_is_about_and_whether_it_is_permanent():
+def test_each_class_says_what_it_is_about_and_whether_it_is_permanent() -> None:
     assert {cls.__name__: (cls.scope.value, cls.permanent) for cls in ERRORS} == KINDS
     for cls in ERRORS:
         assert (cls("x").scope, cls("x").permanent) == (cls.scope, cls.permanent)
 
 
-def test_an_error_may_be_permanent_where_its_class_is_not():
+def test_an_error_may_be_permanent_where_its_class_is_not() -> None:
     refused, untrusted = ConnectError("x"), ConnectError("x", permanent=True)
     assert (refused.permanent, refused.is_transient) == (False, True)
     assert (untrusted.permanent, untrusted.is_transient) == (True, False)
@@ -139,14 +148,14 @@ def test_an_error_may_be_permanent_where_its_class_is_not():
 
 
 @pytest.mark.parametrize("status", range(300, 600))
-def test_what_is_transient_is_what_the_policy_repeats(status):
-    error = error_from_response(LIST, Response(status=status))
+def test_what_is_transient_is_what_the_policy_repeats(status: int) -> None:
+    error = error_of(LIST, Response(status=status))
     assert error.is_transient is (status in {408, 409, 425, 429, 500, 502, 503, 504})
     assert error.is_transient is (RetryPolicy().decide(LIST, error, 1) is not None)
 
 
 @pytest.mark.parametrize("cls", ERRORS)
-def test_every_error_pickles_with_all_it_knows(cls):
+def test_every_error_pickles_with_all_it_knows(cls: type[FullStoryError]) -> None:
     error = cls("what happened", request=EVENTS, response=json_response({}, 503, retry_after="3"))
     error.attempts, error.elapsed, error.retry_after, error.code = 3, 1.25, 3.0, "busy"
     error.may_have_cost = True
@@ -155,11 +164,12 @@ def test_every_error_pickles_with_all_it_knows(cls):
         assert vars(twin) == vars(error)
         assert str(twin) == str(error)
         assert (twin.method, twin.path, twin.session_id) == ("GET", EVENTS.path, "1:2")
+        assert twin.response is not None
         assert (twin.status, twin.response.headers["retry-after"]) == (503, "3")
 
 
 @pytest.mark.parametrize("cls", ERRORS)
-def test_every_error_is_public_and_knows_little_when_made_bare(cls):
+def test_every_error_is_public_and_knows_little_when_made_bare(cls: type[FullStoryError]) -> None:
     assert getattr(fullstory_async, cls.__name__) is cls
     strip_traceback = cls("x")
     known = (
@@ -179,12 +189,12 @@ def test_every_error_is_public_and_knows_little_when_made_bare(cls):
     assert str(strip_traceback) == "x"
 
 
-def test_the_tree_is_drawn_in_full():
+def test_the_tree_is_drawn_in_full() -> None:
     for cls in ERRORS:
-        assert f" {cls.__name__} " in errors_module.__doc__ or cls is FullStoryError
+        assert f" {cls.__name__} " in (errors_module.__doc__ or "") or cls is FullStoryError
 
 
-def test_an_unreadable_answer_shows_its_shape_and_nothing_that_it_says():
+def test_an_unreadable_answer_shows_its_shape_and_nothing_that_it_says() -> None:
     body = '{"events": [{"user_email": "ada@example.com", "name": "Zoë", "n": 1234}], "message": "\x1b[2J" '.encode()
     answer = Response(status=200, headers={"content-type": "application/json; charset=utf-8"}, body=body)
     text = str(DecodeError("it ends early", request=LIST, response=answer))
@@ -201,13 +211,11 @@ def test_an_unreadable_answer_shows_its_shape_and_nothing_that_it_says():
     )
 
 
-def test_neither_query_nor_headers_nor_bodies_show():
+def test_neither_query_nor_headers_nor_bodies_show() -> None:
     request = Request(
         operation="list", path="/p", query=(("email", "ada@example.com"),), headers={"X-Token": "t0p"}
     )
-    error = error_from_response(
-        request, Response(status=500, headers={"set-cookie": "c00kie"}, body=b"secret-body")
-    )
+    error = error_of(request, Response(status=500, headers={"set-cookie": "c00kie"}, body=b"secret-body"))
     shown = repr(error.request) + repr(error.response) + str(error.request)
     for secret in ("ada@", "t0p", "c00kie", "secret-body"):
         assert secret not in shown
@@ -231,7 +239,7 @@ def test_neither_query_nor_headers_nor_bodies_show():
         (429, 1, 2_592_000, "(try again in 30 days)"),
     ],
 )
-def test_its_text_says_what_to_do_next(status, attempts, seconds, ending):
-    error = error_from_response(EVENTS, Response(status=status, body=b"no"), retry_after=seconds)
+def test_its_text_says_what_to_do_next(status: int, attempts: int, seconds: int | None, ending: str) -> None:
+    error = error_of(EVENTS, Response(status=status, body=b"no"), retry_after=seconds)
     error.attempts = attempts
     assert str(error) == f"GET /v2/sessions/1:2/events: {status}: no {ending}"

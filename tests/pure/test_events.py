@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import pickle
 import warnings
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import attrs
 import pytest
@@ -22,16 +24,16 @@ from fullstory_async.session_id import SessionId
 T0 = datetime(2026, 5, 4, 10, tzinfo=UTC)
 
 
-def event(kind: str, second: float = 0, view: str | None = "v1", **data) -> SessionEvent:
+def event(kind: str, second: float = 0, view: str | None = "v1", **data: Any) -> SessionEvent:
     return SessionEvent(type=kind, timestamp=T0 + timedelta(seconds=second), view_id=view, data=data)
 
 
-def decoded(*items, form="live"):
+def decoded(*items: Any) -> SessionEvents:
     body = json.dumps({"events": list(items)}).encode()
     return decode_events(Response(status=200, body=body), SessionId("1:2"))
 
 
-def wire(kind="click", when="2026-05-04T10:00:00.000Z", **more):
+def wire(kind: str = "click", when: str | None = "2026-05-04T10:00:00.000Z", **more: Any) -> dict[str, Any]:
     return {"event_type": kind, "event_time": when, "event_properties": {}, **more}
 
 
@@ -46,7 +48,7 @@ URL = {
     "query": {"x": {"values": ["1"]}},
 }
 
-VIEWS = {
+VIEWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "navigate": ({"navigate_reason": "reload", "event_definition_id": None}, {"navigate_reason": "reload"}),
     "click": (
         {"target": TARGET, "fs_dead_count": 0, "fs_rage_count": "4", "fs_error_kind": "exception", "is_click_long": False,
@@ -86,16 +88,16 @@ VIEWS = {
 }  # fmt: skip
 
 
-def test_the_table_names_every_documented_type():
+def test_the_table_names_every_documented_type() -> None:
     assert set(VIEWS) == set(EVENT_TYPES)
 
 
 @pytest.mark.parametrize("kind", VIEWS)
-def test_each_type_has_a_view_of_its_documented_fields(kind):
+def test_each_type_has_a_view_of_its_documented_fields(kind: str) -> None:
     data, expected = VIEWS[kind]
     (found,) = decoded(wire(kind, event_properties=data))
-    view = getattr(found, kind)
-    assert isinstance(view, EventData)
+    view: Any = getattr(found, kind)
+    assert isinstance(getattr(found, kind), EventData)
     assert {name: getattr(view, name) for name in expected} == expected
     if "target" in data and len(data["target"]) > 1:
         assert view.target.text == "Checkout"
@@ -107,8 +109,10 @@ def test_each_type_has_a_view_of_its_documented_fields(kind):
     assert getattr(EventViews, kind).__doc__
 
 
-def test_a_view_reads_urls_and_the_source_reads_web_mobile_and_server():
+def test_a_view_reads_urls_and_the_source_reads_web_mobile_and_server() -> None:
     request = event("request", request_url=URL)
+    assert request.request is not None
+    assert request.request.request_url is not None
     assert request.request.request_url.path == "/v1/orders"
     web = SessionEvent(
         source_properties={
@@ -118,6 +122,9 @@ def test_a_view_reads_urls_and_the_source_reads_web_mobile_and_server():
             "title": "Cart",
         }
     )
+    assert web.source.user_agent is not None
+    assert web.source.url is not None
+    assert web.source.location is not None
     assert (web.source.user_agent.browser, web.source.url.host, web.source.location.city) == (
         "Chrome",
         "a.test",
@@ -131,6 +138,8 @@ def test_a_view_reads_urls_and_the_source_reads_web_mobile_and_server():
             "initial_referrer": None,
         }
     )
+    assert mobile.source.device is not None
+    assert mobile.source.app is not None
     assert (mobile.source.device.screen_width, mobile.source.app.name) == (1080, "Acme")
     server = SessionEvent(source_properties={"origin": "server", "integration": "fs"})
     assert (server.source.origin, server.source.url) == ("server", None)
@@ -148,7 +157,7 @@ FIELDS = sorted(
 
 
 @given(st.sampled_from(EVENT_TYPES), st.dictionaries(st.sampled_from(FIELDS), ODD))
-def test_no_data_is_too_odd_for_a_view_a_description_or_a_verdict(kind, data):
+def test_no_data_is_too_odd_for_a_view_a_description_or_a_verdict(kind: str, data: dict[str, Any]) -> None:
     odd = SessionEvent(type=kind, data=data, source_properties=data)
     assert isinstance(getattr(odd, kind), EventData)
     assert odd.source is not None
@@ -157,14 +166,17 @@ def test_no_data_is_too_odd_for_a_view_a_description_or_a_verdict(kind, data):
     assert set(odd.frustrations) <= {"rage click", "dead click", "error click", "mouse thrash"}
 
 
-def test_views_keep_what_events_were():
+def test_views_keep_what_events_were() -> None:
     one = event("click", target=TARGET)
     assert pickle.loads(pickle.dumps(one)) == one
     assert one.click == one.click
-    assert attrs.evolve(one, type="change").change.target == one.click.target
+    changed = attrs.evolve(one, type="change").change
+    assert one.click is not None
+    assert changed is not None
+    assert changed.target == one.click.target
 
 
-def test_events_are_in_the_order_of_time_and_ties_stay():
+def test_events_are_in_the_order_of_time_and_ties_stay() -> None:
     times = [
         "2026-05-04T10:00:02Z",
         "2026-05-04T10:00:01Z",
@@ -185,7 +197,7 @@ def test_events_are_in_the_order_of_time_and_ties_stay():
 
 
 @given(st.lists(st.integers(0, 5)))
-def test_sorting_is_stable(seconds):
+def test_sorting_is_stable(seconds: list[int]) -> None:
     items = [wire(when=f"2026-05-04T10:00:{second:02}Z", view_id=str(n)) for n, second in enumerate(seconds)]
     expected = [item["view_id"] for item in sorted(items, key=lambda item: item["event_time"])]
     assert [each.view_id for each in decoded(*items)] == expected
@@ -211,11 +223,11 @@ SESSION = SessionEvents(
 )
 
 
-def kinds(events):
+def kinds(events: Iterable[SessionEvent]) -> list[str]:
     return [each.type for each in events]
 
 
-def test_of_type():
+def test_of_type() -> None:
     assert kinds(SESSION.of_type("click", "crash")) == ["click", "click", "crash"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -230,7 +242,7 @@ def test_of_type():
         SESSION.of_type("zzzzzz")
 
 
-def test_between():
+def test_between() -> None:
     assert kinds(SESSION.between(T0 + timedelta(seconds=2), T0 + timedelta(seconds=4))) == ["click", "click"]
     assert len(SESSION.between()) == 12  # the one without a time is no part of any span
     assert len(SESSION.between(end=T0)) == 0
@@ -238,11 +250,12 @@ def test_between():
     for span in ((datetime(2026, 5, 4), None), (None, datetime(2026, 5, 4))):  # noqa: DTZ001
         with pytest.raises(ConfigurationError, match=r"has no time zone: .* tzinfo="):
             SESSION.between(*span)
+    wrong: Any = "2026-05-04"
     with pytest.raises(ConfigurationError, match="start must be a datetime"):
-        SESSION.between("2026-05-04")
+        SESSION.between(wrong)
 
 
-def test_errors_and_frustrations():
+def test_errors_and_frustrations() -> None:
     assert kinds(SESSION.errors()) == ["exception", "console_message", "request", "crash"]
     assert kinds(SESSION.frustrations()) == ["click", "mouse_thrash"]
     assert SESSION[2].frustrations == ("rage click", "dead click", "error click")
@@ -252,7 +265,7 @@ def test_errors_and_frustrations():
     ] * 4
 
 
-def test_pages_users_and_duration():
+def test_pages_users_and_duration() -> None:
     pages = SESSION.pages()
     assert [(page.view_id, len(page.events)) for page in pages] == [("v1", 5), ("v2", 6), (None, 2)]
     assert (pages[0].url, pages[0].title) == (None, None)
@@ -266,7 +279,7 @@ def test_pages_users_and_duration():
     assert SESSION.of_type("click").duration == 1.0
 
 
-def test_selections_are_events_again_and_hold_no_answer():
+def test_selections_are_events_again_and_hold_no_answer() -> None:
     found = decoded(wire("click"), wire("navigate"), {"event_type": "click"})
     clicks = found.of_type("click")
     assert clicks.session_id == found.session_id
@@ -275,7 +288,7 @@ def test_selections_are_events_again_and_hold_no_answer():
     assert kinds(clicks.between()) == ["click"]
 
 
-def test_to_dicts_is_ready_for_json():
+def test_to_dicts_is_ready_for_json() -> None:
     (row,) = json.loads(json.dumps(SESSION[2:3] and SessionEvents("1:2", SESSION[2:3]).to_dicts()))
     assert row["timestamp"] == "2026-05-04T10:00:02+00:00"
     assert row["data"]["fs_rage_count"] == 4
@@ -302,5 +315,5 @@ def test_to_dicts_is_ready_for_json():
         (event(""), "unknown event"),
     ],
 )  # fmt: skip
-def test_descriptions(one, text):
+def test_descriptions(one: SessionEvent, text: str) -> None:
     assert one.description == text

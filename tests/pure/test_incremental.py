@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -53,7 +54,7 @@ EVENT = (
     | st.builds(lambda data: {**PUBLISHED, "data": {"d": data}}, VALUE)
     | st.sampled_from([LIVE, PUBLISHED, {}, None, {"view_id": 5}])
 )  # fmt: skip
-LAYOUTS = (
+LAYOUTS: tuple[dict[str, Any], ...] = (
     {"separators": (",", ":")}, {}, {"indent": 2}, {"ensure_ascii": False}, {"indent": "\t", "separators": (" ,", " : ")},
 )  # fmt: skip
 
@@ -66,7 +67,9 @@ LAYOUTS = (
         [({}, {}), ({"a": 1}, {}), ({}, {"next": {"events": [1]}, "z": [{"device_id": "1"}]})]
     ),
 )
-def test_a_stream_gives_what_the_complete_response_gives(events, layout, size, around):
+def test_a_stream_gives_what_the_complete_response_gives(
+    events: list[Any], layout: dict[str, Any], size: int, around: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
     before, after = around
     body = json.dumps({**before, "events": events, **after}, **layout).encode()
     assert streamed(body, size) == decoded(body)
@@ -83,12 +86,14 @@ def test_a_stream_gives_what_the_complete_response_gives(events, layout, size, a
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("size", [1, 7, 100_000])
-def test_odd_responses_are_decoded_all_the_same(body, size):
+def test_odd_responses_are_decoded_all_the_same(body: bytes, size: int) -> None:
     assert streamed(body, size) == decoded(body)
 
 
 @given(st.lists(EVENT, min_size=2, max_size=8), st.data())
-def test_a_response_that_is_cut_off_is_an_error_and_what_was_returned_is_right(events, data):
+def test_a_response_that_is_cut_off_is_an_error_and_what_was_returned_is_right(
+    events: list[Any], data: st.DataObject
+) -> None:
     body = json.dumps({"events": events}).encode()
     cut = body[: data.draw(st.integers(0, len(body) - 1))]
     decoder, found = IncrementalEventDecoder(), []
@@ -110,12 +115,12 @@ def test_a_response_that_is_cut_off_is_an_error_and_what_was_returned_is_right(e
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("size", [10, 100_000_000])
-def test_what_can_not_be_read_is_named(body, reason, size):
+def test_what_can_not_be_read_is_named(body: bytes, reason: str, size: int) -> None:
     with pytest.raises(DecodeError, match=reason):
         streamed(body, size)
 
 
-def test_events_come_as_soon_as_the_next_one_begins():
+def test_events_come_as_soon_as_the_next_one_begins() -> None:
     decoder = IncrementalEventDecoder()
     first = json.dumps({**LIVE, "event_properties": {}}).encode()
     second = json.dumps(PUBLISHED).encode()
@@ -127,18 +132,20 @@ def test_events_come_as_soon_as_the_next_one_begins():
         decoder.finish()
 
 
-def test_children_that_begin_like_events_cost_no_more_than_their_bytes():
+def test_children_that_begin_like_events_cost_no_more_than_their_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     child = {"type": "node", "n": 1}
     body = json.dumps({"events": [{"type": "x", "data": {"all": [child] * 2000}} for _ in range(5)]}).encode()
     decoder, parsed = IncrementalEventDecoder(), 0
     decode = decoder._decode_segment
 
-    def counted(segment, *, with_fallback):
+    def counted(segment: bytearray, *, with_fallback: bool) -> list[SessionEvent] | None:
         nonlocal parsed
         parsed += len(segment) * (1 + with_fallback)
         return decode(segment, with_fallback=with_fallback)
 
-    decoder._decode_segment = counted
+    monkeypatch.setattr(decoder, "_decode_segment", counted)
     found = [event for n in range(0, len(body), 4096) for event in decoder.feed(body[n : n + 4096])]
     assert found + decoder.finish() == decoded(body)
     assert parsed < 40 * len(body)

@@ -71,7 +71,7 @@ STEP = {
 }
 
 
-def test_a_class_becomes_a_schema():
+def test_a_class_becomes_a_schema() -> None:
     schema = ResponseSchema.from_type(Report).to_dict()
     assert schema["type"] == "OBJECT"
     assert schema["required"] == ["title", "steps", "mood", "urgency", "count", "follow_up"]
@@ -96,7 +96,7 @@ def test_a_class_becomes_a_schema():
         (Linked, r"\$\.properties\.next.*which contains it"), (int, "an attrs class or a dataclass"), (Report("", [], Mood.CALM, "low", 1, True), "an attrs class"),
     ],
 )  # fmt: skip
-def test_a_class_that_the_dialect_can_not_say_is_refused_with_the_path(kind, path):
+def test_a_class_that_the_dialect_can_not_say_is_refused_with_the_path(kind: Any, path: str) -> None:
     with pytest.raises(ConfigurationError, match=path):
         ResponseSchema.from_type(kind)
 
@@ -133,7 +133,7 @@ def test_a_class_that_the_dialect_can_not_say_is_refused_with_the_path(kind, pat
         ),
     ],
 )  # fmt: skip
-def test_json_schema_is_translated(schema, dialect):
+def test_json_schema_is_translated(schema: dict[str, Any], dialect: dict[str, Any]) -> None:
     assert ResponseSchema.from_json_schema(schema).to_dict() == dialect
 
 
@@ -161,12 +161,12 @@ def test_json_schema_is_translated(schema, dialect):
         ({"type": "object", "additionalProperties": True}, r"\$\.additionalProperties"),
     ],
 )  # fmt: skip
-def test_what_the_dialect_can_not_say_is_refused_with_the_path(schema, said):
+def test_what_the_dialect_can_not_say_is_refused_with_the_path(schema: Any, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         ResponseSchema.from_json_schema(schema)
 
 
-def test_a_bottomless_schema_is_refused():
+def test_a_bottomless_schema_is_refused() -> None:
     schema: Any = {"type": "string"}
     for _ in range(5000):
         schema = {"items": schema}
@@ -190,7 +190,7 @@ DIALECT = st.recursive(
 
 
 @given(DIALECT)
-def test_the_dialect_translates_into_itself(schema):
+def test_the_dialect_translates_into_itself(schema: ResponseSchema) -> None:
     assert ResponseSchema.from_json_schema(schema.to_dict()) == schema
 
 
@@ -200,7 +200,7 @@ ANSWER = {
 }  # fmt: skip
 
 
-def test_a_response_becomes_the_class_that_asked_for_it():
+def test_a_response_becomes_the_class_that_asked_for_it() -> None:
     report = SessionSummary(response=ANSWER).as_type(Report)
     assert report == Report(
         title="t", steps=[Step("w", 2.0)], mood=Mood.CALM, urgency="low", count=3, follow_up=True,
@@ -221,19 +221,19 @@ def test_a_response_becomes_the_class_that_asked_for_it():
         ({"tags": "abc"}, r"Expected array, got str @ \$\.tags"), ({"tags": {"a": 1}}, r"@ \$\.tags"), ({"steps": [[]]}, r"Expected object, got array"),
     ],
 )  # fmt: skip
-def test_a_response_that_does_not_fit_says_where(change, said):
+def test_a_response_that_does_not_fit_says_where(change: dict[str, Any], said: str) -> None:
     with pytest.raises(DecodeError, match=said):
         SessionSummary(response={**ANSWER, **change}).as_type(Report)
 
 
 @pytest.mark.parametrize("response", ["text", 5, [], [1]])
-def test_a_response_that_is_no_object_does_not_fit(response):
+def test_a_response_that_is_no_object_does_not_fit(response: Any) -> None:
     for kind in (Report, Step, Typed):
         with pytest.raises(DecodeError, match=f"does not fit {kind.__name__}"):
             SessionSummary(response=response).as_type(kind)
 
 
-def test_a_class_that_only_cattrs_knows_is_read_too():
+def test_a_class_that_only_cattrs_knows_is_read_too() -> None:
     @attrs.define
     class Either:
         one: Step | Report | None
@@ -244,26 +244,28 @@ def test_a_class_that_only_cattrs_knows_is_read_too():
         SessionSummary(response={"one": None, "count": "1"}).as_type(Either)
 
 
-def test_a_schema_made_by_hand_is_checked():
-    for fields in (
+def test_a_schema_made_by_hand_is_checked() -> None:
+    wrong: list[dict[str, Any]] = [
         {"type": "object"},
         {"type": 5},
         {"items": {"type": "STRING"}},
         {"properties": {"a": {"type": "STRING"}}},
-    ):
+    ]
+    for fields in wrong:
         with pytest.raises(ConfigurationError, match="a response schema's"):
             ResponseSchema(**fields)
 
 
-def test_text_summaries_have_no_type_and_only_classes_are_types():
+def test_text_summaries_have_no_type_and_only_classes_are_types() -> None:
     with pytest.raises(DecodeError, match=r"only text.*use \.text"):
         SessionSummary(summary="x").as_type(Report)
-    for kind in (int, dict, list[int], "Report"):
+    kinds: list[Any] = [int, dict, list[int], "Report"]
+    for kind in kinds:
         with pytest.raises(ConfigurationError, match="must be an attrs class"):
             SessionSummary(response={}).as_type(kind)
 
 
-def test_text_is_always_printable():
+def test_text_is_always_printable() -> None:
     assert SessionSummary(summary="a\x1b[2Jb\n\tc\ud800").text == "a�[2Jb\n\tc�"
     assert SessionSummary(response={"ü": [1]}).text == '{\n  "ü": [\n    1\n  ]\n}'
     assert SessionSummary(response=[]).text == "[]"

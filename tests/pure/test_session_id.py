@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -52,7 +54,7 @@ CLIENT = "3e2bf53f-1b2c-4d5e-8f90-29c9276febf9:cef16b56-1b2c-4d5e-8f90-d955b1a50
         f"\ufeff{PAIR}\u200b",
     ],
 )
-def test_each_form_becomes_the_pair(text):
+def test_each_form_becomes_the_pair(text: str) -> None:
     parsed = SessionId.parse(text)
     assert str(parsed) == PAIR
     assert parsed.is_pair
@@ -68,7 +70,7 @@ def test_each_form_becomes_the_pair(text):
         ("-5:-6", "-5:-6"),
     ],
 )
-def test_client_ids_and_negative_ids_are_pairs(text, canonical):
+def test_client_ids_and_negative_ids_are_pairs(text: str, canonical: str) -> None:
     assert SessionId.parse(text) == canonical
     assert SessionId.parse(text).is_pair
 
@@ -90,7 +92,7 @@ def test_client_ids_and_negative_ids_are_pairs(text, canonical):
         "%zz",
     ],
 )
-def test_anything_else_is_opaque(text):
+def test_anything_else_is_opaque(text: str) -> None:
     assert str(SessionId.parse(text)) == text
     assert not SessionId.parse(text).is_pair
 
@@ -123,25 +125,25 @@ def test_anything_else_is_opaque(text):
         ("https://app.fullstory.com/ui/ORG/session/%20", "empty"),
     ],
 )
-def test_what_can_not_be_sent_is_refused(text, reason):
+def test_what_can_not_be_sent_is_refused(text: str, reason: str) -> None:
     with pytest.raises(InvalidSessionId, match=reason) as caught:
         SessionId.parse(text)
     assert isinstance(caught.value, (FullStoryError, ValueError))
     assert "\n" not in str(caught.value)
 
 
-def test_an_opaque_id_in_a_url_is_decoded_once():
+def test_an_opaque_id_in_a_url_is_decoded_once() -> None:
     assert SessionId.parse("https://h.test/session/a%2541") == "a%41"
     assert SessionId.parse("https://h.test/session/a%41") == "aA"
 
 
 @pytest.mark.parametrize("value", [None, 5, b"1:2", ["1:2"]])
-def test_what_is_not_text_is_refused(value):
+def test_what_is_not_text_is_refused(value: Any) -> None:
     with pytest.raises(InvalidSessionId, match="must be a string, not"):
         SessionId.parse(value)
 
 
-def test_it_is_a_value():
+def test_it_is_a_value() -> None:
     one, other = SessionId.parse("1!2"), SessionId.parse("1:2")
     assert one == other == "1:2"
     assert hash(one) == hash(other)
@@ -154,7 +156,7 @@ def test_it_is_a_value():
 
 @pytest.mark.row(37)
 @given(st.text())
-def test_any_text_is_refused_or_one_safe_segment(text):
+def test_any_text_is_refused_or_one_safe_segment(text: str) -> None:
     try:
         parsed = SessionId.parse(text)
     except InvalidSessionId:
@@ -192,7 +194,7 @@ the session's number alone, which is kept as it is."""
 
 @pytest.mark.parametrize("form", FORMS)
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))
-def test_every_pair_survives_every_form(form, user, session):
+def test_every_pair_survives_every_form(form: str, user: int, session: int) -> None:
     parsed = SessionId.parse(FORMS[form].format(user=user, session=session))
     assert parsed == f"{user}:{session}"
     assert parsed.is_pair
@@ -200,13 +202,13 @@ def test_every_pair_survives_every_form(form, user, session):
 
 
 @given(st.uuids(), st.uuids())
-def test_client_ids_survive_too(one, other):
+def test_client_ids_survive_too(one: UUID, other: UUID) -> None:
     pair = f"{one}:{other}"
     for form in (pair, quote(pair, safe=""), f"https://app.fullstory.com/ui/O/client-session/{pair}"):
         assert SessionId.parse(form) == pair
 
 
 @given(st.integers(0, 2**63 - 1))
-def test_half_an_id_is_kept_and_is_no_pair(session):
+def test_half_an_id_is_kept_and_is_no_pair(session: int) -> None:
     assert SessionId.parse(str(session)) == str(session)
     assert not SessionId.parse(str(session)).is_pair

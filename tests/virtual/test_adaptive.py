@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,9 @@ async def fetched(server: BucketServer, seconds: float, *, start: float = 2.0) -
         (2, 900, 2, False), (10, 400, 2, False), (50, 120, 2, False),
     ],
 )  # fmt: skip
-async def test_an_unknown_limit_is_used_to_95_percent_with_few_refusals(limit, seconds, start, tells):
+async def test_an_unknown_limit_is_used_to_95_percent_with_few_refusals(
+    limit: int, seconds: int, start: int, tells: bool
+) -> None:
     server = BucketServer(limit, tells=tells)
     await fetched(server, seconds, start=start)
     assert server.used(FOUND, seconds) >= 0.95
@@ -48,14 +51,16 @@ async def test_an_unknown_limit_is_used_to_95_percent_with_few_refusals(limit, s
 @pytest.mark.row(31)
 @pytest.mark.parametrize("kind", [FixedWindow, SlidingWindow], ids=["fixed window", "sliding window"])
 @pytest.mark.parametrize(("limit", "seconds"), [(2, 600), (10, 240), (30, 120)])
-async def test_other_kinds_of_limits_are_found_too(kind, limit, seconds):
+async def test_other_kinds_of_limits_are_found_too(
+    kind: type[FixedWindow | SlidingWindow], limit: int, seconds: int
+) -> None:
     server = kind(limit)
     await fetched(server, seconds)
     assert server.used(FOUND, seconds) >= 0.92
     assert server.refusals(0, seconds) <= 0.05
 
 
-async def test_a_large_burst_is_used_as_well():
+async def test_a_large_burst_is_used_as_well() -> None:
     server = BucketServer(20, burst=20)
     await fetched(server, 240)
     assert server.used(FOUND, 240) >= 0.97
@@ -63,7 +68,7 @@ async def test_a_large_burst_is_used_as_well():
 
 
 @pytest.mark.row(31)
-async def test_a_limit_that_drops_is_followed_at_once_and_one_that_rises_in_two_minutes():
+async def test_a_limit_that_drops_is_followed_at_once_and_one_that_rises_in_two_minutes() -> None:
     server = BucketServer(20)
     loop = asyncio.get_running_loop()
     loop.call_later(80, setattr, server, "rate", 2)
@@ -76,7 +81,7 @@ async def test_a_limit_that_drops_is_followed_at_once_and_one_that_rises_in_two_
     assert server.used(280, 320) >= 0.95
 
 
-async def test_refusals_of_one_moment_are_one_decrease():
+async def test_refusals_of_one_moment_are_one_decrease() -> None:
     limiter = adaptive(start=100)
     began, rates = now(), []
 
@@ -95,7 +100,7 @@ async def test_refusals_of_one_moment_are_one_decrease():
 
 
 @pytest.mark.row(31)
-async def test_workers_get_the_same():
+async def test_workers_get_the_same() -> None:
     server = BucketServer(10)
     job = await fetched(server, 300)
     shares = sorted(job.by_worker.values())
@@ -106,7 +111,7 @@ async def test_workers_get_the_same():
     )  # three rounds: the search goes through slower rates, and a refused call waits again
 
 
-async def test_nothing_is_tried_that_nobody_needs():
+async def test_nothing_is_tried_that_nobody_needs() -> None:
     limiter = adaptive(start=8)
     sessions = make_sessions(FakeTransport(answer=lambda _: json_response({"events": []})), limiter)
     for number in range(200):
@@ -115,7 +120,7 @@ async def test_nothing_is_tried_that_nobody_needs():
     assert limiter.rate == 8
 
 
-async def test_one_call_after_the_other_finds_its_rate_too():
+async def test_one_call_after_the_other_finds_its_rate_too() -> None:
     server = BucketServer(4)
     job = BulkJob(server, adaptive(start=1), workers=1)
     await job.run(300)
@@ -124,7 +129,7 @@ async def test_one_call_after_the_other_finds_its_rate_too():
     assert server.refusals(0, 300) <= 0.02
 
 
-async def test_it_stays_below_the_ceiling_and_above_nothing():
+async def test_it_stays_below_the_ceiling_and_above_nothing() -> None:
     server = BucketServer(1000)
     job = BulkJob(server, adaptive(start=5, ceiling=20))
     await job.run(30)
@@ -138,7 +143,7 @@ async def test_it_stays_below_the_ceiling_and_above_nothing():
     assert law.rate == 0.2
 
 
-async def test_a_rate_that_changes_leaves_no_gap_and_no_burst():
+async def test_a_rate_that_changes_leaves_no_gap_and_no_burst() -> None:
     limiter = adaptive(start=10)
     server = BucketServer(1e9)
     job = BulkJob(server, limiter)
@@ -149,7 +154,7 @@ async def test_a_rate_that_changes_leaves_no_gap_and_no_burst():
     assert busiest <= 0.15 * limiter.rate + 1
 
 
-def test_what_was_found_is_kept_in_the_next_event_loop():
+def test_what_was_found_is_kept_in_the_next_event_loop() -> None:
     limiter = adaptive(start=10)
 
     async def find() -> None:
@@ -166,12 +171,14 @@ def test_what_was_found_is_kept_in_the_next_event_loop():
     found = limiter.rate
     assert found == pytest.approx(5, rel=0.1)
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.get_loop()._virtual_now = 5000.0
+        loop = runner.get_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop._virtual_now = 5000.0
         assert runner.run(take()) == pytest.approx(19 / found, rel=0.02)
     assert limiter.rate == found
 
 
-def test_an_adaptive_limit_is_a_value():
+def test_an_adaptive_limit_is_a_value() -> None:
     limit = RateLimit.adaptive(start=3, ceiling=40)
     assert repr(limit) == "RateLimit.adaptive(start=3, ceiling=40)"
     assert pickle.loads(pickle.dumps(limit)) == copy.deepcopy(limit) == limit
@@ -184,6 +191,6 @@ def test_an_adaptive_limit_is_a_value():
 @pytest.mark.parametrize(
     ("start", "ceiling"), [(0, 10), (0.1, 10), (20, 10), ("2", 10), (2, None), (2, float("inf")), (True, 10)]
 )
-def test_an_adaptive_limit_needs_a_start_and_a_ceiling_above_it(start, ceiling):
+def test_an_adaptive_limit_needs_a_start_and_a_ceiling_above_it(start: Any, ceiling: Any) -> None:
     with pytest.raises(ConfigurationError):
         RateLimit.adaptive(start=start, ceiling=ceiling)

@@ -23,7 +23,7 @@ async def waited(breaker: CircuitBreaker) -> tuple[bool, float]:
     return await breaker.acquire_probe(), round(now() - began, 3)
 
 
-async def test_one_call_at_a_time_probes_after_pauses_that_double():
+async def test_one_call_at_a_time_probes_after_pauses_that_double() -> None:
     breaker = CircuitBreaker(600)
     fail(breaker)
     for pause in (1, 2, 4, 8, 16, 30, 30):
@@ -39,7 +39,7 @@ async def test_one_call_at_a_time_probes_after_pauses_that_double():
     assert await second == (False, 35)
 
 
-async def test_a_response_still_in_flight_lets_all_calls_continue_at_once():
+async def test_a_response_still_in_flight_lets_all_calls_continue_at_once() -> None:
     breaker = CircuitBreaker(600)
     for _ in range(2):  # in the second outage as in the first
         fail(breaker)
@@ -51,7 +51,7 @@ async def test_a_response_still_in_flight_lets_all_calls_continue_at_once():
     assert await waited(breaker) == (True, 1)
 
 
-async def test_a_probe_cancelled_in_its_pause_leaves_the_next_one_to_probe():
+async def test_a_probe_cancelled_in_its_pause_leaves_the_next_one_to_probe() -> None:
     breaker = CircuitBreaker(600)
     fail(breaker)
     first, second = asyncio.create_task(waited(breaker)), asyncio.create_task(waited(breaker))
@@ -60,7 +60,7 @@ async def test_a_probe_cancelled_in_its_pause_leaves_the_next_one_to_probe():
     assert await second == (True, 2.5)
 
 
-async def test_it_is_exhausted_once_it_was_open_for_the_whole_patience():
+async def test_it_is_exhausted_once_it_was_open_for_the_whole_patience() -> None:
     breaker = CircuitBreaker(10)
     fail(breaker)
     assert (breaker.is_open, breaker.is_exhausted) == (True, False)

@@ -30,8 +30,15 @@ def clock() -> float:
 
 def timers() -> int:
     """Return how many timers the loop has that will ring."""
-    scheduled = asyncio.get_running_loop()._scheduled
-    return sum(not timer.cancelled() for timer in scheduled)
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return sum(not timer.cancelled() for timer in loop._scheduled)
+
+
+def cancelling() -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    return task.cancelling()
 
 
 async def wait(timed: Deadline, seconds: float = 1000.0) -> str:
@@ -45,14 +52,14 @@ async def wait(timed: Deadline, seconds: float = 1000.0) -> str:
     return f"done at {clock():g}"
 
 
-async def test_each_block_ends_at_its_own_time_or_is_done_before():
+async def test_each_block_ends_at_its_own_time_or_is_done_before() -> None:
     deadlines = made()
     dues = [5.0, 3.0, 3.0, 8.0, 1.0]
     outcomes = await asyncio.gather(*(wait(block(deadlines, due), 6.0) for due in dues))
     assert outcomes == ["late at 5", "late at 3", "late at 3", "done at 6", "late at 1"]
 
 
-async def test_one_timer_does_for_all_of_them():
+async def test_one_timer_does_for_all_of_them() -> None:
     deadlines = made()
     tasks = [asyncio.create_task(wait(block(deadlines, 10.0 + n))) for n in range(50)]
     await asyncio.sleep(0)
@@ -60,7 +67,7 @@ async def test_one_timer_does_for_all_of_them():
     assert await asyncio.gather(*tasks) == [f"late at {10 + n}" for n in range(50)]
 
 
-async def test_an_end_may_be_put_off_or_brought_forward():
+async def test_an_end_may_be_put_off_or_brought_forward() -> None:
     deadlines = made()
     later, sooner = block(deadlines, 2.0), block(deadlines, 50.0)
     tasks = [asyncio.create_task(wait(later)), asyncio.create_task(wait(sooner))]
@@ -70,7 +77,7 @@ async def test_an_end_may_be_put_off_or_brought_forward():
     assert await asyncio.gather(*tasks) == ["late at 7", "late at 4"]
 
 
-async def test_what_is_late_stays_so():
+async def test_what_is_late_stays_so() -> None:
     timed = block(made(), 2.0)
 
     async def held_up() -> str:
@@ -88,19 +95,19 @@ async def test_what_is_late_stays_so():
     assert await held_up() == "late at 7"
 
 
-async def test_a_time_that_is_over_already_ends_the_block_at_its_first_wait():
+async def test_a_time_that_is_over_already_ends_the_block_at_its_first_wait() -> None:
     await asyncio.sleep(5)
     assert await wait(block(made(), 1.0)) == "late at 5"
 
 
-async def test_somebody_elses_cancellation_stays_one():
+async def test_somebody_elses_cancellation_stays_one() -> None:
     task = asyncio.create_task(wait(block(made(), 9.0)))
     await asyncio.sleep(3)
     task.cancel()
     assert await task == "cancelled at 3"
 
 
-async def test_cancelled_by_another_in_the_moment_it_is_late_it_is_cancelled():
+async def test_cancelled_by_another_in_the_moment_it_is_late_it_is_cancelled() -> None:
     deadlines = made()
     task = asyncio.create_task(wait(block(deadlines, 3.0)))
     await asyncio.sleep(0)
@@ -108,7 +115,7 @@ async def test_cancelled_by_another_in_the_moment_it_is_late_it_is_cancelled():
     assert await task == "cancelled at 3"
 
 
-async def test_a_callers_own_timeout_wins_where_it_is_shorter_and_only_there():
+async def test_a_callers_own_timeout_wins_where_it_is_shorter_and_only_there() -> None:
     for ours, theirs, seen in ((9.0, 4.0, "theirs"), (4.0, 9.0, "ours")):
         began, found = now(), ""
         try:
@@ -121,20 +128,20 @@ async def test_a_callers_own_timeout_wins_where_it_is_shorter_and_only_there():
         except TimeoutError:
             found = "theirs"
         assert (found, round(now() - began, 3)) == (seen, 4.0)
-        assert asyncio.current_task().cancelling() == 0
+        assert cancelling() == 0
 
 
-async def test_an_error_of_the_block_is_not_covered_up():
+async def test_an_error_of_the_block_is_not_covered_up() -> None:
     with pytest.raises(KeyError):
         with block(made(), 1.0):
             try:
                 await asyncio.sleep(5)
             except asyncio.CancelledError:
                 raise KeyError from None
-    assert asyncio.current_task().cancelling() == 0
+    assert cancelling() == 0
 
 
-async def test_nothing_is_left_behind():
+async def test_nothing_is_left_behind() -> None:
     deadlines = made()
     assert await wait(block(deadlines, 500.0), 1.0) == "done at 1"
     assert timers() == 1
@@ -173,7 +180,7 @@ async def outcome(*, ours: bool, due: float, seconds: float, cancelled: float) -
     return what, round(now() - began, 3)
 
 
-async def test_at_random_it_ends_as_asyncios_own_does():
+async def test_at_random_it_ends_as_asyncios_own_does() -> None:
     rng = random.Random(3)
     seen = set()
     for _ in range(300):

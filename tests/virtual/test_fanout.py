@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import tracemalloc
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, TypeVar
 
 import pytest
 
@@ -13,8 +15,10 @@ from fullstory_async import (
     AuthenticationError,
     ClientStateError,
     ConfigurationError,
+    FullStoryError,
     InvalidSessionId,
     NotFoundError,
+    Outcome,
     PermissionDeniedError,
     RateLimit,
     RateLimitedError,
@@ -24,13 +28,20 @@ from fullstory_async import (
     SessionId,
     fanout,
 )
-from fullstory_async.models import session_id_of
+from fullstory_async.messages import Request, Response
+from fullstory_async.models import SessionRef, session_id_of
 from tests.fakes import FakeTransport, json_response, make_sessions
 from tests.virtual_time import now
 
 pytestmark = pytest.mark.virtual_time
 
+T = TypeVar("T")
 EMPTY = json_response({"events": []})
+
+
+AtRisk = Callable[[int], None]
+Fetch = Callable[[str, AtRisk], Awaitable[Any]]
+"""Makes a call for an id; returns its value and the number of attempts."""
 
 
 class Work:
@@ -38,39 +49,44 @@ class Work:
 
     gave_up, attempts, at_risk = False, 0, 0
 
-    def __init__(self, fetch, ref):
+    def __init__(self, fetch: Fetch, ref: SessionRef) -> None:
         self.session_id, self._fetch = session_id_of(ref), fetch
 
     @property
-    def droppable(self):
+    def droppable(self) -> bool:
         return not self.at_risk
 
-    def stop(self):
+    def stop(self) -> None:
         pass
 
-    async def run(self):
+    async def run(self) -> Any:
         value, self.attempts = await self._fetch(self.session_id, self._set_at_risk)
         return value
 
-    def _set_at_risk(self, activations):
+    def _set_at_risk(self, activations: int) -> None:
         self.at_risk = activations
 
 
-def fan_out(given, fetch, **options):
+def fan_out(given: Any, fetch: Fetch, **options: Any) -> fanout.FanOut[Any]:
     return fanout.FanOut(given, lambda ref: Work(fetch, ref), **options)
 
 
-def ids(count):
+def ids(count: int) -> Iterator[str]:
     return (f"1:{n}" for n in range(count))
 
 
-async def collect(results):
+def id_of(request: Request) -> str:
+    assert request.session_id is not None
+    return request.session_id
+
+
+async def collect(results: fanout.FanOut[T]) -> list[Outcome[T]]:
     async with results:
         return [outcome async for outcome in results]
 
 
-def echo(seconds=0.0):
-    async def fetch(session_id, at_risk):
+def echo(seconds: float = 0.0) -> Fetch:
+    async def fetch(session_id: str, at_risk: AtRisk) -> tuple[object, int]:
         at_risk(1)
         await asyncio.sleep(seconds)
         return f"v-{session_id}", 1
@@ -78,15 +94,15 @@ def echo(seconds=0.0):
     return fetch
 
 
-async def test_one_outcome_for_each_id():
+async def test_one_outcome_for_each_id() -> None:
     outcomes = await collect(fan_out(ids(50), echo(), concurrency=7))
     assert {o.session_id: o.value for o in outcomes} == {f"1:{n}": f"v-1:{n}" for n in range(50)}
     assert all((o.error, o.attempts) == (None, 1) for o in outcomes)
     assert all(isinstance(o.session_id, SessionId) for o in outcomes)
 
 
-async def test_outcomes_come_in_order_of_completion_and_say_how_long_they_took():
-    async def fetch(session_id, at_risk):
+async def test_outcomes_come_in_order_of_completion_and_say_how_long_they_took() -> None:
+    async def fetch(session_id: str, at_risk: AtRisk) -> tuple[object, int]:
         await asyncio.sleep(float(session_id.split(":")[1]))
         return None, 1
 
@@ -98,8 +114,10 @@ async def test_outcomes_come_in_order_of_completion_and_say_how_long_they_took()
 @pytest.mark.parametrize("concurrency", [1, 2, 5])
 @pytest.mark.parametrize("consumers", [1, 2, 3, 8])
 @pytest.mark.parametrize("pause", [0.0, 0.3])
-async def test_several_may_take_outcomes_and_all_of_them_come_to_the_end(concurrency, consumers, pause):
-    async def consume(results):
+async def test_several_may_take_outcomes_and_all_of_them_come_to_the_end(
+    concurrency: int, consumers: int, pause: float
+) -> None:
+    async def consume(results: fanout.FanOut[Any]) -> list[str]:
         taken = []
         async for outcome in results:
             taken.append(outcome.session_id)
@@ -114,10 +132,10 @@ async def test_several_may_take_outcomes_and_all_of_them_come_to_the_end(concurr
             await anext(results)
 
 
-async def test_as_many_at_once_as_said():
+async def test_as_many_at_once_as_said() -> None:
     under_way = most = 0
 
-    async def fetch(_, at_risk):
+    async def fetch(_: str, at_risk: AtRisk) -> tuple[object, int]:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
@@ -131,9 +149,9 @@ async def test_as_many_at_once_as_said():
     assert now() - start == pytest.approx(4, abs=0.01)
 
 
-async def test_ids_may_be_of_any_kind_and_bad_ones_cost_nothing():
+async def test_ids_may_be_of_any_kind_and_bad_ones_cost_nothing() -> None:
     transport = FakeTransport(answer=lambda _: EMPTY)
-    given = [
+    given: list[Any] = [
         SessionId("1:1"), Session(user_id="1", session_id="2"), "1!3", "https://app.fullstory.com/ui/O/session/1:4",
         "", "a/b", None, 5, Session(), Session(session_id=".."),
     ]  # fmt: skip
@@ -146,8 +164,8 @@ async def test_ids_may_be_of_any_kind_and_bad_ones_cost_nothing():
     assert all(isinstance(o.error, InvalidSessionId) and o.attempts == 0 and o.value is None for o in bad)
 
 
-async def test_ids_may_come_asynchronously_and_from_a_pager():
-    async def arriving():
+async def test_ids_may_come_asynchronously_and_from_a_pager() -> None:
+    async def arriving() -> AsyncIterator[str]:
         for n in range(5):
             await asyncio.sleep(1)
             yield f"1:{n}"
@@ -166,10 +184,10 @@ async def test_ids_may_come_asynchronously_and_from_a_pager():
     assert [o.session_id for o in outcomes] == ["1:7"]
 
 
-async def test_ids_are_taken_only_as_workers_and_the_consumer_get_on():
+async def test_ids_are_taken_only_as_workers_and_the_consumer_get_on() -> None:
     taken = 0
 
-    def source():
+    def source() -> Iterator[str]:
         nonlocal taken
         for session_id in ids(1000):
             taken += 1
@@ -185,8 +203,8 @@ async def test_ids_are_taken_only_as_workers_and_the_consumer_get_on():
 
 
 @pytest.mark.row(24)
-async def test_a_failed_call_is_an_outcome():
-    def answer(request):
+async def test_a_failed_call_is_an_outcome() -> None:
+    def answer(request: Request) -> Response:
         return json_response({"message": "gone"}, 404) if request.session_id == "1:3" else EMPTY
 
     outcomes = await collect(make_sessions(FakeTransport(answer=answer)).events_many(ids(6)))
@@ -196,10 +214,10 @@ async def test_a_failed_call_is_an_outcome():
     assert failed.attempts == 1
 
 
-async def test_two_thousand_ids_at_a_fifth_of_the_clients_rate_lose_none():
+async def test_two_thousand_ids_at_a_fifth_of_the_clients_rate_lose_none() -> None:
     bucket = {"tokens": 20.0, "at": now()}
 
-    def answer(_):
+    def answer(_: Request) -> Response:
         bucket["tokens"] = min(20.0, bucket["tokens"] + (now() - bucket["at"]) * 10)
         bucket["at"] = now()
         if bucket["tokens"] < 1:
@@ -215,8 +233,8 @@ async def test_two_thousand_ids_at_a_fifth_of_the_clients_rate_lose_none():
 
 
 @pytest.mark.row(22)
-async def test_a_rejected_key_stops_the_work_after_the_calls_on_their_way():
-    def answer(request):
+async def test_a_rejected_key_stops_the_work_after_the_calls_on_their_way() -> None:
+    def answer(request: Request) -> Response:
         return json_response(status=401) if request.session_id == "1:2" else EMPTY
 
     transport = FakeTransport(answer=answer, seconds=1)
@@ -230,20 +248,20 @@ async def test_a_rejected_key_stops_the_work_after_the_calls_on_their_way():
 
 
 @pytest.mark.row(23)
-async def test_three_denials_in_a_row_stop_the_work_but_single_ones_do_not():
+async def test_three_denials_in_a_row_stop_the_work_but_single_ones_do_not() -> None:
     denied = FakeTransport(answer=lambda _: json_response(status=403))
     with pytest.raises(PermissionDeniedError):
         await collect(make_sessions(denied).events_many(ids(1000), concurrency=1))
     assert len(denied.sent) == 3
 
-    def some(request):
-        return json_response(status=403) if int(request.session_id[2:]) % 3 == 0 else EMPTY
+    def some(request: Request) -> Response:
+        return json_response(status=403) if int(id_of(request)[2:]) % 3 == 0 else EMPTY
 
     mixed = FakeTransport(answer=some)
     assert len(await collect(make_sessions(mixed).events_many(ids(30), concurrency=1))) == 30
 
 
-def test_the_rule_counts_403s_between_successes_and_a_shared_one_once():
+def test_the_rule_counts_403s_between_successes_and_a_shared_one_once() -> None:
     denied = [PermissionDeniedError("no") for _ in range(3)]
     rule = fanout.StopRule()
     assert [rule.after(error) for error in (denied[0], denied[0], denied[0], denied[1], None)] == [None] * 5
@@ -256,22 +274,26 @@ def test_the_rule_counts_403s_between_successes_and_a_shared_one_once():
     ("error", "ends_jobs_only"),
     [(AuthenticationError("x"), False), (ActivationBudgetError("x"), False), (RateLimitedError("x"), True)],
 )
-def test_the_rule_ends_the_work_at_the_scopes_that_it_is_given(error, ends_jobs_only):
+def test_the_rule_ends_the_work_at_the_scopes_that_it_is_given(
+    error: FullStoryError, ends_jobs_only: bool
+) -> None:
     assert (fanout.StopRule().after(error) is None) is ends_jobs_only
     assert fanout.StopRule(frozenset({Scope.RATE, error.scope})).after(error) is error
 
 
 @pytest.mark.row(30)
-async def test_a_limit_that_is_closed_for_a_day_fails_the_rest_without_a_request():
+async def test_a_limit_that_is_closed_for_a_day_fails_the_rest_without_a_request() -> None:
     transport = FakeTransport(answer=lambda _: json_response(status=429, retry_after="86400"))
     outcomes = await collect(make_sessions(transport).events_many(ids(500), concurrency=10))
     assert len(outcomes) == 500
-    assert all(isinstance(o.error, RateLimitedError) and o.error.retry_after > 86_000 for o in outcomes)
+    assert all(
+        isinstance(o.error, RateLimitedError) and (o.error.retry_after or 0) > 86_000 for o in outcomes
+    )
     assert len(transport.sent) <= 10
 
 
-async def test_an_error_of_the_id_source_is_raised_after_what_was_paid_for():
-    def source():
+async def test_an_error_of_the_id_source_is_raised_after_what_was_paid_for() -> None:
+    def source() -> Iterator[str]:
         yield from ids(5)
         raise OSError("the file is gone")
 
@@ -283,8 +305,8 @@ async def test_an_error_of_the_id_source_is_raised_after_what_was_paid_for():
     assert len(outcomes) == 5
 
 
-async def test_a_programming_error_is_raised_not_reported():
-    async def fetch(session_id, at_risk):
+async def test_a_programming_error_is_raised_not_reported() -> None:
+    async def fetch(session_id: str, at_risk: AtRisk) -> tuple[object, int]:
         if session_id == "1:3":
             raise ZeroDivisionError
         await asyncio.sleep(1)
@@ -294,18 +316,18 @@ async def test_a_programming_error_is_raised_not_reported():
         await collect(fan_out(ids(100), fetch, concurrency=5))
 
 
-async def test_a_client_that_is_not_open_is_a_programming_error():
-    async def fetch(_, at_risk):
+async def test_a_client_that_is_not_open_is_a_programming_error() -> None:
+    async def fetch(_: str, at_risk: AtRisk) -> None:
         raise ClientStateError("not open")
 
     with pytest.raises(ClientStateError):
         await collect(fan_out(ids(100), fetch, concurrency=5))
 
 
-async def test_leaving_early_leaves_nothing_running():
+async def test_leaving_early_leaves_nothing_running() -> None:
     cancelled = 0
 
-    async def fetch(_, at_risk):
+    async def fetch(_: str, at_risk: AtRisk) -> None:
         nonlocal cancelled
         try:
             await asyncio.sleep(60)
@@ -318,14 +340,14 @@ async def test_leaving_early_leaves_nothing_running():
     assert cancelled == 6
 
 
-async def test_breaking_off_and_errors_in_the_block_leave_nothing_running():
+async def test_breaking_off_and_errors_in_the_block_leave_nothing_running() -> None:
     with pytest.raises(ValueError, match="mine"):
         async with fan_out(ids(100), echo(1), concurrency=6) as results:
             async for _ in results:
                 raise ValueError("mine")
 
 
-async def test_stop_delivers_what_is_on_its_way():
+async def test_stop_delivers_what_is_on_its_way() -> None:
     outcomes = []
     async with fan_out(ids(100), echo(1), concurrency=5) as results:
         async for outcome in results:
@@ -336,8 +358,8 @@ async def test_stop_delivers_what_is_on_its_way():
     }  # five had been taken anew by then
 
 
-async def test_stop_does_not_wait_for_a_source_that_gives_nothing():
-    async def source():
+async def test_stop_does_not_wait_for_a_source_that_gives_nothing() -> None:
+    async def source() -> AsyncIterator[str]:
         yield "1:1"
         await asyncio.sleep(10_000)
         yield "1:2"
@@ -349,11 +371,12 @@ async def test_stop_does_not_wait_for_a_source_that_gives_nothing():
     assert now() - start < 2
 
 
-async def test_stop_drops_calls_that_were_not_sent_yet():
+async def test_stop_drops_calls_that_were_not_sent_yet() -> None:
     """They have cost nothing, and sending them would."""
     transport = FakeTransport(answer=lambda _: EMPTY, seconds=0.5)
     sessions = make_sessions(transport, RateLimiter(RateLimit(2, 1)))
     outcomes = []
+    sent = -1
     async with sessions.events_many(ids(1000), concurrency=32) as results:
         async for outcome in results:
             outcomes.append(outcome)
@@ -363,7 +386,7 @@ async def test_stop_drops_calls_that_were_not_sent_yet():
     assert len(transport.sent) == sent == len(outcomes) <= 2
 
 
-async def test_stop_does_not_wait_out_a_pause():
+async def test_stop_does_not_wait_out_a_pause() -> None:
     transport = FakeTransport(
         [json_response({"events": []})], answer=lambda _: json_response(status=429, retry_after="500")
     )
@@ -374,7 +397,7 @@ async def test_stop_does_not_wait_out_a_pause():
     assert now() - start < 6
 
 
-async def test_a_rejected_key_sends_nothing_more():
+async def test_a_rejected_key_sends_nothing_more() -> None:
     transport = FakeTransport(answer=lambda _: json_response(status=401), seconds=0.1)
     start = now()
     with pytest.raises(AuthenticationError):
@@ -385,9 +408,9 @@ async def test_a_rejected_key_sends_nothing_more():
     assert now() - start < 1
 
 
-async def test_a_slow_consumer_gets_every_outcome_of_what_was_sent():
+async def test_a_slow_consumer_gets_every_outcome_of_what_was_sent() -> None:
     transport = FakeTransport(
-        answer=lambda r: json_response(status=401 if int(r.session_id[2:]) >= 20 else 200), seconds=0.1
+        answer=lambda r: json_response(status=401 if int(id_of(r)[2:]) >= 20 else 200), seconds=0.1
     )
     outcomes = []
     with pytest.raises(AuthenticationError):
@@ -400,12 +423,10 @@ async def test_a_slow_consumer_gets_every_outcome_of_what_was_sent():
 
 
 @pytest.mark.parametrize("status", [401, 404, 429, 500])
-async def test_stopping_at_any_moment_delivers_every_call_that_may_have_cost(status):
+async def test_stopping_at_any_moment_delivers_every_call_that_may_have_cost(status: int) -> None:
     for moment in range(0, 30, 3):
         transport = FakeTransport(
-            answer=lambda r: json_response(
-                status=status if int(r.session_id[2:]) % 2 else 200, retry_after="1"
-            ),
+            answer=lambda r: json_response(status=status if int(id_of(r)[2:]) % 2 else 200, retry_after="1"),
             seconds=0.15,
         )
         sessions = make_sessions(transport, RateLimiter(RateLimit(20, 5)))
@@ -417,14 +438,14 @@ async def test_stopping_at_any_moment_delivers_every_call_that_may_have_cost(sta
                     outcomes.append(outcome)
             except AuthenticationError:
                 assert status == 401
-        sent = {r.session_id for _, r in transport.sent}
+        sent = {id_of(r) for _, r in transport.sent}
         may_have_cost = {i for i in sent if status in (404, 500) or int(i[2:]) % 2 == 0}
         assert may_have_cost <= {o.session_id for o in outcomes} <= sent
         assert len({o.session_id for o in outcomes}) == len(outcomes)
 
 
-async def test_a_call_cancelled_from_outside_is_not_lost_silently():
-    async def fetch(session_id, at_risk):
+async def test_a_call_cancelled_from_outside_is_not_lost_silently() -> None:
+    async def fetch(session_id: str, at_risk: AtRisk) -> tuple[object, int]:
         if session_id == "1:3":
             raise asyncio.CancelledError
         return None, 1
@@ -432,7 +453,7 @@ async def test_a_call_cancelled_from_outside_is_not_lost_silently():
     with pytest.raises(RuntimeError, match="cancelled by something other"):
         await collect(fan_out(ids(10), fetch, concurrency=2))
 
-    async def source():
+    async def source() -> AsyncIterator[str]:
         yield "1:1"
         inner = asyncio.get_running_loop().create_future()
         inner.cancel()
@@ -442,8 +463,8 @@ async def test_a_call_cancelled_from_outside_is_not_lost_silently():
         await collect(fan_out(source(), echo(), concurrency=2))
 
 
-async def test_a_bug_is_raised_although_the_consumer_leaves_early():
-    async def fetch(session_id, at_risk):
+async def test_a_bug_is_raised_although_the_consumer_leaves_early() -> None:
+    async def fetch(session_id: str, at_risk: AtRisk) -> tuple[object, int]:
         if session_id == "1:1":
             raise ZeroDivisionError
         return None, 1
@@ -454,10 +475,10 @@ async def test_a_bug_is_raised_although_the_consumer_leaves_early():
             await asyncio.sleep(1)
 
 
-async def test_leaving_waits_for_the_workers_even_when_cancelled_again():
+async def test_leaving_waits_for_the_workers_even_when_cancelled_again() -> None:
     ended = 0
 
-    async def fetch(_, at_risk):
+    async def fetch(_: str, at_risk: AtRisk) -> None:
         nonlocal ended
         try:
             await asyncio.sleep(60)
@@ -465,7 +486,7 @@ async def test_leaving_waits_for_the_workers_even_when_cancelled_again():
             await asyncio.sleep(2)
             ended += 1
 
-    async def work():
+    async def work() -> None:
         async with fan_out(ids(4), fetch, concurrency=4):
             await asyncio.sleep(60)
 
@@ -478,11 +499,11 @@ async def test_leaving_waits_for_the_workers_even_when_cancelled_again():
     assert ended == 4
 
 
-async def test_an_iterator_made_here_is_closed_here_and_a_given_one_is_not():
+async def test_an_iterator_made_here_is_closed_here_and_a_given_one_is_not() -> None:
     closed = []
 
     class Source:
-        async def __aiter__(self):
+        async def __aiter__(self) -> AsyncIterator[str]:
             try:
                 for session_id in ids(100):
                     yield session_id
@@ -493,7 +514,7 @@ async def test_an_iterator_made_here_is_closed_here_and_a_given_one_is_not():
         await anext(results)
     assert closed == ["made here"]
 
-    async def given():
+    async def given() -> AsyncGenerator[str, None]:
         try:
             for session_id in ids(100):
                 yield session_id
@@ -507,53 +528,53 @@ async def test_an_iterator_made_here_is_closed_here_and_a_given_one_is_not():
     await source.aclose()
 
 
-async def test_old_style_sequences_and_iterators_are_iterables():
+async def test_old_style_sequences_and_iterators_are_iterables() -> None:
     class Sequence:
-        def __getitem__(self, index):
+        def __getitem__(self, index: int) -> str:
             return ["1:1", "1:2"][index]
 
     class Iterator:
-        def __init__(self):
+        def __init__(self) -> None:
             self.left = ["1:1", "1:2"]
 
-        def __next__(self):
+        def __next__(self) -> str:
             if not self.left:
                 raise StopIteration
             return self.left.pop()
 
     class Source:
-        def __iter__(self):
+        def __iter__(self) -> object:
             return Iterator()
 
     for source in (Sequence(), Source()):
         assert len(await collect(fan_out(source, echo(), concurrency=2))) == 2
 
 
-async def test_asynchronous_iterators_need_no_aiter_of_their_own():
+async def test_asynchronous_iterators_need_no_aiter_of_their_own() -> None:
     class Iterator:
-        def __init__(self):
+        def __init__(self) -> None:
             self.left = ["1:1", "1:2"]
 
-        async def __anext__(self):
+        async def __anext__(self) -> str:
             if not self.left:
                 raise StopAsyncIteration
             return self.left.pop()
 
     class Source:
-        def __aiter__(self):
+        def __aiter__(self) -> object:
             return Iterator()
 
     assert len(await collect(fan_out(Source(), echo(), concurrency=2))) == 2
 
 
-async def test_a_source_that_stops_the_work_sends_nothing_more():
+async def test_a_source_that_stops_the_work_sends_nothing_more() -> None:
     called = []
 
-    async def fetch(session_id, at_risk):
+    async def fetch(session_id: str, at_risk: AtRisk) -> tuple[object, int]:
         called.append(session_id)
         return None, 1
 
-    def source():
+    def source() -> Iterator[str]:
         yield "1:1"
         results.stop()
         yield "1:2"
@@ -563,7 +584,7 @@ async def test_a_source_that_stops_the_work_sends_nothing_more():
     assert called == ["1:1"]
 
 
-async def test_waiting_for_our_own_limiter_is_no_failure_in_bulk():
+async def test_waiting_for_our_own_limiter_is_no_failure_in_bulk() -> None:
     """At one a second, the last of these waits longer than any call may take once it has begun."""
     transport = FakeTransport(answer=lambda _: EMPTY)
     sessions = make_sessions(transport, RateLimiter(RateLimit(1, 1)), timeout=60.0)
@@ -571,43 +592,43 @@ async def test_waiting_for_our_own_limiter_is_no_failure_in_bulk():
     assert not [o.error for o in outcomes if o.error is not None]
 
 
-async def test_a_pause_within_the_deadline_is_waited_out_in_bulk():
+async def test_a_pause_within_the_deadline_is_waited_out_in_bulk() -> None:
     transport = FakeTransport([json_response(status=429, retry_after="150")], answer=lambda _: EMPTY)
     outcomes = await collect(make_sessions(transport).events_many(ids(200), concurrency=14))
     assert not [o.error for o in outcomes if o.error is not None]
     assert len(transport.sent) == 201
 
 
-async def test_no_ids_at_all():
+async def test_no_ids_at_all() -> None:
     assert await collect(fan_out([], echo(), concurrency=3)) == []
     assert await collect(fan_out(iter(()), echo(), concurrency=3)) == []
 
 
-async def test_iteration_stays_ended():
+async def test_iteration_stays_ended() -> None:
     async with fan_out(ids(1), echo(), concurrency=1) as results:
         assert len([o async for o in results]) == 1
         assert [o async for o in results] == []
 
 
 @pytest.mark.parametrize("concurrency", [0, -1, 1.5, True, None, "8"])
-def test_concurrency_is_checked(concurrency):
+def test_concurrency_is_checked(concurrency: Any) -> None:
     with pytest.raises(ConfigurationError, match="concurrency"):
         make_sessions(FakeTransport()).events_many([], concurrency=concurrency)
 
 
 @pytest.mark.parametrize("wrong", ["1:2", b"1:2", Session(session_id="1"), 5, None])
-def test_ids_must_be_many(wrong):
+def test_ids_must_be_many(wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match="iterable of session ids"):
         make_sessions(FakeTransport()).events_many(wrong)
 
 
 @pytest.mark.parametrize("profile", ["", 5])
-def test_a_profile_must_be_an_id(profile):
+def test_a_profile_must_be_an_id(profile: Any) -> None:
     with pytest.raises(ConfigurationError, match="config_profile_id"):
         make_sessions(FakeTransport()).summaries_many([], config_profile_id=profile)
 
 
-async def test_wrong_use_says_what_to_write():
+async def test_wrong_use_says_what_to_write() -> None:
     results = fan_out(ids(1), echo(), concurrency=1)
     with pytest.raises(ClientStateError, match="async with"):
         aiter(results)
@@ -620,7 +641,7 @@ async def test_wrong_use_says_what_to_write():
 
 @pytest.mark.row(39)
 @pytest.mark.parametrize("seed", range(10))
-async def test_cancelling_the_consumer_at_any_moment_leaves_nothing(seed):
+async def test_cancelling_the_consumer_at_any_moment_leaves_nothing(seed: int) -> None:
     rng = random.Random(seed)
     limiter = RateLimiter(RateLimit(30, 5))
     transport = FakeTransport(answer=lambda _: EMPTY, seconds=0.1)
@@ -634,9 +655,10 @@ async def test_cancelling_the_consumer_at_any_moment_leaves_nothing(seed):
     await asyncio.wait_for(limiter.acquire(), 5)
 
 
-async def test_twenty_thousand_ids_keep_the_memory_flat():
+async def test_twenty_thousand_ids_keep_the_memory_flat() -> None:
     transport = FakeTransport(answer=lambda _: EMPTY)
-    transport.sent = type("Forgetful", (list,), {"append": lambda *_: None})()
+    forgetful = type("Forgetful", (list,), {"append": lambda *_: None})
+    transport.sent = forgetful()
     sessions = make_sessions(transport, RateLimiter(RateLimit(1e6, 1e6)))
     tracemalloc.start()
     async with sessions.events_many(ids(20_000), concurrency=64) as results:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
@@ -16,17 +18,18 @@ from fullstory_async import (
     RetryPolicy,
     ServerError,
 )
+from fullstory_async.api import SessionsAPI
 from tests.fakes import FakeTransport, json_response, make_sessions
 
 pytestmark = pytest.mark.virtual_time
 
 
-def make(seconds: float = 10.0, **settings):
+def make(seconds: float = 10.0, **settings: Any) -> tuple[FakeTransport, SessionsAPI]:
     transport = FakeTransport(answer=lambda _: json_response({"response": {"a": [1]}}), seconds=seconds)
     return transport, make_sessions(transport, **settings)
 
 
-async def test_fifty_calls_are_one_request():
+async def test_fifty_calls_are_one_request() -> None:
     transport, sessions = make()
     found = await asyncio.gather(*(sessions.summary("1:2", config_profile_id="p") for _ in range(50)))
     assert len(transport.sent) == 1
@@ -37,7 +40,7 @@ async def test_fifty_calls_are_one_request():
     assert len(transport.sent) == 2  # nothing is remembered without a cache
 
 
-async def test_what_differs_is_another_request():
+async def test_what_differs_is_another_request() -> None:
     transport, sessions = make()
     other = ProfileConfiguration(llm=LLMOptions(pre_prompt="x"))
     await asyncio.gather(
@@ -48,7 +51,7 @@ async def test_what_differs_is_another_request():
     assert len(transport.sent) == 6
 
 
-async def test_how_long_somebody_would_wait_makes_no_difference():
+async def test_how_long_somebody_would_wait_makes_no_difference() -> None:
     transport, sessions = make()
     async with sessions.summaries_many(["1:2"]) as results:
         found = await asyncio.gather(sessions.summary("1:2"), sessions.summary("1:2", timeout=100))
@@ -56,14 +59,14 @@ async def test_how_long_somebody_would_wait_makes_no_difference():
     assert len(transport.sent) == 1
 
 
-async def test_each_has_its_own_time():
+async def test_each_has_its_own_time() -> None:
     transport, sessions = make()
     calls = [asyncio.create_task(sessions.summary("1:2", timeout=seconds)) for seconds in (3, 30)]
     await asyncio.sleep(2)
     calls.append(asyncio.create_task(sessions.summary("1:2", timeout=3)))  # 5 s from the request's beginning
     calls.append(asyncio.create_task(sessions.summary("1:2", timeout=9)))
     started = asyncio.get_running_loop().time()
-    ended = await asyncio.gather(*calls, return_exceptions=True)
+    ended: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(each).__name__ for each in ended] == [
         "APITimeoutError",
         "SessionSummary",
@@ -76,7 +79,7 @@ async def test_each_has_its_own_time():
     assert len(transport.sent) == 1
 
 
-async def test_a_patient_call_does_not_take_over_the_verdict_of_an_impatient_one():
+async def test_a_patient_call_does_not_take_over_the_verdict_of_an_impatient_one() -> None:
     answers = [json_response({}, status=429, retry_after="200"), json_response({"summary": "ok"})]
     transport = FakeTransport(answers, seconds=1.0)
     sessions = make_sessions(transport)
@@ -86,10 +89,11 @@ async def test_a_patient_call_does_not_take_over_the_verdict_of_an_impatient_one
         outcomes = [outcome async for outcome in results]
     with pytest.raises(RateLimitedError):
         await hasty
+    assert outcomes[0].value is not None
     assert outcomes[0].value.summary == "ok"
 
 
-async def test_one_403_of_a_shared_request_is_one_denial():
+async def test_one_403_of_a_shared_request_is_one_denial() -> None:
     transport = FakeTransport(
         answer=lambda request: (
             json_response({}, status=403) if "%3A2/" in request.path else json_response({"summary": "x"})
@@ -104,13 +108,13 @@ async def test_one_403_of_a_shared_request_is_one_denial():
     assert len(outcomes) == 30
 
 
-async def test_events_and_context_are_never_shared():
+async def test_events_and_context_are_never_shared() -> None:
     transport, sessions = make()
     await asyncio.gather(*(sessions.context("1:2") for _ in range(3)))
     assert len(transport.sent) == 3
 
 
-async def test_one_that_leaves_does_not_take_the_others_along():
+async def test_one_that_leaves_does_not_take_the_others_along() -> None:
     transport, sessions = make()
     calls = [asyncio.create_task(sessions.summary("1:2")) for _ in range(50)]
     await asyncio.sleep(1)
@@ -121,7 +125,7 @@ async def test_one_that_leaves_does_not_take_the_others_along():
     assert len(transport.sent) == 1
 
 
-async def test_when_the_last_one_has_left_the_request_is_dropped():
+async def test_when_the_last_one_has_left_the_request_is_dropped() -> None:
     transport, sessions = make()
     calls = [asyncio.create_task(sessions.summary("1:2")) for _ in range(3)]
     await asyncio.sleep(1)
@@ -133,7 +137,7 @@ async def test_when_the_last_one_has_left_the_request_is_dropped():
     assert len(transport.sent) == 2
 
 
-async def test_an_error_reaches_everybody_and_is_not_remembered():
+async def test_an_error_reaches_everybody_and_is_not_remembered() -> None:
     answers = [json_response({"code": "server_error"}, status=500), json_response({"summary": "ok"})]
     transport = FakeTransport(answers, seconds=1.0)
     sessions = make_sessions(transport)
@@ -142,7 +146,7 @@ async def test_an_error_reaches_everybody_and_is_not_remembered():
     assert (await sessions.summary("1:2")).summary == "ok"
 
 
-async def test_a_fan_out_shares_too_and_still_gives_an_outcome_for_each_id():
+async def test_a_fan_out_shares_too_and_still_gives_an_outcome_for_each_id() -> None:
     transport, sessions = make()
     async with sessions.summaries_many(["1:2"] * 20 + ["1:3"], concurrency=21) as results:
         outcomes = [outcome async for outcome in results]
@@ -150,7 +154,7 @@ async def test_a_fan_out_shares_too_and_still_gives_an_outcome_for_each_id():
     assert len(transport.sent) == 2
 
 
-async def test_stopping_a_fan_out_delivers_shared_calls_that_were_sent():
+async def test_stopping_a_fan_out_delivers_shared_calls_that_were_sent() -> None:
     transport, sessions = make()
     async with sessions.summaries_many(["1:2"] * 5, concurrency=5) as results:
         await asyncio.sleep(1)
@@ -160,7 +164,7 @@ async def test_stopping_a_fan_out_delivers_shared_calls_that_were_sent():
     assert len(transport.sent) == 1
 
 
-async def test_a_refusal_reaches_single_calls_as_before():
+async def test_a_refusal_reaches_single_calls_as_before() -> None:
     transport = FakeTransport(answer=lambda _: json_response({}, status=429, retry_after="500"))
     sessions = make_sessions(transport)
     with pytest.raises(RateLimitedError):
@@ -168,7 +172,7 @@ async def test_a_refusal_reaches_single_calls_as_before():
     assert len(transport.sent) == 1
 
 
-async def ended(call):
+async def ended(call: Coroutine[Any, Any, object]) -> tuple[Any, float]:
     """Return what became of a call, and after how many seconds."""
     started = asyncio.get_running_loop().time()
     (outcome,) = await asyncio.gather(call, return_exceptions=True)
@@ -176,7 +180,7 @@ async def ended(call):
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_wait_that_is_longer_than_the_callers_time_is_told_at_once(status):
+async def test_a_wait_that_is_longer_than_the_callers_time_is_told_at_once(status: int) -> None:
     transport = FakeTransport([json_response({}, status=status, retry_after="30")])
     sessions = make_sessions(transport, retry=RetryPolicy(repeat_metered=True))
     error, seconds = await ended(sessions.summary("1:2", timeout=5))
@@ -189,7 +193,7 @@ async def test_a_wait_that_is_longer_than_the_callers_time_is_told_at_once(statu
     assert "1:2" in str(error)
 
 
-async def test_of_those_who_share_a_request_only_those_with_too_little_time_leave():
+async def test_of_those_who_share_a_request_only_those_with_too_little_time_leave() -> None:
     answers = [json_response({}, status=429, retry_after="30"), json_response({"summary": "ok"})]
     transport = FakeTransport(answers, seconds=1.0)
     sessions = make_sessions(transport)
@@ -208,7 +212,7 @@ async def test_of_those_who_share_a_request_only_those_with_too_little_time_leav
     assert len(transport.sent) == 2
 
 
-async def test_who_joins_during_the_wait_has_its_own_time_for_it():
+async def test_who_joins_during_the_wait_has_its_own_time_for_it() -> None:
     """As a call that is not shared has: it waits for the limiter, which may be quicker than it said."""
     answers = [json_response({}, status=429, retry_after="30"), json_response({"summary": "ok"})]
     sessions = make_sessions(FakeTransport(answers))
@@ -222,7 +226,7 @@ async def test_who_joins_during_the_wait_has_its_own_time_for_it():
     assert (await first).summary == "ok"
 
 
-async def test_a_call_with_priority_that_joins_a_request_waits_at_its_pace_and_costs_nothing_more():
+async def test_a_call_with_priority_that_joins_a_request_waits_at_its_pace_and_costs_nothing_more() -> None:
     limiter = RateLimiter(RateLimit(1, 1))
     transport = FakeTransport(answer=lambda _: json_response({"summary": "ok"}))
     sessions = make_sessions(transport, limiter)
@@ -239,7 +243,7 @@ async def test_a_call_with_priority_that_joins_a_request_waits_at_its_pace_and_c
     assert len(transport.sent) == 6 + 2
 
 
-async def test_a_shared_request_that_ends_in_a_429_is_given_up_once_for_all():
+async def test_a_shared_request_that_ends_in_a_429_is_given_up_once_for_all() -> None:
     transport = FakeTransport(answer=lambda _: json_response({}, status=429, retry_after="1"), seconds=0.5)
     sessions = make_sessions(transport)
     calls = [asyncio.create_task(ended(sessions.summary("1:2")))]

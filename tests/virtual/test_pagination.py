@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 
 import pytest
 
 from fullstory_async import ConfigurationError, Page, Pager, PaginationError
 from fullstory_async.api.list_cursor import ListCursor
+from fullstory_async.messages import Request, Response
 from tests.fakes import FakeTransport, json_response, make_sessions
 
 pytestmark = pytest.mark.virtual_time
@@ -24,45 +26,47 @@ def pager_of(
     return Pager(fetch, limit=limit)
 
 
-THREE = {
+THREE: dict[str | None, Page[int]] = {
     None: Page(items=(1, 2), next_token="a"),
     "a": Page(items=(), next_token="b"),
     "b": Page(items=(3,), next_token=None),
 }
 
 
-async def test_awaiting_gives_the_first_page_each_time():
+async def test_awaiting_gives_the_first_page_each_time() -> None:
     asked: list[str | None] = []
     pager = pager_of(THREE, asked)
     assert list(await pager) == list(await pager) == [1, 2]
     assert asked == [None, None]
 
 
-async def test_iteration_goes_on_after_an_empty_page():
+async def test_iteration_goes_on_after_an_empty_page() -> None:
     assert [item async for item in pager_of(THREE, [])] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
     ("limit", "items", "requests"), [(1, [1], 1), (2, [1, 2], 1), (3, [1, 2, 3], 3), (9, [1, 2, 3], 3)]
 )
-async def test_the_limit_ends_it_without_a_needless_request(limit, items, requests):
+async def test_the_limit_ends_it_without_a_needless_request(
+    limit: int, items: list[int], requests: int
+) -> None:
     asked: list[str | None] = []
     assert [item async for item in pager_of(THREE, asked, limit)] == items
     assert len(asked) == requests
 
 
-async def test_pages_resume_from_a_token():
+async def test_pages_resume_from_a_token() -> None:
     asked: list[str | None] = []
     assert [page.items async for page in pager_of(THREE, asked).pages("a")] == [(), (3,)]
     assert asked == ["a", "b"]
 
 
-async def test_an_empty_token_is_the_end():
-    pages = {None: Page(items=(1,), next_token="")}
+async def test_an_empty_token_is_the_end() -> None:
+    pages: dict[str | None, Page[int]] = {None: Page(items=(1,), next_token="")}
     assert [page.items async for page in pager_of(pages, []).pages()] == [(1,)]
 
 
-async def test_a_token_that_comes_back_is_an_error():
+async def test_a_token_that_comes_back_is_an_error() -> None:
     pages = {None: Page(items=(1,), next_token="a"), "a": Page(items=(2,), next_token="a")}
     seen = []
     with pytest.raises(PaginationError, match="twice"):
@@ -74,18 +78,20 @@ async def test_a_token_that_comes_back_is_an_error():
     assert seen == [1, 2]
 
 
-async def test_two_thousand_empty_pages_are_a_loop_not_a_recursion():
-    pages = {None if n == 0 else str(n): Page(items=(), next_token=str(n + 1)) for n in range(2000)}
+async def test_two_thousand_empty_pages_are_a_loop_not_a_recursion() -> None:
+    pages: dict[str | None, Page[int]] = {
+        None if n == 0 else str(n): Page(items=(), next_token=str(n + 1)) for n in range(2000)
+    }
     pages["2000"] = Page(items=(7,))
     assert [item async for item in pager_of(pages, [])] == [7]
 
 
-def test_a_plain_for_says_what_to_write():
+def test_a_plain_for_says_what_to_write() -> None:
     with pytest.raises(TypeError, match="async for"):
         iter(pager_of(THREE, []))
 
 
-def test_a_page_is_a_sequence():
+def test_a_page_is_a_sequence() -> None:
     page = Page(items=(1, 2, 3))
     assert (page[0], page[1:], len(page), list(page), 2 in page) == (1, (2, 3), 3, [1, 2, 3], True)
 
@@ -93,7 +99,7 @@ def test_a_page_is_a_sequence():
 def listing(total: int, cap: int | None = None) -> FakeTransport:
     """A service with so many sessions that answers the last ``limit`` of them, newest last."""
 
-    def answer(request):
+    def answer(request: Request) -> Response:
         limit = int(dict(request.query)["limit"])
         shown = min(limit, cap or limit, total)
         return json_response(
@@ -111,14 +117,14 @@ def limits(transport: FakeTransport) -> list[int]:
     ("total", "asked"),
     [(0, [100]), (99, [100]), (100, [100, 200]), (250, [100, 200, 400]), (1000, [100, 200, 400, 800, 1600])],
 )
-async def test_without_a_limit_it_widens_until_the_end(total, asked):
+async def test_without_a_limit_it_widens_until_the_end(total: int, asked: list[int]) -> None:
     transport = listing(total)
     found = [session.session_id async for session in make_sessions(transport).list(uid="u", limit=None)]
     assert sorted(map(int, found)) == list(range(total))
     assert limits(transport) == asked
 
 
-async def test_a_server_that_caps_the_limit_ends_it():
+async def test_a_server_that_caps_the_limit_ends_it() -> None:
     transport = listing(500, cap=100)
     found = [session async for session in make_sessions(transport).list(uid="u", limit=None)]
     assert len(found) == 100
@@ -126,19 +132,19 @@ async def test_a_server_that_caps_the_limit_ends_it():
 
 
 @pytest.mark.parametrize(("limit", "asked", "given"), [(20, [20], 20), (1, [1], 1), (300, [300], 250)])
-async def test_a_limit_is_asked_for_as_it_is(limit, asked, given):
+async def test_a_limit_is_asked_for_as_it_is(limit: int, asked: list[int], given: int) -> None:
     transport = listing(250)
     found = [session async for session in make_sessions(transport).list(uid="u", limit=limit)]
     assert (len(found), limits(transport)) == (given, asked)
 
 
-async def test_twenty_unless_said_otherwise():
+async def test_twenty_unless_said_otherwise() -> None:
     transport = listing(50)
     assert len(await make_sessions(transport).list(email="a@b.c")) == 20
     assert limits(transport) == [20]
 
 
-async def test_a_listing_resumes_in_another_process():
+async def test_a_listing_resumes_in_another_process() -> None:
     transport = listing(250)
     first = await make_sessions(transport).list(uid="u", limit=None)
     rest = [
@@ -152,8 +158,8 @@ async def test_a_listing_resumes_in_another_process():
     assert limits(transport) == [100, 200, 400]
 
 
-async def test_the_servers_own_token_is_followed_if_one_comes():
-    def answer(request):
+async def test_the_servers_own_token_is_followed_if_one_comes() -> None:
+    def answer(request: Request) -> Response:
         token = dict(request.query).get("pagination_token")
         number = int(token or 0)
         items = [{"sessionId": f"{number}-{n}"} for n in range(2)] if number != 1 else []
@@ -167,7 +173,7 @@ async def test_the_servers_own_token_is_followed_if_one_comes():
     assert [dict(r.query).get("pagination_token") for _, r in transport.sent] == [None, "1", "2", "3"]
 
 
-async def test_a_circle_of_server_tokens_is_an_error():
+async def test_a_circle_of_server_tokens_is_an_error() -> None:
     transport = FakeTransport(
         answer=lambda _: json_response({"sessions": [{"sessionId": "1"}], "pagination_token": "t"})
     )
@@ -177,8 +183,8 @@ async def test_a_circle_of_server_tokens_is_an_error():
     assert len(transport.sent) == 2
 
 
-async def test_the_callers_limit_holds_for_pages_and_for_the_first_page_too():
-    def answer(request):
+async def test_the_callers_limit_holds_for_pages_and_for_the_first_page_too() -> None:
+    def answer(request: Request) -> Response:
         number = int(dict(request.query).get("pagination_token", 0))
         items = [{"sessionId": f"{number}-{n}"} for n in range(10)]
         return json_response({"sessions": items, "pagination_token": str(number + 1)})
@@ -189,15 +195,15 @@ async def test_the_callers_limit_holds_for_pages_and_for_the_first_page_too():
     assert len(await make_sessions(FakeTransport(answer=answer)).list(uid="u", limit=5)) == 5
 
 
-async def test_sessions_that_come_twice_do_not_use_up_the_limit():
-    def answer(request):
+async def test_sessions_that_come_twice_do_not_use_up_the_limit() -> None:
+    def answer(request: Request) -> Response:
         limit = int(dict(request.query)["limit"])
         return json_response({"sessions": [{"sessionId": str(n // 2)} for n in range(200)][:limit]})
 
     assert len([s async for s in make_sessions(FakeTransport(answer=answer)).list(uid="u", limit=20)]) == 20
 
 
-async def test_resuming_with_a_smaller_limit_ends():
+async def test_resuming_with_a_smaller_limit_ends() -> None:
     transport = FakeTransport(
         answer=lambda r: json_response(
             {
@@ -211,8 +217,8 @@ async def test_resuming_with_a_smaller_limit_ends():
     assert [len(page) for page in pages] == [0]
 
 
-async def test_a_null_in_the_list_does_not_end_it():
-    def answer(request):
+async def test_a_null_in_the_list_does_not_end_it() -> None:
+    def answer(request: Request) -> Response:
         limit = int(dict(request.query)["limit"])
         items = [None, *({"sessionId": str(n)} for n in range(249))]
         return json_response({"sessions": items[:limit]})
@@ -221,7 +227,7 @@ async def test_a_null_in_the_list_does_not_end_it():
     assert len(found) == 249
 
 
-async def test_a_full_answer_with_nothing_new_is_the_end():
+async def test_a_full_answer_with_nothing_new_is_the_end() -> None:
     transport = FakeTransport(
         answer=lambda _: json_response({"sessions": [{"sessionId": str(n % 100)} for n in range(500)]})
     )
@@ -229,14 +235,14 @@ async def test_a_full_answer_with_nothing_new_is_the_end():
     assert limits(transport) == [100, 200]
 
 
-async def test_a_session_that_comes_twice_in_one_answer_is_given_once():
+async def test_a_session_that_comes_twice_in_one_answer_is_given_once() -> None:
     transport = FakeTransport(
         answer=lambda _: json_response({"sessions": [{"sessionId": "1"}, {"sessionId": "1"}]})
     )
     assert len(await make_sessions(transport).list(uid="u", email="e@x.y")) == 1
 
 
-def token_of(state) -> str:
+def token_of(state: object) -> str:
     return "fs1." + base64.urlsafe_b64encode(json.dumps(state).encode()).decode()
 
 
@@ -247,13 +253,13 @@ def token_of(state) -> str:
         token_of([1, 0, [], 5]), token_of(["x", 0, [], None]), "fs1." + base64.urlsafe_b64encode(b"[1e999,0,[],null]").decode(), "fs1." + base64.urlsafe_b64encode(b"[" * 10**5).decode(), 5,
     ],
 )  # fmt: skip
-async def test_a_foreign_token_is_refused(token):
+async def test_a_foreign_token_is_refused(token: Any) -> None:
     with pytest.raises(ConfigurationError, match="page token"):
         async for _ in make_sessions(FakeTransport()).list(uid="u").pages(token):
             pass
 
 
-def test_positions_survive_as_tokens():
+def test_positions_survive_as_tokens() -> None:
     for position in (
         ListCursor(limit=7, returned=2, seen=frozenset({"a", "b"})),
         ListCursor(limit=3, server_token="a.b/c="),
@@ -272,7 +278,7 @@ def test_positions_survive_as_tokens():
         ({"uid": "u", "extra_headers": {5: "x"}}, "extra_headers"),
     ],
 )  # fmt: skip
-def test_bad_arguments_are_refused_before_anything_is_sent(arguments, reason):
+def test_bad_arguments_are_refused_before_anything_is_sent(arguments: dict[str, Any], reason: str) -> None:
     transport = FakeTransport()
     with pytest.raises(ConfigurationError, match=reason):
         make_sessions(transport).list(**arguments)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -18,12 +20,13 @@ from fullstory_async import (
     RateLimit,
     RateLimitedError,
     RateLimiter,
+    ResponseReceived,
     RetryPolicy,
     ServerError,
 )
 from fullstory_async.http.call import Call
-from fullstory_async.messages import Request
-from tests.fakes import FakeTransport, json_response, make_pipeline
+from fullstory_async.messages import Request, Response
+from tests.fakes import Answer, FakeTransport, json_response, make_pipeline
 from tests.virtual_time import now
 
 pytestmark = pytest.mark.virtual_time
@@ -33,28 +36,28 @@ EVENTS = Request(operation="events", path="/v2/sessions/1%3A2/events", session_i
 OK = json_response({"ok": True})
 
 
-def lost():
+def lost() -> ProtocolError:
     return ProtocolError("lost", request=LIST)
 
 
-def limited(retry_after: str | None = "2"):
+def limited(retry_after: str | None = "2") -> Response:
     return json_response(
         {"code": "too_many_requests"}, 429, **({"retry_after": retry_after} if retry_after else {})
     )
 
 
-def times(transport, start):
+def times(transport: FakeTransport, start: float) -> list[float]:
     return [round(at - start, 3) for at, _ in transport.sent]
 
 
-async def test_success_takes_one_attempt():
+async def test_success_takes_one_attempt() -> None:
     transport = FakeTransport([OK])
     pipeline = make_pipeline(transport)
     assert await pipeline.fetch(LIST, lambda response: response.status) == (200, 1)
     assert (pipeline.stats.requests, pipeline.stats.activations) == (1, 0)
 
 
-async def test_an_unmetered_call_backs_off_and_succeeds():
+async def test_an_unmetered_call_backs_off_and_succeeds() -> None:
     transport = FakeTransport([lost(), json_response(status=503), OK])
     pipeline = make_pipeline(transport)
     start = now()
@@ -63,7 +66,7 @@ async def test_an_unmetered_call_backs_off_and_succeeds():
     assert pipeline.stats.retries == 2
 
 
-async def test_the_last_error_is_raised_with_what_is_known():
+async def test_the_last_error_is_raised_with_what_is_known() -> None:
     transport = FakeTransport([lost(), lost(), json_response({"code": "server_error", "message": "m"}, 500)])
     with pytest.raises(ServerError) as caught:
         await make_pipeline(transport).fetch(LIST, lambda _: None)
@@ -77,7 +80,7 @@ async def test_the_last_error_is_raised_with_what_is_known():
 @pytest.mark.parametrize(
     "failure", [lost, lambda: json_response(status=500), lambda: APITimeoutError("slow", request=EVENTS)]
 )
-async def test_a_metered_call_is_not_repeated_once_it_may_have_arrived(failure):
+async def test_a_metered_call_is_not_repeated_once_it_may_have_arrived(failure: Callable[[], Answer]) -> None:
     transport = FakeTransport([failure(), OK])
     pipeline = make_pipeline(transport)
     with pytest.raises((ProtocolError, ServerError, APITimeoutError)) as caught:
@@ -86,8 +89,8 @@ async def test_a_metered_call_is_not_repeated_once_it_may_have_arrived(failure):
     assert caught.value.attempts == 1
 
 
-async def test_a_metered_call_is_repeated_where_the_policy_says_so_and_the_risk_is_remembered():
-    answers = [
+async def test_a_metered_call_is_repeated_where_the_policy_says_so_and_the_risk_is_remembered() -> None:
+    answers: list[Answer] = [
         json_response(status=500),
         ConnectError("refused", request=EVENTS, sent=False),
         json_response(status=401),
@@ -99,7 +102,7 @@ async def test_a_metered_call_is_repeated_where_the_policy_says_so_and_the_risk_
     assert pipeline.stats.activations_at_risk == 1
 
 
-async def test_a_metered_call_that_never_left_is_repeated():
+async def test_a_metered_call_that_never_left_is_repeated() -> None:
     transport = FakeTransport([ConnectError("refused", request=EVENTS, sent=False), OK])
     pipeline = make_pipeline(transport)
     assert (await pipeline.fetch(EVENTS, lambda _: 1)) == (1, 2)
@@ -107,7 +110,7 @@ async def test_a_metered_call_that_never_left_is_repeated():
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 501, 505])
-async def test_refusals_are_final(status):
+async def test_refusals_are_final(status: int) -> None:
     transport = FakeTransport([json_response(status=status), OK])
     with pytest.raises(Exception, match=str(status)):
         await make_pipeline(transport).fetch(LIST, lambda _: None)
@@ -115,13 +118,13 @@ async def test_refusals_are_final(status):
 
 
 @pytest.mark.row(26)
-async def test_a_429_pauses_everybody():
+async def test_a_429_pauses_everybody() -> None:
     limiter = RateLimiter(RateLimit(100, 100))
     transport = FakeTransport([limited("3"), OK, OK], seconds=0.1)
     pipeline = make_pipeline(transport, limiter)
     start = now()
 
-    async def later():
+    async def later() -> object:
         await asyncio.sleep(1)
         return await pipeline.fetch(EVENTS, lambda _: "other")
 
@@ -131,7 +134,7 @@ async def test_a_429_pauses_everybody():
     assert pipeline.stats.throttled == 1
 
 
-async def test_a_single_call_gives_up_after_its_attempts():
+async def test_a_single_call_gives_up_after_its_attempts() -> None:
     transport = FakeTransport(answer=lambda _: limited("1"))
     with pytest.raises(RateLimitedError) as caught:
         await make_pipeline(transport).fetch(EVENTS, lambda _: None)
@@ -139,7 +142,7 @@ async def test_a_single_call_gives_up_after_its_attempts():
     assert not caught.value.may_have_cost
 
 
-async def test_a_429_without_retry_after_backs_off_a_second_at_least():
+async def test_a_429_without_retry_after_backs_off_a_second_at_least() -> None:
     transport = FakeTransport([limited(None), limited(None), OK])
     start = now()
     await make_pipeline(transport, retry=RetryPolicy(wait_initial=0.1, wait_jitter=0)).fetch(
@@ -149,7 +152,7 @@ async def test_a_429_without_retry_after_backs_off_a_second_at_least():
 
 
 @pytest.mark.row(30)
-async def test_a_retry_after_beyond_max_wait_raises_at_once_and_keeps_the_limiter_shut():
+async def test_a_retry_after_beyond_max_wait_raises_at_once_and_keeps_the_limiter_shut() -> None:
     limiter = RateLimiter(RateLimit(100, 100))
     transport = FakeTransport([limited("86400"), OK])
     pipeline = make_pipeline(transport, limiter)
@@ -163,7 +166,7 @@ async def test_a_retry_after_beyond_max_wait_raises_at_once_and_keeps_the_limite
     assert len(transport.sent) == 1
 
 
-async def test_a_503_with_retry_after_waits_as_asked():
+async def test_a_503_with_retry_after_waits_as_asked() -> None:
     transport = FakeTransport([json_response(status=503, retry_after="4"), OK])
     start = now()
     await make_pipeline(transport).fetch(LIST, lambda _: None)
@@ -171,20 +174,20 @@ async def test_a_503_with_retry_after_waits_as_asked():
 
 
 @pytest.mark.row(26)
-async def test_patience_outlasts_any_number_of_429s():
+async def test_patience_outlasts_any_number_of_429s() -> None:
     transport = FakeTransport([*(limited("1") for _ in range(200)), OK])
     pipeline = make_pipeline(transport)
     assert await pipeline.fetch(EVENTS, lambda _: "v", patient=True) == ("v", 201)
 
 
-async def test_patience_does_not_extend_to_other_failures():
+async def test_patience_does_not_extend_to_other_failures() -> None:
     transport = FakeTransport([limited("1"), lost(), limited("1"), lost(), lost()])
     with pytest.raises(ProtocolError) as caught:
         await make_pipeline(transport).fetch(LIST, lambda _: None, patient=True)
     assert caught.value.attempts == 5
 
 
-async def test_patience_ends_at_the_deadline():
+async def test_patience_ends_at_the_deadline() -> None:
     transport = FakeTransport(answer=lambda _: limited("7"))
     start = now()
     with pytest.raises(RateLimitedError):
@@ -192,7 +195,7 @@ async def test_patience_ends_at_the_deadline():
     assert 50 < now() - start <= 60
 
 
-async def test_no_wait_begins_that_would_pass_the_deadline():
+async def test_no_wait_begins_that_would_pass_the_deadline() -> None:
     transport = FakeTransport(answer=lambda _: json_response(status=503, retry_after="30"))
     start = now()
     with pytest.raises(ServerError):
@@ -200,7 +203,7 @@ async def test_no_wait_begins_that_would_pass_the_deadline():
     assert now() - start < 0.01
 
 
-async def test_the_deadline_ends_a_wait_for_the_limiter():
+async def test_the_deadline_ends_a_wait_for_the_limiter() -> None:
     limiter = RateLimiter(RateLimit(0.01, 1))
     pipeline = make_pipeline(FakeTransport([OK, OK]), limiter)
     await pipeline.fetch(EVENTS, lambda _: None)
@@ -212,14 +215,14 @@ async def test_the_deadline_ends_a_wait_for_the_limiter():
 
 
 @pytest.mark.row(26)
-async def test_retry_after_zero_is_no_invitation_to_hammer():
+async def test_retry_after_zero_is_no_invitation_to_hammer() -> None:
     transport = FakeTransport(answer=lambda _: limited("0"))
     with pytest.raises(RateLimitedError):
         await make_pipeline(transport).fetch(EVENTS, lambda _: None, patient=True, timeout=60)
     assert len(transport.sent) <= 61
 
 
-async def test_only_429_and_5xx_pause_the_limiter_5xx_briefly_and_429_for_a_day_at_most():
+async def test_only_429_and_5xx_pause_the_limiter_5xx_briefly_and_429_for_a_day_at_most() -> None:
     for status, paused in ((404, 0), (400, 0), (503, 8), (429, 3600)):
         limiter = RateLimiter(RateLimit(100, 100))
         with pytest.raises(APIStatusError):
@@ -231,7 +234,7 @@ async def test_only_429_and_5xx_pause_the_limiter_5xx_briefly_and_429_for_a_day_
     assert limiter.paused_for == pytest.approx(86_400, abs=1)
 
 
-async def test_a_cancelled_metered_call_is_at_risk():
+async def test_a_cancelled_metered_call_is_at_risk() -> None:
     pipeline = make_pipeline(FakeTransport(answer=lambda _: OK, seconds=10))
     for request in (EVENTS, LIST):
         task = asyncio.create_task(pipeline.fetch(request, lambda _: None))
@@ -242,7 +245,7 @@ async def test_a_cancelled_metered_call_is_at_risk():
     assert pipeline.stats.activations_at_risk == 1
 
 
-async def test_the_deadline_behind_a_failure_names_it_as_its_cause():
+async def test_the_deadline_behind_a_failure_names_it_as_its_cause() -> None:
     limiter = RateLimiter(RateLimit(0.05, 1))
     transport = FakeTransport([json_response(status=503), OK])
     pipeline = make_pipeline(transport, limiter)
@@ -252,7 +255,7 @@ async def test_the_deadline_behind_a_failure_names_it_as_its_cause():
     assert (pipeline.stats.requests, pipeline.stats.retries, caught.value.attempts) == (1, 0, 1)
 
 
-async def test_a_queue_longer_than_max_wait_is_an_error_for_a_single_call():
+async def test_a_queue_longer_than_max_wait_is_an_error_for_a_single_call() -> None:
     pipeline = make_pipeline(FakeTransport(answer=lambda _: OK), RateLimiter(RateLimit(1, 1), max_wait=10))
     ended = await asyncio.gather(
         *(pipeline.fetch(EVENTS, lambda _: None) for _ in range(30)), return_exceptions=True
@@ -260,11 +263,11 @@ async def test_a_queue_longer_than_max_wait_is_an_error_for_a_single_call():
     refused = [e for e in ended if isinstance(e, RateLimitedError)]
     assert 15 <= len(refused) <= 20
     assert "a fan-out waits for any time" in str(refused[0])
-    assert refused[0].retry_after > 10
+    assert (refused[0].retry_after or 0) > 10
 
 
-async def test_an_unreadable_list_cost_nothing_and_is_asked_for_once_more():
-    def decode(response):
+async def test_an_unreadable_list_cost_nothing_and_is_asked_for_once_more() -> None:
+    def decode(response: Response) -> str:
         if response is OK:
             return "value"
         raise DecodeError("no")
@@ -276,8 +279,8 @@ async def test_an_unreadable_list_cost_nothing_and_is_asked_for_once_more():
     assert await make_pipeline(FakeTransport([odd, OK])).fetch(LIST, decode) == ("value", 2)
 
 
-async def test_a_service_that_is_never_readable_is_soon_asked_only_once():
-    def decode(_):
+async def test_a_service_that_is_never_readable_is_soon_asked_only_once() -> None:
+    def decode(_: Response) -> None:
         raise DecodeError("no")
 
     transport = FakeTransport(answer=lambda _: OK)
@@ -289,7 +292,7 @@ async def test_a_service_that_is_never_readable_is_soon_asked_only_once():
 
 
 @pytest.mark.row(33)
-async def test_an_outage_stays_within_two_percent_of_one_request_per_call():
+async def test_an_outage_stays_within_two_percent_of_one_request_per_call() -> None:
     transport = FakeTransport(answer=lambda _: json_response(status=503))
     pipeline = make_pipeline(transport, RateLimiter(RateLimit(1e6, 1e6)))
     for _ in range(10_000):
@@ -307,8 +310,8 @@ async def test_an_outage_stays_within_two_percent_of_one_request_per_call():
     assert (await pipeline.fetch(LIST, lambda _: None))[1] == 2  # successes have refilled the budget
 
 
-async def test_an_unreadable_answer_keeps_its_body_and_counts_as_paid():
-    def decode(_):
+async def test_an_unreadable_answer_keeps_its_body_and_counts_as_paid() -> None:
+    def decode(_: Response) -> None:
         raise DecodeError("no")
 
     transport = FakeTransport([json_response({"events": 5})])
@@ -316,12 +319,13 @@ async def test_an_unreadable_answer_keeps_its_body_and_counts_as_paid():
     with pytest.raises(DecodeError) as caught:
         await pipeline.fetch(EVENTS, decode)
     error = caught.value
+    assert error.response is not None
     assert error.response.body == b'{"events": 5}'
     assert (error.attempts, error.may_have_cost, error.session_id) == (1, True, "1:2")
     assert (pipeline.stats.activations, pipeline.stats.activations_at_risk) == (1, 0)
 
 
-async def test_logs_name_the_session_and_nothing_personal(caplog):
+async def test_logs_name_the_session_and_nothing_personal(caplog: pytest.LogCaptureFixture) -> None:
     request = Request(operation="list", path="/sessions/v2", query=(("email", "ada@example.com"),))
     failure = json_response({"message": "ada@example.com is unknown"}, 503)
     transport = FakeTransport([failure, OK, json_response({"message": "ada@example.com"}, 404)])
@@ -337,7 +341,7 @@ async def test_logs_name_the_session_and_nothing_personal(caplog):
 
 @pytest.mark.row(39)
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.3, 0.6, 1.1, 2.5])
-async def test_cancelling_at_any_wait_leaves_the_pipeline_usable(seconds):
+async def test_cancelling_at_any_wait_leaves_the_pipeline_usable(seconds: float) -> None:
     limiter = RateLimiter(RateLimit(2, 1))
     transport = FakeTransport([lost(), limited("2"), OK, OK], seconds=0.2)
     pipeline = make_pipeline(transport, limiter)
@@ -350,7 +354,7 @@ async def test_cancelling_at_any_wait_leaves_the_pipeline_usable(seconds):
     await asyncio.wait_for(pipeline.fetch(LIST, lambda _: None), 5)
 
 
-async def test_an_attempt_that_never_began_puts_nothing_at_stake():
+async def test_an_attempt_that_never_began_puts_nothing_at_stake() -> None:
     limiter = RateLimiter(RateLimit(0.1, 1))
     transport = FakeTransport([limited("2")])
     call = Call(EVENTS, 5, patient=True)
@@ -361,7 +365,7 @@ async def test_an_attempt_that_never_began_puts_nothing_at_stake():
 
 
 @pytest.mark.parametrize("failure", [lost, lambda: limited("1")])
-async def test_retries_that_are_never_made_use_no_budget_up(failure):
+async def test_retries_that_are_never_made_use_no_budget_up(failure: Callable[[], Answer]) -> None:
     transport = FakeTransport()
     pipeline = make_pipeline(transport)
     for _ in range(200):
@@ -376,7 +380,7 @@ async def test_retries_that_are_never_made_use_no_budget_up(failure):
     assert (await pipeline.fetch(LIST, lambda _: None))[1] == 2
 
 
-async def test_retries_that_were_made_do_use_it_up_though_the_call_is_cancelled_then():
+async def test_retries_that_were_made_do_use_it_up_though_the_call_is_cancelled_then() -> None:
     pipeline = make_pipeline(FakeTransport([lost(), lost()] * 100))
     for _ in range(100):
         task = asyncio.create_task(pipeline.fetch(LIST, lambda _: None))
@@ -386,7 +390,7 @@ async def test_retries_that_were_made_do_use_it_up_though_the_call_is_cancelled_
     assert pipeline.stats.retries == pytest.approx(500 / 14, abs=2)
 
 
-async def test_what_calls_wait_is_added_up():
+async def test_what_calls_wait_is_added_up() -> None:
     limiter = RateLimiter(RateLimit(1, 1))
     pipeline = make_pipeline(FakeTransport(answer=lambda _: OK), limiter)
     await asyncio.gather(*(pipeline.fetch(LIST, lambda _: None) for _ in range(4)))
@@ -408,8 +412,8 @@ async def test_what_calls_wait_is_added_up():
     )  # nor is it forgotten when the call is cancelled
 
 
-async def test_a_lost_request_is_told_of_with_its_own_seconds():
-    told = []
+async def test_a_lost_request_is_told_of_with_its_own_seconds() -> None:
+    told: list[ResponseReceived] = []
     transport = FakeTransport([lost(), lost(), OK], answer=lambda _: OK, seconds=4)
     pipeline = make_pipeline(transport, hooks=Hooks(on_response=told.append))
     await pipeline.fetch(LIST, lambda _: None)
@@ -427,18 +431,20 @@ async def test_a_lost_request_is_told_of_with_its_own_seconds():
 
 @pytest.mark.parametrize("before", [lambda: json_response(status=503), lost])
 @pytest.mark.parametrize("garbled", [True, False])
-async def test_what_can_not_be_read_is_asked_for_once_more_whatever_failed_before(before, garbled):
+async def test_what_can_not_be_read_is_asked_for_once_more_whatever_failed_before(
+    before: Callable[[], Answer], garbled: bool
+) -> None:
     odd = json_response([])
 
-    def failure():
+    def failure() -> Answer:
         return ProtocolError("not HTTP", request=LIST, garbled=True) if garbled else odd
 
-    def decode(response):
+    def decode(response: Response) -> str:
         if response is OK:
             return "value"
         raise DecodeError("no")
 
-    settings = {"retry": RetryPolicy(attempts=9, wait_jitter=0)}
+    settings: dict[str, Any] = {"retry": RetryPolicy(attempts=9, wait_jitter=0)}
     transport = FakeTransport([before(), failure(), OK])
     assert await make_pipeline(transport, **settings).fetch(LIST, decode) == ("value", 3)
     transport = FakeTransport([before(), failure(), before(), failure(), OK])

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+from typing import Any
 
 import pytest
 
 from fullstory_async import APITimeoutError, ConfigurationError, RateLimit, RateLimitedError, RateLimiter
 from fullstory_async.api import ApiContext, ProfilesAPI
 from tests.fakes import FakeTransport, json_response, make_pipeline, make_sessions
-from tests.virtual.buckets import filled, make_limiter
+from tests.virtual.buckets import Make, filled, make_limiter
 from tests.virtual.limits import BucketServer, BulkJob, adaptive
 from tests.virtual_time import VirtualLoop, now
 
@@ -22,17 +23,19 @@ __all__ = ["make_limiter"]
 
 pytestmark = pytest.mark.virtual_time
 
-EVENTS = {"events": []}
+EVENTS: dict[str, list[Any]] = {"events": []}
 
 
-async def waited(limiter: RateLimiter, **options) -> float:
+async def waited(limiter: RateLimiter, **options: Any) -> float:
     before = now()
     await limiter.acquire(**options)
     return now() - before
 
 
 @pytest.mark.parametrize("rate", [0.5, 2, 8, 50])
-async def test_an_interactive_call_waits_for_one_refill_behind_a_bulk_job(rate, make_limiter):
+async def test_an_interactive_call_waits_for_one_refill_behind_a_bulk_job(
+    rate: float, make_limiter: Make
+) -> None:
     rng = random.Random(rate)
     limiter = make_limiter(RateLimit(rate, max(1, rate)), max_wait=1e6)
     transport = FakeTransport(answer=lambda _: json_response(EVENTS), seconds=0.08)
@@ -55,7 +58,7 @@ async def test_an_interactive_call_waits_for_one_refill_behind_a_bulk_job(rate, 
     assert max(waits) <= 1 / rate + 0.001
 
 
-async def test_a_call_without_priority_waits_behind_the_bulk_job(make_limiter):
+async def test_a_call_without_priority_waits_behind_the_bulk_job(make_limiter: Make) -> None:
     limiter = await filled(make_limiter(RateLimit(10, 10)))
     bulk = [asyncio.create_task(limiter.acquire(max_pause=60)) for _ in range(60)]
     await asyncio.sleep(0)
@@ -63,12 +66,12 @@ async def test_a_call_without_priority_waits_behind_the_bulk_job(make_limiter):
     await asyncio.gather(*bulk)
 
 
-async def test_a_pause_is_for_everybody_and_priority_comes_first_after_it(make_limiter):
+async def test_a_pause_is_for_everybody_and_priority_comes_first_after_it(make_limiter: Make) -> None:
     limiter = make_limiter(RateLimit(10, 1))
     limiter.pause(3)
     order: list[str] = []
 
-    async def one(name: str, **options) -> None:
+    async def one(name: str, **options: Any) -> None:
         await limiter.acquire(**options)
         order.append(name)
 
@@ -81,7 +84,7 @@ async def test_a_pause_is_for_everybody_and_priority_comes_first_after_it(make_l
     assert order == ["priority", *["bulk"] * 5]
 
 
-async def test_priority_at_an_adaptive_limit():
+async def test_priority_at_an_adaptive_limit() -> None:
     server = BucketServer(10)
     job = BulkJob(server, adaptive())
     waits: list[float] = []
@@ -100,7 +103,7 @@ async def test_priority_at_an_adaptive_limit():
     assert max(waits) <= 1.01
 
 
-async def test_a_tenth_is_left_to_the_others(make_limiter):
+async def test_a_tenth_is_left_to_the_others(make_limiter: Make) -> None:
     limiter = make_limiter(RateLimit(100, 1), max_wait=1e6)
     taken = {True: 0, False: 0}
 
@@ -118,7 +121,7 @@ async def test_a_tenth_is_left_to_the_others(make_limiter):
     assert taken[False] == pytest.approx(0.1 * 2000, rel=0.1)
 
 
-async def test_each_class_is_served_in_order(make_limiter):
+async def test_each_class_is_served_in_order(make_limiter: Make) -> None:
     limiter = make_limiter(RateLimit(10, 1))
     order: list[tuple[bool, int]] = []
 
@@ -135,7 +138,7 @@ async def test_each_class_is_served_in_order(make_limiter):
 
 
 @pytest.mark.parametrize("seed", range(40))
-async def test_any_cancellation_wakes_the_next_and_loses_nothing(seed):
+async def test_any_cancellation_wakes_the_next_and_loses_nothing(seed: int) -> None:
     """Callers come, wait and are cancelled at random moments, with pauses; all others are served in time."""
     rng = random.Random(seed)
     rate = 200
@@ -169,7 +172,7 @@ async def test_any_cancellation_wakes_the_next_and_loses_nothing(seed):
 @pytest.mark.parametrize("steps", range(8))
 @pytest.mark.parametrize("grant", [1, 2, 3])
 @pytest.mark.parametrize("who", ["asks", "has priority", "is next"])
-async def test_a_cancellation_at_each_step_around_a_grant(who, grant, steps):
+async def test_a_cancellation_at_each_step_around_a_grant(who: str, grant: int, steps: int) -> None:
     """A call cancelled just before or after it got the lead or a token costs the others nothing."""
     limiter = RateLimiter(RateLimit(10, 1))
     loop = asyncio.get_running_loop()
@@ -195,7 +198,7 @@ async def test_a_cancellation_at_each_step_around_a_grant(who, grant, steps):
     assert await limiter.try_acquire()
 
 
-async def test_ten_thousand_who_wait_leave_in_any_order():
+async def test_ten_thousand_who_wait_leave_in_any_order() -> None:
     limiter = RateLimiter(RateLimit(1000, 10), max_wait=2)
     tasks = [asyncio.create_task(limiter.acquire(priority=n % 3 == 0, max_pause=60)) for n in range(10_000)]
     await asyncio.sleep(0.5)
@@ -210,7 +213,7 @@ async def test_ten_thousand_who_wait_leave_in_any_order():
     assert await waited(limiter) <= 0.002
 
 
-async def test_a_waiting_call_is_rejected_when_a_pause_is_too_long_for_it(make_limiter):
+async def test_a_waiting_call_is_rejected_when_a_pause_is_too_long_for_it(make_limiter: Make) -> None:
     limiter = make_limiter(RateLimit(1, 1), max_wait=60)
     bulk = [asyncio.create_task(waited(limiter, max_pause=500)) for _ in range(10)]
     await asyncio.sleep(0)
@@ -232,7 +235,7 @@ async def test_a_waiting_call_is_rejected_when_a_pause_is_too_long_for_it(make_l
     assert now() - before == pytest.approx(55.5 + 400 + 8, abs=1)
 
 
-async def test_a_deadline_ends_the_wait_with_priority_too(make_limiter):
+async def test_a_deadline_ends_the_wait_with_priority_too(make_limiter: Make) -> None:
     limiter = make_limiter(RateLimit(0.01, 1))
     sessions = make_sessions(FakeTransport(answer=lambda _: json_response(EVENTS)), limiter)
     await sessions.events("1:1", priority=True)
@@ -242,7 +245,7 @@ async def test_a_deadline_ends_the_wait_with_priority_too(make_limiter):
     assert now() - before == pytest.approx(30, abs=0.01)
 
 
-async def test_every_single_call_takes_it():
+async def test_every_single_call_takes_it() -> None:
     transport = FakeTransport(
         answer=lambda request: json_response({"summary": "s"} if request.operation == "summary" else EVENTS)
     )
@@ -256,7 +259,8 @@ async def test_every_single_call_takes_it():
     await sessions.list(uid="u", priority=True)
     await ProfilesAPI(ApiContext(make_pipeline(transport, limiter))).delete("p", priority=True)
     assert now() - before <= 4.01
-    for wrong in ("yes", 1, None):
+    values: list[Any] = ["yes", 1, None]
+    for wrong in values:
         with pytest.raises(ConfigurationError, match="priority"):
             await sessions.events("1:1", priority=wrong)
     assert len(transport.sent) == 4
@@ -265,7 +269,9 @@ async def test_every_single_call_takes_it():
     await asyncio.gather(*bulk, return_exceptions=True)
 
 
-async def test_one_line_in_the_log_for_a_pause_and_for_a_queue(caplog, make_limiter):
+async def test_one_line_in_the_log_for_a_pause_and_for_a_queue(
+    caplog: pytest.LogCaptureFixture, make_limiter: Make
+) -> None:
     server = BucketServer(1, burst=60)
     limiter = make_limiter(RateLimit(5, 5))
     job = BulkJob(server, limiter)
@@ -282,16 +288,15 @@ async def test_one_line_in_the_log_for_a_pause_and_for_a_queue(caplog, make_limi
     assert len([text for text in logged if "calls wait before this one" in text]) == 1
 
 
-def test_a_loop_that_is_closed_with_calls_in_it_leaves_no_noise():
+def test_a_loop_that_is_closed_with_calls_in_it_leaves_no_noise() -> None:
     limiter = RateLimiter(RateLimit(1, 1))
     loop = VirtualLoop()
 
     async def begin() -> None:
         await limiter.acquire()
         for _ in range(5):
-            loop.create_task(
-                limiter.acquire()
-            )._log_destroy_pending = False  # the noise that is asyncio's own
+            task: Any = loop.create_task(limiter.acquire())
+            task._log_destroy_pending = False  # the noise that is asyncio's own
         await asyncio.sleep(0.1)
 
     loop.run_until_complete(begin())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fullstory_async import ClientStateError, RateLimit, RateLimitedError, RateLimiter
 from tests.limits import SECONDS
-from tests.virtual.buckets import close, filled, limiters, make_limiter
+from tests.virtual.buckets import Make, close, filled, limiters, make_limiter
 from tests.virtual_time import VirtualLoop, now
 
 __all__ = ["make_limiter"]
@@ -50,7 +50,9 @@ def worst_excess(times: list[float], limit: RateLimit) -> float:
     st.floats(0.2, 200), st.floats(1, 60), st.integers(1, 40),
     st.lists(st.tuples(st.floats(0, 5), st.floats(0, 3)), max_size=3),
 )  # fmt: skip
-def test_every_window_keeps_the_contract(kind, rate, burst, workers, pauses):
+def test_every_window_keeps_the_contract(
+    kind: str, rate: float, burst: float, workers: int, pauses: list[tuple[float, float]]
+) -> None:
     limit = RateLimit(rate, burst)
 
     async def scenario() -> list[float]:
@@ -66,19 +68,19 @@ def test_every_window_keeps_the_contract(kind, rate, burst, workers, pauses):
     assert worst_excess(times, limit) <= 1e-6
 
 
-async def test_the_rate_is_used_in_full(make_limiter):
+async def test_the_rate_is_used_in_full(make_limiter: Make) -> None:
     limit = RateLimit(50, 50)
     times = await grants(await filled(make_limiter(limit)), 1000, 32)
     assert 1000 / (times[-1] - times[0]) >= 50
     assert times[46] - times[0] < 0.001  # all of the burst but its margin leaves at once
 
 
-async def test_a_burst_of_one_goes_one_by_one(make_limiter):
+async def test_a_burst_of_one_goes_one_by_one(make_limiter: Make) -> None:
     times = await grants(make_limiter(RateLimit(10, 1)), 11, 4)
     assert times[-1] - times[0] == pytest.approx(1.0, abs=0.01)
 
 
-async def test_nobody_leaves_during_a_pause_and_few_right_after_it(make_limiter):
+async def test_nobody_leaves_during_a_pause_and_few_right_after_it(make_limiter: Make) -> None:
     limiter = make_limiter(RateLimit(10, 2))
     start = now()
     asyncio.get_running_loop().call_later(1.0, limiter.pause, 5.0)
@@ -87,7 +89,7 @@ async def test_nobody_leaves_during_a_pause_and_few_right_after_it(make_limiter)
     assert len([t for t in times if 6.0 <= t < 6.1]) <= 3
 
 
-async def test_a_pause_is_only_lengthened(make_limiter):
+async def test_a_pause_is_only_lengthened(make_limiter: Make) -> None:
     limiter = make_limiter(RateLimit())
     limiter.pause(5)
     limiter.pause(1)
@@ -97,7 +99,7 @@ async def test_a_pause_is_only_lengthened(make_limiter):
     assert limiter.paused_for == 0
 
 
-async def test_a_pause_that_is_too_long_is_an_error_at_once(make_limiter):
+async def test_a_pause_that_is_too_long_is_an_error_at_once(make_limiter: Make) -> None:
     limiter = make_limiter(RateLimit(), max_wait=120)
     limiter.pause(86_400)
     before = now()
@@ -109,7 +111,7 @@ async def test_a_pause_that_is_too_long_is_an_error_at_once(make_limiter):
     await close(limiter)
 
 
-async def test_a_long_wait_is_logged(caplog, make_limiter):
+async def test_a_long_wait_is_logged(caplog: pytest.LogCaptureFixture, make_limiter: Make) -> None:
     limiter = make_limiter(RateLimit())
     limiter.pause(30)
     with caplog.at_level("INFO", "fullstory_async"):
@@ -123,7 +125,7 @@ async def test_a_long_wait_is_logged(caplog, make_limiter):
 
 @pytest.mark.row(39)
 @pytest.mark.parametrize("seed", range(20))
-async def test_any_cancellation_leaves_it_usable(seed, make_limiter):
+async def test_any_cancellation_leaves_it_usable(seed: int, make_limiter: Make) -> None:
     rng = random.Random(seed)
     limiter = make_limiter(RateLimit(20, 3))
     loop = asyncio.get_running_loop()
@@ -137,7 +139,7 @@ async def test_any_cancellation_leaves_it_usable(seed, make_limiter):
     assert now() - before < 0.2
 
 
-def test_one_limiter_in_one_loop_after_another_keeps_its_level():
+def test_one_limiter_in_one_loop_after_another_keeps_its_level() -> None:
     limiter = RateLimiter(RateLimit(10, 5))
 
     async def take(count: int) -> float:
@@ -154,7 +156,9 @@ def test_one_limiter_in_one_loop_after_another_keeps_its_level():
     assert run(5) >= 0.4  # the bucket was nearly empty; a fresh one would let all five through
 
 
-async def test_a_wait_for_a_token_beyond_max_wait_is_an_error_unless_it_is_bulk_work(make_limiter):
+async def test_a_wait_for_a_token_beyond_max_wait_is_an_error_unless_it_is_bulk_work(
+    make_limiter: Make,
+) -> None:
     limiter = await filled(make_limiter(RateLimit(0.002, 1), max_wait=120))
     await limiter.acquire()
     before = now()
@@ -165,7 +169,7 @@ async def test_a_wait_for_a_token_beyond_max_wait_is_an_error_unless_it_is_bulk_
     assert now() - before == pytest.approx(500, abs=1)
 
 
-async def test_max_wait_bounds_pauses_and_queue_together(make_limiter):
+async def test_max_wait_bounds_pauses_and_queue_together(make_limiter: Make) -> None:
     limiter = make_limiter(RateLimit(100, 100), max_wait=10)
     limiter.pause(9)
     loop = asyncio.get_running_loop()
@@ -180,7 +184,7 @@ async def test_max_wait_bounds_pauses_and_queue_together(make_limiter):
     slow.pause(10)
     waits = []
 
-    async def one():
+    async def one() -> None:
         try:
             await slow.acquire()
         except RateLimitedError:
@@ -194,7 +198,7 @@ async def test_max_wait_bounds_pauses_and_queue_together(make_limiter):
 
 
 @pytest.mark.row(41)
-async def test_it_refuses_to_serve_two_running_loops():
+async def test_it_refuses_to_serve_two_running_loops() -> None:
     limiter = RateLimiter(RateLimit())
     await limiter.acquire()
 
@@ -212,11 +216,11 @@ async def test_it_refuses_to_serve_two_running_loops():
     assert "another running event loop" in str(raised[0])
 
 
-def test_repr():
+def test_repr() -> None:
     assert repr(RateLimiter(RateLimit(2, 3))) == "RateLimiter(RateLimit(rate=2, burst=3), max_wait=120.0)"
 
 
-async def test_a_newcomer_overtakes_nobody_who_waits_out_a_pause():
+async def test_a_newcomer_overtakes_nobody_who_waits_out_a_pause() -> None:
     limiter = RateLimiter(RateLimit(2, 1))
     limiter.pause(5)
     early = [asyncio.create_task(limiter.acquire()) for _ in range(2)]
@@ -228,7 +232,7 @@ async def test_a_newcomer_overtakes_nobody_who_waits_out_a_pause():
     assert await limiter.try_acquire()
 
 
-async def test_a_token_that_a_pause_made_useless_is_spent_all_the_same():
+async def test_a_token_that_a_pause_made_useless_is_spent_all_the_same() -> None:
     limiter = RateLimiter(RateLimit(1, 1))
     await limiter.acquire()
     waiting = asyncio.create_task(limiter.acquire())
@@ -242,7 +246,7 @@ async def test_a_token_that_a_pause_made_useless_is_spent_all_the_same():
     assert now() == began
 
 
-async def test_the_old_names_still_work_and_name_the_new_ones():
+async def test_the_old_names_still_work_and_name_the_new_ones() -> None:
     limiter = RateLimiter(RateLimit.adaptive(start=10))
     with pytest.warns(DeprecationWarning, match="now called try_acquire"):
         assert await limiter.acquire_now()
@@ -260,7 +264,7 @@ async def test_the_old_names_still_work_and_name_the_new_ones():
         await limiter.acquire(longest_pause=60)
 
 
-async def test_tokens_taken_at_once_and_tokens_waited_for_come_from_one_bucket():
+async def test_tokens_taken_at_once_and_tokens_waited_for_come_from_one_bucket() -> None:
     """Each makes the other's count out of date; a fixed seed takes them in any order."""
     rng = random.Random(5)
     limit = RateLimit(10, 5)

@@ -6,10 +6,21 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
+import aiohttp
 import attrs
 
-from fullstory_async import ClientConfig, FullStoryClient, RateLimit, RetryPolicy
+from fullstory_async import (
+    ActivationLedger,
+    ClientConfig,
+    FullStoryClient,
+    Hooks,
+    RateLimit,
+    RateLimiter,
+    RetryPolicy,
+    SummaryCache,
+)
 from fullstory_async.sandbox import Sandbox
 
 KEY = "na1.CANARY/0f3a+="
@@ -17,6 +28,8 @@ FAST = RateLimit(1000, 1000)
 ONCE = RetryPolicy(attempts=1)
 
 Handler = Callable[["Connection"], Awaitable[None]]
+Calls = dict[str, Callable[[FullStoryClient], Awaitable[object]]]
+"""What tests ask of a client, by name."""
 
 
 @attrs.define
@@ -46,10 +59,11 @@ class RawServer:
 async def raw_server(handler: Handler) -> AsyncIterator[RawServer]:
     """Serve requests one after another on each connection by ``handler``, until it closes the connection."""
     requests: list[bytes] = []
-    tasks: set[asyncio.Task[None]] = set()
+    tasks: set[asyncio.Task[Any]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
+        assert task is not None
         tasks.add(task)
         try:
             while not writer.is_closing():
@@ -87,15 +101,25 @@ def http(body: bytes = b'{"events":[]}', status: str = "200 OK", **headers: str)
 
 
 def client_of(
-    url: str, *, session=None, limiter=None, summary_cache=None, ledger=None, **settings
+    url: str,
+    *,
+    session: aiohttp.ClientSession | None = None,
+    limiter: RateLimiter | None = None,
+    summary_cache: SummaryCache | None = None,
+    ledger: ActivationLedger | None = None,
+    **settings: Any,
 ) -> FullStoryClient:
     settings = {"rate_limit": FAST, "retry": ONCE, **settings}
-    shared = {"session": session, "limiter": limiter, "summary_cache": summary_cache, "ledger": ledger}
-    return FullStoryClient(config=ClientConfig(api_key=KEY, base_url=url, **settings), **shared)
+    config = ClientConfig(api_key=KEY, base_url=url, **settings)
+    return FullStoryClient(
+        config=config, session=session, limiter=limiter, summary_cache=summary_cache, ledger=ledger
+    )
 
 
 @asynccontextmanager
-async def connected(sandbox: Sandbox, *, hooks=None, **settings) -> AsyncIterator[FullStoryClient]:
+async def connected(
+    sandbox: Sandbox, *, hooks: Hooks | None = None, **settings: Any
+) -> AsyncIterator[FullStoryClient]:
     """Run a sandbox and a client of it."""
     async with sandbox:
         settings = {"rate_limit": FAST, **settings}

@@ -15,9 +15,11 @@ import subprocess
 import sys
 import traceback
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
 from html import escape
 from pathlib import Path
+from typing import Any, TypeVar, cast
 from urllib.parse import unquote_plus
 
 import aiohttp
@@ -29,21 +31,27 @@ from fullstory_async import (
     ActivationLedger,
     ClientConfig,
     ConfigurationError,
+    FanOut,
     FullStoryClient,
     FullStoryError,
     Hooks,
     KeyOwner,
     LLMOptions,
     ProfileConfiguration,
+    RequestSent,
+    RequestThrottled,
+    ResponseReceived,
+    RetryPlanned,
     RetryPolicy,
     Session,
+    SessionEvent,
     SummaryCache,
 )
 from fullstory_async.jobs import Job, JobPlan
 from fullstory_async.privacy import Secret
 from fullstory_async.sandbox import Fault, Sandbox
 from tests.wire import test_transport
-from tests.wire.servers import FAST, KEY, client_of, http, raw_server
+from tests.wire.servers import FAST, KEY, Calls, Connection, Handler, client_of, http, raw_server
 from tests.wire.test_faults_catalogue import TABLE
 
 EMAIL = "canary.person+1@example.org"
@@ -55,6 +63,7 @@ CANARIES = {
     "the uid": (UID, "uid+canary", "uid%20canary"),
     "the replay URL": ("CANARY-ORG",),
 }
+T = TypeVar("T")
 TESTS = str(Path(__file__).parent.parent)
 BROKEN_LIST = b'{"sessions":[{"sessionId":"1:2","fsUrl":"%s"},{"sessionId":["%s"]}]}' % (
     URL.encode(),
@@ -66,10 +75,10 @@ BROKEN_EVENT = (
 )
 
 
-def quoting(answer):
+def quoting(answer: Callable[[str], bytes]) -> Handler:
     """Answer with what was asked and the key, as some services and gateways do."""
 
-    async def handler(connection):
+    async def handler(connection: Connection) -> None:
         line, *headers = connection.head.decode().split("\r\n")
         target = line.split(" ")[1]
         key = next(header for header in headers if header.startswith("Authorization"))
@@ -79,7 +88,7 @@ def quoting(answer):
     return handler
 
 
-RAW_FAULTS = {
+RAW_FAULTS: dict[str, Handler] = {
     **{name: handler for name, (handler, _) in test_transport.FAULTS.items()},
     "a refusal that quotes": quoting(lambda said: http(json.dumps({"code": said, "message": f"no {said}"}).encode(), "400 Bad Request", X_Said=said)),
     "a page that quotes": quoting(lambda said: http(f"<html>{escape(said)}</html>".encode(), "502 Bad Gateway", Content_Type="text/html")),
@@ -98,19 +107,19 @@ SANDBOX_FAULTS = [*_STATUSES, *{row.fault.name.partition("(")[0]: row.fault for 
 class Watch(logging.Handler):
     """Collects everything that shows itself."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(logging.DEBUG)
         self.shown: list[tuple[str, str]] = []
-        self.kinds = Counter()
+        self.kinds: Counter[str] = Counter()
 
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         self.shown.append(
             (f"log {record.name}", record.getMessage() + repr(record.args) + str(record.exc_text))
         )
         if record.exc_info and record.exc_info[1] is not None:
             self.error("log", record.exc_info[1])
 
-    def error(self, where, error):
+    def error(self, where: str, error: BaseException | None) -> None:
         """Take an exception, and all that it is chained to, whether it is shown or not."""
         self.kinds[type(error).__name__] += 1
         while error is not None:
@@ -125,17 +134,17 @@ class Watch(logging.Handler):
                     self.shown += [(f"{place} {name}", text) for name, text in (frame.locals or {}).items()]
             error = error.__cause__ or error.__context__
 
-    def told(self, event):
+    def told(self, event: RequestSent | RequestThrottled | ResponseReceived | RetryPlanned) -> None:
         self.shown.append(("hook", repr(event)))
 
-    def pickled(self, where, error):
+    def pickled(self, where: str, error: FullStoryError) -> None:
         body, name = (error.response.body, "answer") if error.response else (b"", "")
         shown = pickle.dumps(error).decode("latin-1")
         if error.response is not None and error.response.is_success:  # which was paid for, and is kept
             shown = shown.replace(body.decode("latin-1"), name)
         self.shown.append((f"{where}: pickle", shown))
 
-    def leaks(self):
+    def leaks(self) -> list[tuple[str, str, str]]:
         return [
             (what, where, text[:300])
             for where, text in self.shown
@@ -145,7 +154,7 @@ class Watch(logging.Handler):
 
 
 @asynccontextmanager
-async def watching():
+async def watching() -> AsyncIterator[Watch]:
     watch, root, loop = Watch(), logging.getLogger(), asyncio.get_running_loop()
     loggers = [
         root,
@@ -165,16 +174,16 @@ async def watching():
             logger.setLevel(level)
 
 
-async def streamed(client):
+async def streamed(client: FullStoryClient) -> list[SessionEvent]:
     async with aclosing(client.sessions.stream_events("1:2")) as events:
         return [event async for event in events]
 
 
-async def paged(client):
+async def paged(client: FullStoryClient) -> list[Session]:
     return [session async for session in client.sessions.list(email=EMAIL, uid=UID, limit=None)]
 
 
-CALLS = {
+CALLS: Calls = {
     "list": lambda client: client.sessions.list(email=EMAIL, uid=UID)._first(),
     "pages": paged,
     "one": lambda client: client.sessions.list(session_uid=UID)._first(),
@@ -186,8 +195,8 @@ CALLS = {
 }  # fmt: skip
 
 
-async def attempt(watch, where, client, seconds=0.4):
-    async def one(name, call):
+async def attempt(watch: Watch, where: str, client: FullStoryClient, seconds: float = 0.4) -> None:
+    async def one(name: str, call: Callable[[FullStoryClient], Awaitable[object]]) -> None:
         try:
             async with asyncio.timeout(4 * seconds):  # a stream has its time for each piece
                 watch.shown.append((f"{where} {name}: result", repr(await call(client))))
@@ -200,7 +209,7 @@ async def attempt(watch, where, client, seconds=0.4):
     )
 
 
-def seen_enough(watch, *kinds):
+def seen_enough(watch: Watch, *kinds: str) -> None:
     assert set(kinds) <= set(watch.kinds), watch.kinds
     assert watch.leaks() == []
 
@@ -209,11 +218,13 @@ PATIENCE = (0.4, 3.0)
 """Seconds for an answer, and those on a machine so busy that hardly one comes in that time."""
 
 
-async def against_all(cases, one, *kinds):
+async def against_all(
+    cases: Iterable[T], one: Callable[[Watch, float, T], Awaitable[None]], *kinds: str
+) -> Watch:
     """Try one fault after the other, six at a time, until all these kinds of errors were seen."""
-    few = asyncio.Semaphore(6)
+    few, last = asyncio.Semaphore(6), Watch()
 
-    async def in_turn(watch, seconds, case):
+    async def in_turn(watch: Watch, seconds: float, case: T) -> None:
         async with few:
             await one(watch, seconds, case)
 
@@ -223,16 +234,19 @@ async def against_all(cases, one, *kinds):
             await asyncio.sleep(0.3)  # the server's last answers
         watch.shown = [(where, text) for where, text in watch.shown if "aiohttp.access" not in where]
         assert watch.leaks() == []
+        last = watch
         if set(kinds) <= set(watch.kinds):
             break
-    seen_enough(watch, *kinds)
-    return watch
+    seen_enough(last, *kinds)
+    return last
 
 
-async def test_no_fault_of_a_server_shows_a_canary():
-    async def one(watch, seconds, case):
+async def test_no_fault_of_a_server_shows_a_canary() -> None:
+    async def one(watch: Watch, seconds: float, case: tuple[str, Handler]) -> None:
         name, handler = case
-        times = dict.fromkeys(("connect_timeout", "read_timeout", "summary_read_timeout"), seconds)
+        times: dict[str, Any] = dict.fromkeys(
+            ("connect_timeout", "read_timeout", "summary_read_timeout"), seconds
+        )
         retry = RetryPolicy(attempts=2, wait_initial=0.001, wait_jitter=0)
         async with raw_server(handler) as server:
             async with client_of(server.url, **times, max_response_bytes=10_000, retry=retry) as client:
@@ -246,8 +260,8 @@ async def test_no_fault_of_a_server_shows_a_canary():
     assert "email=[the email]&uid=[the uid]" in str(watch.shown)
 
 
-async def test_no_fault_of_the_sandbox_shows_a_canary():
-    async def one(watch, seconds, fault):
+async def test_no_fault_of_the_sandbox_shows_a_canary() -> None:
+    async def one(watch: Watch, seconds: float, fault: Fault) -> None:
         async with Sandbox(users=1, sessions=1, mean_events=2) as sandbox:
             sandbox.api_key = KEY
             config = ClientConfig(api_key=KEY, base_url=sandbox.url, rate_limit=FAST, read_timeout=seconds, summary_read_timeout=seconds, max_response_bytes=2**20,
@@ -265,11 +279,11 @@ async def test_no_fault_of_the_sandbox_shows_a_canary():
 
 
 @pytest.mark.parametrize("where", ["waiting", "reading", "connecting", "in line"])
-async def test_a_cancelled_call_shows_no_canary(where):
+async def test_a_cancelled_call_shows_no_canary(where: str) -> None:
     """Its traceback goes through aiohttp, whose frames hold the headers and the address."""
     listener, fillers = await test_transport.silent_listener()
 
-    async def call(client, make):
+    async def call(client: FullStoryClient, make: Callable[[FullStoryClient], Awaitable[object]]) -> object:
         return await make(client)
 
     handler = test_transport.drip if where == "reading" else test_transport.hang
@@ -294,13 +308,14 @@ async def test_a_cancelled_call_shows_no_canary(where):
     seen_enough(watch, "CancelledError")
 
 
-async def test_a_cancelled_call_is_cancelled_as_ever():
+async def test_a_cancelled_call_is_cancelled_as_ever() -> None:
     """That it leaves without its frames changes nothing for timeouts, groups and those who cancel twice."""
     async with raw_server(test_transport.hang) as server, client_of(server.url) as client:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await client.sessions.events("1:2")
-        assert asyncio.current_task().cancelling() == 0
+        assert (this := asyncio.current_task()) is not None
+        assert this.cancelling() == 0
         with pytest.raises(ExceptionGroup) as caught:
             async with asyncio.TaskGroup() as group:
                 group.create_task(client.sessions.events("1:2"))
@@ -310,7 +325,7 @@ async def test_a_cancelled_call_is_cancelled_as_ever():
         assert client.stats.activations_at_risk == 2
 
 
-def test_what_holds_a_canary_does_not_show_it(monkeypatch):
+def test_what_holds_a_canary_does_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A given key, refused settings, and the models whose fields they are."""
     watch = Watch()
     monkeypatch.setenv("FULLSTORY_API_KEY", KEY)
@@ -319,9 +334,9 @@ def test_what_holds_a_canary_does_not_show_it(monkeypatch):
         lambda: ClientConfig(api_key=KEY, base_url="http://api.test"),
         lambda: ClientConfig(api_key=f"'{KEY}'"),
         lambda: ClientConfig(api_key=KEY, read_timeout=-1),
-        lambda: FullStoryClient(KEY, config=5),
+        lambda: FullStoryClient(KEY, config=cast("Any", 5)),
         lambda: FullStoryClient(f"{KEY} x"),
-        lambda: FullStoryClient(KEY, session=5),
+        lambda: FullStoryClient(KEY, session=cast("Any", 5)),
     ):
         with pytest.raises(ConfigurationError) as caught:
             make()
@@ -340,15 +355,15 @@ def test_what_holds_a_canary_does_not_show_it(monkeypatch):
 
 
 @pytest.mark.parametrize("implementation", [multidict.CIMultiDict, PythonCIMultiDict])
-def test_aiohttps_headers_keep_the_secret_a_secret(implementation):
+def test_aiohttps_headers_keep_the_secret_a_secret(implementation: Any) -> None:
     headers = implementation({"Authorization": Secret(KEY)})
     assert KEY not in repr(headers) + repr(headers.copy()) + repr(list(implementation(headers).items()))
 
 
-async def test_the_command_line_shows_no_canary(tmp_path):
+async def test_the_command_line_shows_no_canary(tmp_path: Path) -> None:
     environment = {"FULLSTORY_API_KEY": KEY, "PATH": "/bin", "PYTHONPATH": ":".join(sys.path)}
 
-    async def run(*arguments):
+    async def run(*arguments: str) -> str:
         command = [sys.executable, "-m", "fullstory_async", *arguments]
         process = await asyncio.create_subprocess_exec(
             *command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -368,8 +383,8 @@ async def test_the_command_line_shows_no_canary(tmp_path):
     assert watch.leaks() == []
 
 
-async def test_no_file_holds_the_key(tmp_path):
-    async def handler(connection):
+async def test_no_file_holds_the_key(tmp_path: Path) -> None:
+    async def handler(connection: Connection) -> None:
         kept = b"/summary" in connection.head.split(b"\r\n")[0]
         await (
             connection.send(http(b'{"summary":"x"}'))
@@ -387,17 +402,18 @@ async def test_no_file_holds_the_key(tmp_path):
                 await job.add(["1:2"])
                 await job.run()
                 assert [failure.status async for failure in job.failures()] == [400]
-                files = {file.name: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+                found = list(tmp_path.rglob("*"))  # noqa: ASYNC240  # nothing else runs
+                files = {file.name: file.read_bytes() for file in found if file.is_file()}
     assert {"cache", "ledger", "job.sqlite3", "job.sqlite3-wal"} <= set(files)
     assert b"[the API key]" in files["job.sqlite3-wal"]
     assert [name for name, content in files.items() if KEY.encode() in content] == []
 
 
 @pytest.mark.parametrize("escaped", ["+/=", "+/=.@"])
-async def test_what_a_server_escapes_is_recognised(escaped):
+async def test_what_a_server_escapes_is_recognised(escaped: str) -> None:
     """As System.Text.Json and others write ``+``, and with the case that a directory knows."""
 
-    def written(text):
+    def written(text: str) -> str:
         return "".join(f"\\u{ord(char):04X}" if char in escaped else char for char in text)
 
     said = f'{{"code":"x","message":"no {written(KEY)} for {written(EMAIL.upper())}"}}'
@@ -406,14 +422,15 @@ async def test_what_a_server_escapes_is_recognised(escaped):
             with pytest.raises(FullStoryError) as caught:
                 await client.sessions.list(email=EMAIL)
     assert caught.value.message == "no [the API key] for [the email]"
+    assert caught.value.response is not None
     assert b"no [the API key] for [the email]" in caught.value.response.body
 
 
 @pytest.mark.parametrize(
     "said", [b'{"x":"%s"}\r\n\r\n', b"HTTP/1.1 200 OK\r\nX\x01%s: y\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n"],
 )  # fmt: skip
-async def test_what_is_no_http_is_not_quoted(said):
-    async def handler(connection):
+async def test_what_is_no_http_is_not_quoted(said: bytes) -> None:
+    async def handler(connection: Connection) -> None:
         await connection.send(said % b"person@private.test")
         connection.writer.close()
 
@@ -425,7 +442,7 @@ async def test_what_is_no_http_is_not_quoted(said):
 
 ASKED = "asked canary/9"
 PROMPT = ProfileConfiguration(llm=LLMOptions(pre_prompt=ASKED))
-REFUSED = {
+REFUSED: dict[str, Callable[[Any], Any]] = {  # some with arguments of a wrong type
     "query": lambda client: client.sessions.events("1:2", extra_query={"q": ASKED, "odd": ASKED.encode()}),
     "header": lambda client: client.sessions.events("1:2", extra_headers={"X-Said": f"{ASKED}\n"}),
     "surrogate": lambda client: client.sessions.list(uid="u", extra_query={"q": f"{ASKED}\ud800"}),
@@ -437,7 +454,7 @@ REFUSED = {
     "profile": lambda client: client.profiles.create("", PROMPT),
     "unknown": lambda client: client.sessions.summary("1:2", overrides=PROMPT, nonsense=ASKED),
 }
-FAILED = {
+FAILED: Calls = {
     "events": lambda client: client.sessions.events("1:2", extra_query={"q": ASKED}),
     "list": lambda client: client.sessions.list(email=EMAIL, extra_query={"q": ASKED})._first(),
     "stream": lambda client: anext(client.sessions.stream_events("1:2", extra_query={"q": ASKED})),
@@ -458,16 +475,18 @@ FAILED = {
 }
 
 
-async def failed_outcome(results):
+async def failed_outcome(results: FanOut[Any]) -> None:
     """Raise the error that a fan-out delivers as an outcome, as a program may do."""
     async with results:
         async for outcome in results:
+            assert outcome.error is not None
             raise outcome.error
 
 
-def frames_of_ours(error):
+def frames_of_ours(error: BaseException) -> list[str]:
     """Return the variables of all frames of this package, and of what lies below them, as text."""
-    shown, seen = [], error
+    shown: list[str] = []
+    seen: BaseException | None = error
     while seen is not None:
         for frame in traceback.TracebackException.from_exception(seen, capture_locals=True).stack:
             if not frame.filename.startswith(TESTS):
@@ -477,7 +496,7 @@ def frames_of_ours(error):
 
 
 @pytest.mark.parametrize("how", REFUSED)
-async def test_what_a_refused_call_was_asked_is_in_no_frame_of_ours(how):
+async def test_what_a_refused_call_was_asked_is_in_no_frame_of_ours(how: str) -> None:
     async with raw_server(test_transport.hang) as server, client_of(server.url) as client:
         with pytest.raises((FullStoryError, TypeError)) as caught:
             await REFUSED[how](client)
@@ -487,11 +506,11 @@ async def test_what_a_refused_call_was_asked_is_in_no_frame_of_ours(how):
 
 @pytest.mark.parametrize("how", FAILED)
 @pytest.mark.parametrize("end", ["an answer", "silence", "cancelled"])
-async def test_what_a_failed_call_was_asked_is_in_no_frame_of_ours(how, end):
+async def test_what_a_failed_call_was_asked_is_in_no_frame_of_ours(how: str, end: str) -> None:
     handler = (
         test_transport.answering(http(b"", "404 Not Found")) if end == "an answer" else test_transport.hang
     )
-    quick = {} if end == "cancelled" else {"read_timeout": 0.1, "summary_read_timeout": 0.1}
+    quick: dict[str, Any] = {} if end == "cancelled" else {"read_timeout": 0.1, "summary_read_timeout": 0.1}
     async with raw_server(handler) as server, client_of(server.url, **quick) as client:
         call = asyncio.ensure_future(FAILED[how](client))
         while not server.requests:
@@ -506,11 +525,11 @@ async def test_what_a_failed_call_was_asked_is_in_no_frame_of_ours(how, end):
 
 
 @pytest.mark.parametrize("end", ["cancelled", "closed"])
-async def test_what_a_jobs_calls_were_asked_is_in_no_frame_of_ours(end, tmp_path):
+async def test_what_a_jobs_calls_were_asked_is_in_no_frame_of_ours(end: str, tmp_path: Path) -> None:
     """A job that is cancelled, or whose client is closed under it, raises without the profile of its summaries."""
     refuse = test_transport.answering(http(b"", "404 Not Found"))
 
-    async def handler(connection):
+    async def handler(connection: Connection) -> None:
         await (refuse if "/me" in connection.head.decode().split("\r\n")[0] else test_transport.hang)(
             connection
         )

@@ -8,6 +8,7 @@ import json
 import logging
 import time
 import traceback
+from typing import Any
 
 import aiohttp
 import pytest
@@ -33,20 +34,24 @@ from fullstory_async import (
     SessionId,
 )
 from fullstory_async.sandbox import Fault, Sandbox
+from fullstory_async.sandbox.state import Wire
 from tests.virtual_time import now
 from tests.wire.servers import FAST, connected
 
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("wire", ["live", "spec"])
-async def test_the_whole_of_it(wire):
+async def test_the_whole_of_it(wire: Wire) -> None:
     sandbox = Sandbox(users=3, sessions=40, mean_events=20, wire=wire)
     async with connected(sandbox) as client:
         page = await client.sessions.list(email="ada@example.com")
         everything = [session async for session in client.sessions.list(uid="u-1", limit=None)]
         assert len(page) == min(20, len(everything))
         assert {s.id for s in page} <= {s.id for s in everything} <= set(sandbox.session_ids)
-        assert all(s.created.tzinfo and s.url.startswith(f"{sandbox.url}/ui/") for s in everything)
+        assert all(
+            s.created and s.created.tzinfo and s.url and s.url.startswith(f"{sandbox.url}/ui/")
+            for s in everything
+        )
 
         session = page[0]
         events = await client.sessions.events(session.id)
@@ -55,6 +60,7 @@ async def test_the_whole_of_it(wire):
         assert all(event.type and event.timestamp for event in events)
         summary = await client.sessions.summary(session.id, config_profile_id="support")
         assert (summary.session_id, summary.config_profile_id) == (session.id, "support")
+        assert summary.summary is not None
         assert f"{len(events)} events" in summary.summary
         triage = await client.sessions.summary(session, config_profile_id="triage")
         if wire == "live":
@@ -62,16 +68,18 @@ async def test_the_whole_of_it(wire):
             assert set(triage.response_schema["required"]) <= set(triage.response)
 
         async with client.sessions.events_many(sandbox.session_ids, concurrency=8) as results:
-            lengths = {o.session_id: len(o.value) async for o in results if o.error is None}
+            lengths = {o.session_id: len(o.value) async for o in results if o.value is not None}
         assert set(lengths) == set(sandbox.session_ids)
         assert lengths[session.id] == len(events)
         async with client.sessions.summaries_many(everything, config_profile_id="sales") as results:
-            assert all(["salesperson" in o.value.summary async for o in results])
+            assert all(
+                [o.value is not None and "salesperson" in (o.value.summary or "") async for o in results]
+            )
     assert client.stats.activations == sandbox.activations
     assert sandbox.stats()["activations"] == 3 + 40 + len(everything)
 
 
-async def test_the_errors_of_the_service():
+async def test_the_errors_of_the_service() -> None:
     sandbox = Sandbox(users=2, sessions=4, mean_events=5)
     async with connected(sandbox) as client:
         known = sandbox.session_ids[0]
@@ -98,7 +106,7 @@ async def test_the_errors_of_the_service():
     assert sandbox.activations == 0
 
 
-async def test_faults_by_rule_and_what_they_cost():
+async def test_faults_by_rule_and_what_they_cost() -> None:
     sandbox = Sandbox(users=2, sessions=6, mean_events=5)
     async with connected(sandbox, retry=RetryPolicy(wait_initial=0.01, wait_jitter=0)) as client:
         a, b, c, d, *_ = sandbox.session_ids
@@ -123,19 +131,19 @@ async def test_faults_by_rule_and_what_they_cost():
     assert client.stats.activations_at_risk == 4
 
 
-async def test_a_quota_that_is_used_up_stops_the_rest_at_once():
+async def test_a_quota_that_is_used_up_stops_the_rest_at_once() -> None:
     sandbox = Sandbox(users=2, sessions=50, mean_events=2, activation_quota=10)
     async with connected(sandbox) as client:
         async with client.sessions.events_many(sandbox.session_ids, concurrency=4) as results:
             outcomes = [o async for o in results]
     refused = [o.error for o in outcomes if o.error is not None]
     assert (len(outcomes), len(refused), sandbox.activations) == (50, 40, 10)
-    assert all(isinstance(e, RateLimitedError) and e.retry_after > 86_000 for e in refused)
+    assert all(isinstance(e, RateLimitedError) and (e.retry_after or 0) > 86_000 for e in refused)
     assert "activation_quota_exceeded" in {e.code for e in refused}
     assert len(sandbox.requests) <= 14
 
 
-async def test_the_rate_is_used_without_a_429():
+async def test_the_rate_is_used_without_a_429() -> None:
     """Judged where requests leave: how long they take to arrive depends on what else this machine does."""
     limit, sent = RateLimit(100, 50), []
     hooks = Hooks(on_request=lambda _: sent.append(now()))
@@ -154,7 +162,7 @@ async def test_the_rate_is_used_without_a_429():
 
 
 @pytest.mark.row(26)
-async def test_a_server_limit_below_ours_loses_no_id():
+async def test_a_server_limit_below_ours_loses_no_id() -> None:
     sandbox = Sandbox(users=5, sessions=60, mean_events=5, rate_limit=RateLimit(50, 20))
     async with connected(sandbox, rate_limit=RateLimit(200, 50), retry=RetryPolicy(attempts=1)) as client:
         async with client.sessions.events_many(sandbox.session_ids, concurrency=30) as results:
@@ -165,7 +173,7 @@ async def test_a_server_limit_below_ours_loses_no_id():
     assert sandbox.activations == 60
 
 
-async def test_two_clients_share_a_limiter_by_passing_it():
+async def test_two_clients_share_a_limiter_by_passing_it() -> None:
     limiter = RateLimiter(RateLimit(20, 2))
     sandbox = Sandbox(users=1, sessions=10, mean_events=1)
     async with sandbox:
@@ -182,7 +190,7 @@ async def test_two_clients_share_a_limiter_by_passing_it():
 
 
 @pytest.mark.row(41)
-async def test_states():
+async def test_states() -> None:
     sandbox = Sandbox(users=1, sessions=1)
     async with sandbox:
         client = FullStoryClient(sandbox.api_key, config=ClientConfig(base_url=sandbox.url))
@@ -206,14 +214,14 @@ async def test_states():
     assert sandbox.requests == []
 
 
-def test_a_client_of_another_loop_says_so():
-    async def opened():
+def test_a_client_of_another_loop_says_so() -> None:
+    async def opened() -> FullStoryClient:
         return await FullStoryClient("k").__aenter__()
 
     with asyncio.Runner() as runner:
         client = runner.run(opened())
 
-        def use_elsewhere():
+        def use_elsewhere() -> None:
             with pytest.raises(ClientStateError, match="another event loop"):
                 asyncio.run(client.sessions.events("1:2"))
 
@@ -222,10 +230,10 @@ def test_a_client_of_another_loop_says_so():
 
 
 @pytest.mark.row(41)
-def test_one_limiter_serves_one_run_after_another():
+def test_one_limiter_serves_one_run_after_another() -> None:
     limiter = RateLimiter(FAST)
 
-    async def job():
+    async def job() -> int:
         async with Sandbox(users=1, sessions=2, mean_events=2) as sandbox:
             config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
             async with FullStoryClient(config=config, limiter=limiter) as client:
@@ -235,7 +243,7 @@ def test_one_limiter_serves_one_run_after_another():
 
 
 @pytest.mark.row(39)
-async def test_early_exits_of_a_fan_out_leave_no_connection():
+async def test_early_exits_of_a_fan_out_leave_no_connection() -> None:
     sandbox = Sandbox(users=1, sessions=60, mean_events=20, latency=0.05)
     async with sandbox, aiohttp.ClientSession() as session:
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=FAST)
@@ -243,13 +251,14 @@ async def test_early_exits_of_a_fan_out_leave_no_connection():
             async with client.sessions.events_many(sandbox.session_ids, concurrency=16) as results:
                 await anext(results)
             await asyncio.sleep(0.1)
+            assert session.connector is not None
             assert len(session.connector._acquired) == 0
         assert len(sandbox.requests) < 60
 
 
-async def test_no_error_log_or_traceback_shows_the_key_or_an_e_mail(caplog):
+async def test_no_error_log_or_traceback_shows_the_key_or_an_e_mail(caplog: pytest.LogCaptureFixture) -> None:
     sandbox = Sandbox(users=2, sessions=3, mean_events=2)
-    settings = {"retry": RetryPolicy(wait_initial=0.01, wait_jitter=0), "proxy": None}
+    settings: dict[str, Any] = {"retry": RetryPolicy(wait_initial=0.01, wait_jitter=0), "proxy": None}
     shown = []
     with caplog.at_level(logging.DEBUG):
         async with connected(sandbox, **settings) as client:
@@ -281,7 +290,7 @@ async def test_no_error_log_or_traceback_shows_the_key_or_an_e_mail(caplog):
 
 
 @pytest.mark.row(40)
-async def test_nothing_is_sent_after_the_deadline():
+async def test_nothing_is_sent_after_the_deadline() -> None:
     sandbox = Sandbox(users=1, sessions=1, mean_events=1)
     async with connected(sandbox) as client:
         await client.sessions.events(sandbox.session_ids[0])  # a warm connection would be quick enough
@@ -292,16 +301,17 @@ async def test_nothing_is_sent_after_the_deadline():
     assert len(sandbox.requests) == 1
 
 
-async def test_an_own_session_is_closed_with_the_client():
+async def test_an_own_session_is_closed_with_the_client() -> None:
     async with Sandbox(users=1, sessions=1) as sandbox:
         async with FullStoryClient(sandbox.api_key, config=ClientConfig(base_url=sandbox.url)) as client:
             await client.sessions.list(uid="u-1")
             session = client._transport._session
+        assert session is not None
         assert session.closed
     gc.collect()  # an unclosed session would warn, and warnings are errors
 
 
-async def test_denied_is_authentication_like():
+async def test_denied_is_authentication_like() -> None:
     sandbox = Sandbox(users=1, sessions=8, mean_events=1)
     async with connected(sandbox) as client:
         sandbox.inject(Fault.status(403), times=None)
@@ -312,7 +322,7 @@ async def test_denied_is_authentication_like():
     assert len(sandbox.requests) == 3
 
 
-async def test_an_id_as_a_replay_url_is_sent_as_the_pair():
+async def test_an_id_as_a_replay_url_is_sent_as_the_pair() -> None:
     sandbox = Sandbox(users=1, sessions=1, mean_events=3)
     async with connected(sandbox) as client:
         page = await client.sessions.list(uid="u-1")

@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
@@ -20,6 +21,7 @@ from fullstory_async import (
     ClientStateError,
     ConfigurationError,
     FullStoryClient,
+    FullStoryError,
     LimiterUnavailable,
     RateLimit,
     RateLimitedError,
@@ -35,10 +37,10 @@ VIRTUAL_EPOCH = 1_700_000_000.0
 
 
 @pytest.fixture(autouse=True)
-def _redis_in_virtual_time(monkeypatch):
+def _redis_in_virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the fake Redis go by the clock of the loop that runs."""
 
-    def virtual_time():
+    def virtual_time() -> float:
         with contextlib.suppress(RuntimeError):
             return VIRTUAL_EPOCH + now()
         return time.time()
@@ -51,21 +53,24 @@ def _redis_in_virtual_time(monkeypatch):
 class CountingRedis(FakeAsyncRedis):
     asked = 0
 
-    async def execute_command(self, *command, **options):
+    async def execute_command(self, *command: Any, **options: Any) -> Any:
         self.asked += 1
-        return await super().execute_command(*command, **options)
+        execute: Any = super().execute_command  # which has no annotations
+        return await execute(*command, **options)
 
 
-def limiters_of(server, limit, count=1, *, max_wait=120.0, **settings):
+def limiters_of(
+    server: FakeServer, limit: RateLimit, count: int = 1, *, max_wait: float = 120.0, **settings: Any
+) -> list[RedisRateLimiter]:
     config = ClientConfig(api_key=KEY, rate_limit=limit, max_wait=max_wait)
     return [RedisRateLimiter(CountingRedis(server=server), config, **settings) for _ in range(count)]
 
 
-async def take_for(seconds, limiters, workers=3):
+async def take_for(seconds: float, limiters: list[RedisRateLimiter], workers: int = 3) -> list[float]:
     """Take tokens for so long, by some workers of each limiter; return the times."""
     times, end = [], now() + seconds
 
-    async def work(limiter):
+    async def work(limiter: RedisRateLimiter) -> None:
         while now() < end:
             await limiter.acquire(max_pause=60)
             times.append(now())
@@ -74,7 +79,7 @@ async def take_for(seconds, limiters, workers=3):
     return sorted(times)
 
 
-def our_variables(error):
+def our_variables(error: FullStoryError) -> str:
     """Return what a debugger shows of the package's own frames that an error has passed."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     ours = [frame for frame in frames if frame.f_globals["__name__"].startswith("fullstory_async")]
@@ -82,13 +87,13 @@ def our_variables(error):
     return repr([frame.f_locals for frame in ours])
 
 
-async def until_full(limiter):
+async def until_full(limiter: RedisRateLimiter) -> None:
     await limiter.acquire()
     await asyncio.sleep(limiter.limit.burst / limiter.limit.rate)
 
 
 @pytest.mark.virtual_time
-async def test_together_they_keep_to_one_limit_and_use_it_in_full():
+async def test_together_they_keep_to_one_limit_and_use_it_in_full() -> None:
     limit = RateLimit(60, 12)
     limiters = limiters_of(FakeServer(), limit, 4)
     await until_full(limiters[0])
@@ -99,7 +104,7 @@ async def test_together_they_keep_to_one_limit_and_use_it_in_full():
 
 
 @pytest.mark.virtual_time
-async def test_they_share_it_evenly():
+async def test_they_share_it_evenly() -> None:
     limit = RateLimit(50, 10)
     limiters = limiters_of(FakeServer(), limit, 4)
     await until_full(limiters[0])
@@ -111,7 +116,7 @@ async def test_they_share_it_evenly():
 
 
 @pytest.mark.virtual_time
-async def test_it_asks_once_for_what_goes_at_once_and_twice_for_what_waits():
+async def test_it_asks_once_for_what_goes_at_once_and_twice_for_what_waits() -> None:
     [limiter] = limiters_of(server := FakeServer(), RateLimit(10, 5))
     await until_full(limiter)
     redis = CountingRedis(server=server)
@@ -127,14 +132,14 @@ async def test_it_asks_once_for_what_goes_at_once_and_twice_for_what_waits():
 class ForgetfulRedis(FakeAsyncRedis):
     """Loses each script as soon as it was loaded, as it would by another client's SCRIPT FLUSH."""
 
-    async def script_load(self, script):
+    async def script_load(self, script: Any) -> Any:
         loaded = await super().script_load(script)
         await self.script_flush()
         return loaded
 
 
 @pytest.mark.virtual_time
-async def test_a_script_that_is_lost_between_loading_it_and_its_use_is_no_failure():
+async def test_a_script_that_is_lost_between_loading_it_and_its_use_is_no_failure() -> None:
     config = ClientConfig(api_key=KEY, rate_limit=RateLimit(10, 5))
     limiter = RedisRateLimiter(ForgetfulRedis(server=FakeServer()), config)
     await limiter.acquire()
@@ -142,7 +147,7 @@ async def test_a_script_that_is_lost_between_loading_it_and_its_use_is_no_failur
 
 
 @pytest.mark.virtual_time
-async def test_a_name_that_is_new_begins_with_an_empty_bucket_and_another_name_is_another_limit():
+async def test_a_name_that_is_new_begins_with_an_empty_bucket_and_another_name_is_another_limit() -> None:
     server, limit = FakeServer(), RateLimit(10, 10)
     began = now()
     [limiter] = limiters_of(server, limit)
@@ -158,7 +163,7 @@ async def test_a_name_that_is_new_begins_with_an_empty_bucket_and_another_name_i
 
 
 @pytest.mark.virtual_time
-async def test_a_pause_holds_for_all_and_is_only_lengthened():
+async def test_a_pause_holds_for_all_and_is_only_lengthened() -> None:
     first, second = limiters_of(FakeServer(), RateLimit(50, 50), 2)
     await until_full(first)
     began = now()
@@ -172,7 +177,7 @@ async def test_a_pause_holds_for_all_and_is_only_lengthened():
 
 
 @pytest.mark.virtual_time
-async def test_a_pause_that_is_too_long_is_an_error_at_once_elsewhere_too():
+async def test_a_pause_that_is_too_long_is_an_error_at_once_elsewhere_too() -> None:
     first, second = limiters_of(FakeServer(), RateLimit(50, 50), 2)
     await until_full(first)
     first.pause(3600)
@@ -185,7 +190,7 @@ async def test_a_pause_that_is_too_long_is_an_error_at_once_elsewhere_too():
 
 
 @pytest.mark.virtual_time
-async def test_a_single_call_waits_for_others_no_longer_than_max_wait_and_bulk_work_does():
+async def test_a_single_call_waits_for_others_no_longer_than_max_wait_and_bulk_work_does() -> None:
     server, limit = FakeServer(), RateLimit(4, 1)
     [bulk] = limiters_of(server, limit)
     [single] = limiters_of(server, limit, max_wait=0.2)
@@ -194,6 +199,7 @@ async def test_a_single_call_waits_for_others_no_longer_than_max_wait_and_bulk_w
     await asyncio.sleep(0.02)
     with pytest.raises(RateLimitedError, match="is taken for another 0 s") as caught:
         await single.acquire()
+    assert caught.value.retry_after is not None
     assert 0.2 < caught.value.retry_after <= 0.5
     queue = await asyncio.gather(*(bulk.acquire() for _ in range(2)))
     assert queue == [None, None]
@@ -201,7 +207,7 @@ async def test_a_single_call_waits_for_others_no_longer_than_max_wait_and_bulk_w
 
 
 @pytest.mark.virtual_time
-async def test_priority_passes_what_waits_in_the_same_process():
+async def test_priority_passes_what_waits_in_the_same_process() -> None:
     [limiter] = limiters_of(FakeServer(), RateLimit(10, 1))
     working = asyncio.create_task(take_for(1.0, [limiter], workers=10))
     await asyncio.sleep(0.3)
@@ -212,7 +218,7 @@ async def test_priority_passes_what_waits_in_the_same_process():
 
 
 @pytest.mark.virtual_time
-async def test_cancelled_waits_leave_one_slot_each_unused_at_most():
+async def test_cancelled_waits_leave_one_slot_each_unused_at_most() -> None:
     [limiter] = limiters_of(FakeServer(), RateLimit(20, 1))
     await until_full(limiter)
     tasks = [asyncio.create_task(limiter.acquire()) for _ in range(50)]
@@ -226,7 +232,7 @@ async def test_cancelled_waits_leave_one_slot_each_unused_at_most():
 
 
 @pytest.mark.virtual_time
-async def test_alone_and_back_again_it_never_gives_more(caplog):
+async def test_alone_and_back_again_it_never_gives_more(caplog: pytest.LogCaptureFixture) -> None:
     limit, server = RateLimit(30, 6), FakeServer()
     limiters = limiters_of(server, limit, 3, fallback=limit.rate / 3)
     await until_full(limiters[0])
@@ -242,7 +248,7 @@ async def test_alone_and_back_again_it_never_gives_more(caplog):
 
 
 @pytest.mark.virtual_time
-async def test_alone_it_refuses_what_would_wait_too_long():
+async def test_alone_it_refuses_what_would_wait_too_long() -> None:
     server = FakeServer()
     [limiter] = limiters_of(server, RateLimit(30, 6), fallback=0.1, max_wait=1.0)
     server.connected = False
@@ -254,7 +260,7 @@ async def test_alone_it_refuses_what_would_wait_too_long():
 
 
 @pytest.mark.virtual_time
-async def test_all_who_wait_hear_of_a_failure_at_once():
+async def test_all_who_wait_hear_of_a_failure_at_once() -> None:
     server = FakeServer()
     [limiter] = limiters_of(server, RateLimit(5, 1))
     tasks = [asyncio.create_task(limiter.acquire(max_pause=60)) for _ in range(20)]
@@ -272,7 +278,7 @@ async def test_all_who_wait_hear_of_a_failure_at_once():
 
 
 @pytest.mark.virtual_time
-async def test_a_pause_that_can_not_be_published_holds_here(caplog):
+async def test_a_pause_that_can_not_be_published_holds_here(caplog: pytest.LogCaptureFixture) -> None:
     server = FakeServer()
     [limiter] = limiters_of(server, RateLimit(50, 5))
     await limiter.acquire()
@@ -284,11 +290,11 @@ async def test_a_pause_that_can_not_be_published_holds_here(caplog):
 
 
 @pytest.mark.virtual_time
-async def test_a_clock_that_is_set_back_begins_anew_and_keeps_a_pause():
+async def test_a_clock_that_is_set_back_begins_anew_and_keeps_a_pause() -> None:
     server = FakeServer()
     [limiter] = limiters_of(server, RateLimit(20, 5))
     await limiter.acquire()
-    redis = FakeAsyncRedis(server=server)
+    redis: Any = FakeAsyncRedis(server=server)  # of bytes, and not of text as its class says
     [key] = await redis.keys()
     later = int((VIRTUAL_EPOCH + now() + 3600) * 1e6)
     await redis.set(key, f"{later} {later + 10**6} {later}")
@@ -302,13 +308,13 @@ async def test_a_clock_that_is_set_back_begins_anew_and_keeps_a_pause():
 
 
 @pytest.mark.virtual_time
-async def test_what_is_kept_expires_a_day_after_it_was_needed_and_names_no_key():
+async def test_what_is_kept_expires_a_day_after_it_was_needed_and_names_no_key() -> None:
     server = FakeServer()
     [limiter] = limiters_of(server, RateLimit(20, 5))
     await limiter.acquire()
     limiter.pause(1000)
     await limiter.aclose()
-    redis = FakeAsyncRedis(server=server)
+    redis: Any = FakeAsyncRedis(server=server)  # of bytes, and not of text as its class says
     [key] = await redis.keys()
     assert key.startswith(b"fullstory_async:rate:api.fullstory.com:")
     assert b"CANARY" not in key
@@ -316,7 +322,7 @@ async def test_what_is_kept_expires_a_day_after_it_was_needed_and_names_no_key()
 
 
 @pytest.mark.virtual_time
-async def test_what_lies_under_the_name_and_is_none_of_ours_is_an_error_or_replaced():
+async def test_what_lies_under_the_name_and_is_none_of_ours_is_an_error_or_replaced() -> None:
     server = FakeServer()
     redis = FakeAsyncRedis(server=server)
     [limiter] = limiters_of(server, RateLimit(50, 5), name="x")
@@ -328,16 +334,16 @@ async def test_what_lies_under_the_name_and_is_none_of_ours_is_an_error_or_repla
         await limiter.acquire()
 
 
-def test_one_event_loop_after_another_and_not_two_at_once():
+def test_one_event_loop_after_another_and_not_two_at_once() -> None:
     server = FakeServer()
     config = ClientConfig(api_key=KEY, rate_limit=RateLimit(50, 5))
     redis = FakeAsyncRedis(server=server)
     limiter = RedisRateLimiter(redis, config)
 
-    async def elsewhere():
+    async def elsewhere() -> None:
         await limiter.try_acquire()
 
-    async def use():
+    async def use() -> None:
         await limiter.try_acquire()
         with pytest.raises(ClientStateError):
             await asyncio.to_thread(asyncio.run, elsewhere())
@@ -346,7 +352,7 @@ def test_one_event_loop_after_another_and_not_two_at_once():
     asyncio.run(use())
 
 
-async def test_a_client_takes_it_and_answers_with_it():
+async def test_a_client_takes_it_and_answers_with_it() -> None:
     async with Sandbox(users=1, sessions=4, mean_events=3) as sandbox:
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=RateLimit(100, 20))
         async with (
@@ -361,7 +367,7 @@ async def test_a_client_takes_it_and_answers_with_it():
 
 
 @pytest.mark.parametrize("url", ["http://user:CANARY@host", "redis://:CANARY@host:port/0", "CANARY", ""])
-def test_a_url_that_is_none_is_refused_without_showing_it(url):
+def test_a_url_that_is_none_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         RedisRateLimiter(url, ClientConfig(api_key=KEY))
     assert "CANARY" not in str(caught.value)
@@ -369,7 +375,7 @@ def test_a_url_that_is_none_is_refused_without_showing_it(url):
     assert caught.value.__context__ is None
 
 
-def test_a_url_needs_no_port():
+def test_a_url_needs_no_port() -> None:
     limiter = RedisRateLimiter("redis://127.0.0.1", ClientConfig(api_key=KEY))
     assert "Redis at 127.0.0.1:6379" in repr(limiter)
 
@@ -388,7 +394,7 @@ def test_a_url_needs_no_port():
         ({"timeout": 0}, "timeout"),
     ],
 )
-def test_settings_of_a_wrong_kind_are_refused(settings, message):
+def test_settings_of_a_wrong_kind_are_refused(settings: dict[str, Any], message: str) -> None:
     settings = {"redis": "redis://127.0.0.1", "config": ClientConfig(api_key=KEY), **settings}
     with pytest.raises(ConfigurationError, match=message) as caught:
         RedisRateLimiter(settings.pop("redis"), settings.pop("config"), **settings)
@@ -396,7 +402,7 @@ def test_settings_of_a_wrong_kind_are_refused(settings, message):
 
 
 @pytest.mark.virtual_time
-async def test_the_password_is_shown_nowhere(caplog):
+async def test_the_password_is_shown_nowhere(caplog: pytest.LogCaptureFixture) -> None:
     config = ClientConfig(api_key=KEY, rate_limit=RateLimit(5, 5))
     with caplog.at_level("DEBUG"):
         for path in ("redis://user:PASSWORD@127.0.0.1:1/0", "unix://user:PASSWORD@/nowhere.sock"):
@@ -419,12 +425,12 @@ async def test_the_password_is_shown_nowhere(caplog):
     assert "127.0.0.1:1" in caplog.text
 
 
-def test_the_package_does_not_import_redis():
+def test_the_package_does_not_import_redis() -> None:
     script = "import fullstory_async, fullstory_async.jobs, sys\nassert 'redis' not in sys.modules"
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
 
 
-def test_without_the_extra_it_says_what_to_install():
+def test_without_the_extra_it_says_what_to_install() -> None:
     script = "import sys; sys.modules['redis'] = None; import fullstory_async.cluster"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=SECONDS)
     assert run.stderr.splitlines()[-1].endswith(

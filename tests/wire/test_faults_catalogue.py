@@ -9,9 +9,12 @@ import inspect
 import json
 import re
 import time
+from collections.abc import Callable
+from typing import Any, Literal, cast
 
 import attrs
 import pytest
+from aiohttp import web
 
 from fullstory_async import (
     APIStatusError,
@@ -32,13 +35,13 @@ from fullstory_async import (
     UnexpectedRedirect,
 )
 from fullstory_async.sandbox import Fault, Sandbox
-from fullstory_async.sandbox.faults import catalogue, read_fault
+from fullstory_async.sandbox.faults import CallNext, catalogue, read_fault
 from tests.limits import SECONDS
 from tests.wire.servers import connected
 
 MIB = 2**20
 TWICE = RetryPolicy(attempts=2, wait_initial=0.01, wait_jitter=0)
-IMPATIENT = {"retry": TWICE, "read_timeout": 0.2, "max_response_bytes": MIB, "max_wait": 0.5}
+IMPATIENT: dict[str, Any] = {"retry": TWICE, "read_timeout": 0.2, "max_response_bytes": MIB, "max_wait": 0.5}
 
 
 @attrs.frozen
@@ -54,7 +57,7 @@ class Row:
     """Recorded status; ``None`` if the response was incomplete."""
     retry_after: float | None = None
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.fault.name
 
 
@@ -126,6 +129,8 @@ SPOILED = [
     Row(Fault.unknown_keys(), None, 1, 200),
     Row(Fault.wrong_content_type(), None, 1, 200),
 ]
+UNTYPED: Any = Fault
+"""For arguments that its makers refuse."""
 TABLE = [*REFUSED, *BROKEN, *SPOILED]
 
 
@@ -133,15 +138,17 @@ def small() -> Sandbox:
     return Sandbox(users=1, sessions=2, mean_events=10)
 
 
-def test_the_table_has_every_fault():
+def test_the_table_has_every_fault() -> None:
     assert {row.fault.name.partition("(")[0] for row in TABLE} == {entry.name for entry in catalogue()}
 
 
 @pytest.mark.parametrize("row", TABLE, ids=str)
-async def test_a_metered_call_under_each_fault(row):
+async def test_a_metered_call_under_each_fault(row: Row) -> None:
     sandbox = small()
-    patience = {"read_timeout": SECONDS} if row.error is ResponseTooLarge else {}  # which takes CPU time
-    async with connected(sandbox, **{**IMPATIENT, **patience}) as client:
+    patience = dict(IMPATIENT)
+    if row.error is ResponseTooLarge:  # which takes CPU time
+        patience["read_timeout"] = SECONDS
+    async with connected(sandbox, **patience) as client:
         session_id = sandbox.session_ids[0]
         rule = sandbox.inject(row.fault, operation="events", session_id=session_id, times=None)
         if row.error is None:
@@ -161,7 +168,7 @@ async def test_a_metered_call_under_each_fault(row):
 
 
 @pytest.mark.parametrize("row", BROKEN[:6] + BROKEN[10:13] + [REFUSED[7]], ids=str)
-async def test_a_free_call_is_repeated_and_then_works(row):
+async def test_a_free_call_is_repeated_and_then_works(row: Row) -> None:
     sandbox = small()
     async with connected(sandbox, **IMPATIENT) as client:
         sandbox.inject(row.fault, operation="list")
@@ -169,7 +176,7 @@ async def test_a_free_call_is_repeated_and_then_works(row):
     assert [request.status for request in sandbox.requests] == [row.status, 200]
 
 
-async def test_a_stale_connection_is_reset_when_the_next_request_has_come():
+async def test_a_stale_connection_is_reset_when_the_next_request_has_come() -> None:
     sandbox = small()
     async with connected(sandbox, **IMPATIENT) as client:
         a, b = sandbox.session_ids
@@ -186,7 +193,7 @@ async def test_a_stale_connection_is_reset_when_the_next_request_has_come():
     ]  # fmt: skip
 
 
-async def test_another_host_sees_nothing_of_a_redirect():
+async def test_another_host_sees_nothing_of_a_redirect() -> None:
     async with Sandbox(users=1, sessions=1) as elsewhere:
         sandbox = small()
         async with connected(sandbox) as client:
@@ -251,7 +258,7 @@ async def received(sandbox: Sandbox, *, idle_timeout: float = 0.1, most: int = 8
     return Received(data, end)
 
 
-async def under(fault: Fault | None, **options) -> Received:
+async def under(fault: Fault | None, **options: Any) -> Received:
     async with small() as sandbox:
         if fault is not None:
             sandbox.inject(fault)
@@ -262,7 +269,7 @@ async def under(fault: Fault | None, **options) -> Received:
     return found
 
 
-def name_of(value) -> str:
+def name_of(value: object) -> str:
     return value.name if isinstance(value, Fault) else ""
 
 
@@ -304,13 +311,13 @@ async def normal_body() -> bytes:
     ],
     ids=name_of,
 )  # fmt: skip
-async def test_on_the_wire(fault, end, expected):
+async def test_on_the_wire(fault: Fault, end: str, expected: bytes) -> None:
     found = await under(fault)
     assert re.fullmatch(expected, found.data, re.DOTALL)
     assert found.end == end
 
 
-async def test_bodies_that_break_off():
+async def test_bodies_that_break_off() -> None:
     complete = await normal_body()
     half = complete[: len(complete) // 2]
     by_length = await under(Fault.truncate_body())
@@ -327,7 +334,7 @@ async def test_bodies_that_break_off():
     assert (closed.body, closed.end) == (complete[: len(complete) // 4], "fin")
 
 
-async def test_bodies_that_take_their_time():
+async def test_bodies_that_take_their_time() -> None:
     complete = await normal_body()
     stalled = await under(Fault.stall_body(share=0.1))
     assert (stalled.body, stalled.end) == (complete[: len(complete) // 10], "open")
@@ -340,7 +347,7 @@ async def test_bodies_that_take_their_time():
     assert time.monotonic() - started > 0.02 * (len(loris.body) // 2 - 1) > 0.1
 
 
-async def test_bodies_that_are_too_large():
+async def test_bodies_that_are_too_large() -> None:
     complete = await normal_body()
     huge = await under(Fault.huge_body(2 * MIB))
     assert (huge.header("Content-Length"), len(huge.body)) == (str(2 * MIB), 2 * MIB)
@@ -355,7 +362,7 @@ async def test_bodies_that_are_too_large():
     assert (unknown.header("Content-Encoding"), bytes(255 - b for b in unknown.body)) == ("zz", complete)
 
 
-async def test_known_keys_stay_right_among_unknown_ones():
+async def test_known_keys_stay_right_among_unknown_ones() -> None:
     complete, widened = json.loads(await normal_body()), json.loads((await under(Fault.unknown_keys())).body)
     assert widened.pop("x_injected")
     for right, wide in zip(complete["events"], widened["events"], strict=True):
@@ -371,17 +378,21 @@ async def test_known_keys_stay_right_among_unknown_ones():
         ("asctime", r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}"),
     ],
 )
-async def test_the_three_forms_of_a_date(form, pattern):
+async def test_the_three_forms_of_a_date(
+    form: Literal["imf-fixdate", "rfc850", "asctime"], pattern: str
+) -> None:
     found = await under(Fault.retry_after_date(60, form=form))
-    assert re.fullmatch(pattern, found.header("Retry-After"))
-    assert re.fullmatch(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", found.header("Date"))
+    assert re.fullmatch(pattern, found.header("Retry-After") or "")
+    assert re.fullmatch(
+        r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", found.header("Date") or ""
+    )
 
 
 # Rules
 
 
-async def test_each_rule_draws_for_itself_by_its_seed():
-    async def spoiled(seed, *, other: bool) -> list[int | None]:
+async def test_each_rule_draws_for_itself_by_its_seed() -> None:
+    async def spoiled(seed: int, *, other: bool) -> list[int | None]:
         sandbox = small()
         async with connected(sandbox, retry=RetryPolicy(attempts=1)) as client:
             if other:
@@ -407,53 +418,54 @@ async def test_each_rule_draws_for_itself_by_its_seed():
         ({"share": 1.5}, "share"), ({"share": "half"}, "share"),
     ],
 )  # fmt: skip
-def test_invalid_conditions_are_refused(conditions, message):
+def test_invalid_conditions_are_refused(conditions: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         small().inject(Fault.drop(), **conditions)
 
 
-def test_only_faults_can_be_injected():
+def test_only_faults_can_be_injected() -> None:
     with pytest.raises(ConfigurationError, match="must be a Fault"):
-        small().inject(lambda exchange, call_next: call_next())
+        small().inject(cast("Any", lambda exchange, call_next: call_next()))
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Fault.status(99), lambda: Fault.status("503"), lambda: Fault.status(503, headers=["x"]),
-        lambda: Fault.status(503, headers={"X": "a\r\nB: c"}), lambda: Fault.status(200, body=5),
-        lambda: Fault.retry_after("1\r\nX: y"), lambda: Fault.retry_after_date(1, form="iso"),
-        lambda: Fault.redirect_to(None), lambda: Fault.redirect_to("/", code=200), lambda: Fault.stall(-1),
-        lambda: Fault.truncate_body(2), lambda: Fault.truncate_body(framing="morse"),
+        lambda: Fault.status(99), lambda: UNTYPED.status("503"), lambda: UNTYPED.status(503, headers=["x"]),
+        lambda: Fault.status(503, headers={"X": "a\r\nB: c"}), lambda: UNTYPED.status(200, body=5),
+        lambda: Fault.retry_after("1\r\nX: y"), lambda: UNTYPED.retry_after_date(1, form="iso"),
+        lambda: UNTYPED.redirect_to(None), lambda: Fault.redirect_to("/", code=200), lambda: Fault.stall(-1),
+        lambda: Fault.truncate_body(2), lambda: UNTYPED.truncate_body(framing="morse"),
         lambda: Fault.slow_loris(0),
-        lambda: Fault.gzip_bomb(-1), lambda: Fault.wrong_shape("round"),
-        lambda: Fault.stale_connection("never"),
-        lambda: Fault.deep_json(0), lambda: Fault.unknown_encoding(7),
+        lambda: Fault.gzip_bomb(-1), lambda: UNTYPED.wrong_shape("round"),
+        lambda: UNTYPED.stale_connection("never"),
+        lambda: Fault.deep_json(0), lambda: UNTYPED.unknown_encoding(7),
         lambda: Fault.garbage_status_line("a\nb"),
     ],
 )  # fmt: skip
-def test_invalid_parameters_are_refused(make):
+def test_invalid_parameters_are_refused(make: Callable[[], Fault]) -> None:
     with pytest.raises(ConfigurationError):
         make()
 
 
-def test_a_fault_has_a_name_and_a_description():
+def test_a_fault_has_a_name_and_a_description() -> None:
     fault = Fault.drop(charged=False)
     said = "Close the connection with FIN, without a byte of a response."
     assert repr(fault) == f"Fault(name='drop(charged=False)', description='{said}')"
     assert fault == Fault.drop(charged=False) != Fault.drop()
 
 
-def test_makers_have_the_parameters_of_their_handlers():
+def test_makers_have_the_parameters_of_their_handlers() -> None:
     assert str(inspect.signature(Fault.drop)) == "(*, charged: 'bool' = True) -> 'Fault'"
     assert list(inspect.signature(Fault.status).parameters) == ["code", "headers", "body", "charged"]
+    assert Fault.status.__doc__ is not None
     assert Fault.status.__doc__.startswith("Respond with a status")
     assert {name for name in vars(Fault.__mro__[1]) if not name.startswith("_")} <= set(dir(Fault))
     with pytest.raises(TypeError, match="unexpected keyword argument 'charged'"):
-        Fault.stall(charged=False)
+        UNTYPED.stall(charged=False)
 
 
-async def test_old_names_still_work_and_name_the_new_ones():
+async def test_old_names_still_work_and_name_the_new_ones() -> None:
     with pytest.warns(DeprecationWarning, match=r"Fault\.veto is now called Fault\.no_retry"):
         assert Fault.veto(500, charged=True) == Fault.no_retry(500, charged=True)
     with pytest.warns(DeprecationWarning, match="the fault 'veto' is now called 'no_retry'"):
@@ -462,7 +474,7 @@ async def test_old_names_still_work_and_name_the_new_ones():
     with pytest.warns(DeprecationWarning, match=r"Fault\.behaviour is now called handler"):
         assert fault.behaviour is fault.handler
 
-    async def old(exchange, call_next):
+    async def old(exchange: Any, call_next: CallNext) -> web.StreamResponse:
         with pytest.warns(DeprecationWarning, match=r"Exchange\.silence is now called stall"):
             await exchange.silence(0)
         with pytest.warns(DeprecationWarning, match=r"Exchange\.spoil_next is now called on_next_request"):
@@ -495,7 +507,7 @@ async def test_old_names_still_work_and_name_the_new_ones():
          {"times": None}),
     ],
 )  # fmt: skip
-def test_a_fault_as_text(text, fault, conditions):
+def test_a_fault_as_text(text: str, fault: Fault, conditions: dict[str, Any]) -> None:
     assert read_fault(text) == (fault, conditions)
 
 
@@ -519,12 +531,12 @@ def test_a_fault_as_text(text, fault, conditions):
         ("drop 'operation=x", "no condition"),
     ],
 )
-def test_an_invalid_text_names_the_right_form(text, message):
+def test_an_invalid_text_names_the_right_form(text: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         read_fault(text)
 
 
-def test_the_catalogue_names_parameters_and_costs():
+def test_the_catalogue_names_parameters_and_costs() -> None:
     entries = {entry.name: entry for entry in catalogue()}
     assert entries["truncate_body"].call == "truncate_body(share=0.5, *, framing='length')"
     assert {name for name, entry in entries.items() if not entry.charged} == {

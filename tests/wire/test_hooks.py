@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 import attrs
 import pytest
@@ -31,17 +33,18 @@ from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.telemetry import tracing
 
 EMAIL = "canary@example.com"
+Told = RequestSent | ResponseReceived | RetryPlanned | RequestThrottled
 
 
-def recording():
-    told = []
+def recording() -> tuple[list[Told], Hooks]:
+    told: list[Told] = []
     return told, Hooks(
         on_request=told.append, on_response=told.append, on_retry=told.append, on_throttle=told.append
     )
 
 
 @asynccontextmanager
-async def opened(hooks, **settings):
+async def opened(hooks: Hooks, **settings: Any) -> AsyncIterator[tuple[Sandbox, FullStoryClient]]:
     settings = {
         "rate_limit": RateLimit(1000, 1000),
         "retry": RetryPolicy(wait_initial=0.01, wait_jitter=0),
@@ -53,7 +56,7 @@ async def opened(hooks, **settings):
             yield sandbox, client
 
 
-async def test_every_request_is_told_of_and_so_is_what_became_of_it():
+async def test_every_request_is_told_of_and_so_is_what_became_of_it() -> None:
     told, hooks = recording()
     async with opened(hooks) as (sandbox, client):
         sandbox.inject(Fault.status(503), operation="list")
@@ -62,9 +65,9 @@ async def test_every_request_is_told_of_and_so_is_what_became_of_it():
         events = await client.sessions.events(sandbox.session_ids[0])
         stats = client.stats
 
-    listed = {"call": 1, "operation": "list", "method": "GET", "metered": False}
-    fetched = {"call": 2, "operation": "events", "method": "GET", "metered": True}
-    times = {"seconds": 0.0, "body_bytes": 0}
+    listed: dict[str, Any] = {"call": 1, "operation": "list", "method": "GET", "metered": False}
+    fetched: dict[str, Any] = {"call": 2, "operation": "events", "method": "GET", "metered": True}
+    times: dict[str, Any] = {"seconds": 0.0, "body_bytes": 0}
     assert [attrs.evolve(each, **times) if isinstance(each, ResponseReceived) else each for each in told] == [
         RequestSent(**listed, attempt=1),
         ResponseReceived(**listed, attempt=1, status=503, error="ServerError"),
@@ -86,7 +89,7 @@ async def test_every_request_is_told_of_and_so_is_what_became_of_it():
     assert 1.0 <= stats.waited < 2.0
 
 
-async def test_requests_without_an_answer_are_told_of_once_too():
+async def test_requests_without_an_answer_are_told_of_once_too() -> None:
     told, hooks = recording()
     async with opened(hooks, read_timeout=0.2) as (sandbox, client):
         sandbox.inject(Fault.drop(), operation="events", session_id=sandbox.session_ids[0])
@@ -104,7 +107,7 @@ async def test_requests_without_an_answer_are_told_of_once_too():
     assert len(told) == 6
 
 
-async def test_a_stream_is_told_of_when_it_begins_and_counted_while_it_is_read():
+async def test_a_stream_is_told_of_when_it_begins_and_counted_while_it_is_read() -> None:
     told, hooks = recording()
     async with opened(hooks) as (sandbox, client):
         whole = await client.sessions.events(sandbox.session_ids[0])
@@ -115,8 +118,8 @@ async def test_a_stream_is_told_of_when_it_begins_and_counted_while_it_is_read()
     assert [type(each) for each in told] == [RequestSent, ResponseReceived] * 2
 
 
-async def test_a_hook_that_fails_is_logged_and_costs_no_answer(caplog):
-    def fail(event):
+async def test_a_hook_that_fails_is_logged_and_costs_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(event: RequestSent | ResponseReceived) -> None:
         raise RuntimeError(f"no {type(event).__name__}")
 
     async with opened(Hooks(on_request=fail, on_response=fail)) as (sandbox, client):
@@ -129,24 +132,24 @@ async def test_a_hook_that_fails_is_logged_and_costs_no_answer(caplog):
 
 
 class Called:
-    async def __call__(self, event):
+    async def __call__(self, event: object) -> None:
         """Be what a hook can't be: nobody would await it."""
 
-    async def method(self, event):
+    async def method(self, event: object) -> None:
         """Be it too."""
 
 
 @pytest.mark.parametrize(
     "wrong", ["text", 5, asyncio.sleep, Called(), Called().method, functools.partial(asyncio.sleep, 0)]
 )
-def test_hooks_are_plain_functions(wrong):
+def test_hooks_are_plain_functions(wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match="on_retry must be a plain function"):
         Hooks(on_retry=wrong)
     with pytest.raises(ConfigurationError, match="hooks must be Hooks"):
         FullStoryClient("na1.key", hooks=wrong)
 
 
-async def test_spans_say_what_happened_and_nothing_of_whom():
+async def test_spans_say_what_happened_and_nothing_of_whom() -> None:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("test")
@@ -164,9 +167,9 @@ async def test_spans_say_what_happened_and_nothing_of_whom():
 
     *spans, whoami = [span for span in exporter.get_finished_spans() if span.name != "the program"]
     assert [
-        (span.name, span.attributes.get("http.response.status_code"), span.attributes.get("error.type"),
-         span.attributes.get("http.request.resend_count"), span.attributes["fullstory.metered"])
-        for span in spans
+        (span.name, said.get("http.response.status_code"), said.get("error.type"),
+         said.get("http.request.resend_count"), said["fullstory.metered"])
+        for span in spans if (said := span.attributes)
     ] == [
         ("FullStory list", 503, "ServerError", None, False),
         ("FullStory list", 200, None, 1, False),
@@ -174,7 +177,8 @@ async def test_spans_say_what_happened_and_nothing_of_whom():
         ("FullStory events", 200, None, 1, True),
     ]  # fmt: skip
     assert all(span.kind is SpanKind.CLIENT for span in spans)
-    assert all(span.parent.span_id == outer.get_span_context().span_id for span in spans)
+    assert all(span.parent and span.parent.span_id == outer.get_span_context().span_id for span in spans)
+    assert whoami.attributes is not None
     assert (whoami.name, whoami.attributes["error.type"], whoami.parent) == (
         "FullStory whoami",
         "AuthenticationError",
@@ -188,4 +192,5 @@ async def test_spans_say_what_happened_and_nothing_of_whom():
     ]
     text = "".join(span.to_json() for span in exporter.get_finished_spans())
     for secret in (EMAIL, "canary", client.config.api_key, "na1.wrong-key", *session_ids):
+        assert secret
         assert secret not in text

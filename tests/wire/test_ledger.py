@@ -7,7 +7,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -39,7 +42,7 @@ DECEMBER = 1_796_083_200.0
 
 
 @asynccontextmanager
-async def opened(ledger, **settings):
+async def opened(ledger: ActivationLedger, **settings: Any) -> AsyncIterator[tuple[Sandbox, FullStoryClient]]:
     client_settings = {"rate_limit": RateLimit(10_000, 10_000), **settings.pop("client", {})}
     async with Sandbox(**{"users": 2, "sessions": 30, "mean_events": 5, **settings}) as sandbox:
         config = ClientConfig(**{"api_key": sandbox.api_key, "base_url": sandbox.url, **client_settings})
@@ -47,11 +50,11 @@ async def opened(ledger, **settings):
             yield sandbox, client
 
 
-async def test_it_counts_what_costs_and_releases_what_did_not(tmp_path):
+async def test_it_counts_what_costs_and_releases_what_did_not(tmp_path: Path) -> None:
     ledger = ActivationLedger(tmp_path / "ledger.db")
     async with opened(ledger) as (sandbox, client):
 
-        async def spent():
+        async def spent() -> int:
             return await ledger.spent(client.config.key_fingerprint)
 
         one = sandbox.session_ids[0]
@@ -81,7 +84,7 @@ async def test_it_counts_what_costs_and_releases_what_did_not(tmp_path):
         assert await ledger.spent(client.config.key_fingerprint) == before
 
 
-async def test_a_cap_holds_and_nothing_is_sent_beyond_it(tmp_path):
+async def test_a_cap_holds_and_nothing_is_sent_beyond_it(tmp_path: Path) -> None:
     ledger = ActivationLedger(tmp_path / "ledger.db", monthly_cap=10)
     async with opened(ledger) as (sandbox, client):
         # more at a time could end at 9: a call that is dropped before it is sent is released
@@ -97,7 +100,7 @@ async def test_a_cap_holds_and_nothing_is_sent_beyond_it(tmp_path):
         assert len(await client.sessions.list(uid="u-1"))  # what is free is free
 
 
-async def test_calls_that_a_cap_stops_before_they_are_sent_are_not_counted(tmp_path):
+async def test_calls_that_a_cap_stops_before_they_are_sent_are_not_counted(tmp_path: Path) -> None:
     ledger = ActivationLedger(tmp_path / "ledger.db", monthly_cap=10)
     async with opened(ledger) as (sandbox, client):
         async with client.sessions.events_many(sandbox.session_ids, concurrency=8) as results:
@@ -109,7 +112,7 @@ async def test_calls_that_a_cap_stops_before_they_are_sent_are_not_counted(tmp_p
         assert 2 < answers <= 10
 
 
-async def test_a_job_stops_at_it_and_goes_on_next_month(tmp_path):
+async def test_a_job_stops_at_it_and_goes_on_next_month(tmp_path: Path) -> None:
     now = [DECEMBER - 60]
     ledger = ActivationLedger(tmp_path / "ledger.db", monthly_cap=25, clock=lambda: now[0])
     async with opened(ledger) as (sandbox, client):
@@ -125,7 +128,7 @@ async def test_a_job_stops_at_it_and_goes_on_next_month(tmp_path):
         assert await ledger.spent(client.config.key_fingerprint) == 5
 
 
-async def test_cancelled_calls_count_only_if_they_were_sent(tmp_path):
+async def test_cancelled_calls_count_only_if_they_were_sent(tmp_path: Path) -> None:
     ledger = ActivationLedger(tmp_path / "ledger.db")
     async with opened(ledger) as (sandbox, client):
         sandbox.inject(Fault.stall(), operation="events", times=None)
@@ -170,7 +173,7 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-def test_several_processes_share_a_cap(tmp_path):
+def test_several_processes_share_a_cap(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HAMMER, str(tmp_path / "ledger.db")]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert sum(int(process.communicate(timeout=SECONDS)[0]) for process in running) == 150
@@ -193,8 +196,8 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 async def test_a_fan_out_killed_while_it_waits_for_the_rate_limit_has_counted_hardly_more_than_it_sent(
-    tmp_path,
-):
+    tmp_path: Path,
+) -> None:
     """Two calls at most reserve ahead of the limiter at this rate, and not one for each worker."""
     ledger = ActivationLedger(tmp_path / "ledger.db")
     async with Sandbox(users=2, sessions=64, mean_events=2) as sandbox:
@@ -204,6 +207,8 @@ async def test_a_fan_out_killed_while_it_waits_for_the_rate_limit_has_counted_ha
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         try:
+            assert process.stdin is not None
+            assert process.stdout is not None
             process.stdin.write("\n".join(sandbox.session_ids).encode())
             process.stdin.close()
             assert await process.stdout.readline() == b"response\n"
@@ -219,7 +224,9 @@ async def test_a_fan_out_killed_while_it_waits_for_the_rate_limit_has_counted_ha
         assert sandbox.activations <= await ledger.spent(key) <= sandbox.activations + 2
 
 
-async def test_a_ledger_that_can_not_be_written_costs_nothing(tmp_path, monkeypatch):
+async def test_a_ledger_that_can_not_be_written_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(private_database, "_BUSY_SECONDS", 0.05)
     ledger = ActivationLedger(tmp_path / "ledger.db")
     async with opened(ledger) as (sandbox, client):
@@ -241,18 +248,18 @@ async def test_a_ledger_that_can_not_be_written_costs_nothing(tmp_path, monkeypa
         {"path": "x", "monthly_cap": True},
     ],
 )
-def test_settings_that_make_no_sense_are_refused(arguments):
+def test_settings_that_make_no_sense_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         ActivationLedger(**arguments)
 
 
-def test_a_client_takes_only_a_ledger():
+def test_a_client_takes_only_a_ledger() -> None:
     with pytest.raises(ConfigurationError, match="ledger must be"):
-        FullStoryClient("na1.key", ledger="file.db")
+        FullStoryClient("na1.key", ledger=cast("Any", "file.db"))
 
 
 @asynccontextmanager
-async def locked(path, seconds):
+async def locked(path: Path, seconds: float) -> AsyncIterator[None]:
     """Lock the file for a while, as another process may."""
     database = sqlite3.connect(path, isolation_level=None)
     database.execute("BEGIN IMMEDIATE")
@@ -264,7 +271,7 @@ async def locked(path, seconds):
         database.close()
 
 
-async def test_a_call_whose_time_is_over_while_it_waits_for_the_ledger_is_not_sent(tmp_path):
+async def test_a_call_whose_time_is_over_while_it_waits_for_the_ledger_is_not_sent(tmp_path: Path) -> None:
     ledger = ActivationLedger(tmp_path / "ledger")
     async with Sandbox(users=1, sessions=1, mean_events=2) as sandbox:
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
@@ -279,7 +286,9 @@ async def test_a_call_whose_time_is_over_while_it_waits_for_the_ledger_is_not_se
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_a_call_that_is_cancelled_while_it_waits_for_the_ledger_counts_nothing(tmp_path, times):
+async def test_a_call_that_is_cancelled_while_it_waits_for_the_ledger_counts_nothing(
+    tmp_path: Path, times: int
+) -> None:
     ledger = ActivationLedger(tmp_path / "ledger")
     async with Sandbox(users=1, sessions=1, mean_events=2) as sandbox:
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
@@ -299,7 +308,7 @@ async def test_a_call_that_is_cancelled_while_it_waits_for_the_ledger_counts_not
             assert await ledger.spent(client.config.key_fingerprint) == sandbox.activations == 1
 
 
-async def test_a_fan_out_that_is_stopped_and_then_left_releases_what_it_counted(tmp_path):
+async def test_a_fan_out_that_is_stopped_and_then_left_releases_what_it_counted(tmp_path: Path) -> None:
     ledger = ActivationLedger(tmp_path / "ledger.db")
     async with opened(ledger) as (sandbox, client):
         key = client.config.key_fingerprint
@@ -312,7 +321,9 @@ async def test_a_fan_out_that_is_stopped_and_then_left_releases_what_it_counted(
         assert (sandbox.activations, await ledger.spent(key)) == (0, 0)
 
 
-async def test_a_ledger_that_refuses_a_second_attempt_does_not_hide_what_the_first_may_have_cost(tmp_path):
+async def test_a_ledger_that_refuses_a_second_attempt_does_not_hide_what_the_first_may_have_cost(
+    tmp_path: Path,
+) -> None:
     ledger = ActivationLedger(tmp_path / "ledger", monthly_cap=1)
     retry = RetryPolicy(repeat_metered=True, wait_initial=0, wait_jitter=0)
     async with Sandbox(users=1, sessions=1, mean_events=2) as sandbox:
@@ -329,7 +340,9 @@ async def test_a_ledger_that_refuses_a_second_attempt_does_not_hide_what_the_fir
 
 @pytest.mark.parametrize("operation", ["events", "stream", "summary", "fan-out"])
 @pytest.mark.parametrize("given", [False, True])
-async def test_what_is_cancelled_while_it_connects_was_never_sent(operation, given, tmp_path):
+async def test_what_is_cancelled_while_it_connects_was_never_sent(
+    operation: str, given: bool, tmp_path: Path
+) -> None:
     """But a session of the caller's own does not say how far the call came, so there it counts."""
     calls = {
         "events": lambda client: client.sessions.events("1:2"),
@@ -355,12 +368,12 @@ async def test_what_is_cancelled_while_it_connects_was_never_sent(operation, giv
         each.close()
 
 
-async def one_of_many(client):
+async def one_of_many(client: FullStoryClient) -> None:
     async with client.sessions.events_many(["1:2"]) as results:
         await anext(results)
 
 
-async def test_what_is_cancelled_when_it_was_sent_is_counted(tmp_path):
+async def test_what_is_cancelled_when_it_was_sent_is_counted(tmp_path: Path) -> None:
     ledger = ActivationLedger(tmp_path / "ledger")
     async with raw_server(hang) as server, client_of(server.url, ledger=ledger) as client:
         call = asyncio.ensure_future(client.sessions.events("1:2"))
@@ -372,7 +385,7 @@ async def test_what_is_cancelled_when_it_was_sent_is_counted(tmp_path):
         assert await ledger.spent(client.config.key_fingerprint) == 1
 
 
-async def test_calls_that_waited_for_the_ledger_keep_to_the_rate_when_it_is_free(tmp_path):
+async def test_calls_that_waited_for_the_ledger_keep_to_the_rate_when_it_is_free(tmp_path: Path) -> None:
     """They hold no tokens meanwhile, which would all be used at once."""
     sent, limit = [], RateLimit(20, 1)
     hooks = Hooks(on_request=lambda _: sent.append(asyncio.get_running_loop().time()))

@@ -12,12 +12,12 @@ from contextlib import aclosing
 import aiohttp
 import pytest
 
-from fullstory_async import ClientStateError, FullStoryError, RateLimiter, TransportError
+from fullstory_async import ClientStateError, FullStoryClient, FullStoryError, RateLimiter, TransportError
 from tests.limits import SECONDS
-from tests.wire.servers import FAST, client_of, http, raw_server
+from tests.wire.servers import FAST, Calls, Connection, Handler, client_of, http, raw_server
 from tests.wire.test_transport import drip, hang
 
-OPERATIONS = {
+OPERATIONS: Calls = {
     "list": lambda client: client.sessions.list(uid="u-1")._first(),
     "pages": lambda client: anext(client.sessions.list(uid="u-1").pages()),
     "events": lambda client: client.sessions.events("1:2"),
@@ -29,18 +29,18 @@ OPERATIONS = {
 }
 
 
-async def answer(connection):
+async def answer(connection: Connection) -> None:
     await connection.send(http())
 
 
-def open_in_a_loop_of_its_own(url: str):
-    async def opened():
+def open_in_a_loop_of_its_own(url: str) -> FullStoryClient:
+    async def opened() -> FullStoryClient:
         return await client_of(url).__aenter__()
 
     return asyncio.run(opened())
 
 
-async def test_closing_twice_or_at_the_same_time_is_closing_once():
+async def test_closing_twice_or_at_the_same_time_is_closing_once() -> None:
     async with raw_server(answer) as server:
         client = client_of(server.url)
         await client.close()  # of one that was never open
@@ -52,7 +52,7 @@ async def test_closing_twice_or_at_the_same_time_is_closing_once():
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-async def test_a_closed_client_sends_nothing(operation):
+async def test_a_closed_client_sends_nothing(operation: str) -> None:
     async with raw_server(answer) as server:
         async with client_of(server.url) as client:
             pass
@@ -64,7 +64,9 @@ async def test_a_closed_client_sends_nothing(operation):
 @pytest.mark.parametrize("operation", ["list", "events", "stream", "summary"])
 @pytest.mark.parametrize("handler", [hang, drip])
 @pytest.mark.parametrize("whose", ["the client", "a given session"])
-async def test_what_is_under_way_when_it_closes_ends_too(operation, handler, whose):
+async def test_what_is_under_way_when_it_closes_ends_too(
+    operation: str, handler: Handler, whose: str
+) -> None:
     """At once, whoever closes it."""
     async with raw_server(handler) as server, aiohttp.ClientSession() as session:
         given = session if whose == "a given session" else None
@@ -83,10 +85,10 @@ async def test_what_is_under_way_when_it_closes_ends_too(operation, handler, who
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_client_whose_loop_has_ended_says_so(operation):
+def test_a_client_whose_loop_has_ended_says_so(operation: str) -> None:
     client = open_in_a_loop_of_its_own("http://127.0.0.1:1")
 
-    async def use():
+    async def use() -> None:
         with pytest.raises(ClientStateError, match="opened in another event loop; make one for this loop"):
             await OPERATIONS[operation](client)
         with pytest.raises(ClientStateError, match="is open already"):
@@ -96,15 +98,15 @@ def test_a_client_whose_loop_has_ended_says_so(operation):
     asyncio.run(use())
 
 
-def test_two_threads_with_a_loop_each_need_a_client_each():
-    async def serve_two():
+def test_two_threads_with_a_loop_each_need_a_client_each() -> None:
+    async def serve_two() -> tuple[list[str], int]:
         async with raw_server(answer) as server, client_of(server.url, limiter=RateLimiter(FAST)) as client:
             said = await asyncio.to_thread(in_another_loop, client, server.url)
             assert len(await client.sessions.events("1:2")) == 0
             return said, len(server.requests)
 
-    def in_another_loop(client, url):
-        async def use():
+    def in_another_loop(client: FullStoryClient, url: str) -> list[str]:
+        async def use() -> list[str]:
             said = []
             other = client_of(url, limiter=client.limiter)
             async with other:
@@ -122,8 +124,8 @@ def test_two_threads_with_a_loop_each_need_a_client_each():
     assert requests == 1 + (len(said) == 1)  # the shared limiter is not in use while nobody waits for it
 
 
-async def test_a_session_of_another_loop_is_refused_when_the_client_opens():
-    async def make():
+async def test_a_session_of_another_loop_is_refused_when_the_client_opens() -> None:
+    async def make() -> aiohttp.ClientSession:
         return aiohttp.ClientSession()
 
     session = await asyncio.to_thread(asyncio.run, make())
@@ -133,7 +135,7 @@ async def test_a_session_of_another_loop_is_refused_when_the_client_opens():
 
 
 @pytest.mark.parametrize("used", [False, True])
-async def test_a_client_that_is_left_open_is_one_warning_and_leaves_nothing(used):
+async def test_a_client_that_is_left_open_is_one_warning_and_leaves_nothing(used: bool) -> None:
     async with raw_server(answer) as server:
         client = await client_of(server.url).__aenter__()
         if used:
@@ -149,8 +151,8 @@ async def test_a_client_that_is_left_open_is_one_warning_and_leaves_nothing(used
         assert caught[0].category is ResourceWarning
 
 
-async def test_a_stream_of_a_closed_client_ends_with_an_error():
-    async def two(connection):
+async def test_a_stream_of_a_closed_client_ends_with_an_error() -> None:
+    async def two(connection: Connection) -> None:
         await connection.send(http(b'{"events":[{"event_type":"a"},{"event_type":"b"}]}'))
 
     async with raw_server(two) as server, client_of(server.url) as client:
@@ -184,7 +186,7 @@ ENDS = [
 ]
 
 
-def test_the_interpreter_ends_with_the_client_open():
+def test_the_interpreter_ends_with_the_client_open() -> None:
     running = [
         subprocess.Popen(
             [sys.executable, "-W", "error", "-X", "dev", "-c", SCRIPT.format(body=body)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

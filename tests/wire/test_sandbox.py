@@ -6,13 +6,19 @@ import asyncio
 import gzip
 import json
 import statistics
+from collections.abc import Mapping
+from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from fullstory_async import ClientStateError, ConfigurationError, RateLimit, SessionId
 from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.events import EVENT_TYPES, events_of
+from fullstory_async.sandbox.faults import CallNext
+from fullstory_async.sandbox.faults.exchange import Exchange
+from fullstory_async.sandbox.state import Wire
 from fullstory_async.sandbox.world import World
 
 DOCUMENTED_TYPES = {
@@ -24,18 +30,20 @@ DOCUMENTED_TYPES = {
 }  # fmt: skip
 
 
-def asking(sandbox, **headers):
+def asking(sandbox: Sandbox, **headers: Any) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         sandbox.url, headers={"Authorization": f"Basic {sandbox.api_key}", **headers}
     )
 
 
-async def get(session, path, **options):
+async def get(
+    session: aiohttp.ClientSession, path: str, **options: Any
+) -> tuple[int, Any, Mapping[str, str]]:
     async with session.get(path, **options) as response:
         return response.status, await response.json(), response.headers
 
 
-def test_a_seed_determines_everything():
+def test_a_seed_determines_everything() -> None:
     one, same, other = World(7, 5, 30, 40), World(7, 5, 30, 40), World(8, 5, 30, 40)
     assert one.users == same.users
     assert one.sessions == same.sessions
@@ -44,7 +52,7 @@ def test_a_seed_determines_everything():
         assert list(events_of(one, session)) == list(events_of(same, session))
 
 
-def test_sessions_are_log_normal_around_the_mean_and_events_of_every_type():
+def test_sessions_are_log_normal_around_the_mean_and_events_of_every_type() -> None:
     world = World(0, 20, 2000, 100)
     counts = [session.event_count for session in world.sessions.values()]
     assert 80 < statistics.mean(counts) < 120
@@ -58,7 +66,7 @@ def test_sessions_are_log_normal_around_the_mean_and_events_of_every_type():
     assert seen == EVENT_TYPES == DOCUMENTED_TYPES
 
 
-def test_every_session_has_its_number_of_events_in_order():
+def test_every_session_has_its_number_of_events_in_order() -> None:
     world = World(0, 3, 30, 30)
     for session in world.sessions.values():
         events = list(events_of(world, session))
@@ -68,7 +76,7 @@ def test_every_session_has_its_number_of_events_in_order():
         assert {event["device_id"] for event in events} == {session.device_id}
 
 
-def test_every_user_has_a_session_and_ids_are_too_large_for_floats():
+def test_every_user_has_a_session_and_ids_are_too_large_for_floats() -> None:
     world = World(0, 10, 40, 1)
     assert all(world.of_user(uid=user.uid, email=None) for user in world.users)
     assert all(int(part) > 2**53 for i in world.sessions for part in i.split(":"))
@@ -76,8 +84,9 @@ def test_every_user_has_a_session_and_ids_are_too_large_for_floats():
     assert len({user.email for user in World(0, 100, 0, 1).users}) == 100
 
 
-async def test_refusals_in_both_forms():
-    for wire, code in (("live", "unauthorized"), ("spec", 401)):
+async def test_refusals_in_both_forms() -> None:
+    forms: tuple[tuple[Wire, str | int], ...] = (("live", "unauthorized"), ("spec", 401))
+    for wire, code in forms:
         async with Sandbox(users=1, sessions=1, wire=wire) as sandbox:
             async with aiohttp.ClientSession(sandbox.url) as anonymous:
                 status, body, _ = await get(anonymous, "/sessions/v2?uid=u-1")
@@ -92,7 +101,7 @@ async def test_refusals_in_both_forms():
                 )
 
 
-async def test_the_profile_counts_under_the_name_of_the_wire_form():
+async def test_the_profile_counts_under_the_name_of_the_wire_form() -> None:
     async with Sandbox(users=1, sessions=1, mean_events=2) as sandbox, asking(sandbox) as session:
         path = f"/v2/sessions/{sandbox.session_ids[0]}/summary"
         assert (await get(session, path, params={"config_profile": "nonsense"}))[0] == 404
@@ -108,7 +117,7 @@ async def test_the_profile_counts_under_the_name_of_the_wire_form():
         ] == "triage"
 
 
-async def test_uid_and_email_give_the_union():
+async def test_uid_and_email_give_the_union() -> None:
     async with Sandbox(users=2, sessions=10) as sandbox, asking(sandbox) as session:
         both = (await get(session, "/sessions/v2?uid=u-1&email=grace@example.com"))[1]["sessions"]
         assert len(both) == 10
@@ -117,7 +126,7 @@ async def test_uid_and_email_give_the_union():
         assert (await get(session, "/sessions/v2?uid=nobody"))[1] == {}
 
 
-async def test_the_bucket_refuses_with_whole_seconds():
+async def test_the_bucket_refuses_with_whole_seconds() -> None:
     async with (
         Sandbox(users=1, sessions=1, rate_limit=RateLimit(0.4, 2)) as sandbox,
         asking(sandbox) as session,
@@ -129,12 +138,12 @@ async def test_the_bucket_refuses_with_whole_seconds():
     assert sandbox.stats()["by_status"] == {"200": 2, "429": 2}
 
 
-async def test_a_number_is_a_rate_limit():
+async def test_a_number_is_a_rate_limit() -> None:
     async with Sandbox(users=1, sessions=1, rate_limit=2) as sandbox, asking(sandbox) as session:
         assert [(await get(session, "/sessions/v2?uid=u-1"))[0] for _ in range(3)] == [200, 200, 429]
 
 
-async def test_metering_by_request_and_by_session():
+async def test_metering_by_request_and_by_session() -> None:
     async with (
         Sandbox(users=1, sessions=2, mean_events=1, activation_quota=2) as sandbox,
         asking(sandbox) as session,
@@ -160,7 +169,7 @@ async def test_metering_by_request_and_by_session():
     }  # fmt: skip
 
 
-async def test_ids_and_users_are_listed_without_a_key():
+async def test_ids_and_users_are_listed_without_a_key() -> None:
     async with Sandbox(users=2, sessions=3) as sandbox, aiohttp.ClientSession(sandbox.url) as anonymous:
         _, body, _ = await get(anonymous, "/_sandbox/sessions")
     assert [SessionId(i) for i in body["session_ids"]] == sandbox.session_ids
@@ -168,7 +177,7 @@ async def test_ids_and_users_are_listed_without_a_key():
     assert sandbox.requests == []
 
 
-async def test_responses_are_compressed_only_on_request():
+async def test_responses_are_compressed_only_on_request() -> None:
     async with Sandbox(users=1, sessions=1, mean_events=100) as sandbox:
         path = f"/v2/sessions/{sandbox.session_ids[0]}/events"
         async with aiohttp.ClientSession(sandbox.url, auto_decompress=False) as session:
@@ -183,7 +192,7 @@ async def test_responses_are_compressed_only_on_request():
     assert json.loads(plain)["events"]
 
 
-async def test_requests_are_recorded_without_the_key():
+async def test_requests_are_recorded_without_the_key() -> None:
     async with Sandbox(users=1, sessions=1) as sandbox, asking(sandbox) as session:
         await get(session, "/sessions/v2?email=ada%40example.com")
         await get(session, "/v2/sessions/a%2Fb/events")
@@ -194,7 +203,7 @@ async def test_requests_are_recorded_without_the_key():
 
 
 @pytest.mark.smoke
-async def test_rules_apply_by_their_conditions():
+async def test_rules_apply_by_their_conditions() -> None:
     async with Sandbox(users=1, sessions=2, mean_events=1) as sandbox, asking(sandbox) as session:
         a, b = sandbox.session_ids
         rule = sandbox.inject(
@@ -218,8 +227,8 @@ async def test_rules_apply_by_their_conditions():
         assert 10 < statuses.count(500) == half.hits < 50
 
 
-async def test_a_custom_fault_and_delays():
-    async def teapot(exchange, call_next):
+async def test_a_custom_fault_and_delays() -> None:
+    async def teapot(exchange: Exchange, call_next: CallNext) -> web.StreamResponse:
         response = await call_next()
         response.headers["X-Operation"] = exchange.record.operation
         return response
@@ -243,12 +252,12 @@ async def test_a_custom_fault_and_delays():
         {"rate_limit": RateLimit.adaptive()},
     ],
 )  # fmt: skip
-def test_invalid_settings_are_refused(settings):
+def test_invalid_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         Sandbox(**settings)
 
 
-async def test_a_port_in_use_and_a_sandbox_not_running_say_so():
+async def test_a_port_in_use_and_a_sandbox_not_running_say_so() -> None:
     with pytest.raises(ClientStateError, match="async with Sandbox"):
         _ = Sandbox().url
     async with Sandbox(users=1, sessions=0) as sandbox:
@@ -258,7 +267,7 @@ async def test_a_port_in_use_and_a_sandbox_not_running_say_so():
         assert sandbox.session_ids == []
 
 
-async def test_old_records_are_dropped_but_counted(monkeypatch):
+async def test_old_records_are_dropped_but_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fullstory_async.sandbox.state._KEPT_REQUESTS", 4)
     async with Sandbox(users=1, sessions=1) as sandbox, asking(sandbox) as session:
         for _ in range(6):

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import re
+from types import TracebackType
+from typing import Any
 
 import aiohttp
 import pytest
+import yarl
 
 from fullstory_async import SessionId
 from fullstory_async.sandbox import Sandbox
+from fullstory_async.sandbox.state import Wire
 
 INT64 = re.compile(r"-?[0-9]{1,19}")
 PAIR = re.compile(r"[0-9]{1,19}:[0-9]{1,19}")
@@ -24,7 +28,7 @@ NUMBER = (int, float)
 ANY = object()
 
 
-def fits(value, shape, path="$"):
+def fits(value: Any, shape: Any, path: str = "$") -> None:
     """Assert that a value has a shape: a type, a pattern for text, ``[items]``, or a dict of required and optional? names."""
     if shape is ANY:
         return
@@ -53,7 +57,7 @@ def fits(value, shape, path="$"):
         fits(value, (shape,), path)
 
 
-def nothing_empty(value, path="$"):
+def nothing_empty(value: Any, path: str = "$") -> None:
     """Assert that proto JSON would write this: no false, 0, "", null, [] or {} anywhere."""
     assert value not in (None, False, 0, "", [], {}), f"{path} is {value!r}"
     for name, inner in (
@@ -70,7 +74,7 @@ TARGET = {
 }  # fmt: skip
 URL = {"full_url": str, "host": str, "path": str, "query": dict}
 MILLIS = (int,)
-PROPERTIES = {
+PROPERTIES: dict[str, Any] = {
     "navigate": {"navigate_reason": re.compile("navigate|reload|back_forward|prerender")},
     "click": {
         "target": TARGET, "fs_dead_count": int, "fs_rage_count": int, "fs_error_kind": re.compile("unknown|console|exception"),
@@ -102,7 +106,7 @@ PROPERTIES = {
     **{key: {} for key in ("background", "crash", "keyboard_open", "keyboard_close", "low_memory", "mouse_thrash")},
 }  # fmt: skip
 LOCATION = {"ip_address": str, "country": str, "region": str, "city": str, "lat_long": str}
-SOURCES = {
+SOURCES: dict[str, Any] = {
     "web": {
         "user_agent": dict.fromkeys(("raw_user_agent", "device", "operating_system", "browser", "browser_version"), str),
         "url": URL, "initial_referrer?": None, "location": LOCATION, "title": str,
@@ -153,7 +157,7 @@ CONTEXT = {
 }  # fmt: skip
 
 
-def event_shape(event):
+def event_shape(event: dict[str, Any]) -> dict[str, Any]:
     kind, source = event["event_type"], event["source_type"]
     tied = {"session_id": INT64, "view_id": INT64} if source != "server" else {}
     return {
@@ -162,20 +166,28 @@ def event_shape(event):
     }  # fmt: skip
 
 
-async def ask(session, method, path, body=None, status=200):
-    url = aiohttp.client.URL(str(session._base_url).rstrip("/") + path, encoded=True)
+async def ask(
+    session: aiohttp.ClientSession,
+    method: str,
+    path: str,
+    body: dict[str, Any] | None = None,
+    status: int = 200,
+) -> dict[str, Any]:
+    url = yarl.URL(str(session._base_url).rstrip("/") + path, encoded=True)
     async with session.request(method, url, data=None if body is None else json.dumps(body)) as answer:
         assert answer.status == status, await answer.text()
         assert answer.content_type == "application/json"
-        return json.loads(await answer.read())
+        read: dict[str, Any] = json.loads(await answer.read())
+        return read
 
 
 @pytest.fixture(params=["live", "spec"])
-def wire(request):
-    return request.param
+def wire(request: pytest.FixtureRequest) -> Wire:
+    wire: Wire = request.param
+    return wire
 
 
-async def test_lists(wire):
+async def test_lists(wire: Wire) -> None:
     async with opened(wire) as (sandbox, session):
         shape = {"userId": INT64, "sessionId": INT64, "createdTime": INT64, "fsUrl": REPLAY}
         if wire == "spec":
@@ -190,7 +202,7 @@ async def test_lists(wire):
         )
 
 
-async def test_events(wire):
+async def test_events(wire: Wire) -> None:
     async with opened(wire) as (sandbox, session):
         seen = set()
         for one in sandbox.session_ids:
@@ -211,7 +223,7 @@ async def test_events(wire):
         assert seen == set(PROPERTIES)
 
 
-async def test_summaries(wire):
+async def test_summaries(wire: Wire) -> None:
     async with opened(wire) as (sandbox, session):
         path = f"/v2/sessions/{quoted(sandbox.session_ids[0])}/summary"
         name = "config_profile" if wire == "live" else "config_profile_id"
@@ -237,7 +249,7 @@ async def test_summaries(wire):
         assert sandbox.activations == 5
 
 
-async def test_contexts(wire):
+async def test_contexts(wire: Wire) -> None:
     async with opened(wire) as (sandbox, session):
         for one in sandbox.session_ids:
             for body in ({}, {"events": {"include_tab_index": True}, "media": {"include_screenshots": True}}):
@@ -251,7 +263,7 @@ async def test_contexts(wire):
         assert sandbox.activations == 2 * len(sandbox.session_ids)
 
 
-async def test_profiles(wire):
+async def test_profiles(wire: Wire) -> None:
     async with opened(wire) as (_, session):
         configuration = {
             "slice": {"mode": "LAST", "event_limit": 200, "duration_limit_ms": 600_000}, "context": {"exclude": ["org"], "include": []},
@@ -282,7 +294,7 @@ async def test_profiles(wire):
         assert await ask(session, "DELETE", f"/v2/visit_profile/{made['id']}") == {}
 
 
-async def test_the_key(wire):
+async def test_the_key(wire: Wire) -> None:
     async with opened(wire) as (_, session):
         role = re.compile("UNKNOWN|ADMIN|USER|VIEW_ONLY|UMBRELLA_MANAGER|ARCHITECT")
         fits(await ask(session, "GET", "/me"), {"email": str, "orgId": str, "role": role})
@@ -298,7 +310,7 @@ async def test_the_key(wire):
         ("POST", "/v2/visit_profile", 400, "required_field"),
     ],
 )  # fmt: skip
-async def test_errors(wire, method, path, status, code):
+async def test_errors(wire: Wire, method: str, path: str, status: int, code: str) -> None:
     async with opened(wire) as (sandbox, session):
         answer = await ask(session, method, path, {} if method == "POST" else None, status=status)
         fits(answer, {"code": re.compile(code) if wire == "live" else int, "message": str})
@@ -310,15 +322,17 @@ def quoted(session_id: SessionId) -> str:
 
 
 class opened:  # noqa: N801
-    def __init__(self, wire):
+    def __init__(self, wire: Wire) -> None:
         self._sandbox = Sandbox(users=3, sessions=40, mean_events=60, wire=wire)
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> tuple[Sandbox, aiohttp.ClientSession]:
         await self._sandbox.__aenter__()
         headers = {"Authorization": f"Basic {self._sandbox.api_key}"}
         self._session = aiohttp.ClientSession(self._sandbox.url, headers=headers)
         return self._sandbox, self._session
 
-    async def __aexit__(self, *error):
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self._session.close()
-        await self._sandbox.__aexit__(*error)
+        await self._sandbox.__aexit__(kind, error, trace)

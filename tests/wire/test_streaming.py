@@ -7,6 +7,7 @@ import gc
 import json
 import tracemalloc
 from contextlib import aclosing
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -21,8 +22,9 @@ from fullstory_async import (
     ResponseTooLarge,
 )
 from fullstory_async.sandbox import Fault, Sandbox
+from fullstory_async.sandbox.state import Wire
 from tests.limits import SECONDS
-from tests.wire.servers import client_of, connected, http, raw_server
+from tests.wire.servers import Connection, client_of, connected, http, raw_server
 
 EVENT = {
     "device_id": "1",
@@ -42,7 +44,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding:
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("form", ["live", "spec"])
-async def test_a_stream_gives_the_events_of_a_session(form):
+async def test_a_stream_gives_the_events_of_a_session(form: Wire) -> None:
     sandbox = Sandbox(sessions=4, mean_events=300, wire=form)
     async with connected(sandbox) as client:
         for session_id in sandbox.session_ids:
@@ -52,10 +54,10 @@ async def test_a_stream_gives_the_events_of_a_session(form):
         assert sandbox.activations == client.stats.activations == 8
 
 
-async def test_the_first_events_are_there_before_the_answer_ends():
+async def test_the_first_events_are_there_before_the_answer_ends() -> None:
     last = asyncio.Event()
 
-    async def handler(connection):
+    async def handler(connection: Connection) -> None:
         await connection.send(HEAD + chunk(b'{"events":[' + PIECE + b"," + PIECE + b"," + PIECE[:20]))
         await last.wait()
         await connection.send(chunk(PIECE[20:] + b"]}") + b"0\r\n\r\n")
@@ -69,10 +71,10 @@ async def test_the_first_events_are_there_before_the_answer_ends():
     assert len(set(server.requests)) == 1
 
 
-async def test_leaving_early_lets_the_connection_go():
+async def test_leaving_early_lets_the_connection_go() -> None:
     closed = asyncio.Event()
 
-    async def handler(connection):
+    async def handler(connection: Connection) -> None:
         try:
             await connection.send(HEAD + chunk(b'{"events":[' + PIECE))
             while True:
@@ -99,8 +101,8 @@ async def test_leaving_early_lets_the_connection_go():
 
 
 @pytest.mark.parametrize("end", ["reset", "close"])
-async def test_a_connection_that_breaks_is_an_error_at_its_place(end):
-    async def handler(connection):
+async def test_a_connection_that_breaks_is_an_error_at_its_place(end: str) -> None:
+    async def handler(connection: Connection) -> None:
         await connection.send(HEAD + chunk(b'{"events":[' + b",".join([PIECE] * 5)))
         await asyncio.sleep(0.05)
         connection.reset() if end == "reset" else connection.writer.close()
@@ -112,12 +114,13 @@ async def test_a_connection_that_breaks_is_an_error_at_its_place(end):
                 found.append(event)
         assert len(found) == 4
         assert raised.value.may_have_cost
+        assert raised.value.request is not None
         assert raised.value.request.session_id == "1:2"
         assert len(server.requests) == 1
 
 
-async def test_a_stalled_answer_and_one_that_is_too_large_are_errors():
-    async def handler(connection):
+async def test_a_stalled_answer_and_one_that_is_too_large_are_errors() -> None:
+    async def handler(connection: Connection) -> None:
         await connection.send(HEAD + chunk(b'{"events":[' + b",".join([PIECE] * 20)))
         await asyncio.sleep(SECONDS)
 
@@ -130,10 +133,10 @@ async def test_a_stalled_answer_and_one_that_is_too_large_are_errors():
                 _ = [event async for event in client.sessions.stream_events("1:2")]
 
 
-async def test_a_slow_reader_is_no_timeout():
+async def test_a_slow_reader_is_no_timeout() -> None:
     body = b'{"events":[' + b",".join([PIECE] * 600) + b"]}"
 
-    async def handler(connection):
+    async def handler(connection: Connection) -> None:
         await connection.send(http(body))
 
     async with raw_server(handler) as server:
@@ -146,7 +149,7 @@ async def test_a_slow_reader_is_no_timeout():
             assert count == 600
 
 
-async def test_what_fails_before_the_answer_is_as_for_every_call():
+async def test_what_fails_before_the_answer_is_as_for_every_call() -> None:
     sandbox = Sandbox(sessions=2)
     async with connected(sandbox) as client:
         with pytest.raises(NotFoundError):
@@ -155,7 +158,7 @@ async def test_what_fails_before_the_answer_is_as_for_every_call():
             with pytest.raises(InvalidSessionId):
                 client.sessions.stream_events(wrong)
         with pytest.raises(ConfigurationError):
-            client.sessions.stream_events("1:2", enable_event_cache=1)
+            client.sessions.stream_events("1:2", enable_event_cache=cast("Any", 1))
         sandbox.inject(Fault.retry_after(0), operation="events")
         sandbox.inject(Fault.status(200, body=b'{"events":[{}, 5]}', charged=True), operation="events")
         with pytest.raises(DecodeError, match=r"\$\.events\[1\]") as raised:
@@ -165,8 +168,8 @@ async def test_what_fails_before_the_answer_is_as_for_every_call():
         assert sandbox.requests[-1].status == 200
 
 
-async def test_204_is_no_events():
-    async def handler(connection):
+async def test_204_is_no_events() -> None:
+    async def handler(connection: Connection) -> None:
         await connection.send(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     async with raw_server(handler) as server, client_of(server.url) as client:
@@ -174,10 +177,10 @@ async def test_204_is_no_events():
 
 
 @pytest.mark.row(35)
-async def test_the_memory_is_flat():
+async def test_the_memory_is_flat() -> None:
     many = b"," + b",".join([PIECE] * 100)
 
-    async def handler(connection):
+    async def handler(connection: Connection) -> None:
         await connection.send(HEAD + chunk(b'{"events":[' + PIECE))
         for _ in range(150):
             await connection.send(chunk(many))

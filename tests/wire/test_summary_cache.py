@@ -10,6 +10,8 @@ import subprocess
 import sys
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -24,6 +26,7 @@ from fullstory_async import (
     RateLimit,
     ServerError,
     Session,
+    SessionId,
     StorageError,
     SummaryCache,
 )
@@ -35,14 +38,14 @@ from tests.limits import SECONDS
 ASK = Request(operation="summary", path="/v2/sessions/1%3A2/summary", session_id="1:2")
 
 
-def client_of(sandbox: Sandbox, cache: SummaryCache | None, **settings) -> FullStoryClient:
+def client_of(sandbox: Sandbox, cache: SummaryCache | None, **settings: Any) -> FullStoryClient:
     config = ClientConfig(
         api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=RateLimit(1000, 1000), **settings
     )
     return FullStoryClient(config=config, summary_cache=cache)
 
 
-async def test_the_same_summary_costs_nothing_after_a_restart(tmp_path):
+async def test_the_same_summary_costs_nothing_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "summaries.db"
     async with Sandbox(users=1, sessions=2, mean_events=5) as sandbox:
         one, other = sandbox.session_ids
@@ -62,10 +65,10 @@ async def test_the_same_summary_costs_nothing_after_a_restart(tmp_path):
         assert sandbox.activations == 2
 
 
-async def test_another_key_host_profile_prompt_or_time_is_another_summary(tmp_path):
+async def test_another_key_host_profile_prompt_or_time_is_another_summary(tmp_path: Path) -> None:
     cache = SummaryCache(tmp_path / "summaries.db")
     prompt = ProfileConfiguration(llm=LLMOptions(pre_prompt="x"))
-    calls = [
+    calls: list[dict[str, Any]] = [
         {}, {"config_profile_id": "support"}, {"overrides": prompt}, {"config_profile_id": "support", "overrides": prompt},
         {"end_timestamp": datetime(2027, 1, 1, tzinfo=UTC)}, {"extra_query": {"a": "b"}},
     ]  # fmt: skip
@@ -86,11 +89,11 @@ async def test_another_key_host_profile_prompt_or_time_is_another_summary(tmp_pa
     assert other.key_fingerprint != ClientConfig(api_key=sandbox.api_key).key_fingerprint
 
 
-def sandbox_request(session_id):
+def sandbox_request(session_id: SessionId) -> Request:
     return Request(operation="summary", path=f"/v2/sessions/{session_id}/summary", session_id=session_id)
 
 
-async def test_events_and_errors_are_never_kept(tmp_path):
+async def test_events_and_errors_are_never_kept(tmp_path: Path) -> None:
     cache = SummaryCache(tmp_path / "summaries.db")
     async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox, client_of(sandbox, cache) as client:
         (one,) = sandbox.session_ids
@@ -108,7 +111,7 @@ async def test_events_and_errors_are_never_kept(tmp_path):
         assert sandbox.activations == 5
 
 
-async def test_time_to_live(tmp_path):
+async def test_time_to_live(tmp_path: Path) -> None:
     now = [1000.0]
     cache = SummaryCache(tmp_path / "s.db", ttl=60, clock=lambda: now[0])
     await cache.put("a", ASK, b"body")
@@ -120,7 +123,7 @@ async def test_time_to_live(tmp_path):
     assert await cache.clear() == 1
 
 
-async def test_a_session_can_be_forgotten_without_a_trace(tmp_path):
+async def test_a_session_can_be_forgotten_without_a_trace(tmp_path: Path) -> None:
     cache = SummaryCache(tmp_path / "s.db")
     await cache.put("a", ASK, b"secret of 1:2")
     await cache.put("b", ASK, b"secret of 1:2, too")
@@ -133,7 +136,7 @@ async def test_a_session_can_be_forgotten_without_a_trace(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="run it on a system with modes of files, such as Linux")
-async def test_the_file_is_for_its_owner_only(tmp_path):
+async def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     await SummaryCache(path).put("a", ASK, b"x")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -142,7 +145,7 @@ async def test_the_file_is_for_its_owner_only(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-async def test_many_at_once_in_a_new_file(tmp_path):
+async def test_many_at_once_in_a_new_file(tmp_path: Path) -> None:
     caches = [SummaryCache(tmp_path / "s.db") for _ in range(4)]
     requests = [attrs.evolve(ASK, path=f"/{n}") for n in range(40)]
     await asyncio.gather(*(caches[n % 4].put("a", request, b"%d" % n) for n, request in enumerate(requests)))
@@ -167,7 +170,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2]))
 """
 
 
-def test_several_processes_with_several_threads_share_a_file(tmp_path):
+def test_several_processes_with_several_threads_share_a_file(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     running = [
         subprocess.Popen([sys.executable, "-c", HAMMER, str(path), str(n)], stderr=subprocess.PIPE)
@@ -181,7 +184,9 @@ def test_several_processes_with_several_threads_share_a_file(tmp_path):
         assert database.execute("SELECT COUNT(*) FROM summaries").fetchone() == (120,)
 
 
-async def test_a_file_that_is_held_by_somebody_else_fails_that_call_and_no_more(tmp_path, monkeypatch):
+async def test_a_file_that_is_held_by_somebody_else_fails_that_call_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(private_database, "_BUSY_SECONDS", 0.05)
     cache = SummaryCache(tmp_path / "s.db")
     await cache.clear()
@@ -195,7 +200,9 @@ async def test_a_file_that_is_held_by_somebody_else_fails_that_call_and_no_more(
         assert (await client.sessions.summary(sandbox.session_ids[0])).text
 
 
-async def test_a_name_is_a_name_and_one_clients_time_to_live_is_not_anothers(tmp_path, monkeypatch):
+async def test_a_name_is_a_name_and_one_clients_time_to_live_is_not_anothers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     await SummaryCache(":memory:").put("a", ASK, b"x")
     assert await SummaryCache(tmp_path / ":memory:").get("a", ASK) == b"x"
@@ -208,7 +215,7 @@ async def test_a_name_is_a_name_and_one_clients_time_to_live_is_not_anothers(tmp
     assert await lasting.get("a", ASK) == b"kept"
 
 
-async def test_every_spelling_of_a_session_is_forgotten(tmp_path):
+async def test_every_spelling_of_a_session_is_forgotten(tmp_path: Path) -> None:
     cache = SummaryCache(tmp_path / "s.db")
     for ref in (
         "1:2",
@@ -222,7 +229,7 @@ async def test_every_spelling_of_a_session_is_forgotten(tmp_path):
         await cache.forget("../x")
 
 
-async def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path):
+async def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     text, other, later = tmp_path / "text", tmp_path / "other.db", tmp_path / "later.db"
     text.write_text("not a database, and quite long, " * 100)
     text.chmod(0o644)
@@ -250,8 +257,8 @@ async def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path):
 
 
 async def test_a_cache_that_can_not_be_read_costs_nothing_and_one_that_can_not_be_written_loses_nothing(
-    tmp_path, caplog
-):
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "s.db"
     path.write_text("no database, and long enough to be read as one " * 100)
     async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox:
@@ -264,7 +271,7 @@ async def test_a_cache_that_can_not_be_read_costs_nothing_and_one_that_can_not_b
             cache = SummaryCache(path)
 
         class Full(SummaryCache):
-            def _put(self, *_):
+            def _put(self, key: str, session_id: str, body: bytes) -> None:
                 raise ConfigurationError("the disk is full")
 
         async with client_of(sandbox, Full(path)) as client:
@@ -277,17 +284,17 @@ async def test_a_cache_that_can_not_be_read_costs_nothing_and_one_that_can_not_b
 @pytest.mark.parametrize(
     "arguments", [{"path": ""}, {"path": 3}, {"path": "x", "ttl": 0}, {"path": "x", "ttl": -1}, {"path": "x", "ttl": "1"}, {"path": "x", "ttl": float("inf")}]
 )  # fmt: skip
-def test_settings_that_make_no_sense_are_refused(arguments):
+def test_settings_that_make_no_sense_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="summary cache"):
         SummaryCache(**arguments)
 
 
-def test_a_client_takes_only_a_cache():
+def test_a_client_takes_only_a_cache() -> None:
     with pytest.raises(ConfigurationError, match="summary_cache must be"):
-        FullStoryClient("k", summary_cache="file.db")
+        FullStoryClient("k", summary_cache=cast("Any", "file.db"))
 
 
-async def test_a_file_that_another_process_holds_loses_no_summary(tmp_path):
+async def test_a_file_that_another_process_holds_loses_no_summary(tmp_path: Path) -> None:
     path = tmp_path / "summaries.db"
     async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox:
         (one,) = sandbox.session_ids
@@ -306,7 +313,7 @@ async def test_a_file_that_another_process_holds_loses_no_summary(tmp_path):
         assert sandbox.activations == 2
 
 
-async def test_a_damaged_summary_is_asked_for_again(tmp_path, caplog):
+async def test_a_damaged_summary_is_asked_for_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "summaries.db"
     async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox:
         (one,) = sandbox.session_ids
@@ -321,7 +328,9 @@ async def test_a_damaged_summary_is_asked_for_again(tmp_path, caplog):
         assert "generated again" in caplog.text
 
 
-async def test_a_client_whose_closing_is_cancelled_is_closed_and_what_was_paid_for_is_kept(tmp_path):
+async def test_a_client_whose_closing_is_cancelled_is_closed_and_what_was_paid_for_is_kept(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "summaries.db"
     async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox:
         (one,) = sandbox.session_ids
@@ -333,6 +342,8 @@ async def test_a_client_whose_closing_is_cancelled_is_closed_and_what_was_paid_f
             closing_it = asyncio.create_task(client.close())
             await asyncio.sleep(0.1)
             assert not closing_it.done()  # it waits for the file
+            assert sandbox._runner is not None
+            assert sandbox._runner.server is not None
             assert sandbox._runner.server.connections
             closing_it.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from typing import Any, cast
 
 import attrs
 import pytest
+from yarl import URL
 
 from fullstory_async import (
     AuthenticationError,
@@ -16,6 +19,7 @@ from fullstory_async import (
     CacheOptions,
     ClientConfig,
     ConfigurationError,
+    ContextEvent,
     ContextOptions,
     EventOptions,
     FullStoryClient,
@@ -28,14 +32,18 @@ from fullstory_async import (
     RateLimit,
     ResponseSchema,
     RetryPolicy,
+    SessionContext,
+    SessionEvent,
+    SessionId,
     SliceOptions,
     UnknownEventTypeWarning,
 )
 from fullstory_async.sandbox import Fault, Sandbox
+from fullstory_async.sandbox.state import Wire
 
 
 @asynccontextmanager
-async def opened(**settings):
+async def opened(**settings: Any) -> AsyncIterator[tuple[Sandbox, FullStoryClient]]:
     async with Sandbox(**{"users": 3, "sessions": 30, "mean_events": 60, **settings}) as sandbox:
         config = ClientConfig(
             api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=RateLimit(1000, 1000),
@@ -45,21 +53,27 @@ async def opened(**settings):
             yield sandbox, client
 
 
-def long_web_session(sandbox):
+def long_web_session(sandbox: Sandbox) -> SessionId:
     world = sandbox._service.world
     return next(s.id for s in world.sessions.values() if s.event_count > 40 and not s.mobile)
 
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("wire", ["live", "spec"])
-async def test_context(wire):
+async def test_context(wire: Wire) -> None:
     async with opened(wire=wire) as (sandbox, client):
         one = long_web_session(sandbox)
         context = await client.sessions.context(one)
         assert sandbox.activations == 1
-        assert (context.session_id, context.user.email is not None) == (one, True)
+        assert context.session_id == one
+        assert context.user is not None
+        assert context.user.email is not None
+        assert context.org is not None
         assert context.org.org_id == "SANDBOX"
+        assert context.location is not None
         assert context.location.city
+        assert context.device is not None
+        assert context.device.screen_size
         assert context.device.screen_size.width_pixels == 1920
         assert context.session_url == f"{sandbox.url}/ui/SANDBOX/session/{one}"
         events = [event for page in context.pages for event in page.events]
@@ -70,32 +84,39 @@ async def test_context(wire):
         assert f"# Session {one}" in text
 
 
-async def contexts(client, one, **options):
+def at(event: ContextEvent | SessionEvent) -> datetime:
+    assert event.timestamp is not None
+    return event.timestamp
+
+
+async def contexts(
+    client: FullStoryClient, one: SessionId, **options: Any
+) -> tuple[SessionContext, list[ContextEvent]]:
     context = await client.sessions.context(one, **options)
     return context, [event for page in context.pages for event in page.events]
 
 
-async def test_every_option_of_context_has_an_effect():
+async def test_every_option_of_context_has_an_effect() -> None:
     async with opened() as (sandbox, client):
         one = long_web_session(sandbox)
         _, everything = await contexts(client, one)
-        start, middle = everything[0].timestamp, everything[len(everything) // 2].timestamp
+        start, middle = at(everything[0]), at(everything[len(everything) // 2])
 
-        async def events(**options):
+        async def events(**options: Any) -> list[ContextEvent]:
             return (await contexts(client, one, **options))[1]
 
         assert 0 < len(await events(slice=SliceOptions(event_limit=5))) <= 5
         last = await events(slice=SliceOptions(mode="LAST", event_limit=5))
         assert last == everything[-len(last) :]
         assert {
-            e.timestamp - start < timedelta(seconds=30)
+            at(e) - start < timedelta(seconds=30)
             for e in await events(slice=SliceOptions(duration_limit_ms=20_000))
         } == {True}
         assert all(
-            e.timestamp >= middle
+            at(e) >= middle
             for e in await events(slice=SliceOptions(mode="TIMESTAMP", start_timestamp=middle))
         )
-        assert all(e.timestamp < middle for e in await events(slice=SliceOptions(end_timestamp=middle)))
+        assert all(at(e) < middle for e in await events(slice=SliceOptions(end_timestamp=middle)))
         assert {e.type for e in await events(events=EventOptions(include_types=["navigate", "click"]))} == {
             "navigate",
             "click",
@@ -155,7 +176,7 @@ async def test_every_option_of_context_has_an_effect():
         ({"include": ["user"], "exclude_device": True}, {"user"}), ({"exclude": ["org"], "exclude_device": True}, {"user", "location", "device"}),
     ],
 )  # fmt: skip
-async def test_what_is_told_besides_the_events(options, left):
+async def test_what_is_told_besides_the_events(options: dict[str, Any], left: set[str]) -> None:
     async with opened(sessions=3, mean_events=5) as (sandbox, client):
         context = await client.sessions.context(sandbox.session_ids[0], context=ContextOptions(**options))
         parts = {name for name in ("org", "user", "location", "device") if getattr(context, name) is not None}
@@ -163,18 +184,18 @@ async def test_what_is_told_besides_the_events(options, left):
 
 
 @pytest.mark.smoke
-async def test_many_contexts_with_the_same_options():
+async def test_many_contexts_with_the_same_options() -> None:
     async with opened() as (sandbox, client):
         async with client.sessions.contexts_many(
             sandbox.session_ids, slice=SliceOptions(event_limit=1)
         ) as results:
-            found = {outcome.session_id: outcome.value async for outcome in results}
+            found = {outcome.session_id: outcome.value async for outcome in results if outcome.value}
         assert set(found) == set(sandbox.session_ids)
         assert all(sum(len(page.events) for page in each.pages) <= 1 for each in found.values())
         assert sandbox.activations == len(found)
 
 
-async def test_overrides_follow_the_merge_rules():
+async def test_overrides_follow_the_merge_rules() -> None:
     async with opened() as (sandbox, client):
         one = long_web_session(sandbox)
         profile = await client.profiles.create(
@@ -186,7 +207,7 @@ async def test_overrides_follow_the_merge_rules():
             ),
         )
 
-        async def text(overrides):
+        async def text(overrides: ProfileConfiguration) -> str:
             return (
                 await client.sessions.summary(one, config_profile_id=profile.id, overrides=overrides)
             ).text
@@ -212,7 +233,7 @@ async def test_overrides_follow_the_merge_rules():
         }  # fmt: skip
 
 
-async def test_a_prompt_and_a_schema_without_a_profile():
+async def test_a_prompt_and_a_schema_without_a_profile() -> None:
     @attrs.define
     class Verdict:
         summary: str
@@ -235,22 +256,22 @@ async def test_a_prompt_and_a_schema_without_a_profile():
 
 
 @pytest.mark.parametrize("overrides", [None, ProfileConfiguration(llm=LLMOptions(pre_prompt="x"))])
-async def test_a_summary_until_a_time(overrides):
+async def test_a_summary_until_a_time(overrides: ProfileConfiguration | None) -> None:
     async with opened() as (sandbox, client):
         one = long_web_session(sandbox)
         events = await client.sessions.events(one)
-        middle = events[len(events) // 2].timestamp
+        middle = at(events[len(events) // 2])
         summary = await client.sessions.summary(one, end_timestamp=middle, overrides=overrides)
-        until = sum(event.timestamp < middle for event in events)
+        until = sum(at(event) < middle for event in events)
         assert f"with {until} events" in summary.text
         assert sandbox.requests[-1].method == ("GET" if overrides is None else "POST")
         async with client.sessions.summaries_many(
             [one], end_timestamp=middle, overrides=overrides
         ) as results:
-            assert [outcome.value.text async for outcome in results] == [summary.text]
+            assert [outcome.value.text async for outcome in results if outcome.value] == [summary.text]
 
 
-async def test_fifty_summaries_at_once_cost_one_activation():
+async def test_fifty_summaries_at_once_cost_one_activation() -> None:
     import asyncio
 
     async with opened(latency=0.1) as (sandbox, client):
@@ -261,7 +282,7 @@ async def test_fifty_summaries_at_once_cost_one_activation():
 
 
 @pytest.mark.smoke
-async def test_profiles():
+async def test_profiles() -> None:
     async with opened() as (sandbox, client):
         listed = [profile async for profile in client.profiles.list()]
         assert [profile.id for profile in listed] == ["support", "sales", "triage"]
@@ -295,7 +316,7 @@ async def test_profiles():
         assert sandbox.activations == 0
 
 
-async def test_profiles_come_page_by_page():
+async def test_profiles_come_page_by_page() -> None:
     async with opened() as (sandbox, client):
         for n in range(120):
             await client.profiles.create(f"P{n}", ProfileConfiguration())
@@ -310,7 +331,7 @@ async def test_profiles_come_page_by_page():
         assert rest == [25]
 
 
-async def test_writes_are_sent_once_and_reads_again():
+async def test_writes_are_sent_once_and_reads_again() -> None:
     async with opened() as (sandbox, client):
         for operation, call in (
             ("create profile", lambda: client.profiles.create("x", ProfileConfiguration())),
@@ -331,7 +352,7 @@ async def test_writes_are_sent_once_and_reads_again():
 
 
 @pytest.mark.smoke
-async def test_whoami():
+async def test_whoami() -> None:
     async with opened() as (sandbox, client):
         owner = await client.whoami()
         assert (owner.org_id, owner.role, owner.email) == ("SANDBOX", "ADMIN", "admin@example.com")
@@ -343,10 +364,10 @@ async def test_whoami():
                 await wrong.whoami()
 
 
-async def test_a_403_names_the_role():
+async def test_a_403_names_the_role() -> None:
     async with opened() as (sandbox, client):
         one = sandbox.session_ids[0]
-        calls = {
+        calls: dict[str, list[Awaitable[object]]] = {
             "Architect or Admin": [
                 client.sessions.events(one), client.sessions.context(one), client.sessions.summary(one), client.profiles.list(),
                 client.profiles.get("support"), client.profiles.update("support", name="x"), client.profiles.delete("support"),
@@ -363,20 +384,21 @@ async def test_a_403_names_the_role():
                     await call
 
 
-async def test_one_session_by_its_uid():
+async def test_one_session_by_its_uid() -> None:
     async with opened() as (sandbox, client):
         world = sandbox._service.world
         session = next(iter(world.sessions.values()))
         found = [each.id async for each in client.sessions.list(session_uid=session.session_uid, limit=None)]
         assert found == [session.id]
         assert len(await client.sessions.list(session_uid="nobody's")) == 0
-        for other in ({"uid": "u-1"}, {"email": "ada@example.com"}):
+        others: list[dict[str, Any]] = [{"uid": "u-1"}, {"email": "ada@example.com"}]
+        for other in others:
             with pytest.raises(ConfigurationError, match="excludes email and uid"):
                 client.sessions.list(session_uid="x", **other)
         assert sandbox.requests[0].query == {"session_uid": session.session_uid, "limit": "100"}
 
 
-async def test_the_event_cache():
+async def test_the_event_cache() -> None:
     async with opened() as (sandbox, client):
         one = sandbox.session_ids[0]
         for flag, sent in (
@@ -396,10 +418,12 @@ async def test_the_event_cache():
 NAIVE = datetime(2026, 5, 4)  # noqa: DTZ001
 
 
-async def test_bad_input_is_refused_before_any_request():
+async def test_bad_input_is_refused_before_any_request() -> None:
     async with opened() as (sandbox, client):
-        one, sessions, profiles = sandbox.session_ids[0], client.sessions, client.profiles
-        calls = [
+        one = sandbox.session_ids[0]
+        sessions: Any = client.sessions  # untyped, as most arguments are of a wrong type
+        profiles: Any = client.profiles
+        calls: list[tuple[Callable[[], Awaitable[object]], str]] = [
             (lambda: sessions.events(one, enable_event_cache="yes"), "enable_event_cache must be a boolean"),
             (lambda: sessions.context(one, slice=SliceOptions(mode="TIMESTAMP")), r"slice\.start_timestamp"),
             (lambda: sessions.context(one, context=ContextOptions(include=["org"], exclude=["org"])), "both name"),
@@ -419,12 +443,17 @@ async def test_bad_input_is_refused_before_any_request():
         for many in (sessions.summaries_many, sessions.contexts_many):
             with pytest.raises(ConfigurationError):
                 many([one], **({"end_timestamp": NAIVE} if many == sessions.summaries_many else {"slice": 3}))
-        with pytest.raises(ConfigurationError, match="limit"):
-            profiles.list(limit=0)
+        for limit in (0, 2**63, 10**5000, -(10**5000)):  # Python refuses to write the last two
+            with pytest.raises(ConfigurationError, match="limit"):
+                profiles.list(limit=limit)
+            with pytest.raises(ConfigurationError, match="limit"):
+                sessions.list(uid="u", limit=limit)
+        with pytest.raises(ConfigurationError, match="extra_query"):
+            await sessions.events(one, extra_query={"q": 10**5000})
         assert sandbox.requests == []
 
 
-async def test_warnings_point_to_the_caller():
+async def test_warnings_point_to_the_caller() -> None:
     async with opened(sessions=3, mean_events=5) as (sandbox, client):
         one = sandbox.session_ids[0]
         odd = EventOptions(include_types=["rage_click"])
@@ -438,7 +467,7 @@ async def test_warnings_point_to_the_caller():
         assert {warning.filename for warning in caught} == {__file__}
 
 
-async def test_the_sandbox_refuses_what_the_service_would():
+async def test_the_sandbox_refuses_what_the_service_would() -> None:
     import aiohttp
 
     async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox:
@@ -455,16 +484,16 @@ async def test_the_sandbox_refuses_what_the_service_would():
         ]  # fmt: skip
         async with aiohttp.ClientSession(headers={"Authorization": f"Basic {sandbox.api_key}"}) as session:
             for method, path, body, said in asked:
-                url = aiohttp.client.URL(sandbox.url + path, encoded=True)
+                url = URL(sandbox.url + path, encoded=True)
                 async with session.request(method, url, data=body) as answer:
                     assert (answer.status, said in (await answer.json())["message"]) == (400, True), path
-            url = aiohttp.client.URL(f"{sandbox.url}/v2/sessions/{one}/context", encoded=True)
+            url = URL(f"{sandbox.url}/v2/sessions/{one}/context", encoded=True)
             async with session.post(url, data=b'{"slice": {"duration_limit_ms": "5000"}}') as answer:
                 assert answer.status == 200  # an int64 may come as text
         assert sandbox.activations == 1
 
 
-async def test_bad_request_is_an_error_with_the_services_words():
+async def test_bad_request_is_an_error_with_the_services_words() -> None:
     async with opened() as (sandbox, client):
         sandbox.inject(
             Fault.status(400, body=b'{"code": "invalid_field", "message": "no"}'), operation="context"
@@ -473,14 +502,14 @@ async def test_bad_request_is_an_error_with_the_services_words():
             await client.sessions.context(sandbox.session_ids[0])
 
 
-async def test_a_replay_page_is_for_everybody_and_escapes_everything():
+async def test_a_replay_page_is_for_everybody_and_escapes_everything() -> None:
     import aiohttp
 
     async with Sandbox(users=1, sessions=2, mean_events=40) as sandbox:
         world = sandbox._service.world
         evil = "<script>alert(1)</script>"
         session = next(iter(world.sessions.values()))
-        world.sessions[session.id] = attrs.evolve(
+        cast("Any", world.sessions)[session.id] = attrs.evolve(
             session, user=attrs.evolve(session.user, name=evil, email=evil)
         )
         async with aiohttp.ClientSession() as anybody:
@@ -502,4 +531,4 @@ async def test_a_replay_page_is_for_everybody_and_escapes_everything():
         assert page.encode() == sandbox.replay_page(session.id)
         assert (sandbox.activations, sandbox.requests) == (0, [])
         with pytest.raises(ConfigurationError, match="no session"):
-            sandbox.replay_page("1:2")
+            sandbox.replay_page(SessionId("1:2"))

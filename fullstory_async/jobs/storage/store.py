@@ -3,8 +3,8 @@
 Every change is part of a transaction of `GroupCommitWriter`, which may hold changes of many calls. Two
 promises:
 
-* **A snapshot of the state is taken before BEGIN.** Whatever fails after it puts the state back as it was, so
-  that the counts in memory never run ahead of the file.
+* **A snapshot of the state is taken before BEGIN.** Whatever fails after it puts the state back as it was.
+  Until the COMMIT everybody else sees the snapshot, so that no count ever runs ahead of the file.
 * **The counters are written before COMMIT.** So the activations that are spent and reserved, and the rows
   that they belong to, are on disk together or not at all.
 """
@@ -78,6 +78,7 @@ class JobStore:
             self._state = StoreState(
                 count_rows(self._database), last_seq=get_meta(self._database, "last_seq") or 0
             )
+            self._committed = self._state
             self._inode = (folder / DATABASE_NAME).stat().st_ino
         self._compress = compressor()
         self._unsaved: list[ResponseRow] = []
@@ -86,17 +87,17 @@ class JobStore:
     @property
     def counts(self) -> Counts:
         """The contents of the database; changed with every commit."""
-        return self._state.counts
+        return self._committed.counts
 
     @property
     def reserved(self) -> int:
         """Activations reserved for calls in flight."""
-        return self._state.reserved
+        return self._committed.reserved
 
     @property
     def responses_saved(self) -> int:
         """Responses saved since the job was opened, those erased afterwards included."""
-        return self._state.responses_saved
+        return self._committed.responses_saved
 
     async def add(self, session_ids: list[str], unusable: Sequence[tuple[str, FullStoryError]]) -> int:
         """Add sessions, and invalid ids as failures; return the number of new items."""
@@ -184,7 +185,7 @@ class JobStore:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Run a block as one transaction; if it fails, restore the file and the state."""
-        before = self._state.copy()  # before BEGIN, which may fail as well
+        before = self._committed = self._state.copy()  # before BEGIN, which may fail as well
         try:
             self._database.execute("BEGIN IMMEDIATE")
             yield
@@ -192,6 +193,7 @@ class JobStore:
             self._write_counters()
             self._database.execute("COMMIT")
             self._check_in_place()
+            self._committed = self._state
         except BaseException:
             with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back already
                 self._database.execute("ROLLBACK")
