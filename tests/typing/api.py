@@ -43,7 +43,7 @@ async def singles(client: FullStoryClient) -> None:
 
 
 async def many(client: FullStoryClient, ids: list[str], more: AsyncIterator[SessionId]) -> None:
-    async with client.sessions.events_many(ids, concurrency=32) as results:
+    async with client.sessions.events_many(ids, concurrency=32, max_failures=20) as results:
         async for outcome in results:
             assert_type(outcome, Outcome[SessionEvents])
             assert_type(outcome.error, FullStoryError | None)
