@@ -14,30 +14,22 @@ error raised. Leaving the ``async with`` block cancels everything at once.
 from __future__ import annotations
 
 import asyncio
-import enum
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Iterable,
-    Iterator,
-)
+from collections.abc import AsyncIterable, Callable, Iterable
 from types import TracebackType
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import attrs
 
 from fullstory_async import validators
 from fullstory_async.errors import (
     ClientStateError,
-    ConfigurationError,
     FullStoryError,
     InvalidSessionId,
     PermissionDeniedError,
     Scope,
 )
-from fullstory_async.models import Session, SessionRef
+from fullstory_async.ids.source import End, IdSource
+from fullstory_async.models import SessionRef, text_of
 from fullstory_async.privacy import strip_traceback
 
 __all__ = ["FanOut", "Outcome", "StopRule", "Work"]
@@ -115,12 +107,6 @@ class StopRule:
             self.end(error)
 
 
-class _End(enum.Enum):
-    """The end of the id source; ``None`` could be one of its (bad) ids."""
-
-    END = enum.auto()
-
-
 _MAX_DENIALS = 3
 """Number of 403s in a row after which the key is taken to lack the permission."""
 
@@ -145,14 +131,6 @@ class Outcome(Generic[T]):
     """Seconds from taking the id to the outcome, waits included."""
 
 
-async def _next(source: AsyncIterator[SessionRef]) -> SessionRef | Literal[_End.END]:
-    """Return the next id. Unlike the built-in, this accepts iterators without ``__aiter__``."""
-    try:
-        return await source.__anext__()
-    except StopAsyncIteration:
-        return _End.END
-
-
 class FanOut(Generic[T]):
     """Many concurrent calls; ``async with`` starts them, ``async for`` gives their outcomes.
 
@@ -170,24 +148,19 @@ class FanOut(Generic[T]):
         """Prepare a fan-out; nothing starts before ``async with``.
 
         Args:
-            ids: consumed lazily, by one worker at a time.
+            ids: consumed lazily, by one worker at a time. Rows (mappings) follow the rules for files.
             make: prepares the call for an id; raises `InvalidSessionId`.
             concurrency: the number of workers.
             rule: decides which failures end the work; ``None`` for a `StopRule` with its defaults.
 
         Raises:
-            ConfigurationError: ``ids`` can't be iterated or is a single text, or ``concurrency`` is below 1.
+            ConfigurationError: ``ids`` is not an iterable of ids or rows, or ``concurrency`` is below 1.
         """
         validators.positive_integer(concurrency, "concurrency")
-        many = isinstance(ids, AsyncIterable) or hasattr(ids, "__iter__") or hasattr(ids, "__getitem__")
-        if isinstance(ids, (str, bytes, Session)) or not many:
-            raise ConfigurationError(f"ids must be an iterable of session ids, not one {type(ids).__name__}")
-        self._ids = ids
+        self._source = IdSource(ids)
         self._make = make
         self._concurrency = concurrency
         self._rule = StopRule() if rule is None else rule
-        self._ids_now: Iterator[SessionRef] = iter(())
-        self._ids_later: AsyncIterator[SessionRef] | None = None
         self._workers: list[asyncio.Task[None]] = []
         self._running = 0
         self._calls: dict[asyncio.Task[None] | None, Work[T] | None] = {}
@@ -200,11 +173,7 @@ class FanOut(Generic[T]):
     async def __aenter__(self) -> Self:
         if self._workers:
             raise ClientStateError("this FanOut has been entered before; make a new one")
-        if isinstance(self._ids, AsyncIterable):
-            self._ids_later = aiter(self._ids)
-        else:
-            self._ids_now = iter(self._ids)
-        self._source_lock = asyncio.Lock()
+        self._source.start()
         self._outcomes: asyncio.Queue[Outcome[T] | None] = asyncio.Queue(self._concurrency)
         self._running = self._concurrency
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
@@ -224,9 +193,7 @@ class FanOut(Generic[T]):
             except asyncio.CancelledError as cancelled:
                 # nothing may be left running, so the workers end first
                 interrupted = cancelled
-        # an iterator that aiter() made here is closed here; a generator that was given belongs to the caller
-        if self._ids_later is not self._ids and isinstance(self._ids_later, AsyncGenerator):
-            await self._ids_later.aclose()
+        await self._source.close()
         if interrupted is not None:
             raise interrupted
         if error is None and not self._raised and not isinstance(self._fatal, FullStoryError | None):
@@ -280,9 +247,9 @@ class FanOut(Generic[T]):
         while not self._stopping:
             self._calls[worker] = None
             try:
-                ref = await self._next_id()
+                ref = await self._source.next()
                 # the id source itself may have stopped the work
-                if ref is _End.END or self._stopping:
+                if ref is End.END or self._stopping:
                     return
                 outcome = await self._call(worker, ref)
             finally:
@@ -290,18 +257,11 @@ class FanOut(Generic[T]):
             if outcome is not None:
                 await self._outcomes.put(outcome)
 
-    async def _next_id(self) -> SessionRef | Literal[_End.END]:
-        if self._ids_later is None:
-            return next(self._ids_now, _End.END)
-        async with self._source_lock:
-            return await _next(self._ids_later)
-
     async def _call(self, worker: asyncio.Task[None] | None, ref: SessionRef) -> Outcome[T] | None:
         try:
             call = self._calls[worker] = self._make(ref)
         except InvalidSessionId as error:
-            text = ref.session_id if isinstance(ref, Session) else str(ref)
-            return Outcome(session_id=text, error=strip_traceback(error))
+            return Outcome(session_id=text_of(ref), error=strip_traceback(error))
         now = asyncio.get_running_loop().time
         started = now()
         try:

@@ -89,12 +89,14 @@ class SessionsAPI:
         for name, value in (("email", email), ("uid", uid), ("session_uid", session_uid)):
             if not isinstance(value, str | None):
                 raise ConfigurationError(f"{name} must be text, not {value!r}")
+        email, uid, session_uid = map(validators.exact_text, (email, uid, session_uid))
         if not (email or uid or session_uid):
             raise ConfigurationError("listing sessions needs an email, a uid or a session_uid")
         if session_uid and (email or uid):
             raise ConfigurationError("session_uid names one session, so it excludes email and uid")
         if limit is not None:
             validators.positive_integer(limit, "limit", or_else="None for all")
+            limit = int(limit)
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         first = ListCursor(limit=FIRST_LIMIT if limit is None else limit)
 

@@ -8,7 +8,7 @@ import attrs
 
 from fullstory_async.session_id import SessionId
 
-__all__ = ["KeyOwner", "Session", "SessionRef", "session_id_of"]
+__all__ = ["KeyOwner", "Session", "SessionRef", "session_id_of", "text_of"]
 
 
 @attrs.frozen(kw_only=True)
@@ -49,6 +49,13 @@ SessionRef = SessionId | Session | str
 def session_id_of(ref: SessionRef) -> SessionId:
     """Return the id of a session reference. Raises `InvalidSessionId`."""
     return ref.id if isinstance(ref, Session) else SessionId(ref)
+
+
+def text_of(ref: object) -> str:
+    """Return the text of a session reference that may be unusable, for a report."""
+    if isinstance(ref, Session):
+        return ref.session_id
+    return str.__str__(ref) if isinstance(ref, str) else str(ref)
 
 
 @attrs.frozen(kw_only=True)
