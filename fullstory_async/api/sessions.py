@@ -23,6 +23,7 @@ from fullstory_async.models import (
     EventOptions,
     MediaOptions,
     ProfileConfiguration,
+    RefOrRow,
     Session,
     SessionContext,
     SessionEvent,
@@ -240,7 +241,7 @@ class SessionsAPI:
     @hide_arguments
     def events_many(
         self,
-        ids: Iterable[SessionRef] | AsyncIterable[SessionRef],
+        ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow],
         *,
         enable_event_cache: bool | None = None,
         concurrency: int = 32,
@@ -251,8 +252,8 @@ class SessionsAPI:
         """Fetch the events of many sessions. Costs one activation each.
 
         Args:
-            ids: session ids, listed sessions or texts; any iterable or async iterable, consumed lazily. A
-                duplicate id is fetched and paid for twice.
+            ids: session ids, listed sessions, texts or rows (mappings); any iterable or async iterable,
+                consumed lazily. A duplicate id is fetched and paid for twice.
             enable_event_cache: as for `events`.
             concurrency: the most calls that run at a time; the rate limit applies to all of them together.
 
@@ -266,7 +267,7 @@ class SessionsAPI:
     @hide_arguments
     def contexts_many(
         self,
-        ids: Iterable[SessionRef] | AsyncIterable[SessionRef],
+        ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow],
         *,
         slice: SliceOptions | None = None,  # noqa: A002
         context: ContextOptions | None = None,
@@ -286,7 +287,7 @@ class SessionsAPI:
     @hide_arguments
     def summaries_many(
         self,
-        ids: Iterable[SessionRef] | AsyncIterable[SessionRef],
+        ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow],
         *,
         config_profile_id: str | None = None,
         end_timestamp: datetime | None = None,

@@ -20,7 +20,7 @@ from fullstory_async.cli.id_files import IdText, open_ids
 from fullstory_async.cli.id_json import json_rows
 from fullstory_async.cli.id_tables import Records, find_table, is_comment, is_empty
 from fullstory_async.errors import ConfigurationError, InvalidSessionId, StorageError
-from fullstory_async.ids.rounding import LossCheck
+from fullstory_async.ids.rounding import LossCheck, LostDigits
 from fullstory_async.ids.rows import Row, RowReader
 from fullstory_async.session_id import SessionId, UnusableId
 
@@ -31,6 +31,7 @@ _CHUNK = 32_768
 _MAX_NAMED = 3
 _SEPARATOR = re.compile(r"\ufeff*\"?sep=(.)\"?\s*", re.IGNORECASE)
 """The first line by which Excel is told the delimiter."""
+_TRUST = "--trust-ids uses them as they are"
 _NUMBERS = re.compile(r"(-?[0-9]+):(-?[0-9]+)")
 
 
@@ -148,11 +149,12 @@ def read_ids(
             try:
                 _read_source(ids, source, RowReader(column, trust_ids=trust_ids), column, strict=strict)
             except ConfigurationError as error:
-                raise UsageError(f"{name}: {error.message}") from None
+                way_out = f". {_TRUST}" if isinstance(error, LostDigits) else ""
+                raise UsageError(f"{name}: {error.message}{way_out}") from None
             except UsageError as error:
                 raise UsageError(f"{name} {error}") from None
         if not trust_ids and (loss := ids.losses.find()):
-            raise UsageError(f"{loss}. --trust-ids uses them as they are")
+            raise UsageError(f"{loss}. {_TRUST}")
     except BaseException:
         ids.close()
         raise

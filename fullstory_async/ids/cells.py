@@ -129,6 +129,9 @@ def _number_text(value: Any) -> str:
 def _is_nan(value: Any) -> bool:
     try:
         return bool(value != value)  # noqa: PLR0124
+    except ArithmeticError:
+        # a NaN of `decimal` that signals
+        return True
     except (TypeError, ValueError):
         return False
 

@@ -27,6 +27,8 @@ _PART_OF_NAME = ("fullstory", "session", "replay")
 _REPEATED = re.compile(r" \(column [0-9]+\)$")
 _ENOUGH = 0.9
 """Share of the best column's rows that another column needs to compete with it."""
+_MOST = 0.8
+"""Share of the rows in which a device id and a session id must be long."""
 _MAX_SHOWN = 12
 
 
@@ -157,7 +159,9 @@ def _join_halves(cells: dict[str, list[Cell]]) -> _Candidate | None:
             for pair in zip(cells[device], cells[session], strict=True)
             if all(cell.kind is not Kind.EMPTY for cell in pair)
         ]
-        if rows and all(map(_is_long_half, (cell for pair in rows for cell in pair))):
+        long = sum(all(map(_is_long_half, pair)) for pair in rows)
+        # a column called user_id often holds the customer's own ids
+        if rows and long >= len(rows) * (_MOST if device == by_name.get(_DEVICE_COLUMNS[0]) else 1):
             ids = tuple(f"{one.text}:{other.text}" for one, other in rows)
             return _Candidate(Choice((device, session)), _Evidence.HALVES, 0, len(rows), ids)
     return None

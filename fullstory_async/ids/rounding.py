@@ -12,7 +12,7 @@ import re
 
 from fullstory_async.errors import ConfigurationError
 
-__all__ = ["LossCheck"]
+__all__ = ["LossCheck", "LostDigits"]
 
 _LARGEST_EXACT = 2**53
 _CERTAIN = 1e-6
@@ -30,6 +30,10 @@ _HELP = (
     "Spreadsheets (15 digits), JavaScript, jq and floating-point columns of pandas round ids: export the ids "
     "as text, such as the replay URL, or with dtype=str"
 )
+
+
+class LostDigits(ConfigurationError):
+    """The ids look rounded or cut off, all of them together."""
 
 
 class LossCheck:
@@ -110,9 +114,9 @@ class LossCheck:
         return ""
 
     def require(self) -> None:
-        """Raise `ConfigurationError` if digits were surely lost."""
+        """Raise `LostDigits` if digits were surely lost."""
         if loss := self.find():
-            raise ConfigurationError(loss)
+            raise LostDigits(loss)
 
     @staticmethod
     def rounded(text: str, where: str) -> ConfigurationError:

@@ -6,10 +6,10 @@ import asyncio
 import os
 import stat
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import attrs
 
@@ -28,11 +28,10 @@ from fullstory_async.jobs.storage.records import JobFailure, JobResult
 from fullstory_async.jobs.storage.schema import replace_surrogates
 from fullstory_async.jobs.storage.state import Counts
 from fullstory_async.jobs.storage.store import JobStore
-from fullstory_async.models import SessionRef, session_id_of, text_of
+from fullstory_async.models import RefOrRow, SessionRef, session_id_of, text_of
 
 __all__ = ["Added", "Job"]
 
-_IdOrRow = SessionRef | Mapping[str, Any]
 _BATCH = 1000
 NETWORK_PATIENCE = 60.0
 
@@ -151,7 +150,7 @@ class Job:
         """The numbers of items, responses and failures of the job, and what it has spent. A copy."""
         return attrs.evolve(self._opened.counts)
 
-    async def add(self, ids: Iterable[_IdOrRow] | AsyncIterable[_IdOrRow]) -> Added:
+    async def add(self, ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow]) -> Added:
         """Add sessions. Ids that the job has already are left as they are; each batch is saved as it comes.
 
         Args:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import attrs
 
 from fullstory_async.session_id import SessionId
 
-__all__ = ["KeyOwner", "Session", "SessionRef", "session_id_of", "text_of"]
+__all__ = ["KeyOwner", "RefOrRow", "Session", "SessionRef", "session_id_of", "text_of"]
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +46,9 @@ class Session:
 
 SessionRef = SessionId | Session | str
 """What callers may pass for a session: an id, a listed session, or a string that `SessionId.parse` reads."""
+
+RefOrRow = SessionRef | Mapping[str, Any]
+"""A session, or a row of a table that names one, as a mapping."""
 
 
 def session_id_of(ref: SessionRef) -> SessionId:

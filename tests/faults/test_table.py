@@ -11,7 +11,9 @@ OUTCOME = re.compile(r"\| (holds|not tested yet) \(\d+\) \|$", re.MULTILINE)
 
 
 def test_every_row_has_a_test():
-    assert [row.number for row in ROWS] == list(range(1, 49))
+    numbers = [row.number for row in ROWS]
+    assert numbers[:48] == list(range(1, 49))
+    assert numbers == sorted(set(numbers))
     assert set(marked()) == {row.number for row in ROWS} - PENDING
 
 
