@@ -39,7 +39,7 @@ def _api_key(value: str | None) -> Secret | None:
         return None
     if not isinstance(key, str):
         raise ConfigurationError(f"the API key must be text, not {type(key).__name__}")
-    key = key.strip(" \t\r\n")
+    key = validators.exact_text(key).strip(" \t\r\n")
     key = re.sub(r"^basic(\s+|$)", "", key, flags=re.IGNORECASE)
     if not key:
         raise ConfigurationError("the API key is empty")
@@ -51,7 +51,7 @@ def _api_key(value: str | None) -> Secret | None:
 
 
 def _given_base_url(value: str | None) -> str | None:
-    return (os.environ.get("FULLSTORY_BASE_URL") or None) if value is None else value
+    return (os.environ.get("FULLSTORY_BASE_URL") or None) if value is None else validators.exact_text(value)
 
 
 def _base_url(config: ClientConfig) -> str:
@@ -72,7 +72,7 @@ def _list_api(_: object, attribute: attrs.Attribute[str], value: Any) -> None:
 
 
 def _secret(value: Any) -> Any:
-    return Secret(value) if isinstance(value, str) else value
+    return Secret(str.__str__(value)) if isinstance(value, str) else value
 
 
 def _proxy(_: object, attribute: attrs.Attribute[str], value: Any) -> None:
@@ -147,7 +147,11 @@ class ClientConfig:
     """For one call with all attempts and waits; ``timeout=`` replaces it. In a fan-out it starts when the
     rate limiter first lets the call through."""
 
-    max_response_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=validators.integer(at_least=1))
+    max_response_bytes: int = attrs.field(
+        default=64 * 1024 * 1024,
+        converter=validators.exact_integer,
+        validator=validators.integer(at_least=1),
+    )
     """The largest body that is read, in bytes after decompression."""
 
     proxy: str | None = attrs.field(default=None, converter=_secret, validator=_proxy, repr=False)
@@ -159,11 +163,13 @@ class ClientConfig:
     If the path isn't served, the client tries the other one. A ``session_uid`` always goes to v2."""
 
     integration_source: str | None = attrs.field(
-        default=None, validator=attrs.validators.optional(_header_text)
+        default=None, converter=validators.exact_text, validator=attrs.validators.optional(_header_text)
     )
     """The ``Integration-Source`` header, for FullStory's partners."""
 
-    user_agent: str = attrs.field(default=f"fullstory_async/{__version__}", validator=_header_text)
+    user_agent: str = attrs.field(
+        default=f"fullstory_async/{__version__}", converter=validators.exact_text, validator=_header_text
+    )
     """The ``User-Agent`` header."""
 
     @property

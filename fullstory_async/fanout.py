@@ -24,15 +24,14 @@ from fullstory_async import validators
 from fullstory_async.brake import Brake
 from fullstory_async.errors import (
     ClientStateError,
-    ConfigurationError,
     FullStoryError,
     InvalidSessionId,
     NoSessionFoundError,
     PermissionDeniedError,
     Scope,
 )
-from fullstory_async.id_source import End, IdSource
-from fullstory_async.models import Session, SessionRef
+from fullstory_async.ids.source import End, IdSource
+from fullstory_async.models import SessionRef, text_of
 from fullstory_async.privacy import strip_traceback
 
 __all__ = ["FanOut", "Outcome", "StopRule", "Work"]
@@ -152,20 +151,17 @@ class FanOut(Generic[T]):
         """Prepare a fan-out; nothing starts before ``async with``.
 
         Args:
-            ids: consumed lazily, by one worker at a time.
+            ids: consumed lazily, by one worker at a time. Rows (mappings) follow the rules for files.
             make: prepares the call for an id; raises `InvalidSessionId`.
             concurrency: the number of workers.
             rule: decides which failures end the work; ``None`` for a `StopRule` with its defaults.
             brake: limits the calls before the first success; ``None`` for no limit.
 
         Raises:
-            ConfigurationError: ``ids`` can't be iterated or is a single text, or ``concurrency`` is below 1.
+            ConfigurationError: ``ids`` is not an iterable of ids or rows, or ``concurrency`` is below 1.
         """
         validators.positive_integer(concurrency, "concurrency")
-        many = isinstance(ids, AsyncIterable) or hasattr(ids, "__iter__") or hasattr(ids, "__getitem__")
-        if isinstance(ids, (str, bytes, Session)) or not many:
-            raise ConfigurationError(f"ids must be an iterable of session ids, not one {type(ids).__name__}")
-        self._ids = ids
+        self._source = IdSource(ids)
         self._make = make
         self._concurrency = concurrency
         self._rule = StopRule() if rule is None else rule
@@ -182,7 +178,7 @@ class FanOut(Generic[T]):
     async def __aenter__(self) -> Self:
         if self._workers:
             raise ClientStateError("this FanOut has been entered before; make a new one")
-        self._source = IdSource(self._ids)
+        self._source.start()
         self._outcomes: asyncio.Queue[Outcome[T] | None] = asyncio.Queue(self._concurrency)
         self._running = self._concurrency
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
@@ -256,7 +252,7 @@ class FanOut(Generic[T]):
         while not self._stopping:
             self._calls[worker] = None
             try:
-                ref = await self._source.take()
+                ref = await self._source.next()
                 # the id source itself may have stopped the work
                 if ref is End.END or self._stopping:
                     return
@@ -270,8 +266,7 @@ class FanOut(Generic[T]):
         try:
             call = self._calls[worker] = self._make(ref)
         except InvalidSessionId as error:
-            text = ref.session_id if isinstance(ref, Session) else str(ref)
-            return Outcome(session_id=text, error=strip_traceback(error))
+            return Outcome(session_id=text_of(ref), error=strip_traceback(error))
         now = asyncio.get_running_loop().time
         started = now()
         try:

@@ -6,9 +6,12 @@ forms: inside replay URLs, with ``:`` percent-encoded (once or twice), with ``!`
 individual's id (``INDIVIDUAL:USER!SESSION``), before a timestamp in milliseconds
 (``…/session/A:B:1716480000000``), or in the parentheses of a segment URL. All of these are recognised.
 
+The wrappings of chats and documents are taken off: Slack's ``<URL|label>``, Markdown's ``[label](URL)`` and
+code marks, HTML links, and links that a mail filter rewrote (SafeLinks, URL Defense).
+
 Any other string is opaque and kept unchanged, because the published OpenAPI description allows any string.
-Only strings that can't be one path segment are rejected: empty ones, ``.``, ``..``, those with a slash, a
-control character or a lone surrogate, plain or percent-encoded, and those over 512 bytes.
+Only strings that can't be an id or one path segment are rejected: empty ones, ``.``, ``..``, those with white
+space, a slash, a control character or a lone surrogate, plain or percent-encoded, and those over 512 bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from urllib.parse import unquote
 
 from fullstory_async.errors import InvalidSessionId
 
-__all__ = ["SessionId"]
+__all__ = ["SessionId", "UnusableId"]
 
 _STRIPPED = " \t\r\n\f\v\ufeff\u200b\u200e\u200f\u2060\u00a0"
 """What pasting may add at either end: white space, a byte order mark, invisible characters."""
@@ -37,6 +40,41 @@ _URL = re.compile(
 )
 _AFTER_MARKER = re.compile(r".*/(?:client-session|sessions?)/([^/]+)")
 _IN_PARENTHESES = re.compile(r"\(([^()]+)(?=[()])")
+_WRAPPINGS = tuple(
+    re.compile(pattern, re.DOTALL | re.IGNORECASE)
+    for pattern in (
+        r"<([^<>|\s]+)(?:\|[^<>]*)?>",  # Slack, and an autolink of Markdown
+        r"!?\[[^\]]*\]\(\s*<?([^\s<>]+?)>?(?:\s+[\"'(].*)?\s*\)",  # Markdown
+        r"\[\[([^\]\s]+)\](?:\[[^\]]*\])?\]",  # Org mode
+        r"\[(?:[^\]|]*\|)?([a-z]+://[^\]\s|]+)(?:[\s|][^\]]*)?\]",  # Jira and MediaWiki
+        r"<a\s[^>]*?href\s*=\s*[\"']?([^\"'\s>]+)[^>]*>.*</a>",
+        r"`{1,3}([^`]+)`{1,3}",
+    )
+)
+"""Wrappings that no session id has."""
+_QUOTED = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"(?:[-*+•]|[0-9]+[.)]) +(\S.*)",
+        r"([*_~]{1,3})(.+)\1",
+        r"=?([\"'])(.+)\1",
+        r"[“‘«](.+)[”’»]",
+    )
+)
+"""Wrappings that an opaque id might have; they are taken off a pair or a URL only."""
+_MAX_WRAPPINGS = 4
+_LINK_END = r"\s<>\"'`|\\"
+_REPLAY_URL = re.compile(
+    rf"(?:https?://|fullstory\.com)(?:(?!https?://)[^{_LINK_END}?#&]){{0,300}}?"
+    rf"/(?:client-session|sessions?)/([^{_LINK_END}/?#&\])]+)",
+    re.IGNORECASE,
+)
+_SEGMENT_URL = re.compile(
+    rf"fullstory\.com/[^{_LINK_END}?#]{{0,300}}?\(([^{_LINK_END}()]+)[()]", re.IGNORECASE
+)
+_URL_DEFENSE = re.compile(r"urldefense\.proofpoint\.com/v2/url\?u=([^&\s]+)", re.IGNORECASE)
+_AFTER_LINK = ".,;:!?*_~)]}"
+"""What the sentence or the markup around a link leaves at its end."""
 
 
 class SessionId(str):
@@ -52,7 +90,10 @@ class SessionId(str):
         """Parse any form that the module describes. Raises `InvalidSessionId`."""
         if type(text) is cls:
             return text
-        return super().__new__(cls, _canonical(text))
+        if isinstance(text, UnusableId):
+            raise InvalidSessionId(text.reason)
+        # the text itself: str() of a member of an Enum is its name
+        return super().__new__(cls, _canonical(str.__str__(text) if isinstance(text, str) else text))
 
     @classmethod
     def parse(cls, text: str) -> SessionId:
@@ -62,6 +103,27 @@ class SessionId(str):
             InvalidSessionId: the text can't be sent as one path segment, or is a URL without an id.
         """
         return cls(text)
+
+    @classmethod
+    def find_all(cls, text: str) -> list[SessionId]:
+        """Return the distinct ids of the replay URLs that a text contains, in order.
+
+        Only URLs with a pair count. They may be percent-encoded up to three times, as within another URL.
+        """
+        found: dict[str, None] = {}
+        text = _URL_DEFENSE.sub(lambda url: url[1].replace("_", "/").replace("-", "%"), text)
+        text = text.replace("\\/", "/")
+        for _ in range(4):
+            for match in (*_REPLAY_URL.finditer(text), *_SEGMENT_URL.finditer(text)):
+                segment = unquote(unquote(match[1])).partition("__;")[0]
+                if pair := _parse_pair(re.split("[?#;&]", segment)[0].rstrip(_AFTER_LINK)):
+                    found[pair] = None
+            # a pair that is followed by an encoded parameter shows only when it is decoded
+            decoded = unquote(text)
+            if found or decoded == text:
+                break
+            text = decoded
+        return [cls(pair) for pair in found]
 
     @property
     def is_pair(self) -> bool:
@@ -75,6 +137,26 @@ class SessionId(str):
         return f"SessionId({str(self)!r})"
 
 
+class UnusableId(str):
+    """A text that stands in the place of a session id and is none, with the reason.
+
+    It is reported like an invalid id wherever it is used as one, and never sent.
+    """
+
+    __slots__ = ("reason",)
+    reason: str
+    """Why it is not a session id."""
+
+    def __new__(cls, text: str, reason: str) -> Self:
+        """Keep a text and the reason why it is not a session id."""
+        made = super().__new__(cls, str.__str__(text))
+        made.reason = reason
+        return made
+
+    def __reduce__(self) -> tuple[type[UnusableId], tuple[str, str]]:
+        return UnusableId, (str.__str__(self), self.reason)
+
+
 def _canonical(text: str) -> str:
     if not isinstance(text, str):
         raise InvalidSessionId(
@@ -83,7 +165,7 @@ def _canonical(text: str) -> str:
     # the fast path: nearly all ids come in this form
     if _PAIR.fullmatch(text):
         return text
-    stripped = text.strip(_STRIPPED)
+    stripped = _unwrapped(text)
     # twice: some of the web app's forms are encoded two times
     decoded = unquote(unquote(stripped))
     if problem := _text_problem(stripped) or _text_problem(decoded):
@@ -92,6 +174,9 @@ def _canonical(text: str) -> str:
     if url is not None:
         segment = _find_in_url(url[1] or url[2] or "")
         if segment is None:
+            # a link that a mail filter wrapped into its own
+            if len(inner := SessionId.find_all(stripped)) == 1:
+                return str(inner[0])
             raise InvalidSessionId(f"{_show(text)} is a URL without a session id: nothing after /session/")
         return _canonical(segment)
     found = _parse_pair(decoded) or _find_in_parentheses(decoded) or stripped
@@ -101,12 +186,27 @@ def _canonical(text: str) -> str:
     return found
 
 
+def _unwrapped(text: str) -> str:
+    """Return a text without the wrappings of chats, documents and spreadsheets."""
+    text = text.strip(_STRIPPED)
+    for _ in range(_MAX_WRAPPINGS):
+        match = next(filter(None, (pattern.fullmatch(text) for pattern in _WRAPPINGS)), None)
+        if match is not None:
+            text = match[1].strip(_STRIPPED)
+            continue
+        match = next(filter(None, (pattern.fullmatch(text) for pattern in _QUOTED)), None)
+        inner = "" if match is None else _unwrapped(match[match.re.groups])
+        return inner if _parse_pair(inner) or "://" in inner[:10] else text
+    return text
+
+
 def _find_in_url(path: str) -> str | None:
     """Return the id in a URL's path; an opaque id is decoded only once."""
     decoded = unquote(unquote(path))
     opaque = _AFTER_MARKER.match(path)
     segment = _AFTER_MARKER.match(decoded)
-    pair = segment and _parse_pair(re.split("[?#;]", segment[1])[0])
+    # URL Defense ends the link that it wraps with "__;"
+    pair = segment and _parse_pair(re.split("[?#;]", segment[1])[0].removesuffix("__"))
     return pair or _find_in_parentheses(decoded) or (opaque and unquote(opaque[1]))
 
 
@@ -137,7 +237,9 @@ def _text_problem(text: str) -> str | None:
 
 
 def _segment_problem(text: str) -> str | None:
-    """Return why a text can't be one path segment, or ``None``."""
+    """Return why a text can't be one path segment of an id, or ``None``."""
+    if any(map(str.isspace, text)):
+        return "contains white space"
     if text in (".", ".."):
         return "is a relative path"
     if "/" in text or "\\" in text:

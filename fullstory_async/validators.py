@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import datetime
+from numbers import Integral
 from typing import Any
 
 import attrs
@@ -13,6 +14,8 @@ from fullstory_async.errors import ConfigurationError
 
 __all__ = [
     "MAX_INTEGER",
+    "exact_integer",
+    "exact_text",
     "instance_of",
     "integer",
     "is_number",
@@ -20,6 +23,7 @@ __all__ = [
     "positive_integer",
     "shown",
     "strings",
+    "time_or_none",
     "time_with_zone",
     "timezone_aware",
 ]
@@ -40,6 +44,19 @@ def shown(value: object) -> str:
     except ValueError:  # Python refuses to write integers of more than 4300 digits
         return "an integer with thousands of digits"
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def exact_integer(value: Any) -> Any:
+    """Return an integer of another library, such as numpy, as an `int`; any other value as it is."""
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
+
+
+def exact_text(value: Any) -> Any:
+    """Return the text itself of a subclass of `str`; any other value as it is.
+
+    ``str()`` of a member of an `enum.Enum` is its name, not its text.
+    """
+    return str.__str__(value) if isinstance(value, str) else value
 
 
 def is_number(value: Any) -> bool:
@@ -73,13 +90,17 @@ def number(*, above: float | None = None, at_least: float | None = None, optiona
 
 
 def integer(*, at_least: int, optional: bool = False) -> Validator:
-    """Accept integers from a lower bound on, and ``None`` if ``optional``."""
+    """Accept integers from a lower bound on, those of numpy too, and ``None`` if ``optional``."""
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if value is None and optional:
             return
         # bool is a subclass of int, and True is never meant as 1
-        if isinstance(value, bool) or not isinstance(value, int) or not at_least <= value <= MAX_INTEGER:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, Integral)
+            or not at_least <= int(value) <= MAX_INTEGER
+        ):
             raise ConfigurationError(
                 f"{attribute.name} must be a whole number, {at_least} or more, not {shown(value)}"
             )
@@ -110,6 +131,11 @@ def time_with_zone(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     timezone_aware(value, attribute.name)
 
 
+def time_or_none(value: datetime | None) -> datetime | None:
+    """Return a time; ``None`` for the ``NaT`` of pandas, which is a `datetime` and equals nothing."""
+    return None if value != value else value  # noqa: PLR0124
+
+
 def timezone_aware(value: datetime | None, name: str) -> None:
     """Raise `ConfigurationError` unless the value is ``None`` or an aware `datetime`."""
     if value is None:
@@ -131,6 +157,6 @@ def positive_integer(value: object, name: str, *, or_else: str = "") -> None:
         name: the setting's name, for the message.
         or_else: what else the caller accepts, for the message.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_INTEGER:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= int(value) <= MAX_INTEGER:
         alternative = f", or {or_else}" if or_else else ""
         raise ConfigurationError(f"{name} must be a whole number, 1 or more{alternative}, not {shown(value)}")

@@ -59,6 +59,7 @@ class ProfilesAPI:
         """
         if limit is not None:
             validators.positive_integer(limit, "limit", or_else="None for all")
+            limit = int(limit)
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         size = _PAGE if limit is None else min(limit, _PAGE)
 
@@ -159,10 +160,10 @@ def _checked(profile_id: str) -> str:
     usable = isinstance(profile_id, str) and profile_id.isprintable() and profile_id.strip(". ")
     if not usable or "/" in profile_id:
         raise ConfigurationError(f"a profile's id is a text without slashes, not {profile_id!r:.80}")
-    return profile_id
+    return str.__str__(profile_id)
 
 
 def _checked_name(name: str) -> str:
     if not isinstance(name, str) or not name.strip():
         raise ConfigurationError(f"a profile's name must be text, not {name!r:.80}")
-    return name
+    return str.__str__(name)

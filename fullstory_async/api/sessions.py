@@ -23,6 +23,7 @@ from fullstory_async.models import (
     EventOptions,
     MediaOptions,
     ProfileConfiguration,
+    RefOrRow,
     Session,
     SessionContext,
     SessionEvent,
@@ -92,12 +93,14 @@ class SessionsAPI:
         for name, value in (("email", email), ("uid", uid), ("session_uid", session_uid)):
             if not isinstance(value, str | None):
                 raise ConfigurationError(f"{name} must be text, not {value!r}")
+        email, uid, session_uid = map(validators.exact_text, (email, uid, session_uid))
         if not (email or uid or session_uid):
             raise ConfigurationError("listing sessions needs an email, a uid or a session_uid")
         if session_uid and (email or uid):
             raise ConfigurationError("session_uid names one session, so it excludes email and uid")
         if limit is not None:
             validators.positive_integer(limit, "limit", or_else="None for all")
+            limit = int(limit)
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         first = ListCursor(limit=FIRST_LIMIT if limit is None else limit)
         query = SessionQuery(uid=uid or None, email=email or None, session_uid=session_uid or None)
@@ -235,7 +238,7 @@ class SessionsAPI:
     @hide_arguments
     def events_many(
         self,
-        ids: Iterable[SessionRef] | AsyncIterable[SessionRef],
+        ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow],
         *,
         enable_event_cache: bool | None = None,
         concurrency: int = 32,
@@ -247,8 +250,8 @@ class SessionsAPI:
         """Fetch the events of many sessions. Costs one activation each.
 
         Args:
-            ids: session ids, listed sessions or texts; any iterable or async iterable, consumed lazily. A
-                duplicate id is fetched and paid for twice.
+            ids: session ids, listed sessions, texts or rows (mappings); any iterable or async iterable,
+                consumed lazily. A duplicate id is fetched and paid for twice.
             enable_event_cache: as for `events`.
             concurrency: the most calls that run at a time; the rate limit applies to all of them together.
             max_failures: the most calls that are started before the first success. If the service refuses
@@ -265,7 +268,7 @@ class SessionsAPI:
     @hide_arguments
     def contexts_many(
         self,
-        ids: Iterable[SessionRef] | AsyncIterable[SessionRef],
+        ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow],
         *,
         slice: SliceOptions | None = None,  # noqa: A002
         context: ContextOptions | None = None,
@@ -287,7 +290,7 @@ class SessionsAPI:
     @hide_arguments
     def summaries_many(
         self,
-        ids: Iterable[SessionRef] | AsyncIterable[SessionRef],
+        ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow],
         *,
         config_profile_id: str | None = None,
         end_timestamp: datetime | None = None,

@@ -50,6 +50,8 @@ def summary_call(
     """Prepare calls for summaries. Raises `ConfigurationError` for options that can't be sent."""
     if config_profile_id is not None and not (isinstance(config_profile_id, str) and config_profile_id):
         raise ConfigurationError(f"config_profile_id must be a profile's id, not {config_profile_id!r}")
+    config_profile_id = validators.exact_text(config_profile_id)
+    end_timestamp = validators.time_or_none(end_timestamp)
     validators.timezone_aware(end_timestamp, "end_timestamp")
     if overrides is None:
         until = None if end_timestamp is None else rfc3339(end_timestamp)

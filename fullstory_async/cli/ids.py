@@ -1,318 +1,262 @@
-"""Session ids from a file or standard input: plain lines, a table, or JSON.
+"""Session ids from files or standard input: plain lines, a table, or JSON.
 
 The whole input is read and checked before the first request, so that a misread file costs no activation. It
 may hold millions of ids, so they are kept in a temporary database instead of in memory.
 
 The published OpenAPI description allows nearly any text as an id. Here a line must look like one: a line of
-something else (a table without a header, a program, a list of e-mail addresses) would otherwise be sent to
-the service as it is.
+something else (a program, a list of e-mail addresses) would otherwise be sent to the service as it is.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
-import json
 import re
 import sqlite3
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, TextIO
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from fullstory_async.cli.exits import UsageError
-from fullstory_async.errors import InvalidSessionId, StorageError
-from fullstory_async.session_id import SessionId
+from fullstory_async.cli.id_files import IdText, open_ids
+from fullstory_async.cli.id_json import json_rows
+from fullstory_async.cli.id_tables import Records, find_table, is_comment, is_empty
+from fullstory_async.errors import ConfigurationError, InvalidSessionId, StorageError
+from fullstory_async.ids.rounding import LossCheck, LostDigits
+from fullstory_async.ids.rows import Row, RowReader
+from fullstory_async.session_id import SessionId, UnusableId
 
 __all__ = ["IdInput", "read_ids"]
 
-_PAIR_COLUMNS = (("userid", "sessionid"), ("deviceid", "sessionid"))
-_ID_COLUMNS = ("sessionid", "session", "fsurl", "replayurl", "sessionurl", "url", "id")
-_DELIMITERS = (",", ";", "\t", "|")
-_NOT_AN_ID = re.compile(r"[\s,;|\"'\[\]{}()<>@#]|^[^0-9]*$|[0-9]E\+[0-9]")
-"""Text that can't be a session id: it has such a character, has no digit, or was rounded by a spreadsheet."""
-_CHUNK = 65_536
-_SPACE = re.compile(r"[ \t\r\n]*")
+_SAMPLE = 100
+_CHUNK = 32_768
+_MAX_NAMED = 3
+_SEPARATOR = re.compile(r"\ufeff*\"?sep=(.)\"?\s*", re.IGNORECASE)
+"""The first line by which Excel is told the delimiter."""
+_TRUST = "--trust-ids uses them as they are"
+_NUMBERS = re.compile(r"(-?[0-9]+):(-?[0-9]+)")
 
 
 class IdInput:
     """The distinct ids of an input, in order. Can be iterated repeatedly."""
 
     duplicates: int
-    """Lines that repeated an earlier id."""
+    """Rows that repeated an earlier id."""
     invalid: int
     """Distinct texts that are not valid session ids. No request is sent for them."""
     not_pairs: int
     """Distinct valid ids that are not ``USER:SESSION`` pairs, the only form that the service surely
     accepts."""
+    without_id: int
+    """Rows that have no id."""
 
     def __init__(self) -> None:
         """Create an empty input."""
-        self.duplicates = self.invalid = self.not_pairs = self._count = 0
+        self.duplicates = self.invalid = self.not_pairs = self.without_id = self._count = 0
+        self.losses = LossCheck(distinct=True)
+        self._notes: list[str] = []
         # an empty name makes a temporary file that SQLite deletes on close
         self._database = sqlite3.connect("")
-        self._database.execute("CREATE TABLE given (text BLOB UNIQUE)")
+        self._database.execute("CREATE TABLE given (text BLOB UNIQUE, reason TEXT)")
+        self._database.execute("CREATE TABLE unusual (key BLOB, text BLOB)")
 
     def add(self, text: str) -> None:
-        """Add an id in its canonical form. Raises `StorageError` if the disk is full."""
-        session_id = _id_or_text(text)
-        # as bytes: SQLite's text can't hold the lone surrogates that JSON allows
-        stored = session_id.encode("utf-8", "surrogatepass")
+        """Add an id, or a text that is none. Raises `StorageError` if the disk is full."""
+        session_id = _id_or_unusable(text)
+        reason = session_id.reason if isinstance(session_id, UnusableId) else None
+        stored = _stored(session_id)
         try:
-            is_new = self._database.execute("INSERT OR IGNORE INTO given VALUES (?)", (stored,)).rowcount
+            row = (stored, None if reason is None else reason.encode("utf-8", "replace").decode())
+            is_new = self._database.execute("INSERT OR IGNORE INTO given VALUES (?, ?)", row).rowcount
+            key = _stored(_comparable(session_id))
+            if is_new and key != stored:
+                self._database.execute("INSERT INTO unusual VALUES (?, ?)", (key, stored))
         except sqlite3.Error as error:
             raise StorageError(f"can't write the ids to a temporary file: {error}") from None
         self._count += is_new
         self.duplicates += not is_new
         if is_new and isinstance(session_id, SessionId):
             self.not_pairs += not session_id.is_pair
+            self.losses.add(session_id)
         elif is_new:
             self.invalid += 1
+
+    def note(self, text: str) -> None:
+        """Add a sentence about how the input was read."""
+        self._notes.append(text)
+
+    def notes(self) -> list[str]:
+        """Return what a person should know about the input before anything is spent."""
+        notes = list(self._notes)
+        if self.without_id:
+            notes.append(f"{_rows_text(self.without_id)} {'has' if self.without_id == 1 else 'have'} no id")
+        if reason := self.first_reason():
+            notes.append(f"{_rows_text(self.invalid)} without a usable id: {reason}")
+        if self.losses.warning:
+            notes.append(self.losses.warning)
+        if alike := self._alike():
+            notes.append(
+                "ids that differ only in leading zeros or in case are fetched separately: " + "; ".join(alike)
+            )
+        return notes
+
+    def first_reason(self) -> str:
+        """Return why the first invalid id is none; empty without one."""
+        query = "SELECT reason FROM given WHERE reason IS NOT NULL ORDER BY rowid LIMIT 1"
+        found = self._database.execute(query).fetchone()
+        return "" if found is None else found[0]
 
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[SessionId | str]:
-        for (stored,) in self._database.execute("SELECT text FROM given ORDER BY rowid"):
-            yield _id_or_text(stored.decode("utf-8", "surrogatepass"))
+    def __iter__(self) -> Iterator[SessionId | UnusableId]:
+        for stored, reason in self._database.execute("SELECT text, reason FROM given ORDER BY rowid"):
+            text = stored.decode("utf-8", "surrogatepass")
+            yield SessionId(text) if reason is None else UnusableId(text, reason)
 
     def close(self) -> None:
         """Delete the ids."""
         self._database.close()
 
+    def _alike(self) -> list[str]:
+        """Return some ids that are written differently, but may be the same."""
+        query = (
+            "SELECT min(a.text), coalesce(max(g.text), max(a.text)) FROM unusual a "
+            "LEFT JOIN given g ON g.text = a.key GROUP BY a.key "
+            "HAVING count(*) > 1 OR max(g.text) IS NOT NULL LIMIT ?"
+        )
+        rows = self._database.execute(query, (_MAX_NAMED,))
+        return [f"{one.decode()} and {other.decode()}" for one, other in rows]
 
-def read_ids(source: str, column: str | None = None) -> IdInput:
-    """Read the ids of a file, or of standard input for ``-``.
+
+def read_ids(
+    sources: Sequence[str], column: str | None = None, *, strict: bool = False, trust_ids: bool = False
+) -> IdInput:
+    """Read the ids of files, or of standard input for ``-``.
 
     Args:
-        source: the path, or ``-``.
-        column: the column that holds the ids; found by its name if it is None.
+        sources: the paths.
+        column: the column that holds the ids; found by its content if it is None.
+        strict: refuse the input if a row is not an id, instead of counting it as failed.
+        trust_ids: accept ids that look rounded or cut off.
 
     Raises:
-        UsageError: the input can't be read, has no id column, or has no ids.
+        UsageError: an input can't be read, has no id column or no ids, or its ids were rounded.
         StorageError: the disk is full.
     """
     ids = IdInput()
     try:
-        with _open_source(source) as file:
-            for text in filter(None, _read_texts(file, column)):
-                ids.add(text)
-        if not ids:
-            raise UsageError("has no session ids")
-    except StorageError:
+        for source in sources:
+            name = "standard input" if source == "-" else f"the ids file {source!r}"
+            try:
+                _read_source(ids, source, RowReader(column, trust_ids=trust_ids), column, strict=strict)
+            except ConfigurationError as error:
+                way_out = f". {_TRUST}" if isinstance(error, LostDigits) else ""
+                raise UsageError(f"{name}: {error.message}{way_out}") from None
+            except UsageError as error:
+                raise UsageError(f"{name} {error}") from None
+        if not trust_ids and (loss := ids.losses.find()):
+            raise UsageError(f"{loss}. {_TRUST}")
+    except BaseException:
         ids.close()
         raise
-    except UsageError as error:
-        ids.close()
-        name = "standard input" if source == "-" else f"the ids file {source!r}"
-        raise UsageError(f"{name} {error}") from None
     return ids
 
 
-def _id_or_text(text: str) -> SessionId | str:
-    try:
-        return SessionId(text)
-    except InvalidSessionId:
-        return text
+def _read_source(ids: IdInput, source: str, reader: RowReader, column: str | None, *, strict: bool) -> None:
+    usable = unusable = 0
+    first = ""
+    with open_ids(source) as text:
+        for row in _rows(ids, text, reader, column):
+            if row.id is None:
+                ids.without_id += 1
+                continue
+            if isinstance(row.id, UnusableId):
+                unusable, first = unusable + 1, first or row.id.reason
+                if strict:
+                    raise UsageError(f"can't be understood: {row.id.reason}")
+            else:
+                usable += 1
+            ids.add(row.id)
+        if text.not_utf_8:
+            ids.note(f"{source} is not UTF-8 throughout; the rest was read as Windows-1252")
+    if unusable > usable:
+        raise UsageError(
+            f"can't be understood: {first}; a table needs a column with replay URLs or USER:SESSION pairs, "
+            "or name one with --id-column"
+        )
+    if not usable:
+        raise UsageError("has no session ids")
 
 
-@contextmanager
-def _open_source(source: str) -> Iterator[TextIO]:
-    if source == "-" and sys.stdin is None:
-        raise UsageError("is closed")
-    try:
-        raw = sys.stdin.buffer if source == "-" else Path(source).open("rb")  # noqa: SIM115
-        file = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n")
-        try:
-            yield file
-        finally:
-            # detach, or the wrapper would close standard input
-            file.detach()
-            if source != "-":
-                raw.close()
-    except OSError as error:
-        raise UsageError(f"can't be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError("is not UTF-8 text") from None
+def _rows(ids: IdInput, text: IdText, reader: RowReader, column: str | None) -> Iterator[Row]:
+    """Yield the rows of a file of any form."""
+    for number, value in _values(ids, text, column):
+        yield from reader.push(value, f"line {number}")
+    yield from reader.finish()
 
 
-def _read_texts(file: TextIO, column: str | None) -> Iterator[str]:
-    """Yield the ids of a file, in any of the forms."""
+def _values(ids: IdInput, text: IdText, column: str | None) -> Iterator[tuple[int, Any]]:
+    """Yield the values of a file with their lines; mappings are rows of a table."""
     # the first line that is neither empty nor a comment decides the form
     number, first = 0, ""
-    while not first.strip() or _is_comment(first):
-        number, first = number + 1, file.readline(_CHUNK)
+    while is_empty(first) or is_comment(first):
+        number, first = number + 1, text.read_line(_CHUNK)
         if not first:
-            return iter(())
-        # an array may be one line of any length, so it is read in pieces
-        if first.lstrip().startswith("["):
-            rest = iter(lambda: file.read(_CHUNK), "")
-            return _from_array(itertools.chain((first.lstrip(),), rest), column)
-        first += "" if first.endswith("\n") else file.readline()
-    lines = (line.rstrip("\r\n") for line in itertools.chain((first,), file))
-    if first.lstrip().startswith("{"):
-        return _from_json_lines(enumerate(lines, number), column)
-    delimiter = _find_delimiter(first.rstrip("\r\n"), column)
-    if delimiter is not None:
-        return _from_table(lines, number - 1, delimiter, column)
-    if column is not None:
-        raise UsageError(f"has no column {column!r}")
-    return _from_plain_lines(enumerate(lines, number))
+            return
+    first = first.lstrip("\ufeff \t")
+    # JSON may be one line of any length, so it is read in pieces
+    if first[0] in "[{" and not first.startswith("[["):
+        yield from json_rows(itertools.chain((first,), text.pieces()), number)
+        return
+    if not first.endswith("\n"):
+        first += text.read_line()
+    yield from _lines_or_rows(ids, text, (number, first), column)
 
 
-def _is_comment(line: str) -> bool:
-    return line.lstrip().startswith("#")
+def _lines_or_rows(
+    ids: IdInput, text: IdText, first: tuple[int, str], column: str | None
+) -> Iterator[tuple[int, Any]]:
+    """Yield the values of a file that is not JSON; its first line was read already."""
+    delimiter, (number, line) = None, first
+    if (separator := _SEPARATOR.fullmatch(line)) is not None:
+        delimiter = separator[1]
+        number, line = number + 1, text.read_line()
+    numbered = enumerate(itertools.chain((line,), text.lines()), number)
+    sample = list(itertools.islice(numbered, _SAMPLE))
+    table = find_table([each for _, each in sample if not is_empty(each)], delimiter, column)
+    lines = itertools.chain(sample, numbered)
+    if table is not None:
+        records = Records(lines, table)
+        yield from records.rows()
+        if records.irregular:
+            ids.note(f"irregular quotation marks, which were read leniently: {_rows_text(records.irregular)}")
+    elif column is not None:
+        raise UsageError(f"has no column {column!r}: it has plain lines")
+    else:
+        for line_number, each in lines:
+            if not (is_empty(each) or is_comment(each)):
+                yield line_number, re.split(r"\s#", each)[0]
 
 
-def _from_plain_lines(lines: Iterable[tuple[int, str]]) -> Iterator[str]:
-    for number, line in lines:
-        text = "" if _is_comment(line) else re.split(r"\s#", line)[0].strip()
-        quoted = re.fullmatch('"([^"]*)"', text)
-        yield _require_id(quoted[1] if quoted else text, f"line {number}")
+def _rows_text(count: int) -> str:
+    return f"{count} row" if count == 1 else f"{count} rows"
 
 
-def _from_table(lines: Iterable[str], offset: int, delimiter: str, column: str | None) -> Iterator[str]:
-    reader = csv.DictReader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
-    try:
-        for row in reader:
-            cells = {k: v for k, v in row.items() if k}
-            if len(cells) > 1 or not _is_comment(str(next(iter(cells.values())))):
-                yield _from_row(cells, column, offset + reader.line_num)
-    except csv.Error as error:
-        raise UsageError(f"can't be read: line {offset + reader.reader.line_num}: {error}") from None
-
-
-def _from_json_lines(lines: Iterable[tuple[int, str]], column: str | None) -> Iterator[str]:
-    for number, line in lines:
-        if not line.strip() or _is_comment(line):
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"can't be read as JSON Lines: line {number}: {error}") from None
-        if not isinstance(row, dict):
-            raise UsageError(f"can't be understood: line {number} is not a JSON object")
-        yield _from_row(row, column, number)
-
-
-def _from_array(pieces: Iterator[str], column: str | None) -> Iterator[str]:
-    for number, row in enumerate(_array_items(pieces), 1):
-        yield _from_row(row if isinstance(row, dict) else {"session_id": row}, column, number)
-
-
-def _array_items(pieces: Iterator[str]) -> Iterator[Any]:
-    """Yield the items of a JSON array that is read in pieces, in constant memory."""
-    decode, text, at, row = json.JSONDecoder().raw_decode, next(pieces), 1, 1
-    mark = ""
-    while mark != "]":
-        try:
-            start = _skip_space(text, at)
-            if row == 1 and text[start] == "]":
-                at = start + 1
-                break
-            item, end = decode(text, start)
-            end = _skip_space(text, end)
-            mark = text[end]
-        except RecursionError:
-            raise UsageError(f"can't be read as a JSON array: row {row} is nested too deeply") from None
-        # either malformed or incomplete: the next piece decides
-        except (ValueError, IndexError):
-            if not (piece := next(pieces, "")):
-                raise UsageError(
-                    f"can't be read as a JSON array: row {row} is malformed, or the array is cut off"
-                ) from None
-            text, at = text[at:] + piece, 0
-            continue
-        if mark not in ",]":
-            raise UsageError(f"can't be read as a JSON array: there is no comma after row {row}")
-        yield item
-        at, row = end + 1, row + 1
-    if text[at:].strip() or any(piece.strip() for piece in pieces):
-        raise UsageError("can't be read as a JSON array: text follows its end")
-
-
-def _skip_space(text: str, at: int) -> int:
-    """Return the index after the white space."""
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
-
-
-def _find_delimiter(line: str, column: str | None) -> str | None:
-    """Return the delimiter of a header line; None if it is not a header."""
-    for delimiter in _DELIMITERS:
-        try:
-            names = next(csv.reader([line], delimiter=delimiter))
-        # csv refuses very long cells, which no header has
-        except csv.Error:
-            return None
-        if column in names if column is not None else any(_normalised(name) in _ID_COLUMNS for name in names):
-            return delimiter
-    return None
-
-
-def _from_row(row: Mapping[str, Any], column: str | None, number: int) -> str:
-    """Return the id in one row.
-
-    With a column name, the id is there. Otherwise the order is: a full session id in any id column, a user id
-    and a session id in two columns, the first id column.
-    """
-    where = f"row {number}"
-    if column is not None:
-        if column not in row:
-            raise UsageError(f"has no column {column!r} in {where}")
-        return _require_id(_require_text(row[column], where), where)
-    by_name = {_normalised(name): value for name, value in row.items()}
-    values = [by_name[name] for name in _ID_COLUMNS if name in by_name]
-    texts = [text for text in map(_text_or_empty, values) if text]
-    # before the two columns: a column called user_id often holds the customer's own id, not FullStory's
-    if (full_id := next(filter(_is_pair, texts), None)) is not None:
-        return full_id
-    for names in _PAIR_COLUMNS:
-        user, session = (_text_or_empty(by_name.get(name)) for name in names)
-        if user and session and ":" not in session:
-            return _require_id(f"{user}:{session}", where)
-    if not values:
-        raise UsageError(f"has no id column in {where} (session_id, id, url, …); name it with --id-column")
-    if not texts:
-        return _require_text(next((value for value in values if value not in ("", None)), None), where)
-    return _require_id(texts[0], where)
-
-
-def _text_or_empty(value: Any) -> str:
-    """Return a value as the text of an id; empty if it can't be one."""
-    usable = isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
-    return str(value).strip() if usable else ""
-
-
-def _require_text(value: Any, where: str) -> str:
-    """Return a value as the text of an id. Raises `UsageError` for other types."""
-    text = _text_or_empty(value)
-    if not text and value not in ("", None) and not isinstance(value, str):
-        raise UsageError(
-            f"can't be understood: the id in {where} is neither text nor an integer: {value!r:.60}"
-        )
-    return text
-
-
-def _require_id(text: str, where: str) -> str:
-    """Return a text that may be an id. Raises `UsageError` for one that can't be."""
-    # "." and ".." have no digit, but are counted as invalid ids: they say nothing about the rest of the input
-    if not text or not _NOT_AN_ID.search(text) or _is_pair(text) or text in (".", ".."):
+def _id_or_unusable(text: str) -> SessionId | UnusableId:
+    if isinstance(text, UnusableId):
         return text
-    raise UsageError(
-        f"can't be understood: {where} does not look like a session id: {text[:60]!a}; "
-        "a table needs a header with a column like session_id, or --id-column"
-    )
-
-
-def _is_pair(text: str) -> bool:
     try:
-        return SessionId(text).is_pair
-    except InvalidSessionId:
-        return False
+        return SessionId(text)
+    except InvalidSessionId as error:
+        return UnusableId(text, error.message)
 
 
-def _normalised(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name).lower()
+def _stored(text: str) -> bytes:
+    # as bytes: SQLite's text can't hold the lone surrogates that JSON allows
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _comparable(session_id: SessionId | UnusableId) -> str:
+    """Return an id as it would be without leading zeros and upper case."""
+    if match := _NUMBERS.fullmatch(session_id):
+        return f"{int(match[1])}:{int(match[2])}"
+    return session_id.lower() if isinstance(session_id, SessionId) and session_id.is_pair else session_id

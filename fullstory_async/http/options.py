@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from typing import Any
 
 import attrs
@@ -21,14 +22,19 @@ _OURS = frozenset({"authorization", "host", "content-length", "transfer-encoding
 
 
 def _query(given: ExtraQuery | None) -> tuple[tuple[str, str], ...]:
-    return tuple((name, _query_text(name, value)) for name, value in _checked_mapping("extra_query", given))
+    return tuple(
+        (str.__str__(name), _query_text(name, value))
+        for name, value in _checked_mapping("extra_query", given)
+    )
 
 
 def _query_text(name: str, value: str | int | bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str) or (isinstance(value, int) and abs(value) <= validators.MAX_INTEGER):
-        return str(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Integral) and abs(int(value)) <= validators.MAX_INTEGER:
+        return str(int(value))
     raise ConfigurationError(
         f"extra_query[{name!r}] must be text, an integer of 64 bits or a boolean, not {type(value).__name__}"
     )
@@ -43,7 +49,7 @@ def _headers(given: Mapping[str, str] | None) -> dict[str, str]:
             raise ConfigurationError(f"the header {name} is the client's own and can't be replaced")
         if not (isinstance(value, str) and value.isprintable() and value.isascii()):
             raise ConfigurationError(f"the value of the header {name} is not printable ASCII text")
-    return checked
+    return {str.__str__(name): str.__str__(value) for name, value in checked.items()}
 
 
 def _checked_mapping(option: str, given: Any) -> Iterable[tuple[str, Any]]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import attrs
 
@@ -17,6 +17,7 @@ from fullstory_async import validators
 from fullstory_async.client import FullStoryClient
 from fullstory_async.concurrency import run_in_thread, shielded
 from fullstory_async.errors import ClientStateError, ConfigurationError, InvalidSessionId, JobError
+from fullstory_async.ids.source import End, IdSource
 from fullstory_async.jobs.export import Redact, export_in_thread
 from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimate_within_budget
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
@@ -27,7 +28,7 @@ from fullstory_async.jobs.storage.records import JobFailure, JobResult
 from fullstory_async.jobs.storage.schema import replace_surrogates
 from fullstory_async.jobs.storage.state import Counts
 from fullstory_async.jobs.storage.store import JobStore
-from fullstory_async.models import Session, SessionRef, session_id_of
+from fullstory_async.models import RefOrRow, SessionRef, session_id_of, text_of
 
 __all__ = ["Added", "Job"]
 
@@ -45,6 +46,8 @@ class Added:
     """Number of ids that the job had already, or that were given twice; each is one item."""
     unusable: int
     """Number of texts that are not session ids; each is a permanent failure of the job."""
+    without_id: int = 0
+    """Number of rows without an id; they are skipped."""
 
 
 class Job:
@@ -147,17 +150,19 @@ class Job:
         """The numbers of items, responses and failures of the job, and what it has spent. A copy."""
         return attrs.evolve(self._opened.counts)
 
-    async def add(self, ids: Iterable[SessionRef] | AsyncIterable[SessionRef]) -> Added:
+    async def add(self, ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow]) -> Added:
         """Add sessions. Ids that the job has already are left as they are; each batch is saved as it comes.
 
         Args:
-            ids: session ids, listed sessions or texts; any iterable or async iterable, of any length.
+            ids: any iterable of session ids, listed sessions, texts, or rows of a table as mappings.
+
+        Raises:
+            ConfigurationError: no column has ids, or ids were rounded by another program.
         """
-        if isinstance(ids, (str, bytes, Session)) or not isinstance(ids, Iterable | AsyncIterable):
-            raise ConfigurationError(f"ids must be an iterable of session ids, not one {type(ids).__name__}")
-        batch, given, new, unusable = _Batch(), 0, 0, 0
+        source, batch, given, new, unusable = IdSource(ids), _Batch(), 0, 0, 0
+        source.start()
         await self._opened.mark_input(complete=False)
-        async for ref in _iterate(ids):
+        async for ref in _iterate(source):
             given += 1
             unusable += not batch.append(ref)
             if len(batch) >= _BATCH:
@@ -165,7 +170,7 @@ class Job:
                 batch = _Batch()
         new += await self._opened.add(batch.usable, batch.unusable)
         await self._opened.mark_input(complete=True)
-        return Added(new=new, duplicates=given - new, unusable=unusable)
+        return Added(new=new, duplicates=given - new, unusable=unusable, without_id=source.without_id)
 
     def estimate(self, *, retry_failed: bool = False) -> JobEstimate:
         """Estimate the calls, activations and time that `run` would take with the same ``retry_failed``."""
@@ -283,7 +288,7 @@ class Job:
             name = str(session_id_of(session_id))
         except InvalidSessionId:
             # the job may hold such a text all the same, as a failure
-            name = replace_surrogates(str(session_id))
+            name = replace_surrogates(text_of(session_id))
         return await self._opened.purge(name)
 
     @property
@@ -326,8 +331,7 @@ class _Batch:
         try:
             self.usable.append(str(session_id_of(ref)))
         except InvalidSessionId as error:
-            text = ref.session_id if isinstance(ref, Session) else str(ref)
-            self.unusable.append((replace_surrogates(text), error))
+            self.unusable.append((replace_surrogates(text_of(ref)), error))
             return False
         return True
 
@@ -335,13 +339,9 @@ class _Batch:
         return len(self.usable) + len(self.unusable)
 
 
-async def _iterate(ids: Any) -> AsyncIterator[SessionRef]:
-    if isinstance(ids, AsyncIterable):
-        async for ref in ids:
-            yield ref
-        return
+async def _iterate(source: IdSource) -> AsyncIterator[SessionRef]:
     last = time.monotonic()
-    for ref in ids:
+    while (ref := await source.next()) is not End.END:
         yield ref
         # a long list must not block the event loop
         if time.monotonic() - last > 0.005:

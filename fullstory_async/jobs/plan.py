@@ -38,11 +38,15 @@ class JobPlan:
     events: bool = attrs.field(default=False, validator=validators.instance_of(bool))
     """Whether to fetch the session's events."""
 
-    summary: str | None = attrs.field(default=None, validator=validators.instance_of(str, optional=True))
+    summary: str | None = attrs.field(
+        default=None, converter=validators.exact_text, validator=validators.instance_of(str, optional=True)
+    )
     """The id of the profile for its summary; ``None`` for no summary."""
 
     max_activations: int | None = attrs.field(
-        default=None, validator=validators.integer(at_least=0, optional=True)
+        default=None,
+        converter=validators.exact_integer,
+        validator=validators.integer(at_least=0, optional=True),
     )
     """The most activations that the job may ever spend; ``None`` for no cap, or the cap of the saved plan.
 

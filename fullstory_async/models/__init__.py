@@ -24,7 +24,7 @@ from fullstory_async.models.event import SessionEvent
 from fullstory_async.models.event_types import UnknownEventTypeWarning
 from fullstory_async.models.events import SessionEvents, SessionPage
 from fullstory_async.models.response_schema import ResponseSchema
-from fullstory_async.models.session import KeyOwner, Session, SessionRef, session_id_of
+from fullstory_async.models.session import KeyOwner, RefOrRow, Session, SessionRef, session_id_of, text_of
 from fullstory_async.models.summary import SessionSummary
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "OrgContext",
     "Profile",
     "ProfileConfiguration",
+    "RefOrRow",
     "ResponseSchema",
     "ScreenSize",
     "Session",
@@ -54,4 +55,5 @@ __all__ = [
     "UnknownEventTypeWarning",
     "UserContext",
     "session_id_of",
+    "text_of",
 ]

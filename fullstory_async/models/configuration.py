@@ -49,11 +49,15 @@ def _string() -> Any:
 
 
 def _count() -> Any:
-    return attrs.field(default=None, validator=validators.integer(at_least=0, optional=True))
+    return attrs.field(
+        default=None,
+        converter=validators.exact_integer,
+        validator=validators.integer(at_least=0, optional=True),
+    )
 
 
 def _time() -> Any:
-    return attrs.field(default=None, validator=validators.time_with_zone)
+    return attrs.field(default=None, converter=validators.time_or_none, validator=validators.time_with_zone)
 
 
 @attrs.frozen(kw_only=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import attrs
 
 from fullstory_async.session_id import SessionId
 
-__all__ = ["KeyOwner", "Session", "SessionRef", "session_id_of"]
+__all__ = ["KeyOwner", "RefOrRow", "Session", "SessionRef", "session_id_of", "text_of"]
 
 
 @attrs.frozen(kw_only=True)
@@ -46,10 +48,20 @@ class Session:
 SessionRef = SessionId | Session | str
 """What callers may pass for a session: an id, a listed session, or a string that `SessionId.parse` reads."""
 
+RefOrRow = SessionRef | Mapping[str, Any]
+"""A session, or a row of a table that names one, as a mapping."""
+
 
 def session_id_of(ref: SessionRef) -> SessionId:
     """Return the id of a session reference. Raises `InvalidSessionId`."""
     return ref.id if isinstance(ref, Session) else SessionId(ref)
+
+
+def text_of(ref: object) -> str:
+    """Return the text of a session reference that may be unusable, for a report."""
+    if isinstance(ref, Session):
+        return ref.session_id
+    return str.__str__(ref) if isinstance(ref, str) else str(ref)
 
 
 @attrs.frozen(kw_only=True)

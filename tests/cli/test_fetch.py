@@ -265,7 +265,7 @@ def test_a_profile_that_does_not_exist_is_said_before_anything_is_spent(run: Run
     [
         (("--ids", "missing", "--events"), "No such file"), (("--ids", ".", "--events"), "directory"),
         (("--ids", "empty", "--events"), "no session ids"),
-        (("--ids", "binary", "--events"), "not UTF-8"), (("--ids", "ids"), "--events, --summary"),
+        (("--ids", "binary", "--events"), "does not look like a session id"), (("--ids", "ids"), "--events, --summary"),
         (("--events",), "a new job needs --ids"),
         (("--ids", "ids", "--events", "--concurrency", "0"), "--concurrency"),
         (("--ids", "ids", "--events", "--rate", "0"), "rate"),

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullstory_async.cli.exits import UsageError
-from fullstory_async.cli.ids import _array_items, read_ids
+from fullstory_async.cli.id_json import json_values
+from fullstory_async.cli.ids import read_ids
 
 
 def read(tmp_path: Path, text: bytes | str, column: str | None = None) -> tuple[str, ...]:
@@ -25,7 +26,7 @@ def read_all(
     """Return the ids, and how many were duplicates and invalid."""
     path = tmp_path / "ids"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with closing(read_ids(str(path), column)) as given:
+    with closing(read_ids([str(path)], column)) as given:
         ids = tuple(given)
         assert len(given) == len(ids)
         return ids, given.duplicates, given.invalid
@@ -44,7 +45,6 @@ def read_all(
         "# exported today\nname,Session ID,plan\nx,1:2,pro\ny,3%3A4,free\n",
         "email;session_id\na@b;1:2\nc@d;3:4\n",
         "who\tid\nx\t1:2\ny\t3:4\n",
-        "UserId,SessionId\n1,2\n3,4\n",
         "order,session_id\n#1001,1:2\n#1002,3:4\n",
         'note,session_id\n"two\nlines",1:2\n"#",3:4\n',
         (
@@ -56,7 +56,12 @@ def read_all(
             "https://app.fullstory.com/ui/O/session/3:4,2\n"
         ),
         '{"session_id": "1:2"}\n\n{"id": "3:4", "x": [1]}\n',
-        '{"UserId": 1, "SessionId": 2}\n# aside\n{"userId": "3", "sessionId": "4"}\n',
+        '{"id": "1:2"}\n# aside\n{"id": "3:4"}\n',
+        "session_ids\n1:2\n---\n3:4,\n",
+        'session_id,n\n1:2,"a"b\n3:4,x\n',
+        'session_id,note\n1:2,"never closed\n3:4,x\n',
+        '{"session_id": "1:2"}\n"3:4"\n',
+        '{"ids": ["1:2", "3:4"]}',
         '{"sessionId": "1:2", "userId": "9"}\n{"url": "https://app.fullstory.com/ui/O/session/3:4"}\n',
         '{"session_id": "1:2", "note": "a\u2028b"}\n{"session_id": "3:4"}\n',
         '["1:2", "3:4"]',
@@ -76,27 +81,21 @@ def test_a_full_session_id_wins_over_a_pair_of_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("who,replay\na@b,1:2\n", "line 1 does not look like a session id"),
+        ("who,when\na@b,1:2\nc@d,3:4\n", "no column holds session ids.* the columns are: who, when"),
         ("a@b,1:2\n", "line 1 does not look like a session id"),
-        ("1:2\n1:2,\n", "line 2 does not look like a session id"),
-        ("session_ids\n1:2\n", "line 1 does not look like a session id"),
-        ("1:2\n---\n", "line 2 does not look like a session id"),
-        ("user_id,session_id\n6.1E+18,1.5E+18\n", "row 2 does not look like a session id"),
-        ("session_id,n\n1:2,a\nTotal,b\n", "row 3 does not look like a session id"),
-        ('["hello world 5"]', "row 1 does not look like a session id"),
-        ('session_id,n\n1:2,"a"b\n', "line 2"),
+        ("user_id,session_id\n6.1E+18,1.5E+18\n", "the id in line 2 was rounded"),
+        ('["hello world 5"]', "line 1 does not look like a session id"),
+        ("user_id,session_id\n1,2\n3,4\n", "don't hold FullStory's ids"),
         ("import os\n", "line 1 does not look like a session id"),
         ("ada@example.com\n", "line 1 does not look like a session id"),
-        ('session_id,note\n1:2,"hello\n3:4,x\n', "line"),
         ('{"session_id": "1:2"}\n{"session_id"\n', "line 2"),
-        ('{"session_id": "1:2"}\n"x"\n', "line 2 is not a JSON object"),
-        ('{"session_id": true}\n', "row 1 is neither text nor an integer"),
-        ('{"session_id": ["1:2"]}\n', "row 1 is neither text nor an integer"),
-        ('{"session_id": 1.5e10}\n', "row 1 is neither text nor an integer"),
-        ('{"session_id": "1:2"}\n{"name": "x"}\n', "no id column in row 2"),
+        ('{"session_id": true}\n', "line 1 does not look like a session id: 'True'"),
+        ('{"session_id": [["1:2"]]}\n', "no column holds"),
+        ('{"session_id": 1.5e20}\n', "the id in line 1 was rounded"),
+        ('{"name": "x"}\n{"name": "y"}\n', "the columns are: name"),
         ("[1, 2", "JSON array"),
-        ("[true]", "row 1 is neither"),
-        (b"\xff\xfe", "not UTF-8"),
+        ("[true]", "line 1 does not look like a session id"),
+        (b"\xff\xfe", "has no session ids"),
         ("", "has no session ids"),
         ("\n# nothing\n", "has no session ids"),
         ("session_id\n", "has no session ids"),
@@ -113,7 +112,7 @@ def test_a_named_column_wins(tmp_path: Path) -> None:
     assert read(tmp_path, "id,mine\n9:9,1:2\n", "mine") == ("1:2",)
     assert read(tmp_path, "id;mine\n9:9;1:2\n", "mine") == ("1:2",)
     assert read(tmp_path, '{"id": "9:9", "mine": "1:2"}\n', "mine") == ("1:2",)
-    with pytest.raises(UsageError, match="no column 'mine' in row 1"):
+    with pytest.raises(UsageError, match="there is no column 'mine'; the columns are: id"):
         read(tmp_path, '{"id": "9:9"}\n', "mine")
     with pytest.raises(UsageError, match="no column 'mine'"):
         read(tmp_path, "1:2\n", "mine")
@@ -138,12 +137,12 @@ def test_empty_cells_are_skipped(tmp_path: Path) -> None:
 def test_a_closed_standard_input_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(UsageError, match="standard input is closed"):
-        read_ids("-")
+        read_ids(["-"])
 
 
 def test_an_endless_line_is_one_bad_id(tmp_path: Path) -> None:
-    ids, _, invalid = read_all(tmp_path, "1:2" + "x" * 200_000)
-    assert (len(ids), invalid) == (1, 1)
+    ids, _, invalid = read_all(tmp_path, "3:4\n1:2" + "x" * 200_000)
+    assert (len(ids), invalid) == (2, 1)
 
 
 @given(
@@ -155,7 +154,7 @@ def test_an_array_is_the_same_in_pieces_of_any_size(ids: list[int], chunk: int, 
     pairs = [f"{number}:5" for number in ids]
     text = f"[{space}" + f",{space}".join(f'{space}"{pair}"{space}' for pair in pairs) + f"]{space}"
     pieces = (text[n : n + chunk] for n in range(0, len(text), chunk))
-    assert list(_array_items(pieces)) == pairs == json.loads(text)
+    assert [value for _, value in json_values(pieces)] == pairs == json.loads(text)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +163,10 @@ def test_an_array_is_the_same_in_pieces_of_any_size(ids: list[int], chunk: int, 
 def test_a_malformed_array_is_refused_in_pieces_of_any_size(text: str) -> None:
     for chunk in (1, 3, 65_536) if len(text) < 100 else (65_536,):
         with pytest.raises(UsageError, match="JSON array"):
-            list(_array_items(iter([text[n : n + chunk] for n in range(0, len(text), chunk)])))
+            [
+                value
+                for _, value in json_values(iter([text[n : n + chunk] for n in range(0, len(text), chunk)]))
+            ]
 
 
 def test_an_id_with_a_lone_surrogate_stays_what_it_is(tmp_path: Path) -> None:
@@ -178,7 +180,7 @@ def test_many_ids_are_read_in_flat_memory(tmp_path: Path, form: str) -> None:
     path.write_text("\n".join(ids) if form == "lines" else json.dumps(list(ids)))
     tracemalloc.start()
     try:
-        with closing(read_ids(str(path))) as found:
+        with closing(read_ids([str(path)])) as found:
             assert sum(1 for _ in found) == count
         _, peak = tracemalloc.get_traced_memory()
     finally:

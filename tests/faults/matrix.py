@@ -205,6 +205,31 @@ ROWS = tuple(
 
 ROWS += (
     Row(
+        56,
+        "An ids file of another program: UTF-16, Windows-1252, compressed, a drawn table, links in texts, wrapped or nested ids",
+        "The column is found by its content, and exactly the sessions are fetched that a person sees in the file",
+    ),
+    Row(
+        57,
+        "Ids that a spreadsheet, JavaScript or a floating-point column has rounded, or URLs that were cut off",
+        "Refused before anything is sent, with how to export them; `--trust-ids` overrides. One suspicious id only warns",
+    ),
+    Row(
+        58,
+        "Rows without an id, and rows that are no id",
+        "Counted and reported. A row that is no id fails by itself and is shown by `job failures`; `--strict` refuses the file",
+    ),
+    Row(
+        59,
+        "A member of a `(str, Enum)` class as an id, e-mail, profile id, key, header or query parameter",
+        "Its text is sent, not its name",
+    ),
+    Row(
+        60,
+        "A whole table given as ids; rows as mappings; negative ids in an export",
+        "A table is refused with a hint; rows follow the rules for files; negative ids come back in as they were",
+    ),
+    Row(
         61,
         "One of the two list endpoints isn't served: 405, or a 404 without a code of its own",
         "The other path is tried once, and kept for this client once it has answered; if neither is served, the error of the configured one. Listing is free",

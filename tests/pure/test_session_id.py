@@ -82,7 +82,6 @@ def test_client_ids_and_negative_ids_are_pairs(text: str, canonical: str) -> Non
         "abc",
         "1:2:3",
         "1:2:9999999999999",
-        "a b",
         "a%41",
         "a?b#c",
         "ünïcode",
@@ -113,6 +112,10 @@ def test_anything_else_is_opaque(text: str) -> None:
         ("a\x85b", "control character"),
         ("a\x7fb", "control character"),
         ("1/2", "slash"),
+        ("a b", "white space"),
+        ("summary 1:2", "white space"),
+        ("1:2 3:4", "white space"),
+        ("https://app.fullstory.com/ui/ORG/session/a%20b", "white space"),
         ("../1:2", "slash"),
         ("a%2Fb", "slash"),
         ("a\\b", "slash"),
@@ -187,6 +190,33 @@ FORMS = {
     "no account": "https://app.staging.fullstory.com/ui/session/{user}:{session}",
     "url.now": "https://app.fullstory.com/ui/O/session/{user}:{session}:1716480000000",
     "query": "https://app.fullstory.com/ui/O/session/{user}:{session}?url_source=DD",
+    "code": "`{user}:{session}`",
+    "code block": "```{user}:{session}```",
+    "emphasis": "**{user}:{session}**",
+    "list item": "- {user}:{session}",
+    "numbered item": "12. {user}:{session}",
+    "quoted": "“{user}:{session}”",
+    "text formula": '="{user}:{session}"',
+    "Slack": "<https://app.fullstory.com/ui/O/session/{user}:{session}|Ada's replay>",
+    "autolink": "<https://app.fullstory.com/ui/O/session/{user}%3A{session}>",
+    "Markdown": "[Ada's replay](https://app.fullstory.com/ui/O/session/{user}:{session})",
+    "Markdown with a title": '[replay](<https://app.fullstory.com/ui/O/session/{user}:{session}> "Ada")',
+    "Jira": "[Ada|https://app.fullstory.com/ui/O/session/{user}:{session}]",
+    "MediaWiki": "[https://app.fullstory.com/ui/O/session/{user}:{session} Ada]",
+    "Org mode": "[[https://app.fullstory.com/ui/O/session/{user}:{session}][Ada]]",
+    "HTML": '<a target="_blank" href="https://app.fullstory.com/ui/O/session/{user}:{session}">Ada</a>',
+    "SafeLinks": (
+        "https://nam02.safelinks.protection.outlook.com/?url=https%3A%2F%2Fapp.fullstory.com%2Fui%2FO%2Fsession"
+        "%2F{user}%253A{session}&data=05%7C01&reserved=0"
+    ),
+    "Google": "https://www.google.com/url?q=https://app.fullstory.com/ui/O/session/{user}%3A{session}&sa=D",
+    "Slack's redirect": (
+        "https://slack-redir.net/link?url=https%3A%2F%2Fapp.fullstory.com%2Fui%2FO%2Fsession%2F{user}%3A{session}"
+    ),
+    "URL Defense 2": (
+        "https://urldefense.proofpoint.com/v2/url?u=https-3A__app.fullstory.com_ui_O_session_{user}-3A{session}&d=x"
+    ),
+    "URL Defense 3": "https://urldefense.com/v3/__https://app.fullstory.com/ui/O/session/{user}:{session}__;!!x$",
 }
 """Every form in which FullStory shows the pair of two numbers; besides these there are a pair of GUIDs, and
 the session's number alone, which is kept as it is."""

@@ -39,7 +39,7 @@ from fullstory_async.jobs.storage.schema import foreign_files, has_job
 __all__ = ["fetch", "run_job"]
 
 _Flag = Parameter(negative="")
-_MayBeDash = Parameter(allow_leading_hyphen=True)
+_ManyFiles = Parameter(allow_leading_hyphen=True, negative="", consume_multiple=False)
 _CONFIRM_ABOVE = 100
 """Activations that are spent without a question."""
 _CONCURRENCY = 32
@@ -83,7 +83,7 @@ class _Pricing:
 def fetch(
     *,
     job: Path,
-    ids: Annotated[str | None, _MayBeDash] = None,
+    ids: Annotated[list[str] | None, _ManyFiles] = None,
     events: Annotated[bool, _Flag] = False,
     summary: str | None = None,
     max_activations: int | None = None,
@@ -93,6 +93,8 @@ def fetch(
     yes: Annotated[bool, _Flag] = False,
     concurrency: int = _CONCURRENCY,
     id_column: str | None = None,
+    strict: Annotated[bool, _Flag] = False,
+    trust_ids: Annotated[bool, _Flag] = False,
     ledger: Path | None = None,
     monthly_cap: int | None = None,
     max_failures: str | None = None,
@@ -115,7 +117,8 @@ def fetch(
         Job folder. Created if missing; with --resume, reopened.
     ids
         File of session ids, or - for standard input: plain lines (blank lines and # comments are skipped), a
-        table with a header (CSV), JSON Lines or a JSON array. Repeated ids are fetched once.
+        table (CSV, TSV), JSON or JSON Lines, also compressed. The column is found by its content: replay
+        URLs, USER:SESSION pairs, or two columns. Repeated ids are fetched once. Can be repeated.
     events
         Fetch the events of each session.
     summary
@@ -136,7 +139,11 @@ def fetch(
     concurrency
         Maximum number of calls in flight.
     id_column
-        Column of a CSV or JSON Lines file that holds the ids, if its name does not show it.
+        Column that holds the ids, if it is not found; a.b.c for a nested field of JSON.
+    strict
+        Refuse the file if one of its rows is not a session id. By default such rows count as failed.
+    trust_ids
+        Accept ids that look as if another program had rounded them or cut them off.
     ledger
         File that counts the key's activations per month, over all jobs that name it.
     monthly_cap
@@ -157,8 +164,9 @@ def fetch(
     plan = _read_plan(
         job, events, summary, max_activations, max_failures, resume=resume, has_ids=ids is not None
     )
+    given = _read_ids(ids, id_column, strict=strict, trust_ids=trust_ids)
     request = _Request(
-        folder=job, plan=plan, ids=IdInput() if ids is None else read_ids(ids, id_column), resume=resume,
+        folder=job, plan=plan, ids=given, resume=resume,
         concurrency=concurrency, retry_failed=retry_failed, ledger=counted,
     )  # fmt: skip
     asks = not yes and os.environ.get("FULLSTORY_YES") != "1"
@@ -202,6 +210,15 @@ def _fetch(connection: Connection, request: _Request, options: Mapping[str, obje
     with closing(IdInput()) as no_more:
         request = attrs.evolve(request, plan=plan, ids=no_more)
         return _fetch(connection, request, options, asks=False)
+
+
+def _read_ids(sources: list[str] | None, column: str | None, *, strict: bool, trust_ids: bool) -> IdInput:
+    """Read the ids files, and print what a person should know about them."""
+    if not sources:
+        return IdInput()
+    ids = read_ids(sources, column, strict=strict, trust_ids=trust_ids)
+    sys.stderr.write("".join(f"note: {note}\n" for note in ids.notes()))
+    return ids
 
 
 def _read_plan(

@@ -22,7 +22,8 @@ __all__ = ["csv_writer", "dump_json", "escape_formula", "iso_time", "json_lines_
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """The last four are the full-width forms of the others, which some spreadsheets treat alike."""
-_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(:-?[0-9]+)?")
+"""A number, or a session id of one or two negative halves."""
 
 
 @contextmanager
@@ -95,7 +96,7 @@ def _cell(value: Any, *, as_json: bool) -> str:
 
 def escape_formula(text: str) -> str:
     """Put an apostrophe before a text that a spreadsheet would run as a formula."""
-    # Numbers stay as they are: an id may be negative.
+    # Numbers and pairs of them stay as they are: an id may be negative, and it should come back in as it is.
     if text.lstrip()[:1] in _FORMULA_STARTS and not _NUMBER.fullmatch(text):
         return f"'{text}"
     return text
