@@ -238,7 +238,7 @@ def _text_problem(text: str) -> str | None:
 
 def _link_problem(text: str) -> str | None:
     """Return why a text is more than one link, or ``None``."""
-    # elsewhere in a URL than in its id, a space means that there is another text behind it
+    # a space after a URL means that another text follows
     if any(map(str.isspace, text)):
         return "contains white space"
     if text.count("://") > 1 and len(SessionId.find_all(text)) > 1:
