@@ -66,7 +66,7 @@ _MAX_WRAPPINGS = 4
 _LINK_END = r"\s<>\"'`|\\"
 _REPLAY_URL = re.compile(
     rf"(?:https?://|fullstory\.com)(?:(?!https?://)[^{_LINK_END}?#&]){{0,300}}?"
-    rf"/(?:client-session|sessions?)/([^{_LINK_END}/?#&\])]+)",
+    rf"/(?:client-session|sessions?)/([^{_LINK_END}/?#&\]),;]+)",
     re.IGNORECASE,
 )
 _SEGMENT_URL = re.compile(
@@ -168,7 +168,7 @@ def _canonical(text: str) -> str:
     stripped = _unwrapped(text)
     # twice: some of the web app's forms are encoded two times
     decoded = unquote(unquote(stripped))
-    if problem := _text_problem(stripped) or _text_problem(decoded):
+    if problem := _text_problem(stripped) or _text_problem(decoded) or _link_problem(stripped):
         raise InvalidSessionId(f"{_show(text)} is not a session id: it {problem}")
     url = _URL.fullmatch(stripped.split("#")[0].split("?")[0])
     if url is not None:
@@ -233,6 +233,16 @@ def _text_problem(text: str) -> str | None:
             return "contains a control character"
         if category == "Cs":
             return "contains a lone surrogate"
+    return None
+
+
+def _link_problem(text: str) -> str | None:
+    """Return why a text is more than one link, or ``None``."""
+    # a space after a URL means that another text follows
+    if any(map(str.isspace, text)):
+        return "contains white space"
+    if text.count("://") > 1 and len(SessionId.find_all(text)) > 1:
+        return "holds the URLs of several sessions"
     return None
 
 

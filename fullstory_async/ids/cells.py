@@ -14,7 +14,7 @@ import attrs
 from fullstory_async.errors import InvalidSessionId
 from fullstory_async.session_id import SessionId
 
-__all__ = ["LONG_HALF", "Cell", "Kind", "is_opaque_id", "read_cell"]
+__all__ = ["Cell", "Kind", "is_long_half", "is_opaque_id", "read_cell"]
 
 _STRIPPED = " \t\r\n\f\v\ufeff\u200b\u200e\u200f\u2060\u00a0\x1a\x00"
 """What programs leave around a value; the last two are the end mark of DOS and padding."""
@@ -26,15 +26,17 @@ _NO_ID = frozenset(
     }
 )  # fmt: skip
 """How programs and people write a missing value, in lower case."""
-LONG_HALF = 10
+_LONG_HALF = 10
 """Digits from which on a number may be half of a full session id; shorter ones count something else."""
+_TIMES = (range(1_200_000_000, 2_200_000_000), range(1_200_000_000_000, 2_200_000_000_000))
+"""Times from 2008 to 2039, in seconds and in milliseconds."""
 _LARGEST_EXACT = 2**53
 _HALF = re.compile(r"-?[0-9]{1,20}")
 _WHOLE_FLOAT = re.compile(r"(-?[0-9]{1,16})[.,]0+")
 _GUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-_ROUNDED = r"-?[0-9]+(?:[.,][0-9]+)?E\+?[0-9]+|-?[0-9]{10,}[.,][0-9]+"
+_ROUNDED = r"-?[0-9]+(?:[.,][0-9]+)?E\+?[0-9]+|-?[0-9]{10,}(?:\.[0-9]+|,[0-9]{1,6})"
 _ROUNDED_HALF = re.compile(rf"(?:{_ROUNDED})(?: *[:!].*)?|.*[:!] *(?:{_ROUNDED})", re.IGNORECASE)
-_SPACED_PAIR = re.compile(r"(\S+) *[:!] *(\S+)")
+_SPACED_PAIR = re.compile(r"(\S+) *[:!\uff1a] *(\S+)")
 _CUT_LINK = re.compile(
     r"https?://\S*fullstory\.com/\S*/(?:client-)?sessions?/[0-9A-Fa-f-]*(?:(?::|%3A)-?)?", re.IGNORECASE
 )
@@ -99,6 +101,15 @@ def read_cell(value: Any) -> Cell:
     return _read_text(text)
 
 
+def is_long_half(cell: Cell) -> bool:
+    """Return whether a cell may be half of a full session id: a number of 10 digits or more, or a GUID."""
+    if cell.kind is not Kind.HALF or len(cell.text.lstrip("-")) < _LONG_HALF:
+        return False
+    # other programs number their sessions by the time; a random id is in these ranges once in a million
+    is_number = not _GUID.fullmatch(cell.text)
+    return not (is_number and any(int(cell.text) in times for times in _TIMES))
+
+
 def is_opaque_id(text: str) -> bool:
     """Return whether a text that is no pair may be a session id all the same."""
     return not _NOT_AN_ID.search(text)
@@ -149,7 +160,7 @@ def _unquoted(text: str) -> str:
 def _read_text(text: str) -> Cell:
     if (pair := _pair(text)) is not None:
         halves = pair.split(":")
-        long = all(_GUID.fullmatch(half) or len(half.lstrip("-")) >= LONG_HALF for half in halves)
+        long = all(_GUID.fullmatch(half) or len(half.lstrip("-")) >= _LONG_HALF for half in halves)
         kind = Kind.LINK if "://" in text else Kind.PAIR if long else Kind.SHORT_PAIR
         return Cell(kind, pair, ends_with_link=text.endswith(halves[1]))
     found = SessionId.find_all(text)

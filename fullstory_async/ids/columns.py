@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.ids.cells import LONG_HALF, Cell, Kind, read_cell
+from fullstory_async.ids.cells import Cell, Kind, is_long_half, read_cell
 
 __all__ = ["Choice", "choose", "find_named", "normalised_name"]
 
@@ -159,7 +159,7 @@ def _join_halves(cells: dict[str, list[Cell]]) -> _Candidate | None:
             for pair in zip(cells[device], cells[session], strict=True)
             if all(cell.kind is not Kind.EMPTY for cell in pair)
         ]
-        long = sum(all(map(_is_long_half, pair)) for pair in rows)
+        long = sum(all(map(_may_be_half, pair)) for pair in rows)
         # a column called user_id often holds the customer's own ids
         if rows and long >= len(rows) * (_MOST if device == by_name.get(_DEVICE_COLUMNS[0]) else 1):
             ids = tuple(f"{one.text}:{other.text}" for one, other in rows)
@@ -167,9 +167,8 @@ def _join_halves(cells: dict[str, list[Cell]]) -> _Candidate | None:
     return None
 
 
-def _is_long_half(cell: Cell) -> bool:
-    is_long = cell.kind is Kind.HALF and len(cell.text.lstrip("-")) >= LONG_HALF
-    return is_long or (cell.kind is Kind.ROUNDED and ":" not in cell.text)
+def _may_be_half(cell: Cell) -> bool:
+    return is_long_half(cell) or (cell.kind is Kind.ROUNDED and ":" not in cell.text)
 
 
 def _has_both_halves(cells: dict[str, list[Cell]]) -> bool:

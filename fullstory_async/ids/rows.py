@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from fullstory_async.errors import ConfigurationError, InvalidSessionId
-from fullstory_async.ids.cells import LONG_HALF, Cell, Kind, is_opaque_id, read_cell
+from fullstory_async.ids.cells import Cell, Kind, is_long_half, is_opaque_id, read_cell
 from fullstory_async.ids.columns import Choice, choose, find_named
 from fullstory_async.ids.rounding import LossCheck
 from fullstory_async.session_id import SessionId, UnusableId
@@ -110,7 +110,7 @@ class RowReader:
                 raise self.losses.rounded(text, where)
             return UnusableId(text, f"the id in {where} was rounded: {text[:60]!a}")
         if len(cells) > 1:
-            if all(cell.kind is Kind.HALF and len(cell.text.lstrip("-")) >= LONG_HALF for cell in cells):
+            if all(map(is_long_half, cells)):
                 return self._checked(SessionId(text))
             return UnusableId(text, f"{where} does not look like a session id: {text[:60]!a}")
         return self._read_one(cells[0], where, allows_opaque=allows_opaque)

@@ -315,8 +315,8 @@ GUIDS = "3e2bf53f-1b2c-4d5e-8f90-29c9276febf9:cef16b56-1b2c-4d5e-8f90-d955b1a50e
          ("1:2", "O", "eu1", "https://app.eu1.fullstory.com/ui/O/session/1:2")),
         (GUIDS, {"org": "O", "api_key": "key"},
          (GUIDS, "O", None, f"https://app.fullstory.com/ui/O/client-session/{GUIDS}")),
-        ("a name", {"org": "a b"},
-         ("a name", "a b", None, "https://app.fullstory.com/ui/a%20b/session/a%20name")),
+        ("a+name", {"org": "a b"},
+         ("a+name", "a b", None, "https://app.fullstory.com/ui/a%20b/session/a%2Bname")),
     ],
 )  # fmt: skip
 def test_what_a_session_link_contains(text: str, options: dict[str, Any], expected: tuple[Any, ...]) -> None:
