@@ -18,7 +18,9 @@ from fullstory_async.errors import (
     ConflictError,
     ConnectError,
     DecodeError,
+    ErrorInSuccess,
     FullStoryError,
+    GatewayThrottledError,
     InvalidSessionId,
     JobError,
     JobLockedError,
@@ -35,6 +37,7 @@ from fullstory_async.errors import (
     StorageError,
     TransportError,
     UnexpectedRedirect,
+    UnexpectedResponseError,
 )
 from fullstory_async.fanout import FanOut, Outcome
 from fullstory_async.files.ledger import ActivationLedger
@@ -90,10 +93,12 @@ __all__ = [
     "ContextOptions",
     "ContextPage",
     "DecodeError",
+    "ErrorInSuccess",
     "EventOptions",
     "FanOut",
     "FullStoryClient",
     "FullStoryError",
+    "GatewayThrottledError",
     "Hooks",
     "InvalidSessionId",
     "JobError",
@@ -137,6 +142,7 @@ __all__ = [
     "SummaryCache",
     "TransportError",
     "UnexpectedRedirect",
+    "UnexpectedResponseError",
     "UnknownEventTypeWarning",
     "__version__",
 ]

@@ -11,7 +11,7 @@ OUTCOME = re.compile(r"\| (holds|not tested yet) \(\d+\) \|$", re.MULTILINE)
 
 
 def test_every_row_has_a_test():
-    assert [row.number for row in ROWS] == list(range(1, 49))
+    assert [row.number for row in ROWS] == list(range(1, 56))
     assert set(marked()) == {row.number for row in ROWS} - PENDING
 
 

@@ -244,7 +244,7 @@ async def test_a_deadline_ends_the_wait_with_priority_too(make_limiter):
 
 async def test_every_single_call_takes_it():
     transport = FakeTransport(
-        answer=lambda request: json_response({"summary": "s"} if request.operation == "summary" else EVENTS)
+        answer=lambda request: json_response({"summary": "s"} if request.operation == "summary" else {})
     )
     limiter = RateLimiter(RateLimit(1, 1), max_wait=1e6)
     sessions = make_sessions(transport, limiter)
