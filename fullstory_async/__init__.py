@@ -18,7 +18,9 @@ from fullstory_async.errors import (
     ConflictError,
     ConnectError,
     DecodeError,
+    ErrorInSuccess,
     FullStoryError,
+    GatewayThrottledError,
     InvalidSessionId,
     JobError,
     JobLockedError,
@@ -36,6 +38,7 @@ from fullstory_async.errors import (
     StorageError,
     TransportError,
     UnexpectedRedirect,
+    UnexpectedResponseError,
 )
 from fullstory_async.fanout import FanOut, Outcome
 from fullstory_async.files.ledger import ActivationLedger
@@ -91,10 +94,12 @@ __all__ = [
     "ContextOptions",
     "ContextPage",
     "DecodeError",
+    "ErrorInSuccess",
     "EventOptions",
     "FanOut",
     "FullStoryClient",
     "FullStoryError",
+    "GatewayThrottledError",
     "Hooks",
     "InvalidSessionId",
     "JobError",
@@ -139,6 +144,7 @@ __all__ = [
     "SummaryCache",
     "TransportError",
     "UnexpectedRedirect",
+    "UnexpectedResponseError",
     "UnknownEventTypeWarning",
     "__version__",
 ]

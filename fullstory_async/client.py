@@ -20,11 +20,12 @@ from fullstory_async.errors import ConfigurationError
 from fullstory_async.files.ledger import ActivationLedger, LedgerAccount
 from fullstory_async.files.summary_cache import SummaryCache
 from fullstory_async.http import endpoints
+from fullstory_async.http.contact import Contact
 from fullstory_async.http.hooks import Hooks, Stats
 from fullstory_async.http.options import CallOptions, ExtraQuery
 from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.models import KeyOwner
-from fullstory_async.privacy import Secret, hide_arguments
+from fullstory_async.privacy import Redactor, Secret, hide_arguments
 from fullstory_async.ratelimit.limiter import RateLimiter
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class FullStoryClient:
             self.limiter,
             config.retry,
             timeout=config.overall_timeout,
+            contact=Contact(config.base_url, Redactor(config.api_key)),
             ledger=meter,
             hooks=hooks,
         )

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from fullstory_async.messages import Request, Response
 
-__all__ = ["FullStoryError", "Scope", "describe_body"]
+__all__ = ["FullStoryError", "Scope", "describe_body", "mask_words"]
 
 _SHOWN_BYTES = 200
 """Number of bytes of a body that are shown."""
@@ -153,9 +153,14 @@ def describe_body(status: int, content_type: str, body: bytes) -> str:
     """Describe a response by status, type, size and masked beginning."""
     kind = content_type.partition(";")[0].strip()
     parts = [f"status {status}", *([kind[:40]] if kind and kind.isprintable() else [])]
-    text = "".join(c if c.isprintable() else " " for c in body[:_SHOWN_BYTES].decode("utf-8", "replace"))
-    start = re.sub(r"[^\W_]+", _mask, text).strip()
+    start = mask_words(body).strip()
     return ", ".join([*parts, f"{len(body)} bytes" + (f": {start}" if start else "")])
+
+
+def mask_words(body: bytes) -> str:
+    """Return the beginning of a body, printable and with its words masked."""
+    text = "".join(c if c.isprintable() else " " for c in body[:_SHOWN_BYTES].decode("utf-8", "replace"))
+    return re.sub(r"[^\W_]+", _mask, text)
 
 
 def _mask(word: re.Match[str]) -> str:

@@ -11,7 +11,8 @@
     │   │   └── LimiterUnavailable       a rate limiter in Redis can't be reached; nothing was sent
     │   ├── APITimeoutError          a timeout or the call's deadline passed
     │   ├── ProtocolError            the connection broke, or the response was not HTTP
-    │   ├── UnexpectedRedirect       a 3xx; never followed, so the key goes nowhere else
+    │   ├── UnexpectedResponseError  the response can't be FullStory's: a sign-in page, a proxy, another API
+    │   │   └── UnexpectedRedirect       a 3xx; never followed, so the key goes nowhere else
     │   └── ResponseTooLarge         the body exceeded max_response_bytes
     ├── APIStatusError           the service responded with an error status
     │   ├── BadRequestError          400
@@ -21,6 +22,8 @@
     │   ├── ConflictError            409
     │   ├── RateLimitedError         429, or a wait for the rate limiter longer than max_wait
     │   └── ServerError              500 and above
+    │       ├── ErrorInSuccess           a 2xx whose body is an error
+    │       └── GatewayThrottledError    a 503 page between good responses: something in front throttles
     ├── DecodeError              a 2xx response that can't be decoded; its body is kept in .response
     ├── NoSessionFoundError      every call so far was refused with 404 or 400: the ids may all be wrong
     ├── PaginationError          the server repeats its page tokens
@@ -54,7 +57,9 @@ __all__ = [
     "ConflictError",
     "ConnectError",
     "DecodeError",
+    "ErrorInSuccess",
     "FullStoryError",
+    "GatewayThrottledError",
     "InvalidSessionId",
     "JobError",
     "JobLockedError",
@@ -72,6 +77,7 @@ __all__ = [
     "StorageError",
     "TransportError",
     "UnexpectedRedirect",
+    "UnexpectedResponseError",
 ]
 
 
@@ -149,7 +155,23 @@ class ProtocolError(TransportError):
     """The connection broke after sending, or the response was not HTTP."""
 
 
-class UnexpectedRedirect(TransportError):
+class UnexpectedResponseError(TransportError):
+    """A response that can't be FullStory's; its text says who probably answered, and where.
+
+    A `TransportError`, because the way to the service is wrong: FullStory has neither judged the call nor the
+    session. So a job records nothing for the session and makes the call again. It is no `DecodeError`, whose
+    body was paid for. Whether FullStory has seen the call nevertheless is unknown: it stays at risk, except
+    after a redirect or a 511, which prove that it has not. In place of the body, which may quote the request,
+    `response` holds a masked excerpt.
+    """
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same request may succeed in a moment: not before the network or the address changes."""
+        return False
+
+
+class UnexpectedRedirect(UnexpectedResponseError):
     """The server responded with a 3xx. It is not followed: the key is meant for one origin only."""
 
     permanent = True
@@ -212,6 +234,25 @@ class ServerError(APIStatusError):
     """500 and above: the service failed."""
 
     scope = Scope.SERVICE
+
+
+class ErrorInSuccess(ServerError):
+    """A 2xx response whose body is an error of the service. Handled like a 500."""
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same request may succeed in a moment."""
+        return True
+
+
+class GatewayThrottledError(ServerError):
+    """A 503 with a page between good responses: something in front of the service throttles.
+
+    It pauses the rate limiter like a 429. If it names another server than the good responses do, the service
+    has not seen the call: then it costs nothing and is sent again.
+    """
+
+    scope = Scope.NETWORK
 
 
 class DecodeError(FullStoryError):

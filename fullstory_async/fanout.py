@@ -14,6 +14,7 @@ been paid for, and only then is the error raised. Leaving the ``async with`` blo
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -23,12 +24,15 @@ import attrs
 from fullstory_async import validators
 from fullstory_async.brake import Brake
 from fullstory_async.errors import (
+    APIStatusError,
     ClientStateError,
     FullStoryError,
     InvalidSessionId,
     NoSessionFoundError,
     PermissionDeniedError,
     Scope,
+    UnexpectedRedirect,
+    UnexpectedResponseError,
 )
 from fullstory_async.ids.source import End, IdSource
 from fullstory_async.models import SessionRef, text_of
@@ -46,35 +50,42 @@ class Work(Protocol[T_co]):
     @property
     def session_id(self) -> str:
         """The session that the call is about, a `SessionId`."""
+        ...
 
     @property
     def attempts(self) -> int:
         """Number of times that the call was sent so far."""
+        ...
 
     @property
     def droppable(self) -> bool:
         """Whether cancelling it now would lose nothing that may have been paid for."""
+        ...
 
     @property
     def gave_up(self) -> bool:
         """Whether the call ended only because it was stopped."""
+        ...
 
     def stop(self) -> None:
         """Start no further attempt."""
+        ...
 
     async def run(self) -> T_co:
         """Make the call."""
+        ...
 
 
 class StopRule:
     """Decides when all further calls would be refused as one was.
 
-    That is so for a rejected key, an empty budget, and the third 403 in a row: a single 403 may be about
-    one session, but three without a success between them are about the key. Other failures between them,
-    such as a 404, say nothing about the key's role.
+    That is so for a rejected key, an empty budget, and for what comes several times in a row: a single 403
+    may be about one session, but three without a success between them are about the key. Other failures
+    between them, such as a 404, say nothing about the key's role. Three redirects, or five responses that
+    can't be FullStory's, mean that somebody else responds at this address.
     """
 
-    __slots__ = ("_denials", "_last_denial", "_scopes", "ended_by")
+    __slots__ = ("_first_unexpected", "_in_a_row", "_last", "_scopes", "ended_by")
 
     ended_by: FullStoryError | None
     """The failure that ended the work, if any."""
@@ -83,34 +94,41 @@ class StopRule:
         """End the work at the first failure of one of these scopes."""
         self.ended_by = None
         self._scopes = scopes
-        self._denials = 0
-        self._last_denial: FullStoryError | None = None
+        self._in_a_row: Counter[type[FullStoryError]] = Counter()
+        self._last: FullStoryError | None = None
+        self._first_unexpected = 0.0
 
     def end(self, error: FullStoryError) -> None:
         """End the work because of this failure, unless it has ended before."""
         self.ended_by = self.ended_by or error
 
-    def after(self, error: FullStoryError | None) -> FullStoryError | None:
-        """Count a success (``None``) or a failure; return the failure that ends the work, if any."""
+    def after(
+        self, error: FullStoryError | None, *, started: float = 0.0, now: float = 0.0
+    ) -> FullStoryError | None:
+        """Count a success or a failure of a call; return the failure that ends the work, if any."""
+        is_service = error is None or (isinstance(error, APIStatusError) and error.code is not None)
+        # calls that were in flight before say nothing about who responds now
+        if is_service and started >= self._first_unexpected:
+            del self._in_a_row[UnexpectedRedirect], self._in_a_row[UnexpectedResponseError]
         if error is None:
-            self._denials = 0
-        elif isinstance(error, PermissionDeniedError):
-            self._count_denial(error)
-        elif error.scope in self._scopes:
-            self.end(error)
+            del self._in_a_row[PermissionDeniedError]
+        elif isinstance(error, UnexpectedResponseError) and not self._in_a_row[UnexpectedResponseError]:
+            self._first_unexpected = now
+        kinds = [kind for kind in _MOST_IN_A_ROW if isinstance(error, kind)]
+        # calls that share a request fail with the same error, which counts once
+        if error is not None and error is not self._last:
+            self._last = error
+            self._in_a_row.update(kinds)
+            is_one_too_many = any(self._in_a_row[kind] >= _MOST_IN_A_ROW[kind] for kind in kinds)
+            if is_one_too_many or (not kinds and error.scope in self._scopes):
+                self.end(error)
         return self.ended_by
 
-    def _count_denial(self, error: PermissionDeniedError) -> None:
-        # calls that share a request fail with the same error, which counts once
-        if error is self._last_denial:
-            return
-        self._denials, self._last_denial = self._denials + 1, error
-        if self._denials >= _MAX_DENIALS:
-            self.end(error)
 
-
-_MAX_DENIALS = 3
-"""Number of 403s in a row after which the key is taken to lack the permission."""
+_MOST_IN_A_ROW: dict[type[FullStoryError], int] = {
+    PermissionDeniedError: 3, UnexpectedRedirect: 3, UnexpectedResponseError: 5
+}  # fmt: skip
+"""The failures that end the work when they come this often without a success between them."""
 
 
 @attrs.frozen(kw_only=True)
@@ -207,9 +225,8 @@ class FanOut(Generic[T]):
 
     def __aiter__(self) -> Self:
         if not self._workers:
-            raise ClientStateError(
-                "open the fan-out first: async with client.sessions.events_many(…) as results"
-            )
+            text = "open the fan-out first: async with client.sessions.events_many(…) as results"
+            raise ClientStateError(text)
         return self
 
     async def __anext__(self) -> Outcome[T]:
@@ -283,28 +300,24 @@ class FanOut(Generic[T]):
                 return None
             # the call is over: a stop must not cancel the delivery of its outcome
             del self._calls[worker]
-            self._stop_by_rule(error)
-            return Outcome(
-                session_id=call.session_id,
-                error=strip_traceback(error),
-                attempts=error.attempts,
-                elapsed=now() - started,
-            )
-        self._stop_by_rule(None)
+            self._stop_by_rule(error, started)
+            failed, elapsed = strip_traceback(error), now() - started
+            return Outcome(session_id=call.session_id, error=failed, attempts=error.attempts, elapsed=elapsed)
+        self._stop_by_rule(None, started)
         return Outcome(
             session_id=call.session_id, value=value, attempts=call.attempts, elapsed=now() - started
         )
 
-    def _stop_by_rule(self, error: FullStoryError | None) -> None:
-        if (fatal := self._rule.after(error)) is not None:
+    def _stop_by_rule(self, error: FullStoryError | None, started: float) -> None:
+        now = asyncio.get_running_loop().time()
+        if (fatal := self._rule.after(error, started=started, now=now)) is not None:
             self._fail(fatal)
 
     def _worker_ended(self, worker: asyncio.Task[None]) -> None:
         if worker.cancelled():
             if worker not in self._cancelled:
-                self._fail(
-                    RuntimeError("a call of the fan-out was cancelled by something other than the fan-out")
-                )
+                text = "a call of the fan-out was cancelled by something other than the fan-out"
+                self._fail(RuntimeError(text))
         elif (error := worker.exception()) is not None:
             self._fail(strip_traceback(error) if isinstance(error, NoSessionFoundError) else error)
         self._running -= 1

@@ -4,7 +4,8 @@ Which requests are retried: A request that was refused before any work (429), or
 (`ConnectError`), is always safe to repeat. Otherwise the server may have done the work, and for a *metered*
 call that work is billed, so those are repeated only if the policy says so. Other error statuses are
 results, not accidents. A server that sends ``x-should-retry: false`` is obeyed. A success that can't be
-decoded is requested once more if that is free, and so is a response that isn't even HTTP.
+decoded is requested once more if that is free, and so is a response that isn't even HTTP or can't be
+FullStory's.
 
 How long to wait: before attempt ``n + 1`` (n = 1, 2, …) ::
 
@@ -38,13 +39,16 @@ from fullstory_async.deprecation import Renamed
 from fullstory_async.errors import (
     DecodeError,
     FullStoryError,
+    GatewayThrottledError,
     ProtocolError,
     RateLimitedError,
     TransportError,
+    UnexpectedRedirect,
+    UnexpectedResponseError,
 )
 from fullstory_async.messages import Request, Response
 
-__all__ = ["Retries", "RetryDecision", "RetryPolicy", "RetryQuota", "retry_after"]
+__all__ = ["Retries", "RetryDecision", "RetryPolicy", "RetryQuota", "is_refusal", "retry_after"]
 
 _MIN_THROTTLE_WAIT = 1.0
 _QUOTA = 500
@@ -125,7 +129,7 @@ class RetryPolicy:
         Returns:
             How to try again, or ``None`` to give up.
         """
-        throttled = isinstance(error, RateLimitedError)
+        throttled = is_refusal(error)
         if _is_vetoed(error) or not (throttled or self._may_repeat(request, error)):
             return None
         # a server that always responds with something unreadable is not worth all attempts
@@ -147,13 +151,15 @@ class RetryPolicy:
         except OverflowError:
             backoff = self.wait_max
         backoff = min(self.wait_max, backoff + rng() * self.wait_jitter)
-        if isinstance(error, RateLimitedError):
+        if isinstance(error, RateLimitedError | GatewayThrottledError):
             return max(_MIN_THROTTLE_WAIT, backoff if error.retry_after is None else error.retry_after)
         return max(error.retry_after or 0.0, backoff)
 
     def _may_repeat(self, request: Request, error: FullStoryError) -> bool:
+        if isinstance(error, UnexpectedRedirect):
+            return False
         # a paid-for response is kept in its error; requesting it again would be paid for again
-        if isinstance(error, DecodeError):
+        if isinstance(error, DecodeError | UnexpectedResponseError):
             return request.repeatable and not request.metered
         if not error.is_transient:
             return False
@@ -164,7 +170,16 @@ class RetryPolicy:
 
 def _is_unreadable(error: FullStoryError) -> bool:
     """Return whether a response came that can't be read; it is requested only once more."""
-    return isinstance(error, DecodeError) or (isinstance(error, ProtocolError) and error.garbled)
+    if isinstance(error, ProtocolError):
+        return error.garbled
+    return isinstance(error, DecodeError | UnexpectedResponseError)
+
+
+def is_refusal(error: FullStoryError) -> bool:
+    """Return whether a request was refused for its rate, before any work: then it is safe to repeat."""
+    return isinstance(error, RateLimitedError) or (
+        isinstance(error, GatewayThrottledError) and not error.may_have_cost
+    )
 
 
 def _is_vetoed(error: FullStoryError) -> bool:
@@ -212,19 +227,19 @@ class Retries:
     ) -> RetryDecision | None:
         """Count a failure, and decide as `RetryPolicy.decide`."""
         before, self._unreadable = self._unreadable, self._unreadable + _is_unreadable(error)
-        self._throttled += isinstance(error, RateLimitedError)
+        self._throttled += is_refusal(error)
         return self._policy.decide(
             request, error, self._counted(error, attempts), elapsed=elapsed, patient=self._patient,
             unreadable_before=before, rng=self._rng,
         )  # fmt: skip
 
-    def pause(self, error: RateLimitedError, *, attempts: int) -> float:
-        """Return how long a 429 pauses the limiter when the call is given up."""
+    def pause(self, error: FullStoryError, *, attempts: int) -> float:
+        """Return how long a throttled call pauses the limiter when the call is given up."""
         return self._policy.wait(self._counted(error, attempts), error, rng=self._rng)
 
     def _counted(self, error: FullStoryError, attempts: int) -> int:
         """Return the number of attempts that count for this kind of failure."""
-        if isinstance(error, RateLimitedError):
+        if is_refusal(error):
             return self._throttled if self._patient else attempts
         return attempts - self._throttled * self._patient
 

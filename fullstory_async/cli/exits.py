@@ -14,7 +14,7 @@ from fullstory_async.errors import (
     NotFoundError,
     PaginationError,
     Scope,
-    UnexpectedRedirect,
+    UnexpectedResponseError,
 )
 
 __all__ = ["Exit", "UsageError", "exit_for", "usage_text"]
@@ -32,6 +32,7 @@ class Exit(enum.IntEnum):
     RATE_LIMIT_OR_DEADLINE = 6
     BUDGET = 7
     UNAVAILABLE = 8
+    NOT_FULLSTORY = 9
     NO_SESSION_FOUND = 10
     LOCKED = 75
     HUNG_UP = 129
@@ -63,8 +64,9 @@ _BY_CLASS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Ex
     (NotFoundError, Exit.NOT_FOUND),
     (APITimeoutError, Exit.RATE_LIMIT_OR_DEADLINE),
     (JobLockedError, Exit.LOCKED),
-    # something is misconfigured or broken; running the command again later will not help
-    ((UnexpectedRedirect, PaginationError), Exit.UNEXPECTED),
+    (UnexpectedResponseError, Exit.NOT_FULLSTORY),
+    # something is broken; running the command again later will not help
+    (PaginationError, Exit.UNEXPECTED),
 )
 """Errors with a code of their own."""
 

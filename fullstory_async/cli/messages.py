@@ -100,14 +100,15 @@ def report_text(report: JobReport, job: Job, resume: str) -> str:
 
 def _run_line(report: JobReport) -> str:
     new = f"{_plural(report.new_responses, 'result')} and {_plural(report.newly_spent, 'activation')}"
-    return f"{report.reason.capitalize()}: {new} in this run of {report.seconds:.1f} s"
+    reason = "Not FullStory" if report.reason is StopReason.NOT_FULLSTORY else report.reason.capitalize()
+    return f"{reason}: {new} in this run of {report.seconds:.1f} s"
 
 
 def _total_line(report: JobReport, permanent: int) -> str:
     return (
         f"Total: {_plural(report.done, 'result')}, {_plural(permanent, 'permanent failure')}, "
-        f"{_plural(report.left, 'call')} left, {_plural(report.spent, 'activation')} spent"
-    )
+        f"{_plural(report.left, 'call')} left, {_plural(report.spent - report.at_risk, 'activation')} spent"
+    ) + (f", {report.at_risk} at risk (possibly charged)" if report.at_risk else "")
 
 
 def _resume_hint(report: JobReport, job: Job, resume: str) -> str:
@@ -118,6 +119,8 @@ def _resume_hint(report: JobReport, job: Job, resume: str) -> str:
         return "  (with --max-failures 100% if the ids are right)"
     if report.reason is StopReason.STORAGE_FAILED:
         return "  (when the disk can be written again)"
+    if report.reason is StopReason.NOT_FULLSTORY:
+        return "  (when FullStory responds at this address)"
     if report.reason is not StopReason.BUDGET_REACHED:
         return ""
     budget = job.plan.max_activations

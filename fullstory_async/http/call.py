@@ -94,6 +94,8 @@ class Call:
     deadline: float = attrs.field(default=math.inf, init=False)
     admitted: float = attrs.field(default=0.0, init=False)
     """Loop time at which the rate limiter let the latest attempt through."""
+    is_counted: bool = attrs.field(default=False, init=False)
+    """Whether it takes one of the places in flight before the first response from FullStory."""
     waited: bool = attrs.field(default=False, init=False)
     """Whether the latest attempt waited for the rate limiter."""
 

@@ -22,6 +22,7 @@ from fullstory_async.errors import (
     APITimeoutError,
     DecodeError,
     FullStoryError,
+    GatewayThrottledError,
     LimiterUnavailable,
     RateLimitedError,
     Scope,
@@ -29,9 +30,11 @@ from fullstory_async.errors import (
     TransportError,
 )
 from fullstory_async.http.call import Attempt, Call, Transport
+from fullstory_async.http.contact import Contact
 from fullstory_async.http.hooks import Hooks, Observer, Stats
 from fullstory_async.http.metering import Admission, Meter, Reservation
 from fullstory_async.http.status_errors import error_from_response
+from fullstory_async.http.stream_head import read_head, with_head
 from fullstory_async.messages import Response, StreamedResponse
 from fullstory_async.privacy import strip_traceback
 from fullstory_async.ratelimit.limiter import RateLimiter
@@ -49,7 +52,8 @@ class Pipeline:
     """Sends requests through a rate limiter and a transport, and retries as the policy says."""
 
     __slots__ = (
-        "_admission", "_ledger", "_observer", "_quota", "_rng", "_transport", "limiter", "policy", "timeout",
+        "_admission", "_contact", "_ledger", "_observer", "_quota", "_rng", "_transport",
+        "limiter", "policy", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -59,11 +63,15 @@ class Pipeline:
         policy: RetryPolicy,
         *,
         timeout: float,
+        contact: Contact | None = None,
         ledger: Meter | None = None,
         hooks: Hooks | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        """Assemble the parts; ``timeout`` is in seconds and covers a whole call."""
+        """Assemble the parts.
+
+        ``timeout`` is in seconds and covers a whole call; ``contact`` knows the address in use.
+        """
         self._transport = transport
         self._ledger = ledger
         self.limiter = limiter
@@ -71,6 +79,7 @@ class Pipeline:
         self.timeout = timeout
         self._rng = rng
         self._quota = RetryQuota()
+        self._contact = Contact() if contact is None else contact
         self._observer = Observer(hooks)
         self._admission = Admission(lambda: limiter.rate)
 
@@ -130,9 +139,14 @@ class Pipeline:
         try:
             while True:
                 try:
-                    await self._acquire(call, reservation)
-                    retries.attempt_started()
-                    result = await self._exchange(call, decode, streamed=streamed)
+                    try:
+                        await self._acquire(call, reservation)
+                        retries.attempt_started()
+                        result = await self._exchange(call, decode, streamed=streamed)
+                    finally:
+                        if call.is_counted:
+                            call.is_counted = False
+                            self._contact.leave()
                 except (TransportError, APIStatusError, DecodeError) as error:
                     if error.may_have_cost and reservation is not None:
                         reservation.spend()
@@ -169,7 +183,10 @@ class Pipeline:
             await self._take_token(call)
 
     async def _take_token(self, call: Call) -> None:
-        """Wait for the rate limiter, within the call's time."""
+        """Wait for the rate limiter, within the call's time; bulk work first for the contact."""
+        if call.patient and not self._contact.heard:
+            await self._contact.enter()
+            call.is_counted = True
         call.waited = not await self.limiter.try_acquire()
         if call.waited:
             timeout = self.timeout if call.timeout is None else call.timeout
@@ -198,14 +215,22 @@ class Pipeline:
             response = await self._send(call, streamed=streamed)
         else:
             response = await self._send_over_slot(call, self._transport.slots, streamed=streamed)
-        if response.status != 429:
+        received = response
+        if isinstance(response, StreamedResponse):
+            received = await read_head(call.request, response, call.deadline)
+        failure = error_from_response(
+            call.request, received, self._contact, retry_after=retry_after(received)
+        )
+        if response.status != 429 and not isinstance(failure, GatewayThrottledError):
             self.limiter.on_response(limited=call.waited)
-        failure = None
-        if not 200 <= response.status < 300:
-            failure = error_from_response(call.request, response, retry_after=retry_after(response))
+        self._contact.record(response, failure)
         self._observer.response_received(call, response, failure)
         if failure is not None:
+            if isinstance(response, StreamedResponse):
+                response.close()
             raise failure
+        if isinstance(response, StreamedResponse):
+            response = with_head(response, received.body)
         self._observer.stats.activations += call.request.metered
         try:
             return decode(response)
@@ -292,7 +317,7 @@ class Pipeline:
             # no attempt was made; the limiter itself refused to wait that long
             return None
         retry = retries.after(call.request, error, attempts=call.attempts, elapsed=call.elapsed)
-        if isinstance(error, RateLimitedError):
+        if isinstance(error, RateLimitedError | GatewayThrottledError):
             # every 429 pauses all calls of this key, also where this call gives up
             pause = retry.delay if retry else retries.pause(error, attempts=call.attempts)
             self.limiter.on_throttled(pause, admitted_at=call.admitted)

@@ -1,23 +1,36 @@
-"""Maps an error response to its exception: pure, and the same for both wire forms.
+"""Maps a response to the exception that it stands for: pure, and the same for both wire forms.
 
-The service's own message is quoted as a short printable text, without the user that the call is about.
+The service's own message is quoted as a short printable text, without the user that the call is about. What
+can't be FullStory's at all is decided by `plausibility`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+
+from fullstory_async.error_base import describe_body, mask_words
 from fullstory_async.errors import (
     APIStatusError,
     AuthenticationError,
     BadRequestError,
     ConflictError,
+    ErrorInSuccess,
     FullStoryError,
+    GatewayThrottledError,
     NotFoundError,
     PermissionDeniedError,
     ProtocolError,
     RateLimitedError,
     ServerError,
     UnexpectedRedirect,
+    UnexpectedResponseError,
 )
+from fullstory_async.http.contact import Contact
+from fullstory_async.http.plausibility import Responder, assess, is_markup
 from fullstory_async.messages import Request, Response
 from fullstory_async.privacy import redact_subject
 from fullstory_async.safe_json import loads
@@ -28,6 +41,8 @@ _SHOWN_BODY = 200
 """Characters quoted from a body that isn't JSON."""
 _LONGEST_MESSAGE = 1000
 """Characters quoted from the service's own message."""
+_LONGEST_HOST = 100
+_NETWORK_AUTHENTICATION = 511
 _CODES = 10**18
 """Numbers below this may be codes."""
 
@@ -45,26 +60,98 @@ _FREE_STATUSES = frozenset({401, 429})
 risk."""
 
 
+_UNKNOWN = Contact()
+
+
 def error_from_response(
-    request: Request, response: Response, *, retry_after: float | None = None
+    request: Request,
+    response: Response,
+    contact: Contact = _UNKNOWN,
+    *,
+    retry_after: float | None = None,
 ) -> FullStoryError | None:
-    """Return the error that a response stands for, or ``None`` for a 2xx. Pure."""
+    """Return the error that a response stands for, or ``None`` for a success. Pure.
+
+    Args:
+        request: what was sent.
+        response: the whole response, or a success up to the point that `assess_head` decides it at.
+        contact: the address in use, and the earlier responses; it is only read.
+        retry_after: the seconds of its ``Retry-After``.
+    """
     status = response.status
-    if 200 <= status < 300:
-        return None
     if 300 <= status < 400:
-        return UnexpectedRedirect(
-            f"the server responded {status}, a redirect, which is never followed; check base_url",
-            request=request,
-            response=response,
-            permanent=True,
-        )
+        return _redirect(request, response)
     if status < 200:
         return ProtocolError(
             f"the server responded {status}", request=request, response=response, permanent=True
         )
+    assessment = assess(request, response)
+    if assessment.responder is not None:
+        return _unexpected(request, contact.redacted(request, response), assessment.responder, contact)
+    if assessment.service_error is not None:
+        # the transport leaves a success as it is, since results must not be changed
+        response = contact.redacted(request, response)
+        fields = assess(request, response).service_error
+        return _status_error(ErrorInSuccess, request, response, fields, retry_after=retry_after)
+    if 200 <= status < 300:
+        return None
     cls = _CLASS_BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
-    code, message = _code_and_message(response)
+    if status == 503 and contact.is_good and is_markup(response):
+        cls = GatewayThrottledError
+    error = _status_error(cls, request, response, _json_object(response), retry_after=retry_after)
+    if cls is GatewayThrottledError and contact.is_elsewhere(response):
+        error.may_have_cost = False
+    return error
+
+
+def _redirect(request: Request, response: Response) -> UnexpectedRedirect:
+    target = _host_of(response.headers.get("location", ""))
+    to = f" to {redact_subject(target, request)}" if target else ""
+    error = UnexpectedRedirect(
+        f"the server responded {response.status}, a redirect{to}, which is never followed; check base_url",
+        request=request,
+        response=response,
+        permanent=True,
+    )
+    error.may_have_cost = False
+    return error
+
+
+def _host_of(url: str) -> str:
+    """Return the host of a URL: nothing else of it, since a redirect quotes the request."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+    return _printable(host, _LONGEST_HOST)
+
+
+def _unexpected(
+    request: Request, response: Response, responder: Responder, contact: Contact
+) -> UnexpectedResponseError:
+    content_type = response.headers.get("content-type", "")
+    found = describe_body(response.status, redact_subject(content_type, request), response.body)
+    error = UnexpectedResponseError(
+        f"the response can't be FullStory's: {responder} probably answered at {contact.base_url} "
+        f"({found}); sign in to the network, or check the proxy and base_url",
+        request=request,
+        response=attrs.evolve(response, body=mask_words(response.body).encode()),
+    )
+    if response.status == _NETWORK_AUTHENTICATION:
+        error.may_have_cost = False
+    return error
+
+
+def _status_error(
+    cls: type[APIStatusError],
+    request: Request,
+    response: Response,
+    fields: Mapping[str, Any] | None,
+    *,
+    retry_after: float | None,
+) -> APIStatusError:
+    status = response.status
+    code, message = _code_and_message(response, fields)
     message = redact_subject(message, request)
     if isinstance(code, str):
         code = redact_subject(code, request)
@@ -82,13 +169,18 @@ def error_from_response(
     )
 
 
-def _code_and_message(response: Response) -> tuple[str | int | None, str]:
-    """Return ``{"code", "message"}`` of a body in either wire form; a body that isn't JSON is quoted."""
+def _json_object(response: Response) -> Mapping[str, Any] | None:
+    """Return the object that a body is, if it is one."""
     try:
         fields = loads(response.body)
     except ValueError:
-        fields = None
-    if not isinstance(fields, dict):
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def _code_and_message(response: Response, fields: Mapping[str, Any] | None) -> tuple[str | int | None, str]:
+    """Return ``{"code", "message"}`` of a body in either wire form; a body that isn't JSON is quoted."""
+    if fields is None:
         text = response.body[: _SHOWN_BODY * 4].decode("utf-8", "replace").strip()
         return None, _printable(text, _SHOWN_BODY) or "no message"
     code, message = fields.get("code"), fields.get("message")

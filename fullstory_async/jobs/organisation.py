@@ -17,10 +17,12 @@ from fullstory_async.errors import (
     APIStatusError,
     AuthenticationError,
     DecodeError,
+    FullStoryError,
     JobError,
     RateLimitedError,
     ServerError,
     TransportError,
+    UnexpectedResponseError,
 )
 from fullstory_async.http import endpoints
 from fullstory_async.jobs.report import ProgressReporter
@@ -28,9 +30,10 @@ from fullstory_async.jobs.storage.schema import replace_surrogates
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.jobs.task import reconnect_backoff
 
-__all__ = ["check_organisation"]
+__all__ = ["ask_who_responds", "check_organisation"]
 
 _TIMEOUT = 30.0
+_SHORT_TIMEOUT = 5.0
 
 
 async def check_organisation(
@@ -73,7 +76,7 @@ async def fetch_organisation(api: ApiContext, progress: ProgressReporter, *, pat
             owner = await call_once(api, endpoints.me(), decode_key_owner, _TIMEOUT)
         except DecodeError:
             return None
-        except (AuthenticationError, RateLimitedError):
+        except (AuthenticationError, RateLimitedError, UnexpectedResponseError):
             raise
         except (ServerError, TransportError) as error:
             if error.permanent or now() + backoff.pause > deadline:
@@ -90,3 +93,14 @@ async def fetch_organisation(api: ApiContext, progress: ProgressReporter, *, pat
         else:
             return replace_surrogates(owner.org_id or "") or None
         await backoff.sleep()
+
+
+async def ask_who_responds(api: ApiContext) -> str:
+    """Return, in words, what ``GET /me`` gets from the address in use now. Free of charge."""
+    try:
+        owner = await call_once(api, endpoints.me(), decode_key_owner, _SHORT_TIMEOUT)
+    except APIStatusError as error:
+        return f"GET /me to the same address now responds {error.status}"
+    except FullStoryError as error:
+        return f"GET /me to the same address now fails: {type(error).__name__}: {error.message}"
+    return f"GET /me to the same address now responds as FullStory (organisation {owner.org_id or 'unknown'})"

@@ -28,6 +28,8 @@ class StopReason(enum.StrEnum):
     RATE_LIMITED = "rate limited"
     """The service asked for a longer wait than ``max_wait``."""
     NETWORK_DOWN = "network down"
+    NOT_FULLSTORY = "not_fullstory"
+    """Responses can't be FullStory's: a sign-in page, a proxy, a redirect or another API answers."""
     NO_SESSION_FOUND = "no session found"
     """The service refused every call so far with 404 or 400, as many as the plan's ``max_failures``."""
     STORAGE_FAILED = "storage failed"
@@ -67,6 +69,8 @@ class JobReport:
     """Number of calls that failed in this run, by the name of their error."""
     spent: int
     """Number of activations that the job has spent so far, or may have spent."""
+    at_risk: int
+    """Those of them that only may have been spent: their calls brought no response of FullStory's."""
     new_responses: int
     """Number of responses that this run received."""
     newly_spent: int

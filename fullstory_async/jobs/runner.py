@@ -26,9 +26,10 @@ from fullstory_async.errors import (
     NoSessionFoundError,
     Scope,
     TransportError,
+    UnexpectedResponseError,
 )
 from fullstory_async.fanout import FanOut
-from fullstory_async.jobs.organisation import check_organisation
+from fullstory_async.jobs.organisation import ask_who_responds, check_organisation
 from fullstory_async.jobs.report import JobProgress, JobReport, ProgressReporter, StopReason
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.jobs.storage.tasks import pending_tasks
@@ -47,6 +48,13 @@ _REASONS = {
     Scope.SERVICE: StopReason.NETWORK_DOWN,
     Scope.NETWORK: StopReason.NETWORK_DOWN,
 }
+
+
+def _reason_for(error: FullStoryError) -> StopReason:
+    """Return the reason of a run that a failure ended."""
+    if isinstance(error, UnexpectedResponseError):
+        return StopReason.NOT_FULLSTORY
+    return _REASONS.get(error.scope, StopReason.NETWORK_DOWN)
 
 
 @attrs.define
@@ -96,6 +104,8 @@ class Runner:
         if self._state.progress.failure is not None:
             raise self._state.progress.failure
         self._adopt_rule()
+        if isinstance(self._state.rule.ended_by, UnexpectedResponseError):
+            self._detail = f"{self._detail}\n{await ask_who_responds(self.api)}"
         counts = self.store.counts
         # what is still reserved belongs to responses that could not be saved
         spent = counts.spent + self.store.reserved
@@ -105,6 +115,7 @@ class Runner:
             done=counts.answered,
             failed=self._state.failed,
             spent=spent,
+            at_risk=counts.at_risk + self.store.reserved,
             new_responses=self.store.responses_saved - kept,
             newly_spent=spent - before,
             dropped=self._state.dropped,
@@ -161,8 +172,7 @@ class Runner:
         except AuthenticationError as error:
             self.stop(StopReason.KEY_REJECTED, str(error))
         except (APIStatusError, TransportError) as error:
-            reason = _REASONS.get(error.scope, StopReason.NETWORK_DOWN)
-            self.stop(reason, f"whose key it is could not be asked: {error}")
+            self.stop(_reason_for(error), f"whose key it is could not be asked: {error}")
 
     def stop(
         self, reason: StopReason = StopReason.INTERRUPTED, detail: str = "", *, at_once: bool = False
@@ -191,7 +201,7 @@ class Runner:
         error = self._state.rule.ended_by
         if self._reason is not None or error is None:
             return
-        self._reason = _REASONS[error.scope]
+        self._reason = _reason_for(error)
         match error.scope:
             case Scope.KEY | Scope.RATE:
                 self._detail = str(error)

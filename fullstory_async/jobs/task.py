@@ -21,10 +21,12 @@ from fullstory_async.concurrency import Backoff
 from fullstory_async.errors import (
     DecodeError,
     FullStoryError,
+    GatewayThrottledError,
     JobStorageError,
     PermissionDeniedError,
     Scope,
     TransportError,
+    UnexpectedResponseError,
 )
 from fullstory_async.fanout import StopRule
 from fullstory_async.http.call import Call
@@ -253,9 +255,12 @@ def _was_not_sent(error: FullStoryError) -> bool:
 def _is_recorded(error: FullStoryError) -> bool:
     """Return whether a failure is recorded for the session, rather than for all sessions or none.
 
-    A single 403 is recorded: it may be about this session alone, and may have been charged.
+    A single 403 is recorded: it may be about this session alone, and may have been charged. A response that
+    isn't FullStory's says nothing about the session.
     """
-    return not _was_not_sent(error) and (error.scope in _RECORDED or isinstance(error, PermissionDeniedError))
+    if _was_not_sent(error) or isinstance(error, UnexpectedResponseError | GatewayThrottledError):
+        return False
+    return error.scope in _RECORDED or isinstance(error, PermissionDeniedError)
 
 
 _decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])

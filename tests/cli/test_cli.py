@@ -35,6 +35,7 @@ from fullstory_async import (
     SessionId,
     StorageError,
     UnexpectedRedirect,
+    UnexpectedResponseError,
 )
 from fullstory_async.cli import main
 from fullstory_async.cli.exits import Exit, UsageError, exit_for
@@ -228,7 +229,7 @@ def test_without_the_extra_it_says_what_to_install(
         (UsageError("x"), 2), (ConfigurationError("x"), 2), (InvalidSessionId("x"), 2), (AuthenticationError("x"), 4),
         (PermissionDeniedError("x"), 4), (NotFoundError("x"), 5), (RateLimitedError("x"), 6), (APITimeoutError("x"), 6),
         (ServerError("x"), 8), (ConnectError("x"), 8), (ProtocolError("x"), 8), (JobLockedError("x"), 75), (JobError("x"), 2), (JobStorageError("x"), 1), (ActivationBudgetError("x"), 7),
-        (OSError("x"), 1), (ClientStateError("x"), 1), (UnexpectedRedirect("x"), 1), (ResponseTooLarge("x"), 1),
+        (OSError("x"), 1), (ClientStateError("x"), 1), (UnexpectedRedirect("x"), 9), (UnexpectedResponseError("x"), 9), (ResponseTooLarge("x"), 1),
         (BadRequestError("x"), 1), (DecodeError("x"), 1), (PaginationError("x"), 1), (StorageError("x"), 1),
         (ConnectError("x", permanent=True), 8), (LimiterUnavailable("x"), 8),
     ],

@@ -477,7 +477,7 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path: Path) -> None:
     err += command.stderr.read()
     command.communicate(timeout=SECONDS)
     assert command.returncode == 143, err
-    assert "Total: 0 results, 0 permanent failures, 9 calls left, 3 activations spent" in err
+    assert "Total: 0 results, 0 permanent failures, 9 calls left, 0 activations spent, 3 at risk" in err
     assert "3 calls interrupted in flight, or" in err
     slow.kill()
     slow.communicate()

@@ -86,7 +86,7 @@ ROWS = tuple(
             ),
             (
                 "An HTML page, as a 200 or as a 502",
-                "200: `DecodeError`, and a free call is made once more before. 502: a `ServerError` like any other",
+                "200: `UnexpectedResponseError`, and a free call is made once more before. 502: a `ServerError` like any other",
             ),
             (
                 "An empty answer: 200 without a body, or 204",
@@ -94,7 +94,7 @@ ROWS = tuple(
             ),
             (
                 "JSON of another shape: a list, null, missing or unknown fields",
-                "Missing and unknown fields are fine, and `.raw` keeps everything; what is no object is a `DecodeError` that names the place",
+                "Missing and unknown fields are fine, and `.raw` keeps everything; what is no object can't be FullStory's, and a member of the wrong type is a `DecodeError` that names the place",
             ),
             (
                 "A redirect to another host",
@@ -197,6 +197,36 @@ ROWS = tuple(
             (
                 "A limiter shared through Redis fails",
                 "Nothing is sent, and calls end in `LimiterUnavailable` at once or after `timeout`; or, with `fallback`, each process goes on at a rate of its own. Both end by themselves. What Redis forgets (`FLUSHALL`, a restart, an empty replica) is taken for an empty bucket, so that no window has more than `burst + rate·W`. A job waits for it and counts no session as failed",
+            ),
+            (
+                "Somebody else answers: the sign-in page of a network, a proxy, a web server (200, 401, 403, 404, 407, 511)",
+                "`UnexpectedResponseError`, which says who probably answered and at which address; a free call is made once more before. A paid one counts as at risk, never as spent; only a redirect and a 511 are free. Texts and empty bodies from 400 on go by their status",
+            ),
+            (
+                "JSON of another API",
+                "The same. An empty object, unknown further members and missing ones are fine",
+            ),
+            (
+                "Somebody else answers from the start, in bulk",
+                "Before the first answer from FullStory at most 5 calls are on their way, and after 5 such answers in a row the work ends: at most 5 activations at risk. A job asks `/me` first and ends as `not_fullstory` (exit code 9) before it pays; nothing is recorded for a session, and `--resume` makes all calls",
+            ),
+            (
+                "Somebody else answers in the middle of a job",
+                "After 5 such answers in a row it ends as `not_fullstory` (exit code 9): at most `concurrency` + 4 activations at risk, none as spent, nothing recorded for a session. The report says how many, and what `/me` answers now",
+            ),
+            (
+                "Redirects, in bulk",
+                "The third in a row ends a fan-out or a job; the message names the host. Nothing is charged",
+            ),
+            (
+                "An error as the body of a 200",
+                "`ErrorInSuccess`, handled like a 500: "
+                + _AGAIN.format(error="it")
+                + ". Never taken for an empty result",
+            ),
+            (
+                "A 503 with a page between good answers",
+                "All calls pause as after a 429. If its `Server` or `Via` is another than that of the good answers, it is free and made again; otherwise a paid call ends in `GatewayThrottledError` with `may_have_cost`. A job records nothing for the session. After ten failures in a row it is an outage",
             ),
         ),
         start=1,

@@ -176,6 +176,7 @@ if "close" in sys.argv:
 print("requests:", len(sandbox.requests))
 over.set()
 server.join()
+gc.collect()  # a traceback refers to the client: within such a cycle aiohttp's own warning may come first
 there = weakref.ref(client)
 del client
 while there() is not None:

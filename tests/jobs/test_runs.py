@@ -305,7 +305,7 @@ async def test_a_stop_begins_no_further_call_for_one_that_could_not_leave(tmp_pa
 
 def test_the_old_names_of_a_report_still_work() -> None:
     report = JobReport(
-        reason=StopReason.FINISHED, detail="", done=3, failed=Counter(), spent=4, new_responses=1,
+        reason=StopReason.FINISHED, detail="", done=3, failed=Counter(), spent=4, at_risk=1, new_responses=1,
         newly_spent=2, dropped=0, left=0, seconds=1.0,
     )  # fmt: skip
     with pytest.warns(DeprecationWarning, match="JobReport.done_now is now called new_responses"):

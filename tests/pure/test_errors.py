@@ -26,6 +26,7 @@ from fullstory_async import (
     ServerError,
     TransportError,
     UnexpectedRedirect,
+    UnexpectedResponseError,
 )
 from fullstory_async import errors as errors_module
 from fullstory_async.http.status_errors import error_from_response
@@ -62,6 +63,8 @@ def test_each_status_is_success_or_one_class(status: int) -> None:
         assert type(error) is ProtocolError
     elif status < 400:
         assert type(error) is UnexpectedRedirect
+    elif status in (407, 511):
+        assert type(error) is UnexpectedResponseError
     else:
         assert type(error) is BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
         assert error is not None
@@ -128,6 +131,8 @@ KINDS = {
     "TransportError": ("network", False), "ConnectError": ("network", False),
     "LimiterUnavailable": ("network", False), "APITimeoutError": ("network", False),
     "ProtocolError": ("network", False), "UnexpectedRedirect": ("network", True),
+    "UnexpectedResponseError": ("network", False), "GatewayThrottledError": ("network", False),
+    "ErrorInSuccess": ("service", False),
     "StorageError": ("storage", False), "JobStorageError": ("storage", False),
     "JobLockedError": ("storage", False),
 }  # fmt: skip
@@ -147,7 +152,7 @@ def test_an_error_may_be_permanent_where_its_class_is_not() -> None:
     assert ConnectError.permanent is False
 
 
-@pytest.mark.parametrize("status", range(300, 600))
+@pytest.mark.parametrize("status", sorted({*range(300, 600)} - {407, 511}))
 def test_what_is_transient_is_what_the_policy_repeats(status: int) -> None:
     error = error_of(LIST, Response(status=status))
     assert error.is_transient is (status in {408, 409, 425, 429, 500, 502, 503, 504})

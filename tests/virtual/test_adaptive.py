@@ -83,16 +83,18 @@ async def test_a_limit_that_drops_is_followed_at_once_and_one_that_rises_in_two_
 
 async def test_refusals_of_one_moment_are_one_decrease() -> None:
     limiter = adaptive(start=100)
-    began, rates = now(), []
+    began, rates = float("inf"), list[float]()
 
     def answer(_: object) -> Response:
-        if now() < began + 0.2:
+        if began <= now() < began + 0.2:
             return json_response(status=429, retry_after="1")
         rates.append(limiter.rate)
         return json_response({"events": []})
 
     transport = FakeTransport(answer=answer, one_way=lambda: 0.05)
     sessions = make_sessions(transport, limiter)
+    await sessions.events("2:1")  # the first response: from now on all workers may be in flight
+    began, rates[:] = now(), []
     async with sessions.events_many([f"1:{n}" for n in range(20)], concurrency=20) as outcomes:
         assert [outcome.error async for outcome in outcomes] == [None] * 20
     assert len(transport.sent) >= 30

@@ -109,7 +109,8 @@ async def test_one_403_of_a_shared_request_is_one_denial() -> None:
 
 
 async def test_events_and_context_are_never_shared() -> None:
-    transport, sessions = make()
+    transport = FakeTransport(answer=lambda _: json_response({}), seconds=1)
+    sessions = make_sessions(transport)
     await asyncio.gather(*(sessions.context("1:2") for _ in range(3)))
     assert len(transport.sent) == 3
 
@@ -228,7 +229,9 @@ async def test_who_joins_during_the_wait_has_its_own_time_for_it() -> None:
 
 async def test_a_call_with_priority_that_joins_a_request_waits_at_its_pace_and_costs_nothing_more() -> None:
     limiter = RateLimiter(RateLimit(1, 1))
-    transport = FakeTransport(answer=lambda _: json_response({"summary": "ok"}))
+    transport = FakeTransport(
+        answer=lambda request: json_response({"summary": "ok"} if request.operation == "summary" else {})
+    )
     sessions = make_sessions(transport, limiter)
     before = [asyncio.create_task(sessions.context(f"1:{number}")) for number in range(3, 9)]
     await asyncio.sleep(0)

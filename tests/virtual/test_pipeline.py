@@ -33,7 +33,7 @@ pytestmark = pytest.mark.virtual_time
 
 LIST = Request(operation="list", path="/sessions/v2")
 EVENTS = Request(operation="events", path="/v2/sessions/1%3A2/events", session_id="1:2", metered=True)
-OK = json_response({"ok": True})
+OK = json_response({"events": []})
 
 
 def lost() -> ProtocolError:

@@ -92,6 +92,9 @@ RAW_FAULTS: dict[str, Handler] = {
     **{name: handler for name, (handler, _) in test_transport.FAULTS.items()},
     "a refusal that quotes": quoting(lambda said: http(json.dumps({"code": said, "message": f"no {said}"}).encode(), "400 Bad Request", X_Said=said)),
     "a page that quotes": quoting(lambda said: http(f"<html>{escape(said)}</html>".encode(), "502 Bad Gateway", Content_Type="text/html")),
+    "a sign-in page that quotes": quoting(lambda said: http(f"<html><a href='https://portal.test/?{said}'>Sign in, {escape(said)}</a></html>".encode(), Content_Type="text/html", X_From=said)),
+    "another API that quotes": quoting(lambda said: http(json.dumps({"url": said, "headers": {"Authorization": said}}).encode())),
+    "an error in a success that quotes": quoting(lambda said: http(json.dumps({"code": said, "message": f"no {said}"}).encode())),
     "a status line that quotes": quoting(lambda said: f"HTTP/1.1 2x0 {said}\r\n\r\n".encode()),
     "a redirect that quotes": quoting(lambda said: http(b"", "302 Found", Location=f"https://other.test/?said={said}")),
     "an answer of another shape": test_transport.answering(http(BROKEN_LIST)),
@@ -254,7 +257,7 @@ async def test_no_fault_of_a_server_shows_a_canary() -> None:
 
     watch = await against_all(
         RAW_FAULTS.items(), one, "ProtocolError", "APITimeoutError", "UnexpectedRedirect", "DecodeError",
-        "ResponseTooLarge", "BadRequestError", "ServerError",
+        "UnexpectedResponseError", "ErrorInSuccess", "ResponseTooLarge", "BadRequestError", "ServerError",
     )  # fmt: skip
     assert "[the API key]" in str(watch.shown)
     assert "email=[the email]&uid=[the uid]" in str(watch.shown)

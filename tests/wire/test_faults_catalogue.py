@@ -24,6 +24,7 @@ from fullstory_async import (
     ConfigurationError,
     ConflictError,
     DecodeError,
+    ErrorInSuccess,
     FullStoryError,
     NotFoundError,
     PermissionDeniedError,
@@ -33,6 +34,7 @@ from fullstory_async import (
     RetryPolicy,
     ServerError,
     UnexpectedRedirect,
+    UnexpectedResponseError,
 )
 from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.faults import CallNext, catalogue, read_fault
@@ -89,7 +91,14 @@ REFUSED = [
     Row(Fault.redirect_to("/me", code=307), UnexpectedRedirect, 0, 307),
     Row(Fault.redirect_loop(), UnexpectedRedirect, 0, 302),
     Row(Fault.html_error_page(), ServerError, 0, 502),
-    Row(Fault.html_error_page(200), DecodeError, 0, 200),
+    Row(Fault.html_error_page(200), UnexpectedResponseError, 0, 200),
+    *(Row(Fault.sign_in_page(code), UnexpectedResponseError, 0, code) for code in (200, 401, 403, 404, 511)),
+    Row(Fault.sign_in_page(charged=True), UnexpectedResponseError, 1, 200),
+    Row(Fault.foreign_json(), UnexpectedResponseError, 0, 200),
+    Row(Fault.error_in_success(), ErrorInSuccess, 0, 200),
+    Row(Fault.error_in_success("error"), ErrorInSuccess, 0, 200),
+    Row(Fault.html_503(), ServerError, 0, 503),
+    Row(Fault.html_503(None), ServerError, 0, 503),
 ]  # fmt: skip
 BROKEN = [
     Row(Fault.drop(), ProtocolError, 1, None),
@@ -122,8 +131,8 @@ SPOILED = [
     Row(Fault.not_a_number(), None, 1, 200),
     Row(Fault.huge_integer(), None, 1, 200),  # decoded only when the event's data are read
     Row(Fault.deep_json(), DecodeError, 1, 200),
-    Row(Fault.wrong_shape(), DecodeError, 1, 200),
-    Row(Fault.wrong_shape("null"), DecodeError, 1, 200),
+    Row(Fault.wrong_shape(), UnexpectedResponseError, 1, 200),
+    Row(Fault.wrong_shape("null"), UnexpectedResponseError, 1, 200),
     Row(Fault.wrong_shape("missing keys"), None, 1, 200),
     Row(Fault.wrong_shape("wrong types"), DecodeError, 1, 200),
     Row(Fault.unknown_keys(), None, 1, 200),
@@ -543,6 +552,6 @@ def test_the_catalogue_names_parameters_and_costs() -> None:
     assert entries["truncate_body"].call == "truncate_body(share=0.5, *, framing='length')"
     assert {name for name, entry in entries.items() if not entry.charged} == {
         "status", "retry_after", "retry_after_date", "no_retry", "redirect_to", "redirect_loop",
-        "html_error_page",
+        "html_error_page", "sign_in_page", "foreign_json", "error_in_success", "html_503",
     }  # fmt: skip
     assert all(entry.description.endswith(".") for entry in entries.values())

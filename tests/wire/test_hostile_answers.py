@@ -20,7 +20,14 @@ from typing import Any
 import attrs
 import pytest
 
-from fullstory_async import DecodeError, FullStoryClient, ResponseTooLarge, SessionEvent, SessionId
+from fullstory_async import (
+    DecodeError,
+    FullStoryClient,
+    ResponseTooLarge,
+    SessionEvent,
+    SessionId,
+    UnexpectedResponseError,
+)
 from fullstory_async.codec import (  # fmt: skip
     IncrementalEventDecoder,
     decode_context,
@@ -203,7 +210,7 @@ async def test_over_the_wire_too(operation: str) -> None:
         for _ in answers:
             try:
                 read_all(await CALLS[operation](client))
-            except DecodeError:
+            except (DecodeError, UnexpectedResponseError):
                 continue
     assert len(server.requests) == len(answers)
 
@@ -250,24 +257,29 @@ async def test_a_job_goes_on_and_records_what_failed(tmp_path: Path) -> None:
     }
 
     async def handler(connection: Connection) -> None:
+        if connection.head.startswith(b"GET /me "):
+            await connection.send(http(b'{"orgId":"o"}'))
+            return
         found = connection.head.split(b"/")[3].decode().replace("%3A", ":")
         await connection.send(http(hostile.get(found, b'{"events":[{"event_type":"click"}]}')))
 
-    good = [f"1:{n}" for n in range(20)]
+    good = [f"1:{n}" for n in range(len(hostile))]
     async with raw_server(handler) as server, client_of(server.url) as client:
         async with Job.open(tmp_path / "job", client=client, plan=JobPlan(events=True)) as job:
-            await job.add([*good[:10], *hostile, *good[10:]])
-            report = await job.run(concurrency=4)
+            # in turn, because five responses in a row that can't be FullStory's would end the run
+            pairs = zip(good, hostile, strict=True)
+            await job.add([each for good_id, hostile_id in pairs for each in (good_id, hostile_id)])
+            report = await job.run(concurrency=1)
             assert report.reason == "finished"
-            assert report.left == 0
+            assert 30 < report.left == report.at_risk < len(hostile)
             files = await job.export(tmp_path / "all.jsonl")
             await job.export(tmp_path / "all.parquet", redact=["a"])
-    assert len(server.requests) == 1 + len(hostile) + 20  # whose key it is, and each once
+    assert len(server.requests) == 1 + 2 * len(hostile)  # whose key it is, and each once
     results = {result.session_id: result async for result in JobReader(tmp_path / "job").results()}
-    assert [len(results[each].events or ()) for each in good] == [1] * 20
+    assert [len(results[each].events or ()) for each in good] == [1] * len(good)
     for each in hostile:
         found = results[each]
-        assert (found.events is None) == (len(found.failures) == 1)
+        assert found.events is None or not found.failures
         assert {failure.error for failure in found.failures} <= {"DecodeError"}
     exported = [json.loads(line) for line in files[0].read_text().splitlines()]
     assert {row["session_id"] for row in exported} >= set(good)

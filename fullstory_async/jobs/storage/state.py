@@ -28,6 +28,8 @@ class Counts:
     """Items that aren't session ids; their failures are permanent, and trying them again sends nothing."""
     spent: int = 0
     """Activations that were spent, or may have been."""
+    at_risk: int = 0
+    """Those of them that only may have been: their calls brought no response of FullStory's."""
 
 
 class ReserveResult(enum.Enum):
@@ -74,13 +76,15 @@ class StoreState:
         self._reservations[task.seq, task.operation] = activations
         return ReserveResult.RESERVED
 
-    def release(self, task: JobTask, spent: int) -> None:
-        """Release a call's reservation and count the activations that it has spent."""
+    def release(self, task: JobTask, spent: int, at_risk: int) -> None:
+        """Release a call's reservation, and count what it has spent and how much of that is at risk."""
         self.reserved -= self._reservations.pop((task.seq, task.operation), 0)
         self.counts.spent += spent
+        self.counts.at_risk += at_risk
 
     def spend_reserved(self) -> None:
         """Count all reservations as spent."""
         self.counts.spent += self.reserved
+        self.counts.at_risk += self.reserved
         self.reserved = 0
         self._reservations.clear()

@@ -125,6 +125,7 @@ def count_rows(database: sqlite3.Connection) -> Counts:
         permanent=one("SELECT COUNT(*) FROM failures WHERE permanent"),
         unusable=one(COUNT_INVALID_IDS),
         spent=get_meta(database, "spent"),
+        at_risk=get_meta(database, "at_risk") or 0,
     )
 
 

@@ -127,19 +127,25 @@ class JobStore:
 
     async def save_response(self, task: JobTask, body: bytes, *, attempts: int, spent: int) -> None:
         """Save a response and what it cost."""
-        await self._writer.run(lambda database: self._save_response(database, task, body, attempts, spent))
+        # the last of them is the response's own
+        at_risk = max(0, spent - 1)
+        await self._writer.run(
+            lambda database: self._save_response(database, task, body, attempts, spent, at_risk)
+        )
 
     async def save_failure(
         self, task: JobTask, error: FullStoryError, *, body: bytes | None, permanent: bool, spent: int
     ) -> None:
         """Save why a call failed and what it may have cost."""
+        # a body that was received was paid for, readable or not
+        at_risk = max(0, spent - (body is not None))
         await self._writer.run(
-            lambda database: self._save_failure(database, task, error, body, permanent, spent)
+            lambda database: self._save_failure(database, task, error, body, permanent, spent, at_risk)
         )
 
     def release_later(self, task: JobTask, *, spent: int) -> None:
         """Settle a call that was dropped; only `close` waits for it."""
-        self._writer.run_later(lambda _: self._state.release(task, spent))
+        self._writer.run_later(lambda _: self._state.release(task, spent, spent))
 
     async def save_organisation(self, organisation: str) -> None:
         """Save the organisation of the job's key."""
@@ -212,8 +218,9 @@ class JobStore:
         """
         state, counts = self._state, self._state.counts
         values = {
-            "spent": counts.spent, RESERVED: state.reserved, "last_seq": state.last_seq,
-            "items": counts.items, "answered": counts.answered, "failed": counts.failed,
+            "spent": counts.spent, "at_risk": counts.at_risk, RESERVED: state.reserved,
+            "last_seq": state.last_seq, "items": counts.items, "answered": counts.answered,
+            "failed": counts.failed,
         }  # fmt: skip
         set_meta(self._database, **values)
 
@@ -241,7 +248,7 @@ class JobStore:
             if seq is not None:
                 counts.unusable += 1
                 for operation in self.plan.operations:
-                    self._save_failure(database, JobTask(seq, text, operation), error, None, True, 0)
+                    self._save_failure(database, JobTask(seq, text, operation), error, None, True, 0, 0)
         return counts.items - before
 
     def _insert_item(self, database: sqlite3.Connection, text: str, *, any_purged: bool) -> int | None:
@@ -255,9 +262,15 @@ class JobStore:
         return seq
 
     def _save_response(
-        self, database: sqlite3.Connection, task: JobTask, body: bytes, attempts: int, spent: int
+        self,
+        database: sqlite3.Connection,
+        task: JobTask,
+        body: bytes,
+        attempts: int,
+        spent: int,
+        at_risk: int,
     ) -> None:
-        self._state.release(task, spent)
+        self._state.release(task, spent, at_risk)
         if task.seq in self._state.erased:
             return
         self._delete_failure(database, task)
@@ -273,8 +286,9 @@ class JobStore:
         body: bytes | None,
         permanent: bool,
         spent: int,
+        at_risk: int,
     ) -> None:
-        self._state.release(task, spent)
+        self._state.release(task, spent, at_risk)
         if task.seq in self._state.erased:
             return
         self._delete_failure(database, task)
@@ -299,7 +313,8 @@ class JobStore:
         seq = statements.erase_item(database, session_id, fingerprint(self.secret, session_id))
         if seq is None:
             return False
-        self._state.counts = attrs.evolve(count_rows(database), spent=self._state.counts.spent)
+        counts = self._state.counts
+        self._state.counts = attrs.evolve(count_rows(database), spent=counts.spent, at_risk=counts.at_risk)
         self._state.erased.add(seq)
         return True
 
@@ -323,7 +338,9 @@ class JobStore:
         Its calls in flight may have been charged.
         """
         self._database.execute("BEGIN IMMEDIATE")
-        spent = get_meta(self._database, "spent") + (get_meta(self._database, RESERVED) or 0)
-        set_meta(self._database, **{"spent": spent, RESERVED: 0})
+        reserved = get_meta(self._database, RESERVED) or 0
+        spent = get_meta(self._database, "spent") + reserved
+        at_risk = (get_meta(self._database, "at_risk") or 0) + reserved
+        set_meta(self._database, **{"spent": spent, "at_risk": at_risk, RESERVED: 0})
         self._database.execute("COMMIT")
         checkpoint_wal(self._database)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -30,6 +31,12 @@ _PAGE = """<!DOCTYPE html>
 <body><center><h1>502 Bad Gateway</h1></center><hr><center>nginx</center></body></html>
 """
 
+_SIGN_IN_PAGE = """<!DOCTYPE html>
+<html><head><title>Guest network: sign in</title></head><body><form action="https://portal.invalid/login">
+<input name="user"><input name="password" type="password"></form></body></html>
+"""
+_THROTTLE_PAGE = "<html><head><title>503</title></head><body>Too many requests, please wait.</body></html>"
+
 _Seconds = Annotated[float, Range(-1e9, 1e9)]
 _RedirectCode = Annotated[int, Range(300, 399, integer=True)]
 
@@ -57,6 +64,13 @@ class _RetryAfter:
     def check(self, name: str, value: object) -> None:
         if value is not None:
             OneLine().check(name, str(value))
+
+
+@attrs.frozen
+class _Server:
+    def check(self, name: str, value: object) -> None:
+        if value is not None:
+            OneLine().check(name, value)
 
 
 class RefusalFaults:
@@ -189,6 +203,68 @@ class RefusalFaults:
             charged: whether the work is done first, and its activation charged.
         """
         return _refuse(exchange, code, {"Content-Type": "text/html"}, _PAGE)
+
+    @fault
+    @staticmethod
+    async def sign_in_page(
+        exchange: Exchange, call_next: CallNext, code: StatusCode = 200, *, charged: bool = False
+    ) -> web.StreamResponse:
+        """Respond with the sign-in page of a guest network, as a captive portal does.
+
+        Args:
+            code: status.
+            charged: whether the work is done first, and its activation charged.
+        """
+        return _refuse(exchange, code, {"Content-Type": "text/html; charset=utf-8"}, _SIGN_IN_PAGE)
+
+    @fault
+    @staticmethod
+    async def foreign_json(
+        exchange: Exchange, call_next: CallNext, code: StatusCode = 200, *, charged: bool = False
+    ) -> web.StreamResponse:
+        """Respond with the JSON of another API.
+
+        Args:
+            code: status.
+            charged: whether the work is done first, and its activation charged.
+        """
+        return _refuse(exchange, code, {}, '{"status":"ok","data":[{"title":"not a session"}]}')
+
+    @fault
+    @staticmethod
+    async def error_in_success(
+        exchange: Exchange,
+        call_next: CallNext,
+        form: Literal["code", "error"] = "code",
+        *,
+        charged: bool = False,
+    ) -> web.StreamResponse:
+        """Respond 200 with an error as the body: ``code`` and ``message``, or within 'error'.
+
+        Args:
+            form: ``code`` (``{"code", "message"}``) or ``error`` (``{"error": {"code", "message"}}``).
+            charged: whether the work is done first, and its activation charged.
+        """
+        error = {"code": "internal", "message": "injected by the sandbox"}
+        return _refuse(exchange, 200, {}, json.dumps(error if form == "code" else {"error": error}))
+
+    @fault
+    @staticmethod
+    async def html_503(
+        exchange: Exchange,
+        call_next: CallNext,
+        server: Annotated[str | None, _Server()] = "gateway",
+        *,
+        charged: bool = False,
+    ) -> web.StreamResponse:
+        """Respond 503 with a page, as something in front of the service that throttles.
+
+        Args:
+            server: its ``Server`` header; ``None`` for the same as in other responses.
+            charged: whether the work is done first, and its activation charged.
+        """
+        headers = {"Content-Type": "text/html"} | ({} if server is None else {"Server": server})
+        return _refuse(exchange, 503, headers, _THROTTLE_PAGE)
 
 
 def _refuse(

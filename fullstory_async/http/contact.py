@@ -1,0 +1,95 @@
+"""Contact: what a client knows of who responds at its base URL.
+
+Until the first response from FullStory, bulk work keeps at most `UNCONFIRMED_CALLS` calls in flight, and each
+response that can't be FullStory's takes one of these places away: a wrong network costs a handful of
+activations at most, however many workers there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import attrs
+
+from fullstory_async.errors import FullStoryError, UnexpectedResponseError
+from fullstory_async.messages import Request, Response
+from fullstory_async.privacy import Redactor
+
+__all__ = ["UNCONFIRMED_CALLS", "Contact"]
+
+UNCONFIRMED_CALLS = 5
+"""Calls in flight until the first response from FullStory."""
+_OUTAGE = 10
+"""Failures of the service in a row after which it is an outage and not a throttle."""
+_RECHECK_PAUSE = 1.0
+"""Seconds before a call after `UNCONFIRMED_CALLS` unexpected responses in a row."""
+
+
+@attrs.define(eq=False)
+class Contact:
+    """The address that one client uses, and the responses from there so far."""
+
+    base_url: str = "base_url"
+    redactor: Redactor = attrs.field(factory=lambda: Redactor(""), repr=False)
+    """Removes the key from responses that are quoted."""
+    heard: bool = attrs.field(default=False, init=False)
+    """Whether FullStory has responded."""
+    unexpected: int = attrs.field(default=0, init=False)
+    """Responses in a row that can't be FullStory's."""
+    failures: int = attrs.field(default=0, init=False)
+    """Responses in a row with a status of 500 or more."""
+    gateway: tuple[str, str] = attrs.field(default=("", ""), init=False)
+    """The ``Server`` and ``Via`` of the latest success."""
+    _in_flight: int = attrs.field(default=0, init=False)
+    _changed: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether FullStory has responded, and not only failed since."""
+        return self.heard and self.failures < _OUTAGE
+
+    def is_elsewhere(self, response: Response) -> bool:
+        """Return whether a response names another server than the successes did."""
+        return _gateway_of(response) != self.gateway
+
+    def record(self, response: Response, error: FullStoryError | None) -> None:
+        """Record a response, and the error that it stands for."""
+        if isinstance(error, UnexpectedResponseError):
+            self.unexpected += 1
+            return
+        self.failures = self.failures + 1 if response.status >= 500 else 0
+        if error is None:
+            self.gateway = _gateway_of(response)
+        # an error without FullStory's code may be anybody's
+        if error is None or error.code is not None:
+            self.heard, self.unexpected = True, 0
+            self._notify()
+
+    def redacted(self, request: Request, response: Response) -> Response:
+        """Return a response that may be quoted: without the key and the user that the request is about."""
+        return attrs.evolve(response, body=self.redactor.body(response.body, request))
+
+    async def enter(self) -> None:
+        """Wait until one more call of bulk work may be in flight; `leave` follows."""
+        while not self.heard and self._in_flight >= UNCONFIRMED_CALLS - self.unexpected:
+            if self._in_flight == 0:
+                # what made the other calls may be about to stop; otherwise one call at a time tries again
+                await asyncio.sleep(_RECHECK_PAUSE)
+                if self._in_flight == 0:
+                    break
+            else:
+                await self._changed.wait()
+        self._in_flight += 1
+
+    def leave(self) -> None:
+        """Record that a call that has entered is no longer in flight."""
+        self._in_flight -= 1
+        self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def _gateway_of(response: Response) -> tuple[str, str]:
+    return response.headers.get("server", ""), response.headers.get("via", "")

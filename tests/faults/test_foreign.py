@@ -1,0 +1,227 @@
+"""Rows 49 to 55: somebody else answers, and errors where a result should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fullstory_async import (
+    ErrorInSuccess,
+    FullStoryClient,
+    FullStoryError,
+    GatewayThrottledError,
+    UnexpectedRedirect,
+    UnexpectedResponseError,
+)
+from fullstory_async.jobs import Job, JobPlan, JobReport
+from fullstory_async.sandbox import Fault, Sandbox
+from tests.faults.calls import QUICK, REPEATING, ask, error_of, spoiled
+from tests.virtual_time import now
+from tests.wire.servers import connected
+
+PAGE = Fault.sign_in_page()
+
+
+async def run_job(folder: Path, client: FullStoryClient, ids: object = (), concurrency: int = 8) -> JobReport:
+    async with Job.open(folder, client=client, plan=JobPlan(events=True)) as job:
+        if ids:
+            await job.add(ids)
+        report = await job.run(concurrency=concurrency)
+        assert job.counts.failed == 0
+        return report
+
+
+async def fanned_out(
+    sandbox: Sandbox, client: FullStoryClient, concurrency: int = 32
+) -> tuple[int, list[FullStoryError], FullStoryError | None]:
+    """Return the number of results, the failures, and what ended the fan-out."""
+    results, failures, ended = 0, list[FullStoryError](), None
+    try:
+        async with client.sessions.events_many(sandbox.session_ids, concurrency=concurrency) as outcomes:
+            async for outcome in outcomes:
+                results += outcome.error is None
+                failures += [] if outcome.error is None else [outcome.error]
+    except FullStoryError as error:
+        ended = error
+    return results, failures, ended
+
+
+@pytest.mark.row(49)
+@pytest.mark.parametrize("code", [200, 401, 403, 404, 407, 511])
+async def test_row_49_a_sign_in_page(code: int) -> None:
+    for operation, retry, requests in (("list", QUICK, 2), ("events", REPEATING, 1), ("events", QUICK, 1)):
+        async with spoiled(Fault.sign_in_page(code), retry=retry) as (sandbox, client):
+            error = await error_of(ask(sandbox, client, operation))
+            assert type(error) is UnexpectedResponseError
+            assert f"a sign-in page probably answered at {sandbox.url} (status {code}, text/html" in str(
+                error
+            )
+            assert error.attempts == len(sandbox.requests) == requests
+            at_risk = operation == "events" and code != 511
+            assert (error.may_have_cost, client.stats.activations_at_risk) == (at_risk, int(at_risk))
+            assert client.stats.activations == 0
+            with pytest.raises(UnexpectedResponseError):
+                await client.whoami()
+            if code == 200:
+                with pytest.raises(UnexpectedResponseError):
+                    [event async for event in client.sessions.stream_events(sandbox.session_ids[0])]
+                assert client.stats.activations == 0
+                assert client.stats.activations_at_risk == int(at_risk) + 1
+
+
+@pytest.mark.row(50)
+async def test_row_50_another_api() -> None:
+    async with spoiled(Fault.foreign_json()) as (sandbox, client):
+        session_id = sandbox.session_ids[0]
+        for call in (client.sessions.events, client.sessions.summary, client.sessions.context):
+            error = await error_of(call(session_id))
+            assert type(error) is UnexpectedResponseError
+            assert "another API probably answered" in str(error)
+        with pytest.raises(UnexpectedResponseError):
+            [event async for event in client.sessions.stream_events(session_id)]
+        with pytest.raises(UnexpectedResponseError):
+            await client.whoami()
+        assert (client.stats.activations, client.stats.activations_at_risk) == (0, 4)
+
+
+@pytest.mark.row(51)
+@pytest.mark.parametrize("fault", [PAGE, Fault.foreign_json(), Fault.sign_in_page(403)], ids=str)
+async def test_row_51_from_the_start(fault: Fault, tmp_path: Path) -> None:
+    sandbox = Sandbox(users=2, sessions=60, mean_events=3, latency=0.01)
+    async with connected(sandbox, retry=QUICK) as client:
+        rule = sandbox.inject(fault, times=None)
+        results, failures, ended = await fanned_out(sandbox, client)
+        assert (results, type(ended)) == (0, UnexpectedResponseError)
+        assert len(failures) <= 5
+        assert client.stats.activations == 0
+        assert client.stats.activations_at_risk == len(sandbox.requests) == 5
+        report = await run_job(tmp_path / "j", client, sandbox.session_ids, 32)
+        assert (report.reason, report.spent, report.left) == ("not_fullstory", 0, 60)
+        assert sandbox.url in report.detail
+        rule.share = 0
+        report = await run_job(tmp_path / "j", client)
+        assert (report.reason, report.done, report.spent, report.at_risk) == ("finished", 60, 60, 0)
+
+
+@pytest.mark.row(51)
+async def test_row_51_from_the_start_of_the_paid_calls(tmp_path: Path) -> None:
+    """The free question is let through: then it is as in the middle."""
+    sandbox = Sandbox(users=2, sessions=60, mean_events=3, latency=0.01)
+    async with connected(sandbox, retry=QUICK) as client:
+        rule = sandbox.inject(PAGE, operation="events", times=None)
+        report = await run_job(tmp_path / "j", client, sandbox.session_ids, 8)
+        assert report.reason == "not_fullstory"
+        assert 5 <= report.at_risk == report.spent <= 8 + 4
+        assert "GET /me to the same address now responds as FullStory (organisation SANDBOX)" in report.detail
+        rule.share = 0
+        at_risk = report.at_risk
+        report = await run_job(tmp_path / "j", client)
+        assert (report.reason, report.done, report.at_risk, report.spent) == (
+            "finished",
+            60,
+            at_risk,
+            60 + at_risk,
+        )
+
+
+@pytest.mark.row(52)
+@pytest.mark.parametrize("concurrency", [1, 8])
+async def test_row_52_in_the_middle(concurrency: int, tmp_path: Path) -> None:
+    sandbox = Sandbox(users=2, sessions=60, mean_events=3, latency=0.01)
+    async with connected(sandbox, retry=QUICK) as client:
+        rule = sandbox.inject(PAGE, skip=31, times=None)
+        report = await run_job(tmp_path / "j", client, sandbox.session_ids, concurrency)
+        assert report.reason == "not_fullstory"
+        assert report.done == 30
+        assert 5 <= report.at_risk <= concurrency + 4
+        assert client.stats.activations == report.spent - report.at_risk == 30
+        assert "GET /me to the same address now fails: UnexpectedResponseError" in report.detail
+        rule.share = 0
+        at_risk = report.at_risk
+        report = await run_job(tmp_path / "j", client)
+        assert (report.reason, report.done, report.at_risk) == ("finished", 60, at_risk)
+        assert report.spent == 60 + at_risk
+
+
+@pytest.mark.row(52)
+async def test_row_52_for_a_moment(tmp_path: Path) -> None:
+    sandbox = Sandbox(users=2, sessions=60, mean_events=3)
+    async with connected(sandbox, retry=QUICK) as client:
+        sandbox.inject(PAGE, operation="events", skip=20, times=4)
+        report = await run_job(tmp_path / "j", client, sandbox.session_ids)
+        assert (report.reason, report.done, report.left, report.at_risk) == ("finished", 56, 4, 4)
+        assert not report.failed
+        report = await run_job(tmp_path / "j", client)
+        assert (report.reason, report.done, report.spent) == ("finished", 60, 64)
+
+
+@pytest.mark.row(53)
+async def test_row_53_redirects(tmp_path: Path) -> None:
+    sandbox = Sandbox(users=2, sessions=60, mean_events=3, latency=0.01)
+    async with connected(sandbox, retry=QUICK) as client:
+        rule = sandbox.inject(Fault.redirect_to("https://login.invalid/x?u=ada"), times=None)
+        results, _, ended = await fanned_out(sandbox, client)
+        assert (results, type(ended)) == (0, UnexpectedRedirect)
+        assert "a redirect to login.invalid, which" in str(ended)
+        assert "ada" not in str(ended)
+        assert len(sandbox.requests) <= 5
+        assert (client.stats.activations, client.stats.activations_at_risk) == (0, 0)
+        rule.share = 0
+        await client.whoami()
+        rule = sandbox.inject(Fault.redirect_to("https://login.invalid/"), operation="events", times=None)
+        report = await run_job(tmp_path / "j", client, sandbox.session_ids)
+        assert (report.reason, report.spent, report.at_risk, report.left) == ("not_fullstory", 0, 0, 60)
+        rule.share = 0
+        assert (await run_job(tmp_path / "j", client)).done == 60
+
+
+@pytest.mark.row(54)
+@pytest.mark.parametrize("form", ["code", "error"])
+async def test_row_54_an_error_in_a_success(form: str, tmp_path: Path) -> None:
+    fault = Fault.error_in_success("error" if form == "error" else "code")
+    for operation, retry, requests in (("list", QUICK, 3), ("events", REPEATING, 3), ("events", QUICK, 1)):
+        async with spoiled(fault, retry=retry) as (sandbox, client):
+            error = await error_of(ask(sandbox, client, operation))
+            assert (type(error), error.status, error.code) == (ErrorInSuccess, 200, "internal")
+            assert error.attempts == len(sandbox.requests) == requests
+            assert error.may_have_cost is (operation == "events")
+            assert client.stats.activations == 0
+    async with spoiled(fault, times=1) as (sandbox, client):
+        with pytest.raises(ErrorInSuccess):
+            [event async for event in client.sessions.stream_events(sandbox.session_ids[0])]
+    sandbox = Sandbox(users=1, sessions=5, mean_events=3)
+    async with connected(sandbox, retry=QUICK) as client:
+        sandbox.inject(fault, operation="events", times=1)
+        async with Job.open(tmp_path / "j", client=client, plan=JobPlan(events=True)) as job:
+            await job.add(sandbox.session_ids)
+            report = await job.run()
+            assert (report.done, dict(report.failed), report.left) == (4, {"ErrorInSuccess": 1}, 1)
+            assert (await job.run()).done == 5
+
+
+@pytest.mark.row(55)
+async def test_row_55_a_503_page_between_good_responses(tmp_path: Path) -> None:
+    sandbox = Sandbox(users=1, sessions=20, mean_events=3)
+    async with connected(sandbox, retry=QUICK) as client:
+        sandbox.inject(Fault.html_503(), operation="events", skip=5, times=1)
+        started = now()
+        report = await run_job(tmp_path / "j", client, sandbox.session_ids, 2)
+        assert (report.reason, report.done, report.spent, report.at_risk) == ("finished", 20, 20, 0)
+        assert now() - started > 0.9  # the limiter paused
+        assert sandbox.stats()["requests"] == 22  # whose key it is, and one again
+
+
+@pytest.mark.row(55)
+async def test_row_55_one_that_may_be_the_services(tmp_path: Path) -> None:
+    sandbox = Sandbox(users=1, sessions=20, mean_events=3)
+    async with connected(sandbox, retry=QUICK) as client:
+        sandbox.inject(Fault.html_503(None), operation="events", skip=5, times=1)
+        started = now()
+        report = await run_job(tmp_path / "j", client, sandbox.session_ids, 2)
+        assert (report.reason, report.done, report.left, report.at_risk) == ("finished", 19, 1, 1)
+        assert now() - started > 0.9
+        assert (await run_job(tmp_path / "j", client)).done == 20
+    async with spoiled(Fault.html_503(None)) as (sandbox, client):
+        error = await error_of(ask(sandbox, client))
+        assert not isinstance(error, GatewayThrottledError)  # nothing good was heard before
