@@ -153,6 +153,8 @@ server = threading.Thread(target=asyncio.run, args=(serve(),))
 server.start()
 ready.wait()
 (sandbox,) = served
+# otherwise the order of the finalisers depends on how many objects were made before
+gc.disable()
 client = FullStoryClient(config=ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url))
 
 async def use():
