@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,9 @@ from tests.wire.servers import connected
 PAGE = Fault.sign_in_page()
 
 
-async def run_job(folder: Path, client: FullStoryClient, ids: object = (), concurrency: int = 8) -> JobReport:
+async def run_job(
+    folder: Path, client: FullStoryClient, ids: Sequence[str] = (), concurrency: int = 8
+) -> JobReport:
     async with Job.open(folder, client=client, plan=JobPlan(events=True)) as job:
         if ids:
             await job.add(ids)
