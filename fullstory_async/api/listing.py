@@ -12,7 +12,7 @@ from fullstory_async.api.calls import call_once
 from fullstory_async.api.context import ApiContext
 from fullstory_async.codec import decode_sessions
 from fullstory_async.config import ListApi
-from fullstory_async.errors import FullStoryError
+from fullstory_async.errors import FullStoryError, UnexpectedResponseError
 from fullstory_async.http import endpoints
 from fullstory_async.http.options import CallOptions
 from fullstory_async.messages import Request
@@ -69,4 +69,7 @@ async def fetch_sessions(
 
 def _is_unserved(error: FullStoryError) -> bool:
     """Return whether an error says that the path isn't served, and not that nothing was found."""
+    # a page of somebody else says nothing about FullStory's paths
+    if isinstance(error, UnexpectedResponseError):
+        return False
     return error.status == 405 or (error.status == 404 and error.code not in _FOUND_NOTHING)

@@ -31,6 +31,8 @@ async def make(folder: Path) -> None:
 
     async def handler(connection: Connection) -> None:
         target = connection.head.split(b" ")[1]
+        if target == b"/me":
+            return await connection.send(http(b'{"orgId":"o"}'))
         number = int(target.split(b"%3A")[1].split(b"/")[0][-4:]) if b"%3A" in target else 0
         if number % 10 == 9:
             return await connection.send(

@@ -71,13 +71,13 @@ async def test_the_request_on_the_wire() -> None:
 async def test_odd_ids_and_a_path_in_the_base_url_arrive_as_they_are() -> None:
     async with raw_server(answering(http(b'{"events":[],"sessions":[]}'))) as server:
         async with client_of(server.url + "/gateway/") as client:
-            for session_id in ("a%41", "a?b#c", "a b+c", "ü"):
+            for session_id in ("a%41", "a?b#c", "a+c", "ü"):
                 await client.sessions.events(session_id)
             page = await client.sessions.list(email="ada+1@example.com", uid="a/b?c")
     paths = [head.split(b" ")[1] for head in server.requests]
     assert paths[:4] == [
         b"/gateway/v2/sessions/a%2541/events", b"/gateway/v2/sessions/a%3Fb%23c/events",
-        b"/gateway/v2/sessions/a%20b%2Bc/events", b"/gateway/v2/sessions/%C3%BC/events",
+        b"/gateway/v2/sessions/a%2Bc/events", b"/gateway/v2/sessions/%C3%BC/events",
     ]  # fmt: skip
     assert paths[4].startswith(b"/gateway/sessions/v2?email=ada%2B1@example.com&uid=a/b?c&limit=20")
     assert len(page) == 0

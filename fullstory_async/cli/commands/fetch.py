@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.ids import IdInput, read_ids
+from fullstory_async.cli.job_plan import read_plan
 from fullstory_async.cli.messages import (
     consent_question,
     consent_warning,
@@ -23,7 +24,6 @@ from fullstory_async.cli.messages import (
     report_text,
     resume_command,
 )
-from fullstory_async.cli.option_parsing import read_max_failures
 from fullstory_async.cli.output import write_stderr
 from fullstory_async.cli.progress import JobDisplay
 from fullstory_async.cli.signals import on_interrupt
@@ -34,7 +34,6 @@ from fullstory_async.files.ledger import ActivationLedger
 from fullstory_async.jobs import Job, JobEstimate, JobPlan, JobReader, JobReport, StopReason
 from fullstory_async.jobs.plan import estimate_within_budget
 from fullstory_async.jobs.storage.lock import LOCK_NAME, raise_if_locked
-from fullstory_async.jobs.storage.schema import foreign_files, has_job
 
 __all__ = ["fetch", "run_job"]
 
@@ -162,7 +161,7 @@ def fetch(
         raise_if_locked(job / LOCK_NAME)
     if concurrency < 1:
         raise UsageError("--concurrency must be 1 or more")
-    plan = _read_plan(
+    plan = read_plan(
         job, events, summary, max_activations, max_failures, resume=resume, has_ids=ids is not None
     )
     given = _read_ids(ids, id_column, strict=strict, trust_ids=trust_ids)
@@ -220,68 +219,6 @@ def _read_ids(sources: list[str] | None, column: str | None, *, strict: bool, tr
     ids = read_ids(sources, column, strict=strict, trust_ids=trust_ids)
     sys.stderr.write("".join(f"note: {note}\n" for note in ids.notes()))
     return ids
-
-
-def _read_plan(
-    folder: Path,
-    events: bool,
-    summary: str | None,
-    max_activations: int | None,
-    max_failures: str | None,
-    *,
-    resume: bool,
-    has_ids: bool,
-) -> JobPlan:
-    """Return the plan of a new job, or the extended plan of an existing one.
-
-    Raises:
-        UsageError: the options don't fit together, or don't fit the folder.
-    """
-    failures = read_max_failures(max_failures)
-    exists = _check_folder(folder, resume=resume)
-    if summary == "":
-        raise UsageError("--summary needs the id of a profile")
-    if max_activations is not None and max_activations < 1:
-        raise UsageError("--max-activations must be 1 or more")
-    if not exists:
-        if not (events or summary):
-            raise UsageError("name what to fetch: --events, --summary PROFILE, or both")
-        if not has_ids:
-            raise UsageError("a new job needs --ids FILE, or --ids - for standard input")
-        return JobPlan(events=events, summary=summary, max_activations=max_activations, max_failures=failures)
-    reader = JobReader(folder)
-    # a process that died while it added ids leaves a job that looks complete, but lacks some of them
-    if not has_ids and not (reader.input_complete and reader.status().sessions):
-        raise UsageError(
-            f"the job {folder} was killed before all ids were added: name their file again with --ids"
-        )
-    return JobPlan(
-        events=events or reader.plan.events,
-        summary=summary or reader.plan.summary,
-        max_activations=reader.plan.max_activations if max_activations is None else max_activations,
-        max_failures=reader.plan.max_failures if failures is None else failures,
-    )
-
-
-def _check_folder(folder: Path, *, resume: bool) -> bool:
-    """Return whether the folder has a job.
-
-    Raises:
-        UsageError: there is a job without ``--resume``, or no job with it, or the folder can't be used.
-    """
-    exists = has_job(folder)
-    if exists and not resume:
-        raise UsageError(f"the job {folder} exists; add --resume to continue it")
-    if resume and not exists:
-        raise UsageError(f"there is no job {folder} to resume")
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; --job takes a folder")
-    # opening a job makes its folder private, which may be wrong for other files in it
-    if not exists and (others := foreign_files(folder)):
-        raise UsageError(
-            f"{folder} is not a job and contains other files, such as {others[0]}; name a new folder"
-        )
-    return exists
 
 
 def _estimate(request: _Request, pricing: _Pricing) -> JobEstimate:
