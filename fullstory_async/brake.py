@@ -38,6 +38,11 @@ class Brake:
         self._in_flight = 0
         self._changed = asyncio.Event()
 
+    @property
+    def is_loose(self) -> bool:
+        """Whether any number of calls is allowed from now on."""
+        return self._limit == math.inf
+
     def loosen(self) -> None:
         """Allow any number of calls: one that was sent has succeeded."""
         if self._limit < math.inf:

@@ -27,6 +27,7 @@ __all__ = ["ClientConfig", "ListApi"]
 ListApi = Literal["v1", "v2"]
 """FullStory's two endpoints that list sessions, named as its documentation does: ``GET /sessions/v2`` is v1,
 ``GET /v2/sessions`` is v2."""
+_DEFAULT_LIST_API: ListApi = "v1"
 
 _NA_URL = "https://api.fullstory.com"
 _EU_URL = "https://api.eu1.fullstory.com"
@@ -66,7 +67,7 @@ def _header_text(_: object, attribute: attrs.Attribute[str], value: Any) -> None
         raise ConfigurationError(f"{attribute.name} must be printable ASCII text, not {value!r}")
 
 
-def _list_api(_: object, attribute: attrs.Attribute[str], value: Any) -> None:
+def _list_api(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if not (isinstance(value, str) and value in get_args(ListApi)):
         raise ConfigurationError(f"{attribute.name} must be 'v1' or 'v2', not {value!r}")
 
@@ -158,7 +159,7 @@ class ClientConfig:
     """URL of an HTTP proxy; never read from the environment. Hidden, and pickled without user and
     password."""
 
-    list_api: ListApi = attrs.field(default="v1", validator=_list_api)
+    list_api: ListApi = attrs.field(default=_DEFAULT_LIST_API, validator=_list_api)
     """Where a user's sessions are listed: ``"v1"`` is ``GET /sessions/v2``, ``"v2"`` is ``GET /v2/sessions``.
     If the path isn't served, the client tries the other one. A ``session_uid`` always goes to v2."""
 

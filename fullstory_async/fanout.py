@@ -106,6 +106,8 @@ class StopRule:
         self, error: FullStoryError | None, *, started: float = 0.0, now: float = 0.0
     ) -> FullStoryError | None:
         """Count a success or a failure of a call; return the failure that ends the work, if any."""
+        if error is None and not self._in_a_row:
+            return self.ended_by  # the usual case
         is_service = error is None or (isinstance(error, APIStatusError) and error.code is not None)
         # calls that were in flight before say nothing about who responds now
         if is_service and started >= self._first_unexpected:
@@ -287,11 +289,14 @@ class FanOut(Generic[T]):
         now = asyncio.get_running_loop().time
         started = now()
         try:
-            async with self._brake:
+            if self._brake.is_loose:
                 value = await call.run()
-            # a call that nothing was sent for, such as a cached summary, says nothing about the other ids
-            if call.attempts:
-                self._brake.loosen()
+            else:
+                async with self._brake:
+                    value = await call.run()
+                # a call that nothing was sent for, such as a cached summary, says nothing about the other ids
+                if call.attempts:
+                    self._brake.loosen()
         except FullStoryError as error:
             # the program or all ids are wrong, not this id
             if error.scope is Scope.PROGRAM:

@@ -55,16 +55,20 @@ _SESSION_LISTS = ("sessions", "results")
 def decode_sessions(response: Response) -> Page[Session]:
     """Decode a list of sessions of either endpoint, and the next page's token if the service sends one."""
     body = _parse_body(response)
-    # the oldest version of the API sends the bare list
-    key = None if isinstance(body, list) else _session_list_key(_require_object(body))
-    items = body if key is None else _require_list(body, key)
+    key: str | None = None
+    token: str | None = None
+    if isinstance(body, list):  # the oldest version of the API sends the bare list
+        items: list[Any] = body
+    else:
+        listing = _require_object(body)
+        key = _session_list_key(listing)
+        items, token = _require_list(listing, key), _next_token(listing)
     place = "$" if key is None else f"$.{key}"
     sessions = tuple(
         attrs.evolve(_to_session(item, f"{place}[{i}]"), raw=raw)
         for i, (item, raw) in enumerate(zip(items, _raw_items(response.body, key, items), strict=True))
         if item is not None
     )
-    token = None if key is None else _next_token(body)
     return Page(items=sessions, next_token=token, received=len(items), raw=response.body)
 
 

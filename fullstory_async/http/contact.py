@@ -41,7 +41,8 @@ class Contact:
     gateway: tuple[str, str] = attrs.field(default=("", ""), init=False)
     """The ``Server`` and ``Via`` of the latest success."""
     _in_flight: int = attrs.field(default=0, init=False)
-    _changed: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+    _changed: asyncio.Event | None = attrs.field(default=None, init=False)
+    """What the calls wait for that may not be in flight yet, if there are any."""
 
     @property
     def is_good(self) -> bool:
@@ -78,6 +79,7 @@ class Contact:
                 if self._in_flight == 0:
                     break
             else:
+                self._changed = self._changed or asyncio.Event()
                 await self._changed.wait()
         self._in_flight += 1
 
@@ -87,8 +89,9 @@ class Contact:
         self._notify()
 
     def _notify(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
 
 def _gateway_of(response: Response) -> tuple[str, str]:

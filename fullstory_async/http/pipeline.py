@@ -218,9 +218,8 @@ class Pipeline:
         received = response
         if isinstance(response, StreamedResponse):
             received = await read_head(call.request, response, call.deadline)
-        failure = error_from_response(
-            call.request, received, self._contact, retry_after=retry_after(received)
-        )
+        asked = None if received.is_success else retry_after(received)
+        failure = error_from_response(call.request, received, self._contact, retry_after=asked)
         if response.status != 429 and not isinstance(failure, GatewayThrottledError):
             self.limiter.on_response(limited=call.waited)
         self._contact.record(response, failure)

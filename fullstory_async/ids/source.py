@@ -67,6 +67,12 @@ class IdSource:
     async def next(self) -> Any | Literal[End.END]:
         """Return the next id, or `End.END`. Raises `ConfigurationError` for rows without a column of ids."""
         if self._lock is None:
+            # the usual case: an id that needs no look at others
+            if not self._ready and not self._ended and not self._rows.holds_rows:
+                ref = next(self._now, End.END)
+                if type(ref) is SessionId or (isinstance(ref, str) and self._texts >= _CHECKED_TEXTS):
+                    return ref
+                self._take(ref)
             while not self._ready and not self._ended:
                 self._take(next(self._now, End.END))
         else:
