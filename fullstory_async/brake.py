@@ -68,6 +68,7 @@ class Brake:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._in_flight -= 1
+        # other failures give their place back: an outage says nothing about the ids
         self._refused += isinstance(error, (NotFoundError, BadRequestError))
         if self._limit < math.inf:
             self._wake()

@@ -62,7 +62,7 @@ class Contact:
         if error is None:
             self.gateway = _gateway_of(response)
         # an error without FullStory's code may be anybody's
-        if error is None or error.code is not None:
+        if (error is None or error.code is not None) and not (self.heard and not self.unexpected):
             self.heard, self.unexpected = True, 0
             self._notify()
 
@@ -85,6 +85,7 @@ class Contact:
 
     def leave(self) -> None:
         """Record that a call that has entered is no longer in flight."""
+        # also for a call that was cancelled: its place is free again
         self._in_flight -= 1
         self._notify()
 
