@@ -166,7 +166,7 @@ class ResponseReader:
             return
         self._warned = True
         _logger.warning(
-            "a response (%s) is labelled %r instead of JSON; it is read as JSON (logged once per client)",
+            "a response (%s) is labelled %r instead of JSON; its content decides (logged once per client)",
             operation, content_type[:_SHOWN_CONTENT_TYPE],
         )  # fmt: skip
 
