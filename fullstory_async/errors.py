@@ -31,6 +31,8 @@
     ├── StorageError             a local file can't be read or written now
     └── JobError                 a job folder can't be used as requested
         ├── JobLockedError           another process runs the job
+        │   └── JobTakenOverError        another process has opened the job since; this one must not write it
+        ├── JobIncompleteError       a part of the job's file is missing; nothing was changed
         └── JobStorageError          the job can't be written (also a StorageError)
 
 Each class says once what its errors are about (`scope`) and whether only a different call can succeed
@@ -62,8 +64,10 @@ __all__ = [
     "GatewayThrottledError",
     "InvalidSessionId",
     "JobError",
+    "JobIncompleteError",
     "JobLockedError",
     "JobStorageError",
+    "JobTakenOverError",
     "LimiterUnavailable",
     "NoSessionFoundError",
     "NotFoundError",
@@ -307,6 +311,16 @@ class JobLockedError(JobError):
 
     scope = Scope.STORAGE
     permanent = False
+
+
+class JobTakenOverError(JobLockedError):
+    """Another process opened the job while this one had it open: its lock file was removed or replaced."""
+
+
+class JobIncompleteError(JobError):
+    """The job's file lacks commits, such as those in a log that is gone: it can be read, but not be run."""
+
+    scope = Scope.STORAGE
 
 
 class JobStorageError(JobError, StorageError):

@@ -23,6 +23,7 @@ from fullstory_async.errors import (
     AuthenticationError,
     FullStoryError,
     JobStorageError,
+    JobTakenOverError,
     NoSessionFoundError,
     Scope,
     TransportError,
@@ -54,6 +55,8 @@ def _reason_for(error: FullStoryError) -> StopReason:
     """Return the reason of a run that a failure ended."""
     if isinstance(error, UnexpectedResponseError):
         return StopReason.NOT_FULLSTORY
+    if isinstance(error, JobTakenOverError):
+        return StopReason.TAKEN_OVER
     return _REASONS.get(error.scope, StopReason.NETWORK_DOWN)
 
 
@@ -95,8 +98,8 @@ class Runner:
         except TimeoutError:
             if not self._timer.expired():
                 raise
-        except JobStorageError as error:
-            self.stop(StopReason.STORAGE_FAILED, error.message)
+        except (JobStorageError, JobTakenOverError) as error:
+            self.stop(_reason_for(error), error.message)
         try:
             await self.store.flush()
         except JobStorageError as error:

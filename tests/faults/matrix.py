@@ -289,4 +289,14 @@ ROWS += (
         "Nobody can be asked before spending: streams in pipes, a background process, cron",
         "The question goes to `/dev/tty`, in the foreground only. Where there is no terminal, `--max-activations`, `--yes` or `FULLSTORY_YES=1` is consent; without one `fetch` warns",
     ),
+    Row(
+        95,
+        "A job's log (`-wal`) is deleted, cut off or damaged after a kill; only some of the job's files are copied, or at different times",
+        "Noticed: a record beside the file and a mark in it say which commit must be there. Opening it to run is refused and changes nothing; what is there can be read and exported (exit code 3). `job accept-loss` goes on without the rest, and all that may have been spent counts",
+    ),
+    Row(
+        96,
+        "A job's lock file is removed or replaced, and a second process opens the job",
+        "The first one notices at its next commit, sends nothing more and ends as `taken over` (exit code 75). The responses to its calls in flight are kept, once each; the budget holds for both together",
+    ),
 )

@@ -136,7 +136,8 @@ KINDS = {
     "UnexpectedResponseError": ("network", False), "GatewayThrottledError": ("network", False),
     "ErrorInSuccess": ("service", False),
     "StorageError": ("storage", False), "JobStorageError": ("storage", False),
-    "JobLockedError": ("storage", False),
+    "JobLockedError": ("storage", False), "JobTakenOverError": ("storage", False),
+    "JobIncompleteError": ("storage", True),
 }  # fmt: skip
 
 

@@ -94,5 +94,7 @@ class JobStatus:
     """Activations reserved for calls that are in flight, or were when the process died."""
     holder: str | None
     """The process that has the job open; ``None`` if none has."""
+    missing: str | None = None
+    """What the job's file lacks, and what was spent in it counts in ``spent``; ``None`` if it is complete."""
 
     set_aside = Renamed("reserved")

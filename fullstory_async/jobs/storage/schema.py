@@ -8,7 +8,8 @@ A response and the settlement of its cost are always in one transaction. The tab
   earlier runs;
 * ``purged``: fingerprints of sessions that were erased and must never be fetched again;
 * ``meta``: the plan, the activations spent, the activations reserved for calls that may be in flight, the
-  number of rows, and the secret of this job's fingerprints.
+  number of rows, the secret of this job's fingerprints, and what says whether the file is complete and who
+  may write it (`completeness`, `ownership`).
 """
 
 from __future__ import annotations
@@ -24,17 +25,24 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from fullstory_async.errors import JobError, JobStorageError
+from fullstory_async.errors import ConfigurationError, JobError, JobStorageError
 from fullstory_async.files.private_database import make_private_file
 from fullstory_async.jobs.storage.lock import LOCK_NAME
 
 __all__ = [
     "BUSY_SECONDS",
+    "CEILING",
+    "COMMITS",
     "COUNT_INVALID_IDS",
     "DATABASE_NAME",
     "RESERVED",
     "RESERVE_NAME",
+    "RUN",
+    "UNCLEAN",
+    "absolute_folder",
     "as_job_error",
+    "backfill_wal",
+    "check_in_place",
     "checkpoint_wal",
     "close_on_error",
     "fetch_all",
@@ -54,6 +62,15 @@ RESERVE_NAME = "spare-room"
 """The disk reserve, see `GroupCommitWriter`."""
 RESERVED = "set_aside"
 """The name in ``meta`` of the activations that are reserved for calls that may be in flight."""
+
+COMMITS = "commits"
+"""The name in ``meta`` of the number of commits. This name and the next three are missing in older files."""
+UNCLEAN = "unclean"
+"""The name of the mark that a job was opened, and not closed since."""
+CEILING = "spent_ceiling"
+"""The name of an upper bound of the activations that are spent or reserved."""
+RUN = "run"
+"""The name of the token of the last opening, see `fullstory_async.jobs.storage.ownership`."""
 
 _APPLICATION_ID = 0x46534A42
 """Distinguishes our files from other databases: "FSJB"."""
@@ -76,6 +93,21 @@ _SCHEMA = (
 
 COUNT_INVALID_IDS = "SELECT COUNT(DISTINCT seq) FROM failures WHERE error = 'InvalidSessionId'"
 """Counts the items that aren't session ids, for which nothing is ever sent."""
+
+
+def absolute_folder(folder: str | os.PathLike[str]) -> Path:
+    """Return a job folder that stays the same when the program changes its working directory.
+
+    Raises:
+        ConfigurationError: it isn't a path.
+        JobError: the working directory is gone.
+    """
+    if not isinstance(folder, (str, os.PathLike)) or "\0" in str(folder):
+        raise ConfigurationError(f"the job's folder must be a path, not {folder!r}")
+    try:
+        return Path(folder).absolute()
+    except OSError as error:
+        raise as_job_error(Path(folder), error) from None
 
 
 def open_writer(folder: Path) -> sqlite3.Connection:
@@ -170,6 +202,19 @@ def _check_truncated(database: sqlite3.Connection, path: Path) -> None:
         raise sqlite3.DatabaseError("it is cut off")
 
 
+def check_in_place(folder: Path, inode: int) -> None:
+    """Raise if a database's file was removed or replaced, and the last commit is lost with it."""
+    try:
+        found = (folder / DATABASE_NAME).stat().st_ino
+    except PermissionError:  # the commit is in the file, wherever that is: it stays open
+        return
+    except FileNotFoundError:
+        found = None
+    if found != inode:
+        what = "removed" if found is None else "replaced"
+        raise sqlite3.OperationalError(f"its folder or its file was {what} while it ran")
+
+
 def has_job(folder: Path) -> bool:
     """Return whether a folder holds a job, which has a plan from its first commit on."""
     path = folder / DATABASE_NAME
@@ -245,6 +290,15 @@ def checkpoint_wal(database: sqlite3.Connection) -> bool:
     finally:
         database.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
     return not busy
+
+
+def backfill_wal(database: sqlite3.Connection) -> bool:
+    """Copy the log into the file, without waiting for readers; return whether all of it was copied."""
+    try:
+        _, pages, done = database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    except sqlite3.Error:  # the log keeps everything, and the next commit tries again
+        return False
+    return bool(pages == done)
 
 
 def new_secret() -> str:

@@ -57,18 +57,30 @@ def insert_item(database: sqlite3.Connection, session_id: str) -> int | None:
 
 
 def insert_responses(
-    database: sqlite3.Connection, rows: Sequence[ResponseRow], compress: Callable[[list[bytes]], list[bytes]]
+    database: sqlite3.Connection,
+    rows: Sequence[ResponseRow],
+    compress: Callable[[list[bytes]], list[bytes]],
+    *,
+    only_missing: bool = False,
 ) -> None:
     """Insert responses, many with one statement.
 
-    Each statement takes Python's lock anew, and a busy event loop lets the thread wait for it.
+    Each statement takes Python's lock anew, and a busy event loop lets the thread wait for it. With
+    ``only_missing``, those that are there already, or whose item was erased, are left out.
     """
+    verb = "INSERT OR IGNORE" if only_missing else "INSERT"
+    if only_missing:
+        rows = [row for row in rows if _has_item(database, row[0])]
     for start in range(0, len(rows), _ROWS_PER_INSERT):
         some = rows[start : start + _ROWS_PER_INSERT]
         bodies = compress([body for *_, body in some])
         values = [value for row, body in zip(some, bodies, strict=True) for value in (*row[:-1], body)]
         marks = ", ".join(["(?, ?, ?, ?, ?)"] * len(some))
-        database.execute(f"INSERT INTO answers VALUES {marks}", values)  # noqa: S608  (question marks)
+        database.execute(f"{verb} INTO answers VALUES {marks}", values)
+
+
+def _has_item(database: sqlite3.Connection, seq: int) -> bool:
+    return database.execute("SELECT 1 FROM items WHERE seq = ?", (seq,)).fetchone() is not None
 
 
 def insert_failure(
