@@ -299,4 +299,9 @@ ROWS += (
         "A job's lock file is removed or replaced, and a second process opens the job",
         "The first one notices at its next commit, sends nothing more and ends as `taken over` (exit code 75). The responses to its calls in flight are kept, once each; the budget holds for both together",
     ),
+    Row(
+        97,
+        "Other failures of the disk: EIO, a quota, EACCES, no free descriptors; the program changes its working directory",
+        "Each is called what it is, by trying the folder where SQLite hides the system's error; only a full disk or a quota uses the spare room. A relative job folder stays where it was when it was named",
+    ),
 )

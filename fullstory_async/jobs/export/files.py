@@ -23,9 +23,11 @@ from pathlib import Path
 
 from fullstory_async.errors import ConfigurationError, JobStorageError
 from fullstory_async.files.private_database import PRIVATE_FILE
+from fullstory_async.files.storage_faults import StorageFault, fault_of
 
 __all__ = ["atomic"]
 
+_PASSING = {StorageFault.FULL, StorageFault.INPUT_OUTPUT, StorageFault.TOO_MANY_FILES}
 _STALE_SECONDS = 3600.0
 _OWNER = re.compile(r"\.([0-9a-f]{8})-([0-9]+)\.[0-9a-f]{8}\.part")
 
@@ -35,17 +37,18 @@ def atomic(path: Path) -> Iterator[Path]:
     """Yield a private file, which replaces ``path`` at the end.
 
     Raises:
-        ConfigurationError: the folder can't be written.
+        ConfigurationError: the folder is missing, or must not be written.
         JobStorageError: the file can't be written, for instance on a full disk. ``path`` is unchanged then.
     """
-    if path.is_dir():
-        raise ConfigurationError(f"{path} is a folder")
-    _remove_stale_parts(path)
     part = path.with_name(f".{path.name}.{_host()}-{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
+        if path.is_dir():
+            raise ConfigurationError(f"{path} is a folder")
+        _remove_stale_parts(path)
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
     except OSError as error:
-        raise ConfigurationError(f"{path} can't be written: {error.strerror}") from None
+        kind = JobStorageError if fault_of(error, path) in _PASSING else ConfigurationError
+        raise kind(f"{path} can't be written: {error.strerror}") from None
     try:
         yield part
         # Content before name: after a power failure the name must not lead to an empty file.

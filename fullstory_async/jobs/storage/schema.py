@@ -27,6 +27,7 @@ from typing import Any
 
 from fullstory_async.errors import ConfigurationError, JobError, JobStorageError
 from fullstory_async.files.private_database import make_private_file
+from fullstory_async.files.storage_faults import StorageFault, describe_fault, fault_of
 from fullstory_async.jobs.storage.lock import LOCK_NAME
 
 __all__ = [
@@ -250,14 +251,21 @@ def _is_file(path: Path, folder: Path) -> bool:
 
 def as_job_error(folder: Path, error: Exception) -> JobError:
     """Convert an error of SQLite or of the operating system."""
-    if "full" in str(error):
+    fault = fault_of(error, folder / DATABASE_NAME)
+    if fault is StorageFault.FULL:
         return JobStorageError(
             f"the job {folder} can't be written: the disk is full; make room, nothing is lost"
         )
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-    damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
-    advice = "; what is intact in it can still be exported" if damaged else ""
-    return JobError(f"the job {folder} can't be used: {reason}{advice}")
+    advice = "; what is intact in it can still be exported" if fault is StorageFault.DAMAGED else ""
+    kind = JobStorageError if fault in _PASSING else JobError
+    return kind(f"the job {folder} can't be used: {describe_fault(error, fault)}{advice}")
+
+
+_PASSING = frozenset(
+    {StorageFault.INPUT_OUTPUT, StorageFault.LOCKED, StorageFault.DENIED, StorageFault.READ_ONLY}
+    | {StorageFault.TOO_MANY_FILES}
+)
+"""Faults that are about the machine, and not about what the job's folder holds."""
 
 
 def fetch_all(reader: sqlite3.Connection, query: str, values: dict[str, Any]) -> list[Any]:
