@@ -15,7 +15,10 @@ import secrets
 import sqlite3
 from pathlib import Path
 
-__all__ = ["StorageFault", "describe_fault", "fault_of"]
+__all__ = ["SQLITE_ERRORS", "StorageFault", "describe_fault", "fault_of"]
+
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError, MemoryError)
+"""What Python's module raises; the last two for names and sizes that a damaged file has made up."""
 
 
 class StorageFault(enum.Enum):
@@ -81,6 +84,8 @@ def fault_of(error: Exception, path: Path) -> StorageFault:
     """
     if isinstance(error, OSError):
         return _BY_ERRNO.get(error.errno or 0, StorageFault.OTHER)
+    if isinstance(error, (UnicodeDecodeError, MemoryError)):
+        return StorageFault.DAMAGED
     name = str(getattr(error, "sqlite_errorname", ""))
     if not name:  # raised by Python's module, or by us
         is_damage = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _NOT_ABOUT_CONTENT)
@@ -93,7 +98,8 @@ def fault_of(error: Exception, path: Path) -> StorageFault:
 
 def describe_fault(error: Exception, fault: StorageFault) -> str:
     """Return what is wrong with a file, in words; for the fault that `fault_of` returned."""
-    if fault not in {StorageFault.OTHER, StorageFault.DAMAGED}:
+    is_made_up = isinstance(error, (UnicodeDecodeError, MemoryError))
+    if is_made_up or fault not in {StorageFault.OTHER, StorageFault.DAMAGED}:
         return str(fault.value)
     return str(error.strerror if isinstance(error, OSError) and error.strerror else error)
 

@@ -304,4 +304,14 @@ ROWS += (
         "Other failures of the disk: EIO, a quota, EACCES, no free descriptors; the program changes its working directory",
         "Each is called what it is, by trying the folder where SQLite hides the system's error; only a full disk or a quota uses the spare room. A relative job folder stays where it was when it was named",
     ),
+    Row(
+        98,
+        "A summary was cached by a clock that was ahead",
+        "It is not used before its time; the next one replaces it, and one of a far future is removed",
+    ),
+    Row(
+        99,
+        "The ledger or the summary cache is damaged: a changed row, any byte, a lost end",
+        "Rows have checksums. A damaged summary is dropped with a warning and generated again; of a damaged count the copy is used, and without an intact one nothing more is spent. It never goes down. Every error is a `ConfigurationError` or a `StorageError`",
+    ),
 )

@@ -20,6 +20,7 @@ from typing import Any
 import attrs
 
 from fullstory_async.errors import JobIncompleteError
+from fullstory_async.files.storage_faults import SQLITE_ERRORS
 from fullstory_async.jobs.storage.commit_record import Committed, current_boot, read_record
 from fullstory_async.jobs.storage.schema import (
     CEILING,
@@ -141,7 +142,7 @@ def _read_meta(folder: Path) -> dict[str, Any] | None:
     database = open_reader(folder)
     try:
         return dict(database.execute("SELECT name, value FROM meta"))
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise as_job_error(folder, error) from None
     finally:
         database.close()

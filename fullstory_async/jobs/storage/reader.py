@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from fullstory_async.codec import decode_events, decode_summary
 from fullstory_async.concurrency import run_in_thread
 from fullstory_async.errors import DecodeError, JobError
+from fullstory_async.files.storage_faults import SQLITE_ERRORS
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimate_within_budget
 from fullstory_async.jobs.storage.commit_record import read_record
 from fullstory_async.jobs.storage.completeness import Loss, loss_in
@@ -206,7 +207,7 @@ class JobReader:
         database = open_reader(self.folder)
         try:
             yield database
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise as_job_error(self.folder, error) from None
         finally:
             database.close()

@@ -27,7 +27,7 @@ from typing import Any
 
 from fullstory_async.errors import ConfigurationError, JobError, JobStorageError
 from fullstory_async.files.private_database import make_private_file
-from fullstory_async.files.storage_faults import StorageFault, describe_fault, fault_of
+from fullstory_async.files.storage_faults import SQLITE_ERRORS, StorageFault, describe_fault, fault_of
 from fullstory_async.jobs.storage.lock import LOCK_NAME
 
 __all__ = [
@@ -166,7 +166,7 @@ def close_on_error(database: sqlite3.Connection, folder: Path) -> Iterator[None]
         yield
     except BaseException as error:
         database.close()
-        if isinstance(error, (OSError, sqlite3.Error)):
+        if isinstance(error, (OSError, *SQLITE_ERRORS)):
             raise as_job_error(folder, error) from None
         # Only a damaged file holds values of a wrong type.
         if isinstance(error, (ValueError, TypeError)):
@@ -225,7 +225,7 @@ def has_job(folder: Path) -> bool:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             tables = database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
             return bool(tables and database.execute("SELECT 1 FROM meta WHERE name = 'plan'").fetchone())
-    except sqlite3.Error:
+    except SQLITE_ERRORS:
         return True  # opening it raises the error that explains what is wrong
 
 
@@ -272,7 +272,7 @@ def fetch_all(reader: sqlite3.Connection, query: str, values: dict[str, Any]) ->
     """Return all rows of a query. Raises `JobStorageError` if the file can't be read."""
     try:
         return reader.execute(query, values).fetchall()
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise JobStorageError(f"the job can't be read: {error}") from None
 
 
