@@ -217,6 +217,21 @@ async def test_a_file_and_a_log_of_different_times_are_noticed(tmp_path: Path) -
     assert reader.damaged > 0
 
 
+@pytest.mark.row(95)
+async def test_an_older_log_beside_a_newer_file_is_noticed(job: Path, tmp_path: Path) -> None:
+    older = {name: (job / name).read_bytes() for name in (LOG, RECORD)}
+    await opened_for_writing(job)
+    (job / RECORD).write_bytes(older[RECORD])
+    assert JobReader(job).missing is None
+    (job / LOG).write_bytes(older[LOG])  # it would hide the newer pages of the file
+    reader = JobReader(job)
+    assert (reader.missing, reader.status().spent) == ("lacks its last 2 commits, with 0 responses", 60)
+    with pytest.raises(JobIncompleteError):
+        await opened_for_writing(job)
+    (job / LOG).unlink()
+    assert await opened_for_writing(job) == (IN_LOG, IN_LOG + 1)
+
+
 async def test_a_log_that_another_program_has_written_into_the_file_is_not_missed(job: Path) -> None:
     with closing(sqlite3.connect(job / MAIN)) as database:
         assert database.execute("SELECT COUNT(*) FROM answers").fetchone() == (IN_LOG,)

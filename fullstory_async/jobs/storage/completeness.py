@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,16 @@ from fullstory_async.jobs.storage.schema import (
     open_reader,
 )
 
-__all__ = ["Loss", "check_integrity", "find_loss", "loss_in", "most_spent", "number_in"]
+__all__ = [
+    "Evidence",
+    "Loss",
+    "check_integrity",
+    "evidence_of",
+    "find_loss",
+    "loss_in",
+    "most_spent",
+    "number_in",
+]
 
 
 @attrs.frozen
@@ -70,43 +80,81 @@ class Loss:
         )
 
 
+@attrs.frozen
+class Evidence:
+    """The commits that a database must hold, from where its log can't hide them."""
+
+    record: Committed | None
+    """Its record."""
+    file: Committed | None
+    """The main file alone, if there is a log: an older log, put beside it, would hide newer pages of it."""
+
+
+def evidence_of(folder: Path) -> Evidence:
+    """Read what a database must hold; before the database, which may get further commits meanwhile.
+
+    Raises:
+        JobError: it can't be read.
+    """
+    path = folder / DATABASE_NAME
+    try:
+        return Evidence(read_record(path), _committed_in_file(path) if _has_log(path) else None)
+    except OSError as error:
+        raise as_job_error(folder, error) from None
+
+
 def find_loss(folder: Path) -> Loss | None:
     """Return what a job's file lacks, without changing anything.
 
     Raises:
         JobIncompleteError: the file itself is missing, and something of the job is still there.
     """
-    path = folder / DATABASE_NAME
-    log = path.with_name(path.name + "-wal")
+    path, evidence = folder / DATABASE_NAME, evidence_of(folder)
     try:
-        # Before the database: a record that is read later may be of a later commit.
-        record = read_record(path)
         is_empty = not path.exists() or path.stat().st_size == 0
-        has_log = log.exists() and log.stat().st_size > 0
+        hides_log = is_empty and _has_log(path)
     except OSError as error:
         raise as_job_error(folder, error) from None
-    recorded = record is not None and record.commits > 0
     meta = None if is_empty else _read_meta(folder)
-    if meta is None and (recorded or (is_empty and has_log)):
+    is_recorded = evidence.record is not None and evidence.record.commits > 0
+    if meta is None and (is_recorded or hides_log):
         # Opening it would create an empty job, and SQLite would delete the log.
         raise JobIncompleteError(
             f"the job {folder} has lost its {DATABASE_NAME}, but other files of it are there: put the "
             "complete folder back, or start again in a new folder"
         )
-    return None if meta is None else loss_in(meta, record)
+    return None if meta is None else loss_in(meta, evidence)
 
 
-def loss_in(meta: Mapping[str, Any], record: Committed | None) -> Loss | None:
-    """Return what a database lacks, by its own numbers and the record's."""
-    if record is None:
-        return Loss(None, None, most_spent(meta)) if number_in(meta, UNCLEAN) else None
-    missing = record.commits - number_in(meta, COMMITS)
-    if missing <= 0:
+def loss_in(meta: Mapping[str, Any], evidence: Evidence) -> Loss | None:
+    """Return what a database lacks."""
+    if evidence.record is None and number_in(meta, UNCLEAN):
+        return Loss(None, None, most_spent(meta))
+    found = [each for each in (evidence.record, evidence.file) if each is not None]
+    known = max(found, key=lambda each: each.commits, default=None)
+    if known is None or known.commits <= number_in(meta, COMMITS):
         return None
     # After a restart of the machine the record itself may lack the last second.
-    is_exact = record.boot and record.boot == current_boot()
-    spent = max(record.spent, _used(meta) if is_exact else most_spent(meta))
-    return Loss(missing, max(0, record.answered - number_in(meta, "answered")), spent)
+    is_exact = known.boot and known.boot == current_boot()
+    spent = max(known.spent, _used(meta) if is_exact else most_spent(meta))
+    missing = known.commits - number_in(meta, COMMITS)
+    return Loss(missing, max(0, known.answered - number_in(meta, "answered")), spent)
+
+
+def _has_log(path: Path) -> bool:
+    log = path.with_name(path.name + "-wal")
+    return log.exists() and log.stat().st_size > 0
+
+
+def _committed_in_file(path: Path) -> Committed | None:
+    """Return the last commit in a main file without its log; ``None`` if it can't be read so."""
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+            meta = dict(database.execute("SELECT name, value FROM meta"))
+    except SQLITE_ERRORS:  # a part of it is in the log alone, or a checkpoint writes it just now
+        return None
+    commits, items, answered = (number_in(meta, name) for name in (COMMITS, "items", "answered"))
+    return Committed(commits, most_spent(meta), items, answered)
 
 
 def most_spent(meta: Mapping[str, Any]) -> int:

@@ -15,8 +15,7 @@ from fullstory_async.concurrency import run_in_thread
 from fullstory_async.errors import DecodeError, JobError
 from fullstory_async.files.storage_faults import SQLITE_ERRORS
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimate_within_budget
-from fullstory_async.jobs.storage.commit_record import read_record
-from fullstory_async.jobs.storage.completeness import Loss, loss_in
+from fullstory_async.jobs.storage.completeness import Loss, evidence_of, loss_in
 from fullstory_async.jobs.storage.lock import LOCK_NAME, lock_holder
 from fullstory_async.jobs.storage.records import JobFailure, JobResult, JobStatus, Record
 from fullstory_async.jobs.storage.recovery import RecoveryScan
@@ -67,13 +66,10 @@ class JobReader:
         """Return the job's ``meta``, and what the file lacks."""
         # Twice: between the first two steps, another process may have made the record of an older job.
         for _ in range(2):
-            try:
-                record = read_record(self.folder / DATABASE_NAME)
-            except OSError as error:
-                raise as_job_error(self.folder, error) from None
+            evidence = evidence_of(self.folder)
             with self._opened() as database:
                 meta = dict(database.execute("SELECT name, value FROM meta").fetchall())
-            if (loss := loss_in(meta, record)) is None:
+            if (loss := loss_in(meta, evidence)) is None:
                 break
         return meta, loss
 
