@@ -32,7 +32,8 @@ async def traced(call: Awaitable[object]) -> tuple[set[tuple[str, str]], int]:
             return
         code = frame.f_code
         functions.add((code.co_filename.removeprefix(PACKAGE), code.co_qualname))
-        depth, caller = 0, frame
+        depth = 0
+        caller: FrameType | None = frame
         while caller is not None:
             depth, caller = depth + is_ours(caller), caller.f_back
         deepest = max(deepest, depth)
