@@ -184,7 +184,7 @@ class Pipeline:
 
     async def _take_token(self, call: Call) -> None:
         """Wait for the rate limiter, within the call's time; bulk work first for the contact."""
-        if call.patient and not self._contact.heard:
+        if call.patient and not self._contact.heard_metered:
             await self._contact.enter()
             call.is_counted = True
         call.waited = not await self.limiter.try_acquire()
@@ -222,7 +222,7 @@ class Pipeline:
         failure = error_from_response(call.request, received, self._contact, retry_after=asked)
         if response.status != 429 and not isinstance(failure, GatewayThrottledError):
             self.limiter.on_response(limited=call.waited)
-        self._contact.record(response, failure)
+        self._contact.record(response, failure, metered=call.request.metered)
         self._observer.response_received(call, response, failure)
         if failure is not None:
             if isinstance(response, StreamedResponse):

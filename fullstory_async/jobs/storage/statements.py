@@ -130,5 +130,6 @@ def count_rows(database: sqlite3.Connection) -> Counts:
 
 
 def count_refused(database: sqlite3.Connection) -> int:
-    """Return the number of calls that the service refused with 404 or 400."""
-    return int(database.execute("SELECT COUNT(*) FROM failures WHERE status IN (400, 404)").fetchone()[0])
+    """Return the number of calls that were made and have failed permanently, as with a 404 or 400."""
+    query = "SELECT COUNT(*) FROM failures WHERE permanent AND attempts > 0"
+    return int(database.execute(query).fetchone()[0])

@@ -163,7 +163,7 @@ class JobStore:
         self._writer.reserve_disk()
 
     async def count_refused(self) -> int:
-        """Return the number of calls that the service refused with 404 or 400."""
+        """Return the number of calls that were made and have failed permanently, as with a 404 or 400."""
         return await self._writer.run(statements.count_refused)
 
     async def flush(self) -> None:
