@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -150,10 +151,13 @@ def _rank(name: str) -> int:
 def _join_halves(cells: dict[str, list[Cell]]) -> _Candidate | None:
     """Return two columns of halves as a candidate, if there are such."""
     by_name = {normalised_name(name): name for name in reversed(cells)}
-    session = by_name.get(_SESSION_COLUMN)
-    if session is None:
-        return None
-    for device in (by_name[name] for name in _DEVICE_COLUMNS if name in by_name):
+    # the name itself, or with one prefix for both columns, as in fs_device_id and fs_session_id
+    sessions = sorted((name for name in by_name if name.endswith(_SESSION_COLUMN)), key=len)
+    prefixes = [name.removesuffix(_SESSION_COLUMN) for name in sessions]
+    for prefix, name in itertools.product(prefixes, _DEVICE_COLUMNS):
+        device, session = by_name.get(prefix + name), by_name[prefix + _SESSION_COLUMN]
+        if device is None:
+            continue
         rows = [
             pair
             for pair in zip(cells[device], cells[session], strict=True)
@@ -161,7 +165,7 @@ def _join_halves(cells: dict[str, list[Cell]]) -> _Candidate | None:
         ]
         long = sum(all(map(_may_be_half, pair)) for pair in rows)
         # a column called user_id often holds the customer's own ids
-        if rows and long >= len(rows) * (_MOST if device == by_name.get(_DEVICE_COLUMNS[0]) else 1):
+        if rows and long >= len(rows) * (_MOST if name == _DEVICE_COLUMNS[0] else 1):
             ids = tuple(f"{one.text}:{other.text}" for one, other in rows)
             return _Candidate(Choice((device, session)), _Evidence.HALVES, 0, len(rows), ids)
     return None
@@ -173,7 +177,8 @@ def _may_be_half(cell: Cell) -> bool:
 
 def _has_both_halves(cells: dict[str, list[Cell]]) -> bool:
     names = set(map(normalised_name, cells))
-    return _SESSION_COLUMN in names and not names.isdisjoint(_DEVICE_COLUMNS)
+    prefixes = [name.removesuffix(_SESSION_COLUMN) for name in names if name.endswith(_SESSION_COLUMN)]
+    return any(prefix + name in names for prefix in prefixes for name in _DEVICE_COLUMNS)
 
 
 def _describe_lack(cells: dict[str, list[Cell]]) -> str:

@@ -57,6 +57,10 @@ INPUTS: dict[str, tuple[str | bytes, list[str]]] = {
     "UTF-16 without a mark": (table("session_id,n", f"{A},1", f"{B},2").encode("utf-16-le"), [A, B]),
     "UTF-16, big-endian": (f"{A}\n{B}\n".encode("utf-16-be"), [A, B]),
     "UTF-32": (f"{A}\n{B}\n".encode("utf-32"), [A, B]),
+    "a prefix of both columns": (table("fs_device_id,fs_session_id", *(each.replace(":", ",") for each in IDS[:3])), IDS[:3]),
+    "a prefix and another user": (table("fs_user_id,user_id,fs_session_id,session_id", *(f"{halves(each)[0]},7,{halves(each)[1]},9" for each in IDS[:3])), IDS[:3]),
+    "a JSON text sequence": ("".join(f'\x1e{{"id": "{each}"}}\n' for each in IDS[:3]), IDS[:3]),
+    "URL Defense with a percent sign": ("".join(f"https://urldefense.com/v3/__{LINK}{each.replace(':', '*3A')}__;JQ!!abc!xyz$\n" for each in IDS[:3]), IDS[:3]),
     "Windows-1252": (table("name;session_id", f"Zoë Müller;{A}", f"Bob;{B}", end="\r\n").encode("cp1252"), [A, B]),
     "Shift JIS": (table("名前,session_id", f"表示,{A}", f"x,{B}").encode("shift_jis"), [A, B]),
     "gzip": (gzip.compress(table("session_id,n", f"{A},1", f"{B},2").encode()), [A, B]),
@@ -189,6 +193,16 @@ def test_a_file_means_the_sessions_that_a_person_sees_in_it(tmp_path: Path, name
 
 
 REFUSED: dict[str, tuple[str | bytes, str]] = {
+    "a JavaScript array": (f'const ids = ["{A}", "{B}", "{C}"];\n', "line 1 holds several ids; put each on a line"),
+    "an SQL list": (f"SELECT * FROM t WHERE id IN ('{A}','{B}','{C}');\n", "holds several ids"),
+    "ids in one line": (f"{A},{B},{C}\n", "holds several ids"),
+    "ids between spaces": (f"{A} {B}\n{C} {A}\n", "holds several ids"),
+    "names before ids": (f"session={A}\nsession={B}\n", "line 1 has other text around an id"),
+    "grep's output": (f"app.log:1:{A}\napp.log:2:{B}\n", "line 1 has other text around an id"),
+    "a log": (f"2026-05-04 12:00 INFO session {A} done\n2026-05-04 12:01 INFO session {B} done\n", "line 1 has other text"),
+    "a prefix": (table("session_id", f"fs-{A}", f"fs-{B}"), "line 2 has other text around an id"),
+    "dots for the rest": (table("session", f"{halves(A)[0]}:...", f"{halves(B)[0]}:…"), "or a part of one"),
+    "a typographic minus": (f"\u2212{A}\n", "has other text around an id"),
     "pandas floats": (table("user_id,session_id", "6.100490361000072e+18,1.5117556205628227e+18", "5.415577363091004e+18,"), "was rounded"),
     "German floats": (table("device_id;session_id", "6,10049E+18;1,51176E+18"), "was rounded"),
     "large floats": (table("device_id,session_id", "9107199254740994.0,1511755620562822700.0"), "was rounded"),

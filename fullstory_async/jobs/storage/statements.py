@@ -26,6 +26,7 @@ __all__ = [
     "insert_item",
     "insert_responses",
     "is_purged",
+    "select_known",
     "set_meta",
 ]
 
@@ -127,6 +128,12 @@ def count_rows(database: sqlite3.Connection) -> Counts:
         spent=get_meta(database, "spent"),
         at_risk=get_meta(database, "at_risk") or 0,
     )
+
+
+def select_known(database: sqlite3.Connection, session_ids: Sequence[str]) -> set[str]:
+    """Return those of some ids that the job has."""
+    query = "SELECT 1 FROM items WHERE session_id = ?"
+    return {each for each in session_ids if database.execute(query, (each,)).fetchone()}
 
 
 def count_refused(database: sqlite3.Connection) -> int:
