@@ -25,7 +25,7 @@ import msgspec
 from fullstory_async import safe_json
 from fullstory_async.messages import Request, Response
 
-__all__ = ["Assessment", "Responder", "assess", "assess_head", "is_markup"]
+__all__ = ["EXPECTED_START", "Assessment", "Responder", "assess", "assess_head", "is_markup"]
 
 
 class Responder(enum.StrEnum):
@@ -80,14 +80,19 @@ _NETWORK_STATUSES = frozenset({407, 511})
 
 _BLANK = b" \t\r\n\x0b\x0c\0\xef\xbb\xbf\xff\xfe"
 """White space, byte order marks, and the zeros between the characters of UTF-16."""
-_RESULT_FIRST = {
+
+EXPECTED_START: Mapping[str, re.Pattern[bytes]] = {
     operation: re.compile(
-        rb'\{\s*(?:"(?:%s)"\s*:\s*"[^"\\]*"\s*,\s*)*"(?:%s)"\s*:'
-        % tuple("|".join(sorted(each)).encode() for each in (_ECHOES, names))
+        rb'[%b]*+\{\s*(?:"(?:%b)"\s*:\s*"[^"\\]*"\s*,\s*)*+"(?:%b)"\s*:'
+        % (re.escape(_BLANK), *("|".join(sorted(each)).encode() for each in (_ECHOES, names)))
     )
     for operation, names in _RESULTS.items()
 }
-"""An object that begins with its result."""
+"""The start of each operation's response: an object that begins with its result, perhaps after the ids.
+
+A success that starts so can be FullStory's, whatever follows: a body of megabytes isn't parsed a second time.
+"""
+
 _TEXT_LIKE_HTML = re.compile(rb"<[a-z!/]", re.IGNORECASE)
 _SIGN_IN = re.compile(
     rb"sign[ -]?in|sign[ -]?on|log[ -]?[io]n|password|passwort|captive|portal|hotspot|saml|oauth|/sso"
@@ -128,8 +133,8 @@ def assess_head(request: Request, response: Response) -> Assessment | None:
     if not start.startswith(b"{"):
         return assess(request, response)
     # a name may also stand in another member's value, so any other beginning needs the whole response
-    first = _RESULT_FIRST.get(request.operation)
-    return _PLAUSIBLE if first is not None and first.match(start) else None
+    expected = EXPECTED_START.get(request.operation)
+    return _PLAUSIBLE if expected is not None and expected.match(start) else None
 
 
 def is_markup(response: Response) -> bool:
@@ -145,14 +150,13 @@ def is_markup(response: Response) -> bool:
 
 def _assess_success(request: Request, response: Response) -> Assessment:
     start = response.body[:256].lstrip(_BLANK) or response.body.lstrip(_BLANK)
-    first = _RESULT_FIRST.get(request.operation)
-    # the usual case: a body of megabytes is not parsed a second time
-    if first is not None and first.match(start):
+    expected = EXPECTED_START.get(request.operation)
+    if expected is not None and expected.match(response.body):
         return _PLAUSIBLE
     is_encoded = response.headers.get("content-encoding", "").lower() not in _DECODED
     if response.status == 204 or (is_encoded and not is_markup(response)):
         return _PLAUSIBLE
-    has_shape = first is not None
+    has_shape = expected is not None
     if not start:
         needs_body = has_shape or request.operation in _DECODED_ELSEWHERE
         return Assessment(_page_from(response)) if needs_body else _PLAUSIBLE
