@@ -182,7 +182,7 @@ def _canonical(text: str) -> str:
                 return str(inner[0])
             raise InvalidSessionId(f"{_show(text)} is a URL without a session id: nothing after /session/")
         return _canonical(segment)
-    found = _parse_pair(decoded) or _find_in_parentheses(decoded) or stripped
+    found = _parse_pair(decoded.rstrip(",;.")) or _find_in_parentheses(decoded) or stripped
     # decoded as well: a proxy that decodes the path once more would see another path
     if problem := _segment_problem(found) or _segment_problem(unquote(unquote(found))):
         raise InvalidSessionId(f"{_show(text)} is not a session id: it {problem}")
@@ -209,7 +209,9 @@ def _find_in_url(path: str) -> str | None:
     opaque = _AFTER_MARKER.match(path)
     segment = _AFTER_MARKER.match(decoded)
     # URL Defense ends the link that it wraps with "__;"
-    pair = segment and _parse_pair(re.split("[?#;]", segment[1])[0].removesuffix("__"))
+    end = segment and re.split("[?#;]", segment[1])[0].removesuffix("__")
+    # the sentence or the markup around the link may have left something at its end
+    pair = end and _parse_pair(end.rstrip(_AFTER_LINK + "\"'>|"))
     return pair or _find_in_parentheses(decoded) or (opaque and unquote(opaque[1]))
 
 
