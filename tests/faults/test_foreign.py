@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fullstory_async import (
+    APIStatusError,
     ErrorInSuccess,
     FullStoryClient,
     FullStoryError,
@@ -109,6 +110,18 @@ async def test_row_51_from_the_start(fault: Fault, tmp_path: Path) -> None:
         rule.share = 0
         report = await run_job(tmp_path / "j", client)
         assert (report.reason, report.done, report.spent, report.at_risk) == ("finished", 60, 60, 0)
+
+
+@pytest.mark.row(51)
+async def test_row_51_a_status_that_the_service_does_not_send(tmp_path: Path) -> None:
+    sandbox = Sandbox(users=2, sessions=60, mean_events=3, latency=0.01)
+    async with connected(sandbox, retry=ONCE) as client:
+        rule = sandbox.inject(Fault.status(451, body="Policy"), times=None)
+        results, failures, ended = await fanned_out(sandbox, client)
+        assert (results, len(failures), type(ended)) == (0, 5, APIStatusError)
+        assert client.stats.activations_at_risk == len(sandbox.requests) == 5
+        rule.share = 0
+        assert (await run_job(tmp_path / "j", client, sandbox.session_ids)).done == 60
 
 
 @pytest.mark.row(51)
