@@ -25,6 +25,7 @@ _NAMES = (
     "fullstoryurl", "fullstorysessionurl", "session", "replay", "url", "id",
 )  # fmt: skip
 _PART_OF_NAME = ("fullstory", "session", "replay")
+_CLOCK = re.compile(r"(?:[01]?[0-9]|2[0-3]):[0-5][0-9]")
 _REPEATED = re.compile(r" \(column [0-9]+\)$")
 _ENOUGH = 0.9
 """Share of the best column's rows that another column needs to compete with it."""
@@ -125,6 +126,8 @@ def _judge(name: str, column: list[Cell]) -> _Candidate | None:
     pairs += sum(cell.kind is Kind.ROUNDED and ":" in cell.text for cell in column)
     if pairs:
         evidence = _Evidence.LINK if kinds[Kind.LINK] else _Evidence.PAIR
+    elif _are_times(column):
+        return None
     elif kinds[Kind.SHORT_PAIR] and is_known:
         evidence = _Evidence.SHORT_PAIR
     elif "session" in normalised_name(name) and len(column) > kinds[Kind.EMPTY] + kinds[Kind.CUT]:
@@ -137,6 +140,12 @@ def _judge(name: str, column: list[Cell]) -> _Candidate | None:
         coverage = len(column) - kinds[Kind.EMPTY]
     choice = Choice((name,), allows_opaque=evidence is _Evidence.NAME)
     return _Candidate(choice, evidence, rank, coverage, tuple(cell.text for cell in column))
+
+
+def _are_times(column: list[Cell]) -> bool:
+    """Return whether all short pairs of a column are times of the day."""
+    texts = [cell.text for cell in column if cell.kind is Kind.SHORT_PAIR]
+    return len(texts) > 1 and all(map(_CLOCK.fullmatch, texts))
 
 
 def _rank(name: str) -> int:
