@@ -81,8 +81,9 @@ class StopRule:
 
     That is so for a rejected key, an empty budget, and for what comes several times in a row: a single 403
     may be about one session, but three without a success between them are about the key. Other failures
-    between them, such as a 404, say nothing about the key's role. Three redirects, or five responses that
-    can't be FullStory's, mean that somebody else responds at this address.
+    between them, such as a 404, say nothing about the key's role. Three redirects, five responses that can't
+    be FullStory's, or five with a status that FullStory does not send and without its code, mean that
+    somebody else responds at this address.
     """
 
     __slots__ = ("_first_unexpected", "_in_a_row", "_last", "_scopes", "ended_by")
@@ -111,12 +112,13 @@ class StopRule:
         is_service = error is None or (isinstance(error, APIStatusError) and error.code is not None)
         # calls that were in flight before say nothing about who responds now
         if is_service and started >= self._first_unexpected:
-            del self._in_a_row[UnexpectedRedirect], self._in_a_row[UnexpectedResponseError]
+            for kind in _ELSEWHERE:
+                del self._in_a_row[kind]
+        kinds = [] if error is None else _kinds_of(error)
         if error is None:
             del self._in_a_row[PermissionDeniedError]
-        elif isinstance(error, UnexpectedResponseError) and not self._in_a_row[UnexpectedResponseError]:
+        elif not _ELSEWHERE.isdisjoint(kinds) and not any(self._in_a_row[kind] for kind in _ELSEWHERE):
             self._first_unexpected = now
-        kinds = [kind for kind in _MOST_IN_A_ROW if isinstance(error, kind)]
         # calls that share a request fail with the same error, which counts once
         if error is not None and error is not self._last:
             self._last = error
@@ -128,9 +130,18 @@ class StopRule:
 
 
 _MOST_IN_A_ROW: dict[type[FullStoryError], int] = {
-    PermissionDeniedError: 3, UnexpectedRedirect: 3, UnexpectedResponseError: 5
+    PermissionDeniedError: 3, UnexpectedRedirect: 3, UnexpectedResponseError: 5, APIStatusError: 5
 }  # fmt: skip
 """The failures that end the work when they come this often without a success between them."""
+_ELSEWHERE = frozenset({UnexpectedRedirect, UnexpectedResponseError, APIStatusError})
+"""Those of them that come from somebody else."""
+
+
+def _kinds_of(error: FullStoryError) -> list[type[FullStoryError]]:
+    """Return which failures an error counts as; one with the service's code is about its session."""
+    if isinstance(error, APIStatusError) and error.is_unknown_status:
+        return [APIStatusError]
+    return [kind for kind in _MOST_IN_A_ROW if kind is not APIStatusError and isinstance(error, kind)]
 
 
 @attrs.frozen(kw_only=True)

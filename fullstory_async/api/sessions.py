@@ -258,8 +258,8 @@ class SessionsAPI:
                 consumed lazily. A duplicate id is fetched and paid for twice.
             enable_event_cache: as for `events`.
             concurrency: the most calls that run at a time; the rate limit applies to all of them together.
-            max_failures: the most calls that are started before the first success. If the service refuses
-                all of these with 404 or 400, the iteration ends with `NoSessionFoundError`, because the ids
+            max_failures: the most calls that are started before the first success. If all of these fail for
+                their session, as with a 404, the iteration ends with `NoSessionFoundError`, because the ids
                 are probably wrong. ``None`` for no limit.
 
         Returns:

@@ -183,7 +183,7 @@ class Pipeline:
 
     async def _take_token(self, call: Call) -> None:
         """Wait for the rate limiter, within the call's time; bulk work first for the contact."""
-        if call.patient and not self._contact.heard:
+        if call.patient and not self._contact.heard_metered:
             await self._contact.enter()
             call.is_counted = True
         call.waited = not await self.limiter.try_acquire()
@@ -250,7 +250,7 @@ class Pipeline:
         """Return the error that a response stands for, and record whether FullStory responded."""
         asked = None if response.is_success else retry_after(response)
         failure = error_from_response(request, response, self._contact, retry_after=asked)
-        self._contact.record(response, failure)
+        self._contact.record(response, failure, metered=request.metered)
         return failure
 
     async def _send(self, call: Call, *, streamed: bool) -> Response:

@@ -66,6 +66,7 @@ class SessionEvents(Sequence[SessionEvent]):
         Raises:
             ConfigurationError: a time without a time zone.
         """
+        start, end = validators.time_or_none(start), validators.time_or_none(end)
         validators.timezone_aware(start, "start")
         validators.timezone_aware(end, "end")
         return self._selection(

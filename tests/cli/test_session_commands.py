@@ -278,6 +278,25 @@ def test_whoami(run: Run, service: Sandbox, monkeypatch: pytest.MonkeyPatch) -> 
     assert (code, "401" in err) == (4, True)
 
 
+def test_the_endpoint_of_a_list_can_be_chosen(run: Run, service: Sandbox) -> None:
+    rows = []
+    for options, path in (
+        ((), "/sessions/v2"),
+        (("--list-api", "v1"), "/sessions/v2"),
+        (("--list-api", "v2"), "/v2/sessions"),
+    ):
+        rows.append(lines(run("sessions", "--uid", "u-1", *options)[1]))
+        assert service.requests[-1].raw_path.startswith(f"{path}?")
+    assert (
+        [row["id"] for row in rows[0]]
+        == [row["id"] for row in rows[1]]
+        == [row["id"] for row in rows[2]]
+        != []
+    )
+    code, _, err = run("sessions", "--uid", "u-1", "--list-api", "v3")
+    assert (code, "--list-api" in err) == (2, True)
+
+
 def test_a_session_by_its_uid(run: Run) -> None:
     session = WORLD.sessions[SessionId(ONE)]
     (row,) = lines(run("sessions", "--session-uid", session.session_uid, "--sandbox")[1])

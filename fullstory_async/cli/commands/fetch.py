@@ -150,8 +150,8 @@ def fetch(
         Maximum number of activations that the key spends in a month, counted by the ledger.
     max_failures
         Maximum number of calls before the first success, as a number or a share of all calls such as 50%. If
-        FullStory refuses all of these with 404 or 400, the ids are probably wrong: fetch asks whether to
-        continue, or exits with 10. Saved in the job; 100% never stops. [default: 20]
+        all of these fail, as with a 404, the ids are probably wrong: fetch asks whether to continue, or
+        exits with 10. Saved in the job; 100% never stops. [default: 20]
     """
     if monthly_cap is not None and ledger is None:
         raise UsageError("--monthly-cap needs --ledger")

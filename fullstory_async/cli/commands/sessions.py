@@ -17,6 +17,7 @@ from fullstory_async.cli.links import SessionLink
 from fullstory_async.cli.option_parsing import read_session_id, read_settings, read_time
 from fullstory_async.cli.output import Output, as_row, human_console, print_rows, print_rows_as
 from fullstory_async.client import FullStoryClient
+from fullstory_async.config import ListApi
 from fullstory_async.errors import FullStoryError, NotFoundError
 from fullstory_async.files.summary_cache import SummaryCache
 from fullstory_async.models import (
@@ -54,6 +55,7 @@ def sessions(
     session_uid: str | None = None,
     limit: int | None = None,
     all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    list_api: ListApi | None = None,
     output: Output = "jsonl",
     connection: Connection = Connection(),  # noqa: B008  (frozen)
 ) -> Exit:
@@ -78,6 +80,9 @@ def sessions(
         Maximum number of sessions. [default: 20]
     all_
         List every session.
+    list_api
+        Endpoint that lists the sessions: v1 is GET /sessions/v2, v2 the newer GET /v2/sessions, which
+        --session-uid uses always. If it isn't served, the other one is tried. [default: v1]
     output
         JSON Lines for programs, or a table for people.
     """
@@ -89,7 +94,8 @@ def sessions(
         raise UsageError("--limit must be 1 or more")
     most = None if all_ else _DEFAULT_LIMIT if limit is None else limit
     found = connection.collect(
-        lambda client: client.sessions.list(email=email, uid=uid, session_uid=session_uid, limit=most)
+        lambda client: client.sessions.list(email=email, uid=uid, session_uid=session_uid, limit=most),
+        list_api=list_api,
     )
     if not found:
         sys.stderr.write("no sessions\n")
