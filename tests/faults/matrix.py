@@ -289,4 +289,19 @@ ROWS += (
         "Nobody can be asked before spending: streams in pipes, a background process, cron",
         "The question goes to `/dev/tty`, in the foreground only. Where there is no terminal, `--max-activations`, `--yes` or `FULLSTORY_YES=1` is consent; without one `fetch` warns",
     ),
+    Row(
+        91,
+        "Standard streams that are closed, full, or that nobody reads any more (`>&-`, `2> /dev/full`, `| true`, a terminal that went away)",
+        "Lost messages change nothing. Lost data is an error (exit code 1, or 141 for a pipe) of commands whose work it is; `fetch`, `demo`, `sandbox`, `job export` and `job purge` succeed by what they leave behind. If the loss is foreseeable, nothing is paid for",
+    ),
+    Row(
+        92,
+        "An ASCII locale; COLUMNS that is 0, tiny, huge or no number; FORCE_COLOR and NO_COLOR",
+        "Help and data are printed whole: JSON has escapes, other text question marks. A forced colour animates nothing, and NO_COLOR wins",
+    ),
+    Row(
+        93,
+        "A closed terminal sends several signals: the kernel's, the shell's, the login service's",
+        "A hang-up never counts as the second Ctrl-C: calls in flight still have 5 s. Exit code 129",
+    ),
 )

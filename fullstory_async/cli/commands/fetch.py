@@ -26,7 +26,7 @@ from fullstory_async.cli.messages import (
 )
 from fullstory_async.cli.output import write_stderr
 from fullstory_async.cli.progress import JobDisplay
-from fullstory_async.cli.signals import on_interrupt
+from fullstory_async.cli.signals import asks_twice, on_interrupt
 from fullstory_async.cli.terminal import ask
 from fullstory_async.client import FullStoryClient
 from fullstory_async.errors import NotFoundError, PermissionDeniedError
@@ -278,7 +278,7 @@ async def run_job(
 
     def stop(number: int) -> None:
         received.append(number)
-        job.stop(at_once=len(received) > 1)
+        job.stop(at_once=asks_twice(received))
         if len(received) == 1 and report is None:
             write_stderr(
                 "\nStopping: waiting up to 5 s for calls in flight (they may be billed). "

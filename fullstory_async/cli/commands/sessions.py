@@ -15,7 +15,8 @@ from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.links import SessionLink
 from fullstory_async.cli.option_parsing import read_session_id, read_settings, read_time
-from fullstory_async.cli.output import Output, as_row, human_console, print_rows, print_rows_as
+from fullstory_async.cli.output import Output, as_row, print_rows, print_rows_as
+from fullstory_async.cli.streams import require_output
 from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ListApi
 from fullstory_async.errors import FullStoryError, NotFoundError
@@ -134,10 +135,11 @@ def context(
         raise UsageError("--max-characters must be 1 or more")
     groups: dict[str, Any] = read_settings(set_ or (), _CONTEXT_GROUPS)
     wanted = read_session_id(session_id)
+    require_output()
     found = connection.call(lambda client: client.sessions.context(wanted, **groups))
     if markdown:
         limits = {} if max_characters is None else {"max_characters": max_characters}
-        human_console().file.write(found.to_markdown(**limits))
+        sys.stdout.write(found.to_markdown(**limits))
     else:
         print_rows([_context_row(found)])
     return Exit.OK
@@ -180,6 +182,7 @@ def summary(
     groups: dict[str, Any] = read_settings(set_ or (), _SUMMARY_GROUPS)
     overrides = ProfileConfiguration(**groups) if groups else None
     wanted = read_session_id(session_id)
+    require_output()
 
     async def summarise(client: FullStoryClient) -> tuple[SessionSummary, bool]:
         try:
@@ -197,7 +200,7 @@ def summary(
     if was_cached:
         sys.stderr.write(f"from {cache}: nothing was spent\n")
     if output == "text":
-        human_console().file.write(found.text + "\n")
+        sys.stdout.write(found.text + "\n")
     else:
         print_rows_as(output, [as_row(found)], ("session_id", "summary", "response"))
     return Exit.OK
