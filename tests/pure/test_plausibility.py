@@ -49,10 +49,10 @@ def of(status: int, body: bytes | object = b"", **headers: str) -> Response:
 
 
 @pytest.mark.parametrize("status", [200, 201, 401, 403, 404, 407, 511])
-@pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("label", ["text/html", "application/json", ""])
-def test_a_page_is_nobody_elses_answer(status: int, page: str, label: str) -> None:
-    assert assess(EVENTS, of(status, PAGES[page], content_type=label)).responder is not None
+def test_a_page_is_nobody_elses_answer(status: int, label: str) -> None:
+    for name, page in PAGES.items():
+        assert assess(EVENTS, of(status, page, content_type=label)).responder is not None, name
 
 
 @pytest.mark.parametrize("status", [400, 405, 429, 500, 502, 503, 504])
@@ -74,10 +74,10 @@ FOREIGN: tuple[Any, ...] = (
 
 
 @pytest.mark.parametrize("operation", ["events", "summary", "context", "whoami", "profile", "profiles"])
-@pytest.mark.parametrize("body", FOREIGN, ids=repr)
-def test_json_of_another_shape_and_texts_are_another_partys(operation: str, body: Any) -> None:
+def test_json_of_another_shape_and_texts_are_another_partys(operation: str) -> None:
     request = Request(operation=operation, path="/x")
-    assert assess(request, of(200, body)).responder is not None
+    for body in FOREIGN:
+        assert assess(request, of(200, body)).responder is not None, body
 
 
 GOOD: tuple[tuple[str, Any], ...] = (
