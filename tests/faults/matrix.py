@@ -289,4 +289,9 @@ ROWS += (
         "Nobody can be asked before spending: streams in pipes, a background process, cron",
         "The question goes to `/dev/tty`, in the foreground only. Where there is no terminal, `--max-activations`, `--yes` or `FULLSTORY_YES=1` is consent; without one `fetch` warns",
     ),
+    Row(
+        88,
+        "A file system without hard links, `flock` or `chmod`: SMB, exFAT, 9p, a bucket behind FUSE",
+        "A job, ledger, cache and export work there: files are created by `O_EXCL` or under a lock file, which the next process on the same host takes over from a dead one. A warning says that other users may read them. Where SQLite can't lock, a finished job can be read, and writing names the missing feature",
+    ),
 )
