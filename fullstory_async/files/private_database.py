@@ -69,7 +69,7 @@ class PrivateDatabase:
             if error.sqlite_errorname.startswith("SQLITE_CANTOPEN"):
                 raise ConfigurationError(f"the {self.what} {self.path} can't be opened: {error}") from None
             if lacks_sqlite_locks(error):
-                text = f"its file system has no file locks ({error}): name a file on a local disk"
+                text = f"its file system lacks locks or shared memory ({error}): name a file on a local disk"
                 raise ConfigurationError(f"the {self.what} {self.path} can't be used: {text}") from None
             raise StorageError(f"the {self.what} {self.path} can't be used now: {error}") from None
         except (sqlite3.Error, OSError) as error:

@@ -57,7 +57,7 @@ class JobLock:
             holder = Holder.read(file)
             os.close(file)
             if error.errno in _CONTENDED:
-                raise _locked(path, _name(holder)) from None
+                raise _locked(path, holder, path) from None
             if not means_missing_feature(error):
                 raise
             self._lock_file = _take_lock_file(path)
@@ -80,6 +80,18 @@ class JobLock:
 
 def lock_holder(path: Path) -> str | None:
     """Return the name of the process that holds a lock, or ``None`` if it is free."""
+    found = _find_holder(path)
+    return None if found is None else _name(found.holder)
+
+
+def raise_if_locked(path: Path) -> None:
+    """Raise `JobLockedError` if another process holds a lock. Doesn't take it."""
+    if (found := _find_holder(path)) is not None:
+        raise _locked(path, found.holder, found.path)
+
+
+def _find_holder(path: Path) -> LockFileHeld | None:
+    """Return who holds a lock, and the lock file if it is one."""
     try:
         file = os.open(path, os.O_RDWR)
     except OSError:  # it is missing, or belongs to a user whose jobs we can't run
@@ -88,26 +100,24 @@ def lock_holder(path: Path) -> str | None:
         _lock(file, shared=True)
     except OSError as error:
         if error.errno in _CONTENDED:
-            return _name(Holder.read(file))
+            return LockFileHeld(path, Holder.read(file))
         if not means_missing_feature(error):
             raise
         lock_file = _lock_file_of(path)
         holder = holder_of(lock_file)
         is_held = lock_file.exists() and (holder is None or not holder.is_dead)
-        return _name(holder) if is_held else None
+        return LockFileHeld(lock_file, holder) if is_held else None
     finally:
         os.close(file)
     return None
 
 
-def raise_if_locked(path: Path) -> None:
-    """Raise `JobLockedError` if another process holds a lock. Doesn't take it."""
-    if (name := lock_holder(path)) is not None:
-        raise _locked(path, name)
-
-
-def _locked(path: Path, name: str) -> JobLockedError:
-    return JobLockedError(f"the job {path.parent} is being run by {name}; one process at a time")
+def _locked(path: Path, holder: Holder | None, held: Path) -> JobLockedError:
+    """Return the error of a lock; ``held`` is its own file, or the lock file beside it."""
+    text = f"the job {path.parent} is being run by {_name(holder)}; one process at a time"
+    if held != path:
+        text += f"; its file system has no locks (flock), so if that process has ended, delete {held}"
+    return JobLockedError(text)
 
 
 def _name(holder: Holder | None) -> str:
@@ -121,9 +131,8 @@ def _lock_file_of(path: Path) -> Path:
 def _take_lock_file(path: Path) -> LockFile:
     try:
         return LockFile(_lock_file_of(path))
-    except LockFileHeld as held:
-        advice = f"its file system has no locks (flock), so if that process has ended, delete {held.path}"
-        raise JobLockedError(f"{_locked(path, _name(held.holder))}; {advice}") from None
+    except LockFileHeld as found:
+        raise _locked(path, found.holder, found.path) from None
 
 
 def _release_in_child(lock: weakref.ref[JobLock]) -> None:

@@ -227,7 +227,7 @@ def as_job_error(folder: Path, error: Exception) -> JobError:
         )
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
     if lacks_sqlite_locks(error):
-        reason = f"its file system has no file locks ({error}); move the folder to a local disk"
+        reason = f"its file system lacks locks or shared memory ({error}); move the folder to a local disk"
     damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
     advice = "; what is intact in it can still be exported" if damaged else ""
     return JobError(f"the job {folder} can't be used: {reason}{advice}")
