@@ -37,6 +37,7 @@ from fullstory_async.errors import (
 from fullstory_async.ids.source import End, IdSource
 from fullstory_async.models import SessionRef, text_of
 from fullstory_async.privacy import strip_traceback
+from fullstory_async.response_info import HasResponseInfo, ResponseInfo
 
 __all__ = ["FanOut", "Outcome", "StopRule", "Work"]
 
@@ -162,6 +163,13 @@ class Outcome(Generic[T]):
 
     elapsed: float = 0.0
     """Seconds from taking the id to the outcome, waits included."""
+
+    @property
+    def response_info(self) -> ResponseInfo | None:
+        """Request id, attempts and elapsed time of the call, failed or not; see the result's own."""
+        if self.error is not None:
+            return ResponseInfo(self.error.request_id, self.attempts, self.elapsed)
+        return self.value.response_info if isinstance(self.value, HasResponseInfo) else None
 
 
 class FanOut(Generic[T]):

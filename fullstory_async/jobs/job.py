@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import stat
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ from fullstory_async import validators
 from fullstory_async.client import FullStoryClient
 from fullstory_async.concurrency import run_in_thread, shielded
 from fullstory_async.errors import ClientStateError, ConfigurationError, InvalidSessionId, JobError
+from fullstory_async.files.file_system import make_private, warn_of_no_permissions
 from fullstory_async.ids.source import End, IdSource
 from fullstory_async.jobs.added import Added, Batch
 from fullstory_async.jobs.export import Redact, export_in_thread
@@ -304,8 +304,8 @@ class Job:
     def _open(self) -> None:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if stat.S_IMODE(self.folder.stat().st_mode) & 0o077:
-                self.folder.chmod(0o700)
+            if not make_private(self.folder, 0o700):
+                warn_of_no_permissions(self.folder)
             lock = JobLock(self.folder / LOCK_NAME)
         except OSError as error:
             raise JobError(f"the job {self.folder} can't be used: {error.strerror}") from None

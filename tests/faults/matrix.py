@@ -304,4 +304,9 @@ ROWS += (
         "A closed terminal sends several signals: the kernel's, the shell's, the login service's",
         "A hang-up never counts as the second Ctrl-C: calls in flight still have 5 s. Exit code 129",
     ),
+    Row(
+        88,
+        "A file system without hard links, `flock` or `chmod`: SMB, exFAT, 9p, a bucket behind FUSE",
+        "A job, ledger, cache and export work there: files are created by `O_EXCL` or under a lock file, which the next process on the same host takes over from a dead one. A warning says that other users may read them. Where SQLite can't lock, a finished job can be read, and writing names the missing feature",
+    ),
 )
