@@ -21,7 +21,7 @@ from fullstory_async import (
 )
 from fullstory_async.fanout import StopRule
 from fullstory_async.http.contact import Contact
-from fullstory_async.http.plausibility import Responder, assess, assess_head
+from fullstory_async.http.plausibility import EXPECTED_START, Responder, assess, assess_head
 from fullstory_async.http.status_errors import error_from_response
 from fullstory_async.messages import Request, Response
 from fullstory_async.privacy import Redactor
@@ -182,6 +182,22 @@ def test_a_redirect_names_the_host_and_nothing_else(location: str, said: str) ->
     assert said in error.message
     assert "ada" not in error.message
     assert "pw" not in error.message
+
+
+def test_only_what_may_be_fullstorys_starts_as_expected() -> None:
+    """A success that starts as expected is not assessed any further."""
+    for operation, start in EXPECTED_START.items():
+        for body in (*FOREIGN, *PAGES.values()):
+            assert not start.match(of(200, body).body), (operation, body)
+    starts = {
+        body: EXPECTED_START["events"].match(of(200, body).body) is not None
+        for operation, body in GOOD
+        if operation == "events" and isinstance(body, bytes)
+    }
+    assert starts == {b"": False, b'{"ev': False, b'\xef\xbb\xbf {"events": [NaN]}': True,
+                      '{"events": []}'.encode("utf-16"): False}  # fmt: skip
+    assert EXPECTED_START["events"].match(b'\n{\t"session_id" : "x", "events": []}')
+    assert not EXPECTED_START["events"].match(b" " * 100_000 + b'{"evil": 1}')
 
 
 def test_a_503_page_is_a_throttle_only_between_good_responses() -> None:
