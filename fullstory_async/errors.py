@@ -6,6 +6,7 @@
     ├── ConfigurationError       a setting or an argument is wrong; nothing was sent
     ├── ClientStateError         the client is not open, closed, or on another event loop
     ├── InvalidSessionId         the text is not a session id; nothing was sent
+    ├── ProgramError             the program's own code raised an exception in the middle of a call
     ├── TransportError           no usable HTTP response
     │   ├── ConnectError             no connection was made; the request was not sent
     │   │   └── LimiterUnavailable       a rate limiter in Redis can't be reached; nothing was sent
@@ -69,6 +70,7 @@ __all__ = [
     "NotFoundError",
     "PaginationError",
     "PermissionDeniedError",
+    "ProgramError",
     "ProtocolError",
     "RateLimitedError",
     "ResponseTooLarge",
@@ -99,6 +101,16 @@ class InvalidSessionId(FullStoryError, ValueError):
     """A text is not usable as a session id. Nothing was sent."""
 
     scope = Scope.SESSION
+    permanent = True
+
+
+class ProgramError(FullStoryError):
+    """Code of the program raised an exception in the middle of a call; ``__cause__`` is that exception.
+
+    A trace hook of a given session, a custom meter, a patched module, for example. The call is not repeated.
+    `may_have_cost` says whether it was sent, and `response` holds a response that had arrived whole.
+    """
+
     permanent = True
 
 

@@ -28,6 +28,7 @@ from fullstory_async.errors import (
 from fullstory_async.http.call import Attempt, Call, Transport
 from fullstory_async.http.contact import Contact
 from fullstory_async.http.failures import FailureHandler
+from fullstory_async.http.foreign import program_error
 from fullstory_async.http.hooks import Hooks, Observer, Stats
 from fullstory_async.http.metering import Admission, Meter, Reservation
 from fullstory_async.http.plausibility import EXPECTED_START
@@ -115,6 +116,8 @@ class Pipeline:
             return await self._retry_loop(call, decode, streamed=streamed)
         except (FullStoryError, asyncio.CancelledError) as error:
             failure = strip_traceback(error)
+        except Exception as raised:  # noqa: BLE001  (of a trace hook, a custom meter, a patched module)
+            failure = program_error(call, raised, self._contact.redactor)
         raise failure
 
     async def stream(self, call: Call) -> StreamedResponse:
@@ -247,6 +250,9 @@ class Pipeline:
         except DecodeError as error:
             error.response, error.may_have_cost = response, call.request.metered
             raise
+        except Exception:
+            call.undecoded = response
+            raise
 
     async def _send(self, call: Call, *, streamed: bool) -> Response:
         """Send once, and record how far the request came if it is cancelled."""
@@ -258,10 +264,10 @@ class Pipeline:
         self._observer.request_sent(call)
         try:
             response = await self._transport.send(call.request, call.deadline, attempt, streamed=streamed)
-        except (asyncio.CancelledError, FullStoryError) as error:
+        except BaseException as error:
             self._observer.request_failed(call, error, now() - attempt.started)
-            if isinstance(error, asyncio.CancelledError):
-                call.in_flight = attempt.sent
+            call.in_flight = attempt.sent
+            if not isinstance(error, FullStoryError):
                 self.stats.activations_at_risk += call.request.metered and attempt.sent
             raise
         if _logger.isEnabledFor(logging.DEBUG):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import math
 
 import attrs
 
 from fullstory_async.errors import APITimeoutError
 from fullstory_async.http.plausibility import assess_head
+from fullstory_async.http.transport.deadlines import Deadline, Deadlines
 from fullstory_async.messages import Request, Response, StreamedResponse
 
 __all__ = ["read_head", "with_head"]
@@ -29,8 +29,9 @@ async def read_head(request: Request, response: StreamedResponse, deadline: floa
         TransportError: the connection broke, or the beginning took too long.
     """
     read = Response(status=response.status, headers=response.headers, elapsed=response.elapsed)
+    deadlines = Deadlines(asyncio.get_running_loop())
     try:
-        async with asyncio.timeout_at(None if deadline == math.inf else deadline):
+        with Deadline(deadlines, deadline):
             while piece := await response.read():
                 read = attrs.evolve(read, body=read.body + piece)
                 if assess_head(request, read) is not None:
@@ -44,6 +45,8 @@ async def read_head(request: Request, response: StreamedResponse, deadline: floa
     except BaseException:
         response.close()
         raise
+    finally:
+        deadlines.close()
     return read
 
 

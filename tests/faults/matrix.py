@@ -289,4 +289,24 @@ ROWS += (
         "Nobody can be asked before spending: streams in pipes, a background process, cron",
         "The question goes to `/dev/tty`, in the foreground only. Where there is no terminal, `--max-activations`, `--yes` or `FULLSTORY_YES=1` is consent; without one `fetch` warns",
     ),
+    Row(
+        67,
+        "A kept-alive connection ended while the loop was busy or the process stood still: FIN, RST, half-closed, TLS closed, data nobody asked for",
+        "Its socket is polled before the request leaves; the connection is dropped, and another one carries the request. No call fails, and none is sent twice",
+    ),
+    Row(
+        68,
+        "The process is suspended for longer than its timeouts: a closed lid, `docker pause`, Ctrl-Z, a debugger",
+        "Responses that have arrived meanwhile are read before anything is given up, in single calls, fan-outs, jobs and streams. Nothing is sent after the deadline of its call",
+    ),
+    Row(
+        70,
+        "The program's own code raises an exception in the middle of a call: a trace hook of a given session, a patched module",
+        "`ProgramError` with that exception as its `__cause__`, whatever its class; `may_have_cost` only if the request had left, and then the ledger keeps the activation. Not repeated; ends a fan-out or a job",
+    ),
+    Row(
+        71,
+        "The pool of a given session is full because of its other users",
+        "The wait ends with the call's time, in `APITimeoutError` with `sent=False`: nothing was sent, so nothing may have cost",
+    ),
 )

@@ -16,6 +16,7 @@ from aiohttp.client_proto import ResponseHandler
 
 from fullstory_async.errors import FullStoryError, ProtocolError, ResponseTooLarge
 from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS, ConnectionDropped, from_aiohttp
+from fullstory_async.http.transport.deadlines import Deadline, Deadlines
 from fullstory_async.messages import Request, Response, StreamedResponse
 from fullstory_async.privacy import Redactor
 
@@ -29,13 +30,20 @@ _logger = logging.getLogger("fullstory_async.http")
 class ResponseReader:
     """Reads the responses of one client's session."""
 
-    __slots__ = ("_content_of", "_max_bytes", "_reading", "_redactor", "_session", "_warned")
+    __slots__ = ("_content_of", "_deadlines", "_max_bytes", "_reading", "_redactor", "_session", "_warned")
 
     def __init__(
-        self, session: aiohttp.ClientSession, redactor: Redactor, max_bytes: int, *, owned: bool
+        self,
+        session: aiohttp.ClientSession,
+        deadlines: Deadlines,
+        redactor: Redactor,
+        max_bytes: int,
+        *,
+        owned: bool,
     ) -> None:
         """Read bodies of at most ``max_bytes``; ``owned`` if only we close the session."""
         self._session = session
+        self._deadlines = deadlines
         self._redactor = redactor
         self._max_bytes = max_bytes
         self._warned = False
@@ -106,13 +114,13 @@ class ResponseReader:
         self, response: aiohttp.ClientResponse, request: Request, started: float, *, read_timeout: float
     ) -> StreamedResponse:
         """Leave the body of a success to the caller; each piece has ``read_timeout`` seconds."""
-        is_open, size, content = True, 0, response.content
+        is_open, size, content, deadlines = True, 0, response.content, self._deadlines
         tracked = self._track(response)
 
         async def read() -> bytes:
             nonlocal size
             try:
-                async with asyncio.timeout(read_timeout):
+                with Deadline(deadlines, deadlines.clock() + read_timeout):
                     piece = await content.readany()
             except AIOHTTP_ERRORS as raised:
                 raise self.error_from(raised, request) from None

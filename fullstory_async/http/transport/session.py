@@ -29,7 +29,7 @@ from yarl import URL
 from fullstory_async.config import ClientConfig
 from fullstory_async.errors import ClientStateError, ConfigurationError
 from fullstory_async.http.call import Attempt
-from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS
+from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS, raised_by_hook
 from fullstory_async.http.transport.deadlines import Deadlines
 from fullstory_async.http.transport.response_reader import ResponseReader
 from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest, UsedConnections
@@ -109,12 +109,12 @@ class Transport:
             )
         else:
             self._adopt(self._session, loop)
+        self._deadlines = Deadlines(loop)
         self._reader = ResponseReader(
-            self._session, Redactor(self._config.api_key or ""), self._config.max_response_bytes,
-            owned=self._owned,
+            self._session, self._deadlines, Redactor(self._config.api_key or ""),
+            self._config.max_response_bytes, owned=self._owned,
         )  # fmt: skip
         self._loop = loop
-        self._deadlines = Deadlines(loop)
         self.state = State.OPEN
 
     def _adopt(self, session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop) -> None:
@@ -184,13 +184,13 @@ class Transport:
             ClientStateError: as `check` does.
         """
         session = self.check()
-        # a given session does not report when it has a connection: assume that the request was sent
-        attempt.sent = not self._owned
+        attempt.sent = False
         read_timeout = self._config.summary_read_timeout if request.slow else self._config.read_timeout
+        # aiohttp ends the connect phase, or the name look-up: this deadline only has to come later than that
+        connect = self._config.connect_timeout + read_timeout
         timed = TimedAttempt(
-            self._deadlines, deadline, self._used, attempt,
-            connect=self._config.connect_timeout, read=read_timeout,
-        )  # fmt: skip
+            self._deadlines, deadline, self._used, attempt, connect=connect, read=read_timeout
+        )
         try:
             with timed:
                 response = await session.request(
@@ -198,6 +198,7 @@ class Transport:
                     allow_redirects=False, raise_for_status=False, auto_decompress=True,
                     proxy=self._config.proxy, timeout=self._timeout, middlewares=(timed.block_resend,),
                 )  # fmt: skip
+                timed.response = response
                 try:
                     if streamed and 200 <= response.status < 300:
                         return self._reader.stream(
@@ -208,9 +209,14 @@ class Transport:
                     response.close()  # an unread body would block the next request on its connection
                     raise
         except AIOHTTP_ERRORS as raised:
+            if (hooks_own := raised_by_hook(raised)) is not None:
+                raise hooks_own from hooks_own.__cause__
             error = self._reader.error_from(raised, request, sent=attempt.sent, reused=attempt.reused)
             raise error from None
-        except ValueError:  # aiohttp's, for a session with trust_env=True and a netrc entry for the host
+        except ValueError as raised:
+            # aiohttp's, for a session with trust_env=True and a netrc entry for the host
+            if not str(raised).startswith("Cannot combine AUTH"):
+                raise
             text = "the given aiohttp session adds credentials of its own"
             raise ConfigurationError(text, request=request) from None
 
