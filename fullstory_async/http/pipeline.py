@@ -1,8 +1,8 @@
 """The pipeline: the one loop that every call goes through.
 
 ``meter → rate limiter → transport → status → retry policy → next attempt``, then ``decode``. Waits of a call
-happen here. A call waits for its meter and for a retry with nothing in hand, and for a connection of a given
-session with its token in hand. So it may be cancelled at any ``await``. How far it came is recorded in its
+happen here. A call waits for its meter and for a retry with nothing in hand, and for a free connection with
+its token in hand. So it may be cancelled at any ``await``. How far it came is recorded in its
 `Call`.
 """
 
@@ -280,7 +280,10 @@ class Pipeline:
 
     async def _send_over_slot(self, slots: asyncio.Semaphore, call: Call, *, streamed: bool) -> Response:
         """Wait for a slot, then send; a stream keeps its slot until it is closed."""
-        await wait_for_slot(slots, call)
+        if slots.locked():
+            await wait_for_slot(slots, call)
+        else:
+            await slots.acquire()
         try:
             response = await self._send(call, streamed=streamed)
         except BaseException:

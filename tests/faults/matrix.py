@@ -300,6 +300,11 @@ ROWS += (
         "Responses that have arrived meanwhile are read before anything is given up, in single calls, fan-outs, jobs and streams. Nothing is sent after the deadline of its call",
     ),
     Row(
+        69,
+        "More workers than the process may have file descriptors (`ulimit -n`)",
+        "A client has at most as many connections as the soft limit less 32, or less what is open, and calls queue for one. All ids are answered",
+    ),
+    Row(
         70,
         "The program's own code raises an exception in the middle of a call: a trace hook of a given session, a patched module",
         "`ProgramError` with that exception as its `__cause__`, whatever its class; `may_have_cost` only if the request had left, and then the ledger keeps the activation. Not repeated; ends a fan-out or a job",

@@ -360,7 +360,7 @@ async def test_a_given_sessions_small_pool_is_waited_for_without_losing_time() -
                 raised = await asyncio.gather(*calls, return_exceptions=True)
     errors = [error for error in raised if isinstance(error, TransportError)]
     assert sorted(error.sent for error in errors) == [False, False, True]
-    assert "connection of the given session" in str(next(error for error in errors if not error.sent))
+    assert "a free connection" in str(next(error for error in errors if not error.sent))
 
 
 async def test_calls_that_wait_for_a_given_sessions_pool_have_not_begun() -> None:

@@ -7,8 +7,8 @@ This folder is the only one that imports aiohttp's client. What it adds to aioht
 * The whole body is read, or the connection closed, before anything else happens; no caller waits while it
   holds a connection.
 * A deadline covers request *and* body. aiohttp's ``total`` timeout is not used, because it also counts the
-  time that a request waits for a pooled connection. With a given session that wait is the pipeline's, for one
-  of the `slots`.
+  time that a request waits for a pooled connection. That wait is the pipeline's, for one of the `slots`,
+  where a given session or the process's file descriptors limit the connections.
 * Redirects are never followed, so the key reaches the configured origin only.
 * The body is counted while it is decompressed, so a small bomb can't fill the memory.
 * Every aiohttp exception becomes one of ours, without its cause: the repr of some aiohttp exceptions holds
@@ -31,6 +31,7 @@ from fullstory_async.errors import ClientStateError, ConfigurationError
 from fullstory_async.http.call import Attempt
 from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS, raised_by_hook
 from fullstory_async.http.transport.deadlines import Deadlines
+from fullstory_async.http.transport.descriptors import connection_limit
 from fullstory_async.http.transport.response_reader import ResponseReader
 from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest, UsedConnections
 from fullstory_async.messages import Request, Response
@@ -102,11 +103,13 @@ class Transport:
         loop = asyncio.get_running_loop()
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),  # the rate limiter and the workers bound it
+                connector=aiohttp.TCPConnector(limit=0),  # a limit here would count as connecting
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={**self._common, **self._key},
                 request_class=TrackedRequest,
             )
+            if (limit := connection_limit()) is not None:
+                self.slots = asyncio.Semaphore(limit)
         else:
             self._adopt(self._session, loop)
         self._deadlines = Deadlines(loop)
