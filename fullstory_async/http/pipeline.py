@@ -35,7 +35,7 @@ from fullstory_async.http.plausibility import EXPECTED_START
 from fullstory_async.http.slots import occupied_until_closed, wait_for_slot
 from fullstory_async.http.status_errors import error_from_response
 from fullstory_async.http.stream_head import read_head, with_head
-from fullstory_async.messages import Response, StreamedResponse
+from fullstory_async.messages import Request, Response, StreamedResponse
 from fullstory_async.privacy import strip_traceback
 from fullstory_async.ratelimit.limiter import RateLimiter
 from fullstory_async.retry import Retries, RetryPolicy, RetryQuota, retry_after
@@ -232,9 +232,7 @@ class Pipeline:
         ):
             contact.success_headers = response.headers
         else:
-            asked = None if received.is_success else retry_after(received)
-            failure = error_from_response(call.request, received, contact, retry_after=asked)
-            contact.record(response, failure)
+            failure = self._judge(call.request, received)
         if response.status != 429 and not isinstance(failure, GatewayThrottledError):
             self.limiter.on_response(limited=call.waited)
         self._observer.response_received(call, response, failure)
@@ -253,6 +251,13 @@ class Pipeline:
         except Exception:
             call.undecoded = response
             raise
+
+    def _judge(self, request: Request, response: Response) -> FullStoryError | None:
+        """Return the error that a response stands for, and record whether FullStory responded."""
+        asked = None if response.is_success else retry_after(response)
+        failure = error_from_response(request, response, self._contact, retry_after=asked)
+        self._contact.record(response, failure)
+        return failure
 
     async def _send(self, call: Call, *, streamed: bool) -> Response:
         """Send once, and record how far the request came if it is cancelled."""

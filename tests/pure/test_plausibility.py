@@ -189,13 +189,8 @@ def test_only_what_may_be_fullstorys_starts_as_expected() -> None:
     for operation, start in EXPECTED_START.items():
         for body in (*FOREIGN, *PAGES.values()):
             assert not start.match(of(200, body).body), (operation, body)
-    starts = {
-        body: EXPECTED_START["events"].match(of(200, body).body) is not None
-        for operation, body in GOOD
-        if operation == "events" and isinstance(body, bytes)
-    }
-    assert starts == {b"": False, b'{"ev': False, b'\xef\xbb\xbf {"events": [NaN]}': True,
-                      '{"events": []}'.encode("utf-16"): False}  # fmt: skip
+    for damaged in (b"", b'{"ev', b'\xef\xbb\xbf {"x": 1', '{"events": []}'.encode("utf-16"), b" " * 100_000):
+        assert not EXPECTED_START["events"].match(damaged)
     assert EXPECTED_START["events"].match(b'\n{\t"session_id" : "x", "events": []}')
     assert not EXPECTED_START["events"].match(b" " * 100_000 + b'{"evil": 1}')
 
