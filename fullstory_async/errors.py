@@ -85,6 +85,8 @@ __all__ = [
 
 _TRANSIENT_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed in a moment."""
+_TRANSIENT_IF_ANNOUNCED = frozenset({421, *range(520, 530)})
+"""The same, of a gateway whose way to the service failed, where ``Retry-After`` says so."""
 
 
 class ConfigurationError(FullStoryError, ValueError):
@@ -205,6 +207,8 @@ class APIStatusError(FullStoryError):
     @property
     def is_transient(self) -> bool:
         """Whether the same request may succeed in a moment, going by its status."""
+        if self.status in _TRANSIENT_IF_ANNOUNCED:
+            return self.retry_after is not None
         return self.status in _TRANSIENT_STATUSES
 
 

@@ -314,4 +314,14 @@ ROWS += (
         "The pool of a given session is full because of its other users",
         "The wait ends with the call's time, in `APITimeoutError` with `sent=False`: nothing was sent, so nothing may have cost",
     ),
+    Row(
+        73,
+        "421 or 520 to 529 with `Retry-After`: a gateway lost its way to the service",
+        _AGAIN.format(error="its error") + ". Without that header they are results",
+    ),
+    Row(
+        74,
+        "`0001-01-01T00:00:00Z` as a time",
+        "It is no time: `None`",
+    ),
 )

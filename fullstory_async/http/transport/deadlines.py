@@ -100,6 +100,7 @@ class Deadline:
     expired: bool
     """Whether the deadline passed inside the block."""
     _seen: int | None
+    _quiet: int
 
     def __init__(self, deadlines: Deadlines, deadline: float) -> None:
         """Prepare a block; its time counts from when it is entered."""
