@@ -69,7 +69,7 @@ _MEMBERS: dict[str, frozenset[str]] = {
 _DECODED_ELSEWHERE = frozenset({"list"})
 """Operations whose decoder knows several shapes, and judges them itself."""
 
-_DECODED = frozenset({"", "identity", "gzip", "x-gzip", "deflate", "br", "zstd"})
+_DECODED = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 """Encodings of a body that has been decoded by now."""
 _NEVER_MARKUP = frozenset({401, 403, 404, 407})
 _NETWORK_STATUSES = frozenset({407, 511})

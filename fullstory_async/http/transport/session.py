@@ -73,7 +73,10 @@ class Transport:
         self._config = config
         self._base = URL(config.base_url)
         self._prefix = self._base.raw_path.rstrip("/")
-        self._common = {"Accept": "application/json", "User-Agent": config.user_agent}
+        self._common = {
+            "Accept": "application/json", "Accept-Encoding": "gzip, deflate",
+            "User-Agent": config.user_agent,
+        }  # fmt: skip
         if config.integration_source is not None:
             self._common["Integration-Source"] = config.integration_source
         self._key = {"Authorization": Secret(f"Basic {config.api_key or ''}")}
@@ -198,7 +201,8 @@ class Transport:
             with timed:
                 response = await session.request(
                     request.method, self._url(request), headers=self._headers(request), data=request.body,
-                    allow_redirects=False, raise_for_status=False, auto_decompress=True,
+                    allow_redirects=False, raise_for_status=False,
+                    auto_decompress=False,
                     proxy=self._config.proxy, timeout=self._timeout, middlewares=(timed.block_resend,),
                 )  # fmt: skip
                 timed.response = response
