@@ -90,6 +90,8 @@ class Call:
     """Whether an attempt is in flight, or has succeeded."""
     last_error: FullStoryError | None = attrs.field(default=None, init=False)
     """Why the latest failed attempt failed."""
+    undecoded: Response | None = attrs.field(default=None, init=False, repr=False)
+    """The response that was being decoded when other code than the decoder's failed."""
 
     # Only the pipeline reads and writes the fields below.
     number: int = attrs.field(default=0, init=False)

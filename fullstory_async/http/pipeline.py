@@ -1,8 +1,8 @@
 """The pipeline: the one loop that every call goes through.
 
 ``meter → rate limiter → transport → status → retry policy → next attempt``, then ``decode``. Waits of a call
-happen here. A call waits for its meter and for a retry with nothing in hand, and for a connection of a given
-session with its token in hand. So it may be cancelled at any ``await``. How far it came is recorded in its
+happen here. A call waits for its meter and for a retry with nothing in hand, and for a free connection with
+its token in hand. So it may be cancelled at any ``await``. How far it came is recorded in its
 `Call`.
 """
 
@@ -28,6 +28,7 @@ from fullstory_async.errors import (
 from fullstory_async.http.call import Attempt, Call, Transport
 from fullstory_async.http.contact import Contact
 from fullstory_async.http.failures import FailureHandler
+from fullstory_async.http.foreign import program_error
 from fullstory_async.http.hooks import Hooks, Observer, Stats
 from fullstory_async.http.metering import Admission, Meter, Reservation
 from fullstory_async.http.plausibility import EXPECTED_START
@@ -126,6 +127,8 @@ class Pipeline:
             return await self._retry_loop(call, decode, streamed=streamed)
         except (FullStoryError, asyncio.CancelledError) as error:
             failure = strip_traceback(error)
+        except Exception as raised:  # noqa: BLE001  (of a trace hook, a custom meter, a patched module)
+            failure = program_error(call, raised, self._contact.redactor)
         raise failure
 
     async def stream(self, call: Call) -> StreamedResponse:
@@ -256,6 +259,9 @@ class Pipeline:
         except DecodeError as error:
             error.response, error.may_have_cost = response, call.request.metered
             raise
+        except Exception:
+            call.undecoded = response
+            raise
         if isinstance(result, HasResponseInfo):
             # `find_request_id`, without a call on the way of every request
             request_id = next(filter(None, map(response.headers.get, REQUEST_ID_HEADERS)), None)
@@ -280,10 +286,10 @@ class Pipeline:
         request = self._observer.request_sent(call)
         try:
             response = await self._transport.send(request, call.deadline, attempt, streamed=streamed)
-        except (asyncio.CancelledError, FullStoryError) as error:
+        except BaseException as error:
             self._observer.request_failed(call, error, now() - attempt.started)
-            if isinstance(error, asyncio.CancelledError):
-                call.in_flight = attempt.sent
+            call.in_flight = attempt.sent
+            if not isinstance(error, FullStoryError):
                 self.stats.activations_at_risk += call.request.metered and attempt.sent
             raise
         if _logger.isEnabledFor(logging.DEBUG):
@@ -296,7 +302,10 @@ class Pipeline:
 
     async def _send_over_slot(self, slots: asyncio.Semaphore, call: Call, *, streamed: bool) -> Response:
         """Wait for a slot, then send; a stream keeps its slot until it is closed."""
-        await wait_for_slot(slots, call)
+        if slots.locked():
+            await wait_for_slot(slots, call)
+        else:
+            await slots.acquire()
         try:
             response = await self._send(call, streamed=streamed)
         except BaseException:

@@ -72,7 +72,7 @@ _EMPTY = frozenset({b"null", b"[]", b"{}", b'""'})
 _DECODED_ELSEWHERE = frozenset({"list"})
 """Operations whose decoder knows several shapes, and judges them itself."""
 
-_DECODED = frozenset({"", "identity", "gzip", "x-gzip", "deflate", "br", "zstd"})
+_DECODED = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 """Encodings of a body that has been decoded by now."""
 _MAY_BE_MARKUP = frozenset({405, 408, 409, 425, 429})
 """The statuses below 500 that also come from what stands in front of the service."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import math
 
 import attrs
 
 from fullstory_async.errors import APITimeoutError
 from fullstory_async.http.plausibility import assess_head
+from fullstory_async.http.transport.deadlines import Deadline, Deadlines
 from fullstory_async.messages import Request, Response, StreamedResponse
 
 __all__ = ["read_head", "with_head"]
@@ -33,8 +33,9 @@ async def read_head(request: Request, response: StreamedResponse, deadline: floa
     """
     read = Response(status=response.status, headers=response.headers, elapsed=response.elapsed)
     head = bytearray()
+    deadlines = Deadlines(asyncio.get_running_loop())
     try:
-        async with asyncio.timeout_at(None if deadline == math.inf else deadline):
+        with Deadline(deadlines, deadline):
             while piece := await response.read():
                 head += piece
                 is_head = len(head) - len(piece) < _LONGEST_HEAD
@@ -49,6 +50,8 @@ async def read_head(request: Request, response: StreamedResponse, deadline: floa
     except BaseException:
         response.close()
         raise
+    finally:
+        deadlines.close()
     return attrs.evolve(read, body=bytes(head))
 
 

@@ -309,4 +309,39 @@ ROWS += (
         "A file system without hard links, `flock` or `chmod`: SMB, exFAT, 9p, a bucket behind FUSE",
         "A job, ledger, cache and export work there: files are created by `O_EXCL` or under a lock file, which the next process on the same host takes over from a dead one. A warning says that other users may read them. Where SQLite can't lock, a finished job can be read, and writing names the missing feature",
     ),
+    Row(
+        67,
+        "A kept-alive connection ended while the loop was busy or the process stood still: FIN, RST, half-closed, TLS closed, data nobody asked for",
+        "Its socket is polled before the request leaves; the connection is dropped, and another one carries the request. No call fails, and none is sent twice",
+    ),
+    Row(
+        68,
+        "The process is suspended for longer than its timeouts: a closed lid, `docker pause`, Ctrl-Z, a debugger",
+        "Responses that have arrived meanwhile are read before anything is given up, in single calls, fan-outs, jobs and streams. Nothing is sent after the deadline of its call",
+    ),
+    Row(
+        69,
+        "More workers than the process may have file descriptors (`ulimit -n`)",
+        "A client has at most as many connections as the soft limit less 32, or less what is open, and calls queue for one. All ids are answered",
+    ),
+    Row(
+        70,
+        "The program's own code raises an exception in the middle of a call: a trace hook of a given session, a patched module",
+        "`ProgramError` with that exception as its `__cause__`, whatever its class; `may_have_cost` only if the request had left, and then the ledger keeps the activation. Not repeated; ends a fan-out or a job",
+    ),
+    Row(
+        71,
+        "The pool of a given session is full because of its other users",
+        "The wait ends with the call's time, in `APITimeoutError` with `sent=False`: nothing was sent, so nothing may have cost",
+    ),
+    Row(
+        73,
+        "421 or 520 to 529 with `Retry-After`: a gateway lost its way to the service",
+        _AGAIN.format(error="its error") + ". Without that header they are results",
+    ),
+    Row(
+        74,
+        "`0001-01-01T00:00:00Z` as a time",
+        "It is no time: `None`",
+    ),
 )

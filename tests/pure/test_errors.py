@@ -132,6 +132,7 @@ KINDS = {
     "ServerError": ("service", False), "PaginationError": ("service", False),
     "TransportError": ("network", False), "ConnectError": ("network", False),
     "LimiterUnavailable": ("network", False), "APITimeoutError": ("network", False),
+    "ProgramError": ("program", True),
     "ProtocolError": ("network", False), "UnexpectedRedirect": ("network", True),
     "UnexpectedResponseError": ("network", False), "GatewayThrottledError": ("network", False),
     "ErrorInSuccess": ("service", False),
