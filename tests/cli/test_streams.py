@@ -22,8 +22,10 @@ from pathlib import Path
 
 import pytest
 
+from fullstory_async.cli import main
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.jobs import JobReader
+from fullstory_async.jobs.storage.lock import LOCK_NAME, raise_if_locked
 from fullstory_async.sandbox import Fault, Sandbox
 from tests.cli.forked import Ended, Forks
 from tests.limits import SECONDS, wait_until
@@ -357,3 +359,42 @@ def test_a_server_that_loses_its_terminal_says_so(place: Place) -> None:
         with place.forks.start("sandbox", "--port", "0", cwd=place.folder) as running:
             running.send(number, after="press Ctrl-C")
             assert running.wait().code == code
+
+
+@pytest.mark.row(93)
+def test_a_job_that_is_stopped_and_continued_loses_nothing(place: Place) -> None:
+    before = place.sandbox.activations
+    place.sandbox.inject(Fault.stall(0.3), operation="events", times=len(place.ids))
+    command = place.settled("fetch", "--ids", "ids", "--events", "--job", "NEW")
+    with place.forks.start(*command, cwd=place.folder, environment=place.settings) as running:
+        wait_until(lambda: place.sandbox.activations == before + len(place.ids))
+        running.send(signal.SIGSTOP, after="")
+        time.sleep(0.4)  # the responses arrive meanwhile
+        running.send(signal.SIGCONT, after="")
+        assert running.wait().code == 3
+    assert JobReader(place.folder / command[-1]).status().done == len(place.ids)
+    assert place.sandbox.activations == before + len(place.ids)
+
+
+@pytest.mark.row(93)
+def test_a_demo_takes_its_child_along(place: Place) -> None:
+    command = place.settled("demo", "--crash", "--sessions", "200", "--rate", "50", "--out-dir", "NEW")
+    lock = place.folder / command[-1] / "demo.job" / LOCK_NAME
+    with place.forks.start(*command, cwd=place.folder) as running:
+        wait_until(lock.exists)
+        running.send(signal.SIGTERM, after="listens on")
+        assert running.wait().code == 143
+    raise_if_locked(lock)
+
+
+def test_ctrl_c_while_the_command_line_is_imported_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+            if name == "fullstory_async.cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "fullstory_async.cli.app", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 130

@@ -290,26 +290,6 @@ ROWS += (
         "The question goes to `/dev/tty`, in the foreground only. Where there is no terminal, `--max-activations`, `--yes` or `FULLSTORY_YES=1` is consent; without one `fetch` warns",
     ),
     Row(
-        91,
-        "Standard streams that are closed, full, or that nobody reads any more (`>&-`, `2> /dev/full`, `| true`, a terminal that went away)",
-        "Lost messages change nothing. Lost data is an error (exit code 1, or 141 for a pipe) of commands whose work it is; `fetch`, `demo`, `sandbox`, `job export` and `job purge` succeed by what they leave behind. If the loss is foreseeable, nothing is paid for",
-    ),
-    Row(
-        92,
-        "An ASCII locale; COLUMNS that is 0, tiny, huge or no number; FORCE_COLOR and NO_COLOR",
-        "Help and data are printed whole: JSON has escapes, other text question marks. A forced colour animates nothing, and NO_COLOR wins",
-    ),
-    Row(
-        93,
-        "A closed terminal sends several signals: the kernel's, the shell's, the login service's",
-        "A hang-up never counts as the second Ctrl-C: calls in flight still have 5 s. Exit code 129",
-    ),
-    Row(
-        88,
-        "A file system without hard links, `flock` or `chmod`: SMB, exFAT, 9p, a bucket behind FUSE",
-        "A job, ledger, cache and export work there: files are created by `O_EXCL` or under a lock file, which the next process on the same host takes over from a dead one. A warning says that other users may read them. Where SQLite can't lock, a finished job can be read, and writing names the missing feature",
-    ),
-    Row(
         67,
         "A kept-alive connection ended while the loop was busy or the process stood still: FIN, RST, half-closed, TLS closed, data nobody asked for",
         "Its socket is polled before the request leaves; the connection is dropped, and another one carries the request. No call fails, and none is sent twice",
@@ -343,5 +323,25 @@ ROWS += (
         74,
         "`0001-01-01T00:00:00Z` as a time",
         "It is no time: `None`",
+    ),
+    Row(
+        88,
+        "A file system without hard links, `flock` or `chmod`: SMB, exFAT, 9p, a bucket behind FUSE",
+        "A job, ledger, cache and export work there: files are created by `O_EXCL` or under a lock file, which the next process on the same host takes over from a dead one. A warning says that other users may read them. Where SQLite can't lock, a finished job can be read, and writing names the missing feature",
+    ),
+    Row(
+        91,
+        "Standard streams that are closed, full, or that nobody reads any more (`>&-`, `2> /dev/full`, `| true`, a terminal that went away)",
+        "Lost messages change nothing. Lost data is an error (exit code 1, or 141 for a pipe) of commands whose work it is; `fetch`, `demo`, `sandbox`, `job export` and `job purge` succeed by what they leave behind. If the loss is foreseeable, nothing is paid for",
+    ),
+    Row(
+        92,
+        "An ASCII locale; COLUMNS that is 0, tiny, huge or no number; FORCE_COLOR and NO_COLOR",
+        "Help and data are printed whole: JSON has escapes, other text question marks. A forced colour animates nothing, and NO_COLOR wins",
+    ),
+    Row(
+        93,
+        "A closed terminal sends several signals: the kernel's, the shell's, the login service's",
+        "A hang-up never counts as the second Ctrl-C: calls in flight still have 5 s. Exit code 129",
     ),
 )
