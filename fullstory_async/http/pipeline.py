@@ -254,6 +254,11 @@ class Pipeline:
         if isinstance(response, StreamedResponse):
             response = with_head(response, received.body)
         self._observer.stats.activations += call.request.metered
+        return self._decode(call, response, decode)
+
+    @staticmethod
+    def _decode(call: Call, response: Response, decode: Callable[[Response], T]) -> T:
+        """Decode a success, and note how it came."""
         try:
             result = decode(response)
         except DecodeError as error:

@@ -19,12 +19,12 @@ from fullstory_async import (
     UnexpectedRedirect,
     UnexpectedResponseError,
 )
-from fullstory_async.fanout import StopRule
 from fullstory_async.http.contact import Contact
 from fullstory_async.http.plausibility import EXPECTED_START, Responder, assess, assess_head
 from fullstory_async.http.status_errors import error_from_response
 from fullstory_async.messages import Request, Response
 from fullstory_async.privacy import Redactor
+from fullstory_async.stop_rule import StopRule
 
 EVENTS = Request(operation="events", path="/v2/sessions/1%3A2/events", session_id="1:2", metered=True)
 LIST = Request(operation="list", path="/sessions/v2", query=(("email", "ada@example.com"),))
