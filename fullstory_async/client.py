@@ -102,19 +102,17 @@ class FullStoryClient:
         self.config = config
         self.limiter = limiter or RateLimiter(config.rate_limit, max_wait=config.max_wait)
         self._transport = Transport(config, session)
-        meter = None if ledger is None else LedgerAccount(ledger, config.key_fingerprint)
         self._pipeline = Pipeline(
             self._transport,
             self.limiter,
             config.retry,
             timeout=config.overall_timeout,
             contact=Contact(config.base_url, Redactor(config.api_key)),
-            ledger=meter,
+            ledger=None if ledger is None else LedgerAccount(ledger, config.key_fingerprint),
             hooks=hooks,
         )
         name = f"{config.base_url} {config.key_fingerprint}"
-        lists = ListEndpoints(config.list_api)
-        self.api = ApiContext(self._pipeline, name, summary_cache, lists=lists)
+        self.api = ApiContext(self._pipeline, name, summary_cache, lists=ListEndpoints(config.list_api))
         self.sessions = SessionsAPI(self.api)
         self.profiles = ProfilesAPI(self.api)
 

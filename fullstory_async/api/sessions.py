@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from datetime import datetime
 
 from fullstory_async import validators
-from fullstory_async.api.calls import context_call, events_call, events_request
+from fullstory_async.api.calls import context_call, events_call
 from fullstory_async.api.context import ApiContext
 from fullstory_async.api.list_cursor import FIRST_LIMIT, ListCursor
 from fullstory_async.api.listing import SessionQuery, fetch_sessions
-from fullstory_async.api.streaming import streamed_events
+from fullstory_async.api.streaming import EventStream, streamed_events
 from fullstory_async.api.summaries import summary_call
 from fullstory_async.brake import Brake
 from fullstory_async.codec import context_body
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.fanout import FanOut
+from fullstory_async.http.endpoints import events_query, session_events
 from fullstory_async.http.options import CallOptions, ExtraQuery
 from fullstory_async.models import (
     CacheOptions,
@@ -26,11 +27,11 @@ from fullstory_async.models import (
     RefOrRow,
     Session,
     SessionContext,
-    SessionEvent,
     SessionEvents,
     SessionRef,
     SessionSummary,
     SliceOptions,
+    session_id_of,
 )
 from fullstory_async.pagination import Page, Pager
 from fullstory_async.privacy import hide_arguments
@@ -136,7 +137,8 @@ class SessionsAPI:
                 be missing.
         """
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
-        return await events_call(self._api, enable_event_cache, options)(session_id).run()
+        query = events_query(enable_event_cache=enable_event_cache)
+        return await events_call(self._api, query, options)(session_id).run()
 
     @hide_arguments
     def stream_events(
@@ -148,7 +150,7 @@ class SessionsAPI:
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
-    ) -> AsyncGenerator[SessionEvent, None]:
+    ) -> EventStream:
         """Stream all events of a session while the response arrives. Costs one activation.
 
         For sessions of many thousands of events: the first ones come at once, the event loop is never held
@@ -170,7 +172,8 @@ class SessionsAPI:
             contextlib.aclosing(client.sessions.stream_events(…)) as events:``.
         """
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
-        request = events_request(session_id, enable_event_cache, options)
+        query = events_query(enable_event_cache=enable_event_cache)
+        request = options.apply(session_events(session_id_of(session_id), query))
         return streamed_events(self._api, request, options.timeout)
 
     @hide_arguments
@@ -254,15 +257,16 @@ class SessionsAPI:
                 consumed lazily. A duplicate id is fetched and paid for twice.
             enable_event_cache: as for `events`.
             concurrency: the most calls that run at a time; the rate limit applies to all of them together.
-            max_failures: the most calls that are started before the first success. If the service refuses
-                all of these with 404 or 400, the iteration ends with `NoSessionFoundError`, because the ids
+            max_failures: the most calls that are started before the first success. If all of these fail for
+                their session, as with a 404, the iteration ends with `NoSessionFoundError`, because the ids
                 are probably wrong. ``None`` for no limit.
 
         Returns:
             A `FanOut`: ``async with`` starts it, ``async for`` yields one `Outcome` per id.
         """
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers)
-        call = events_call(self._api, enable_event_cache, options, patient=True)
+        query = events_query(enable_event_cache=enable_event_cache)
+        call = events_call(self._api, query, options, patient=True)
         return FanOut(ids, call, concurrency=concurrency, brake=Brake(max_failures))
 
     @hide_arguments

@@ -8,11 +8,12 @@ with the right mode first, and records its kind and its format. Any other file i
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import secrets
 import sqlite3
-import stat
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,13 +21,21 @@ from pathlib import Path
 import attrs
 
 from fullstory_async.errors import ConfigurationError, FullStoryError, StorageError
+from fullstory_async.files.file_system import (
+    PRIVATE_FILE,
+    make_private,
+    warn_of_no_permissions,
+)
+from fullstory_async.files.lock_file import LockFile, LockFileHeld
 from fullstory_async.files.storage_faults import SQLITE_ERRORS, StorageFault, describe_fault, fault_of
 
-__all__ = ["PRIVATE_FILE", "PrivateDatabase", "make_private_file"]
+__all__ = ["PrivateDatabase", "make_private_file"]
 
-PRIVATE_FILE = 0o600
 _BUSY_SECONDS = 10.0
-_PASSING = frozenset(StorageFault) - {StorageFault.REMOVED, StorageFault.DAMAGED, StorageFault.OTHER}
+_PASSING = frozenset(StorageFault) - {
+    StorageFault.REMOVED, StorageFault.DAMAGED, StorageFault.NO_LOCKS, StorageFault.OTHER,
+}  # fmt: skip
+_POLL_SECONDS = 0.01
 
 
 @attrs.frozen(kw_only=True)
@@ -79,11 +88,13 @@ class PrivateDatabase:
         """Create the tables in a new file, and make a file private that others can read."""
         # Overwrites deleted rows, which hold personal data; the setting belongs to the connection.
         database.execute("PRAGMA secure_delete = ON")
+        created = False
         if _marks(database) != (self.application_id, self.version):
             with database:
                 # IMMEDIATE: of two processes that find an empty file, the second waits, and finds the tables.
                 database.execute("BEGIN IMMEDIATE")
                 found = self._version_of(database)
+                created = not found
                 steps = self.upgrades[found - 1 :] if found else (self.schema,)
                 marks = (
                     f"PRAGMA application_id = {self.application_id}",
@@ -95,8 +106,8 @@ class PrivateDatabase:
         if database.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
             with contextlib.suppress(sqlite3.OperationalError):  # it still has the file open
                 database.execute("PRAGMA journal_mode = DELETE")
-        if stat.S_IMODE(self.path.stat().st_mode) & 0o077:
-            self.path.chmod(PRIVATE_FILE)
+        if not make_private(self.path, PRIVATE_FILE) and created:
+            warn_of_no_permissions(self.path)
 
     def _version_of(self, database: sqlite3.Connection) -> int:
         """Return the version of a file of this kind; 0 if it is empty.
@@ -131,8 +142,28 @@ def make_private_file(path: Path) -> None:
         os.link(fresh, path)
     except FileExistsError:
         pass  # another process was faster
+    except OSError:  # a file system without hard links
+        _rename_unless_exists(fresh, path)
     finally:
-        fresh.unlink()
+        fresh.unlink(missing_ok=True)
+
+
+def _rename_unless_exists(fresh: Path, path: Path) -> None:
+    """Rename a file. A lock keeps other processes from replacing the one that was renamed first."""
+    until = time.monotonic() + _BUSY_SECONDS
+    while not path.exists():
+        try:
+            lock = LockFile(path.with_name(f".{path.name}.lock"))
+        except LockFileHeld as held:
+            if time.monotonic() > until:
+                raise OSError(errno.EAGAIN, f"{held}; if that process has ended, delete the file") from None
+            time.sleep(_POLL_SECONDS)
+            continue
+        try:
+            if not path.exists():
+                fresh.replace(path)
+        finally:
+            lock.release()
 
 
 def _marks(database: sqlite3.Connection) -> tuple[int, int]:

@@ -15,6 +15,8 @@ import secrets
 import sqlite3
 from pathlib import Path
 
+from fullstory_async.files.file_system import lacks_sqlite_locks
+
 __all__ = ["SQLITE_ERRORS", "StorageFault", "describe_fault", "fault_of"]
 
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError, MemoryError)
@@ -31,6 +33,7 @@ class StorageFault(enum.Enum):
     READ_ONLY = "Read-only file system or file"
     REMOVED = "its folder or its file was removed or replaced"
     TOO_MANY_FILES = "too many files are open"
+    NO_LOCKS = "its file system lacks locks or shared memory: move it to a local disk"
     DAMAGED = "it is damaged"
     OTHER = "other"
     """Anything else; the error's own text says it."""
@@ -58,10 +61,11 @@ _BY_SQLITE_NAME = (
     ("SQLITE_FULL", StorageFault.FULL),
     ("SQLITE_BUSY", StorageFault.LOCKED),
     ("SQLITE_LOCKED", StorageFault.LOCKED),
-    ("SQLITE_PROTOCOL", StorageFault.LOCKED),
+    ("SQLITE_PROTOCOL", StorageFault.NO_LOCKS),
+    ("SQLITE_NOLFS", StorageFault.NO_LOCKS),
     ("SQLITE_READONLY_DBMOVED", StorageFault.REMOVED),
     ("SQLITE_READONLY", StorageFault.READ_ONLY),
-    ("SQLITE_PERM", StorageFault.DENIED),
+    ("SQLITE_PERM", StorageFault.NO_LOCKS),
     ("SQLITE_CORRUPT", StorageFault.DAMAGED),
     ("SQLITE_NOTADB", StorageFault.DAMAGED),
     ("SQLITE_IOERR", StorageFault.INPUT_OUTPUT),
@@ -93,12 +97,14 @@ def fault_of(error: Exception, path: Path) -> StorageFault:
     fault = next((fault for start, fault in _BY_SQLITE_NAME if name.startswith(start)), StorageFault.OTHER)
     if fault is StorageFault.REMOVED or not name.startswith(_PROBED):
         return fault
-    return _probe(path) or fault
+    return _probe(path) or (StorageFault.NO_LOCKS if lacks_sqlite_locks(error) else fault)
 
 
 def describe_fault(error: Exception, fault: StorageFault) -> str:
     """Return what is wrong with a file, in words; for the fault that `fault_of` returned."""
     is_made_up = isinstance(error, (UnicodeDecodeError, MemoryError))
+    if fault is StorageFault.NO_LOCKS:
+        return f"{fault.value} ({error})"
     if is_made_up or fault not in {StorageFault.OTHER, StorageFault.DAMAGED}:
         return str(fault.value)
     return str(error.strerror if isinstance(error, OSError) and error.strerror else error)

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import attrs
 
-from fullstory_async.errors import FullStoryError
+from fullstory_async.errors import APITimeoutError, FullStoryError, RateLimitedError, Scope
 from fullstory_async.http.metering import Meter
 from fullstory_async.messages import Request, Response
 
 __all__ = ["Attempt", "Call", "Transport"]
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @attrs.define(eq=False)
@@ -87,9 +90,13 @@ class Call:
     """Whether an attempt is in flight, or has succeeded."""
     last_error: FullStoryError | None = attrs.field(default=None, init=False)
     """Why the latest failed attempt failed."""
+    undecoded: Response | None = attrs.field(default=None, init=False, repr=False)
+    """The response that was being decoded when other code than the decoder's failed."""
 
     # Only the pipeline reads and writes the fields below.
     number: int = attrs.field(default=0, init=False)
+    added_headers: Mapping[str, str] = attrs.field(default=NO_HEADERS, init=False, repr=False)
+    """The headers that hooks gave the latest attempt."""
     started: float = attrs.field(default=0.0, init=False)
     deadline: float = attrs.field(default=math.inf, init=False)
     admitted: float = attrs.field(default=0.0, init=False)
@@ -123,6 +130,15 @@ class Call:
         """Complete an error with the call's request, attempts, elapsed time and possible cost."""
         error.request = error.request or self.request
         error.attempts, error.elapsed, error.may_have_cost = self.attempts, self.elapsed, self.charged > 0
+
+    def out_of_time(self, waited_for: str) -> APITimeoutError:
+        """Return the error of a call whose time was over before it was sent again."""
+        text = f"the call's time was over while it waited for {waited_for}"
+        error = APITimeoutError(text, request=self.request, sent=False)
+        if isinstance(self.last_error, RateLimitedError):
+            # the time went by while a 429 was obeyed, so it is the rate limit that all calls wait for
+            error.scope = Scope.RATE
+        return error
 
     def wants_retry(self, error: FullStoryError, delay: float) -> bool:  # noqa: ARG002
         """Return whether the caller wants another attempt, ``delay`` seconds after this error.

@@ -10,7 +10,7 @@ from aiohttp.http_exceptions import ContentEncodingError
 from fullstory_async.errors import APITimeoutError, ConnectError, ProtocolError, TransportError
 from fullstory_async.messages import Request
 
-__all__ = ["AIOHTTP_ERRORS", "ConnectionDropped", "from_aiohttp"]
+__all__ = ["AIOHTTP_ERRORS", "ConnectionDropped", "from_aiohttp", "raised_by_hook"]
 
 _NEVER_SENT = (
     aiohttp.ClientHttpProxyError,
@@ -66,3 +66,14 @@ def _unsent(raised: BaseException, request: Request) -> TransportError:
     permanent = isinstance(raised, _PERMANENT)
     text = raised.message if isinstance(raised, aiohttp.ClientResponseError) else str(raised)
     return ConnectError(f"no connection: {text}", request=request, sent=False, permanent=permanent)
+
+
+def raised_by_hook(raised: BaseException) -> BaseException | None:
+    """Return the exception of a given session's trace hook, if it or its consequence is this one."""
+    for each in (raised.__cause__, raised):
+        trace = None if each is None else each.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_globals.get("__name__") == aiohttp.tracing.__name__:
+                return each
+            trace = trace.tb_next
+    return None

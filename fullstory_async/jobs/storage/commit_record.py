@@ -22,7 +22,7 @@ from pathlib import Path
 
 import attrs
 
-from fullstory_async.files.private_database import PRIVATE_FILE
+from fullstory_async.files.file_system import PRIVATE_FILE, sync_folder
 
 __all__ = ["RECORD_SUFFIX", "CommitRecord", "Committed", "current_boot", "read_record"]
 
@@ -71,7 +71,7 @@ class CommitRecord:
             for slot in (now.commits, now.commits + 1):
                 self._put(self._file, slot, now)
             os.fsync(self._file)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except OSError:
             self.close()
             raise
@@ -145,14 +145,3 @@ def current_boot() -> bytes:
         return bytes.fromhex(_BOOT.read_text().replace("-", ""))
     except (OSError, ValueError):  # not Linux
         return b""
-
-
-def _sync_folder(folder: Path) -> None:
-    """Force a new file's name to the disk, where the system can."""
-    if not hasattr(os, "O_DIRECTORY"):  # Windows
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -28,7 +28,7 @@ import attrs
 
 from fullstory_async.concurrency import shielded
 from fullstory_async.errors import ClientStateError, JobStorageError
-from fullstory_async.files.private_database import PRIVATE_FILE
+from fullstory_async.files.file_system import PRIVATE_FILE
 from fullstory_async.files.storage_faults import StorageFault, describe_fault, fault_of
 from fullstory_async.jobs.storage.schema import DATABASE_NAME, RESERVE_NAME
 
@@ -173,7 +173,10 @@ class GroupCommitWriter:
         fresh = path.with_suffix(".new")
         try:
             size = path.stat().st_size if path.exists() else 0
-            wanted = min(_RESERVE_BYTES, (shutil.disk_usage(self._folder).free + size) // _RESERVE_SHARE)
+            disk = shutil.disk_usage(self._folder)
+            # A bucket behind FUSE may report no size at all.
+            free = disk.free if disk.total else _RESERVE_SHARE * _RESERVE_BYTES
+            wanted = min(_RESERVE_BYTES, (free + size) // _RESERVE_SHARE)
             if size < wanted:
                 path.unlink(missing_ok=True)
                 handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)

@@ -10,16 +10,14 @@ notices, and counts the rows again.
 from __future__ import annotations
 
 import enum
-import os
 import secrets
-import socket
 import sqlite3
-import time
 from pathlib import Path
 
 import attrs
 
 from fullstory_async.errors import JobTakenOverError
+from fullstory_async.files.lock_file import Holder
 from fullstory_async.jobs.storage.schema import COMMITS, RUN
 from fullstory_async.jobs.storage.state import StoreState
 from fullstory_async.jobs.storage.statements import count_rows
@@ -41,9 +39,7 @@ class Sharing(enum.Enum):
 
 def new_run() -> str:
     """Return a token of this process: a text that names it, and that no other opening has."""
-    since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
-    name = f"process {os.getpid()} on {socket.gethostname()} since {since}"
-    return f"{name}{_SEPARATOR}{secrets.token_hex(8)}"
+    return f"{Holder.this_process()}{_SEPARATOR}{secrets.token_hex(8)}"
 
 
 def taken_over(folder: Path, owner: object) -> JobTakenOverError:

@@ -150,8 +150,10 @@ class JobReader:
         meta = "SELECT COALESCE(MAX(value), 0) FROM meta WHERE name = "
         spent = self.count("SELECT value FROM meta WHERE name = 'spent'")
         reserved = self.count(f"{meta}'{RESERVED}'")
+        at_risk = self.count(f"{meta}'at_risk'")
         if self._loss is not None:
-            spent, reserved = max(spent + reserved, self._loss.spent), 0
+            before, spent = spent, max(spent + reserved, self._loss.spent)
+            at_risk, reserved = at_risk + spent - before, 0
         return JobStatus(
             plan=self.plan,
             sessions=items,
@@ -161,6 +163,7 @@ class JobReader:
             permanent=permanent,
             left=items * operations - responses - permanent,
             spent=spent,
+            at_risk=at_risk,
             reserved=reserved,
             holder=lock_holder(self.folder / LOCK_NAME),
             missing=self.missing,

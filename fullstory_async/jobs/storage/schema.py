@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from fullstory_async.errors import ConfigurationError, JobError, JobStorageError
+from fullstory_async.files.file_system import lacks_sqlite_locks
 from fullstory_async.files.private_database import make_private_file
 from fullstory_async.files.storage_faults import SQLITE_ERRORS, StorageFault, describe_fault, fault_of
 from fullstory_async.jobs.storage.lock import LOCK_NAME
@@ -145,8 +146,25 @@ def open_reader(folder: Path) -> sqlite3.Connection:
         raise JobError(f"{folder} is no job: it has no {DATABASE_NAME}")
     # A reader of a WAL file writes to its index. Where it can't, no other process can either, so the file is
     # immutable; where a log exists, it must be read too, which `immutable` would skip.
-    writable = path.with_name(path.name + "-wal").exists() or os.access(folder, os.W_OK)
-    uri = f"{path.resolve().as_uri()}?mode=ro{'' if writable else '&immutable=1'}"
+    log = path.with_name(path.name + "-wal")
+    database = _connect_reader(folder, immutable=not log.exists() and not os.access(folder, os.W_OK))
+    with close_on_error(database, folder):
+        try:
+            database.execute("PRAGMA application_id").fetchone()
+        except sqlite3.OperationalError as error:
+            # A file system on which nobody can lock or share memory: a job without a log is read without.
+            if not lacks_sqlite_locks(error) or (log.exists() and log.stat().st_size):
+                raise
+            database.close()
+            database = _connect_reader(folder, immutable=True)
+    with close_on_error(database, folder):
+        if not _is_ours(database, folder):
+            raise JobError(f"{folder} is no job: its {DATABASE_NAME} is empty")
+    return database
+
+
+def _connect_reader(folder: Path, *, immutable: bool) -> sqlite3.Connection:
+    uri = f"{(folder / DATABASE_NAME).resolve().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
     try:
         database = sqlite3.connect(uri, uri=True, check_same_thread=False)
     except sqlite3.Error as error:
@@ -154,8 +172,6 @@ def open_reader(folder: Path) -> sqlite3.Connection:
     with close_on_error(database, folder):
         # Without this, SQLite refuses to read any page of a file that is truncated.
         database.execute("PRAGMA writable_schema = ON")
-        if not _is_ours(database, folder):
-            raise JobError(f"{folder} is no job: its {DATABASE_NAME} is empty")
     return database
 
 
