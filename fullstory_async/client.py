@@ -102,6 +102,7 @@ class FullStoryClient:
         self.config = config
         self.limiter = limiter or RateLimiter(config.rate_limit, max_wait=config.max_wait)
         self._transport = Transport(config, session)
+        self._ledger = ledger
         meter = None if ledger is None else LedgerAccount(ledger, config.key_fingerprint)
         self._pipeline = Pipeline(
             self._transport,
@@ -152,11 +153,17 @@ class FullStoryClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the client and the session that it made. Closing again does nothing."""
+        """Close the client and the session that it made. Closing again does nothing.
+
+        It waits, 30 seconds at most, until summaries that were paid for are cached and activations that were
+        not spent are released in the ledger.
+        """
         try:
             await self.api.finish()
         finally:
             await self._transport.close()
+        if self._ledger is not None:
+            await self._ledger.finish()
 
     def __enter__(self) -> None:
         raise TypeError("FullStoryClient is asynchronous: use 'async with'")

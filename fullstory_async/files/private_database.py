@@ -19,9 +19,11 @@ import attrs
 
 from fullstory_async.errors import ConfigurationError, StorageError
 
-__all__ = ["PRIVATE_FILE", "PrivateDatabase", "make_private_file"]
+__all__ = ["FINISH_SECONDS", "PRIVATE_FILE", "PrivateDatabase", "make_private_file"]
 
 PRIVATE_FILE = 0o600
+FINISH_SECONDS = 30.0
+"""Seconds that closing a client waits for what is still to be written, for one file."""
 _BUSY_SECONDS = 10.0
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import attrs
 
-from fullstory_async.errors import FullStoryError
+from fullstory_async.errors import APITimeoutError, FullStoryError, RateLimitedError, Scope
 from fullstory_async.http.metering import Meter
 from fullstory_async.messages import Request, Response
 
@@ -88,6 +88,9 @@ class Call:
     last_error: FullStoryError | None = attrs.field(default=None, init=False)
     """Why the latest failed attempt failed."""
 
+    waits_for: str = attrs.field(default="", init=False)
+    """What its next attempt waits for, such as a file with its path; empty when it is sent."""
+
     # Only the pipeline reads and writes the fields below.
     number: int = attrs.field(default=0, init=False)
     started: float = attrs.field(default=0.0, init=False)
@@ -118,6 +121,15 @@ class Call:
     def remaining(self) -> float:
         """Seconds until its deadline."""
         return self.deadline - asyncio.get_running_loop().time()
+
+    def out_of_time(self) -> APITimeoutError:
+        """Return the error of a call whose time was over before it was sent: it names what it waited for."""
+        text = f"the call's time was over while it waited for {self.waits_for or 'the rate limiter'}"
+        error = APITimeoutError(text, request=self.request, sent=False)
+        if isinstance(self.last_error, RateLimitedError):
+            # the time went by while a 429 was obeyed, so it is the rate limit that all calls wait for
+            error.scope = Scope.RATE
+        return error
 
     def describe(self, error: FullStoryError) -> None:
         """Complete an error with the call's request, attempts, elapsed time and possible cost."""

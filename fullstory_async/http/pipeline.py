@@ -19,13 +19,11 @@ import attrs
 
 from fullstory_async.errors import (
     APIStatusError,
-    APITimeoutError,
     DecodeError,
     FullStoryError,
     GatewayThrottledError,
     LimiterUnavailable,
     RateLimitedError,
-    Scope,
     ServerError,
     TransportError,
 )
@@ -165,7 +163,7 @@ class Pipeline:
             retries.close()
             # a call that is cancelled in flight may have been charged: its reservation stays
             if reservation is not None and not call.in_flight:
-                await reservation.release()
+                reservation.release()
 
     def _reservation(self, call: Call) -> Reservation | None:
         if not call.request.metered or (call.meter is None and self._ledger is None):
@@ -177,10 +175,19 @@ class Pipeline:
         if reservation is None or not reservation.is_due:
             await self._take_token(call)
             return
-        async with self._admission:
-            # first: a token would go stale while a slow disk commits the reservation
-            await reservation.make()
-            await self._take_token(call)
+        call.waits_for = f"its turn to reserve an activation in {reservation.names}"
+        timer = asyncio.timeout_at(None if call.deadline == math.inf else call.deadline)
+        try:
+            async with timer, self._admission:
+                call.waits_for = reservation.names
+                # first: a token would go stale while a slow disk commits the reservation
+                await reservation.make()
+                timer.reschedule(None)  # the wait for a token has the call's deadline itself
+                await self._take_token(call)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise call.out_of_time() from call.last_error
 
     async def _take_token(self, call: Call) -> None:
         """Wait for the rate limiter, within the call's time; bulk work first for the contact."""
@@ -189,6 +196,7 @@ class Pipeline:
             call.is_counted = True
         call.waited = not await self.limiter.try_acquire()
         if call.waited:
+            call.waits_for = "the rate limiter"
             timeout = self.timeout if call.timeout is None else call.timeout
             max_pause = min(timeout, call.remaining, call.max_pause) if call.patient else None
             began = asyncio.get_running_loop().time()
@@ -196,7 +204,7 @@ class Pipeline:
                 async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
                     await self.limiter.acquire(max_pause=max_pause, priority=call.request.priority)
             except TimeoutError:
-                raise self._out_of_time(call, "the rate limiter") from call.last_error
+                raise call.out_of_time() from call.last_error
             except RateLimitedError as error:
                 error.request = call.request
                 raise
@@ -207,7 +215,7 @@ class Pipeline:
             # the time of a patient call starts here: it may have queued for hours behind others
             call.deadline = call.admitted + (call.timeout or self.timeout)
         elif call.deadline <= call.admitted:
-            raise self._out_of_time(call, "the rate limiter") from call.last_error
+            raise call.out_of_time() from call.last_error
 
     async def _exchange(self, call: Call, decode: Callable[[Response], T], *, streamed: bool) -> T:
         """Send once and decode, or raise the error that the response stands for."""
@@ -243,7 +251,7 @@ class Pipeline:
         now = asyncio.get_running_loop().time
         attempt = Attempt(now())
         call.attempts += 1
-        call.in_flight = True
+        call.in_flight, call.waits_for = True, ""
         self._observer.request_sent(call)
         try:
             response = await self._transport.send(call.request, call.deadline, attempt, streamed=streamed)
@@ -266,11 +274,12 @@ class Pipeline:
 
         The wait counts for the call, not for the attempt's own timeouts.
         """
+        call.waits_for = "a connection of the given session"
         try:
             async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
                 await slots.acquire()
         except TimeoutError:
-            raise self._out_of_time(call, "a connection of the given session") from call.last_error
+            raise call.out_of_time() from call.last_error
         try:
             response = await self._send(call, streamed=streamed)
         except BaseException:
@@ -286,15 +295,6 @@ class Pipeline:
                 slots.release()
 
         return attrs.evolve(response, close=close_and_release)
-
-    @staticmethod
-    def _out_of_time(call: Call, waited_for: str) -> APITimeoutError:
-        text = f"the call's time was over while it waited for {waited_for}"
-        error = APITimeoutError(text, request=call.request, sent=False)
-        if isinstance(call.last_error, RateLimitedError):
-            # the time went by while a 429 was obeyed, so it is the rate limit that all calls wait for
-            error.scope = Scope.RATE
-        return error
 
     def _record_failure(self, call: Call, error: _Failure) -> None:
         """Record a failed attempt in the call, the error and the counters."""

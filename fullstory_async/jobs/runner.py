@@ -22,9 +22,9 @@ from fullstory_async.errors import (
     APIStatusError,
     AuthenticationError,
     FullStoryError,
-    JobStorageError,
     NoSessionFoundError,
     Scope,
+    StorageError,
     TransportError,
     UnexpectedResponseError,
 )
@@ -87,19 +87,19 @@ class Runner:
         before = self.store.counts.spent + self.store.reserved
         try:
             await self.store.spend_reserved()
-            # taken again: what a cancelled run has released meanwhile is not this run's
-            before = self.store.counts.spent
+            # taken again: what a cancelled run has saved and released meanwhile is not this run's
+            before, kept = self.store.counts.spent, self.store.responses_saved
             if self._reason is None:
                 await self._check_organisation()
             await self._make_calls()
         except TimeoutError:
             if not self._timer.expired():
                 raise
-        except JobStorageError as error:
+        except StorageError as error:
             self.stop(StopReason.STORAGE_FAILED, error.message)
         try:
             await self.store.flush()
-        except JobStorageError as error:
+        except StorageError as error:
             self.stop(StopReason.STORAGE_FAILED, error.message)
         if self._state.progress.failure is not None:
             raise self._state.progress.failure

@@ -290,3 +290,26 @@ ROWS += (
         "The question goes to `/dev/tty`, in the foreground only. Where there is no terminal, `--max-activations`, `--yes` or `FULLSTORY_YES=1` is consent; without one `fetch` warns",
     ),
 )
+
+ROWS += (
+    Row(
+        75,
+        "The file of the ledger, the summary cache or a job is locked by another program, or its disk is slow",
+        "Deadlines, `asyncio.timeout` and cancellations hold; the message names the file. What must be settled goes on in the background, and closing waits for it, 30 s at most",
+    ),
+    Row(
+        76,
+        "The loop's executor is full, or no thread can be started",
+        "The files have threads of their own. Without one: `StorageError`, and nothing is sent",
+    ),
+    Row(
+        77,
+        "A caller that is cancelled again in each turn of the loop (`anyio.move_on_after`)",
+        "It leaves at once, and a job that it closes is closed in the background; the loop is never kept busy",
+    ),
+    Row(
+        78,
+        "The process is forked while its event loop runs",
+        "A limiter, ledger or cache that was made before works in the child, and the parent loses no connection",
+    ),
+)

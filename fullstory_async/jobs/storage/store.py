@@ -52,6 +52,7 @@ class SessionErased(Exception):
 class JobStore:
     """The database of one job, open for writing."""
 
+    folder: Path
     plan: JobPlan
     secret: str
     """The key of the job's fingerprints."""
@@ -65,7 +66,7 @@ class JobStore:
 
         An existing job needs no ``plan``.
         """
-        self._folder = folder
+        self.folder = folder
         self._database = open_writer(folder)
         with close_on_error(self._database, folder):
             self.plan = self._load_plan(plan)
@@ -80,9 +81,9 @@ class JobStore:
             )
             self._committed = self._state
             self._inode = (folder / DATABASE_NAME).stat().st_ino
-        self._compress = compressor()
-        self._unsaved: list[ResponseRow] = []
-        self._writer = GroupCommitWriter(self._database, folder, self._transaction)
+            self._compress = compressor()
+            self._unsaved: list[ResponseRow] = []
+            self._writer = GroupCommitWriter(self._database, folder, self._transaction)
 
     @property
     def counts(self) -> Counts:
@@ -115,7 +116,7 @@ class JobStore:
             JobStorageError: there is no room for another response.
         """
         if self._writer.disk_full:
-            raise JobStorageError(f"the job {self._folder} can't be written: the disk is full")
+            raise JobStorageError(f"the job {self.folder} can't be written: the disk is full")
         cap = self.plan.max_activations
         result = await self._writer.run(lambda _: self._state.reserve(task, activations, cap))
         # Raised here and not in the thread: an error there would undo the changes of the whole group.
@@ -179,13 +180,13 @@ class JobStore:
                 return found
             await asyncio.sleep(_CHECKPOINT_DELAY)
         raise JobStorageError(
-            f"the session is erased from the job {self._folder}, but another program is reading the job, "
+            f"the session is erased from the job {self.folder}, but another program is reading the job, "
             "so its log still holds the session: stop that program and erase it again"
         )
 
-    async def close(self) -> None:
-        """Write all waiting changes, and close the file."""
-        await self._writer.close()
+    def close(self) -> None:
+        """Write all waiting changes, and close the file; blocks until that is done."""
+        self._writer.close()
         self._database.close()
 
     @contextmanager
@@ -227,7 +228,7 @@ class JobStore:
     def _check_in_place(self) -> None:
         """Raise if the file was removed or replaced, and the commit is lost with it."""
         with contextlib.suppress(OSError):
-            if (self._folder / DATABASE_NAME).stat().st_ino == self._inode:
+            if (self.folder / DATABASE_NAME).stat().st_ino == self._inode:
                 return
         raise sqlite3.OperationalError("its folder was removed or replaced while it ran")
 
@@ -322,7 +323,7 @@ class JobStore:
         stored = get_meta(self._database, "plan")
         plan = wanted if stored is None else JobPlan.from_json(stored)
         if plan is None:
-            raise JobError(f"the job {self._folder} is new, so it needs a plan")
+            raise JobError(f"the job {self.folder} is new, so it needs a plan")
         if stored is not None and wanted is not None:
             plan = plan.grown_to(wanted)
         self._database.execute("BEGIN IMMEDIATE")
