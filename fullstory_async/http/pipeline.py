@@ -66,10 +66,7 @@ class Pipeline:
         hooks: Hooks | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        """Assemble the parts.
-
-        ``timeout`` is in seconds and covers a whole call; ``contact`` knows the address in use.
-        """
+        """Assemble the parts; ``timeout`` covers a whole call, in seconds."""
         self._transport = transport
         self._ledger = ledger
         self.limiter = limiter
@@ -86,6 +83,10 @@ class Pipeline:
         """Counters of everything done so far."""
         return self._observer.stats
 
+    def use(self, transport: Transport) -> None:
+        """Send through another transport from now on."""
+        self._transport = transport
+
     def check(self) -> None:
         """Raise `ClientStateError` if calls can't be made here and now."""
         self._transport.check()
@@ -93,8 +94,7 @@ class Pipeline:
     async def fetch(self, call: Call, decode: Callable[[Response], T], *, streamed: bool = False) -> T:
         """Send a call's request until it succeeds, the policy gives up or its time is over.
 
-        This is one of the doors through which errors leave without the stack frames whose locals held the
-        query, the key and the body.
+        This is a door through which errors leave without the stack frames that held query, key and body.
 
         Args:
             call: what to send; its record is up to date at any time.
@@ -197,8 +197,8 @@ class Pipeline:
         call.waited = not await self.limiter.try_acquire()
         if call.waited:
             call.waits_for = "the rate limiter"
-            timeout = self.timeout if call.timeout is None else call.timeout
-            max_pause = min(timeout, call.remaining, call.max_pause) if call.patient else None
+            limit = min(call.timeout or self.timeout, call.remaining, call.max_pause)
+            max_pause = limit if call.patient else None
             began = asyncio.get_running_loop().time()
             try:
                 async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
