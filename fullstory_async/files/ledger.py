@@ -91,7 +91,7 @@ class ActivationLedger:
         return f"the activation ledger {self.path}"
 
     async def spent(self, key_fingerprint: str) -> int:
-        """Return the activations of a key this month.
+        """Return the activations of a key this month: spent, those at risk included, or reserved.
 
         Args:
             key_fingerprint: the key, see `ClientConfig.key_fingerprint`.
@@ -174,8 +174,9 @@ class ActivationLedger:
             before = 0 if found is None else found[0]
             if activations > 0 and self.monthly_cap is not None and before + activations > self.monthly_cap:
                 raise ActivationBudgetError(
-                    f"the month's cap of {self.monthly_cap} activations is reached: {before} are spent; "
-                    f"raise the cap (monthly_cap, --monthly-cap), or wait for the next month ({self.path})"
+                    f"the month's cap of {self.monthly_cap} activations is reached: {before} are spent or "
+                    f"reserved in {self.name}, by all programs that use it; raise the cap (monthly_cap, "
+                    "--monthly-cap), or wait for the next month"
                 )
             # Never below 0, even if the file was replaced between a reservation and its release.
             database.execute("REPLACE INTO spent VALUES (?, ?, ?)", (*where, max(0, before + activations)))

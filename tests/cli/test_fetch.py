@@ -477,7 +477,9 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path: Path) -> None:
     err += command.stderr.read()
     command.communicate(timeout=SECONDS)
     assert command.returncode == 143, err
-    assert "Total: 0 results, 0 permanent failures, 9 calls left, 0 activations spent, 3 at risk" in err
+    assert (
+        "Total: 0 results, 0 permanent failures, 9 calls left, 3 activations spent, 3 of them at risk" in err
+    )
     assert "3 calls interrupted in flight, or" in err
     slow.kill()
     slow.communicate()
@@ -566,7 +568,7 @@ def test_the_demo_leaves_files_behind_and_overwrites_none(run: Run, tmp_path: Pa
         assert code == 0
         assert "60 of 60" in out
         assert folder in out
-        assert "60 counted by the job, 60 charged" in out
+        assert "60 activations spent; 60 charged by the sandbox" in out
         assert "listens on http://127.0.0.1:" in err
         assert {p.name for p in (tmp_path / folder).iterdir()} == {
             "sessions.jsonl", "demo.job", "events.jsonl", "events.summaries.jsonl", "events.failures.jsonl",

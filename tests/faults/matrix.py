@@ -200,7 +200,7 @@ ROWS = tuple(
             ),
             (
                 "Somebody else answers: the sign-in page of a network, a proxy, a web server (200, 401, 403, 404, 407, 511)",
-                "`UnexpectedResponseError`, which says who probably answered and at which address; a free call is made once more before. A paid one counts as at risk, never as spent; only a redirect and a 511 are free. Texts and empty bodies from 400 on go by their status",
+                "`UnexpectedResponseError`, which says who probably answered and at which address; a free call is made once more before. A paid one counts as at risk; only a redirect and a 511 are free. Texts and empty bodies from 400 on go by their status",
             ),
             (
                 "JSON of another API",
@@ -212,7 +212,7 @@ ROWS = tuple(
             ),
             (
                 "Somebody else answers in the middle of a job",
-                "After 5 such answers in a row it ends as `not_fullstory` (exit code 9): at most `concurrency` + 4 activations at risk, none as spent, nothing recorded for a session. The report says how many, and what `/me` answers now",
+                "After 5 such answers in a row it ends as `not_fullstory` (exit code 9): at most `concurrency` + 4 activations at risk, nothing recorded for a session. The report says how many, and what `/me` answers now",
             ),
             (
                 "Redirects, in bulk",

@@ -320,7 +320,7 @@ async def test_a_failed_transaction_leaves_the_state_in_memory_as_it_was(
 
     def fail(self: JobStore) -> None:
         write(self)
-        seen.append((self.counts.items, self.reserved))
+        seen.append((self.counts.items, self.activations.reserved))
         raise sqlite3.OperationalError("disk I/O error")
 
     task = JobTask(1, "1:1", "events")

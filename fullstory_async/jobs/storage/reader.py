@@ -10,6 +10,7 @@ from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from fullstory_async.activations import Activations
 from fullstory_async.codec import decode_events, decode_summary
 from fullstory_async.errors import DecodeError, JobError
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimate_within_budget
@@ -98,7 +99,7 @@ class JobReader:
         # Invalid ids never cost a call, though their failures are left for `retry_failed`.
         never = invalid + (self.count(COUNT_INVALID_IDS) if retry_failed else 0)
         settled = operations * never + status.done + (0 if retry_failed else status.permanent)
-        # The next run counts the reservations of a dead process as spent before anything else.
+        # what another process has reserved is perhaps not free again when this run begins
         spent = status.spent + status.reserved
         return estimate_within_budget(plan, sessions, sessions * operations - settled, spent, rate, charges)
 
@@ -124,6 +125,11 @@ class JobReader:
         responses = self.count("SELECT COUNT(*) FROM answers")
         permanent = self.count("SELECT COUNT(*) FROM failures WHERE permanent")
         meta = "SELECT COALESCE(MAX(value), 0) FROM meta WHERE name = "
+        # asked first: a process that ends after it has settled its reservations
+        holder = lock_holder(self.folder / LOCK_NAME)
+        activations = Activations(*(self.count(f"{meta}'{name}'") for name in ("spent", "at_risk", RESERVED)))
+        if holder is None:
+            activations = activations.settled()
         return JobStatus(
             plan=self.plan,
             sessions=items,
@@ -132,9 +138,10 @@ class JobReader:
             failed=self.count("SELECT COUNT(*) FROM failures"),
             permanent=permanent,
             left=items * operations - responses - permanent,
-            spent=self.count("SELECT value FROM meta WHERE name = 'spent'"),
-            reserved=self.count(f"{meta}'{RESERVED}'"),
-            holder=lock_holder(self.folder / LOCK_NAME),
+            spent=activations.spent,
+            at_risk=activations.at_risk,
+            reserved=activations.reserved,
+            holder=holder,
         )
 
     async def results(self) -> AsyncIterator[JobResult]:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import attrs
 
+from fullstory_async.activations import Activations
 from fullstory_async.errors import ActivationBudgetError, FullStoryError, JobError, JobStorageError
 from fullstory_async.jobs.plan import JobPlan
 from fullstory_async.jobs.storage import statements
@@ -91,9 +92,9 @@ class JobStore:
         return self._committed.counts
 
     @property
-    def reserved(self) -> int:
-        """Activations reserved for calls in flight."""
-        return self._committed.reserved
+    def activations(self) -> Activations:
+        """The activations in the database."""
+        return self._committed.activations
 
     @property
     def responses_saved(self) -> int:
@@ -123,7 +124,7 @@ class JobStore:
         if result is ReserveResult.SESSION_ERASED:
             raise SessionErased
         if result is ReserveResult.BUDGET_SPENT:
-            raise ActivationBudgetError(f"{self.counts.spent} of {cap} activations are spent")
+            raise ActivationBudgetError(f"the budget is {cap}: {self.activations}")
         return result is ReserveResult.RESERVED
 
     async def save_response(self, task: JobTask, body: bytes, *, attempts: int, spent: int) -> None:
@@ -339,9 +340,10 @@ class JobStore:
         Its calls in flight may have been charged.
         """
         self._database.execute("BEGIN IMMEDIATE")
-        reserved = get_meta(self._database, RESERVED) or 0
-        spent = get_meta(self._database, "spent") + reserved
-        at_risk = (get_meta(self._database, "at_risk") or 0) + reserved
-        set_meta(self._database, **{"spent": spent, "at_risk": at_risk, RESERVED: 0})
+        found = (get_meta(self._database, name) or 0 for name in ("spent", "at_risk", RESERVED))
+        settled = Activations(*found).settled()
+        set_meta(
+            self._database, **{"spent": settled.spent, "at_risk": settled.at_risk, RESERVED: settled.reserved}
+        )
         self._database.execute("COMMIT")
         checkpoint_wal(self._database)
