@@ -112,19 +112,17 @@ class FullStoryClient:
         if session is not None:
             self._transport = _transport_class()(config, session)
         self._ledger = ledger
-        meter = None if ledger is None else LedgerAccount(ledger, config.key_fingerprint)
         self._pipeline = Pipeline(
             self._transport,
             self.limiter,
             config.retry,
             timeout=config.overall_timeout,
             contact=Contact(config.base_url, Redactor(config.api_key)),
-            ledger=meter,
+            ledger=None if ledger is None else LedgerAccount(ledger, config.key_fingerprint),
             hooks=hooks,
         )
         name = f"{config.base_url} {config.key_fingerprint}"
-        lists = ListEndpoints(config.list_api)
-        self.api = ApiContext(self._pipeline, name, summary_cache, lists=lists)
+        self.api = ApiContext(self._pipeline, name, summary_cache, lists=ListEndpoints(config.list_api))
         self.sessions = SessionsAPI(self.api)
         self.profiles = ProfilesAPI(self.api)
 
