@@ -217,10 +217,8 @@ def _print_totals(
         ("Failed", f"{status.failed}"),
         ("Time", f"{seconds:.1f} s"),
         ("Requests", f"{stats['requests']}, {stats['by_status'].get('429', 0)} of them rejected with 429"),
-        (
-            "Activations",
-            f"{Activations(status.spent, status.at_risk)}; {sandbox.activations} charged by the sandbox",
-        ),
+        ("Activations", str(Activations(status.spent, status.at_risk))),
+        ("Charged", f"{sandbox.activations} by the sandbox"),
     ]
     if crashed is not None:
         repeated = sandbox.activations - status.done
