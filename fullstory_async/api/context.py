@@ -64,5 +64,7 @@ class ApiContext:
         _, unfinished = await asyncio.wait(self.pending_writes.values(), timeout=FINISH_SECONDS)
         if unfinished:
             _logger.warning(
-                "%d paid summaries may not be cached: %s is busy", len(unfinished), self.cache.name
+                "paid summaries that may not be cached: %d, because %s is busy",
+                len(unfinished),
+                self.cache.name,
             )

@@ -300,7 +300,7 @@ ROWS += (
     Row(
         76,
         "The loop's executor is full, or no thread can be started",
-        "The files have threads of their own. Without one: `StorageError`, and nothing is sent",
+        "Files and the lookup of names have threads of their own. Where none can be started for a file: `StorageError`, and nothing is sent",
     ),
     Row(
         77,

@@ -21,6 +21,7 @@ import pytest
 from fullstory_async import (
     ActivationLedger,
     APITimeoutError,
+    AuthenticationError,
     FullStoryClient,
     RateLimit,
     RateLimiter,
@@ -35,7 +36,7 @@ from fullstory_async.jobs.storage.schema import DATABASE_NAME
 from fullstory_async.privacy import Secret
 from fullstory_async.sandbox import Sandbox
 from tests.limits import SECONDS
-from tests.wire.servers import connected
+from tests.wire.servers import client_of, connected
 
 EVENTS = JobPlan(events=True)
 
@@ -65,7 +66,7 @@ async def metered(folder: Path) -> AsyncIterator[tuple[Sandbox, FullStoryClient,
 
 async def our_timeout(call: Callable[[float | None], Awaitable[object]]) -> str:
     with pytest.raises(APITimeoutError) as caught:
-        await call(0.05)
+        await call(0.2)
     assert (caught.value.sent, caught.value.attempts, caught.value.may_have_cost) == (False, 0, False)
     return caught.value.message
 
@@ -155,16 +156,21 @@ async def test_row_75_closing_waits_no_longer_than_it_says(
     for module in ("api.context", "files.ledger"):
         monkeypatch.setattr(f"fullstory_async.{module}.FINISH_SECONDS", 0.05)
     async with metered(tmp_path) as (sandbox, client, ledger):
-        with locked(tmp_path / "cache"):
-            reading = asyncio.create_task(client.sessions.summary(sandbox.session_ids[1]))
-            await asyncio.sleep(0.02)
-        await reading
+        over = asyncio.Event()
+
+        async def put(*_: object) -> None:
+            await over.wait()
+
+        monkeypatch.setattr(SummaryCache, "put", put)
+        # a paid summary is returned in time, cached or not
+        assert (await client.sessions.summary(sandbox.session_ids[1], timeout=0.2)).text
+        reservation = await ledger.reserve("key")
         with locked(ledger.path):
-            await callers_timeout(
-                lambda timeout: client.sessions.events(sandbox.session_ids[2], timeout=timeout)
-            )
+            ledger.release(reservation)
             await client.close()
         assert f"the activation ledger {ledger.path} is busy" in caplog.text
+        assert f"not be cached: 1, because the summary cache {tmp_path / 'cache'} is busy" in caplog.text
+        over.set()
 
 
 @pytest.mark.row(75)
@@ -207,6 +213,9 @@ async def test_row_76_the_programs_own_executor_is_full(tmp_path: Path) -> None:
         try:
             async with asyncio.timeout(SECONDS / 4), metered(tmp_path) as (sandbox, client, _):
                 assert await client.sessions.summary(sandbox.session_ids[0])
+                async with client_of(sandbox.url.replace("127.0.0.1", "localhost")) as named:
+                    with pytest.raises(AuthenticationError):  # so the name was looked up
+                        await named.sessions.list(uid="u-1")
                 async with Job.open(tmp_path / "job", client=client, plan=EVENTS) as job:
                     await job.add(sandbox.session_ids)
                     assert (await job.run()).done == 3
@@ -279,9 +288,10 @@ async def test_row_77_a_job_whose_block_anyio_ends_is_closed_in_the_background(t
         async with Job.open(folder, plan=EVENTS) as job:
             await job.add(["1:2"])
         with ExitStack() as until_then:
-            with anyio.move_on_after(0.05) as scope:
+            with anyio.CancelScope() as scope:
                 async with Job.open(folder) as job:
                     until_then.enter_context(locked(folder / DATABASE_NAME))
+                    asyncio.get_running_loop().call_later(0.05, scope.cancel)
                     await job.purge("1:2")
             assert scope.cancelled_caught
         while len(asyncio.all_tasks()) > 1:

@@ -30,6 +30,7 @@ from fullstory_async.errors import ClientStateError, ConfigurationError
 from fullstory_async.http.call import Attempt
 from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS
 from fullstory_async.http.transport.deadlines import Deadlines
+from fullstory_async.http.transport.name_lookup import new_resolver
 from fullstory_async.http.transport.response_reader import ResponseReader
 from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest, UsedConnections
 from fullstory_async.http.transport.unopened import State
@@ -94,7 +95,8 @@ class Transport:
         loop = asyncio.get_running_loop()
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),  # the rate limiter and the workers bound it
+                # the rate limiter and the workers bound it
+                connector=aiohttp.TCPConnector(limit=0, resolver=new_resolver()),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={**self._common, **self._key},
                 request_class=TrackedRequest,
