@@ -64,7 +64,7 @@ class ApiContext:
         _, unfinished = await asyncio.wait(self.pending_writes.values(), timeout=FINISH_SECONDS)
         if unfinished:
             _logger.warning(
-                "paid summaries that may not be cached: %d, because %s is busy",
+                "paid summaries that may not be cached: %d; %s is busy",
                 len(unfinished),
                 self.cache.name,
             )
