@@ -122,7 +122,7 @@ BROKEN = [
     Row(Fault.unknown_encoding(), DecodeError, 1, 200),
 ]
 SPOILED = [
-    Row(Fault.empty_body(), DecodeError, 1, 200),
+    Row(Fault.empty_body(), UnexpectedResponseError, 1, 200),
     Row(Fault.empty_body(204), None, 1, 204),
     Row(Fault.invalid_json(), DecodeError, 1, 200),
     Row(Fault.invalid_utf8(), DecodeError, 1, 200),
