@@ -325,29 +325,6 @@ ROWS += (
         "It is no time: `None`",
     ),
     Row(
-        88,
-        "A file system without hard links, `flock` or `chmod`: SMB, exFAT, 9p, a bucket behind FUSE",
-        "A job, ledger, cache and export work there: files are created by `O_EXCL` or under a lock file, which the next process on the same host takes over from a dead one. A warning says that other users may read them. Where SQLite can't lock, a finished job can be read, and writing names the missing feature",
-    ),
-    Row(
-        91,
-        "Standard streams that are closed, full, or that nobody reads any more (`>&-`, `2> /dev/full`, `| true`, a terminal that went away)",
-        "Lost messages change nothing. Lost data is an error (exit code 1, or 141 for a pipe) of commands whose work it is; `fetch`, `demo`, `sandbox`, `job export` and `job purge` succeed by what they leave behind. If the loss is foreseeable, nothing is paid for",
-    ),
-    Row(
-        92,
-        "An ASCII locale; COLUMNS that is 0, tiny, huge or no number; FORCE_COLOR and NO_COLOR",
-        "Help and data are printed whole: JSON has escapes, other text question marks. A forced colour animates nothing, and NO_COLOR wins",
-    ),
-    Row(
-        93,
-        "A closed terminal sends several signals: the kernel's, the shell's, the login service's",
-        "A hang-up never counts as the second Ctrl-C: calls in flight still have 5 s. Exit code 129",
-    ),
-)
-
-ROWS += (
-    Row(
         75,
         "The file of the ledger, the summary cache or a job is locked by another program, or its disk is slow",
         "Deadlines, `asyncio.timeout` and cancellations hold; the message names the file. What must be settled goes on in the background, and closing waits for it, 30 s at most",
@@ -366,5 +343,25 @@ ROWS += (
         78,
         "The process is forked while its event loop runs",
         "A limiter, ledger or cache that was made before works in the child, and the parent loses no connection",
+    ),
+    Row(
+        88,
+        "A file system without hard links, `flock` or `chmod`: SMB, exFAT, 9p, a bucket behind FUSE",
+        "A job, ledger, cache and export work there: files are created by `O_EXCL` or under a lock file, which the next process on the same host takes over from a dead one. A warning says that other users may read them. Where SQLite can't lock, a finished job can be read, and writing names the missing feature",
+    ),
+    Row(
+        91,
+        "Standard streams that are closed, full, or that nobody reads any more (`>&-`, `2> /dev/full`, `| true`, a terminal that went away)",
+        "Lost messages change nothing. Lost data is an error (exit code 1, or 141 for a pipe) of commands whose work it is; `fetch`, `demo`, `sandbox`, `job export` and `job purge` succeed by what they leave behind. If the loss is foreseeable, nothing is paid for",
+    ),
+    Row(
+        92,
+        "An ASCII locale; COLUMNS that is 0, tiny, huge or no number; FORCE_COLOR and NO_COLOR",
+        "Help and data are printed whole: JSON has escapes, other text question marks. A forced colour animates nothing, and NO_COLOR wins",
+    ),
+    Row(
+        93,
+        "A closed terminal sends several signals: the kernel's, the shell's, the login service's",
+        "A hang-up never counts as the second Ctrl-C: calls in flight still have 5 s. Exit code 129",
     ),
 )

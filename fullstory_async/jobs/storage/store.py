@@ -46,7 +46,7 @@ _CHECKPOINT_ATTEMPTS = 20
 _CHECKPOINT_DELAY = 0.1
 
 
-class SessionErased(Exception):
+class SessionErased(JobError):
     """The session of a call was erased from the job, so the call must not be made."""
 
 
@@ -76,7 +76,7 @@ class JobStore:
                 self._database, "account"
             )  # the name in the file, which existing jobs have
             self.input_complete = get_meta(self._database, "input_complete") != 0
-            self._spend_unsettled()
+            statements.spend_unsettled(self._database)
             self._state = StoreState(
                 count_rows(self._database), last_seq=get_meta(self._database, "last_seq") or 0
             )
@@ -337,17 +337,3 @@ class JobStore:
             set_meta(self._database, secret=new_secret(), spent=0)
         self._database.execute("COMMIT")
         return plan
-
-    def _spend_unsettled(self) -> None:
-        """Count what a dead process left reserved as spent.
-
-        Its calls in flight may have been charged.
-        """
-        self._database.execute("BEGIN IMMEDIATE")
-        found = (get_meta(self._database, name) or 0 for name in ("spent", "at_risk", RESERVED))
-        settled = Activations(*found).settled()
-        set_meta(
-            self._database, **{"spent": settled.spent, "at_risk": settled.at_risk, RESERVED: settled.reserved}
-        )
-        self._database.execute("COMMIT")
-        checkpoint_wal(self._database)
