@@ -21,6 +21,7 @@ from fullstory_async import (
     NotFoundError,
     PermissionDeniedError,
     ProtocolError,
+    ProxyError,
     RateLimitedError,
     RetryPolicy,
     ServerError,
@@ -63,7 +64,9 @@ def test_each_status_is_success_or_one_class(status: int) -> None:
         assert type(error) is ProtocolError
     elif status < 400:
         assert type(error) is UnexpectedRedirect
-    elif status in (407, 511):
+    elif status == 407:
+        assert type(error) is ProxyError
+    elif status == 511:
         assert type(error) is UnexpectedResponseError
     else:
         assert type(error) is BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
@@ -129,6 +132,7 @@ KINDS = {
     "RateLimitedError": ("rate", False),
     "ServerError": ("service", False), "PaginationError": ("service", False),
     "TransportError": ("network", False), "ConnectError": ("network", False),
+    "ProxyError": ("network", True),
     "LimiterUnavailable": ("network", False), "APITimeoutError": ("network", False),
     "ProtocolError": ("network", False), "UnexpectedRedirect": ("network", True),
     "UnexpectedResponseError": ("network", False), "GatewayThrottledError": ("network", False),
