@@ -22,6 +22,7 @@ from fullstory_async import (
     FullStoryClient,
     FullStoryError,
     PermissionDeniedError,
+    ProtocolError,
     ProxyError,
     RetryPolicy,
 )
@@ -113,11 +114,11 @@ async def test_a_client_certificate_is_shown(tmp_path: Path, *, tls12: bool) -> 
 
 
 @contextmanager
-def demanding(*, tls12: bool = False) -> Iterator[str]:
+def demanding(*, tls12: bool = False, resets: bool = False) -> Iterator[str]:
     """Run a server that demands a client certificate and says so by a TLS alert, as those with OpenSSL do.
 
-    asyncio's own TLS server loses the alert. This one reads until the client has closed the connection: data that
-    nobody reads would make the kernel reset the connection, and the reset may overtake the alert.
+    asyncio's own TLS server loses the alert. This one reads until the client has closed the connection, or
+    ``resets`` it: that is what the kernel does for data that nobody reads, and it may overtake the alert.
     """
     context = server_context(client_certificates=True, tls12=tls12)
     listening = create_server(("127.0.0.1", 0))
@@ -132,7 +133,7 @@ def demanding(*, tls12: bool = False) -> Iterator[str]:
                 with suppress(OSError):
                     context.wrap_socket(connection.dup(), server_side=True).close()
                 with suppress(OSError):
-                    while connection.recv(65536):
+                    while not resets and connection.recv(65536):
                         pass
 
     thread = threading.Thread(target=serve)
@@ -158,6 +159,34 @@ async def test_row_81_a_server_that_demands_a_client_certificate_is_named(
         async with client_of(url, ssl=ca, client_cert=others, retry=AGAIN) as client:
             error = await refused(client)
         assert "does not accept the client certificate (unknown ca): check client_cert" in error.message
+
+
+@pytest.mark.row(81)
+async def test_row_81_an_alert_that_a_reset_overtakes_is_found(tmp_path: Path) -> None:
+    """In whichever order they arrive, and also where only a connection without a request shows the reason."""
+    with demanding(resets=True) as url:
+        async with client_of(url, ssl=bundle(tmp_path), retry=AGAIN) as client:
+            for _ in range(5):
+                error = await refused(client)
+                assert "the server requires a client certificate" in error.message
+
+
+@pytest.mark.row(81)
+async def test_row_81_a_server_that_gives_no_reason_may_want_one(tmp_path: Path) -> None:
+    """What it does with a request is not known then: a paid call stays at risk."""
+    async with api(client_certificates=True) as server, client_of(server.url, ssl=bundle(tmp_path)) as client:
+        with pytest.raises(
+            ProtocolError, match=r"it may require a client certificate \(client_cert\)"
+        ) as caught:
+            await client.sessions.events("1:2")
+    assert caught.value.may_have_cost
+    async with (
+        raw_server(reset, tls=server_context()) as server,
+        client_of(server.url, ssl=bundle(tmp_path)) as client,
+    ):
+        with pytest.raises(ProtocolError) as caught:
+            await client.sessions.events("1:2")
+    assert "certificate" not in caught.value.message  # it waits for a request
 
 
 @pytest.mark.row(81)

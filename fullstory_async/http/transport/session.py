@@ -29,7 +29,8 @@ from yarl import URL
 from fullstory_async.config import ClientConfig
 from fullstory_async.errors import ClientStateError, ConfigurationError
 from fullstory_async.http.call import Attempt
-from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS
+from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS, ConnectionDropped
+from fullstory_async.http.transport.certificate_probe import CertificateProbe
 from fullstory_async.http.transport.deadlines import Deadlines
 from fullstory_async.http.transport.response_reader import ResponseReader
 from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest, UsedConnections
@@ -52,7 +53,7 @@ class Transport:
 
     __slots__ = (
         "_base", "_common", "_config", "_deadlines", "_has_headers", "_key", "_loop", "_network", "_owned",
-        "_prefix", "_proxy_headers", "_reader", "_session", "_timeout", "_used", "slots", "state",
+        "_prefix", "_probe", "_proxy_headers", "_reader", "_session", "_timeout", "_used", "slots", "state",
     )  # fmt: skip
 
     state: State
@@ -77,6 +78,7 @@ class Transport:
             self._common["Integration-Source"] = config.integration_source
         self._key = {"Authorization": Secret(f"Basic {config.api_key or ''}")}
         self._network = config.network
+        self._probe = CertificateProbe(self._base, self._network)
         self._proxy_headers = config.network.login or None
         if config.network.proxy_reads_requests:
             self._key |= config.network.login
@@ -216,6 +218,9 @@ class Transport:
                     raise
         except AIOHTTP_ERRORS as raised:
             error = self._reader.error_from(raised, request, sent=attempt.sent, reused=attempt.reused)
+            is_new = self._owned and not attempt.reused and self.state is State.OPEN
+            if is_new and isinstance(raised, ConnectionDropped):
+                error = await self._probe.explain(error, deadline)
             raise error from None
         except ValueError:  # aiohttp's, for a session with trust_env=True and a netrc entry for the host
             text = "the given aiohttp session adds credentials of its own"
