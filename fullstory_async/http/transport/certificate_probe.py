@@ -27,7 +27,7 @@ _CLOSED = (
 
 
 class CertificateProbe:
-    """Makes one connection, after the first time that a new connection was dropped, and keeps what it finds."""
+    """Makes one connection, when a new connection was dropped for the first time, and keeps the finding."""
 
     __slots__ = ("_finding", "_lock", "_network", "_url")
 
