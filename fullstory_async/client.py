@@ -104,18 +104,16 @@ class FullStoryClient:
         self.config = config
         self.limiter = limiter or RateLimiter(config.rate_limit, max_wait=config.max_wait)
         self._transport = Transport(config, session)
-        meter = None if ledger is None else LedgerAccount(ledger, config.key_fingerprint)
         network = config.network
         redactor = Redactor(config.api_key, network.secrets)
         self._pipeline = Pipeline(
             ProxyGuard(self._transport, network) if network.login else self._transport,
             self.limiter, config.retry, timeout=config.overall_timeout,
             contact=Contact(config.base_url, redactor, network.proxy_reads_requests),
-            ledger=meter, hooks=hooks,
+            ledger=None if ledger is None else LedgerAccount(ledger, config.key_fingerprint), hooks=hooks,
         )  # fmt: skip
         name = f"{config.base_url} {config.key_fingerprint}"
-        lists = ListEndpoints(config.list_api)
-        self.api = ApiContext(self._pipeline, name, summary_cache, lists=lists)
+        self.api = ApiContext(self._pipeline, name, summary_cache, lists=ListEndpoints(config.list_api))
         self.sessions = SessionsAPI(self.api)
         self.profiles = ProfilesAPI(self.api)
 

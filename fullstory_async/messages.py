@@ -7,7 +7,10 @@ from typing import Any
 
 import attrs
 
-__all__ = ["PERSONAL_PARAMETERS", "Request", "Response", "StreamedResponse"]
+__all__ = ["PERSONAL_PARAMETERS", "Query", "Request", "Response", "StreamedResponse"]
+
+Query = tuple[tuple[str, str], ...]
+"""Query parameters in order, not encoded yet."""
 
 PERSONAL_PARAMETERS = ("email", "uid", "session_uid")
 """The query parameters that identify a user."""
@@ -26,8 +29,8 @@ class Request:
     path: str
     """The path below the base URL; every segment is percent-encoded already."""
 
-    query: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
-    """Query parameters in order, not encoded yet. Hidden from repr: they hold e-mail addresses and uids."""
+    query: Query = attrs.field(default=(), repr=False)
+    """The query parameters. Hidden from repr: they hold e-mail addresses and uids."""
 
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     """The caller's extra headers. The key is not among them: the transport adds it."""

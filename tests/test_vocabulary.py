@@ -163,12 +163,17 @@ UNUSUAL = re.compile(
 )
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_prose_is_plain(path: Path) -> None:
+def test_the_prose_is_plain() -> None:
     """Docstrings begin with an imperative, and phrases that read like a translation are not used."""
-    text = path.read_text()
-    assert not [f"{n}: {line.strip()}" for n, line in enumerate(text.splitlines(), 1) if UNUSUAL.search(line)]
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)):
-            docstring = ast.get_docstring(node) or ""
-            assert not docstring.startswith("Tell "), f"{getattr(node, 'lineno', 1)}: {docstring[:60]}"
+    found: list[str] = []
+    for path in sorted(ROOT.rglob("*.py")):
+        text, name = path.read_text(), path.relative_to(ROOT)
+        for number, line in enumerate(text.splitlines(), 1):
+            if UNUSUAL.search(line):
+                found.append(f"{name}:{number}: {line.strip()}")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)):
+                docstring = ast.get_docstring(node) or ""
+                if docstring.startswith("Tell "):
+                    found.append(f"{name}:{getattr(node, 'lineno', 1)}: {docstring[:60]}")
+    assert not found

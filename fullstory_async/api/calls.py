@@ -14,15 +14,14 @@ import attrs
 
 from fullstory_async.api.context import ApiContext
 from fullstory_async.codec import decode_context, decode_events
-from fullstory_async.errors import ConfigurationError
 from fullstory_async.http import endpoints
 from fullstory_async.http.call import Call
 from fullstory_async.http.options import CallOptions
-from fullstory_async.messages import Request, Response
+from fullstory_async.messages import Query, Request, Response
 from fullstory_async.models import SessionContext, SessionEvents, SessionRef, session_id_of
 from fullstory_async.session_id import SessionId
 
-__all__ = ["ApiCall", "Prepare", "call_once", "context_call", "events_call", "events_request"]
+__all__ = ["ApiCall", "Prepare", "call_once", "context_call", "events_call"]
 
 T = TypeVar("T")
 
@@ -72,24 +71,17 @@ Prepare = Callable[[SessionRef], ApiCall[T]]
 
 
 def events_call(
-    api: ApiContext, enable_event_cache: bool | None, options: CallOptions, *, patient: bool = False
+    api: ApiContext, query: Query, options: CallOptions, *, patient: bool = False
 ) -> Prepare[SessionEvents]:
-    """Prepare calls for events. Raises `ConfigurationError` for an option of the wrong type."""
-    _check_boolean(enable_event_cache)
+    """Prepare calls for events; the query is that of `endpoints.events_query`."""
 
     def prepare(ref: SessionRef) -> ApiCall[SessionEvents]:
         session_id = session_id_of(ref)
-        request = endpoints.session_events(session_id, enable_event_cache=enable_event_cache)
+        request = endpoints.session_events(session_id, query)
         call = Call(options.apply(request), options.timeout, patient=patient)
         return ApiCall(api, session_id, call, partial(decode_events, session_id=session_id))
 
     return prepare
-
-
-def events_request(ref: SessionRef, enable_event_cache: bool | None, options: CallOptions) -> Request:
-    """Return the request for a session's events, for a stream."""
-    _check_boolean(enable_event_cache)
-    return options.apply(endpoints.session_events(session_id_of(ref), enable_event_cache=enable_event_cache))
 
 
 def context_call(
@@ -104,8 +96,3 @@ def context_call(
         return ApiCall(api, session_id, call, partial(decode_context, session_id=session_id))
 
     return prepare
-
-
-def _check_boolean(enable_event_cache: bool | None) -> None:
-    if not isinstance(enable_event_cache, bool | None):
-        raise ConfigurationError(f"enable_event_cache must be a boolean, not {enable_event_cache!r}")

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from datetime import datetime
 
 from fullstory_async import validators
-from fullstory_async.api.calls import context_call, events_call, events_request
+from fullstory_async.api.calls import context_call, events_call
 from fullstory_async.api.context import ApiContext
 from fullstory_async.api.list_cursor import FIRST_LIMIT, ListCursor
 from fullstory_async.api.listing import SessionQuery, fetch_sessions
@@ -16,6 +16,7 @@ from fullstory_async.brake import Brake
 from fullstory_async.codec import context_body
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.fanout import FanOut
+from fullstory_async.http.endpoints import events_query, session_events
 from fullstory_async.http.options import CallOptions, ExtraQuery
 from fullstory_async.models import (
     CacheOptions,
@@ -31,6 +32,7 @@ from fullstory_async.models import (
     SessionRef,
     SessionSummary,
     SliceOptions,
+    session_id_of,
 )
 from fullstory_async.pagination import Page, Pager
 from fullstory_async.privacy import hide_arguments
@@ -136,7 +138,8 @@ class SessionsAPI:
                 be missing.
         """
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
-        return await events_call(self._api, enable_event_cache, options)(session_id).run()
+        query = events_query(enable_event_cache=enable_event_cache)
+        return await events_call(self._api, query, options)(session_id).run()
 
     @hide_arguments
     def stream_events(
@@ -170,7 +173,8 @@ class SessionsAPI:
             contextlib.aclosing(client.sessions.stream_events(…)) as events:``.
         """
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
-        request = events_request(session_id, enable_event_cache, options)
+        query = events_query(enable_event_cache=enable_event_cache)
+        request = options.apply(session_events(session_id_of(session_id), query))
         return streamed_events(self._api, request, options.timeout)
 
     @hide_arguments
@@ -262,7 +266,8 @@ class SessionsAPI:
             A `FanOut`: ``async with`` starts it, ``async for`` yields one `Outcome` per id.
         """
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers)
-        call = events_call(self._api, enable_event_cache, options, patient=True)
+        query = events_query(enable_event_cache=enable_event_cache)
+        call = events_call(self._api, query, options, patient=True)
         return FanOut(ids, call, concurrency=concurrency, brake=Brake(max_failures))
 
     @hide_arguments

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import attrs
 
-from fullstory_async.errors import FullStoryError
+from fullstory_async.errors import APITimeoutError, FullStoryError, RateLimitedError, Scope
 from fullstory_async.http.metering import Meter
 from fullstory_async.messages import Request, Response
 
@@ -127,6 +127,15 @@ class Call:
         """Complete an error with the call's request, attempts, elapsed time and possible cost."""
         error.request = error.request or self.request
         error.attempts, error.elapsed, error.may_have_cost = self.attempts, self.elapsed, self.charged > 0
+
+    def out_of_time(self, waited_for: str) -> APITimeoutError:
+        """Return the error of a call whose time was over before it was sent again."""
+        text = f"the call's time was over while it waited for {waited_for}"
+        error = APITimeoutError(text, request=self.request, sent=False)
+        if isinstance(self.last_error, RateLimitedError):
+            # the time went by while a 429 was obeyed, so it is the rate limit that all calls wait for
+            error.scope = Scope.RATE
+        return error
 
     def wants_retry(self, error: FullStoryError, delay: float) -> bool:  # noqa: ARG002
         """Return whether the caller wants another attempt, ``delay`` seconds after this error.

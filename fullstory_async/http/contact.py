@@ -8,6 +8,7 @@ activations at most, however many workers there are.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import attrs
 
@@ -40,8 +41,10 @@ class Contact:
     """Responses in a row that can't be FullStory's."""
     failures: int = attrs.field(default=0, init=False)
     """Responses in a row with a status of 500 or more."""
-    gateway: tuple[str, str] = attrs.field(default=("", ""), init=False)
-    """The ``Server`` and ``Via`` of the latest success."""
+    settled: bool = attrs.field(default=False, init=False)
+    """Whether the latest response was a success, so that one more changes nothing but `success_headers`."""
+    success_headers: Mapping[str, str] = attrs.field(factory=dict, init=False, repr=False)
+    """The headers of the latest success."""
     _in_flight: int = attrs.field(default=0, init=False)
     _changed: asyncio.Event | None = attrs.field(default=None, init=False)
     """What the calls wait for that may not be in flight yet, if there are any."""
@@ -53,16 +56,19 @@ class Contact:
 
     def is_elsewhere(self, response: Response) -> bool:
         """Return whether a response names another server than the successes did."""
-        return _gateway_of(response) != self.gateway
+        return any(
+            response.headers.get(name, "") != self.success_headers.get(name, "") for name in ("server", "via")
+        )
 
     def record(self, response: Response, error: FullStoryError | None) -> None:
         """Record a response, and the error that it stands for."""
+        self.settled = error is None
         if isinstance(error, UnexpectedResponseError):
             self.unexpected += 1
             return
         self.failures = self.failures + 1 if response.status >= 500 else 0
         if error is None:
-            self.gateway = _gateway_of(response)
+            self.success_headers = response.headers
         # an error without FullStory's code may be anybody's
         if (error is None or error.code is not None) and not (self.heard and not self.unexpected):
             self.heard, self.unexpected = True, 0
@@ -95,7 +101,3 @@ class Contact:
         if self._changed is not None:
             self._changed.set()
             self._changed = None
-
-
-def _gateway_of(response: Response) -> tuple[str, str]:
-    return response.headers.get("server", ""), response.headers.get("via", "")

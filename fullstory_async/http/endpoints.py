@@ -15,13 +15,15 @@ from urllib.parse import quote
 import attrs
 
 from fullstory_async.config import ListApi
-from fullstory_async.messages import Request
+from fullstory_async.errors import ConfigurationError
+from fullstory_async.messages import Query, Request
 from fullstory_async.session_id import SessionId
 
 __all__ = [
     "PROFILE_PARAMETERS",
     "create_profile",
     "delete_profile",
+    "events_query",
     "get_profile",
     "list_profiles",
     "list_sessions",
@@ -68,12 +70,23 @@ def list_sessions(
     )
 
 
-def session_events(session_id: SessionId, *, enable_event_cache: bool | None = None) -> Request:
-    """Get a session's events: ``GET /v2/sessions/{id}/events``. Costs one activation."""
-    if enable_event_cache is None:
-        return _of_session(session_id, "events")
-    cached = "true" if enable_event_cache else "false"
-    return _of_session(session_id, "events", query=(("enable_event_cache", cached),))
+def session_events(session_id: SessionId, query: Query = ()) -> Request:
+    """Get a session's events: ``GET /v2/sessions/{id}/events``. Costs one activation.
+
+    The query is that of `events_query`.
+    """
+    return _of_session(session_id, "events", query=query)
+
+
+def events_query(*, enable_event_cache: bool | None = None) -> Query:
+    """Return the options of a call for events as query parameters; ``None`` leaves one out.
+
+    Raises `ConfigurationError` for a value that can't be sent.
+    """
+    query: Query = ()
+    if enable_event_cache is not None:
+        query += (("enable_event_cache", _boolean(enable_event_cache, "enable_event_cache")),)
+    return query
 
 
 def session_context(session_id: SessionId, *, body: bytes) -> Request:
@@ -138,7 +151,7 @@ def _of_session(
     session_id: SessionId,
     operation: str,
     *,
-    query: tuple[tuple[str, str], ...] = (),
+    query: Query = (),
     body: bytes | None = None,
 ) -> Request:
     is_pair = session_id.is_pair
@@ -161,7 +174,13 @@ def _write(request: Request, *, method: str = "POST") -> Request:
     return attrs.evolve(request, method=method, repeatable=False, role=_ROLE_ARCHITECT)
 
 
-def _without_none(query: dict[str, str | None]) -> tuple[tuple[str, str], ...]:
+def _boolean(value: object, name: str) -> str:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be a boolean, not {value!r}")
+    return "true" if value else "false"
+
+
+def _without_none(query: dict[str, str | None]) -> Query:
     return tuple((name, value) for name, value in query.items() if value is not None)
 
 

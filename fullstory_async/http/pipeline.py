@@ -19,31 +19,29 @@ import attrs
 
 from fullstory_async.errors import (
     APIStatusError,
-    APITimeoutError,
     DecodeError,
     FullStoryError,
     GatewayThrottledError,
-    LimiterUnavailable,
     RateLimitedError,
-    Scope,
-    ServerError,
     TransportError,
 )
 from fullstory_async.http.call import Attempt, Call, Transport
 from fullstory_async.http.contact import Contact
+from fullstory_async.http.failures import FailureHandler
 from fullstory_async.http.hooks import Hooks, Observer, Stats
 from fullstory_async.http.metering import Admission, Meter, Reservation
+from fullstory_async.http.plausibility import EXPECTED_START
+from fullstory_async.http.slots import occupied_until_closed, wait_for_slot
 from fullstory_async.http.status_errors import error_from_response
 from fullstory_async.http.stream_head import read_head, with_head
-from fullstory_async.messages import Response, StreamedResponse
+from fullstory_async.messages import Request, Response, StreamedResponse
 from fullstory_async.privacy import strip_traceback
 from fullstory_async.ratelimit.limiter import RateLimiter
-from fullstory_async.retry import Retries, RetryDecision, RetryPolicy, RetryQuota, retry_after
+from fullstory_async.retry import Retries, RetryPolicy, RetryQuota, retry_after
 
 __all__ = ["Pipeline"]
 
 T = TypeVar("T")
-_Failure = TransportError | APIStatusError | DecodeError
 
 _logger = logging.getLogger("fullstory_async.http")
 
@@ -52,7 +50,7 @@ class Pipeline:
     """Sends requests through a rate limiter and a transport, and retries as the policy says."""
 
     __slots__ = (
-        "_admission", "_contact", "_ledger", "_observer", "_quota", "_rng", "_transport",
+        "_admission", "_contact", "_failures", "_ledger", "_observer", "_quota", "_rng", "_transport",
         "limiter", "policy", "timeout",
     )  # fmt: skip
 
@@ -81,6 +79,7 @@ class Pipeline:
         self._quota = RetryQuota()
         self._contact = Contact() if contact is None else contact
         self._observer = Observer(hooks)
+        self._failures = FailureHandler(limiter, self._observer, policy.wait_max)
         self._admission = Admission(lambda: limiter.rate)
 
     @property
@@ -150,11 +149,11 @@ class Pipeline:
                 except (TransportError, APIStatusError, DecodeError) as error:
                     if error.may_have_cost and reservation is not None:
                         reservation.spend()
-                    self._record_failure(call, error)
-                    retry = self._decide(call, error, retries)
+                    self._failures.record(call, error)
+                    retry = self._failures.decide(call, error, retries)
                     if retry is None:
                         raise
-                    await self._wait(call, error, retry)
+                    await self._failures.wait(call, error, retry)
                 except FullStoryError as error:  # from a meter, or the client can't be used
                     call.describe(error)
                     raise error from call.last_error
@@ -196,7 +195,7 @@ class Pipeline:
                 async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
                     await self.limiter.acquire(max_pause=max_pause, priority=call.request.priority)
             except TimeoutError:
-                raise self._out_of_time(call, "the rate limiter") from call.last_error
+                raise call.out_of_time("the rate limiter") from call.last_error
             except RateLimitedError as error:
                 error.request = call.request
                 raise
@@ -207,22 +206,32 @@ class Pipeline:
             # the time of a patient call starts here: it may have queued for hours behind others
             call.deadline = call.admitted + (call.timeout or self.timeout)
         elif call.deadline <= call.admitted:
-            raise self._out_of_time(call, "the rate limiter") from call.last_error
+            raise call.out_of_time("the rate limiter") from call.last_error
 
     async def _exchange(self, call: Call, decode: Callable[[Response], T], *, streamed: bool) -> T:
         """Send once and decode, or raise the error that the response stands for."""
-        if self._transport.slots is None:
+        slots = self._transport.slots
+        if slots is None:
             response = await self._send(call, streamed=streamed)
         else:
-            response = await self._send_over_slot(call, self._transport.slots, streamed=streamed)
+            response = await self._send_over_slot(slots, call, streamed=streamed)
         received = response
         if isinstance(response, StreamedResponse):
             received = await read_head(call.request, response, call.deadline)
-        asked = None if received.is_success else retry_after(received)
-        failure = error_from_response(call.request, received, self._contact, retry_after=asked)
+        contact, expected = self._contact, EXPECTED_START.get(call.request.operation)
+        failure: FullStoryError | None = None
+        # nearly every response starts as expected, after others that did: nothing is left to judge then
+        if (
+            contact.settled
+            and expected is not None
+            and 200 <= received.status < 300
+            and expected.match(received.body)
+        ):
+            contact.success_headers = response.headers
+        else:
+            failure = self._judge(call.request, received)
         if response.status != 429 and not isinstance(failure, GatewayThrottledError):
             self.limiter.on_response(limited=call.waited)
-        self._contact.record(response, failure)
         self._observer.response_received(call, response, failure)
         if failure is not None:
             if isinstance(response, StreamedResponse):
@@ -236,6 +245,13 @@ class Pipeline:
         except DecodeError as error:
             error.response, error.may_have_cost = response, call.request.metered
             raise
+
+    def _judge(self, request: Request, response: Response) -> FullStoryError | None:
+        """Return the error that a response stands for, and record whether FullStory responded."""
+        asked = None if response.is_success else retry_after(response)
+        failure = error_from_response(request, response, self._contact, retry_after=asked)
+        self._contact.record(response, failure)
+        return failure
 
     async def _send(self, call: Call, *, streamed: bool) -> Response:
         """Send once, and record how far the request came if it is cancelled."""
@@ -261,89 +277,15 @@ class Pipeline:
             )  # fmt: skip
         return response
 
-    async def _send_over_slot(self, call: Call, slots: asyncio.Semaphore, *, streamed: bool) -> Response:
-        """Wait for a slot, then send; a stream keeps its slot until it is closed.
-
-        The wait counts for the call, not for the attempt's own timeouts.
-        """
-        try:
-            async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
-                await slots.acquire()
-        except TimeoutError:
-            raise self._out_of_time(call, "a connection of the given session") from call.last_error
+    async def _send_over_slot(self, slots: asyncio.Semaphore, call: Call, *, streamed: bool) -> Response:
+        """Wait for a slot, then send; a stream keeps its slot until it is closed."""
+        await wait_for_slot(slots, call)
         try:
             response = await self._send(call, streamed=streamed)
         except BaseException:
             slots.release()
             raise
-        if not isinstance(response, StreamedResponse):
-            slots.release()
-            return response
-        close = response.close
-
-        def close_and_release() -> None:
-            if close():
-                slots.release()
-
-        return attrs.evolve(response, close=close_and_release)
-
-    @staticmethod
-    def _out_of_time(call: Call, waited_for: str) -> APITimeoutError:
-        text = f"the call's time was over while it waited for {waited_for}"
-        error = APITimeoutError(text, request=call.request, sent=False)
-        if isinstance(call.last_error, RateLimitedError):
-            # the time went by while a 429 was obeyed, so it is the rate limit that all calls wait for
-            error.scope = Scope.RATE
-        return error
-
-    def _record_failure(self, call: Call, error: _Failure) -> None:
-        """Record a failed attempt in the call, the error and the counters."""
-        if error.may_have_cost and not isinstance(error, DecodeError):  # a success was counted as spent
-            self.stats.activations_at_risk += 1
-        call.charged += error.may_have_cost
-        call.in_flight = False
-        call.last_error = error
-        call.describe(error)
-
-    def _decide(self, call: Call, error: _Failure, retries: Retries) -> RetryDecision | None:
-        """Ask the policy, the deadline, the caller and the retry quota.
-
-        Also pauses the limiter as the service asked.
-        """
-        if isinstance(error, LimiterUnavailable) or (
-            isinstance(error, RateLimitedError) and error.response is None
-        ):
-            # no attempt was made; the limiter itself refused to wait that long
-            return None
-        retry = retries.after(call.request, error, attempts=call.attempts, elapsed=call.elapsed)
-        if isinstance(error, RateLimitedError | GatewayThrottledError):
-            # every 429 pauses all calls of this key, also where this call gives up
-            pause = retry.delay if retry else retries.pause(error, attempts=call.attempts)
-            self.limiter.on_throttled(pause, admitted_at=call.admitted)
-            self._observer.request_throttled(call, pause)
-        elif error.retry_after is not None and isinstance(error, ServerError):
-            # it may concern one node of the service only, so the pause is short
-            self.limiter.pause(min(error.retry_after, self.policy.wait_max))
-        max_delay = min(call.remaining, call.max_pause if call.patient else self.limiter.max_wait)
-        if retry is None or retry.delay > max_delay or not call.wants_retry(error, retry.delay):
-            return None
-        if not retries.acquire(retry):
-            _logger.info("%s: no retry, the retry quota is used up", call.request.operation)
-            return None
-        return retry
-
-    async def _wait(self, call: Call, error: FullStoryError, retry: RetryDecision) -> None:
-        # the error's message is not logged: the service may quote an e-mail address in it
-        _logger.info(
-            "%s %s: %s, status %s; next attempt in %.2f s",
-            call.request.operation, call.request.session_id or "", type(error).__name__, error.status,
-            retry.delay,
-        )  # fmt: skip
-        self._observer.retry_planned(call, error, retry.delay)
-        if retry.throttled:
-            return  # the paused limiter does the waiting
-        began = asyncio.get_running_loop().time()
-        try:
-            await asyncio.sleep(retry.delay)
-        finally:
-            self.stats.waited += asyncio.get_running_loop().time() - began
+        if isinstance(response, StreamedResponse):
+            return occupied_until_closed(slots, response)
+        slots.release()
+        return response

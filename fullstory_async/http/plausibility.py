@@ -25,7 +25,7 @@ import msgspec
 from fullstory_async import safe_json
 from fullstory_async.messages import Request, Response
 
-__all__ = ["Assessment", "Responder", "assess", "assess_head", "is_markup"]
+__all__ = ["EXPECTED_START", "Assessment", "Responder", "assess", "assess_head", "is_markup"]
 
 
 class Responder(enum.StrEnum):
@@ -76,7 +76,18 @@ _NETWORK_STATUSES = frozenset({407, 511})
 
 _BLANK = b" \t\r\n\x0b\x0c\0\xef\xbb\xbf\xff\xfe"
 """White space, byte order marks, and the zeros between the characters of UTF-16."""
-_FIRST_MEMBER = re.compile(rb'\{\s*"([A-Za-z_]{1,40})"\s*:')
+
+EXPECTED_START: Mapping[str, re.Pattern[bytes]] = {
+    operation: re.compile(
+        rb'[%b]*+\{\s*"(?:%b)"\s*:' % (re.escape(_BLANK), "|".join(sorted(members)).encode())
+    )
+    for operation, members in _MEMBERS.items()
+}
+"""The start of each operation's response: an object whose first member is one that FullStory sends.
+
+A success that starts so can be FullStory's, whatever follows: a body of megabytes isn't parsed a second time.
+"""
+
 _TEXT_LIKE_HTML = re.compile(rb"<[a-z!/]", re.IGNORECASE)
 _SIGN_IN = re.compile(
     rb"sign[ -]?in|sign[ -]?on|log[ -]?[io]n|password|passwort|captive|portal|hotspot|saml|oauth|/sso"
@@ -116,9 +127,8 @@ def assess_head(request: Request, response: Response) -> Assessment | None:
         return None
     if not start.startswith(b"{"):
         return assess(request, response)
-    first = _FIRST_MEMBER.match(start)
     known = _MEMBERS.get(request.operation, frozenset())
-    if first is not None and first[1].decode() in known:
+    if known and EXPECTED_START[request.operation].match(start):
         return _PLAUSIBLE
     # another member stands first: unknown ones are fine as long as an expected one follows
     return _PLAUSIBLE if any(f'"{name}"'.encode() in start for name in known) else None
@@ -141,8 +151,7 @@ def _assess_success(request: Request, response: Response) -> Assessment:
     if not start or response.status == 204 or (is_encoded and not is_markup(response)):
         return _PLAUSIBLE
     known = _MEMBERS.get(request.operation)
-    # the usual case: a body of megabytes is not parsed a second time
-    if known and (first := _FIRST_MEMBER.match(start)) and first[1].decode() in known:
+    if known and EXPECTED_START[request.operation].match(response.body):
         return _PLAUSIBLE
     parsed = _parse(response.body)
     if isinstance(parsed, dict):

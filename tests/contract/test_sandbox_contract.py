@@ -64,6 +64,19 @@ def operations(document: Any) -> Iterator[tuple[str, str, Any]]:
                 yield path, method.upper(), operation
 
 
+def optional_queries(operation: Any) -> Iterator[str]:
+    """Yield an empty query, and one for each value that the contract gives for a parameter."""
+    yield ""
+    for parameter in operation["parameters"]:
+        schema, examples = parameter["schema"], parameter.get("examples", {})
+        values = schema.get("enum") or [example["value"] for example in examples.values()]
+        if schema["type"] == "boolean":
+            values = ["true", "false"]
+        assert values, f"{parameter['name']}: its schema needs an enum, or the parameter examples"
+        for value in values:
+            yield f"{parameter['name']}={value}"
+
+
 def check(document: Any, operation: Any, status: int, body: object, headers: Mapping[str, str]) -> None:
     described = operation["responses"][str(status)]
     schema = {**described["content"]["application/json"]["schema"], "components": document["components"]}
@@ -95,10 +108,8 @@ async def test_responses_match_the_contract(wire: Wire) -> None:
             name = operation["operationId"].replace("_", " ")
             for place, value in places.items():
                 path = path.replace(place, value)
-            urls = [
-                URL(f"{sandbox.url}{path}?{query}".rstrip("?"), encoded=True)
-                for query in QUERIES.get(name, [""])
-            ]
+            queries = QUERIES.get(name) or list(optional_queries(operation))
+            urls = [URL(f"{sandbox.url}{path}?{query}".rstrip("?"), encoded=True) for query in queries]
             for url in urls:
                 for body in BODIES.get(name, [None]):
                     async with session.request(method, url, json=body) as response:

@@ -466,13 +466,12 @@ def test_an_event_that_was_read_lets_the_answer_go() -> None:
 
 @pytest.mark.parametrize("depth", [0, 1, 4, 5, 6, 7, 8, 60, 248])
 @pytest.mark.parametrize(("opening", "closing"), [(b'{"a":', b"}"), (b"[", b"]")])
-@pytest.mark.parametrize("value", [2**70, 0.5, True, None, "\u00e9\U0001f600", [], {}])
-def test_properties_of_any_usual_depth_are_what_json_says(
-    opening: bytes, closing: bytes, depth: int, value: Any
-) -> None:
-    nested = opening * depth + json.dumps(value).encode() + closing * depth
-    (event,) = decode_events(response_of(b'{"events":[{"event_properties":{"in":' + nested + b"}}]}"), ID)
-    assert event.data == {"in": json.loads(nested)}
+def test_properties_of_any_usual_depth_are_what_json_says(opening: bytes, closing: bytes, depth: int) -> None:
+    values: list[Any] = [2**70, 0.5, True, None, "\u00e9\U0001f600", [], {}]
+    for value in values:
+        nested = opening * depth + json.dumps(value).encode() + closing * depth
+        (event,) = decode_events(response_of(b'{"events":[{"event_properties":{"in":' + nested + b"}}]}"), ID)
+        assert event.data == {"in": json.loads(nested)}
 
 
 def test_an_event_is_the_same_in_both_wire_forms() -> None:

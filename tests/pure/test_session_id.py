@@ -9,7 +9,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullstory_async import FullStoryError, InvalidSessionId, SessionId
@@ -226,6 +226,7 @@ the session's number alone, which is kept as it is."""
 
 
 @pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=30)  # of each of the forms
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))
 def test_every_pair_survives_every_form(form: str, user: int, session: int) -> None:
     parsed = SessionId.parse(FORMS[form].format(user=user, session=session))

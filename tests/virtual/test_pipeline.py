@@ -14,6 +14,7 @@ from fullstory_async import (
     AuthenticationError,
     ConnectError,
     DecodeError,
+    GatewayThrottledError,
     Hooks,
     NotFoundError,
     ProtocolError,
@@ -55,6 +56,23 @@ async def test_success_takes_one_attempt() -> None:
     pipeline = make_pipeline(transport)
     assert await pipeline.fetch(LIST, lambda response: response.status) == (200, 1)
     assert (pipeline.stats.requests, pipeline.stats.activations) == (1, 0)
+
+
+async def test_every_success_says_which_gateway_is_in_use() -> None:
+    """The first success is judged in full, later ones only by their start."""
+    for server, is_elsewhere in (("new", False), ("old", True)):
+        served = [Response(status=200, headers={"server": name}, body=OK.body) for name in ("old", "new")]
+        page = Response(status=503, headers={"server": server}, body=b"<html>busy</html>")
+        transport = FakeTransport([*served, page, OK])
+        pipeline = make_pipeline(transport)
+        for _ in served:
+            await pipeline.fetch(EVENTS, lambda _: None)
+        if is_elsewhere:  # refused before the service saw it, so it is free to send it again
+            assert (await pipeline.fetch(EVENTS, lambda _: "value")) == ("value", 2)
+            continue
+        with pytest.raises(GatewayThrottledError) as caught:
+            await pipeline.fetch(EVENTS, lambda _: None)
+        assert (caught.value.may_have_cost, len(transport.sent)) == (True, 3)
 
 
 async def test_an_unmetered_call_backs_off_and_succeeds() -> None:
