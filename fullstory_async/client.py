@@ -62,7 +62,8 @@ class FullStoryClient:
         """Create a client; nothing is opened before ``async with``.
 
         Args:
-            api_key: the API key; read from ``FULLSTORY_API_KEY`` if neither it nor ``config`` is given.
+            api_key: the API key; read from ``FULLSTORY_API_KEY``, or the file that ``FULLSTORY_API_KEY_FILE``
+                names, if neither it nor ``config`` is given.
             config: all settings; ``api_key``, if also given, replaces the key in it.
             session: an aiohttp session to use. It is not closed, and its own middlewares are not called.
             limiter: a rate limiter to share with other clients of the same key, instead of
@@ -97,9 +98,9 @@ class FullStoryClient:
             config = attrs.evolve(config, api_key=api_key)  # the default base URL follows the key
         if config.api_key is None:
             raise ConfigurationError(
-                "no API key: pass api_key or set FULLSTORY_API_KEY; to try the client without a key, "
-                "run 'fullstory-async demo', or run 'fullstory-async sandbox' and set the variables "
-                "that it prints"
+                "no API key: pass api_key, or set FULLSTORY_API_KEY or FULLSTORY_API_KEY_FILE; "
+                "to try the client without a key, run 'fullstory-async demo', or run "
+                "'fullstory-async sandbox' and set the variables that it prints"
             )
         self.config = config
         self.limiter = limiter or RateLimiter(config.rate_limit, max_wait=config.max_wait)

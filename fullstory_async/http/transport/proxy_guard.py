@@ -62,7 +62,7 @@ class ProxyGuard:
             response = await self._transport.send(request, deadline, attempt, streamed=streamed)
             if is_refusal_of_proxy(response, proxied=self._reads_requests):
                 self._record(refused_by_proxy(response.status, response.headers, request))
-            elif self._reads_requests:
+            elif first is not None:  # another may have used a tunnel that is older than a refusal
                 self._is_accepted = True
         except ConnectError as error:
             self._record(error)
