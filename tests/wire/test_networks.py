@@ -202,6 +202,32 @@ async def test_row_81_a_page_that_demands_one_is_no_fault_of_a_session(tmp_path:
     assert report.failed == {}
 
 
+async def test_tls_where_there_is_none_and_the_other_way_round() -> None:
+    async def speak_plainly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(http(b"", "400 Bad Request"))
+        writer.close()
+
+    async with await asyncio.start_server(speak_plainly, "127.0.0.1", 0) as plain:
+        port = plain.sockets[0].getsockname()[1]
+        for url, proxy in (
+            (f"https://127.0.0.1:{port}", None),
+            ("https://api.test", f"https://127.0.0.1:{port}"),
+        ):
+            async with client_of(url, proxy=proxy, retry=AGAIN) as client:
+                error = await refused(client)
+            assert "what answers there does not speak TLS (is its URL an http:// one?)" in error.message
+    page = (
+        b"<html><h1>400 Bad Request</h1><center>The plain HTTP request was sent to HTTPS port</center></html>"
+    )
+    async with (
+        raw_server(answering(http(page, "400 Bad Request"))) as server,
+        client_of(server.url) as client,
+    ):
+        error = await refused(client)
+    assert "the base URL has to begin with https://" in error.message
+
+
 async def fan_out(client: FullStoryClient) -> tuple[int, FullStoryError | None]:
     """Return the number of failed calls of a fan-out, and what ended it."""
     failed = 0

@@ -155,6 +155,8 @@ async def test_nginx_demands_a_client_certificate_or_has_one_that_is_not_trusted
             error = await refused(client)
             assert "unable to get local issuer certificate" in error.message
             assert "--ca-file" in error.message
+        async with client_of(here.gateway.replace("https", "http"), retry=AGAIN) as client:
+            assert "the base URL has to begin with https://" in (await refused(client)).message
         assert sandbox.requests == []
         async with client_of(here.mutual, ssl=ca, client_cert=cert) as client:
             with pytest.raises(FullStoryError):  # the sandbox knows another key
