@@ -108,7 +108,7 @@ class FullStoryClient:
         network = config.network
         redactor = Redactor(config.api_key, network.secrets)
         self._pipeline = Pipeline(
-            ProxyGuard(self._transport, network) if network.login else self._transport,
+            self._transport if network.proxy is None else ProxyGuard(self._transport, network),
             self.limiter, config.retry, timeout=config.overall_timeout,
             contact=Contact(config.base_url, redactor, network.proxy_reads_requests),
             ledger=None if ledger is None else LedgerAccount(ledger, config.key_fingerprint), hooks=hooks,

@@ -153,11 +153,6 @@ class ProxyError(ConnectError):
 
     permanent = True
 
-    @property
-    def is_login(self) -> bool:
-        """Whether the user and password are missing or were rejected."""
-        return self.status in {401, 407}
-
 
 class LimiterUnavailable(ConnectError):
     """The rate limiter that processes share through Redis can't be reached, so nothing was sent."""

@@ -314,8 +314,8 @@ ROWS += (
     ),
     Row(
         84,
-        "The password of a proxy is wrong, and many calls start at once",
-        "One login: the first call goes alone until the proxy accepts it, and after a refusal all calls fail for a minute without asking",
+        "A proxy refuses, and many calls start at once",
+        "It is asked once: the first call goes alone until the proxy accepts it, and after a refusal all calls of the client fail for a minute without asking. So a wrong password is one login",
     ),
     Row(
         85,
