@@ -7,8 +7,8 @@ This folder is the only one that imports aiohttp's client. What it adds to aioht
 * The whole body is read, or the connection closed, before anything else happens; no caller waits while it
   holds a connection.
 * A deadline covers request *and* body. aiohttp's ``total`` timeout is not used, because it also counts the
-  time that a request waits for a pooled connection. With a given session that wait is the pipeline's, for one
-  of the `slots`.
+  time that a request waits for a pooled connection. That wait is the pipeline's, for one of the `slots`,
+  where a given session or the process's file descriptors limit the connections.
 * Redirects are never followed, so the key reaches the configured origin only.
 * The body is counted while it is decompressed, so a small bomb can't fill the memory.
 * Every aiohttp exception becomes one of ours, without its cause: the repr of some aiohttp exceptions holds
@@ -29,9 +29,10 @@ from yarl import URL
 from fullstory_async.config import ClientConfig
 from fullstory_async.errors import ClientStateError, ConfigurationError
 from fullstory_async.http.call import Attempt
-from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS, ConnectionDropped
+from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS, ConnectionDropped, raised_by_hook
 from fullstory_async.http.transport.certificate_probe import CertificateProbe
 from fullstory_async.http.transport.deadlines import Deadlines
+from fullstory_async.http.transport.descriptors import connection_limit
 from fullstory_async.http.transport.response_reader import ResponseReader
 from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest, UsedConnections
 from fullstory_async.messages import Request, Response
@@ -73,7 +74,10 @@ class Transport:
         self._config = config
         self._base = URL(config.base_url)
         self._prefix = self._base.raw_path.rstrip("/")
-        self._common = {"Accept": "application/json", "User-Agent": config.user_agent}
+        self._common = {
+            "Accept": "application/json", "Accept-Encoding": "gzip, deflate",
+            "User-Agent": config.user_agent,
+        }  # fmt: skip
         if config.integration_source is not None:
             self._common["Integration-Source"] = config.integration_source
         self._key = {"Authorization": Secret(f"Basic {config.api_key or ''}")}
@@ -110,19 +114,21 @@ class Transport:
         loop = asyncio.get_running_loop()
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),  # the rate limiter and the workers bound it
+                connector=aiohttp.TCPConnector(limit=0),  # a limit here would count as connecting
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={**self._common, **self._key} if self._has_headers else None,
                 request_class=TrackedRequest,
             )
+            if (limit := connection_limit()) is not None:
+                self.slots = asyncio.Semaphore(limit)
         else:
             self._adopt(self._session, loop)
+        self._deadlines = Deadlines(loop)
         self._reader = ResponseReader(
-            self._session, Redactor(self._config.api_key or "", self._network.secrets),
+            self._session, self._deadlines, Redactor(self._config.api_key or "", self._network.secrets),
             self._config.max_response_bytes, owned=self._owned,
         )  # fmt: skip
         self._loop = loop
-        self._deadlines = Deadlines(loop)
         self.state = State.OPEN
 
     def _adopt(self, session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop) -> None:
@@ -192,21 +198,23 @@ class Transport:
             ClientStateError: as `check` does.
         """
         session = self.check()
-        # a given session does not report when it has a connection: assume that the request was sent
-        attempt.sent = not self._owned
+        attempt.sent = False
         read_timeout = self._config.summary_read_timeout if request.slow else self._config.read_timeout
+        # aiohttp ends the connect phase, or the name look-up: this deadline only has to come later than that
+        connect = self._config.connect_timeout + read_timeout
         timed = TimedAttempt(
-            self._deadlines, deadline, self._used, attempt,
-            connect=self._config.connect_timeout, read=read_timeout,
-        )  # fmt: skip
+            self._deadlines, deadline, self._used, attempt, connect=connect, read=read_timeout
+        )
         try:
             with timed:
                 response = await session.request(
                     request.method, self._url(request), headers=self._headers(request), data=request.body,
-                    allow_redirects=False, raise_for_status=False, auto_decompress=True,
+                    allow_redirects=False, raise_for_status=False,
+                    auto_decompress=False,
                     proxy=self._network.proxy, proxy_headers=self._proxy_headers, ssl=self._network.tls,
                     timeout=self._timeout, middlewares=(timed.block_resend,),
                 )  # fmt: skip
+                timed.response = response
                 try:
                     if streamed and 200 <= response.status < 300:
                         return self._reader.stream(
@@ -217,12 +225,17 @@ class Transport:
                     response.close()  # an unread body would block the next request on its connection
                     raise
         except AIOHTTP_ERRORS as raised:
+            if (hooks_own := raised_by_hook(raised)) is not None:
+                raise hooks_own from hooks_own.__cause__
             error = self._reader.error_from(raised, request, sent=attempt.sent, reused=attempt.reused)
             is_new = self._owned and not attempt.reused and self.state is State.OPEN
             if is_new and isinstance(raised, ConnectionDropped):
                 error = await self._probe.explain(error, deadline)
             raise error from None
-        except ValueError:  # aiohttp's, for a session with trust_env=True and a netrc entry for the host
+        except ValueError as raised:
+            # aiohttp's, for a session with trust_env=True and a netrc entry for the host
+            if not str(raised).startswith("Cannot combine AUTH"):
+                raise
             text = "the given aiohttp session adds credentials of its own"
             raise ConfigurationError(text, request=request) from None
 
