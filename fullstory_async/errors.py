@@ -9,6 +9,7 @@
     ├── ProgramError             the program's own code raised an exception in the middle of a call
     ├── TransportError           no usable HTTP response
     │   ├── ConnectError             no connection was made; the request was not sent
+    │   │   ├── ProxyError               a proxy refused, for its rules or the login; nothing was sent
     │   │   └── LimiterUnavailable       a rate limiter in Redis can't be reached; nothing was sent
     │   ├── APITimeoutError          a timeout or the call's deadline passed
     │   ├── ProtocolError            the connection broke, or the response was not HTTP
@@ -72,6 +73,7 @@ __all__ = [
     "PermissionDeniedError",
     "ProgramError",
     "ProtocolError",
+    "ProxyError",
     "RateLimitedError",
     "ResponseTooLarge",
     "Scope",
@@ -155,6 +157,15 @@ class TransportError(FullStoryError):
 
 class ConnectError(TransportError):
     """No connection was made: name look-up, refusal, TLS. The request was not sent."""
+
+
+class ProxyError(ConnectError):
+    """A proxy refused: it requires another login, or its rules don't allow the request. Nothing was charged.
+
+    All further requests would be refused as well, so none is made: fan-outs and jobs end.
+    """
+
+    permanent = True
 
 
 class LimiterUnavailable(ConnectError):

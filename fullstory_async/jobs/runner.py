@@ -23,6 +23,7 @@ from fullstory_async.errors import (
     AuthenticationError,
     FullStoryError,
     NoSessionFoundError,
+    ProxyError,
     Scope,
     StorageError,
     TransportError,
@@ -53,7 +54,7 @@ _REASONS = {
 def _reason_for(error: FullStoryError) -> StopReason:
     """Return the reason of a run that a failure ended."""
     is_unknown = isinstance(error, APIStatusError) and error.is_unknown_status
-    if is_unknown or isinstance(error, UnexpectedResponseError):
+    if is_unknown or isinstance(error, UnexpectedResponseError | ProxyError):
         return StopReason.NOT_FULLSTORY
     return _REASONS.get(error.scope, StopReason.NETWORK_DOWN)
 

@@ -345,6 +345,41 @@ ROWS += (
         "A limiter, ledger or cache that was made before works in the child, and the parent loses no connection",
     ),
     Row(
+        80,
+        "The certificate of a server, or of a proxy, has an authority that is not known",
+        "`ConnectError` with `permanent=True` after one connection, which says how to give a CA bundle: `ClientConfig(ssl=…)`, `--ca-file`, `SSL_CERT_FILE`",
+    ),
+    Row(
+        81,
+        "The server demands a client certificate, or does not accept it: TLS alerts, and the pages of nginx",
+        "`ConnectError` with `permanent=True` that names `client_cert`; one attempt, nothing at risk, nothing recorded for a session; fan-outs and jobs end",
+    ),
+    Row(
+        82,
+        "A proxy refuses: 401, 403, 407, to `CONNECT` and in plain HTTP",
+        "`ProxyError` after one attempt, never `AuthenticationError`, never at risk. A fan-out ends at once, a job as `not_fullstory` (exit code 9). 502, 503 and 429 of a proxy are tried again",
+    ),
+    Row(
+        83,
+        "A proxy that requires a login, in plain HTTP or TLS",
+        "It gets `proxy_auth`, or the user and password of its URL; never the API key, unless the request itself is plain HTTP",
+    ),
+    Row(
+        84,
+        "A proxy refuses, and many calls start at once",
+        "It is asked once: the first call goes alone until the proxy accepts it, and after a refusal all calls of the client fail for a minute without asking. So a wrong password is one login",
+    ),
+    Row(
+        85,
+        "`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`",
+        "Used with `trust_env=True`, and by the command line. `NO_PROXY` takes names, domains, addresses, networks and ports; this machine is never reached through them",
+    ),
+    Row(
+        86,
+        "A key file or a variable with a byte order mark, in UTF-16, with `\\r\\n` or spaces",
+        "Cleaned, or `ConfigurationError` that names the file and the variable; the key is never shown",
+    ),
+    Row(
         88,
         "A file system without hard links, `flock` or `chmod`: SMB, exFAT, 9p, a bucket behind FUSE",
         "A job, ledger, cache and export work there: files are created by `O_EXCL` or under a lock file, which the next process on the same host takes over from a dead one. A warning says that other users may read them. Where SQLite can't lock, a finished job can be read, and writing names the missing feature",
