@@ -99,6 +99,8 @@ class TimedAttempt(Deadline):
         if now >= self._latest:
             raise TimeoutError  # the timer has had no turn of the loop yet
         self.attempt.sent = True
+        if self.attempt.connected is not None:
+            self.attempt.connected.set()
         self.reschedule(min(self._latest, now + self._read))
 
     async def block_resend(
