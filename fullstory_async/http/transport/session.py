@@ -33,7 +33,7 @@ from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS, raised
 from fullstory_async.http.transport.deadlines import Deadlines
 from fullstory_async.http.transport.descriptors import connection_limit
 from fullstory_async.http.transport.response_reader import ResponseReader
-from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest, UsedConnections
+from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest
 from fullstory_async.messages import Request, Response
 from fullstory_async.privacy import Redactor, Secret
 
@@ -53,7 +53,7 @@ class Transport:
 
     __slots__ = (
         "_base", "_common", "_config", "_deadlines", "_key", "_loop", "_owned", "_prefix", "_reader",
-        "_session", "_timeout", "_used", "slots", "state",
+        "_session", "_timeout", "slots", "state",
     )  # fmt: skip
 
     state: State
@@ -82,7 +82,6 @@ class Transport:
         self._key = {"Authorization": Secret(f"Basic {config.api_key or ''}")}
         self._session = session
         self._owned = session is None
-        self._used = UsedConnections()
         # ``connect`` also counts the wait for a pooled connection, which may be long where a given session
         # serves other purposes too
         self._timeout = aiohttp.ClientTimeout(
@@ -194,15 +193,12 @@ class Transport:
         read_timeout = self._config.summary_read_timeout if request.slow else self._config.read_timeout
         # aiohttp ends the connect phase, or the name look-up: this deadline only has to come later than that
         connect = self._config.connect_timeout + read_timeout
-        timed = TimedAttempt(
-            self._deadlines, deadline, self._used, attempt, connect=connect, read=read_timeout
-        )
+        timed = TimedAttempt(self._deadlines, deadline, attempt, connect=connect, read=read_timeout)
         try:
             with timed:
                 response = await session.request(
                     request.method, self._url(request), headers=self._headers(request), data=request.body,
-                    allow_redirects=False, raise_for_status=False,
-                    auto_decompress=False,
+                    allow_redirects=False, raise_for_status=False, auto_decompress=False,
                     proxy=self._config.proxy, timeout=self._timeout, middlewares=(timed.block_resend,),
                 )  # fmt: skip
                 timed.response = response
