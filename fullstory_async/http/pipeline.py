@@ -17,6 +17,7 @@ from typing import TypeVar, cast
 
 import attrs
 
+from fullstory_async.concurrency import shielded
 from fullstory_async.errors import (
     APIStatusError,
     DecodeError,
@@ -167,7 +168,7 @@ class Pipeline:
             retries.close()
             # a call that is cancelled in flight may have been charged: its reservation stays
             if reservation is not None and not call.in_flight:
-                await reservation.release()
+                await shielded(reservation.release())
 
     def _reservation(self, call: Call) -> Reservation | None:
         if not call.request.metered or (call.meter is None and self._ledger is None):
@@ -263,7 +264,7 @@ class Pipeline:
         """Send once, and record how far the request came if it is cancelled."""
         self._transport.check()
         now = asyncio.get_running_loop().time
-        attempt = Attempt(now())
+        attempt = call.attempt = Attempt(now())
         call.attempts += 1
         call.in_flight = True
         self._observer.request_sent(call)

@@ -163,6 +163,10 @@ async def test_row_71_a_given_sessions_pool_that_others_fill() -> None:
                 await until(lambda: client.stats.requests == 4)
                 task.cancel()
                 await asyncio.wait([task])
+                async with client.sessions.events_many(["1:5", "1:6"]) as results:
+                    await until(lambda: client.stats.requests == 5)
+                    results.stop()  # both can be dropped without a loss
+                    assert [each async for each in results] == []
                 assert (len(server.requests), client.stats.activations_at_risk) == (1, 0)
                 others.cancel()
                 await asyncio.wait([others])

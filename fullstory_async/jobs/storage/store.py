@@ -45,7 +45,7 @@ _CHECKPOINT_ATTEMPTS = 20
 _CHECKPOINT_DELAY = 0.1
 
 
-class SessionErased(Exception):
+class SessionErased(FullStoryError):
     """The session of a call was erased from the job, so the call must not be made."""
 
 
