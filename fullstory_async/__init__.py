@@ -5,6 +5,7 @@ under one rate limiter, and manage summary profiles. Start with `FullStoryClient
 """
 
 from fullstory_async._version import __version__
+from fullstory_async.api.streaming import EventStream
 from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ClientConfig
 from fullstory_async.errors import (
@@ -46,6 +47,7 @@ from fullstory_async.files.ledger import ActivationLedger
 from fullstory_async.files.summary_cache import SummaryCache
 from fullstory_async.http.hooks import (
     Hooks,
+    RequestJoined,
     RequestSent,
     RequestThrottled,
     ResponseReceived,
@@ -75,6 +77,7 @@ from fullstory_async.models import (
 )
 from fullstory_async.pagination import Page, Pager
 from fullstory_async.ratelimit.limiter import RateLimit, RateLimiter
+from fullstory_async.response_info import ResponseInfo
 from fullstory_async.retry import RetryPolicy
 from fullstory_async.session_id import SessionId
 
@@ -97,6 +100,7 @@ __all__ = [
     "DecodeError",
     "ErrorInSuccess",
     "EventOptions",
+    "EventStream",
     "FanOut",
     "FullStoryClient",
     "FullStoryError",
@@ -124,8 +128,10 @@ __all__ = [
     "RateLimit",
     "RateLimitedError",
     "RateLimiter",
+    "RequestJoined",
     "RequestSent",
     "RequestThrottled",
+    "ResponseInfo",
     "ResponseReceived",
     "ResponseSchema",
     "ResponseTooLarge",

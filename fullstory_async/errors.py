@@ -26,7 +26,7 @@
     │       ├── ErrorInSuccess           a 2xx whose body is an error
     │       └── GatewayThrottledError    a 503 page between good responses: something in front throttles
     ├── DecodeError              a 2xx response that can't be decoded; its body is kept in .response
-    ├── NoSessionFoundError      every call so far was refused with 404 or 400: the ids may all be wrong
+    ├── NoSessionFoundError      every call so far failed for its session: the ids may all be wrong
     ├── PaginationError          the server repeats its page tokens
     ├── ActivationBudgetError    the activation budget is used up; nothing was sent
     ├── StorageError             a local file can't be read or written now
@@ -211,6 +211,11 @@ class APIStatusError(FullStoryError):
             return self.retry_after is not None
         return self.status in _TRANSIENT_STATUSES
 
+    @property
+    def is_unknown_status(self) -> bool:
+        """Whether the status has no class of its own and no code: it is probably not the service's."""
+        return type(self) is APIStatusError and self.code is None
+
 
 class BadRequestError(APIStatusError):
     """400: the service does not accept the parameters."""
@@ -289,7 +294,7 @@ class DecodeError(FullStoryError):
 
 
 class NoSessionFoundError(FullStoryError):
-    """The service refused every call of a fan-out so far with 404 or 400, as many as ``max_failures``."""
+    """Every call of a fan-out so far failed for its session, as with a 404; as many as ``max_failures``."""
 
     permanent = True
 

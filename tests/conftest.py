@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
 import os
 import signal
@@ -22,6 +23,9 @@ from tests.virtual_time import VirtualLoop
 settings.register_profile("default", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=2000, deadline=None)
 settings.load_profile("default")
+
+UVLOOP = os.environ.get("FULLSTORY_UVLOOP") == "1"
+"""Whether tests in real time run on uvloop instead of asyncio's own loop."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,6 +63,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     factory: Any = PatientLoop
     if pyfuncitem.get_closest_marker("virtual_time"):
         factory = VirtualLoop
+    elif UVLOOP:
+        factory = importlib.import_module("uvloop").new_event_loop
     elif pyfuncitem.get_closest_marker("real_time"):
         factory = asyncio.SelectorEventLoop
     with asyncio.Runner(loop_factory=factory) as runner:

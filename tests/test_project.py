@@ -123,6 +123,11 @@ def test_ci_runs_the_tests_with_and_without_buffered_output_and_with_a_redis_ser
     assert re.search(r"^install redis-server ", CI, re.MULTILINE)
 
 
+def test_ci_runs_the_wire_tests_on_uvloop_too() -> None:
+    assert re.search(r"^\S+ \S+/nox .*--session uvloop", CI, re.MULTILINE)
+    assert "FULLSTORY_UVLOOP" in (ROOT / "noxfile.py").read_text()
+
+
 @pytest.mark.parametrize("name", python_examples())
 def test_the_python_examples_run_against_a_sandbox(tmp_path: Path, name: str) -> None:
     example = python_examples()[name]

@@ -10,11 +10,11 @@ from collections import deque
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
 
+from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.output import printable, write_stderr
 from fullstory_async.jobs import JobProgress
 
@@ -40,8 +40,8 @@ class JobDisplay:
     def __init__(self, *, live: bool = True) -> None:
         """Create a display. Without ``live``, a terminal gets plain lines too."""
         # a log on the same terminal would break a live line
-        console = Console(stderr=True)
-        self._live = live and console.is_terminal
+        console = StreamConsole(stderr=True)
+        self._live = live and console.is_live
         self._progress = Progress(
             BarColumn(bar_width=12), MofNCompleteColumn(), TimeRemainingColumn(),
             TextColumn(

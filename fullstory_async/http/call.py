@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import attrs
@@ -19,6 +20,8 @@ from fullstory_async.http.metering import Meter
 from fullstory_async.messages import Request, Response
 
 __all__ = ["Attempt", "Call", "Transport"]
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @attrs.define(eq=False)
@@ -94,6 +97,8 @@ class Call:
 
     # Only the pipeline reads and writes the fields below.
     number: int = attrs.field(default=0, init=False)
+    added_headers: Mapping[str, str] = attrs.field(default=NO_HEADERS, init=False, repr=False)
+    """The headers that hooks gave the latest attempt."""
     started: float = attrs.field(default=0.0, init=False)
     deadline: float = attrs.field(default=math.inf, init=False)
     admitted: float = attrs.field(default=0.0, init=False)

@@ -39,6 +39,13 @@ from fullstory_async.http.stream_head import read_head, with_head
 from fullstory_async.messages import Request, Response, StreamedResponse
 from fullstory_async.privacy import strip_traceback
 from fullstory_async.ratelimit.limiter import RateLimiter
+from fullstory_async.response_info import (
+    REQUEST_ID_HEADERS,
+    HasResponseInfo,
+    ResponseInfo,
+    find_request_id,
+    set_response_info,
+)
 from fullstory_async.retry import Retries, RetryPolicy, RetryQuota, retry_after
 
 __all__ = ["Pipeline"]
@@ -88,6 +95,10 @@ class Pipeline:
     def stats(self) -> Stats:
         """Counters of everything done so far."""
         return self._observer.stats
+
+    def joined(self, call: Call, error: str | None, seconds: float) -> None:
+        """Report that a caller waited for this call of another caller; ``error`` is a class's name."""
+        self._observer.request_joined(call, error, seconds)
 
     def check(self) -> None:
         """Raise `ClientStateError` if calls can't be made here and now."""
@@ -187,7 +198,7 @@ class Pipeline:
 
     async def _take_token(self, call: Call) -> None:
         """Wait for the rate limiter, within the call's time; bulk work first for the contact."""
-        if call.patient and not self._contact.heard:
+        if call.patient and not self._contact.heard_metered:
             await self._contact.enter()
             call.is_counted = True
         call.waited = not await self.limiter.try_acquire()
@@ -244,20 +255,31 @@ class Pipeline:
         if isinstance(response, StreamedResponse):
             response = with_head(response, received.body)
         self._observer.stats.activations += call.request.metered
+        return self._decode(call, response, decode)
+
+    @staticmethod
+    def _decode(call: Call, response: Response, decode: Callable[[Response], T]) -> T:
+        """Decode a success, and note how it came."""
         try:
-            return decode(response)
+            result = decode(response)
         except DecodeError as error:
             error.response, error.may_have_cost = response, call.request.metered
             raise
         except Exception:
             call.undecoded = response
             raise
+        if isinstance(result, HasResponseInfo):
+            # `find_request_id`, without a call on the way of every request
+            request_id = next(filter(None, map(response.headers.get, REQUEST_ID_HEADERS)), None)
+            elapsed = asyncio.get_running_loop().time() - call.started
+            set_response_info(result, ResponseInfo(request_id, call.attempts, elapsed))
+        return result
 
     def _judge(self, request: Request, response: Response) -> FullStoryError | None:
         """Return the error that a response stands for, and record whether FullStory responded."""
         asked = None if response.is_success else retry_after(response)
         failure = error_from_response(request, response, self._contact, retry_after=asked)
-        self._contact.record(response, failure)
+        self._contact.record(response, failure, metered=request.metered)
         return failure
 
     async def _send(self, call: Call, *, streamed: bool) -> Response:
@@ -267,9 +289,9 @@ class Pipeline:
         attempt = call.attempt = Attempt(now())
         call.attempts += 1
         call.in_flight = True
-        self._observer.request_sent(call)
+        request = self._observer.request_sent(call)
         try:
-            response = await self._transport.send(call.request, call.deadline, attempt, streamed=streamed)
+            response = await self._transport.send(request, call.deadline, attempt, streamed=streamed)
         except BaseException as error:
             self._observer.request_failed(call, error, now() - attempt.started)
             call.in_flight = attempt.sent
@@ -278,9 +300,9 @@ class Pipeline:
             raise
         if _logger.isEnabledFor(logging.DEBUG):
             _logger.debug(
-                "%s %s: attempt %d, status %d, %d bytes in %.3f s",
-                call.request.operation, call.request.session_id or "", call.attempts,
-                response.status, len(response.body), response.elapsed,
+                "%s %s: attempt %d, status %d, %d bytes in %.3f s, request id %s",
+                call.request.operation, call.request.session_id or "", call.attempts, response.status,
+                len(response.body), response.elapsed, find_request_id(response.headers),
             )  # fmt: skip
         return response
 

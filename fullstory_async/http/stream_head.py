@@ -13,6 +13,9 @@ from fullstory_async.messages import Request, Response, StreamedResponse
 
 __all__ = ["read_head", "with_head"]
 
+_LONGEST_HEAD = 64 * 1024
+"""Bytes after which a response that is still undecided is read to its end."""
+
 
 async def read_head(request: Request, response: StreamedResponse, deadline: float) -> Response:
     """Read a response until its beginning decides whether it can be FullStory's.
@@ -29,12 +32,14 @@ async def read_head(request: Request, response: StreamedResponse, deadline: floa
         TransportError: the connection broke, or the beginning took too long.
     """
     read = Response(status=response.status, headers=response.headers, elapsed=response.elapsed)
+    head = bytearray()
     deadlines = Deadlines(asyncio.get_running_loop())
     try:
         with Deadline(deadlines, deadline):
             while piece := await response.read():
-                read = attrs.evolve(read, body=read.body + piece)
-                if assess_head(request, read) is not None:
+                head += piece
+                is_head = len(head) - len(piece) < _LONGEST_HEAD
+                if is_head and assess_head(request, attrs.evolve(read, body=bytes(head))) is not None:
                     break
     except TimeoutError as error:
         response.close()
@@ -47,7 +52,7 @@ async def read_head(request: Request, response: StreamedResponse, deadline: floa
         raise
     finally:
         deadlines.close()
-    return read
+    return attrs.evolve(read, body=bytes(head))
 
 
 def with_head(response: StreamedResponse, head: bytes) -> StreamedResponse:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-import stat
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from pathlib import Path
@@ -17,7 +17,9 @@ from fullstory_async import validators
 from fullstory_async.client import FullStoryClient
 from fullstory_async.concurrency import run_in_thread, shielded
 from fullstory_async.errors import ClientStateError, ConfigurationError, InvalidSessionId, JobError
+from fullstory_async.files.file_system import make_private, warn_of_no_permissions
 from fullstory_async.ids.source import End, IdSource
+from fullstory_async.jobs.added import Added, Batch
 from fullstory_async.jobs.export import Redact, export_in_thread
 from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimate_within_budget
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
@@ -30,24 +32,11 @@ from fullstory_async.jobs.storage.state import Counts
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.models import RefOrRow, SessionRef, session_id_of, text_of
 
-__all__ = ["Added", "Job"]
+__all__ = ["Job"]
 
 _BATCH = 1000
 NETWORK_PATIENCE = 60.0
-
-
-@attrs.frozen(kw_only=True)
-class Added:
-    """The result of `Job.add`."""
-
-    new: int
-    """Number of ids that were not in the job."""
-    duplicates: int
-    """Number of ids that the job had already, or that were given twice; each is one item."""
-    unusable: int
-    """Number of texts that are not session ids; each is a permanent failure of the job."""
-    without_id: int = 0
-    """Number of rows without an id; they are skipped."""
+_logger = logging.getLogger("fullstory_async.jobs")
 
 
 class Job:
@@ -159,7 +148,8 @@ class Job:
         Raises:
             ConfigurationError: no column has ids, or ids were rounded by another program.
         """
-        source, batch, given, new, unusable = IdSource(ids), _Batch(), 0, 0, 0
+        source, given, new, unusable = IdSource(ids), 0, 0, 0
+        batch = Batch(source.alike)
         source.start()
         await self._opened.mark_input(complete=False)
         async for ref in _iterate(source):
@@ -167,10 +157,18 @@ class Job:
             unusable += not batch.append(ref)
             if len(batch) >= _BATCH:
                 new += await self._opened.add(batch.usable, batch.unusable)
-                batch = _Batch()
+                batch = Batch(source.alike)
         new += await self._opened.add(batch.usable, batch.unusable)
         await self._opened.mark_input(complete=True)
-        return Added(new=new, duplicates=given - new, unusable=unusable, without_id=source.without_id)
+        alike = source.alike.pairs(await self._opened.known(source.alike.usual_forms))
+        if alike:
+            text = (
+                "ids that differ only in leading zeros or in case are fetched separately, such as %s and %s"
+            )
+            _logger.warning(text, *alike[0])
+        return Added(
+            new=new, duplicates=given - new, unusable=unusable, without_id=source.without_id, alike=alike
+        )
 
     def estimate(self, *, retry_failed: bool = False) -> JobEstimate:
         """Estimate the calls, activations and time that `run` would take with the same ``retry_failed``."""
@@ -306,8 +304,8 @@ class Job:
     def _open(self) -> None:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if stat.S_IMODE(self.folder.stat().st_mode) & 0o077:
-                self.folder.chmod(0o700)
+            if not make_private(self.folder, 0o700):
+                warn_of_no_permissions(self.folder)
             lock = JobLock(self.folder / LOCK_NAME)
         except OSError as error:
             raise JobError(f"the job {self.folder} can't be used: {error.strerror}") from None
@@ -317,26 +315,6 @@ class Job:
             lock.release()
             raise
         self._lock = lock
-
-
-@attrs.define
-class _Batch:
-    """Ids to add to the database in one transaction."""
-
-    usable: list[str] = attrs.field(factory=list)
-    unusable: list[tuple[str, InvalidSessionId]] = attrs.field(factory=list)
-
-    def append(self, ref: SessionRef) -> bool:
-        """Add an id; return whether it is usable."""
-        try:
-            self.usable.append(str(session_id_of(ref)))
-        except InvalidSessionId as error:
-            self.unusable.append((replace_surrogates(text_of(ref)), error))
-            return False
-        return True
-
-    def __len__(self) -> int:
-        return len(self.usable) + len(self.unusable)
 
 
 async def _iterate(source: IdSource) -> AsyncIterator[SessionRef]:

@@ -31,7 +31,7 @@ class StopReason(enum.StrEnum):
     NOT_FULLSTORY = "not_fullstory"
     """Responses can't be FullStory's: a sign-in page, a proxy, a redirect or another API answers."""
     NO_SESSION_FOUND = "no session found"
-    """The service refused every call so far with 404 or 400, as many as the plan's ``max_failures``."""
+    """Every call so far failed for its session, as with a 404; as many as the plan's ``max_failures``."""
     STORAGE_FAILED = "storage failed"
     """The disk is full, or the job's file can't be written for another reason."""
 

@@ -52,7 +52,8 @@ _REASONS = {
 
 def _reason_for(error: FullStoryError) -> StopReason:
     """Return the reason of a run that a failure ended."""
-    if isinstance(error, UnexpectedResponseError):
+    is_unknown = isinstance(error, APIStatusError) and error.is_unknown_status
+    if is_unknown or isinstance(error, UnexpectedResponseError):
         return StopReason.NOT_FULLSTORY
     return _REASONS.get(error.scope, StopReason.NETWORK_DOWN)
 
@@ -104,7 +105,7 @@ class Runner:
         if self._state.progress.failure is not None:
             raise self._state.progress.failure
         self._adopt_rule()
-        if isinstance(self._state.rule.ended_by, UnexpectedResponseError):
+        if self._state.rule.ended_by is not None and self._reason is StopReason.NOT_FULLSTORY:
             self._detail = f"{self._detail}\n{await ask_who_responds(self.api)}"
         counts = self.store.counts
         # what is still reserved belongs to responses that could not be saved

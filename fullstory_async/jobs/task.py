@@ -28,13 +28,13 @@ from fullstory_async.errors import (
     TransportError,
     UnexpectedResponseError,
 )
-from fullstory_async.fanout import StopRule
 from fullstory_async.http.call import Call
 from fullstory_async.jobs.circuit_breaker import CircuitBreaker
 from fullstory_async.jobs.report import ProgressReporter
 from fullstory_async.jobs.storage.store import JobStore, SessionErased
 from fullstory_async.jobs.storage.tasks import JobTask, request_for
 from fullstory_async.messages import Response
+from fullstory_async.stop_rule import StopRule
 
 __all__ = ["JobCall", "RunState", "reconnect_backoff", "require_json_object"]
 

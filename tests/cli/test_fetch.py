@@ -562,11 +562,11 @@ def test_a_job_finds_its_rate_and_says_so(run: Run, tmp_path: Path) -> None:
 
 def test_the_demo_leaves_files_behind_and_overwrites_none(run: Run, tmp_path: Path) -> None:
     for folder in ("fullstory-demo", "fullstory-demo-2"):
-        code, out, err = run("demo", "--sessions", "30", "--rate", "1000")
+        code, _, err = run("demo", "--sessions", "30", "--rate", "1000")
         assert code == 0
-        assert "60 of 60" in out
-        assert folder in out
-        assert "60 counted by the job, 60 charged" in out
+        assert "60 of 60" in err
+        assert folder in err
+        assert "60 counted by the job, 60 charged" in err
         assert "listens on http://127.0.0.1:" in err
         assert {p.name for p in (tmp_path / folder).iterdir()} == {
             "sessions.jsonl", "demo.job", "events.jsonl", "events.summaries.jsonl", "events.failures.jsonl",
@@ -579,9 +579,9 @@ def test_the_demo_leaves_files_behind_and_overwrites_none(run: Run, tmp_path: Pa
 
 
 def test_the_demo_survives_a_crash(run: Run) -> None:
-    code, out, err = run("demo", "--sessions", "60", "--rate", "200", "--crash", "--concurrency", "8")
-    assert (code, "120 of 120" in out, "kill -9 after" in err) == (0, True, True)
-    assert "results survived it" in out
+    code, _, err = run("demo", "--sessions", "60", "--rate", "200", "--crash", "--concurrency", "8")
+    assert (code, "120 of 120" in err, "kill -9 after" in err) == (0, True, True)
+    assert "results survived it" in err
 
 
 def test_a_job_that_was_killed_before_it_had_ids_wants_them_again(run: Run, tmp_path: Path) -> None:

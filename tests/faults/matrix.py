@@ -90,7 +90,7 @@ ROWS = tuple(
             ),
             (
                 "An empty answer: 200 without a body, or 204",
-                '200: `DecodeError` ("the response is empty"). 204: no events',
+                "200: `UnexpectedResponseError`; a job records nothing and stops after 5 in a row. 204: no events",
             ),
             (
                 "JSON of another shape: a list, null, missing or unknown fields",
@@ -199,8 +199,8 @@ ROWS = tuple(
                 "Nothing is sent, and calls end in `LimiterUnavailable` at once or after `timeout`; or, with `fallback`, each process goes on at a rate of its own. Both end by themselves. What Redis forgets (`FLUSHALL`, a restart, an empty replica) is taken for an empty bucket, so that no window has more than `burst + rate·W`. A job waits for it and counts no session as failed",
             ),
             (
-                "Somebody else answers: the sign-in page of a network, a proxy, a web server (200, 401, 403, 404, 407, 511)",
-                "`UnexpectedResponseError`, which says who probably answered and at which address; a free call is made once more before. A paid one counts as at risk, never as spent; only a redirect and a 511 are free. Texts and empty bodies from 400 on go by their status",
+                "Somebody else answers: the sign-in page of a network, a proxy, a web server (2xx, 4xx, 511)",
+                "`UnexpectedResponseError`, which says who probably answered and at which address; a free call is made once more before. A paid one counts as at risk, never as spent; only a redirect and a 511 are free. A 200 without a body is such a response. Texts and empty bodies from 400 on go by their status",
             ),
             (
                 "JSON of another API",
@@ -208,11 +208,11 @@ ROWS = tuple(
             ),
             (
                 "Somebody else answers from the start, in bulk",
-                "Before the first answer from FullStory at most 5 calls are on their way, and after 5 such answers in a row the work ends: at most 5 activations at risk. A job asks `/me` first and ends as `not_fullstory` (exit code 9) before it pays; nothing is recorded for a session, and `--resume` makes all calls",
+                "Before the first answer from FullStory to a paid call at most 5 calls are on their way, and after 5 such answers in a row the work ends: at most 5 activations at risk. A job asks `/me` first and ends as `not_fullstory` (exit code 9) before it pays; nothing is recorded for a session, and `--resume` makes all calls",
             ),
             (
                 "Somebody else answers in the middle of a job",
-                "After 5 such answers in a row it ends as `not_fullstory` (exit code 9): at most `concurrency` + 4 activations at risk, none as spent, nothing recorded for a session. The report says how many, and what `/me` answers now",
+                "After 5 such answers in a row it ends as `not_fullstory` (exit code 9): at most `concurrency` + 4 activations at risk, none as spent, nothing recorded for a session. The report says how many, and what `/me` answers now. Five answers in a row with a status that FullStory does not send, such as 405 or 451, and without its code end the job too",
             ),
             (
                 "Redirects, in bulk",
@@ -282,7 +282,7 @@ ROWS += (
     Row(
         65,
         "Ids that are all wrong: another column, another organisation",
-        "Until a job has its first success, 20 calls are started at most. If all are refused with 404 or 400, `fetch` asks on a terminal; elsewhere the job ends as `no session found` (exit code 10). `--max-failures` allows more, and is saved in the job. A fan-out has the same as an option",
+        "Until a job has its first success, 20 calls are started at most. If all fail for their session (404, 400, unreadable), `fetch` asks on a terminal; elsewhere the job ends as `no session found` (exit code 10). `--max-failures` allows more, and is saved in the job. A fan-out has the same as an option",
     ),
     Row(
         66,
@@ -328,5 +328,25 @@ ROWS += (
         74,
         "`0001-01-01T00:00:00Z` as a time",
         "It is no time: `None`",
+    ),
+    Row(
+        88,
+        "A file system without hard links, `flock` or `chmod`: SMB, exFAT, 9p, a bucket behind FUSE",
+        "A job, ledger, cache and export work there: files are created by `O_EXCL` or under a lock file, which the next process on the same host takes over from a dead one. A warning says that other users may read them. Where SQLite can't lock, a finished job can be read, and writing names the missing feature",
+    ),
+    Row(
+        91,
+        "Standard streams that are closed, full, or that nobody reads any more (`>&-`, `2> /dev/full`, `| true`, a terminal that went away)",
+        "Lost messages change nothing. Lost data is an error (exit code 1, or 141 for a pipe) of commands whose work it is; `fetch`, `demo`, `sandbox`, `job export` and `job purge` succeed by what they leave behind. If the loss is foreseeable, nothing is paid for",
+    ),
+    Row(
+        92,
+        "An ASCII locale; COLUMNS that is 0, tiny, huge or no number; FORCE_COLOR and NO_COLOR",
+        "Help and data are printed whole: JSON has escapes, other text question marks. A forced colour animates nothing, and NO_COLOR wins",
+    ),
+    Row(
+        93,
+        "A closed terminal sends several signals: the kernel's, the shell's, the login service's",
+        "A hang-up never counts as the second Ctrl-C: calls in flight still have 5 s. Exit code 129",
     ),
 )

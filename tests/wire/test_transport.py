@@ -18,7 +18,6 @@ from fullstory_async import (
     ClientStateError,
     ConfigurationError,
     ConnectError,
-    DecodeError,
     FullStoryError,
     ProtocolError,
     ResponseTooLarge,
@@ -138,7 +137,7 @@ FAULTS: dict[str, tuple[Handler, type[FullStoryError]]] = {
         answering(http(b"<html>Hello</html>", Content_Type="text/html")),
         UnexpectedResponseError,
     ),
-    "nothing": (answering(http(b"")), DecodeError),
+    "nothing": (answering(http(b"")), UnexpectedResponseError),
     "a gateway's page": (
         answering(http(b"<html>", "502 Bad Gateway", Content_Type="text/html")),
         ServerError,

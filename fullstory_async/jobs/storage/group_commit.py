@@ -28,7 +28,7 @@ import attrs
 
 from fullstory_async.concurrency import shielded
 from fullstory_async.errors import ClientStateError, JobStorageError
-from fullstory_async.files.private_database import PRIVATE_FILE
+from fullstory_async.files.file_system import PRIVATE_FILE, lacks_sqlite_locks
 from fullstory_async.jobs.storage.schema import RESERVE_NAME
 
 __all__ = ["GroupCommitWriter"]
@@ -169,7 +169,10 @@ class GroupCommitWriter:
         fresh = path.with_suffix(".new")
         try:
             size = path.stat().st_size if path.exists() else 0
-            wanted = min(_RESERVE_BYTES, (shutil.disk_usage(self._folder).free + size) // _RESERVE_SHARE)
+            disk = shutil.disk_usage(self._folder)
+            # A bucket behind FUSE may report no size at all.
+            free = disk.free if disk.total else _RESERVE_SHARE * _RESERVE_BYTES
+            wanted = min(_RESERVE_BYTES, (free + size) // _RESERVE_SHARE)
             if size < wanted:
                 path.unlink(missing_ok=True)
                 handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
@@ -197,9 +200,8 @@ class GroupCommitWriter:
 
 
 def _is_full(error: Exception) -> bool:
-    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorname", "").startswith(
-        ("SQLITE_FULL", "SQLITE_IOERR")
-    )
+    name = getattr(error, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_FULL", "SQLITE_IOERR")) and not lacks_sqlite_locks(error)
 
 
 def _is_busy(error: Exception) -> bool:

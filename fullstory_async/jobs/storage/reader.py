@@ -133,6 +133,7 @@ class JobReader:
             permanent=permanent,
             left=items * operations - responses - permanent,
             spent=self.count("SELECT value FROM meta WHERE name = 'spent'"),
+            at_risk=self.count(f"{meta}'at_risk'"),
             reserved=self.count(f"{meta}'{RESERVED}'"),
             holder=lock_holder(self.folder / LOCK_NAME),
         )

@@ -90,6 +90,8 @@ class JobStatus:
     """Calls that are still to be made."""
     spent: int
     """Activations that were spent, or may have been."""
+    at_risk: int
+    """Those of them that belong to calls without a response from FullStory: they may have been charged."""
     reserved: int
     """Activations reserved for calls that are in flight, or were when the process died."""
     holder: str | None

@@ -26,6 +26,7 @@ __all__ = [
     "insert_item",
     "insert_responses",
     "is_purged",
+    "select_known",
     "set_meta",
 ]
 
@@ -129,6 +130,13 @@ def count_rows(database: sqlite3.Connection) -> Counts:
     )
 
 
+def select_known(database: sqlite3.Connection, session_ids: Sequence[str]) -> set[str]:
+    """Return those of some ids that the job has."""
+    query = "SELECT 1 FROM items WHERE session_id = ?"
+    return {each for each in session_ids if database.execute(query, (each,)).fetchone()}
+
+
 def count_refused(database: sqlite3.Connection) -> int:
-    """Return the number of calls that the service refused with 404 or 400."""
-    return int(database.execute("SELECT COUNT(*) FROM failures WHERE status IN (400, 404)").fetchone()[0])
+    """Return the number of calls that were made and have failed permanently, as with a 404 or 400."""
+    query = "SELECT COUNT(*) FROM failures WHERE permanent AND attempts > 0"
+    return int(database.execute(query).fetchone()[0])

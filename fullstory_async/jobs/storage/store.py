@@ -103,6 +103,10 @@ class JobStore:
         """Add sessions, and invalid ids as failures; return the number of new items."""
         return await self._writer.run(lambda database: self._add(database, session_ids, unusable))
 
+    async def known(self, session_ids: list[str]) -> set[str]:
+        """Return those of some ids that the job has."""
+        return await self._writer.run(lambda database: statements.select_known(database, session_ids))
+
     async def reserve(self, task: JobTask, activations: int) -> bool:
         """Reserve all activations that a call may cost, on disk, before it is sent.
 
@@ -163,7 +167,7 @@ class JobStore:
         self._writer.reserve_disk()
 
     async def count_refused(self) -> int:
-        """Return the number of calls that the service refused with 404 or 400."""
+        """Return the number of calls that were made and have failed permanently, as with a 404 or 400."""
         return await self._writer.run(statements.count_refused)
 
     async def flush(self) -> None:
