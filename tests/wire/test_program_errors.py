@@ -38,7 +38,7 @@ def tracing(hook: str, raised: Exception) -> tuple[aiohttp.TraceConfig, list[boo
     config, armed = aiohttp.TraceConfig(), list[bool]()
 
     async def the_programs_hook(_: object, __: object, params: Any) -> None:
-        if armed and "/events" in str(getattr(params, "url", "/events")):
+        if armed and "/me" not in str(getattr(params, "url", "")):
             raise type(raised)(*raised.args)
 
     getattr(config, hook).append(the_programs_hook)
@@ -186,3 +186,16 @@ async def test_a_given_sessions_own_class_of_requests_stays() -> None:
                 async with client_of("http://127.0.0.1:1", session=session) as nowhere:
                     await nowhere.sessions.events("1:2")
     assert b"X-Marked: 1" in server.requests[0]
+
+
+@pytest.mark.row(70)
+async def test_row_70_its_text_names_neither_the_user_nor_the_key() -> None:
+    trace, armed = tracing("on_request_start", RuntimeError(f"no log for ada@example.com with {KEY}"))
+    async with raw_server(respond) as server, aiohttp.ClientSession(trace_configs=[trace]) as session:
+        async with client_of(server.url, session=session) as client:
+            armed.append(True)
+            with pytest.raises(ProgramError) as caught:
+                await client.sessions.list(email="ada@example.com")
+    assert "no log for" in str(caught.value)
+    assert "ada@" not in str(caught.value)
+    assert KEY not in str(caught.value)
