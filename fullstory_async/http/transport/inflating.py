@@ -64,16 +64,17 @@ class Inflater:
             self._pending = b""
             if self._member is None and not self._start_member(data):
                 continue
+            member: Any = self._member
             try:
-                piece: bytes = self._member.decompress(data, _STEP)
+                piece: bytes = member.decompress(data, _STEP)
             except Exception as error:  # each zlib backend has an error of its own
                 raise InflateError from error
-            if self._member.eof:
-                self._pending, self._member = self._member.unused_data, None
+            if member.eof:
+                self._pending, self._member = member.unused_data, None
                 self._is_full = bool(self._pending)
             else:
                 # a full step may have left output inside zlib
-                self._pending, self._is_full = self._member.unconsumed_tail, len(piece) >= _STEP
+                self._pending, self._is_full = member.unconsumed_tail, len(piece) >= _STEP
             if piece:
                 return piece
 
