@@ -74,7 +74,8 @@ class Inflater:
                 self._is_full = bool(self._pending)
             else:
                 # a full step may have left output inside zlib
-                self._pending, self._is_full = member.unconsumed_tail, len(piece) >= _STEP
+                self._pending = member.unconsumed_tail
+                self._is_full = len(piece) >= _STEP or bool(self._pending)
             if piece:
                 return piece
 
