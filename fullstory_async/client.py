@@ -7,6 +7,9 @@ session) and never what it was given (a session, a limiter).
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -16,7 +19,7 @@ import attrs
 from fullstory_async.api import ApiContext, ListEndpoints, ProfilesAPI, SessionsAPI, call_once
 from fullstory_async.codec import decode_key_owner
 from fullstory_async.config import ClientConfig
-from fullstory_async.errors import ConfigurationError
+from fullstory_async.errors import ConfigurationError, StorageError
 from fullstory_async.files.ledger import ActivationLedger, LedgerAccount
 from fullstory_async.files.summary_cache import SummaryCache
 from fullstory_async.http import endpoints
@@ -24,14 +27,22 @@ from fullstory_async.http.contact import Contact
 from fullstory_async.http.hooks import Hooks, Stats
 from fullstory_async.http.options import CallOptions, ExtraQuery
 from fullstory_async.http.pipeline import Pipeline
+from fullstory_async.http.transport.proxy_guard import guarded
+from fullstory_async.http.transport.unopened import State, UnopenedTransport
 from fullstory_async.models import KeyOwner
 from fullstory_async.privacy import Redactor, Secret, hide_arguments
 from fullstory_async.ratelimit.limiter import RateLimiter
+from fullstory_async.threads import WorkerThread
 
 if TYPE_CHECKING:
     import aiohttp
 
+    from fullstory_async.http.transport.session import Transport
+
 __all__ = ["FullStoryClient"]
+
+_TRANSPORT = "fullstory_async.http.transport.session"
+"""Imports aiohttp, which takes a third of a second, and which a program may never need."""
 
 
 class FullStoryClient:
@@ -88,14 +99,7 @@ class FullStoryClient:
             raise ConfigurationError(f"ledger must be an ActivationLedger, not {ledger!r:.60}")
         if hooks is not None and not isinstance(hooks, Hooks):
             raise ConfigurationError(f"hooks must be Hooks, not {type(hooks).__name__}")
-        # imported late: it imports aiohttp, which a program may never need
-        from fullstory_async.http.transport.proxy_guard import ProxyGuard  # noqa: PLC0415
-        from fullstory_async.http.transport.session import Transport  # noqa: PLC0415
-
-        if config is None:
-            config = ClientConfig(api_key=api_key)
-        elif api_key is not None:
-            config = attrs.evolve(config, api_key=api_key)  # the default base URL follows the key
+        config = _with_key(config, api_key)
         if config.api_key is None:
             raise ConfigurationError(
                 "no API key: pass api_key, or set FULLSTORY_API_KEY or FULLSTORY_API_KEY_FILE; "
@@ -104,13 +108,15 @@ class FullStoryClient:
             )
         self.config = config
         self.limiter = limiter or RateLimiter(config.rate_limit, max_wait=config.max_wait)
-        self._transport = Transport(config, session)
-        network = config.network
-        redactor = Redactor(config.api_key, network.secrets)
+        self._transport: Transport | UnopenedTransport = UnopenedTransport()
+        if session is not None:
+            self._transport = _transport_class()(config, session)
+        self._ledger = ledger
+        redactor = Redactor(config.api_key, config.network.secrets)
         self._pipeline = Pipeline(
-            self._transport if network.proxy is None else ProxyGuard(self._transport, network),
+            guarded(self._transport, config.network),
             self.limiter, config.retry, timeout=config.overall_timeout,
-            contact=Contact(config.base_url, redactor, network.proxy_reads_requests),
+            contact=Contact(config.base_url, redactor, config.network.proxy_reads_requests),
             ledger=None if ledger is None else LedgerAccount(ledger, config.key_fingerprint), hooks=hooks,
         )  # fmt: skip
         name = f"{config.base_url} {config.key_fingerprint}"
@@ -143,6 +149,10 @@ class FullStoryClient:
         return await call_once(self.api, request, decode_key_owner, options.timeout)
 
     async def __aenter__(self) -> Self:
+        await _import_transport()
+        if isinstance(self._transport, UnopenedTransport) and self._transport.state is State.UNOPENED:
+            self._transport = _transport_class()(self.config)
+            self._pipeline.use(guarded(self._transport, self.config.network))
         await self._transport.open()
         return self
 
@@ -152,11 +162,17 @@ class FullStoryClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the client and the session that it made. Closing again does nothing."""
+        """Close the client and the session that it made. Closing again does nothing.
+
+        It waits, 30 seconds at most, until summaries that were paid for are cached and activations that were
+        not spent are released in the ledger.
+        """
         try:
             await self.api.finish()
         finally:
             await self._transport.close()
+        if self._ledger is not None:
+            await self._ledger.finish()
 
     def __enter__(self) -> None:
         raise TypeError("FullStoryClient is asynchronous: use 'async with'")
@@ -167,3 +183,23 @@ class FullStoryClient:
         if not hasattr(self, "sessions"):  # its construction failed, and a traceback shows it
             return "FullStoryClient(not made)"
         return f"FullStoryClient({self.config.base_url!r}, {self._transport.state.name.lower()})"
+
+
+def _with_key(config: ClientConfig | None, api_key: str | None) -> ClientConfig:
+    if config is None:
+        return ClientConfig(api_key=api_key)  # a broken key file in the environment does not matter then
+    # the default base URL follows the key
+    return config if api_key is None else attrs.evolve(config, api_key=api_key)
+
+
+def _transport_class() -> type[Transport]:
+    transport: type[Transport] = importlib.import_module(_TRANSPORT).Transport
+    return transport
+
+
+async def _import_transport() -> None:
+    """Import the transport in a thread: a running event loop must not stand still meanwhile."""
+    if not hasattr(sys.modules.get(_TRANSPORT), "Transport"):  # also while another thread imports it
+        # without a thread it is imported where it is needed
+        with contextlib.suppress(StorageError):
+            await WorkerThread("aiohttp").run(importlib.import_module, _TRANSPORT)

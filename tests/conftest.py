@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings
 
 from tests.faults.plugin import Outcomes
-from tests.limits import A_TEST
+from tests.limits import A_TEST, SECONDS
 from tests.patient_loop import PatientLoop
 from tests.virtual_time import VirtualLoop
 
@@ -98,7 +98,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_threads_of_ours_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    left = [thread.name for thread in set(threading.enumerate()) - before]
-    assert not [name for name in left if name.startswith("fullstory")], (
-        f"the test left threads behind: {left}"
-    )
+    left = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("fullstory")]
+    for thread in left:
+        thread.join(SECONDS)  # one that has done its work may not have ended yet
+    assert not [thread for thread in left if thread.is_alive()], f"the test left threads behind: {left}"

@@ -97,6 +97,9 @@ class Call:
     undecoded: Response | None = attrs.field(default=None, init=False, repr=False)
     """The response that was being decoded when other code than the decoder's failed."""
 
+    waits_for: str = attrs.field(default="", init=False)
+    """What its next attempt waits for, such as a file with its path; empty when it is sent."""
+
     # Only the pipeline reads and writes the fields below.
     number: int = attrs.field(default=0, init=False)
     added_headers: Mapping[str, str] = attrs.field(default=NO_HEADERS, init=False, repr=False)
@@ -130,19 +133,19 @@ class Call:
         """Seconds until its deadline."""
         return self.deadline - asyncio.get_running_loop().time()
 
-    def describe(self, error: FullStoryError) -> None:
-        """Complete an error with the call's request, attempts, elapsed time and possible cost."""
-        error.request = error.request or self.request
-        error.attempts, error.elapsed, error.may_have_cost = self.attempts, self.elapsed, self.charged > 0
-
-    def out_of_time(self, waited_for: str) -> APITimeoutError:
-        """Return the error of a call whose time was over before it was sent again."""
-        text = f"the call's time was over while it waited for {waited_for}"
+    def out_of_time(self) -> APITimeoutError:
+        """Return the error of a call whose time was over before it was sent: it names what it waited for."""
+        text = f"the call's time was over while it waited for {self.waits_for or 'the rate limiter'}"
         error = APITimeoutError(text, request=self.request, sent=False)
         if isinstance(self.last_error, RateLimitedError):
             # the time went by while a 429 was obeyed, so it is the rate limit that all calls wait for
             error.scope = Scope.RATE
         return error
+
+    def describe(self, error: FullStoryError) -> None:
+        """Complete an error with the call's request, attempts, elapsed time and possible cost."""
+        error.request = error.request or self.request
+        error.attempts, error.elapsed, error.may_have_cost = self.attempts, self.elapsed, self.charged > 0
 
     def wants_retry(self, error: FullStoryError, delay: float) -> bool:  # noqa: ARG002
         """Return whether the caller wants another attempt, ``delay`` seconds after this error.

@@ -200,7 +200,7 @@ ROWS = tuple(
             ),
             (
                 "Somebody else answers: the sign-in page of a network, a proxy, a web server (2xx, 4xx, 511)",
-                "`UnexpectedResponseError`, which says who probably answered and at which address; a free call is made once more before. A paid one counts as at risk, never as spent; only a redirect and a 511 are free. A 200 without a body is such a response. Texts and empty bodies from 400 on go by their status",
+                "`UnexpectedResponseError`, which says who probably answered and at which address; a free call is made once more before. A paid one counts as at risk; only a redirect and a 511 are free. A 200 without a body is such a response. Texts and empty bodies from 400 on go by their status",
             ),
             (
                 "JSON of another API",
@@ -212,7 +212,7 @@ ROWS = tuple(
             ),
             (
                 "Somebody else answers in the middle of a job",
-                "After 5 such answers in a row it ends as `not_fullstory` (exit code 9): at most `concurrency` + 4 activations at risk, none as spent, nothing recorded for a session. The report says how many, and what `/me` answers now. Five answers in a row with a status that FullStory does not send, such as 405 or 451, and without its code end the job too",
+                "After 5 such answers in a row it ends as `not_fullstory` (exit code 9): at most `concurrency` + 4 activations at risk and no others spent, nothing recorded for a session. The report says how many, and what `/me` answers now. Five answers in a row with a status that FullStory does not send, such as 405 or 451, and without its code end the job too",
             ),
             (
                 "Redirects, in bulk",
@@ -323,6 +323,26 @@ ROWS += (
         74,
         "`0001-01-01T00:00:00Z` as a time",
         "It is no time: `None`",
+    ),
+    Row(
+        75,
+        "The file of the ledger, the summary cache or a job is locked by another program, or its disk is slow",
+        "Deadlines, `asyncio.timeout` and cancellations hold; the message names the file. What must be settled goes on in the background, and closing waits for it, 30 s at most",
+    ),
+    Row(
+        76,
+        "The loop's executor is full, or no thread can be started",
+        "Files and the lookup of names have threads of their own. Where none can be started for a file: `StorageError`, and nothing is sent",
+    ),
+    Row(
+        77,
+        "A caller that is cancelled again in each turn of the loop (`anyio.move_on_after`)",
+        "It leaves at once, and a job that it closes is closed in the background; the loop is never kept busy",
+    ),
+    Row(
+        78,
+        "The process is forked while its event loop runs",
+        "A limiter, ledger or cache that was made before works in the child, and the parent loses no connection",
     ),
     Row(
         80,

@@ -124,13 +124,21 @@ def client_of(
 
 @asynccontextmanager
 async def connected(
-    sandbox: Sandbox, *, hooks: Hooks | None = None, **settings: Any
+    sandbox: Sandbox,
+    *,
+    hooks: Hooks | None = None,
+    limiter: RateLimiter | None = None,
+    summary_cache: SummaryCache | None = None,
+    ledger: ActivationLedger | None = None,
+    **settings: Any,
 ) -> AsyncIterator[FullStoryClient]:
     """Run a sandbox and a client of it."""
     async with sandbox:
         settings = {"rate_limit": FAST, **settings}
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, **settings)
-        async with FullStoryClient(config=config, hooks=hooks) as client:
+        async with FullStoryClient(
+            config=config, hooks=hooks, limiter=limiter, summary_cache=summary_cache, ledger=ledger
+        ) as client:
             yield client
 
 

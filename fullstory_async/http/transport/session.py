@@ -18,7 +18,6 @@ This folder is the only one that imports aiohttp's client. What it adds to aioht
 from __future__ import annotations
 
 import asyncio
-import enum
 import math
 import warnings
 from collections.abc import Callable
@@ -33,20 +32,14 @@ from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS, Connec
 from fullstory_async.http.transport.certificate_probe import CertificateProbe
 from fullstory_async.http.transport.deadlines import Deadlines
 from fullstory_async.http.transport.descriptors import connection_limit
+from fullstory_async.http.transport.name_lookup import new_resolver
 from fullstory_async.http.transport.response_reader import ResponseReader
 from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest, UsedConnections
+from fullstory_async.http.transport.unopened import State
 from fullstory_async.messages import Request, Response
 from fullstory_async.privacy import Redactor, Secret
 
 __all__ = ["Transport"]
-
-
-class State(enum.Enum):
-    """The states of a client; the value completes "the client …"."""
-
-    UNOPENED = "is not open yet: use 'async with FullStoryClient(…) as client:'"
-    OPEN = "is open already"
-    CLOSED = "is closed: make a new one"
 
 
 class Transport:
@@ -114,7 +107,8 @@ class Transport:
         loop = asyncio.get_running_loop()
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),  # a limit here would count as connecting
+                # a limit here would count as connecting
+                connector=aiohttp.TCPConnector(limit=0, resolver=new_resolver()),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={**self._common, **self._key} if self._has_headers else None,
                 request_class=TrackedRequest,
