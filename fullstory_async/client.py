@@ -22,12 +22,12 @@ from fullstory_async.config import ClientConfig
 from fullstory_async.errors import ConfigurationError, StorageError
 from fullstory_async.files.ledger import ActivationLedger, LedgerAccount
 from fullstory_async.files.summary_cache import SummaryCache
-from fullstory_async.http import endpoints
+from fullstory_async.http import call, endpoints
 from fullstory_async.http.contact import Contact
 from fullstory_async.http.hooks import Hooks, Stats
 from fullstory_async.http.options import CallOptions, ExtraQuery
 from fullstory_async.http.pipeline import Pipeline
-from fullstory_async.http.transport.proxy_guard import guarded
+from fullstory_async.http.transport.proxy_guard import ProxyGuard
 from fullstory_async.http.transport.unopened import State, UnopenedTransport
 from fullstory_async.models import KeyOwner
 from fullstory_async.privacy import Redactor, Secret, hide_arguments
@@ -89,17 +89,11 @@ class FullStoryClient:
         """
         if isinstance(api_key, str):
             api_key = Secret(api_key)  # so that the locals of no frame show it
-        if config is not None and not isinstance(config, ClientConfig):
-            raise ConfigurationError(f"config must be a ClientConfig, not {type(config).__name__}")
-        if limiter is not None and not isinstance(limiter, RateLimiter):
-            raise ConfigurationError(f"limiter must be a RateLimiter, not {type(limiter).__name__}")
-        if summary_cache is not None and not isinstance(summary_cache, SummaryCache):
-            raise ConfigurationError(f"summary_cache must be a SummaryCache, not {summary_cache!r:.60}")
-        if ledger is not None and not isinstance(ledger, ActivationLedger):
-            raise ConfigurationError(f"ledger must be an ActivationLedger, not {ledger!r:.60}")
-        if hooks is not None and not isinstance(hooks, Hooks):
-            raise ConfigurationError(f"hooks must be Hooks, not {type(hooks).__name__}")
-        config = _with_key(config, api_key)
+        _check_types(config, limiter, summary_cache, ledger, hooks)
+        if config is None:
+            config = ClientConfig(api_key=api_key)
+        elif api_key is not None:
+            config = attrs.evolve(config, api_key=api_key)  # the default base URL follows the key
         if config.api_key is None:
             raise ConfigurationError(
                 "no API key: pass api_key, or set FULLSTORY_API_KEY or FULLSTORY_API_KEY_FILE; "
@@ -112,11 +106,11 @@ class FullStoryClient:
         if session is not None:
             self._transport = _transport_class()(config, session)
         self._ledger = ledger
-        redactor = Redactor(config.api_key, config.network.secrets)
+        network = config.network
+        redactor = Redactor(config.api_key, network.secrets)
         self._pipeline = Pipeline(
-            guarded(self._transport, config.network),
-            self.limiter, config.retry, timeout=config.overall_timeout,
-            contact=Contact(config.base_url, redactor, config.network.proxy_reads_requests),
+            self._guarded(self._transport), self.limiter, config.retry, timeout=config.overall_timeout,
+            contact=Contact(config.base_url, redactor, network.proxy_reads_requests),
             ledger=None if ledger is None else LedgerAccount(ledger, config.key_fingerprint), hooks=hooks,
         )  # fmt: skip
         name = f"{config.base_url} {config.key_fingerprint}"
@@ -152,7 +146,7 @@ class FullStoryClient:
         await _import_transport()
         if isinstance(self._transport, UnopenedTransport) and self._transport.state is State.UNOPENED:
             self._transport = _transport_class()(self.config)
-            self._pipeline.use(guarded(self._transport, self.config.network))
+            self._pipeline.use(self._guarded(self._transport))
         await self._transport.open()
         return self
 
@@ -174,6 +168,10 @@ class FullStoryClient:
         if self._ledger is not None:
             await self._ledger.finish()
 
+    def _guarded(self, transport: Transport | UnopenedTransport) -> call.Transport:
+        network = self.config.network
+        return transport if network.proxy is None else ProxyGuard(transport, network)
+
     def __enter__(self) -> None:
         raise TypeError("FullStoryClient is asynchronous: use 'async with'")
 
@@ -185,11 +183,17 @@ class FullStoryClient:
         return f"FullStoryClient({self.config.base_url!r}, {self._transport.state.name.lower()})"
 
 
-def _with_key(config: ClientConfig | None, api_key: str | None) -> ClientConfig:
-    if config is None:
-        return ClientConfig(api_key=api_key)  # a broken key file in the environment does not matter then
-    # the default base URL follows the key
-    return config if api_key is None else attrs.evolve(config, api_key=api_key)
+def _check_types(config: object, limiter: object, cache: object, ledger: object, hooks: object) -> None:
+    if config is not None and not isinstance(config, ClientConfig):
+        raise ConfigurationError(f"config must be a ClientConfig, not {type(config).__name__}")
+    if limiter is not None and not isinstance(limiter, RateLimiter):
+        raise ConfigurationError(f"limiter must be a RateLimiter, not {type(limiter).__name__}")
+    if cache is not None and not isinstance(cache, SummaryCache):
+        raise ConfigurationError(f"summary_cache must be a SummaryCache, not {cache!r:.60}")
+    if ledger is not None and not isinstance(ledger, ActivationLedger):
+        raise ConfigurationError(f"ledger must be an ActivationLedger, not {ledger!r:.60}")
+    if hooks is not None and not isinstance(hooks, Hooks):
+        raise ConfigurationError(f"hooks must be Hooks, not {type(hooks).__name__}")
 
 
 def _transport_class() -> type[Transport]:

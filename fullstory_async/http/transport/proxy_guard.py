@@ -15,15 +15,10 @@ from fullstory_async.http.proxy_refusals import is_refusal_of_proxy, refused_by_
 from fullstory_async.messages import Request, Response
 from fullstory_async.networks import Network
 
-__all__ = ["ProxyGuard", "guarded"]
+__all__ = ["ProxyGuard"]
 
 _PAUSE = 60.0
 """Seconds after a refusal in which the proxy is not asked again."""
-
-
-def guarded(transport: Transport, network: Network) -> Transport:
-    """Return a transport with a guard in front of it if it goes through a proxy."""
-    return transport if network.proxy is None else ProxyGuard(transport, network)
 
 
 class ProxyGuard:
