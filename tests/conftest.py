@@ -8,6 +8,7 @@ import inspect
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -98,7 +99,13 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_threads_of_ours_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    left = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("fullstory")]
-    for thread in left:
-        thread.join(SECONDS)  # one that has done its work may not have ended yet
-    assert not [thread for thread in left if thread.is_alive()], f"the test left threads behind: {left}"
+
+    def left() -> list[str]:
+        names = [thread.name for thread in set(threading.enumerate()) - before]
+        return [name for name in names if name.startswith("fullstory")]
+
+    # one that has done its work may not have ended yet, or may be starting another to end its own
+    end = time.monotonic() + SECONDS
+    while left() and time.monotonic() < end:
+        time.sleep(0.005)
+    assert not left(), f"the test left threads behind: {left()}"

@@ -92,6 +92,8 @@ class Call:
     """Failed attempts that may have cost an activation."""
     in_flight: bool = attrs.field(default=False, init=False)
     """Whether an attempt is in flight, or has succeeded."""
+    attempt: Attempt | None = attrs.field(default=None, init=False, repr=False)
+    """The latest attempt, and how far it came."""
     last_error: FullStoryError | None = attrs.field(default=None, init=False)
     """Why the latest failed attempt failed."""
     undecoded: Response | None = attrs.field(default=None, init=False, repr=False)
@@ -116,7 +118,8 @@ class Call:
     @property
     def at_risk(self) -> int:
         """Activations this call may have cost so far; at 0 it can be cancelled without a loss."""
-        return self.charged + (self.in_flight and self.request.metered)
+        is_sent = self.in_flight and self.attempt is not None and self.attempt.sent
+        return self.charged + (is_sent and self.request.metered)
 
     @property
     def droppable(self) -> bool:

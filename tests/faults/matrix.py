@@ -315,6 +315,11 @@ ROWS += (
         "The wait ends with the call's time, in `APITimeoutError` with `sent=False`: nothing was sent, so nothing may have cost",
     ),
     Row(
+        72,
+        "Sloppy framing: two equal `Content-Length`, or one beside chunks, a 204 with a body, bytes after the body or after the end of its gzip",
+        "A complete response is taken, and the connection closed. Lengths that differ are refused: `ProtocolError`",
+    ),
+    Row(
         73,
         "421 or 520 to 529 with `Retry-After`: a gateway lost its way to the service",
         _AGAIN.format(error="its error") + ". Without that header they are results",

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 
 from fullstory_async.errors import StorageError
 from fullstory_async.threads import WorkerThread
@@ -21,7 +22,7 @@ __all__ = ["new_resolver"]
 T = TypeVar("T")
 
 
-def new_resolver() -> aiohttp.abc.AbstractResolver | None:
+def new_resolver() -> AbstractResolver | None:
     """Return a resolver for aiohttp; ``None`` for its own, if that needs no threads (aiodns is installed)."""
     if aiohttp.DefaultResolver is not aiohttp.ThreadedResolver:
         return None

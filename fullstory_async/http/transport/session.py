@@ -34,7 +34,7 @@ from fullstory_async.http.transport.deadlines import Deadlines
 from fullstory_async.http.transport.descriptors import connection_limit
 from fullstory_async.http.transport.name_lookup import new_resolver
 from fullstory_async.http.transport.response_reader import ResponseReader
-from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest, UsedConnections
+from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest
 from fullstory_async.http.transport.unopened import State
 from fullstory_async.messages import Request, Response
 from fullstory_async.privacy import Redactor, Secret
@@ -47,7 +47,7 @@ class Transport:
 
     __slots__ = (
         "_base", "_common", "_config", "_deadlines", "_has_headers", "_key", "_loop", "_network", "_owned",
-        "_prefix", "_probe", "_proxy_headers", "_reader", "_session", "_timeout", "_used", "slots", "state",
+        "_prefix", "_probe", "_proxy_headers", "_reader", "_session", "_timeout", "slots", "state",
     )  # fmt: skip
 
     state: State
@@ -83,7 +83,6 @@ class Transport:
         self._owned = session is None
         # aiohttp sends a session's headers to a proxy as well, ``Authorization`` as the login
         self._has_headers = self._owned and self._network.proxy is None
-        self._used = UsedConnections()
         # ``connect`` also counts the wait for a pooled connection, which may be long where a given session
         # serves other purposes too
         self._timeout = aiohttp.ClientTimeout(
@@ -196,9 +195,7 @@ class Transport:
         read_timeout = self._config.summary_read_timeout if request.slow else self._config.read_timeout
         # aiohttp ends the connect phase, or the name look-up: this deadline only has to come later than that
         connect = self._config.connect_timeout + read_timeout
-        timed = TimedAttempt(
-            self._deadlines, deadline, self._used, attempt, connect=connect, read=read_timeout
-        )
+        timed = TimedAttempt(self._deadlines, deadline, attempt, connect=connect, read=read_timeout)
         try:
             with timed:
                 response = await session.request(
