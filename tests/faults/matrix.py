@@ -399,4 +399,9 @@ ROWS += (
         "A closed terminal sends several signals: the kernel's, the shell's, the login service's",
         "A hang-up never counts as the second Ctrl-C: calls in flight still have 5 s. Exit code 129",
     ),
+    Row(
+        111,
+        "An `http://` base URL by the name of this machine (`localhost`), which leads to another machine",
+        "`ConfigurationError` when the connection is there, before anything is written to it, unless `allow_http` is set; also with a given session, and behind its proxy",
+    ),
 )

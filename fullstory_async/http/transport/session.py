@@ -83,7 +83,7 @@ class Transport:
         self._owned = session is None
         # aiohttp sends a session's headers to a proxy as well, ``Authorization`` as the login
         self._has_headers = self._owned and self._network.proxy is None
-        self._used = UsedConnections()
+        self._used = UsedConnections(local_only=self._base.scheme == "http" and not config.allow_http)
         # ``connect`` also counts the wait for a pooled connection, which may be long where a given session
         # serves other purposes too
         self._timeout = aiohttp.ClientTimeout(

@@ -21,14 +21,13 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
+from fullstory_async.errors import ConfigurationError
 from fullstory_async.http.call import Attempt
 from fullstory_async.http.transport.aiohttp_errors import ConnectionDropped, raised_by_hook
 from fullstory_async.http.transport.deadlines import Deadline, Deadlines
+from fullstory_async.networks import is_loopback
 
 __all__ = ["TimedAttempt", "TrackedRequest", "UsedConnections"]
-
-UsedConnections = WeakKeyDictionary[ResponseHandler, Callable[[], object]]
-"""Connections that a request was sent over, while they live, and what polls each one's socket."""
 
 _MOST_ENDED = 10
 """Connections that others used last, or nobody, and that one request finds ended and drops."""
@@ -36,6 +35,15 @@ _MOST_ENDED = 10
 
 class IdleConnectionEnded(Exception):
     """A pooled connection has ended, and nothing was written to it."""
+
+
+class UsedConnections(WeakKeyDictionary[ResponseHandler, Callable[[], object]]):
+    """Connections that a request was sent over, while they live, and what polls each one's socket."""
+
+    def __init__(self, *, local_only: bool) -> None:
+        """Start with none; ``local_only`` if they may lead to this machine only."""
+        super().__init__()
+        self.local_only = local_only
 
 
 class TimedAttempt(Deadline):
@@ -82,12 +90,15 @@ class TimedAttempt(Deadline):
 
         Raises:
             IdleConnectionEnded: the connection has ended, so nothing may be written.
+            ConfigurationError: it leads to another machine, without TLS, which ``allow_http`` does not allow.
             TimeoutError: the time of the call is over.
         """
         if (protocol := connection.protocol) is not None:
             poll = self._used.get(protocol)
             self.attempt.reused = poll is not None
             if poll is None:
+                if self._used.local_only:
+                    _check_is_local(protocol.transport)
                 self._used[protocol] = _poller(protocol.transport, _READABLE)
                 if shared and self._ended < _MOST_ENDED and _poller(protocol.transport, _ENDED)():
                     self._ended += 1
@@ -151,6 +162,16 @@ def _shared(cls: type[aiohttp.ClientRequest]) -> type[TrackedRequest]:
     if cls not in _VARIANTS:
         _VARIANTS[cls] = type(cls.__name__, (TrackedRequest, cls), {"is_shared": True})
     return _VARIANTS[cls]
+
+
+def _check_is_local(transport: asyncio.Transport | None) -> None:
+    # a socket of the file system has a path instead of an address
+    peer = None if transport is None else transport.get_extra_info("peername")
+    if isinstance(peer, tuple) and not is_loopback(peer[0]):
+        raise ConfigurationError(
+            f"the connection leads to {peer[0]}, not to this machine, so the API key would cross the network "
+            "unencrypted; use https:// (a program may pass allow_http=True, the command line --allow-http)"
+        )
 
 
 _READABLE = getattr(select, "POLLIN", 0)
