@@ -159,6 +159,14 @@ def networks(session: nox.Session) -> None:
 
 
 @nox.session
+def instrumentation(session: nox.Session) -> None:
+    """Check ``redact_traces`` with the newest instrumentations of aiohttp, Sentry's and OpenTelemetry's."""
+    session.install("sentry-sdk>=2.75", "opentelemetry-instrumentation-aiohttp-client>=0.66b1")
+    session.install("opentelemetry-sdk>=1.45", "--editable", ".")
+    session.run("python", "-m", "tests.instrumentation")
+
+
+@nox.session
 def kills(session: nox.Session) -> None:
     """Kill a job of 5 000 ids 50 times at random moments; nothing may be lost."""
     install_locked(session)

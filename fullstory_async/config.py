@@ -195,6 +195,10 @@ class ClientConfig:
     """Whether ``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY`` and ``SSL_CERT_FILE`` fill in ``proxy`` and
     ``ssl``. This machine is never reached through a proxy of the environment."""
 
+    redact_traces: bool = attrs.field(default=False, validator=validators.instance_of(bool))
+    """Whether aiohttp's tracing, which Sentry and OpenTelemetry attach to, gets the URL of a list of sessions
+    without its query, which names a user. Everything else of the request stays visible there."""
+
     network: Network = attrs.field(init=False, repr=False, eq=False)
     """The proxy and the TLS context that these settings result in."""
 

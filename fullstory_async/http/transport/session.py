@@ -193,20 +193,24 @@ class Transport:
         """
         session = self.check()
         attempt.sent = False
+        url = self._url(request)
         read_timeout = self._config.summary_read_timeout if request.slow else self._config.read_timeout
         # aiohttp ends the connect phase, or the name look-up: this deadline only has to come later than that
         connect = self._config.connect_timeout + read_timeout
         timed = TimedAttempt(
             self._deadlines, deadline, self._used, attempt, connect=connect, read=read_timeout
         )
+        middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = (timed.block_resend,)
+        if self._config.redact_traces and request.operation == "list":
+            middlewares, url = (timed.block_resend, _to(url)), url.with_query(None)
         try:
             with timed:
                 response = await session.request(
-                    request.method, self._url(request), headers=self._headers(request), data=request.body,
+                    request.method, url, headers=self._headers(request), data=request.body,
                     allow_redirects=False, raise_for_status=False,
                     auto_decompress=False,
                     proxy=self._network.proxy, proxy_headers=self._proxy_headers, ssl=self._network.tls,
-                    timeout=self._timeout, middlewares=(timed.block_resend,),
+                    timeout=self._timeout, middlewares=middlewares,
                 )  # fmt: skip
                 timed.response = response
                 try:
@@ -243,3 +247,15 @@ class Transport:
         if self._has_headers:
             return {**body, **request.headers}
         return {**self._common, **body, **request.headers, **self._key}
+
+
+def _to(url: URL) -> aiohttp.ClientMiddlewareType:
+    """Return a middleware that sends a request to another URL than the one that is traced."""
+
+    async def send(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        request.url = url
+        return await handler(request)
+
+    return send
