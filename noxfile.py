@@ -119,6 +119,18 @@ def lock(session: nox.Session) -> None:
 
 
 @nox.session
+def audit(session: nox.Session) -> None:
+    """Look up the locked versions among the known vulnerabilities; needs PyPI's JSON API.
+
+    ``-- --vulnerability-service osv`` asks OSV instead.
+    """
+    session.install("pip-audit>=2.10")
+    session.run(
+        "pip-audit", "--strict", "--disable-pip", "--require-hashes", "--requirement", LOCK, *session.posargs
+    )
+
+
+@nox.session
 def sbom(session: nox.Session) -> None:
     """Write ``dist/sbom.json``, a CycloneDX list of the installed packages."""
     session.install("cyclonedx-bom>=7")
