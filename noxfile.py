@@ -119,6 +119,18 @@ def lock(session: nox.Session) -> None:
 
 
 @nox.session
+def audit(session: nox.Session) -> None:
+    """Look up the locked versions among the known vulnerabilities; needs PyPI's JSON API.
+
+    ``-- --vulnerability-service osv`` asks OSV instead.
+    """
+    session.install("pip-audit>=2.10")
+    session.run(
+        "pip-audit", "--strict", "--disable-pip", "--require-hashes", "--requirement", LOCK, *session.posargs
+    )
+
+
+@nox.session
 def sbom(session: nox.Session) -> None:
     """Write ``dist/sbom.json``, a CycloneDX list of the installed packages."""
     session.install("cyclonedx-bom>=7")
@@ -156,6 +168,14 @@ def networks(session: nox.Session) -> None:
     install_locked(session)
     script = "tests/wire/test_real_networks.py"
     session.run("pytest", "-n", "2", script, *session.posargs, env={"FULLSTORY_NETWORKS": "1"})
+
+
+@nox.session
+def instrumentation(session: nox.Session) -> None:
+    """Check ``redact_traces`` with the newest instrumentations of aiohttp, Sentry's and OpenTelemetry's."""
+    session.install("sentry-sdk>=2.75", "opentelemetry-instrumentation-aiohttp-client>=0.66b1")
+    session.install("opentelemetry-sdk>=1.45", "--editable", ".")
+    session.run("python", "-m", "tests.instrumentation")
 
 
 @nox.session

@@ -4,6 +4,11 @@ List a user's sessions, fetch their events, generate context and AI summaries, f
 under one rate limiter, and manage summary profiles. Start with `FullStoryClient`.
 """
 
+# ruff: noqa: E402  (before the imports, which take the time that it is for)
+from fullstory_async import startup
+
+startup.end_on_interrupt()
+
 from fullstory_async._version import __version__
 from fullstory_async.api.streaming import EventStream
 from fullstory_async.client import FullStoryClient

@@ -134,7 +134,8 @@ class ClientConfig:
     It may be missing here: a client accepts the key and the other settings separately."""
 
     allow_http: bool = attrs.field(default=False, validator=validators.instance_of(bool))
-    """Whether the key may be sent unencrypted to a host other than this machine."""
+    """Whether the key may be sent unencrypted to a host other than this machine. Without it, a connection
+    that a name such as ``localhost`` leads elsewhere is refused before anything is sent."""
 
     _given_base_url: str | None = attrs.field(
         default=None, alias="base_url", converter=_given_base_url, repr=False, eq=False
@@ -194,6 +195,10 @@ class ClientConfig:
     """Whether ``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY`` and ``SSL_CERT_FILE`` fill in ``proxy`` and
     ``ssl``. This machine is never reached through a proxy of the environment."""
 
+    redact_traces: bool = attrs.field(default=False, validator=validators.instance_of(bool))
+    """Whether aiohttp's tracing, which Sentry and OpenTelemetry attach to, gets the URL of a list of sessions
+    without its query, which names a user. Everything else of the request stays visible there."""
+
     network: Network = attrs.field(init=False, repr=False, eq=False)
     """The proxy and the TLS context that these settings result in."""
 
@@ -216,6 +221,13 @@ class ClientConfig:
             URL(self.base_url), trusted=self.ssl, client_cert=self.client_cert, proxy=self.proxy,
             proxy_auth=self.proxy_auth, trust_env=self.trust_env,
         )  # fmt: skip
+        proxy = network.proxy
+        reads = proxy is not None and network.proxy_reads_requests and not is_loopback(proxy.host or "")
+        if reads and not self.allow_http:
+            raise ConfigurationError(
+                "the proxy would get the API key unencrypted, because base_url begins with http://; "
+                "use https:// (a program may pass allow_http=True, the command line --allow-http)"
+            )
         object.__setattr__(self, "network", network)  # the class is frozen, and attrs validates before
 
     @property

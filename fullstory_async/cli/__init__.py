@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from fullstory_async.cli.streams import flush_streams, guard_streams
+from fullstory_async.startup import raise_on_interrupt
 
 __all__ = ["main"]
 
@@ -22,9 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         sys.exit(2)
     try:
-        # not importable without the extra, and slow: Ctrl-C may come while it is imported
+        # not importable without the extra, and slow
         from fullstory_async.cli.app import output_lost, run  # noqa: PLC0415
 
+        raise_on_interrupt()
         code = run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
         sys.exit(130)

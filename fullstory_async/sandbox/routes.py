@@ -2,15 +2,20 @@
 
 Beside the API, without key, limit or record: ``/_sandbox/stats`` and ``/_sandbox/sessions`` for observers,
 ``/openapi.json`` for programs that read contracts, and for people a start page and a page at each replay URL.
+They are served only under a name of this machine, or the public URL's. A page of another site, whose name was
+made to lead here after it was loaded (DNS rebinding), sends its own name, and gets nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from aiohttp import web
 from msgspec.json import encode
+from yarl import URL
 
+from fullstory_async.networks import is_loopback
 from fullstory_async.sandbox.contract import contract
 from fullstory_async.sandbox.options import read_body
 from fullstory_async.sandbox.replay import PAGE_HEADERS, index_page, replay_path
@@ -92,8 +97,8 @@ OPERATIONS = (*dict.fromkeys(operation for _, _, operation, _ in _API), _UNKNOWN
 """Name of each operation, once."""
 
 
-def admin_routes(service: Service, recorder: Recorder) -> list[web.RouteDef]:
-    """Return the routes beside the API."""
+def admin_routes(service: Service, recorder: Recorder, public_host: str | None) -> list[web.RouteDef]:
+    """Return the routes beside the API; they are served under this machine's names and ``public_host``."""
     sessions = service.world.sessions
 
     async def serve_stats(_: web.Request) -> web.Response:
@@ -119,13 +124,28 @@ def admin_routes(service: Service, recorder: Recorder) -> list[web.RouteDef]:
         except ApiError as error:
             return web.Response(status=error.status, text=error.message, headers=PAGE_HEADERS)
 
-    return [
-        web.get("/_sandbox/stats", serve_stats),
-        web.get("/_sandbox/sessions", serve_sessions),
-        web.get("/openapi.json", serve_contract),
-        web.get("/", serve_index),
-        web.get(f"/ui/{ORG_ID}/session/{{session_id}}", serve_replay),
-    ]
+    handlers = {
+        "/_sandbox/stats": serve_stats,
+        "/_sandbox/sessions": serve_sessions,
+        "/openapi.json": serve_contract,
+        "/": serve_index,
+        f"/ui/{ORG_ID}/session/{{session_id}}": serve_replay,
+    }
+    return [web.get(path, partial(_serve_here, handler, public_host)) for path, handler in handlers.items()]
+
+
+async def _serve_here(
+    handler: Callable[[web.Request], Awaitable[web.Response]], public_host: str | None, request: web.Request
+) -> web.Response:
+    """Serve a request if its ``Host`` is this machine or the public URL's host."""
+    try:
+        host = URL(f"http://{request.headers.get('Host', '')}").host
+    except ValueError:
+        host = None
+    if host is not None and (is_loopback(host) or host == public_host):
+        return await handler(request)
+    text = "This sandbox serves this page to its own machine only; to serve it elsewhere, set public_url.\n"
+    return web.Response(status=421, text=text)
 
 
 def _page(html: bytes) -> web.Response:

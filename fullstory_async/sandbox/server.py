@@ -1,7 +1,7 @@
 """The sandbox as a server: the way of a request to the service and back.
 
-In order: the request is recorded, its key is checked (401), the token bucket is asked (429), the latency
-passes, a fault may apply, and the service does the work.
+In order: the key is checked (401), the body is read, the request is recorded, the token bucket is asked
+(429), the latency passes, a fault may apply, and the service does the work.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ __all__ = ["Sandbox"]
 API_KEY = "na1.c2FuZGJveA/SANDBOX"
 _GZIP_FROM = 1024
 _LARGEST_BODY = 16 * 1024 * 1024
+_LINGER = 5.0
+"""Seconds for the rest of a body that is not kept, until its connection is closed."""
 
 
 class Sandbox:
@@ -74,7 +76,7 @@ class Sandbox:
             latency: seconds that each response takes in addition to the work.
             port: port on 127.0.0.1; 0 takes a free one.
             public_url: base of the replay URLs in responses, such as ``https://sandbox.test``; by default
-                `url`.
+                `url`. The sandbox's pages are served to its host as well as to this machine's names.
 
         Raises:
             ConfigurationError: an invalid value.
@@ -97,7 +99,9 @@ class Sandbox:
         self._recorder = Recorder()
         self.requests = self._recorder.requests
         world = World(seed, users, sessions, mean_events)
-        self._service = Service(world, wire, activation_quota, _checked_public_url(public_url))
+        public_url = _checked_public_url(public_url)
+        self._public_host = None if public_url is None else URL(public_url).host
+        self._service = Service(world, wire, activation_quota, public_url)
         limit = rate_limit if isinstance(rate_limit, RateLimit | None) else RateLimit(rate_limit)
         self._bucket = None if limit is None else TokenBucket(limit)
         self._latency = latency
@@ -186,7 +190,7 @@ class Sandbox:
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=_LARGEST_BODY)
-        app.add_routes(admin_routes(self._service, self._recorder))
+        app.add_routes(admin_routes(self._service, self._recorder, self._public_host))
         for method, path, operation, work in routes(self._service.wire):
             app.router.add_route(method, path, partial(self._serve, operation=operation, work=work))
         try:
@@ -216,8 +220,9 @@ class Sandbox:
 
     async def _serve(self, request: web.Request, *, operation: str, work: Work) -> web.StreamResponse:
         """Take one request through the stages in the module's docstring."""
-        # read even if the request is refused, so that the record is complete
-        record = _record_of(request, operation, await request.read())
+        # what comes without the key is not kept, because anybody may send it
+        has_key = request.headers.get("Authorization") == f"Basic {self.api_key}"
+        record = _record_of(request, operation, await request.read() if has_key else None)
         self._recorder.begin(record)
         exchange = Exchange(request, record, self._service.wire, self._rules.next_handlers)
 
@@ -226,18 +231,20 @@ class Sandbox:
 
         with self._tracked(exchange):
             try:
-                response = await self._respond(exchange, call_next)
+                response = await self._respond(exchange, call_next, has_key=has_key)
                 # a fault may have sent the response itself, and closed the connection
                 if exchange.is_open:
                     await exchange.finish(response)
+                if not has_key:
+                    await _discard_body(exchange)
             except ConnectionError:
                 # the client has disconnected, as the record shows; aiohttp wants a response nevertheless
                 return web.Response()
             return response
 
-    async def _respond(self, exchange: Exchange, call_next: CallNext) -> web.StreamResponse:
+    async def _respond(self, exchange: Exchange, call_next: CallNext, *, has_key: bool) -> web.StreamResponse:
         try:
-            self._admit(exchange.request)
+            self._admit(has_key=has_key)
         except ApiError as error:
             return self._refuse(error)
         # refusals come at once; only admitted requests take time
@@ -257,8 +264,8 @@ class Sandbox:
             self._tasks.discard(task)
             self._recorder.end(exchange.record, exchange.request.writer.output_size)
 
-    def _admit(self, request: web.Request) -> None:
-        if request.headers.get("Authorization") != f"Basic {self.api_key}":
+    def _admit(self, *, has_key: bool) -> None:
+        if not has_key:
             raise ApiError(401, "unauthorized", "the API key is missing or wrong")
         if self._bucket is not None:
             self._bucket.acquire()
@@ -307,14 +314,27 @@ def _checked_public_url(value: str | None) -> str | None:
     return value.rstrip("/")
 
 
-def _record_of(request: web.Request, operation: str, body: bytes) -> RecordedRequest:
+async def _discard_body(exchange: Exchange) -> None:
+    """Read the rest of a body without keeping it; many clients read no response before they have sent it."""
+    content = exchange.request.content
+    try:
+        async with asyncio.timeout(_LINGER):
+            while not content.at_eof():
+                await content.readany()
+    except TimeoutError:
+        exchange.close()
+
+
+def _record_of(request: web.Request, operation: str, body: bytes | None) -> RecordedRequest:
+    """Return the record of a request; a body of ``None`` leaves the headers out too."""
+    headers = {} if body is None else request.headers
     return RecordedRequest(
         operation=operation,
         method=request.method,
         raw_path=request.raw_path,
         query=dict(request.query),
-        headers={k.lower(): v for k, v in request.headers.items() if k.lower() != "authorization"},
+        headers={k.lower(): v for k, v in headers.items() if k.lower() != "authorization"},
         session_id=request.match_info.get("session_id"),
-        body=body,
+        body=body or b"",
         at=time.monotonic(),
     )

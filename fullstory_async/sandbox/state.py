@@ -54,11 +54,11 @@ class RecordedRequest:
     """Path and query as sent, still percent-encoded."""
     query: dict[str, str]
     headers: dict[str, str]
-    """Header names are in lower case; the API key is not kept."""
+    """Header names are in lower case; the API key is not kept, and without it nothing is."""
     session_id: str | None
     """Decoded session id of the path."""
     body: bytes
-    """Body as sent."""
+    """Body as sent; empty if the request came without the API key."""
     at: float
     """Arrival time, in seconds of the monotonic clock."""
     status: int | None = None

@@ -398,3 +398,20 @@ def test_ctrl_c_while_the_command_line_is_imported_is_no_traceback(monkeypatch: 
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert ended.value.code == 130
+
+
+def test_ctrl_c_while_the_package_is_imported_is_no_traceback(tmp_path: Path) -> None:
+    # attrs is among the first that the package imports
+    (tmp_path / "attrs").mkdir()
+    interrupting = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    (tmp_path / "attrs" / "__init__.py").write_text(interrupting)
+    script = tmp_path / "fullstory-async"  # as pip writes it
+    script.write_text("from fullstory_async.cli import main\nmain()\n")
+    settings = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
+    for command in (["-m", "fullstory_async"], [str(script)]):
+        ended = subprocess.run([sys.executable, *command], env=settings, capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
+    # a program that imports the package keeps its own way
+    program = [sys.executable, "-c", "import fullstory_async"]
+    ended = subprocess.run(program, env=settings, capture_output=True, text=True)
+    assert ended.stderr.endswith("KeyboardInterrupt\n")

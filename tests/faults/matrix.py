@@ -429,4 +429,9 @@ ROWS += (
         "The ledger or the summary cache is damaged: a changed row, any byte, a lost end",
         "Rows have checksums. A damaged summary is dropped with a warning and generated again; of a damaged count the copy is used, and without an intact one nothing more is spent. It never goes down. Every error is a `ConfigurationError` or a `StorageError`",
     ),
+    Row(
+        111,
+        "An `http://` base URL by the name of this machine (`localhost`), which leads to another machine",
+        "`ConfigurationError` when the connection is there, before anything is written to it, unless `allow_http` is set; also with a given session, and behind its proxy",
+    ),
 )

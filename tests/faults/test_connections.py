@@ -10,6 +10,7 @@ import ssl
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -20,6 +21,7 @@ import trustme
 from fullstory_async import (
     APITimeoutError,
     ClientConfig,
+    ConfigurationError,
     ConnectError,
     FullStoryClient,
     FullStoryError,
@@ -245,3 +247,46 @@ async def test_row_20_from_https_to_http() -> None:
                 error = await error_of(client.sessions.list(uid="u-1")._first())
         assert (type(error), error.attempts, len(server.requests)) == (UnexpectedRedirect, 1, 1)
         assert plain.requests == []
+
+
+class Elsewhere(socket.socket):
+    """A connection within this machine that says it leads to another one."""
+
+    def getpeername(self) -> Any:
+        return ("192.0.2.7", 80)
+
+
+def elsewhere(address: aiohttp.AddrInfoType) -> socket.socket:
+    return Elsewhere(address[0], address[1], address[2])
+
+
+@pytest.mark.row(111)
+@pytest.mark.parametrize("given", [False, True])
+async def test_row_111_localhost_is_another_machine(given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    connector, arrived, opened = partial(aiohttp.TCPConnector, socket_factory=elsewhere), list[bytes](), 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal opened
+        opened += 1
+        arrived.append(await reader.read(1000))
+        writer.write(http(b"{}"))
+        writer.close()
+
+    if not given:
+        monkeypatch.setattr(aiohttp, "TCPConnector", connector)
+    async with (
+        await asyncio.start_server(answer, "127.0.0.1", 0) as server,
+        aiohttp.ClientSession(connector=connector()) as session,
+    ):
+        url = f"http://localhost:{server.sockets[0].getsockname()[1]}"
+        use = session if given else None
+        async with client_of(url, session=use, retry=QUICK) as client:
+            for call in (client.whoami(), client.sessions.events("1:2")):
+                error = await error_of(call)
+                assert type(error) is ConfigurationError
+                assert "leads to 192.0.2.7, not to this machine" in str(error)
+            assert client.stats.activations_at_risk == 0
+        assert (opened, set(arrived)) == (2, {b""})  # one connection for each call, and nothing written
+        async with client_of(url, session=use, allow_http=True) as client:
+            await client.whoami()
+    assert b"Authorization: Basic" in arrived[-1]

@@ -117,6 +117,21 @@ def test_elsewhere_it_must_be_allowed() -> None:
     assert ClientConfig(api_key=KEY, base_url="http://10.0.0.1", allow_http=True).allow_http
 
 
+def test_a_proxy_elsewhere_reads_plain_http_only_if_that_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for base in ("http://localhost:1", "http://127.0.0.1", "http://[::1]", "http://[::ffff:127.0.0.1]"):
+        for proxy in ("http://proxy.test:3128", "https://ada:canary@proxy.test", "http://10.0.0.1"):
+            with pytest.raises(
+                ConfigurationError, match="the proxy would get the API key unencrypted"
+            ) as caught:
+                ClientConfig(api_key=KEY, base_url=base, proxy=proxy)
+            assert "canary" not in str(caught.value)
+            assert ClientConfig(api_key=KEY, base_url=base, proxy=proxy, allow_http=True).network.proxy
+        assert ClientConfig(api_key=KEY, base_url=base, proxy="http://127.0.0.1:3128").network.proxy
+    assert ClientConfig(api_key=KEY, base_url="https://api.test", proxy="http://proxy.test").network.proxy
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.test")
+    assert ClientConfig(api_key=KEY, base_url="http://localhost", trust_env=True).network.proxy is None
+
+
 def test_the_key_and_the_proxy_are_never_shown() -> None:
     config = ClientConfig(api_key=KEY, proxy="http://user:pass@proxy.test:3128")
     client = FullStoryClient(config=config)

@@ -335,6 +335,19 @@ async def test_row_83_a_proxy_gets_its_login_and_never_the_key(
 
 
 @pytest.mark.row(83)
+async def test_row_83_a_given_sessions_proxy_gets_no_key_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with raw_server(answering(http(b"", "403 Forbidden"))) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        for options in ({"proxy": proxy.url}, {"trust_env": True}):
+            async with aiohttp.ClientSession(**cast("Any", options)) as session:
+                async with client_of("https://api.test", session=session) as client:
+                    with pytest.raises(FullStoryError):
+                        await client.sessions.events("1:2")
+    assert [head.split(b" ")[0] for head in proxy.requests] == [b"CONNECT", b"CONNECT"]
+    assert not any(KEY.encode() in head or b"uthorization" in head for head in proxy.requests)
+
+
+@pytest.mark.row(83)
 async def test_row_83_a_tunnel_is_asked_for_without_the_key() -> None:
     async with raw_server(answering(http(b"", "403 Forbidden"))) as proxy:
         for settings in ({}, {"proxy_auth": ("ada", "secret")}):

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from fullstory_async import ClientStateError, ConfigurationError, RateLimit, SessionId
 from fullstory_async.sandbox import Fault, Sandbox
@@ -200,6 +201,70 @@ async def test_requests_are_recorded_without_the_key() -> None:
     assert (first.operation, first.query, first.status) == ("list", {"email": "ada@example.com"}, 200)
     assert (second.session_id, second.raw_path, second.status) == ("a/b", "/v2/sessions/a%2Fb/events", 404)
     assert sandbox.api_key not in repr(sandbox.requests)
+
+
+async def raw_response(sandbox: Sandbox, head: str) -> bytes:
+    """Send a request's head, and return the first line of the response."""
+    url = URL(sandbox.url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    try:
+        writer.write(head.replace("\n", "\r\n").encode())
+        return await reader.readline()
+    finally:
+        writer.close()
+
+
+async def test_without_the_key_no_body_is_waited_for_or_kept() -> None:
+    async with Sandbox(users=1, sessions=1, mean_events=2) as sandbox:
+        path = f"/v2/sessions/{sandbox.session_ids[0]}/context"
+        for key in ("", "Authorization: Basic wrong\n", f"Authorization: basic {sandbox.api_key}\n"):
+            head = f"POST {path} HTTP/1.1\nHost: localhost\n{key}X-Long: {'x' * 8000}\nContent-Length: 16000000\n\n"
+            assert b"401" in await raw_response(sandbox, head)
+        async with aiohttp.ClientSession(sandbox.url) as anonymous:
+            for _ in range(2):
+                async with anonymous.post(path, data=b"x" * 900_000) as response:
+                    assert response.status == 401
+        async with asking(sandbox) as session, session.post(path, data=b"{}") as response:
+            assert response.status == 200
+    *refused, answered = sandbox.requests
+    assert [(each.body, each.headers, each.status) for each in refused] == [(b"", {}, 401)] * 5
+    assert (answered.body, answered.status, "host" in answered.headers) == (b"{}", 200, True)
+    assert sandbox.stats()["by_status"] == {"401": 5, "200": 1}
+
+
+async def test_its_pages_are_served_under_its_own_names_only() -> None:
+    async with Sandbox(
+        users=1, sessions=1, mean_events=2, public_url="https://Sandbox.test:8443/x"
+    ) as sandbox:
+        replay = URL((await listed(sandbox))["sessions"][0]["fsUrl"]).raw_path.removeprefix("/x")
+        pages = ("/", "/_sandbox/stats", "/_sandbox/sessions", "/openapi.json", replay)
+        own = (
+            "127.0.0.1",
+            "localhost:80",
+            "LOCALHOST",
+            "a.localhost",
+            "[::1]:8765",
+            "sandbox.test",
+            "SANDBOX.test:1",
+        )
+        others = (
+            "evil.test", "127.0.0.1.evil.test", "localhost.evil.test:80", "192.168.0.1",
+            "x.sandbox.test", "", "a b", "[::1", "0.0.0.0",
+        )  # fmt: skip
+        for path in pages:
+            for host in own:
+                assert b" 200 " in await raw_response(sandbox, f"GET {path} HTTP/1.1\nHost: {host}\n\n"), host
+            for host in others:
+                said = await raw_response(sandbox, f"GET {path} HTTP/1.1\nHost: {host}\n\n")
+                assert b" 421 " in said or b" 400 " in said, (path, host)
+        # the API is protected by its key
+        head = f"GET /me HTTP/1.1\nHost: gateway.test\nAuthorization: Basic {sandbox.api_key}\n\n"
+        assert b" 200 " in await raw_response(sandbox, head)
+
+
+async def listed(sandbox: Sandbox) -> Any:
+    async with asking(sandbox) as session:
+        return (await get(session, "/sessions/v2?uid=u-1"))[1]
 
 
 @pytest.mark.smoke

@@ -74,7 +74,8 @@ def sandbox(
         Form of responses: as FullStory's documentation describes the live service, or as a published
         third-party OpenAPI description does, which also refuses unknown fields in bodies.
     public_url
-        Base of the replay URLs in responses, such as https://sandbox.test. [default: the sandbox's own URL]
+        Base of the replay URLs in responses, such as https://sandbox.test. Its host may also open the
+        sandbox's pages, which only this machine's names may otherwise. [default: the sandbox's own URL]
     fault
         Fault to inject, written as in --list-faults, with texts in quotes. Conditions follow:
         operation=events, session_id=ID, skip=N (let N matching requests pass first), times=N (act at most N

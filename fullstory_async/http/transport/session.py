@@ -46,8 +46,8 @@ class Transport:
     """Sends requests through an aiohttp session of its own, or through a given one."""
 
     __slots__ = (
-        "_base", "_common", "_config", "_deadlines", "_has_headers", "_key", "_loop", "_network", "_owned",
-        "_prefix", "_probe", "_proxy_headers", "_reader", "_session", "_timeout", "slots", "state",
+        "_base", "_common", "_config", "_deadlines", "_has_headers", "_key", "_local_only", "_loop",
+        "_network", "_owned", "_prefix", "_probe", "_proxy_headers", "_reader", "_session", "_timeout", "slots", "state",
     )  # fmt: skip
 
     state: State
@@ -83,6 +83,7 @@ class Transport:
         self._owned = session is None
         # aiohttp sends a session's headers to a proxy as well, ``Authorization`` as the login
         self._has_headers = self._owned and self._network.proxy is None
+        self._local_only = self._base.scheme == "http" and not config.allow_http
         # ``connect`` also counts the wait for a pooled connection, which may be long where a given session
         # serves other purposes too
         self._timeout = aiohttp.ClientTimeout(
@@ -192,18 +193,29 @@ class Transport:
         """
         session = self.check()
         attempt.sent = False
+        url = self._url(request)
         read_timeout = self._config.summary_read_timeout if request.slow else self._config.read_timeout
         # aiohttp ends the connect phase, or the name look-up: this deadline only has to come later than that
         connect = self._config.connect_timeout + read_timeout
-        timed = TimedAttempt(self._deadlines, deadline, attempt, connect=connect, read=read_timeout)
+        timed = TimedAttempt(
+            self._deadlines,
+            deadline,
+            attempt,
+            connect=connect,
+            read=read_timeout,
+            local_only=self._local_only,
+        )
+        middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = (timed.block_resend,)
+        if self._config.redact_traces and request.operation == "list":
+            middlewares, url = (timed.block_resend, _to(url)), url.with_query(None)
         try:
             with timed:
                 response = await session.request(
-                    request.method, self._url(request), headers=self._headers(request), data=request.body,
+                    request.method, url, headers=self._headers(request), data=request.body,
                     allow_redirects=False, raise_for_status=False,
                     auto_decompress=False,
                     proxy=self._network.proxy, proxy_headers=self._proxy_headers, ssl=self._network.tls,
-                    timeout=self._timeout, middlewares=(timed.block_resend,),
+                    timeout=self._timeout, middlewares=middlewares,
                 )  # fmt: skip
                 timed.response = response
                 try:
@@ -240,3 +252,15 @@ class Transport:
         if self._has_headers:
             return {**body, **request.headers}
         return {**self._common, **body, **request.headers, **self._key}
+
+
+def _to(url: URL) -> aiohttp.ClientMiddlewareType:
+    """Return a middleware that sends a request to another URL than the one that is traced."""
+
+    async def send(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        request.url = url
+        return await handler(request)
+
+    return send

@@ -25,9 +25,11 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
+from fullstory_async.errors import ConfigurationError
 from fullstory_async.http.call import Attempt
 from fullstory_async.http.transport.aiohttp_errors import ConnectionDropped, raised_by_hook
 from fullstory_async.http.transport.deadlines import Deadline, Deadlines
+from fullstory_async.networks import is_loopback
 
 __all__ = ["TimedAttempt", "TrackedRequest"]
 
@@ -42,7 +44,7 @@ class IdleConnectionEnded(Exception):
 class TimedAttempt(Deadline):
     """The deadline of an attempt: the connect timeout at first, then the read timeout."""
 
-    __slots__ = ("_ended", "_latest", "_read", "attempt", "response")
+    __slots__ = ("_ended", "_latest", "_local_only", "_read", "attempt", "response")
 
     attempt: Attempt
     """The record of how far it came."""
@@ -57,11 +59,14 @@ class TimedAttempt(Deadline):
         *,
         connect: float,
         read: float,
+        local_only: bool = False,
     ) -> None:
         """Start now, and end at loop time ``latest`` at the latest.
 
         The request has ``connect`` seconds to get a connection, and ``read`` seconds from then on.
+        With ``local_only``, it is sent to this machine only.
         """
+        self._local_only = local_only
         self._latest, self._read, self.attempt = latest, read, attempt
         self._ended, self.response = 0, None
         super().__init__(deadlines, min(latest, deadlines.clock() + connect))
@@ -82,6 +87,7 @@ class TimedAttempt(Deadline):
 
         Raises:
             IdleConnectionEnded: the connection has ended, so nothing may be written.
+            ConfigurationError: it leads to another machine, without TLS, which ``allow_http`` does not allow.
             TimeoutError: the time of the call is over.
         """
         protocol = connection.protocol
@@ -96,6 +102,8 @@ class TimedAttempt(Deadline):
             if shared and self._ended < _MOST_ENDED and _poller(protocol.transport, _ENDED)():
                 self._ended += 1
                 raise IdleConnectionEnded
+            if self._local_only:
+                _check_is_local(protocol.transport)
             TrackedConnection.adopt(protocol)
         now = self._deadlines.clock()
         if now >= self._latest:
@@ -224,6 +232,16 @@ def _variant(tracked: type[Any], cls: type[Any]) -> type[Any]:
         bases = (tracked,) if issubclass(tracked, cls) else (tracked, cls)
         _VARIANTS[tracked, cls] = type(cls.__name__, bases, {})
     return _VARIANTS[tracked, cls]
+
+
+def _check_is_local(transport: asyncio.Transport | None) -> None:
+    # a socket of the file system has a path instead of an address
+    peer = None if transport is None else transport.get_extra_info("peername")
+    if isinstance(peer, tuple) and not is_loopback(peer[0]):
+        raise ConfigurationError(
+            f"the connection leads to {peer[0]}, not to this machine, so the API key would cross the network "
+            "unencrypted; use https:// (a program may pass allow_http=True, the command line --allow-http)"
+        )
 
 
 _READABLE = getattr(select, "POLLIN", 0)
