@@ -36,6 +36,8 @@ class Attempt:
     """Whether it went over a connection that is known to have served an earlier request."""
     connected: asyncio.Event | None = None
     """Set when it has a connection; ``None`` if nobody waits for that."""
+    connection: asyncio.Transport | None = None
+    """What it was sent over."""
 
 
 class Transport(Protocol):
@@ -97,6 +99,8 @@ class Call:
     undecoded: Response | None = attrs.field(default=None, init=False, repr=False)
     """The response that was being decoded when other code than the decoder's failed."""
 
+    attempt: Attempt | None = attrs.field(default=None, init=False, repr=False)
+    """The latest attempt."""
     waits_for: str = attrs.field(default="", init=False)
     """What its next attempt waits for, such as a file with its path; empty when it is sent."""
 
@@ -132,6 +136,11 @@ class Call:
     def remaining(self) -> float:
         """Seconds until its deadline."""
         return self.deadline - asyncio.get_running_loop().time()
+
+    def drop_connection(self) -> None:
+        """Close the connection of the latest attempt: its next response may belong to another request."""
+        if self.attempt is not None and self.attempt.connection is not None:
+            self.attempt.connection.abort()
 
     def out_of_time(self) -> APITimeoutError:
         """Return the error of a call whose time was over before it was sent: it names what it waited for."""

@@ -399,4 +399,9 @@ ROWS += (
         "A closed terminal sends several signals: the kernel's, the shell's, the login service's",
         "A hang-up never counts as the second Ctrl-C: calls in flight still have 5 s. Exit code 129",
     ),
+    Row(
+        107,
+        "A response about another session: one too many on a kept-alive connection, or data before any request",
+        "`DecodeError` with the body in `.response`, counted as spent, and the connection is closed, so no later response is shifted. Only decimal pairs are compared. A job keeps the body, and a later run asks again. A connection with unread data carries no request",
+    ),
 )

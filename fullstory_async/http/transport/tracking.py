@@ -5,7 +5,8 @@ Two of its exceptions trigger that. So a middleware here turns both into one of 
 
 A connection may also have ended while the loop was busy or the process suspended. aiohttp notices only when
 the loop reads the socket, which is after the request was written. So a connection that served before is
-polled first, and dropped if there is anything to read: then another one carries the request.
+polled first, and dropped if there is anything to read: then another one carries the request. A new
+connection on which the server has sent something carries none either.
 """
 
 from __future__ import annotations
@@ -81,17 +82,22 @@ class TimedAttempt(Deadline):
             shared: whether others may have used the connection before.
 
         Raises:
-            IdleConnectionEnded: the connection has ended, so nothing may be written.
+            IdleConnectionEnded: the connection has ended or unread data, so nothing may be written.
+            ConnectionDropped: it is new, and the server has sent data.
             TimeoutError: the time of the call is over.
         """
         if (protocol := connection.protocol) is not None:
             poll = self._used.get(protocol)
-            self.attempt.reused = poll is not None
+            self.attempt.reused, self.attempt.connection = poll is not None, protocol.transport
             if poll is None:
                 self._used[protocol] = _poller(protocol.transport, _READABLE)
-                if shared and self._ended < _MOST_ENDED and _poller(protocol.transport, _ENDED)():
-                    self._ended += 1
-                    raise IdleConnectionEnded
+                is_unread = protocol.should_close or _has_unread(protocol.transport)
+                if is_unread or (shared and _poller(protocol.transport, _ENDED)()):
+                    if shared and self._ended < _MOST_ENDED:
+                        self._ended += 1
+                        raise IdleConnectionEnded
+                    if is_unread:
+                        raise ConnectionDropped("the server sent data before any request")
             # also a response that nobody asked for: it would be taken for this request's
             elif protocol.should_close or poll():
                 raise IdleConnectionEnded
@@ -169,6 +175,15 @@ def _poller(transport: asyncio.Transport | None, events: int) -> Callable[[], ob
     poll = select.poll()
     poll.register(connection, events)
     return functools.partial(poll.poll, 0)
+
+
+def _has_unread(transport: asyncio.Transport | None) -> bool:
+    """Return whether a connection without TLS has data to read and has not ended."""
+    # after the handshake of TLS there is data that isn't part of any response
+    if transport is None or transport.get_extra_info("sslcontext") is not None or not _ENDED:
+        return False
+    found = cast("list[tuple[int, int]]", _poller(transport, _READABLE | _ENDED)())
+    return any(events == _READABLE for _, events in found)
 
 
 def _readable(connection: Any) -> list[Any]:
