@@ -404,4 +404,9 @@ ROWS += (
         "A response about another session: one too many on a kept-alive connection, or data before any request",
         "`DecodeError` with the body in `.response`, counted as spent, and the connection is closed, so no later response is shifted. Only decimal pairs are compared. A job keeps the body, and a later run asks again. A connection with unread data carries no request",
     ),
+    Row(
+        108,
+        "Two event loops use a limiter in turns, with calls waiting in both",
+        "`ClientStateError` in the second one, so the rate is kept, until the first one has finished its calls or is closed",
+    ),
 )
