@@ -409,4 +409,9 @@ ROWS += (
         "Two event loops use a limiter in turns, with calls waiting in both",
         "`ClientStateError` in the second one, so the rate is kept, until the first one has finished its calls or is closed",
     ),
+    Row(
+        109,
+        "A call is cancelled twice, or the program ends at once after a cancellation",
+        "An activation that was not spent is released in the ledger: in the background, for which the end of the process waits, 30 s at most",
+    ),
 )
