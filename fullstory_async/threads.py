@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -30,6 +31,9 @@ T = TypeVar("T")
 GRACE = 0.02
 """Seconds that a cancelled caller waits for work to stop, so that it usually has when the caller goes on."""
 
+_EXIT_SECONDS = 30.0
+"""Seconds for which the end of the process waits for work that no caller waits for."""
+
 _logger = logging.getLogger("fullstory_async.threads")
 
 
@@ -38,6 +42,26 @@ class _Work:
     do: Callable[[], Any]
     future: asyncio.Future[Any] | None = None
     """Resolved with the result; ``None`` if no caller waits for it."""
+
+
+@attrs.define(eq=False)
+class _Unwaited:
+    """Work that no caller waits for, so the end of the process does."""
+
+    count: int = 0
+    pid: int = attrs.field(factory=os.getpid)
+    changed: threading.Condition = attrs.field(factory=threading.Condition)
+
+    def add(self, works: int) -> None:
+        with self.changed:
+            self.count += works
+            self.changed.notify_all()
+
+    def wait(self) -> None:
+        if self.pid != os.getpid():
+            return  # it is done where this process was forked
+        with contextlib.suppress(KeyboardInterrupt), self.changed:
+            self.changed.wait_for(lambda: not self.count, timeout=_EXIT_SECONDS)
 
 
 class WorkerThread:
@@ -69,7 +93,7 @@ class WorkerThread:
         return await future
 
     def run_later(self, work: Callable[P, object], /, *arguments: P.args, **options: P.kwargs) -> None:
-        """Do work in the thread that only `finish` waits for.
+        """Do work in the thread that only `finish` waits for, and the end of the process.
 
         Raises:
             StorageError: no thread can be started.
@@ -107,6 +131,8 @@ class WorkerThread:
                     raise StorageError(f"{self.what} can't be used now: {error}") from None
                 self._is_running = True
             self._works.append(work)
+            if work.future is None:
+                self._unwaited.add(1)
 
     def _serve(self) -> None:
         while True:
@@ -116,11 +142,16 @@ class WorkerThread:
                     return
                 work = self._works.popleft()
             _do(work)
+            if work.future is None:
+                self._unwaited.add(-1)
 
     def _start_anew(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._works: deque[_Work] = deque()
+        self._unwaited = _Unwaited()
+        # a caller that is cancelled twice has not waited for what it released, and the program may end then
+        weakref.finalize(self, self._unwaited.wait)
         self._is_running = False
 
     def __reduce__(self) -> tuple[type[WorkerThread], tuple[str]]:

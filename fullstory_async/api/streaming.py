@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import Any
 
 from fullstory_async.api.context import ApiContext
@@ -12,6 +12,7 @@ from fullstory_async.codec import IncrementalEventDecoder
 from fullstory_async.errors import FullStoryError
 from fullstory_async.http.call import Call
 from fullstory_async.http.foreign import program_error
+from fullstory_async.http.session_check import other_session_in
 from fullstory_async.messages import Request
 from fullstory_async.models import SessionEvent
 from fullstory_async.privacy import Redactor, strip_traceback
@@ -77,16 +78,19 @@ async def _streamed_events(
     set_response_info(arrival, ResponseInfo(request_id, call.attempts, now() - started))
     decoder, ready = IncrementalEventDecoder(), deque[SessionEvent]()
     failed: FullStoryError | None = None
+    is_named = False
     try:
         # No local holds a part of the body where something can fail: tracebacks show locals.
         while arrived := memoryview(await response.read()):
             for start in range(0, len(arrived), _CHUNK):
                 ready.extend(decoder.feed(arrived[start : start + _CHUNK]))
+                is_named = is_named or _are_requested(call, ready)
                 while ready:
                     yield ready.popleft()
                 await asyncio.sleep(0)
         if response.status != 204:
             ready.extend(decoder.finish())
+            is_named = is_named or _are_requested(call, ready)
             while ready:
                 yield ready.popleft()
     except FullStoryError as error:
@@ -99,3 +103,12 @@ async def _streamed_events(
         response.close()
     if failed is not None:
         raise failed
+
+
+def _are_requested(call: Call, events: Iterable[SessionEvent]) -> bool:
+    """Return whether events carry ids. Raises `DecodeError` if these are another session's."""
+    found = [(event.device_id, event.session_id) for event in events]
+    if (error := other_session_in(call.request, found)) is not None:
+        call.drop_connection()
+        raise error
+    return any(session_id is not None for _, session_id in found)

@@ -144,7 +144,7 @@ class ActivationLedger:
         reservation = LedgerReservation(key_fingerprint)
         try:
             await self._thread.run(self._reserve, reservation)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # the latter where its loop was closed
             # behind the counting, which can't be stopped if it has begun
             self.release(reservation)
             raise

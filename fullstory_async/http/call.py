@@ -36,6 +36,8 @@ class Attempt:
     """Whether it went over a connection that is known to have served an earlier request."""
     connected: asyncio.Event | None = None
     """Set when it has a connection; ``None`` if nobody waits for that."""
+    connection: asyncio.Transport | None = None
+    """What it was sent over."""
 
 
 class Transport(Protocol):
@@ -135,6 +137,11 @@ class Call:
     def remaining(self) -> float:
         """Seconds until its deadline."""
         return self.deadline - asyncio.get_running_loop().time()
+
+    def drop_connection(self) -> None:
+        """Close the connection of the latest attempt: its next response may belong to another request."""
+        if self.attempt is not None and self.attempt.connection is not None:
+            self.attempt.connection.abort()
 
     def out_of_time(self) -> APITimeoutError:
         """Return the error of a call whose time was over before it was sent: it names what it waited for."""

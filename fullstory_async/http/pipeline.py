@@ -32,6 +32,7 @@ from fullstory_async.http.foreign import program_error
 from fullstory_async.http.hooks import Hooks, Observer, Stats
 from fullstory_async.http.metering import Admission, Meter, Reservation
 from fullstory_async.http.plausibility import EXPECTED_START
+from fullstory_async.http.session_check import other_session
 from fullstory_async.http.slots import occupied_until_closed, wait_for_slot
 from fullstory_async.http.status_errors import error_from_response
 from fullstory_async.http.stream_head import read_head, with_head
@@ -243,14 +244,10 @@ class Pipeline:
         if isinstance(response, StreamedResponse):
             received = await read_head(call.request, response, call.deadline)
         contact, expected = self._contact, EXPECTED_START.get(call.request.operation)
+        start = None if expected is None else expected.match(received.body)
         failure: FullStoryError | None = None
         # nearly every response starts as expected, after others that did: nothing is left to judge then
-        if (
-            contact.settled
-            and expected is not None
-            and 200 <= received.status < 300
-            and expected.match(received.body)
-        ):
+        if contact.settled and start is not None and 200 <= received.status < 300:
             contact.success_headers = response.headers
         else:
             failure = self._judge(call.request, received)
@@ -264,15 +261,23 @@ class Pipeline:
         if isinstance(response, StreamedResponse):
             response = with_head(response, received.body)
         self._observer.stats.activations += call.request.metered
-        return self._decode(call, response, decode)
+        session_id = call.request.session_id
+        # most responses start with the ids that were requested
+        is_named = session_id is None or (
+            start is not None and list(start.groups()) == session_id.encode().split(b":")
+        )
+        return self._decode(call, response, decode, is_named=is_named or streamed)
 
     @staticmethod
-    def _decode(call: Call, response: Response, decode: Callable[[Response], T]) -> T:
-        """Decode a success, and note how it came."""
+    def _decode(call: Call, response: Response, decode: Callable[[Response], T], *, is_named: bool) -> T:
+        """Decode a success, and note how it came; ``is_named`` if it has the ids of its session."""
         try:
+            if not is_named and (error := other_session(call.request, response)) is not None:
+                call.drop_connection()
+                raise error
             result = decode(response)
-        except DecodeError as error:
-            error.response, error.may_have_cost = response, call.request.metered
+        except DecodeError as raised:
+            raised.response, raised.may_have_cost = response, call.request.metered
             raise
         except Exception:
             call.undecoded = response

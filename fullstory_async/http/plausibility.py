@@ -83,16 +83,23 @@ _NETWORK_STATUSES = frozenset({407, 511})
 _BLANK = b" \t\r\n\x0b\x0c\0\xef\xbb\xbf\xff\xfe"
 """White space, byte order marks, and the zeros between the characters of UTF-16."""
 
+_FIRST_EVENT = rb'(?:\s*\[\s*\{\s*"device_id"\s*:\s*"([^"\\]*)"\s*,\s*"session_id"\s*:\s*"([^"\\]*)")?'
+
 EXPECTED_START: Mapping[str, re.Pattern[bytes]] = {
     operation: re.compile(
-        rb'[%b]*+\{\s*(?:"(?:%b)"\s*:\s*"[^"\\]*"\s*,\s*)*+"(?:%b)"\s*:'
-        % (re.escape(_BLANK), *("|".join(sorted(each)).encode() for each in (_ECHOES, names)))
+        rb'[%b]*+\{\s*(?:"(?:%b)"\s*:\s*"[^"\\]*"\s*,\s*)*+"(?:%b)"\s*:%b'
+        % (
+            re.escape(_BLANK),
+            *("|".join(sorted(each)).encode() for each in (_ECHOES, names)),
+            _FIRST_EVENT if operation == "events" else b"",
+        )
     )
     for operation, names in _RESULTS.items()
 }
 """The start of each operation's response: an object that begins with its result, perhaps after the ids.
 
 A success that starts so can be FullStory's, whatever follows: a body of megabytes isn't parsed a second time.
+The groups of a match are the ids of the first event, where it begins with them as in the live service's form.
 """
 
 _TEXT_LIKE_HTML = re.compile(rb"<[a-z!/]", re.IGNORECASE)

@@ -50,8 +50,9 @@ class RateLimiter:
     """Admits requests within a `RateLimit`; share it by passing it to several clients.
 
     One limiter belongs to one API key. It may be used in one event loop after another (several
-    ``asyncio.run``), its level carried over, but not in two running loops at once. A forked process has a
-    copy of it, with a rate of its own; a `RedisRateLimiter` keeps all processes together within one rate.
+    ``asyncio.run``), its level carried over, but not in two running loops at once, nor while calls wait for
+    it in a loop that has stopped and isn't closed. A forked process has a copy of it, with a rate of its own;
+    a `RedisRateLimiter` keeps all processes together within one rate.
     """
 
     __slots__ = (
@@ -131,7 +132,7 @@ class RateLimiter:
                 processes share may find out only when ``max_wait`` is over, since it can't see the queues of
                 other processes.
             LimiterUnavailable: the limiter is shared, and its server can't be asked.
-            ClientStateError: another running event loop is using this limiter.
+            ClientStateError: another event loop is using this limiter.
         """
         if longest_pause is not None:
             warn_renamed("RateLimiter.acquire(longest_pause=)", "acquire(max_pause=)")
@@ -157,7 +158,7 @@ class RateLimiter:
         `acquire` asks its server.
 
         Raises:
-            ClientStateError: another running event loop is using this limiter.
+            ClientStateError: another event loop is using this limiter.
         """
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
@@ -295,11 +296,17 @@ class RateLimiter:
             _logger.info("rate limit pause: waiting %.1f s", wait)
 
     def _enter_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Go over to another event loop; calls that wait in the last one are lost."""
+        """Go over to another event loop; calls that wait in a closed one are lost."""
         # in a forked process the loop that its parent runs looks as if it ran here too
-        is_here = self._pid == os.getpid()
-        if self._loop is not None and is_here and self._loop.is_running():
+        last = self._loop if self._pid == os.getpid() else None
+        if last is not None and last.is_running():
             raise ClientStateError("this RateLimiter is in use by another running event loop")
+        # they would take their tokens when that loop goes on, beside those of this one
+        if last is not None and self._queue.has_leader and not last.is_closed():
+            raise ClientStateError(
+                "calls wait for this RateLimiter in another event loop, which has stopped: let that loop "
+                "finish them, or close it"
+            )
         self._loop, self._pid, self._queue, self._queue_logged = loop, os.getpid(), WaitQueue(), False
         self._bucket.enter_loop()
 

@@ -430,6 +430,21 @@ ROWS += (
         "Rows have checksums. A damaged summary is dropped with a warning and generated again; of a damaged count the copy is used, and without an intact one nothing more is spent. It never goes down. Every error is a `ConfigurationError` or a `StorageError`",
     ),
     Row(
+        107,
+        "A response about another session: one too many on a kept-alive connection, or data before any request",
+        "`DecodeError` with the body in `.response`, counted as spent, and the connection is closed, so no later response is shifted. Only decimal pairs are compared. A job keeps the body, and a later run asks again. A connection with unread data carries no request",
+    ),
+    Row(
+        108,
+        "Two event loops use a limiter in turns, with calls waiting in both",
+        "`ClientStateError` in the second one, so the rate is kept, until the first one has finished its calls or is closed",
+    ),
+    Row(
+        109,
+        "A call is cancelled twice, or the program ends at once after a cancellation",
+        "An activation that was not spent is released in the ledger: in the background, for which the end of the process waits, 30 s at most",
+    ),
+    Row(
         111,
         "An `http://` base URL by the name of this machine (`localhost`), which leads to another machine",
         "`ConfigurationError` when the connection is there, before anything is written to it, unless `allow_http` is set; also with a given session, and behind its proxy",

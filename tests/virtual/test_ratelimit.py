@@ -216,6 +216,47 @@ async def test_it_refuses_to_serve_two_running_loops() -> None:
     assert "another running event loop" in str(raised[0])
 
 
+@pytest.mark.row(108)
+def test_row_108_two_loops_in_turns_with_calls_that_wait_in_both() -> None:
+    limiter, loops = RateLimiter(RateLimit(8, 8)), [VirtualLoop(), VirtualLoop()]
+    calls: list[list[asyncio.Task[None]]] = [[], []]
+    for _ in range(10):
+        for loop, made in zip(loops, calls, strict=True):
+            made += [loop.create_task(limiter.acquire(max_pause=60)) for _ in range(20)]
+            loop.run_until_complete(asyncio.sleep(1))
+    served, refused = ([task for task in made if task.done()] for made in calls)
+    assert all(task.exception() is None for task in served)
+    assert all(isinstance(task.exception(), ClientStateError) for task in refused)
+    assert len(refused) == 200
+    assert 8 * 10 <= len(served) <= 8 + 8 * 10
+    # when nothing waits any more, the other loop has its turn
+    loops[0].run_until_complete(asyncio.gather(*calls[0]))
+    loops[1].run_until_complete(limiter.acquire())
+    for loop in loops:
+        loop.close()
+
+
+@pytest.mark.row(108)
+def test_row_108_calls_that_wait_in_a_closed_loop_hold_nobody_up() -> None:
+    limiter, loop = RateLimiter(RateLimit(1, 1)), VirtualLoop()
+    loop.run_until_complete(limiter.acquire())
+    waiting = loop.create_task(limiter.acquire())
+    loop.run_until_complete(asyncio.sleep(0))
+    other = VirtualLoop()
+    with pytest.raises(ClientStateError, match="which has stopped"):
+        other.run_until_complete(limiter.acquire())
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        loop.run_until_complete(waiting)
+    other.run_until_complete(limiter.acquire())
+    abandoned = other.create_task(limiter.acquire())
+    other.run_until_complete(asyncio.sleep(0))
+    other.close()
+    loop.run_until_complete(limiter.acquire())
+    loop.close()
+    abandoned._log_destroy_pending = False  # type: ignore[attr-defined]  # nothing ends it: its loop is closed
+
+
 def test_repr() -> None:
     assert repr(RateLimiter(RateLimit(2, 3))) == "RateLimiter(RateLimit(rate=2, burst=3), max_wait=120.0)"
 

@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, cast
@@ -402,3 +402,74 @@ async def test_calls_that_waited_for_the_ledger_keep_to_the_rate_when_it_is_free
     assert len(sent) == 9
     assert sent[1] - sent[0] > 0.5
     assert sent[8] - sent[1] >= 7 / limit.rate - 0.01
+
+
+CANCELLED_TWICE = """
+import asyncio, sys, threading
+from fullstory_async import ActivationLedger, ClientConfig, FullStoryClient, RateLimit, RateLimiter
+
+async def main():
+    ledger, limiter = ActivationLedger(sys.argv[1]), RateLimiter(RateLimit(1, 1))
+    config = ClientConfig(api_key="na1.a2V5", base_url="http://127.0.0.1:9")
+    await limiter.acquire()
+    async with FullStoryClient(config=config, ledger=ledger, limiter=limiter) as client:
+        waiting = asyncio.create_task(client.sessions.events("1:2"))
+        while not await ledger.spent(config.key_fingerprint):
+            await asyncio.sleep(0.001)
+        # the disk is slow from now on
+        ledger._thread.run_later(threading.Event().wait, 0.5)
+        waiting.cancel()
+        asyncio.get_running_loop().call_later(0.05, asyncio.current_task().cancel)
+
+try:
+    asyncio.run(main())
+except asyncio.CancelledError:
+    print("cancelled while it closed")
+"""
+
+
+@pytest.mark.row(109)
+async def test_row_109_a_program_that_ends_after_two_cancellations_leaves_nothing_counted(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "ledger"
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CANCELLED_TWICE, str(path), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    printed, errors = await program.communicate()
+    assert (printed, errors) == (b"cancelled while it closed\n", b"")
+    assert await ActivationLedger(path).spent(ClientConfig(api_key="na1.a2V5").key_fingerprint) == 0
+
+
+@pytest.mark.row(109)
+async def test_row_109_two_cancellations_in_any_turns_of_the_loop(tmp_path: Path) -> None:
+    ledger = ActivationLedger(tmp_path / "ledger")
+    async with opened(ledger, client={"rate_limit": RateLimit(1, 1)}) as (sandbox, client):
+        await client.limiter.acquire()
+        for turns in range(100):
+            task = asyncio.create_task(client.sessions.events(sandbox.session_ids[0], timeout=SECONDS))
+            for _ in range(turns // 4):
+                await asyncio.sleep(0)
+            task.cancel()
+            for _ in range(turns % 4):
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert client.stats.requests == sandbox.activations == client.stats.activations
+        assert await ledger.spent(client.config.key_fingerprint) == sandbox.activations
+
+
+@pytest.mark.row(109)
+def test_row_109_a_loop_that_is_closed_with_a_call_that_waits(tmp_path: Path) -> None:
+    ledger, loop = ActivationLedger(tmp_path / "ledger"), asyncio.new_event_loop()
+    waiting = ledger.reserve("key")
+    loop.run_until_complete(first_step(waiting))
+    waiting.close()
+    assert loop.run_until_complete(ledger.spent("key")) == 0
+    loop.close()
+
+
+async def first_step(work: Coroutine[Any, Any, object]) -> None:
+    """Let some work begin to wait."""
+    work.send(None)

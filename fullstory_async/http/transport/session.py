@@ -47,7 +47,8 @@ class Transport:
 
     __slots__ = (
         "_base", "_common", "_config", "_deadlines", "_has_headers", "_key", "_local_only", "_loop",
-        "_network", "_owned", "_prefix", "_probe", "_proxy_headers", "_reader", "_session", "_timeout", "slots", "state",
+        "_network", "_owned", "_prefix", "_probe", "_proxy_headers", "_reader", "_session", "_timeout",
+        "slots", "state",
     )  # fmt: skip
 
     state: State
@@ -198,13 +199,9 @@ class Transport:
         # aiohttp ends the connect phase, or the name look-up: this deadline only has to come later than that
         connect = self._config.connect_timeout + read_timeout
         timed = TimedAttempt(
-            self._deadlines,
-            deadline,
-            attempt,
-            connect=connect,
-            read=read_timeout,
+            self._deadlines, deadline, attempt, connect=connect, read=read_timeout,
             local_only=self._local_only,
-        )
+        )  # fmt: skip
         middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = (timed.block_resend,)
         if self._config.redact_traces and request.operation == "list":
             middlewares, url = (timed.block_resend, _to(url)), url.with_query(None)
@@ -212,8 +209,7 @@ class Transport:
             with timed:
                 response = await session.request(
                     request.method, url, headers=self._headers(request), data=request.body,
-                    allow_redirects=False, raise_for_status=False,
-                    auto_decompress=False,
+                    allow_redirects=False, raise_for_status=False, auto_decompress=False,
                     proxy=self._network.proxy, proxy_headers=self._proxy_headers, ssl=self._network.tls,
                     timeout=self._timeout, middlewares=middlewares,
                 )  # fmt: skip

@@ -5,7 +5,8 @@ Two of its exceptions trigger that. So a middleware here turns both into one of 
 
 A connection may also have ended while the loop was busy or the process suspended. aiohttp notices only when
 the loop reads the socket, which is after the request was written. So a connection that served before is
-polled first, and dropped if there is anything to read: then another one carries the request.
+polled first, and dropped if there is anything to read: then another one carries the request. A new
+connection on which the server has sent something carries none either.
 
 Some servers and gateways frame a response sloppily: its length stands there twice, a 204 has a body, other
 bytes follow. aiohttp's parser refuses all of it, and a complete response would be lost that was paid for. So
@@ -86,11 +87,13 @@ class TimedAttempt(Deadline):
             shared: whether others may have used the connection before.
 
         Raises:
-            IdleConnectionEnded: the connection has ended, so nothing may be written.
+            IdleConnectionEnded: the connection has ended or unread data, so nothing may be written.
+            ConnectionDropped: it is new, and the server has sent data.
             ConfigurationError: it leads to another machine, without TLS, which ``allow_http`` does not allow.
             TimeoutError: the time of the call is over.
         """
         protocol = connection.protocol
+        self.attempt.connection = None if protocol is None else protocol.transport
         if isinstance(protocol, TrackedConnection):
             self.attempt.reused = True
             # also a response that nobody asked for: it would be taken for this request's
@@ -99,9 +102,7 @@ class TimedAttempt(Deadline):
             protocol.expects_head = True
         elif protocol is not None:
             self.attempt.reused = False
-            if shared and self._ended < _MOST_ENDED and _poller(protocol.transport, _ENDED)():
-                self._ended += 1
-                raise IdleConnectionEnded
+            self._check_unused(protocol, shared=shared)
             if self._local_only:
                 _check_is_local(protocol.transport)
             TrackedConnection.adopt(protocol)
@@ -132,6 +133,16 @@ class TimedAttempt(Deadline):
                 raise ConnectionDropped(str(error) or type(error).__name__) from error
             self.attempt.sent = True
             return response
+
+    def _check_unused(self, protocol: ResponseHandler, *, shared: bool) -> None:
+        """Raise if a connection that is new here has ended, or the server has sent something on it."""
+        is_unread = protocol.should_close or _has_unread(protocol.transport)
+        if is_unread or (shared and _poller(protocol.transport, _ENDED)()):
+            if shared and self._ended < _MOST_ENDED:
+                self._ended += 1
+                raise IdleConnectionEnded
+            if is_unread:
+                raise ConnectionDropped("the server sent data before any request")
 
 
 class TrackedRequest(aiohttp.ClientRequest):
@@ -260,6 +271,15 @@ def _poller(transport: asyncio.Transport | None, events: int) -> Callable[[], ob
     poll = select.poll()
     poll.register(connection, events)
     return functools.partial(poll.poll, 0)
+
+
+def _has_unread(transport: asyncio.Transport | None) -> bool:
+    """Return whether a connection without TLS has data to read and has not ended."""
+    # after the handshake of TLS there is data that isn't part of any response
+    if transport is None or transport.get_extra_info("sslcontext") is not None or not _ENDED:
+        return False
+    found = cast("list[tuple[int, int]]", _poller(transport, _READABLE | _ENDED)())
+    return any(events == _READABLE for _, events in found)
 
 
 def _readable(connection: Any) -> list[Any]:
