@@ -88,10 +88,12 @@ class FullStoryClient:
         if hooks is not None and not isinstance(hooks, Hooks):
             raise ConfigurationError(f"hooks must be Hooks, not {type(hooks).__name__}")
         # imported late: it imports aiohttp, which a program may never need
+        from fullstory_async.http.transport.proxy_guard import ProxyGuard  # noqa: PLC0415
         from fullstory_async.http.transport.session import Transport  # noqa: PLC0415
 
-        config = ClientConfig() if config is None else config
-        if api_key is not None:
+        if config is None:
+            config = ClientConfig(api_key=api_key)
+        elif api_key is not None:
             config = attrs.evolve(config, api_key=api_key)  # the default base URL follows the key
         if config.api_key is None:
             raise ConfigurationError(
@@ -102,15 +104,15 @@ class FullStoryClient:
         self.config = config
         self.limiter = limiter or RateLimiter(config.rate_limit, max_wait=config.max_wait)
         self._transport = Transport(config, session)
+        meter = None if ledger is None else LedgerAccount(ledger, config.key_fingerprint)
+        network = config.network
+        redactor = Redactor(config.api_key, network.secrets)
         self._pipeline = Pipeline(
-            self._transport,
-            self.limiter,
-            config.retry,
-            timeout=config.overall_timeout,
-            contact=Contact(config.base_url, Redactor(config.api_key)),
-            ledger=None if ledger is None else LedgerAccount(ledger, config.key_fingerprint),
-            hooks=hooks,
-        )
+            ProxyGuard(self._transport, network) if network.login else self._transport,
+            self.limiter, config.retry, timeout=config.overall_timeout,
+            contact=Contact(config.base_url, redactor, network.proxy_reads_requests),
+            ledger=meter, hooks=hooks,
+        )  # fmt: skip
         name = f"{config.base_url} {config.key_fingerprint}"
         self.api = ApiContext(self._pipeline, name, summary_cache, lists=ListEndpoints(config.list_api))
         self.sessions = SessionsAPI(self.api)

@@ -8,6 +8,7 @@
     ├── InvalidSessionId         the text is not a session id; nothing was sent
     ├── TransportError           no usable HTTP response
     │   ├── ConnectError             no connection was made; the request was not sent
+    │   │   ├── ProxyError               a proxy refused, for its rules or the login; nothing was sent
     │   │   └── LimiterUnavailable       a rate limiter in Redis can't be reached; nothing was sent
     │   ├── APITimeoutError          a timeout or the call's deadline passed
     │   ├── ProtocolError            the connection broke, or the response was not HTTP
@@ -70,6 +71,7 @@ __all__ = [
     "PaginationError",
     "PermissionDeniedError",
     "ProtocolError",
+    "ProxyError",
     "RateLimitedError",
     "ResponseTooLarge",
     "Scope",
@@ -141,6 +143,20 @@ class TransportError(FullStoryError):
 
 class ConnectError(TransportError):
     """No connection was made: name look-up, refusal, TLS. The request was not sent."""
+
+
+class ProxyError(ConnectError):
+    """A proxy refused: it requires another login, or its rules don't allow the request. Nothing was charged.
+
+    All further requests would be refused as well, so none is made: fan-outs and jobs end.
+    """
+
+    permanent = True
+
+    @property
+    def is_login(self) -> bool:
+        """Whether the user and password are missing or were rejected."""
+        return self.status in {401, 407}
 
 
 class LimiterUnavailable(ConnectError):

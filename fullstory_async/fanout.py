@@ -26,6 +26,7 @@ from fullstory_async.brake import Brake
 from fullstory_async.errors import (
     APIStatusError,
     ClientStateError,
+    ConnectError,
     FullStoryError,
     InvalidSessionId,
     NoSessionFoundError,
@@ -79,10 +80,10 @@ class Work(Protocol[T_co]):
 class StopRule:
     """Decides when all further calls would be refused as one was.
 
-    That is so for a rejected key, an empty budget, and for what comes several times in a row: a single 403
-    may be about one session, but three without a success between them are about the key. Other failures
-    between them, such as a 404, say nothing about the key's role. Three redirects, or five responses that
-    can't be FullStory's, mean that somebody else responds at this address.
+    That is so for a rejected key, an empty budget and a connection that can't be made, and for what comes
+    several times in a row: a single 403 may be about one session, but three without a success between them
+    are about the key. Other failures between them, such as a 404, say nothing about the key's role. Three
+    redirects, or five responses that can't be FullStory's, mean that somebody else responds at this address.
     """
 
     __slots__ = ("_first_unexpected", "_in_a_row", "_last", "_scopes", "ended_by")
@@ -122,7 +123,9 @@ class StopRule:
             self._last = error
             self._in_a_row.update(kinds)
             is_one_too_many = any(self._in_a_row[kind] >= _MOST_IN_A_ROW[kind] for kind in kinds)
-            if is_one_too_many or (not kinds and error.scope in self._scopes):
+            # nothing can be sent, whatever the session: an untrusted certificate, a proxy that refuses
+            is_unreachable = isinstance(error, ConnectError) and error.permanent
+            if is_one_too_many or is_unreachable or (not kinds and error.scope in self._scopes):
                 self.end(error)
         return self.ended_by
 

@@ -76,7 +76,15 @@ async def _leaving_nothing(test: Any, arguments: dict[str, Any]) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FULLSTORY_API_KEY", "FULLSTORY_API_KEY_FILE", "FULLSTORY_BASE_URL"):
+    proxies = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
+    ours = (
+        "FULLSTORY_API_KEY",
+        "FULLSTORY_API_KEY_FILE",
+        "FULLSTORY_BASE_URL",
+        "SSL_CERT_FILE",
+        "REQUEST_METHOD",
+    )
+    for name in (*ours, *proxies, *map(str.lower, proxies)):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -31,13 +31,17 @@ class Attempt:
     """Whether the server may have seen the request: true unless the transport knows better."""
     reused: bool = False
     """Whether it went over a connection that is known to have served an earlier request."""
+    connected: asyncio.Event | None = None
+    """Set when it has a connection; ``None`` if nobody waits for that."""
 
 
 class Transport(Protocol):
     """What the pipeline needs of a transport."""
 
-    slots: asyncio.Semaphore | None
-    """One slot per available connection, where the number of connections is limited."""
+    @property
+    def slots(self) -> asyncio.Semaphore | None:
+        """One slot per available connection, where the number of connections is limited."""
+        ...
 
     def check(self) -> object:
         """Raise `ClientStateError` if requests can't be sent here and now."""

@@ -29,7 +29,7 @@ class StopReason(enum.StrEnum):
     """The service asked for a longer wait than ``max_wait``."""
     NETWORK_DOWN = "network down"
     NOT_FULLSTORY = "not_fullstory"
-    """Responses can't be FullStory's: a sign-in page, a proxy, a redirect or another API answers."""
+    """Responses can't be FullStory's: a sign-in page, a proxy, a redirect or another API."""
     NO_SESSION_FOUND = "no session found"
     """The service refused every call so far with 404 or 400, as many as the plan's ``max_failures``."""
     STORAGE_FAILED = "storage failed"

@@ -24,6 +24,7 @@ from fullstory_async.errors import (
     FullStoryError,
     JobStorageError,
     NoSessionFoundError,
+    ProxyError,
     Scope,
     TransportError,
     UnexpectedResponseError,
@@ -52,7 +53,7 @@ _REASONS = {
 
 def _reason_for(error: FullStoryError) -> StopReason:
     """Return the reason of a run that a failure ended."""
-    if isinstance(error, UnexpectedResponseError):
+    if isinstance(error, UnexpectedResponseError | ProxyError):
         return StopReason.NOT_FULLSTORY
     return _REASONS.get(error.scope, StopReason.NETWORK_DOWN)
 

@@ -199,7 +199,7 @@ ROWS = tuple(
                 "Nothing is sent, and calls end in `LimiterUnavailable` at once or after `timeout`; or, with `fallback`, each process goes on at a rate of its own. Both end by themselves. What Redis forgets (`FLUSHALL`, a restart, an empty replica) is taken for an empty bucket, so that no window has more than `burst + rate·W`. A job waits for it and counts no session as failed",
             ),
             (
-                "Somebody else answers: the sign-in page of a network, a proxy, a web server (200, 401, 403, 404, 407, 511)",
+                "Somebody else answers: the sign-in page of a network, a proxy, a web server (200, 401, 403, 404, 511)",
                 "`UnexpectedResponseError`, which says who probably answered and at which address; a free call is made once more before. A paid one counts as at risk, never as spent; only a redirect and a 511 are free. Texts and empty bodies from 400 on go by their status",
             ),
             (
@@ -288,5 +288,43 @@ ROWS += (
         66,
         "Nobody can be asked before spending: streams in pipes, a background process, cron",
         "The question goes to `/dev/tty`, in the foreground only. Where there is no terminal, `--max-activations`, `--yes` or `FULLSTORY_YES=1` is consent; without one `fetch` warns",
+    ),
+)
+
+ROWS += (
+    Row(
+        80,
+        "The certificate of a server, or of a proxy, has an authority that is not known",
+        "`ConnectError` with `permanent=True` after one connection, which says how to give a CA bundle: `ClientConfig(ssl=…)`, `--ca-file`, `SSL_CERT_FILE`",
+    ),
+    Row(
+        81,
+        "The server demands a client certificate, or does not accept it: TLS alerts, and the pages of nginx",
+        "`ConnectError` with `permanent=True` that names `client_cert`; one attempt, nothing at risk, nothing recorded for a session; fan-outs and jobs end",
+    ),
+    Row(
+        82,
+        "A proxy refuses: 401, 403, 407, to `CONNECT` and in plain HTTP",
+        "`ProxyError` after one attempt, never `AuthenticationError`, never at risk. A fan-out ends at once, a job as `not_fullstory` (exit code 9). 502, 503 and 429 of a proxy are tried again",
+    ),
+    Row(
+        83,
+        "A proxy that requires a login, in plain HTTP or TLS",
+        "It gets `proxy_auth`, or the user and password of its URL; never the API key, unless the request itself is plain HTTP",
+    ),
+    Row(
+        84,
+        "The password of a proxy is wrong, and many calls start at once",
+        "One login: the first call goes alone until the proxy accepts it, and after a refusal all calls fail for a minute without asking",
+    ),
+    Row(
+        85,
+        "`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`",
+        "Used with `trust_env=True`, and by the command line. `NO_PROXY` takes names, domains, addresses, networks and ports; this machine is never reached through them",
+    ),
+    Row(
+        86,
+        "A key file or a variable with a byte order mark, in UTF-16, with `\\r\\n` or spaces",
+        "Cleaned, or `ConfigurationError` that names the file and the variable; the key is never shown",
     ),
 )

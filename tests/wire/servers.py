@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -56,7 +57,7 @@ class RawServer:
 
 
 @asynccontextmanager
-async def raw_server(handler: Handler) -> AsyncIterator[RawServer]:
+async def raw_server(handler: Handler, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawServer]:
     """Serve requests one after another on each connection by ``handler``, until it closes the connection."""
     requests: list[bytes] = []
     tasks: set[asyncio.Task[Any]] = set()
@@ -72,16 +73,16 @@ async def raw_server(handler: Handler) -> AsyncIterator[RawServer]:
                 if length := re.search(rb"(?i)\r\ncontent-length: *(\d+)", head):
                     await reader.readexactly(int(length[1]))
                 await handler(Connection(head, writer, len(requests)))
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+        except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
             pass  # the client went away, or the test is over
         finally:
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**20)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**20, ssl=tls)
     port = server.sockets[0].getsockname()[1]
     try:
-        yield RawServer(f"http://127.0.0.1:{port}", requests)
+        yield RawServer(f"{'http' if tls is None else 'https'}://127.0.0.1:{port}", requests)
     finally:
         server.close()
         for task in list(tasks):

@@ -8,6 +8,7 @@ import inspect
 import resource
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -517,7 +518,9 @@ def _example(cls: type[aiohttp.ClientError]) -> aiohttp.ClientError:
     for name, value in {
         "status": 502,
         "message": "m",
-        "_conn_key": None,
+        "_conn_key": SimpleNamespace(host="x", port=1, is_ssl=True),
+        "_certificate_error": OSError(1, "x"),
+        "headers": None,
         "_os_error": OSError(1, "x"),
         "os_error": OSError(1, "x"),
     }.items():

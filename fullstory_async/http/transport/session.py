@@ -51,8 +51,8 @@ class Transport:
     """Sends requests through an aiohttp session of its own, or through a given one."""
 
     __slots__ = (
-        "_base", "_common", "_config", "_deadlines", "_key", "_loop", "_owned", "_prefix", "_reader",
-        "_session", "_timeout", "_used", "slots", "state",
+        "_base", "_common", "_config", "_deadlines", "_has_headers", "_key", "_loop", "_network", "_owned",
+        "_prefix", "_proxy_headers", "_reader", "_session", "_timeout", "_used", "slots", "state",
     )  # fmt: skip
 
     state: State
@@ -76,8 +76,14 @@ class Transport:
         if config.integration_source is not None:
             self._common["Integration-Source"] = config.integration_source
         self._key = {"Authorization": Secret(f"Basic {config.api_key or ''}")}
+        self._network = config.network
+        self._proxy_headers = config.network.login or None
+        if config.network.proxy_reads_requests:
+            self._key |= config.network.login
         self._session = session
         self._owned = session is None
+        # aiohttp sends a session's headers to a proxy as well, ``Authorization`` as the login
+        self._has_headers = self._owned and self._network.proxy is None
         self._used = UsedConnections()
         # ``connect`` also counts the wait for a pooled connection, which may be long where a given session
         # serves other purposes too
@@ -104,14 +110,14 @@ class Transport:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),  # the rate limiter and the workers bound it
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={**self._common, **self._key},
+                headers={**self._common, **self._key} if self._has_headers else None,
                 request_class=TrackedRequest,
             )
         else:
             self._adopt(self._session, loop)
         self._reader = ResponseReader(
-            self._session, Redactor(self._config.api_key or ""), self._config.max_response_bytes,
-            owned=self._owned,
+            self._session, Redactor(self._config.api_key or "", self._network.secrets),
+            self._config.max_response_bytes, owned=self._owned,
         )  # fmt: skip
         self._loop = loop
         self._deadlines = Deadlines(loop)
@@ -196,7 +202,8 @@ class Transport:
                 response = await session.request(
                     request.method, self._url(request), headers=self._headers(request), data=request.body,
                     allow_redirects=False, raise_for_status=False, auto_decompress=True,
-                    proxy=self._config.proxy, timeout=self._timeout, middlewares=(timed.block_resend,),
+                    proxy=self._network.proxy, proxy_headers=self._proxy_headers, ssl=self._network.tls,
+                    timeout=self._timeout, middlewares=(timed.block_resend,),
                 )  # fmt: skip
                 try:
                     if streamed and 200 <= response.status < 300:
@@ -219,8 +226,8 @@ class Transport:
         return url.with_query(request.query) if request.query else url
 
     def _headers(self, request: Request) -> dict[str, str]:
-        """Return the headers that a request needs in addition to those of our own session."""
+        """Return the headers that a request needs in addition to those of the session."""
         body = {} if request.body is None else {"Content-Type": "application/json"}
-        if self._owned:
+        if self._has_headers:
             return {**body, **request.headers}
         return {**self._common, **body, **request.headers, **self._key}

@@ -50,6 +50,8 @@ class TimedAttempt(Deadline):
     def mark_sent(self, connection: Connection) -> None:
         """Record that the request is about to be written, and start its read timeout."""
         self.attempt.sent = True
+        if self.attempt.connected is not None:
+            self.attempt.connected.set()
         if (protocol := connection.protocol) is not None:
             self.attempt.reused = protocol in self._used
             if not self.attempt.reused:
