@@ -36,6 +36,7 @@ from fullstory_async.errors import (
     UnexpectedResponseError,
 )
 from fullstory_async.ids.source import End, IdSource
+from fullstory_async.messages import Response
 from fullstory_async.models import SessionRef, text_of
 from fullstory_async.privacy import strip_traceback
 
@@ -96,7 +97,7 @@ class StopRule:
         self.ended_by = None
         self._scopes = scopes
         self._in_a_row: Counter[type[FullStoryError]] = Counter()
-        self._last: FullStoryError | None = None
+        self._last: Response | None = None
         self._first_unexpected = 0.0
 
     def end(self, error: FullStoryError) -> None:
@@ -118,9 +119,9 @@ class StopRule:
         elif isinstance(error, UnexpectedResponseError) and not self._in_a_row[UnexpectedResponseError]:
             self._first_unexpected = now
         kinds = [kind for kind in _MOST_IN_A_ROW if isinstance(error, kind)]
-        # calls that share a request fail with the same error, which counts once
-        if error is not None and error is not self._last:
-            self._last = error
+        # calls that share a request fail with the same response, which counts once
+        if error is not None and (error.response is None or error.response is not self._last):
+            self._last = error.response
             self._in_a_row.update(kinds)
             is_one_too_many = any(self._in_a_row[kind] >= _MOST_IN_A_ROW[kind] for kind in kinds)
             # nothing can be sent, whatever the session: an untrusted certificate, a proxy that refuses

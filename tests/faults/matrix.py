@@ -328,3 +328,11 @@ ROWS += (
         "Cleaned, or `ConfigurationError` that names the file and the variable; the key is never shown",
     ),
 )
+
+ROWS += (
+    Row(
+        103,
+        "A request that several callers share (equal summaries at the same time) fails",
+        "Each caller gets an equal exception of its own: what one caller's frames hold, or what it notes on the error, is in nobody else's report",
+    ),
+)

@@ -150,9 +150,9 @@ class GroupCommitWriter:
                 # Patience: the responses that wait here may have been paid for.
                 if _is_busy(error) and time.monotonic() < until:
                     continue
-                failure = JobStorageError(f"the job {self._folder} can't be written: {error}")
+                text = f"the job {self._folder} can't be written: {error}"
                 self._retried += [change for change in group if change.future is None]
-                _notify(group, [failure] * len(group))
+                _notify(group, [JobStorageError(text) for _ in group])
             else:
                 _notify(group, results)
             return
