@@ -76,6 +76,7 @@ from fullstory_async.models import (
 from fullstory_async.pagination import Page, Pager
 from fullstory_async.ratelimit.limiter import RateLimit, RateLimiter
 from fullstory_async.retry import RetryPolicy
+from fullstory_async.secret import Secret
 from fullstory_async.session_id import SessionId
 
 __all__ = [
@@ -132,6 +133,7 @@ __all__ = [
     "RetryPlanned",
     "RetryPolicy",
     "Scope",
+    "Secret",
     "ServerError",
     "Session",
     "SessionContext",

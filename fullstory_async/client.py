@@ -25,8 +25,10 @@ from fullstory_async.http.hooks import Hooks, Stats
 from fullstory_async.http.options import CallOptions, ExtraQuery
 from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.models import KeyOwner
-from fullstory_async.privacy import Redactor, Secret, hide_arguments
+from fullstory_async.privacy import Redactor, hide_arguments
 from fullstory_async.ratelimit.limiter import RateLimiter
+from fullstory_async.secret import Secret
+from fullstory_async.validators import shown
 
 if TYPE_CHECKING:
     import aiohttp
@@ -48,9 +50,10 @@ class FullStoryClient:
     api: ApiContext
     """What the operations share; for other parts of this package, such as jobs."""
 
+    @hide_arguments
     def __init__(
         self,
-        api_key: str | None = None,
+        api_key: str | Secret | None = None,
         *,
         config: ClientConfig | None = None,
         session: aiohttp.ClientSession | None = None,
@@ -82,9 +85,9 @@ class FullStoryClient:
         if limiter is not None and not isinstance(limiter, RateLimiter):
             raise ConfigurationError(f"limiter must be a RateLimiter, not {type(limiter).__name__}")
         if summary_cache is not None and not isinstance(summary_cache, SummaryCache):
-            raise ConfigurationError(f"summary_cache must be a SummaryCache, not {summary_cache!r:.60}")
+            raise ConfigurationError(f"summary_cache must be a SummaryCache, not {shown(summary_cache)}")
         if ledger is not None and not isinstance(ledger, ActivationLedger):
-            raise ConfigurationError(f"ledger must be an ActivationLedger, not {ledger!r:.60}")
+            raise ConfigurationError(f"ledger must be an ActivationLedger, not {shown(ledger)}")
         if hooks is not None and not isinstance(hooks, Hooks):
             raise ConfigurationError(f"hooks must be Hooks, not {type(hooks).__name__}")
         # imported late: it imports aiohttp, which a program may never need

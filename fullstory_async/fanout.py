@@ -36,7 +36,6 @@ from fullstory_async.errors import (
     UnexpectedResponseError,
 )
 from fullstory_async.ids.source import End, IdSource
-from fullstory_async.messages import Response
 from fullstory_async.models import SessionRef, text_of
 from fullstory_async.privacy import strip_traceback
 
@@ -97,7 +96,7 @@ class StopRule:
         self.ended_by = None
         self._scopes = scopes
         self._in_a_row: Counter[type[FullStoryError]] = Counter()
-        self._last: Response | None = None
+        self._last: FullStoryError | None = None
         self._first_unexpected = 0.0
 
     def end(self, error: FullStoryError) -> None:
@@ -119,9 +118,8 @@ class StopRule:
         elif isinstance(error, UnexpectedResponseError) and not self._in_a_row[UnexpectedResponseError]:
             self._first_unexpected = now
         kinds = [kind for kind in _MOST_IN_A_ROW if isinstance(error, kind)]
-        # calls that share a request fail with the same response, which counts once
-        if error is not None and (error.response is None or error.response is not self._last):
-            self._last = error.response
+        if error is not None and not self._is_counted(error):
+            self._last = error
             self._in_a_row.update(kinds)
             is_one_too_many = any(self._in_a_row[kind] >= _MOST_IN_A_ROW[kind] for kind in kinds)
             # nothing can be sent, whatever the session: an untrusted certificate, a proxy that refuses
@@ -129,6 +127,13 @@ class StopRule:
             if is_one_too_many or is_unreachable or (not kinds and error.scope in self._scopes):
                 self.end(error)
         return self.ended_by
+
+    def _is_counted(self, error: FullStoryError) -> bool:
+        """Return whether a failure was counted for another call that shared the request."""
+        last = self._last
+        return error is last or (
+            last is not None and error.response is not None and error.response is last.response
+        )
 
 
 _MOST_IN_A_ROW: dict[type[FullStoryError], int] = {

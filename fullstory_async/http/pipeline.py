@@ -243,7 +243,8 @@ class Pipeline:
         try:
             return decode(response)
         except DecodeError as error:
-            error.response, error.may_have_cost = response, call.request.metered
+            error.response = contact.redacted(call.request, response, keep_body=True)
+            error.may_have_cost = call.request.metered
             raise
 
     def _judge(self, request: Request, response: Response) -> FullStoryError | None:

@@ -331,6 +331,16 @@ ROWS += (
 
 ROWS += (
     Row(
+        100,
+        "A constructor gets a misspelt setting, a wrong type or a key in the wrong place, and an error tracker prints all variables",
+        "The error names the setting; no frame of it holds the API key, a proxy's login or the URL of Redis. Files are filed under the same fingerprint as ever",
+    ),
+    Row(
+        101,
+        "A server or proxy quotes the key, a proxy's password, an e-mail address or a uid: escaped for URLs, JSON or HTML (also several times), in upper case, in base64, cut, wrapped",
+        "Removed from errors with headers and bodies, in linear time; the rest of the text stays",
+    ),
+    Row(
         103,
         "A request that several callers share (equal summaries at the same time) fails",
         "Each caller gets an equal exception of its own: what one caller's frames hold, or what it notes on the error, is in nobody else's report",

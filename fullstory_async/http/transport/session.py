@@ -34,7 +34,8 @@ from fullstory_async.http.transport.deadlines import Deadlines
 from fullstory_async.http.transport.response_reader import ResponseReader
 from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest, UsedConnections
 from fullstory_async.messages import Request, Response
-from fullstory_async.privacy import Redactor, Secret
+from fullstory_async.privacy import Redactor
+from fullstory_async.secret import Secret
 
 __all__ = ["Transport"]
 
@@ -52,7 +53,7 @@ class Transport:
 
     __slots__ = (
         "_base", "_common", "_config", "_deadlines", "_has_headers", "_key", "_loop", "_network", "_owned",
-        "_prefix", "_proxy_headers", "_reader", "_session", "_timeout", "_used", "slots", "state",
+        "_prefix", "_reader", "_session", "_timeout", "_used", "slots", "state",
     )  # fmt: skip
 
     state: State
@@ -75,9 +76,8 @@ class Transport:
         self._common = {"Accept": "application/json", "User-Agent": config.user_agent}
         if config.integration_source is not None:
             self._common["Integration-Source"] = config.integration_source
-        self._key = {"Authorization": Secret(f"Basic {config.api_key or ''}")}
+        self._key = {"Authorization": (config.api_key or Secret("")).map("Basic {}".format)}
         self._network = config.network
-        self._proxy_headers = config.network.login or None
         if config.network.proxy_reads_requests:
             self._key |= config.network.login
         self._session = session
@@ -110,13 +110,13 @@ class Transport:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),  # the rate limiter and the workers bound it
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={**self._common, **self._key} if self._has_headers else None,
+                headers=self._common if self._has_headers else None,
                 request_class=TrackedRequest,
             )
         else:
             self._adopt(self._session, loop)
         self._reader = ResponseReader(
-            self._session, Redactor(self._config.api_key or "", self._network.secrets),
+            self._session, Redactor(self._config.api_key, self._network.secrets),
             self._config.max_response_bytes, owned=self._owned,
         )  # fmt: skip
         self._loop = loop
@@ -196,14 +196,15 @@ class Transport:
         timed = TimedAttempt(
             self._deadlines, deadline, self._used, attempt,
             connect=self._config.connect_timeout, read=read_timeout,
+            key=self._key, login=self._network.login,
         )  # fmt: skip
         try:
             with timed:
                 response = await session.request(
                     request.method, self._url(request), headers=self._headers(request), data=request.body,
                     allow_redirects=False, raise_for_status=False, auto_decompress=True,
-                    proxy=self._network.proxy, proxy_headers=self._proxy_headers, ssl=self._network.tls,
-                    timeout=self._timeout, middlewares=(timed.block_resend,),
+                    proxy=self._network.proxy, ssl=self._network.tls, timeout=self._timeout,
+                    middlewares=(timed.block_resend,),
                 )  # fmt: skip
                 try:
                     if streamed and 200 <= response.status < 300:
@@ -217,9 +218,6 @@ class Transport:
         except AIOHTTP_ERRORS as raised:
             error = self._reader.error_from(raised, request, sent=attempt.sent, reused=attempt.reused)
             raise error from None
-        except ValueError:  # aiohttp's, for a session with trust_env=True and a netrc entry for the host
-            text = "the given aiohttp session adds credentials of its own"
-            raise ConfigurationError(text, request=request) from None
 
     def _url(self, request: Request) -> URL:
         url = self._base.with_path(self._prefix + request.path, encoded=True)
@@ -230,4 +228,4 @@ class Transport:
         body = {} if request.body is None else {"Content-Type": "application/json"}
         if self._has_headers:
             return {**body, **request.headers}
-        return {**self._common, **body, **request.headers, **self._key}
+        return {**self._common, **body, **request.headers}
