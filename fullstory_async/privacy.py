@@ -21,7 +21,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from fullstory_async.errors import FullStoryError
 from fullstory_async.messages import PERSONAL_PARAMETERS, Request
 from fullstory_async.secret import Secret
-from fullstory_async.spelling import forms, replace_forms
+from fullstory_async.spelling import Reading, finder_of
 
 __all__ = ["Redactor", "hide_arguments", "redact_subject", "strip_traceback"]
 
@@ -94,10 +94,11 @@ class Redactor:
         self._secrets = (*known, *((each, _A_LOGIN) for each in more))
 
     def text(self, text: str, request: Request) -> str:
-        """Return a header, a body or the text of an exception without all of them."""
+        """Return a body or the text of an exception without all of them."""
+        reading = Reading(text)
         for secret, instead in self._secrets:
-            text = secret.redact(text, instead)
-        return redact_subject(text, request)
+            reading = secret.redact(reading, instead)
+        return _without_subject(reading, request).text
 
     def body(self, body: bytes, request: Request) -> bytes:
         """Return the body of an error response without all of them, whatever its encoding and escapes."""
@@ -106,13 +107,21 @@ class Redactor:
 
     def headers(self, headers: Mapping[str, str], request: Request) -> dict[str, str]:
         """Return the headers of a response without all of them."""
+        together = "\n".join(headers.values())
+        if self.text(together, request) == together:
+            return dict(headers)
         return {name: self.text(value, request) for name, value in headers.items()}
 
 
 def redact_subject(text: str, request: Request) -> str:
     """Return a text without the user that the request asks about."""
+    return _without_subject(Reading(text), request).text if request.query else text
+
+
+def _without_subject(reading: Reading, request: Request) -> Reading:
     for name, value in request.query:
         if name in PERSONAL_PARAMETERS and len(value) >= _SHORTEST:
-            redacted = replace_forms(text, forms(value[:_LONGEST]), instead := f"[the {name}]")
-            text = redacted if redacted == text or len(value) <= _LONGEST else instead
-    return text
+            redacted = reading.without(finder_of(value[:_LONGEST]), instead := f"[the {name}]")
+            is_whole = redacted is reading or len(value) <= _LONGEST
+            reading = redacted if is_whole else Reading(instead)
+    return reading

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import NoReturn, Self
 
-from fullstory_async.spelling import Form, forms, replace_forms
+from fullstory_async.spelling import Finder, Reading, finder_of
 
 __all__ = ["Secret"]
 
@@ -25,7 +25,7 @@ class Secret:
     Two secrets with the same text are equal.
     """
 
-    __slots__ = ("_forms", "_open")
+    __slots__ = ("_finder", "_open")
 
     def __init__(self, text: str) -> None:
         """Hide a text."""
@@ -35,7 +35,7 @@ class Secret:
             raise TypeError(f"a secret must be a str, not {kind}")
         # bound methods of built-in types: not even a walk over the attributes shows what they are bound to
         self._open: Callable[[], str] = str.__str__(text).__str__
-        self._forms: Callable[[], Iterator[Form]] | None = None
+        self._finder: Callable[[], Iterator[Finder]] | None = None
 
     @classmethod
     def of(cls, given: str | Secret) -> Secret:
@@ -54,13 +54,15 @@ class Secret:
         """Return whether the text begins with a prefix."""
         return self._open().startswith(prefix)
 
-    def redact(self, text: str, instead: str) -> str:
+    def redact(self, reading: Reading, instead: str) -> Reading:
         """Return a text with something else instead of this one: whole, cut, escaped or in base64."""
-        if self._forms is None:
+        if self._finder is None:
             hidden = self._open()
-            known = forms(hidden, least=_SHORTEST, encoded=True) if len(hidden) >= _SHORTEST else []
-            self._forms = known.__iter__
-        return replace_forms(text, tuple(self._forms()), instead)
+            known = [finder_of(hidden, least=_SHORTEST, encoded=True)] if len(hidden) >= _SHORTEST else []
+            self._finder = known.__iter__
+        for finder in self._finder():
+            reading = reading.without(finder, instead)
+        return reading
 
     def __bool__(self) -> bool:
         return bool(self._open())

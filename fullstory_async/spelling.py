@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from html import unescape
 
-__all__ = ["Form", "compact", "forms", "replace_forms"]
+__all__ = ["Finder", "Reading", "finder_of"]
 
 _LAYERS = 4
 """Kinds of escapes within each other that are decoded; of one kind, any number is."""
@@ -30,6 +30,7 @@ _MORE = f"{_PERCENT}[89abAB]{_HEX}"
 # a lookbehind, so that a long run of backslashes is tried once
 _BACKSLASHES = r"(?<!\\)\\+"
 _ESCAPE = re.compile(
+    r"(?=[\\%&=<])(?:"  # nearly all characters begin none
     rf"(?:{_BACKSLASHES}|{_PERCENT})u(?P<high>[dD][89abAB]{_HEX}{{2}})"
     rf"(?:\\+|{_PERCENT})u(?P<low>[dD][c-fC-F]{_HEX}{{2}})"
     rf"|{_BACKSLASHES}(?:u(?P<json>{_HEX}{{4}})|u\{{(?P<braces>{_HEX}{{1,6}})\}}|x(?P<x>{_HEX}{{2}})"
@@ -39,20 +40,20 @@ _ESCAPE = re.compile(
     rf"|&(?:amp;|\#38;|\#x26;)*(?:\#[xX]0*(?P<hex>{_HEX}{{1,6}});?|\#0*(?P<decimal>[0-9]{{1,7}});?"
     r"|(?P<name>[a-zA-Z][a-zA-Z0-9]{1,31};))"
     r"|=\r?\n"
-    r"|</?(?i:wbr|br|b|i|u|p|em|strong|span|mark|code)(?:\s[^<>]{0,100})?/?>"
+    r"|</?(?i:wbr|br|b|i|u|p|em|strong|span|mark|code)(?:\s[^<>]{0,100})?/?>)"
 )
 _HEXADECIMAL = ("json", "braces", "x", "hex")
 
 
-class _Compacting(dict[int, str]):
+class _Compacting(dict[int, str | None]):
     """A table for `str.translate`: one case, and nothing that breaks a text into lines or stands for it."""
 
-    def __missing__(self, code: int) -> str:
+    def __missing__(self, code: int) -> str | None:
         char = chr(code)
         folded = char.casefold()
         # ``+`` may stand for a space, a backslash for a line that goes on
         left_out = char in "+\\" or char.isspace() or not char.isprintable()
-        self[code] = new = "" if left_out else folded if len(folded) == 1 else char
+        self[code] = new = None if left_out else folded if len(folded) == 1 else char
         return new
 
 
@@ -62,7 +63,7 @@ _COMPACTING = _Compacting()
 class Form:
     """One way in which a text may be written, compact, and how much of it gives it away."""
 
-    __slots__ = ("_half", "_is_cut_at_end", "_last_start", "_least", "_text")
+    __slots__ = ("half", "is_cut_at_end", "last_start", "least", "text")
 
     def __init__(self, text: str, *, least: int | None = None) -> None:
         """Take a compact text.
@@ -73,81 +74,115 @@ class Form:
                 of it, or the name in an e-mail address, where a word ends after that.
         """
         at = text.find("@")
-        self._text = text
-        self._is_cut_at_end = least is None
-        self._least = min(len(text), least or max(_CORE, math.ceil(len(text) * 2 / 3)))
-        self._last_start, self._half = len(text), min(len(text), max(4, (len(text) + 1) // 2))
+        self.text, self.is_cut_at_end = text, least is None
+        self.least = min(len(text), least or max(_CORE, math.ceil(len(text) * 2 / 3)))
+        self.last_start, self.half = len(text), self.least
+        if least is None:
+            self.half = min(len(text), max(4, (len(text) + 1) // 2))
         if least is None and at > 0:
             # of an e-mail address, the domain alone is many others' too; the name before it may be enough
-            self._last_start, self._half = at // 2, min(self._half, max(_NAME, at))
+            self.last_start, self.half = at // 2, min(self.half, max(_NAME, at))
+
+    def run(self, text: str, place: int, start: int, width: int) -> tuple[int, int] | None:
+        """Return where as much as possible of the form stands in a text, if it gives it away.
+
+        Args:
+            text: a compact text.
+            place: where a block of the form stands in it.
+            start: where that block stands in the form.
+            width: the length of the block.
+        """
+        form, left, first = self.text, place, start
+        while left and first and text[left - 1] == form[first - 1]:
+            left, first = left - 1, first - 1
+        right, last = place + width, start + width
+        while right < len(text) and last < len(form) and text[right] == form[last]:
+            right, last = right + 1, last + 1
+        is_enough = right - left >= self.least and first <= self.last_start
+        is_cut = self.is_cut_at_end and first == 0 and right - left >= self.half
+        return (left, right) if is_enough or (is_cut and not text[right : right + 1].isalnum()) else None
+
+
+class Finder:
+    """Finds a text in each of its forms."""
+
+    __slots__ = ("_blocks", "_pattern", "_width")
+
+    def __init__(self, forms: Iterable[Form]) -> None:
+        """Prepare for these forms."""
+        known = [form for form in forms if form.text]
+        # so many characters in a row that any run which gives a form away holds a block that begins at a
+        # multiple of this width
+        self._width = width = min(((form.half + 1) // 2 for form in known), default=1)
+        self._pattern = re.compile(f"(?s:.{{{width}}})")
+        self._blocks: dict[str, list[tuple[Form, int]]] = {}
+        for form in known:
+            for start in range(len(form.text) - width + 1):
+                self._blocks.setdefault(form.text[start : start + width], []).append((form, start))
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield where enough of it stands in a compact text."""
-        # a run of ``least`` characters holds one whole block, wherever it begins
-        width, size = (self._least + 1) // 2, len(self._text)
-        for start in {*range(0, size - width + 1, width), size - width}:
-            for left, right, first in self._runs(text, start, width):
-                if right - left >= self._least and first <= self._last_start:
-                    yield left, right
-        if self._is_cut_at_end:
-            for left, right, first in self._runs(text, 0, self._half):
-                if first == 0 and not text[right : right + 1].isalnum():
-                    yield left, right
-
-    def _runs(self, text: str, start: int, width: int) -> Iterator[tuple[int, int, int]]:
-        """Yield the runs around a block of the form: their places, and the character they begin with."""
-        form = self._text
-        block = form[start : start + width]
-        found = text.find(block)
-        while found >= 0:
-            left, first = found, start
-            while left and first and text[left - 1] == form[first - 1]:
-                left, first = left - 1, first - 1
-            right, last = found + width, start + width
-            while right < len(text) and last < len(form) and text[right] == form[last]:
-                right, last = right + 1, last + 1
-            yield left, right, first
-            found = text.find(block, right if right - left >= self._least else found + 1)
+        """Yield where enough of a form stands in a compact text."""
+        blocks = self._pattern.findall(text)
+        if self._blocks.keys().isdisjoint(blocks):
+            return
+        end = 0
+        for number, block in enumerate(blocks):
+            place = number * self._width
+            if block not in self._blocks or place + self._width <= end:
+                continue
+            for form, start in self._blocks[block]:
+                if (run := form.run(text, place, start, self._width)) is not None:
+                    yield run
+                    end = max(end, run[1])
+                    if run[1] - run[0] == len(form.text):
+                        break
 
 
-def compact(text: str) -> str:
+class Reading:
+    """A text, and what remains of it without escapes, case and white space."""
+
+    __slots__ = ("_layers", "text")
+
+    def __init__(self, text: str) -> None:
+        """Read a text."""
+        self.text = text
+        self._layers = [_compact(layer) for layer in _layers(text)]
+
+    def without(self, finder: Finder, instead: str) -> Reading:
+        """Return it with something else in each place where a finder finds its text."""
+        places: list[tuple[int, int]] = []
+        for number, layer in enumerate(self._layers):
+            if len(self.text) > _TRACKED and any(finder.find(layer)):
+                return Reading(instead)
+            if found := list(finder.find(layer)):
+                starts, ends = _tracked(self.text, number)
+                places += [(starts[left], ends[right - 1]) for left, right in found]
+        return Reading(_replaced(self.text, places, instead)) if places else self
+
+
+def _compact(text: str) -> str:
     """Return a text in one case, without white space and the like."""
     return text.translate(_COMPACTING)
 
 
-def forms(text: str, *, least: int | None = None, encoded: bool = False) -> list[Form]:
-    """Return the ways in which a text may be written, apart from the escapes of single characters.
+def finder_of(text: str, *, least: int | None = None, encoded: bool = False) -> Finder:
+    """Prepare to find a text.
 
     Args:
         text: the text itself.
         least: the number of consecutive characters that give it away; see `Form`.
         encoded: whether base64 counts, as a part of something longer too.
     """
-    found = {compact(each): least for each in _layers(text)}
-    if encoded:
-        for before in range(3):
-            content = b" " * before + text.encode("utf-8", "surrogatepass")
-            # the characters at both ends also hold bits of what stands beside the text
-            first, last = math.ceil(before * 4 / 3), len(content) * 4 // 3
-            for encode in (base64.b64encode, base64.urlsafe_b64encode):
-                core = compact(encode(content).decode()[first:last])
-                if len(core) >= _CORE:
-                    found[core] = max(_CORE, least or 0) + _CORE // 2
-    return [Form(each, least=least) for each, least in found.items() if each]
-
-
-def replace_forms(text: str, wanted: Sequence[Form], instead: str) -> str:
-    """Return a text with something else instead of each form that is found in it."""
-    places: list[tuple[int, int]] = []
-    for number, layer in enumerate(_layers(text)):
-        plain = compact(layer)
-        found = [place for form in wanted for place in form.find(plain)]
-        if found and len(text) > _TRACKED:
-            return instead
-        if found:
-            starts, ends = _tracked(text, number)
-            places += [(starts[left], ends[right - 1]) for left, right in found]
-    return _replaced(text, places, instead)
+    found = {_compact(each): least for each in _layers(text)}
+    for before in range(3) if encoded else ():
+        content = b" " * before + text.encode("utf-8", "surrogatepass")
+        # the characters at both ends also hold bits of what stands beside the text
+        first, last = math.ceil(before * 4 / 3), len(content) * 4 // 3
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            core = _compact(encode(content).decode()[first:last])
+            if len(core) >= _CORE:
+                found[core] = max(_CORE, least or 0) + _CORE // 2
+    return Finder(Form(each, least=least) for each, least in found.items())
 
 
 def _replaced(text: str, places: Iterable[tuple[int, int]], instead: str) -> str:

@@ -20,6 +20,7 @@ from redis.exceptions import NoScriptError, RedisError
 from fullstory_async.cluster.script import SCRIPT, Slot, arguments, parse_slot
 from fullstory_async.errors import ConfigurationError, LimiterUnavailable
 from fullstory_async.secret import Secret
+from fullstory_async.spelling import Reading
 
 __all__ = ["RedisStore"]
 
@@ -139,7 +140,7 @@ class RedisStore:
         if not (isinstance(password, str) and password):
             return text
         # as it is, however short; and in other spellings
-        return Secret(password).redact(text.replace(password, "…"), "…")
+        return Secret(password).redact(Reading(text.replace(password, "…")), "…").text
 
     def __repr__(self) -> str:
         return f"RedisStore({getattr(self, 'location', 'not made')}, {self._key!r})"
