@@ -341,6 +341,11 @@ ROWS += (
         "Removed from errors with headers and bodies, in linear time; the rest of the text stays",
     ),
     Row(
+        102,
+        "Sentry, rich, structlog, Elastic APM and Rollbar report what goes wrong, in their default settings, with every variable of every frame",
+        "They send no API key, no login of a proxy, no password of Redis; `nox -s reporters` tries them. Sentry's own instrumentation of aiohttp notes the query of requests",
+    ),
+    Row(
         103,
         "A request that several callers share (equal summaries at the same time) fails",
         "Each caller gets an equal exception of its own: what one caller's frames hold, or what it notes on the error, is in nobody else's report",
