@@ -111,8 +111,7 @@ class Finder:
     def __init__(self, forms: Iterable[Form]) -> None:
         """Prepare for these forms."""
         known = [form for form in forms if form.text]
-        # so many characters in a row that any run which gives a form away holds a block that begins at a
-        # multiple of this width
+        # every run that gives a form away holds a block of this width at one of its multiples
         self._width = width = min(((form.half + 1) // 2 for form in known), default=1)
         self._pattern = re.compile(f"(?s:.{{{width}}})")
         self._blocks: dict[str, list[tuple[Form, int]]] = {}
