@@ -78,6 +78,13 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+@nox.session
+def uvloop(session: nox.Session) -> None:
+    """Run the tests over real HTTP on uvloop instead of asyncio's own event loop."""
+    install_locked(session)
+    session.run("pytest", "tests/wire", *session.posargs, env={"FULLSTORY_UVLOOP": "1"})
+
+
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
     """Run the tests with the oldest supported Python and dependencies."""

@@ -5,6 +5,7 @@ under one rate limiter, and manage summary profiles. Start with `FullStoryClient
 """
 
 from fullstory_async._version import __version__
+from fullstory_async.api.streaming import EventStream
 from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ClientConfig
 from fullstory_async.errors import (
@@ -30,6 +31,7 @@ from fullstory_async.errors import (
     NotFoundError,
     PaginationError,
     PermissionDeniedError,
+    ProgramError,
     ProtocolError,
     ProxyError,
     RateLimitedError,
@@ -46,6 +48,7 @@ from fullstory_async.files.ledger import ActivationLedger
 from fullstory_async.files.summary_cache import SummaryCache
 from fullstory_async.http.hooks import (
     Hooks,
+    RequestJoined,
     RequestSent,
     RequestThrottled,
     ResponseReceived,
@@ -75,6 +78,7 @@ from fullstory_async.models import (
 )
 from fullstory_async.pagination import Page, Pager
 from fullstory_async.ratelimit.limiter import RateLimit, RateLimiter
+from fullstory_async.response_info import ResponseInfo
 from fullstory_async.retry import RetryPolicy
 from fullstory_async.secret import Secret
 from fullstory_async.session_id import SessionId
@@ -98,6 +102,7 @@ __all__ = [
     "DecodeError",
     "ErrorInSuccess",
     "EventOptions",
+    "EventStream",
     "FanOut",
     "FullStoryClient",
     "FullStoryError",
@@ -120,13 +125,16 @@ __all__ = [
     "PermissionDeniedError",
     "Profile",
     "ProfileConfiguration",
+    "ProgramError",
     "ProtocolError",
     "ProxyError",
     "RateLimit",
     "RateLimitedError",
     "RateLimiter",
+    "RequestJoined",
     "RequestSent",
     "RequestThrottled",
+    "ResponseInfo",
     "ResponseReceived",
     "ResponseSchema",
     "ResponseTooLarge",

@@ -1,9 +1,10 @@
 """Brake: until a first call succeeds, only a few calls may be started, because the ids may all be wrong.
 
 A wrong column of a file, or ids of another organisation, give a 404 or 400 for every id, and each of these
-calls may cost an activation. Calls in flight and calls that were refused share one limit, so that no more
-calls than that are ever started while every call is refused. Other failures, such as a 500, say nothing about
-the ids: such a call gives its place to another one.
+calls may cost an activation. Calls in flight and calls that failed for their session share one limit, so that
+no more calls than that are ever started while every call fails so. Other failures, such as a 500, say nothing
+about the ids: such a call gives its place to another one, and `StopRule` or the job's circuit breaker limits
+them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 from types import TracebackType
 
 from fullstory_async import validators
-from fullstory_async.errors import BadRequestError, NoSessionFoundError, NotFoundError
+from fullstory_async.errors import FullStoryError, NoSessionFoundError, Scope
 
 __all__ = ["Brake"]
 
@@ -26,7 +27,7 @@ class Brake:
 
         Args:
             limit: number of calls, 1 or more.
-            refused: number of calls that earlier runs made, and that the service refused with 404 or 400.
+            refused: number of calls that earlier runs made, and that failed for their session.
 
         Raises:
             ConfigurationError: the limit is not a positive integer.
@@ -36,6 +37,7 @@ class Brake:
         self._limit: float = math.inf if limit is None else limit
         self._refused = refused
         self._in_flight = 0
+        self._last = ""
         self._changed = asyncio.Event()
 
     @property
@@ -53,13 +55,13 @@ class Brake:
         """Wait until the call may be started.
 
         Raises:
-            NoSessionFoundError: as many calls as allowed were made, and the service refused all of them.
+            NoSessionFoundError: as many calls as allowed were made, and none has succeeded.
         """
         while self._refused + self._in_flight >= self._limit:
             if self._refused >= self._limit:
                 raise NoSessionFoundError(
-                    f"none of the {self._refused} calls so far found a session, the service refused all of "
-                    "them with 404 or 400: the ids may be of another kind or of another organisation"
+                    f"none of the {self._refused} calls so far found a session{self._last}: the ids may be "
+                    "of another kind or of another organisation"
                 )
             await self._changed.wait()
         self._in_flight += 1
@@ -69,7 +71,11 @@ class Brake:
     ) -> None:
         self._in_flight -= 1
         # other failures give their place back: an outage says nothing about the ids
-        self._refused += isinstance(error, (NotFoundError, BadRequestError))
+        if isinstance(error, FullStoryError) and error.scope is Scope.SESSION and not error.is_transient:
+            self._refused += 1
+            self._last = f", the latest one ended in {type(error).__name__}" + (
+                f" (status {error.status})" if error.status else ""
+            )
         if self._limit < math.inf:
             self._wake()
 

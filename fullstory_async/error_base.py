@@ -10,6 +10,7 @@ import re
 from typing import ClassVar
 
 from fullstory_async.messages import Request, Response
+from fullstory_async.response_info import find_request_id
 
 __all__ = ["FullStoryError", "Scope", "describe_body", "mask_words"]
 
@@ -112,6 +113,11 @@ class FullStoryError(Exception):
     def status(self) -> int | None:
         """The HTTP status, if there was a response."""
         return self.response.status if self.response else None
+
+    @property
+    def request_id(self) -> str | None:
+        """The service's number of the request, for questions to its support, if it sent one."""
+        return find_request_id(self.response.headers) if self.response else None
 
     def __str__(self) -> str:
         # in the published OpenAPI description the code repeats the status

@@ -6,6 +6,7 @@
     ├── ConfigurationError       a setting or an argument is wrong; nothing was sent
     ├── ClientStateError         the client is not open, closed, or on another event loop
     ├── InvalidSessionId         the text is not a session id; nothing was sent
+    ├── ProgramError             the program's own code raised an exception in the middle of a call
     ├── TransportError           no usable HTTP response
     │   ├── ConnectError             no connection was made; the request was not sent
     │   │   ├── ProxyError               a proxy refused, for its rules or the login; nothing was sent
@@ -26,7 +27,7 @@
     │       ├── ErrorInSuccess           a 2xx whose body is an error
     │       └── GatewayThrottledError    a 503 page between good responses: something in front throttles
     ├── DecodeError              a 2xx response that can't be decoded; its body is kept in .response
-    ├── NoSessionFoundError      every call so far was refused with 404 or 400: the ids may all be wrong
+    ├── NoSessionFoundError      every call so far failed for its session: the ids may all be wrong
     ├── PaginationError          the server repeats its page tokens
     ├── ActivationBudgetError    the activation budget is used up; nothing was sent
     ├── StorageError             a local file can't be read or written now
@@ -70,6 +71,7 @@ __all__ = [
     "NotFoundError",
     "PaginationError",
     "PermissionDeniedError",
+    "ProgramError",
     "ProtocolError",
     "ProxyError",
     "RateLimitedError",
@@ -85,6 +87,8 @@ __all__ = [
 
 _TRANSIENT_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed in a moment."""
+_TRANSIENT_IF_ANNOUNCED = frozenset({421, *range(520, 530)})
+"""The same, of a gateway whose way to the service failed, where ``Retry-After`` says so."""
 
 
 class ConfigurationError(FullStoryError, ValueError):
@@ -101,6 +105,16 @@ class InvalidSessionId(FullStoryError, ValueError):
     """A text is not usable as a session id. Nothing was sent."""
 
     scope = Scope.SESSION
+    permanent = True
+
+
+class ProgramError(FullStoryError):
+    """Code of the program raised an exception in the middle of a call; ``__cause__`` is that exception.
+
+    A trace hook of a given session, a custom meter, a patched module, for example. The call is not repeated.
+    `may_have_cost` says whether it was sent, and `response` holds a response that had arrived whole.
+    """
+
     permanent = True
 
 
@@ -153,11 +167,6 @@ class ProxyError(ConnectError):
 
     permanent = True
 
-    @property
-    def is_login(self) -> bool:
-        """Whether the user and password are missing or were rejected."""
-        return self.status in {401, 407}
-
 
 class LimiterUnavailable(ConnectError):
     """The rate limiter that processes share through Redis can't be reached, so nothing was sent."""
@@ -209,7 +218,14 @@ class APIStatusError(FullStoryError):
     @property
     def is_transient(self) -> bool:
         """Whether the same request may succeed in a moment, going by its status."""
+        if self.status in _TRANSIENT_IF_ANNOUNCED:
+            return self.retry_after is not None
         return self.status in _TRANSIENT_STATUSES
+
+    @property
+    def is_unknown_status(self) -> bool:
+        """Whether the status has no class of its own and no code: it is probably not the service's."""
+        return type(self) is APIStatusError and self.code is None
 
 
 class BadRequestError(APIStatusError):
@@ -289,7 +305,7 @@ class DecodeError(FullStoryError):
 
 
 class NoSessionFoundError(FullStoryError):
-    """The service refused every call of a fan-out so far with 404 or 400, as many as ``max_failures``."""
+    """Every call of a fan-out so far failed for its session, as with a 404; as many as ``max_failures``."""
 
     permanent = True
 

@@ -14,7 +14,6 @@ been paid for, and only then is the error raised. Leaving the ``async with`` blo
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -23,23 +22,21 @@ import attrs
 
 from fullstory_async import validators
 from fullstory_async.brake import Brake
+from fullstory_async.concurrency import shielded
 from fullstory_async.errors import (
-    APIStatusError,
     ClientStateError,
-    ConnectError,
     FullStoryError,
     InvalidSessionId,
     NoSessionFoundError,
-    PermissionDeniedError,
     Scope,
-    UnexpectedRedirect,
-    UnexpectedResponseError,
 )
 from fullstory_async.ids.source import End, IdSource
 from fullstory_async.models import SessionRef, text_of
 from fullstory_async.privacy import strip_traceback
+from fullstory_async.response_info import HasResponseInfo, ResponseInfo
+from fullstory_async.stop_rule import StopRule
 
-__all__ = ["FanOut", "Outcome", "StopRule", "Work"]
+__all__ = ["FanOut", "Outcome", "Work"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -77,71 +74,6 @@ class Work(Protocol[T_co]):
         ...
 
 
-class StopRule:
-    """Decides when all further calls would be refused as one was.
-
-    That is so for a rejected key, an empty budget and a connection that can't be made, and for what comes
-    several times in a row: a single 403 may be about one session, but three without a success between them
-    are about the key. Other failures between them, such as a 404, say nothing about the key's role. Three
-    redirects, or five responses that can't be FullStory's, mean that somebody else responds at this address.
-    """
-
-    __slots__ = ("_first_unexpected", "_in_a_row", "_last", "_scopes", "ended_by")
-
-    ended_by: FullStoryError | None
-    """The failure that ended the work, if any."""
-
-    def __init__(self, scopes: frozenset[Scope] = frozenset({Scope.KEY, Scope.BUDGET})) -> None:
-        """End the work at the first failure of one of these scopes."""
-        self.ended_by = None
-        self._scopes = scopes
-        self._in_a_row: Counter[type[FullStoryError]] = Counter()
-        self._last: FullStoryError | None = None
-        self._first_unexpected = 0.0
-
-    def end(self, error: FullStoryError) -> None:
-        """End the work because of this failure, unless it has ended before."""
-        self.ended_by = self.ended_by or error
-
-    def after(
-        self, error: FullStoryError | None, *, started: float = 0.0, now: float = 0.0
-    ) -> FullStoryError | None:
-        """Count a success or a failure of a call; return the failure that ends the work, if any."""
-        if error is None and not self._in_a_row:
-            return self.ended_by  # the usual case
-        is_service = error is None or (isinstance(error, APIStatusError) and error.code is not None)
-        # calls that were in flight before say nothing about who responds now
-        if is_service and started >= self._first_unexpected:
-            del self._in_a_row[UnexpectedRedirect], self._in_a_row[UnexpectedResponseError]
-        if error is None:
-            del self._in_a_row[PermissionDeniedError]
-        elif isinstance(error, UnexpectedResponseError) and not self._in_a_row[UnexpectedResponseError]:
-            self._first_unexpected = now
-        kinds = [kind for kind in _MOST_IN_A_ROW if isinstance(error, kind)]
-        if error is not None and not self._is_counted(error):
-            self._last = error
-            self._in_a_row.update(kinds)
-            is_one_too_many = any(self._in_a_row[kind] >= _MOST_IN_A_ROW[kind] for kind in kinds)
-            # nothing can be sent, whatever the session: an untrusted certificate, a proxy that refuses
-            is_unreachable = isinstance(error, ConnectError) and error.permanent
-            if is_one_too_many or is_unreachable or (not kinds and error.scope in self._scopes):
-                self.end(error)
-        return self.ended_by
-
-    def _is_counted(self, error: FullStoryError) -> bool:
-        """Return whether a failure was counted for another call that shared the request."""
-        last = self._last
-        return error is last or (
-            last is not None and error.response is not None and error.response is last.response
-        )
-
-
-_MOST_IN_A_ROW: dict[type[FullStoryError], int] = {
-    PermissionDeniedError: 3, UnexpectedRedirect: 3, UnexpectedResponseError: 5
-}  # fmt: skip
-"""The failures that end the work when they come this often without a success between them."""
-
-
 @attrs.frozen(kw_only=True)
 class Outcome(Generic[T]):
     """The result of one id."""
@@ -160,6 +92,13 @@ class Outcome(Generic[T]):
 
     elapsed: float = 0.0
     """Seconds from taking the id to the outcome, waits included."""
+
+    @property
+    def response_info(self) -> ResponseInfo | None:
+        """Request id, attempts and elapsed time of the call, failed or not; see the result's own."""
+        if self.error is not None:
+            return ResponseInfo(self.error.request_id, self.attempts, self.elapsed)
+        return self.value.response_info if isinstance(self.value, HasResponseInfo) else None
 
 
 class FanOut(Generic[T]):
@@ -220,16 +159,12 @@ class FanOut(Generic[T]):
     ) -> None:
         self._stopping = True
         self._cancel(self._workers)
-        interrupted: asyncio.CancelledError | None = None
-        while not all(worker.done() for worker in self._workers):
-            try:
-                await asyncio.wait(self._workers)
-            except asyncio.CancelledError as cancelled:
-                # nothing may be left running, so the workers end first
-                interrupted = cancelled
-        await self._source.close()
-        if interrupted is not None:
-            raise interrupted
+        try:
+            # nothing may be left running, so the workers end first
+            if self._workers:
+                await shielded(asyncio.wait(self._workers))
+        finally:
+            await self._source.close()
         if error is None and not self._raised and not isinstance(self._fatal, FullStoryError | None):
             # a bug is not lost because the consumer left early
             raise self._fatal

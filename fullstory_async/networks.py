@@ -246,6 +246,11 @@ def proxy_url(value: Any, name: str) -> URL:
     url = parse_url(value, name)
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigurationError(f"{name} must be an http:// or https:// URL with a host")
+    # a password with one of these characters would end the host's part of the URL before the host
+    if url.raw_path not in ("", "/") or url.raw_query_string or url.raw_fragment:
+        raise ConfigurationError(
+            f"{name} must end after host and port; in a password, write / as %2F, ? as %3F and # as %23"
+        )
     return url
 
 

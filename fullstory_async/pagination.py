@@ -14,6 +14,7 @@ from typing import Any, Generic, NoReturn, TypeVar, overload
 import attrs
 
 from fullstory_async.errors import PaginationError
+from fullstory_async.response_info import HasResponseInfo
 
 __all__ = ["Page", "Pager"]
 
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
-class Page(Sequence[T]):
+class Page(HasResponseInfo, Sequence[T]):
     """One page of a list: a sequence of its items."""
 
     items: tuple[T, ...] = ()

@@ -18,7 +18,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar, cast
 
-from fullstory_async.errors import FullStoryError
+from fullstory_async.errors import FullStoryError, ProgramError
 from fullstory_async.messages import PERSONAL_PARAMETERS, Request
 from fullstory_async.secret import Secret
 from fullstory_async.spelling import Reading, finder_of
@@ -34,18 +34,43 @@ _SHORTEST = 4
 """Length below which a text is too common to be replaced everywhere."""
 _LONGEST = 256
 """Length above which everything that holds the beginning of the text is replaced."""
+_WITHOUT_FRAMES = frozenset({"fullstory_async", "aiohttp", "aiosignal"})
+"""Packages whose frames hold the key, the URL or the body of a call."""
 
 
 def strip_traceback(error: E) -> E:
-    """Remove the stack frames from an exception and its causes, and the causes that aren't ours."""
+    """Remove the stack frames from an exception and its causes, and the causes that aren't ours.
+
+    The cause of a `ProgramError` is what its reader looks for, and keeps the frames of the program.
+    """
     each: BaseException = error
     while True:
         each.__traceback__ = None
+        if isinstance(each, ProgramError):
+            each.__suppress_context__, each.__context__ = True, None
+            _keep_program_frames(each.__cause__)
+            return error
         cause = each.__cause__ if isinstance(each.__cause__, FullStoryError) else None
         each.__cause__, each.__context__, each.__suppress_context__ = cause, None, True
         if cause is None:
             return error
         each = cause
+
+
+def _keep_program_frames(error: BaseException | None) -> None:
+    """Remove the frames up to the last one of this package or aiohttp, from an exception and its causes."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        frames = error.__traceback__
+        each = frames
+        while each is not None:
+            if str(each.tb_frame.f_globals.get("__name__")).partition(".")[0] in _WITHOUT_FRAMES:
+                frames = each.tb_next
+            each = each.tb_next
+        error.__traceback__ = frames
+        error.__context__ = error.__cause__
+        error = error.__cause__
 
 
 def hide_arguments(operation: Callable[P, T]) -> Callable[P, T]:

@@ -73,6 +73,8 @@ _SEGMENT_URL = re.compile(
     rf"fullstory\.com/[^{_LINK_END}?#]{{0,300}}?\(([^{_LINK_END}()]+)[()]", re.IGNORECASE
 )
 _URL_DEFENSE = re.compile(r"urldefense\.proofpoint\.com/v2/url\?u=([^&\s]+)", re.IGNORECASE)
+_URL_DEFENSE_3 = re.compile(r"urldefense\.(?:us|com)/v3/__\S+?__;JS?[QU]", re.IGNORECASE)
+"""A wrapped link whose percent signs were replaced with asterisks; what follows is ``%`` in base64."""
 _AFTER_LINK = ".,;:!?*_~)]}"
 """What the sentence or the markup around a link leaves at its end."""
 
@@ -112,6 +114,7 @@ class SessionId(str):
         """
         found: dict[str, None] = {}
         text = _URL_DEFENSE.sub(lambda url: url[1].replace("_", "/").replace("-", "%"), text)
+        text = _URL_DEFENSE_3.sub(lambda url: url[0].replace("*", "%"), text)
         text = text.replace("\\/", "/")
         for _ in range(4):
             for match in (*_REPLAY_URL.finditer(text), *_SEGMENT_URL.finditer(text)):
@@ -179,7 +182,7 @@ def _canonical(text: str) -> str:
                 return str(inner[0])
             raise InvalidSessionId(f"{_show(text)} is a URL without a session id: nothing after /session/")
         return _canonical(segment)
-    found = _parse_pair(decoded) or _find_in_parentheses(decoded) or stripped
+    found = _parse_pair(decoded.rstrip(",;.")) or _find_in_parentheses(decoded) or stripped
     # decoded as well: a proxy that decodes the path once more would see another path
     if problem := _segment_problem(found) or _segment_problem(unquote(unquote(found))):
         raise InvalidSessionId(f"{_show(text)} is not a session id: it {problem}")
@@ -188,7 +191,7 @@ def _canonical(text: str) -> str:
 
 def _unwrapped(text: str) -> str:
     """Return a text without the wrappings of chats, documents and spreadsheets."""
-    text = text.strip(_STRIPPED)
+    text = _URL_DEFENSE_3.sub(lambda url: url[0].replace("*", "%"), text.strip(_STRIPPED))
     for _ in range(_MAX_WRAPPINGS):
         match = next(filter(None, (pattern.fullmatch(text) for pattern in _WRAPPINGS)), None)
         if match is not None:
@@ -206,7 +209,9 @@ def _find_in_url(path: str) -> str | None:
     opaque = _AFTER_MARKER.match(path)
     segment = _AFTER_MARKER.match(decoded)
     # URL Defense ends the link that it wraps with "__;"
-    pair = segment and _parse_pair(re.split("[?#;]", segment[1])[0].removesuffix("__"))
+    end = segment and re.split("[?#;]", segment[1])[0].removesuffix("__")
+    # the sentence or the markup around the link may have left something at its end
+    pair = end and _parse_pair(end.rstrip(_AFTER_LINK + "\"'>|"))
     return pair or _find_in_parentheses(decoded) or (opaque and unquote(opaque[1]))
 
 

@@ -1,5 +1,9 @@
 """OpenTelemetry spans: one per attempt, as a child of the program's current span.
 
+Each request carries its span's context (``traceparent`` and ``tracestate``), never the program's baggage,
+which may hold anything. A call that shared the request of another call gets a span of its own, with a link to
+the request's.
+
 Spans follow OpenTelemetry's conventions for HTTP clients where there is one (``http.request.method``,
 ``http.response.status_code``, ``http.request.resend_count``, ``http.response.body.size``, ``error.type``),
 and add the operation and whether it is metered. URLs are left out on purpose: they hold session ids and
@@ -11,10 +15,21 @@ Requires the extra ``otel``, which installs OpenTelemetry's API only; without it
 
 from __future__ import annotations
 
+import time
+
 from opentelemetry import trace
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from fullstory_async._version import __version__
-from fullstory_async.http.hooks import Hooks, RequestSent, RequestThrottled, ResponseReceived, RetryPlanned
+from fullstory_async.http.hooks import (
+    Hooks,
+    RequestJoined,
+    RequestSent,
+    RequestThrottled,
+    ResponseReceived,
+    RetryPlanned,
+)
+from fullstory_async.response_info import REQUEST_ID_HEADERS
 
 __all__ = ["tracing"]
 
@@ -33,6 +48,8 @@ def tracing(tracer: trace.Tracer | None = None) -> Hooks:
         on_response=spans.end,
         on_retry=spans.add_retry,
         on_throttle=spans.add_throttling,
+        on_join=spans.add_join,
+        request_headers=spans.headers,
     )
 
 
@@ -42,6 +59,7 @@ class _Spans:
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
         self._in_flight: dict[int, trace.Span] = {}
+        self._propagator = TraceContextTextMapPropagator()
 
     def start(self, event: RequestSent) -> None:
         attributes: dict[str, str | int | bool] = {
@@ -55,15 +73,41 @@ class _Spans:
             f"FullStory {event.operation}", kind=trace.SpanKind.CLIENT, attributes=attributes
         )
 
+    def headers(self, event: RequestSent) -> dict[str, str]:
+        """Return the headers that tell the service the request's span."""
+        carrier: dict[str, str] = {}
+        self._propagator.inject(carrier, trace.set_span_in_context(self._in_flight[event.call]))
+        return carrier
+
     def end(self, event: ResponseReceived) -> None:
         span = self._in_flight.pop(event.call)
         if event.status is not None:
             span.set_attribute("http.response.status_code", event.status)
             span.set_attribute("http.response.body.size", event.body_bytes)
+        for name in REQUEST_ID_HEADERS:
+            if name in event.headers:
+                span.set_attribute(f"http.response.header.{name}", [event.headers[name]])
         if event.error is not None:
             span.set_attribute("error.type", event.error)
             span.set_status(trace.StatusCode.ERROR)
         span.end()
+
+    def add_join(self, event: RequestJoined) -> None:
+        """Add a span for a wait that is over, linked to the request that another call sent."""
+        context = self._propagator.extract(event.request_headers)
+        shared = trace.get_current_span(context).get_span_context()
+        now = time.time_ns()
+        span = self._tracer.start_span(
+            f"FullStory {event.operation} (shared request)",
+            kind=trace.SpanKind.INTERNAL,
+            attributes={"fullstory.operation": event.operation, "fullstory.shared": True},
+            links=[trace.Link(shared)] if shared.is_valid else [],
+            start_time=now - round(event.seconds * 1e9),
+        )
+        if event.error is not None:
+            span.set_attribute("error.type", event.error)
+            span.set_status(trace.StatusCode.ERROR)
+        span.end(now)
 
     # Retries and 429s belong to the call and not to one attempt, whose span has ended by then: they become
     # events of the program's own span.

@@ -128,6 +128,11 @@ def test_ci_runs_the_examples_of_networks_with_real_servers() -> None:
     assert re.search(r"^FULLSTORY_NETWORKS=1 .*tests/wire/test_real_networks\.py$", CI, re.MULTILINE)
 
 
+def test_ci_runs_the_wire_tests_on_uvloop_too() -> None:
+    assert re.search(r"^\S+ \S+/nox .*--session uvloop", CI, re.MULTILINE)
+    assert "FULLSTORY_UVLOOP" in (ROOT / "noxfile.py").read_text()
+
+
 # docs/networks.md is about a company's network, which tests/wire/test_real_networks.py makes
 @pytest.mark.parametrize("name", [name for name in python_examples() if not name.startswith("networks_")])
 def test_the_python_examples_run_against_a_sandbox(tmp_path: Path, name: str) -> None:

@@ -18,6 +18,7 @@ import attrs
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.models import Session
 from fullstory_async.pagination import Page
+from fullstory_async.response_info import set_response_info
 
 __all__ = ["FIRST_LIMIT", "ListCursor"]
 
@@ -98,7 +99,10 @@ class ListCursor:
             after = ListCursor(
                 limit=self.limit * 2, returned=returned, seen=self.seen | set(map(_identity, new))
             )
-        return attrs.evolve(page, items=new, next_token=None if after is None else after.to_token())
+        shown = attrs.evolve(page, items=new, next_token=None if after is None else after.to_token())
+        if page.response_info is not None:
+            set_response_info(shown, page.response_info)
+        return shown
 
 
 def _may_hold_back(page: Page[Session], limit: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from datetime import datetime
 
 from fullstory_async import validators
@@ -10,7 +10,7 @@ from fullstory_async.api.calls import context_call, events_call
 from fullstory_async.api.context import ApiContext
 from fullstory_async.api.list_cursor import FIRST_LIMIT, ListCursor
 from fullstory_async.api.listing import SessionQuery, fetch_sessions
-from fullstory_async.api.streaming import streamed_events
+from fullstory_async.api.streaming import EventStream, streamed_events
 from fullstory_async.api.summaries import summary_call
 from fullstory_async.brake import Brake
 from fullstory_async.codec import context_body
@@ -27,7 +27,6 @@ from fullstory_async.models import (
     RefOrRow,
     Session,
     SessionContext,
-    SessionEvent,
     SessionEvents,
     SessionRef,
     SessionSummary,
@@ -151,7 +150,7 @@ class SessionsAPI:
         timeout: float | None = None,
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
-    ) -> AsyncGenerator[SessionEvent, None]:
+    ) -> EventStream:
         """Stream all events of a session while the response arrives. Costs one activation.
 
         For sessions of many thousands of events: the first ones come at once, the event loop is never held
@@ -258,8 +257,8 @@ class SessionsAPI:
                 consumed lazily. A duplicate id is fetched and paid for twice.
             enable_event_cache: as for `events`.
             concurrency: the most calls that run at a time; the rate limit applies to all of them together.
-            max_failures: the most calls that are started before the first success. If the service refuses
-                all of these with 404 or 400, the iteration ends with `NoSessionFoundError`, because the ids
+            max_failures: the most calls that are started before the first success. If all of these fail for
+                their session, as with a 404, the iteration ends with `NoSessionFoundError`, because the ids
                 are probably wrong. ``None`` for no limit.
 
         Returns:

@@ -32,6 +32,7 @@ from fullstory_async.http.call import Call
 from fullstory_async.http.options import CallOptions
 from fullstory_async.messages import Response
 from fullstory_async.models import ProfileConfiguration, SessionRef, SessionSummary, session_id_of
+from fullstory_async.response_info import ResponseInfo, find_request_id, set_response_info
 
 __all__ = ["SummaryCall", "summary_call"]
 
@@ -109,7 +110,10 @@ class SummaryCall(ApiCall[SessionSummary]):
             # anyway.
             remaining = None if timeout == math.inf else max(0.0, self.waiter.deadline - now())
             await asyncio.wait([writing], timeout=remaining)
-        return self.decode(response)
+        summary = self.decode(response)
+        request_id, elapsed = find_request_id(response.headers), now() - self.waiter.started
+        set_response_info(summary, ResponseInfo(request_id, self.attempts, elapsed))
+        return summary
 
     async def _shared(self, waiter: Waiter[Response]) -> Response:
         """Join the request in flight for the same question, or start one."""
@@ -123,7 +127,7 @@ class SummaryCall(ApiCall[SessionSummary]):
                 started = SharedCall[Response](self.call.request, timeout, patient=self.call.patient)
                 shared.start(self._dedup_key, started, self._generate(started))
             try:
-                return await shared.wait(self._dedup_key, waiter)
+                return await self._wait(waiter, joined)
             except APITimeoutError as error:
                 is_own = waiter.deadline <= asyncio.get_running_loop().time()
                 if is_own or joined is None or error.may_have_cost:
@@ -135,9 +139,24 @@ class SummaryCall(ApiCall[SessionSummary]):
                 if not took_over or waiter.gave_up:
                     raise
 
+    async def _wait(self, waiter: Waiter[Response], joined: SharedCall[Response] | None) -> Response:
+        """Wait for the shared call, and report the wait if another caller started it."""
+        waiting = self.api.shared.wait(self._dedup_key, waiter)
+        if joined is None:
+            return await waiting
+        failure: str | None = None
+        began = asyncio.get_running_loop().time()
+        try:
+            return await waiting
+        except BaseException as error:
+            failure = type(error).__name__
+            raise
+        finally:
+            self.api.pipeline.joined(joined, failure, asyncio.get_running_loop().time() - began)
+
     async def _generate(self, call: SharedCall[Response]) -> Response:
         """Look into the cache, and pay for the summary if it isn't there."""
-        if (cached := await self._cached()) is not None:
+        if (cached := await self._cached(call)) is not None:
             return cached
         summary, response = await self.api.pipeline.fetch(
             call, lambda received: (self.decode(received), received)
@@ -158,13 +177,15 @@ class SummaryCall(ApiCall[SessionSummary]):
             tuple(sorted(request.headers.items())),
         )
 
-    async def _cached(self) -> Response | None:
+    async def _cached(self, call: SharedCall[Response]) -> Response | None:
         api = self.api
         if api.cache is None:
             return None
+        call.waits_for = api.cache.name
         if (writing := api.pending_writes.get(self._dedup_key)) is not None:
             await asyncio.wait([writing])
         body = await api.cache.get(api.name, self.call.request)
+        call.waits_for = ""
         if body is None:
             return None
         cached = Response(status=200, body=body)

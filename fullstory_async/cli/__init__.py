@@ -21,10 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "    pip install 'fullstory-async[cli]'\n"
         )
         sys.exit(2)
-    from fullstory_async.cli.app import output_lost, run  # noqa: PLC0415  (not importable without the extra)
-
     try:
+        # not importable without the extra, and slow: Ctrl-C may come while it is imported
+        from fullstory_async.cli.app import output_lost, run  # noqa: PLC0415
+
         code = run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        sys.exit(130)
     finally:
         lost = flush_streams()
     sys.exit(code if code or lost is None else output_lost(lost))

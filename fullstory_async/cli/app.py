@@ -18,8 +18,9 @@ from fullstory_async.cli.commands.fetch import fetch
 from fullstory_async.cli.commands.jobs import job
 from fullstory_async.cli.commands.profiles import profiles
 from fullstory_async.cli.commands.sandbox import sandbox
+from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError, exit_for, usage_text
-from fullstory_async.cli.output import pipe_console, warnings_as_messages
+from fullstory_async.cli.output import warnings_as_messages
 from fullstory_async.errors import DecodeError, FullStoryError
 
 __all__ = ["output_lost", "run"]
@@ -33,10 +34,10 @@ Data goes to standard output, messages and progress to standard error. To try it
 Each events, context and summary call costs one activation (common plans include 1 000 a month); everything
 else is free. FullStory offers this API for real-time activation, not for data export.
 """
-_EPILOGUE = """Exit codes: 0 ok · 1 unexpected · 2 usage · 3 some ids failed · 4 authentication ·
-5 not found · 6 rate limit or deadline · 7 activation budget · 8 service or network down ·
-75 another process runs the job · 129 terminal closed · 130 interrupted · 141 output closed ·
-143 terminated
+_EPILOGUE = """Exit codes: 0 ok, 1 unexpected, 2 usage, 3 some ids failed, 4 authentication, 5 not found,
+6 rate limit or deadline, 7 activation budget, 8 service or network down, 9 not FullStory,
+10 no session found, 75 another process runs the job, 129 terminal closed, 130 interrupted,
+141 output closed, 143 terminated
 """
 
 app = App(
@@ -45,7 +46,6 @@ app = App(
     help_epilogue=_EPILOGUE,
     help_format="markdown",
     version=__version__,
-    console=pipe_console(),
     print_error=False,  # `run` prints it
     suppress_keyboard_interrupt=False,
     result_action="return_value",
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command, print its error in one line, and return its exit code."""
     try:
         with warnings_as_messages():
-            result = app(list(arguments), exit_on_error=False)
+            result = app(list(arguments), console=StreamConsole(), exit_on_error=False)
     except cyclopts.CycloptsError as error:
         sys.stderr.write(usage_text(error))
         return Exit.USAGE

@@ -22,7 +22,7 @@ from yarl import URL
 
 from fullstory_async.cli.exits import UsageError
 from fullstory_async.client import FullStoryClient
-from fullstory_async.config import ClientConfig
+from fullstory_async.config import ClientConfig, ListApi
 from fullstory_async.environment import read_key_file
 from fullstory_async.files.ledger import ActivationLedger
 from fullstory_async.files.summary_cache import SummaryCache
@@ -103,23 +103,26 @@ class Connection:
         *,
         summary_cache: SummaryCache | None = None,
         ledger: ActivationLedger | None = None,
+        list_api: ListApi | None = None,
     ) -> T:
         """Run an operation with an open client, and return its result."""
 
         async def run() -> T:
-            async with self._open(summary_cache, ledger) as client:
+            async with self._open(summary_cache, ledger, list_api) as client:
                 return await operation(client)
 
         with _request_log() if self.verbose else nullcontext():
             return asyncio.run(run())
 
-    def collect(self, operation: Callable[[FullStoryClient], AsyncIterable[T]]) -> list[T]:
+    def collect(
+        self, operation: Callable[[FullStoryClient], AsyncIterable[T]], *, list_api: ListApi | None = None
+    ) -> list[T]:
         """Run an operation that lists items with an open client, and return all of them."""
 
         async def collect_all(client: FullStoryClient) -> list[T]:
             return [item async for item in operation(client)]
 
-        return self.call(collect_all)
+        return self.call(collect_all, list_api=list_api)
 
     def as_options(self) -> list[str]:
         """Return the options as they were given, for a command line that is printed."""
@@ -137,10 +140,12 @@ class Connection:
 
     @asynccontextmanager
     async def _open(
-        self, summary_cache: SummaryCache | None, ledger: ActivationLedger | None
+        self, summary_cache: SummaryCache | None, ledger: ActivationLedger | None, list_api: ListApi | None
     ) -> AsyncIterator[FullStoryClient]:
         """Open a client, and with ``--sandbox`` the sandbox that it talks to."""
-        config = self._config()  # before anything starts: a wrong setting is the first error to report
+        config = self._config(
+            list_api
+        )  # before anything starts: a wrong setting is the first error to report
         async with AsyncExitStack() as stack:
             if self.sandbox:
                 from fullstory_async.sandbox import Sandbox  # noqa: PLC0415  (it imports a web server)
@@ -151,8 +156,10 @@ class Connection:
                 FullStoryClient(config=config, summary_cache=summary_cache, ledger=ledger)
             )
 
-    def _config(self) -> ClientConfig:
+    def _config(self, list_api: ListApi | None) -> ClientConfig:
         settings: dict[str, object] = self._sandbox() if self.sandbox else self._network()
+        if list_api is not None:
+            settings["list_api"] = list_api
         if self.timeout is not None:
             settings["overall_timeout"] = self.timeout
         if self.rate == "adaptive":

@@ -14,8 +14,9 @@ import attrs
 
 from fullstory_async.cli.exits import UsageError
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.ids.cells import Kind, is_opaque_id, read_cell
+from fullstory_async.ids.cells import Kind, is_damaged_pair, is_opaque_id, long_pairs, read_cell
 from fullstory_async.ids.columns import choose, find_named, normalised_name
+from fullstory_async.session_id import SessionId
 
 __all__ = ["Records", "Table", "find_table", "is_comment", "is_empty"]
 
@@ -66,6 +67,9 @@ def find_table(lines: Sequence[str], delimiter: str | None, column: str | None) 
         column: the column that was named, if any.
     """
     is_list = read_cell(lines[0]).kind in _IDS
+    if column is None and len(long_pairs(lines[0])) > 1 and not SessionId.find_all(lines[0]):
+        # several ids in one line are not the columns of a table, of which one has the ids
+        return None
     found: list[tuple[bool, int, Table]] = []
     for each in _DELIMITERS if delimiter is None else (delimiter,):
         rows = _parsed(lines, each)
@@ -94,9 +98,8 @@ def _single_column(lines: Sequence[str], column: str | None) -> Table | None:
     if normalised_name(name) in names:
         return table
     # what may be an id itself is no header
-    if read_cell(name).kind is not Kind.TEXT or (
-        is_opaque_id(name) and "session" not in normalised_name(name)
-    ):
+    may_be_id = is_damaged_pair(name) or (is_opaque_id(name) and "session" not in normalised_name(name))
+    if read_cell(name).kind is not Kind.TEXT or may_be_id:
         return None
     return table if _has_ids([{name: line} for line in lines[1:] if not is_comment(line)]) else None
 

@@ -20,6 +20,7 @@ from fullstory_async.cli.id_files import IdText, open_ids
 from fullstory_async.cli.id_json import json_rows
 from fullstory_async.cli.id_tables import Records, find_table, is_comment, is_empty
 from fullstory_async.errors import ConfigurationError, InvalidSessionId, StorageError
+from fullstory_async.ids.alike import comparable
 from fullstory_async.ids.rounding import LossCheck, LostDigits
 from fullstory_async.ids.rows import Row, RowReader
 from fullstory_async.session_id import SessionId, UnusableId
@@ -32,7 +33,6 @@ _MAX_NAMED = 3
 _SEPARATOR = re.compile(r"\ufeff*\"?sep=(.)\"?\s*", re.IGNORECASE)
 """The first line by which Excel is told the delimiter."""
 _TRUST = "--trust-ids uses them as they are"
-_NUMBERS = re.compile(r"(-?[0-9]+):(-?[0-9]+)")
 
 
 class IdInput:
@@ -66,7 +66,7 @@ class IdInput:
         try:
             row = (stored, None if reason is None else reason.encode("utf-8", "replace").decode())
             is_new = self._database.execute("INSERT OR IGNORE INTO given VALUES (?, ?)", row).rowcount
-            key = _stored(_comparable(session_id))
+            key = _stored(comparable(session_id))
             if is_new and key != stored:
                 self._database.execute("INSERT INTO unusual VALUES (?, ?)", (key, stored))
         except sqlite3.Error as error:
@@ -202,7 +202,7 @@ def _values(ids: IdInput, text: IdText, column: str | None) -> Iterator[tuple[in
         number, first = number + 1, text.read_line(_CHUNK)
         if not first:
             return
-    first = first.lstrip("\ufeff \t")
+    first = first.lstrip("\ufeff\x1e \t")
     # JSON may be one line of any length, so it is read in pieces
     if first[0] in "[{" and not first.startswith("[["):
         yield from json_rows(itertools.chain((first,), text.pieces()), number)
@@ -253,10 +253,3 @@ def _id_or_unusable(text: str) -> SessionId | UnusableId:
 def _stored(text: str) -> bytes:
     # as bytes: SQLite's text can't hold the lone surrogates that JSON allows
     return text.encode("utf-8", "surrogatepass")
-
-
-def _comparable(session_id: SessionId | UnusableId) -> str:
-    """Return an id as it would be without leading zeros and upper case."""
-    if match := _NUMBERS.fullmatch(session_id):
-        return f"{int(match[1])}:{int(match[2])}"
-    return session_id.lower() if isinstance(session_id, SessionId) and session_id.is_pair else session_id

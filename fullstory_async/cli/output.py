@@ -18,14 +18,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.jobs.export.text import escape_formula
 from fullstory_async.models import Session, UnknownEventTypeWarning
 
 __all__ = [
     "Output",
     "as_row",
-    "human_console",
-    "pipe_console",
     "print_csv",
     "print_json",
     "print_rows",
@@ -54,7 +53,7 @@ def as_row(item: attrs.AttrsInstance) -> dict[str, Any]:
 def print_rows_as(output: Output, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Print rows as JSON Lines, or the given columns of them as a table."""
     if output == "table":
-        print_table(human_console(), columns, rows)
+        print_table(StreamConsole(), columns, rows)
     else:
         print_rows(rows)
 
@@ -95,7 +94,7 @@ def print_table(console: Console, columns: Sequence[str], rows: Iterable[Mapping
         table.add_row(*(Text(printable(row.get(column))) for column in columns))
     # a URL that is folded over two lines can be neither clicked nor copied
     if "url" in columns:
-        console = _Console(width=max(console.width, _URL_WIDTH))
+        console = StreamConsole(width=max(console.width, _URL_WIDTH))
     console.print(table)
 
 
@@ -135,25 +134,6 @@ def warnings_as_messages() -> Iterator[None]:
         show_as_before = warnings.showwarning
         warnings.showwarning = show_message
         yield
-
-
-def human_console() -> Console:
-    """Return a console on standard output that can print any text."""
-    # characters outside its encoding become question marks
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
-    return _Console()
-
-
-def pipe_console() -> Console:
-    """Return a console on standard output that raises `BrokenPipeError`."""
-    return _Console()
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Raise the error; rich would exit with its own code instead of 141."""
-        raise BrokenPipeError
 
 
 def _dump(value: Any, *, indent: int | None = None) -> str:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-__all__ = ["on_interrupt", "until_interrupted"]
+from fullstory_async.cli.exits import Exit
+
+__all__ = ["asks_twice", "exit_of_server", "first_signal", "on_interrupt"]
+
+_HANG_UP = Exit.HUNG_UP - 128
+"""The number of SIGHUP, which Windows has not."""
 
 
 @contextmanager
@@ -39,8 +44,23 @@ def _stopping_signals() -> list[signal.Signals]:
     return wanted
 
 
-async def until_interrupted() -> None:
-    """Wait until the first signal arrives."""
-    ended = asyncio.Event()
-    with on_interrupt(lambda _: ended.set()):
-        await ended.wait()
+@contextmanager
+def first_signal() -> Iterator[asyncio.Future[signal.Signals]]:
+    """Give a future of the first signal that arrives inside the block, for a server that runs until then."""
+    first: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
+    with on_interrupt(lambda number: None if first.done() else first.set_result(number)):
+        yield first
+
+
+def exit_of_server(number: int) -> Exit:
+    """Return the exit code of a server that a signal ended: success, unless its terminal was closed."""
+    return Exit.HUNG_UP if number == _HANG_UP else Exit.OK
+
+
+def asks_twice(received: Sequence[int]) -> bool:
+    """Return whether signals ask to end at once, as a second Ctrl-C does.
+
+    A terminal that is closed doesn't: its shell, the kernel and the login service each send a signal of their
+    own, and nobody is there who would be in a hurry.
+    """
+    return sum(number != _HANG_UP for number in received) > 1

@@ -242,7 +242,8 @@ def _parse_value(value: Any, kind: Any, where: str) -> Any:
         if attrs.has(each):
             return parse_options(value, each, where)
         if each is datetime:
-            return _parse_time(value, where)
+            # NaT of pandas, in the settings of a row
+            return None if value != value else _parse_time(value, where)  # noqa: PLR0124
     return value
 
 

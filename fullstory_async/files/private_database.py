@@ -7,10 +7,11 @@ with the right mode first, and records its kind and its format. Any other file i
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sqlite3
-import stat
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +19,20 @@ from pathlib import Path
 import attrs
 
 from fullstory_async.errors import ConfigurationError, StorageError
+from fullstory_async.files.file_system import (
+    PRIVATE_FILE,
+    lacks_sqlite_locks,
+    make_private,
+    warn_of_no_permissions,
+)
+from fullstory_async.files.lock_file import LockFile, LockFileHeld
 
-__all__ = ["PRIVATE_FILE", "PrivateDatabase", "make_private_file"]
+__all__ = ["FINISH_SECONDS", "PrivateDatabase", "make_private_file"]
 
-PRIVATE_FILE = 0o600
+FINISH_SECONDS = 30.0
+"""Seconds that closing a client waits for what is still to be written, for one file."""
 _BUSY_SECONDS = 10.0
+_POLL_SECONDS = 0.01
 
 
 @attrs.frozen(kw_only=True)
@@ -60,6 +70,9 @@ class PrivateDatabase:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorname.startswith("SQLITE_CANTOPEN"):
                 raise ConfigurationError(f"the {self.what} {self.path} can't be opened: {error}") from None
+            if lacks_sqlite_locks(error):
+                text = f"its file system lacks locks or shared memory ({error}): name a file on a local disk"
+                raise ConfigurationError(f"the {self.what} {self.path} can't be used: {text}") from None
             raise StorageError(f"the {self.what} {self.path} can't be used now: {error}") from None
         except (sqlite3.Error, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -69,6 +82,7 @@ class PrivateDatabase:
         """Create the tables in a new file, and make a file private that others can read."""
         # Overwrites deleted rows, which hold personal data; the setting belongs to the connection.
         database.execute("PRAGMA secure_delete = ON")
+        created = False
         if _marks(database) != (self.application_id, self.version):
             with database:
                 # IMMEDIATE: of two processes that find an empty file, the second waits, and finds the tables.
@@ -80,8 +94,9 @@ class PrivateDatabase:
                     )
                     for statement in (*self.schema, *marks):
                         database.execute(statement)
-        if stat.S_IMODE(self.path.stat().st_mode) & 0o077:
-            self.path.chmod(PRIVATE_FILE)
+                    created = True
+        if not make_private(self.path, PRIVATE_FILE) and created:
+            warn_of_no_permissions(self.path)
 
     def _is_ours(self, database: sqlite3.Connection) -> bool:
         """Return whether a file is of this kind; False if it is empty.
@@ -116,8 +131,28 @@ def make_private_file(path: Path) -> None:
         os.link(fresh, path)
     except FileExistsError:
         pass  # another process was faster
+    except OSError:  # a file system without hard links
+        _rename_unless_exists(fresh, path)
     finally:
-        fresh.unlink()
+        fresh.unlink(missing_ok=True)
+
+
+def _rename_unless_exists(fresh: Path, path: Path) -> None:
+    """Rename a file. A lock keeps other processes from replacing the one that was renamed first."""
+    until = time.monotonic() + _BUSY_SECONDS
+    while not path.exists():
+        try:
+            lock = LockFile(path.with_name(f".{path.name}.lock"))
+        except LockFileHeld as held:
+            if time.monotonic() > until:
+                raise OSError(errno.EAGAIN, f"{held}; if that process has ended, delete the file") from None
+            time.sleep(_POLL_SECONDS)
+            continue
+        try:
+            if not path.exists():
+                fresh.replace(path)
+        finally:
+            lock.release()
 
 
 def _marks(database: sqlite3.Connection) -> tuple[int, int]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import attrs
@@ -19,6 +20,8 @@ from fullstory_async.http.metering import Meter
 from fullstory_async.messages import Request, Response
 
 __all__ = ["Attempt", "Call", "Transport"]
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @attrs.define(eq=False)
@@ -89,11 +92,20 @@ class Call:
     """Failed attempts that may have cost an activation."""
     in_flight: bool = attrs.field(default=False, init=False)
     """Whether an attempt is in flight, or has succeeded."""
+    attempt: Attempt | None = attrs.field(default=None, init=False, repr=False)
+    """The latest attempt, and how far it came."""
     last_error: FullStoryError | None = attrs.field(default=None, init=False)
     """Why the latest failed attempt failed."""
+    undecoded: Response | None = attrs.field(default=None, init=False, repr=False)
+    """The response that was being decoded when other code than the decoder's failed."""
+
+    waits_for: str = attrs.field(default="", init=False)
+    """What its next attempt waits for, such as a file with its path; empty when it is sent."""
 
     # Only the pipeline reads and writes the fields below.
     number: int = attrs.field(default=0, init=False)
+    added_headers: Mapping[str, str] = attrs.field(default=NO_HEADERS, init=False, repr=False)
+    """The headers that hooks gave the latest attempt."""
     started: float = attrs.field(default=0.0, init=False)
     deadline: float = attrs.field(default=math.inf, init=False)
     admitted: float = attrs.field(default=0.0, init=False)
@@ -106,7 +118,8 @@ class Call:
     @property
     def at_risk(self) -> int:
         """Activations this call may have cost so far; at 0 it can be cancelled without a loss."""
-        return self.charged + (self.in_flight and self.request.metered)
+        is_sent = self.in_flight and self.attempt is not None and self.attempt.sent
+        return self.charged + (is_sent and self.request.metered)
 
     @property
     def droppable(self) -> bool:
@@ -123,19 +136,19 @@ class Call:
         """Seconds until its deadline."""
         return self.deadline - asyncio.get_running_loop().time()
 
-    def describe(self, error: FullStoryError) -> None:
-        """Complete an error with the call's request, attempts, elapsed time and possible cost."""
-        error.request = error.request or self.request
-        error.attempts, error.elapsed, error.may_have_cost = self.attempts, self.elapsed, self.charged > 0
-
-    def out_of_time(self, waited_for: str) -> APITimeoutError:
-        """Return the error of a call whose time was over before it was sent again."""
-        text = f"the call's time was over while it waited for {waited_for}"
+    def out_of_time(self) -> APITimeoutError:
+        """Return the error of a call whose time was over before it was sent: it names what it waited for."""
+        text = f"the call's time was over while it waited for {self.waits_for or 'the rate limiter'}"
         error = APITimeoutError(text, request=self.request, sent=False)
         if isinstance(self.last_error, RateLimitedError):
             # the time went by while a 429 was obeyed, so it is the rate limit that all calls wait for
             error.scope = Scope.RATE
         return error
+
+    def describe(self, error: FullStoryError) -> None:
+        """Complete an error with the call's request, attempts, elapsed time and possible cost."""
+        error.request = error.request or self.request
+        error.attempts, error.elapsed, error.may_have_cost = self.attempts, self.elapsed, self.charged > 0
 
     def wants_retry(self, error: FullStoryError, delay: float) -> bool:  # noqa: ARG002
         """Return whether the caller wants another attempt, ``delay`` seconds after this error.

@@ -1,8 +1,9 @@
 """Contact: what a client knows of who responds at its base URL.
 
-Until the first response from FullStory, bulk work keeps at most `UNCONFIRMED_CALLS` calls in flight, and each
-response that can't be FullStory's takes one of these places away: a wrong network costs a handful of
-activations at most, however many workers there are.
+Until the first response from FullStory to a metered call, bulk work keeps at most `UNCONFIRMED_CALLS` calls
+in flight, and each response that can't be FullStory's takes one of these places away: a wrong network costs a
+handful of activations at most, however many workers there are. A free response proves less: some networks let
+``GET /me`` pass and answer everything else themselves.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from collections.abc import Mapping
 
 import attrs
 
-from fullstory_async.errors import FullStoryError, UnexpectedResponseError
+from fullstory_async.errors import APIStatusError, FullStoryError, UnexpectedResponseError
 from fullstory_async.messages import Request, Response
 from fullstory_async.privacy import Redactor
 
 __all__ = ["UNCONFIRMED_CALLS", "Contact"]
 
 UNCONFIRMED_CALLS = 5
-"""Calls in flight until the first response from FullStory."""
+"""Calls in flight until the first response from FullStory to a metered call."""
 _OUTAGE = 10
 """Failures of the service in a row after which it is an outage and not a throttle."""
 _RECHECK_PAUSE = 1.0
@@ -37,6 +38,8 @@ class Contact:
     """Whether a proxy reads each request, in plain HTTP, and so may answer itself."""
     heard: bool = attrs.field(default=False, init=False)
     """Whether FullStory has responded."""
+    heard_metered: bool = attrs.field(default=False, init=False)
+    """Whether FullStory has responded to a metered call."""
     unexpected: int = attrs.field(default=0, init=False)
     """Responses in a row that can't be FullStory's."""
     failures: int = attrs.field(default=0, init=False)
@@ -60,19 +63,23 @@ class Contact:
             response.headers.get(name, "") != self.success_headers.get(name, "") for name in ("server", "via")
         )
 
-    def record(self, response: Response, error: FullStoryError | None) -> None:
-        """Record a response, and the error that it stands for."""
-        self.settled = error is None
-        if isinstance(error, UnexpectedResponseError):
+    def record(self, response: Response, error: FullStoryError | None, *, metered: bool = True) -> None:
+        """Record a response to a call, and the error that it stands for."""
+        self.settled = False
+        if isinstance(error, UnexpectedResponseError) or (
+            isinstance(error, APIStatusError) and error.is_unknown_status
+        ):
             self.unexpected += 1
             return
         self.failures = self.failures + 1 if response.status >= 500 else 0
         if error is None:
             self.success_headers = response.headers
         # an error without FullStory's code may be anybody's
-        if (error is None or error.code is not None) and not (self.heard and not self.unexpected):
+        if (error is None or error.code is not None) and not (self.heard_metered and not self.unexpected):
             self.heard, self.unexpected = True, 0
+            self.heard_metered = self.heard_metered or metered
             self._notify()
+        self.settled = error is None and self.heard_metered
 
     def redacted(self, request: Request, response: Response, *, keep_body: bool = False) -> Response:
         """Return a response that may be quoted: without the key and the user that the request is about.
@@ -85,7 +92,7 @@ class Contact:
 
     async def enter(self) -> None:
         """Wait until one more call of bulk work may be in flight; `leave` follows."""
-        while not self.heard and self._in_flight >= UNCONFIRMED_CALLS - self.unexpected:
+        while not self.heard_metered and self._in_flight >= UNCONFIRMED_CALLS - self.unexpected:
             if self._in_flight == 0:
                 # what made the other calls may be about to stop; otherwise one call at a time tries again
                 await asyncio.sleep(_RECHECK_PAUSE)

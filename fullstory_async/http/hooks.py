@@ -1,8 +1,8 @@
 """Counters and hooks: what a client reports about its work while it happens.
 
-Hooks get values of their own that identify nobody: no address, query, header or body. They run in the task of
-the call, between two of its steps, so they should be quick. A hook that raises is logged and otherwise
-ignored, because the response that the call waits for has been paid for.
+Hooks get values of their own that identify nobody: no address, query or body, and only headers that are no
+secrets. They run in the task of the call, between two of its steps, so they should be quick. A hook that
+raises is logged and otherwise ignored, because the response that the call waits for has been paid for.
 """
 
 from __future__ import annotations
@@ -10,24 +10,31 @@ from __future__ import annotations
 import inspect
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
 
 from fullstory_async.errors import ConfigurationError, FullStoryError
 from fullstory_async.http.call import Call
-from fullstory_async.messages import Response
+from fullstory_async.http.options import checked_headers
+from fullstory_async.messages import Request, Response
+from fullstory_async.response_info import REQUEST_ID_HEADERS
 
 __all__ = [
     "Hooks",
     "Observer",
+    "RequestJoined",
     "RequestSent",
     "RequestThrottled",
     "ResponseReceived",
     "RetryPlanned",
     "Stats",
 ]
+
+_SHOWN_HEADERS = frozenset({*REQUEST_ID_HEADERS, "date", "retry-after", "x-should-retry", "server-timing"})
+_SHOWN_PREFIXES = ("ratelimit", "x-ratelimit", "x-rate-limit")
+"""All other headers stay hidden: they may hold cookies, addresses or what a gateway quotes."""
 
 _logger = logging.getLogger("fullstory_async.hooks")
 
@@ -43,13 +50,18 @@ class Stats:
     throttled: int = 0
     """429 responses."""
     activations: int = 0
-    """Activations spent: metered calls that succeeded."""
+    """Activations charged for certain: metered calls that succeeded."""
     activations_at_risk: int = 0
-    """Metered requests that failed or were cancelled, and may have been charged nevertheless."""
+    """Activations at risk: metered requests that failed or were cancelled, and were possibly charged."""
     waited: float = 0.0
     """Seconds that calls waited for the rate limiter and for retries, summed over all calls."""
     received_bytes: int = 0
     """Body bytes read, counted after decompression."""
+
+    @property
+    def spent(self) -> int:
+        """Activations spent, those at risk included, as a job and the ledger count them."""
+        return self.activations + self.activations_at_risk
 
 
 @attrs.frozen(kw_only=True)
@@ -80,6 +92,8 @@ class ResponseReceived(RequestSent):
     """Seconds from sending the request to its end."""
     body_bytes: int = 0
     """Length of the body, after decompression."""
+    headers: Mapping[str, str] = attrs.field(factory=dict, eq=False)
+    """The response's headers that number the request or describe a rate limit; names are in lower case."""
 
 
 @attrs.frozen(kw_only=True)
@@ -98,6 +112,21 @@ class RequestThrottled(RequestSent):
 
     pause: float
     """Length of the pause in seconds."""
+
+
+@attrs.frozen(kw_only=True)
+class RequestJoined(RequestSent):
+    """A call waited for the request of another call instead of sending its own; the wait is over.
+
+    ``call`` and ``attempt`` are the other call's.
+    """
+
+    seconds: float
+    """Length of the wait in seconds."""
+    error: str | None = None
+    """Name of the error's class, or ``CancelledError``; ``None`` after a success."""
+    request_headers: Mapping[str, str] = attrs.field(factory=dict, eq=False)
+    """The headers that `Hooks.request_headers` gave the other call's attempt, such as its trace."""
 
 
 def _hook(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -124,6 +153,14 @@ class Hooks:
     on_throttle: Callable[[RequestThrottled], object] | None = attrs.field(default=None, validator=_hook)
     """The service responded 429."""
 
+    on_join: Callable[[RequestJoined], object] | None = attrs.field(default=None, validator=_hook)
+    """A call for a summary is over that shared the request of an equal call."""
+
+    request_headers: Callable[[RequestSent], Mapping[str, str]] | None = attrs.field(
+        default=None, validator=_hook
+    )
+    """Return headers to add to the request, such as a trace's context; called after `on_request`."""
+
 
 class Observer:
     """Counts, and calls the hooks."""
@@ -141,12 +178,20 @@ class Observer:
         self._hooks = Hooks() if hooks is None else hooks
         self.numbers = itertools.count(1)
 
-    def request_sent(self, call: Call) -> None:
-        """Record that a request is handed to the network."""
+    def request_sent(self, call: Call) -> Request:
+        """Record that a request is handed to the network; return it with the hooks' headers."""
         self.stats.requests += 1
         self.stats.retries += call.attempts > 1
         if (hook := self._hooks.on_request) is not None:
             _emit(hook, RequestSent(**_common_fields(call)))
+        if (hook := self._hooks.request_headers) is None:
+            return call.request
+        own = call.request.headers
+        added = _returned_headers(hook, RequestSent(**_common_fields(call)))
+        for name in own:  # a caller's own header counts
+            added.pop(name.lower(), None)
+        call.added_headers = added
+        return attrs.evolve(call.request, headers={**added, **own})
 
     def response_received(self, call: Call, response: Response, error: FullStoryError | None) -> None:
         """Record a response, and the error that it stands for."""
@@ -156,6 +201,10 @@ class Observer:
             event = ResponseReceived(
                 **_common_fields(call), status=response.status, seconds=response.elapsed,
                 body_bytes=len(response.body), error=None if error is None else type(error).__name__,
+                headers={
+                    name: value for name, value in response.headers.items()
+                    if name in _SHOWN_HEADERS or name.startswith(_SHOWN_PREFIXES)
+                },
             )  # fmt: skip
             _emit(hook, event)
 
@@ -173,6 +222,22 @@ class Observer:
         """Record that the limiter pauses for a 429."""
         if (hook := self._hooks.on_throttle) is not None:
             _emit(hook, RequestThrottled(**_common_fields(call), pause=pause))
+
+    def request_joined(self, call: Call, error: str | None, seconds: float) -> None:
+        """Record the end of a wait for a request of another call; ``error`` is a class's name."""
+        if (hook := self._hooks.on_join) is not None and call.attempts:
+            event = RequestJoined(
+                **_common_fields(call), seconds=seconds, request_headers=call.added_headers, error=error
+            )  # fmt: skip
+            _emit(hook, event)
+
+
+def _returned_headers(hook: Callable[[RequestSent], Mapping[str, str]], event: RequestSent) -> dict[str, str]:
+    try:
+        return {name.lower(): value for name, value in checked_headers(hook(event)).items()}
+    except Exception:  # the user's function may raise anything, or return anything
+        _logger.exception("the hook for the request's headers failed")
+        return {}
 
 
 def _common_fields(call: Call) -> dict[str, Any]:

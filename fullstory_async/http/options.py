@@ -13,7 +13,7 @@ from fullstory_async import validators
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.messages import Request
 
-__all__ = ["HEADER_NAME", "CallOptions", "ExtraQuery"]
+__all__ = ["HEADER_NAME", "CallOptions", "ExtraQuery", "checked_headers"]
 
 ExtraQuery = Mapping[str, str | int | bool]
 
@@ -40,7 +40,8 @@ def _query_text(name: str, value: str | int | bool) -> str:
     )
 
 
-def _headers(given: Mapping[str, str] | None) -> dict[str, str]:
+def checked_headers(given: Mapping[str, str] | None) -> dict[str, str]:
+    """Return headers that can be sent beside our own. Raises `ConfigurationError` for others."""
     checked = dict(_checked_mapping("extra_headers", given))
     for name, value in checked.items():
         if not HEADER_NAME.fullmatch(name):
@@ -70,7 +71,7 @@ class CallOptions:
     query: tuple[tuple[str, str], ...] = attrs.field(default=None, converter=_query, repr=False)
     """Query parameters to add; they replace parameters of the same name."""
 
-    headers: Mapping[str, str] = attrs.field(default=None, converter=_headers, repr=False)
+    headers: Mapping[str, str] = attrs.field(default=None, converter=checked_headers, repr=False)
     """Headers to add."""
 
     priority: bool = attrs.field(default=False, validator=validators.instance_of(bool))

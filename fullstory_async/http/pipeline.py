@@ -1,8 +1,8 @@
 """The pipeline: the one loop that every call goes through.
 
 ``meter → rate limiter → transport → status → retry policy → next attempt``, then ``decode``. Waits of a call
-happen here. A call waits for its meter and for a retry with nothing in hand, and for a connection of a given
-session with its token in hand. So it may be cancelled at any ``await``. How far it came is recorded in its
+happen here. A call waits for its meter and for a retry with nothing in hand, and for a free connection with
+its token in hand. So it may be cancelled at any ``await``. How far it came is recorded in its
 `Call`.
 """
 
@@ -28,6 +28,7 @@ from fullstory_async.errors import (
 from fullstory_async.http.call import Attempt, Call, Transport
 from fullstory_async.http.contact import Contact
 from fullstory_async.http.failures import FailureHandler
+from fullstory_async.http.foreign import program_error
 from fullstory_async.http.hooks import Hooks, Observer, Stats
 from fullstory_async.http.metering import Admission, Meter, Reservation
 from fullstory_async.http.plausibility import EXPECTED_START
@@ -37,6 +38,13 @@ from fullstory_async.http.stream_head import read_head, with_head
 from fullstory_async.messages import Request, Response, StreamedResponse
 from fullstory_async.privacy import strip_traceback
 from fullstory_async.ratelimit.limiter import RateLimiter
+from fullstory_async.response_info import (
+    REQUEST_ID_HEADERS,
+    HasResponseInfo,
+    ResponseInfo,
+    find_request_id,
+    set_response_info,
+)
 from fullstory_async.retry import Retries, RetryPolicy, RetryQuota, retry_after
 
 __all__ = ["Pipeline"]
@@ -66,10 +74,7 @@ class Pipeline:
         hooks: Hooks | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        """Assemble the parts.
-
-        ``timeout`` is in seconds and covers a whole call; ``contact`` knows the address in use.
-        """
+        """Assemble the parts; ``timeout`` covers a whole call, in seconds."""
         self._transport = transport
         self._ledger = ledger
         self.limiter = limiter
@@ -87,6 +92,14 @@ class Pipeline:
         """Counters of everything done so far."""
         return self._observer.stats
 
+    def joined(self, call: Call, error: str | None, seconds: float) -> None:
+        """Report that a caller waited for this call of another caller; ``error`` is a class's name."""
+        self._observer.request_joined(call, error, seconds)
+
+    def use(self, transport: Transport) -> None:
+        """Send through another transport from now on."""
+        self._transport = transport
+
     def check(self) -> None:
         """Raise `ClientStateError` if calls can't be made here and now."""
         self._transport.check()
@@ -94,8 +107,7 @@ class Pipeline:
     async def fetch(self, call: Call, decode: Callable[[Response], T], *, streamed: bool = False) -> T:
         """Send a call's request until it succeeds, the policy gives up or its time is over.
 
-        This is one of the doors through which errors leave without the stack frames whose locals held the
-        query, the key and the body.
+        This is a door through which errors leave without the stack frames that held query, key and body.
 
         Args:
             call: what to send; its record is up to date at any time.
@@ -115,6 +127,8 @@ class Pipeline:
             return await self._retry_loop(call, decode, streamed=streamed)
         except (FullStoryError, asyncio.CancelledError) as error:
             failure = strip_traceback(error)
+        except Exception as raised:  # noqa: BLE001  (of a trace hook, a custom meter, a patched module)
+            failure = program_error(call, raised, self._contact.redactor)
         raise failure
 
     async def stream(self, call: Call) -> StreamedResponse:
@@ -164,7 +178,7 @@ class Pipeline:
             retries.close()
             # a call that is cancelled in flight may have been charged: its reservation stays
             if reservation is not None and not call.in_flight:
-                await reservation.release()
+                reservation.release()
 
     def _reservation(self, call: Call) -> Reservation | None:
         if not call.request.metered or (call.meter is None and self._ledger is None):
@@ -176,26 +190,36 @@ class Pipeline:
         if reservation is None or not reservation.is_due:
             await self._take_token(call)
             return
-        async with self._admission:
-            # first: a token would go stale while a slow disk commits the reservation
-            await reservation.make()
-            await self._take_token(call)
+        call.waits_for = f"its turn to reserve an activation in {reservation.names}"
+        timer = asyncio.timeout_at(None if call.deadline == math.inf else call.deadline)
+        try:
+            async with timer, self._admission:
+                call.waits_for = reservation.names
+                # first: a token would go stale while a slow disk commits the reservation
+                await reservation.make()
+                timer.reschedule(None)  # the wait for a token has the call's deadline itself
+                await self._take_token(call)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise call.out_of_time() from call.last_error
 
     async def _take_token(self, call: Call) -> None:
         """Wait for the rate limiter, within the call's time; bulk work first for the contact."""
-        if call.patient and not self._contact.heard:
+        if call.patient and not self._contact.heard_metered:
             await self._contact.enter()
             call.is_counted = True
         call.waited = not await self.limiter.try_acquire()
         if call.waited:
-            timeout = self.timeout if call.timeout is None else call.timeout
-            max_pause = min(timeout, call.remaining, call.max_pause) if call.patient else None
+            call.waits_for = "the rate limiter"
+            limit = min(call.timeout or self.timeout, call.remaining, call.max_pause)
+            max_pause = limit if call.patient else None
             began = asyncio.get_running_loop().time()
             try:
                 async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
                     await self.limiter.acquire(max_pause=max_pause, priority=call.request.priority)
             except TimeoutError:
-                raise call.out_of_time("the rate limiter") from call.last_error
+                raise call.out_of_time() from call.last_error
             except RateLimitedError as error:
                 error.request = call.request
                 raise
@@ -206,7 +230,7 @@ class Pipeline:
             # the time of a patient call starts here: it may have queued for hours behind others
             call.deadline = call.admitted + (call.timeout or self.timeout)
         elif call.deadline <= call.admitted:
-            raise call.out_of_time("the rate limiter") from call.last_error
+            raise call.out_of_time() from call.last_error
 
     async def _exchange(self, call: Call, decode: Callable[[Response], T], *, streamed: bool) -> T:
         """Send once and decode, or raise the error that the response stands for."""
@@ -240,47 +264,63 @@ class Pipeline:
         if isinstance(response, StreamedResponse):
             response = with_head(response, received.body)
         self._observer.stats.activations += call.request.metered
+        return self._decode(call, response, decode)
+
+    def _decode(self, call: Call, response: Response, decode: Callable[[Response], T]) -> T:
+        """Decode a success, and note how it came."""
         try:
-            return decode(response)
+            result = decode(response)
         except DecodeError as error:
-            error.response = contact.redacted(call.request, response, keep_body=True)
+            error.response = self._contact.redacted(call.request, response, keep_body=True)
             error.may_have_cost = call.request.metered
             raise
+        except Exception:
+            call.undecoded = response
+            raise
+        if isinstance(result, HasResponseInfo):
+            # `find_request_id`, without a call on the way of every request
+            request_id = next(filter(None, map(response.headers.get, REQUEST_ID_HEADERS)), None)
+            elapsed = asyncio.get_running_loop().time() - call.started
+            set_response_info(result, ResponseInfo(request_id, call.attempts, elapsed))
+        return result
 
     def _judge(self, request: Request, response: Response) -> FullStoryError | None:
         """Return the error that a response stands for, and record whether FullStory responded."""
         asked = None if response.is_success else retry_after(response)
         failure = error_from_response(request, response, self._contact, retry_after=asked)
-        self._contact.record(response, failure)
+        self._contact.record(response, failure, metered=request.metered)
         return failure
 
     async def _send(self, call: Call, *, streamed: bool) -> Response:
         """Send once, and record how far the request came if it is cancelled."""
         self._transport.check()
         now = asyncio.get_running_loop().time
-        attempt = Attempt(now())
+        attempt = call.attempt = Attempt(now())
         call.attempts += 1
-        call.in_flight = True
-        self._observer.request_sent(call)
+        call.in_flight, call.waits_for = True, ""
+        request = self._observer.request_sent(call)
         try:
-            response = await self._transport.send(call.request, call.deadline, attempt, streamed=streamed)
-        except (asyncio.CancelledError, FullStoryError) as error:
+            response = await self._transport.send(request, call.deadline, attempt, streamed=streamed)
+        except BaseException as error:
             self._observer.request_failed(call, error, now() - attempt.started)
-            if isinstance(error, asyncio.CancelledError):
-                call.in_flight = attempt.sent
+            call.in_flight = attempt.sent
+            if not isinstance(error, FullStoryError):
                 self.stats.activations_at_risk += call.request.metered and attempt.sent
             raise
         if _logger.isEnabledFor(logging.DEBUG):
             _logger.debug(
-                "%s %s: attempt %d, status %d, %d bytes in %.3f s",
-                call.request.operation, call.request.session_id or "", call.attempts,
-                response.status, len(response.body), response.elapsed,
+                "%s %s: attempt %d, status %d, %d bytes in %.3f s, request id %s",
+                call.request.operation, call.request.session_id or "", call.attempts, response.status,
+                len(response.body), response.elapsed, find_request_id(response.headers),
             )  # fmt: skip
         return response
 
     async def _send_over_slot(self, slots: asyncio.Semaphore, call: Call, *, streamed: bool) -> Response:
         """Wait for a slot, then send; a stream keeps its slot until it is closed."""
-        await wait_for_slot(slots, call)
+        if slots.locked():
+            await wait_for_slot(slots, call)
+        else:
+            await slots.acquire()
         try:
             response = await self._send(call, streamed=streamed)
         except BaseException:

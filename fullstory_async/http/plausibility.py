@@ -4,11 +4,11 @@ A captive portal, a proxy, a web server or another API may answer at the address
 neither results nor failures of a session. So every response passes `assess` before it is decoded or mapped to
 an error status. It goes by content, because gateways mislabel:
 
-* Markup can't be FullStory's at 2xx, 401, 403, 404 and 407. At 502 to 504 it is an outage, and other error
-  statuses are judged by the status.
+* Markup can't be FullStory's at 2xx and 4xx, except at those 4xx that proxies and load balancers send for an
+  overload. At 502 to 504 it is an outage, and other error statuses are judged by the status.
 * 407 and 511 come from a proxy or a network, whatever their body.
 * A 2xx has JSON of the operation's shape; an empty object is fine, and so are unknown further members. A body
-  that starts like it and is damaged, or is empty, is left to the decoder.
+  that starts like it and is damaged is left to the decoder. Only a 204 has no body.
 * ``code`` and ``message``, or an ``error`` object, at 2xx is an error of the service.
 """
 
@@ -49,29 +49,35 @@ class Assessment:
 
 _PLAUSIBLE = Assessment()
 
-_TOKENS = ("next_pagination_token", "nextPaginationToken", "pagination_token")
+_TOKENS = frozenset({"next_pagination_token", "nextPaginationToken", "pagination_token"})
 _PROFILE = frozenset(
     {"id", "profile_id", "name", "configuration", "llm", "slice", "events", "context", "cache", "media"}
 )
-_MEMBERS: dict[str, frozenset[str]] = {
-    "events": frozenset({"events", "session_id", "sessionId", "device_id", "userId", *_TOKENS}),
-    "summary": frozenset(
-        {"summary", "response", "response_schema", "session_id", "sessionId", "config_profile_id",
-         "configProfileId"}
-    ),
+_RESULTS: dict[str, frozenset[str]] = {
+    "events": frozenset({"events", *_TOKENS}),
+    "summary": frozenset({"summary", "response", "response_schema"}),
     "context": frozenset({"context_data", "context", "pages"}),
     "profiles": frozenset({"profiles", *_TOKENS}),
     "profile": _PROFILE, "create profile": _PROFILE, "update profile": _PROFILE,
     "whoami": frozenset({"email", "orgId", "org_id", "role"}),
 }  # fmt: skip
-"""The members of each operation's response. An object with others alone is another API's."""
+"""The members of each operation's result. An object with others alone is another API's."""
+_ECHOES = frozenset(
+    {"session_id", "sessionId", "device_id", "userId", "config_profile_id", "configProfileId"}
+)
+"""The members that repeat what a call is about. Other services have such names too."""
+_OWN_ECHOES = frozenset({"config_profile_id", "configProfileId"})
+"""Those of them that no other service has."""
+
+_EMPTY = frozenset({b"null", b"[]", b"{}", b'""'})
 
 _DECODED_ELSEWHERE = frozenset({"list"})
 """Operations whose decoder knows several shapes, and judges them itself."""
 
-_DECODED = frozenset({"", "identity", "gzip", "x-gzip", "deflate", "br", "zstd"})
+_DECODED = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 """Encodings of a body that has been decoded by now."""
-_NEVER_MARKUP = frozenset({401, 403, 404, 407})
+_MAY_BE_MARKUP = frozenset({405, 408, 409, 425, 429})
+"""The statuses below 500 that also come from what stands in front of the service."""
 _NETWORK_STATUSES = frozenset({407, 511})
 
 _BLANK = b" \t\r\n\x0b\x0c\0\xef\xbb\xbf\xff\xfe"
@@ -79,11 +85,12 @@ _BLANK = b" \t\r\n\x0b\x0c\0\xef\xbb\xbf\xff\xfe"
 
 EXPECTED_START: Mapping[str, re.Pattern[bytes]] = {
     operation: re.compile(
-        rb'[%b]*+\{\s*"(?:%b)"\s*:' % (re.escape(_BLANK), "|".join(sorted(members)).encode())
+        rb'[%b]*+\{\s*(?:"(?:%b)"\s*:\s*"[^"\\]*"\s*,\s*)*+"(?:%b)"\s*:'
+        % (re.escape(_BLANK), *("|".join(sorted(each)).encode() for each in (_ECHOES, names)))
     )
-    for operation, members in _MEMBERS.items()
+    for operation, names in _RESULTS.items()
 }
-"""The start of each operation's response: an object whose first member is one that FullStory sends.
+"""The start of each operation's response: an object that begins with its result, perhaps after the ids.
 
 A success that starts so can be FullStory's, whatever follows: a body of megabytes isn't parsed a second time.
 """
@@ -111,7 +118,7 @@ def assess(request: Request, response: Response) -> Assessment:
         return Assessment(_page_from(response) if is_page else Responder.PROXY)
     if 200 <= response.status < 300:
         return _assess_success(request, response)
-    if response.status in _NEVER_MARKUP and is_markup(response):
+    if 400 <= response.status < 500 and response.status not in _MAY_BE_MARKUP and is_markup(response):
         return Assessment(_page_from(response))
     return _PLAUSIBLE
 
@@ -127,11 +134,9 @@ def assess_head(request: Request, response: Response) -> Assessment | None:
         return None
     if not start.startswith(b"{"):
         return assess(request, response)
-    known = _MEMBERS.get(request.operation, frozenset())
-    if known and EXPECTED_START[request.operation].match(start):
-        return _PLAUSIBLE
-    # another member stands first: unknown ones are fine as long as an expected one follows
-    return _PLAUSIBLE if any(f'"{name}"'.encode() in start for name in known) else None
+    # a name may also stand in another member's value, so any other beginning needs the whole response
+    expected = EXPECTED_START.get(request.operation)
+    return _PLAUSIBLE if expected is not None and expected.match(start) else None
 
 
 def is_markup(response: Response) -> bool:
@@ -147,30 +152,46 @@ def is_markup(response: Response) -> bool:
 
 def _assess_success(request: Request, response: Response) -> Assessment:
     start = response.body[:256].lstrip(_BLANK) or response.body.lstrip(_BLANK)
+    expected = EXPECTED_START.get(request.operation)
+    if expected is not None and expected.match(response.body):
+        return _PLAUSIBLE
     is_encoded = response.headers.get("content-encoding", "").lower() not in _DECODED
-    if not start or response.status == 204 or (is_encoded and not is_markup(response)):
+    if response.status == 204 or (is_encoded and not is_markup(response)):
         return _PLAUSIBLE
-    known = _MEMBERS.get(request.operation)
-    if known and EXPECTED_START[request.operation].match(response.body):
-        return _PLAUSIBLE
+    has_shape = expected is not None
+    if not start:
+        needs_body = has_shape or request.operation in _DECODED_ELSEWHERE
+        return Assessment(_page_from(response)) if needs_body else _PLAUSIBLE
     parsed = _parse(response.body)
     if isinstance(parsed, dict):
         return _assess_object(request, parsed)
     if not start.startswith((b"{", b"[")):
         return Assessment(_page_from(response) if parsed is _UNREADABLE else Responder.OTHER_API)
     is_damaged = parsed is _UNREADABLE and start.startswith(b"{")
-    return _PLAUSIBLE if is_damaged or known is None else Assessment(Responder.OTHER_API)
+    return Assessment(Responder.OTHER_API) if has_shape and not is_damaged else _PLAUSIBLE
 
 
 def _assess_object(request: Request, body: Mapping[str, Any]) -> Assessment:
-    known = _MEMBERS.get(request.operation)
-    if not body or (known is not None and not known.isdisjoint(body)):
+    names = _RESULTS.get(request.operation, frozenset())
+    results = names & body.keys()
+    is_full = not all(_is_empty(body[name]) for name in results)
+    if not body or is_full or (results and not isinstance(_plain(body.get("error")), dict)):
         return _PLAUSIBLE
     if (error := _service_error(request, body)) is not None:
         return Assessment(service_error=error)
-    if known is None:
+    if results or not names or _is_empty_result(request, body):
         return _PLAUSIBLE
     return Assessment(Responder.OTHER_API)
+
+
+def _is_empty_result(request: Request, body: Mapping[str, Any]) -> bool:
+    """Return whether an object without results repeats what the request is about."""
+    echoes = _ECHOES & body.keys()
+    if echoes & _OWN_ECHOES:
+        return True
+    session_id = request.session_id or ""
+    about = {session_id, *session_id.split(":")}
+    return len(echoes) == len(body) or any(str(_plain(body[name])) in about for name in echoes)
 
 
 def _service_error(request: Request, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -202,6 +223,10 @@ def _parse(body: bytes) -> Any:
             return safe_json.loads(body)
         except ValueError:
             return _UNREADABLE
+
+
+def _is_empty(value: Any) -> bool:
+    return bytes(value) in _EMPTY if isinstance(value, msgspec.Raw) else not value
 
 
 def _plain(value: Any) -> Any:

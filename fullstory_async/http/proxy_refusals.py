@@ -23,9 +23,12 @@ REQUIRED_CERTIFICATE = (
 _AUTHENTICATION = frozenset({401, 407})
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses of a proxy that can't reach the service now; it may reach it in a moment."""
-_CERTIFICATE_STATUSES = frozenset({400, 403, 495, 496})
+_PAGE_STATUSES = frozenset({400, 403, 495, 496, 497})
 _NO_CERTIFICATE = re.compile(
     rb"no required SSL certificate|SSL certificate error|client certificate", re.IGNORECASE
+)
+_PLAIN_HTTP = re.compile(
+    rb"plain HTTP request was sent to HTTPS port|speaking plain HTTP to an SSL", re.IGNORECASE
 )
 _SEARCHED = 4096
 _SCHEME = re.compile(r"(?:^|,)\s*([A-Za-z][\w-]*)(?=\s|,|$)")
@@ -70,15 +73,20 @@ def is_refusal_of_proxy(response: Response, *, proxied: bool) -> bool:
 
 
 def refusal_before_service(request: Request, response: Response, *, proxied: bool) -> ConnectError | None:
-    """Return the error for an error response that was sent before the request reached the service, if it was.
+    """Return the error for a response that was sent before the request reached the service, if it was.
 
-    That is a proxy's refusal, or a page that says that a client certificate is missing or not accepted.
+    That is a proxy's refusal, or a web server's page: about the client certificate, or about plain HTTP at
+    a port for TLS.
     """
     if is_refusal_of_proxy(response, proxied=proxied):
         return refused_by_proxy(response.status, response.headers, request)
-    if response.status not in _CERTIFICATE_STATUSES or not is_markup(response):
+    if response.status not in _PAGE_STATUSES or not is_markup(response):
         return None
-    if _NO_CERTIFICATE.search(response.body[:_SEARCHED]) is None:
+    page = response.body[:_SEARCHED]
+    if _PLAIN_HTTP.search(page) is not None:
+        text = "the server expects TLS at this port: the base URL has to begin with https://"
+    elif _NO_CERTIFICATE.search(page) is not None:
+        text = f"{REQUIRED_CERTIFICATE}; it responded {response.status}"
+    else:
         return None
-    text = f"{REQUIRED_CERTIFICATE}; it responded {response.status}"
     return ConnectError(text, request=request, sent=False, permanent=True)

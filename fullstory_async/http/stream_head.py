@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import math
 
 import attrs
 
 from fullstory_async.errors import APITimeoutError
 from fullstory_async.http.plausibility import assess_head
+from fullstory_async.http.transport.deadlines import Deadline, Deadlines
 from fullstory_async.messages import Request, Response, StreamedResponse
 
 __all__ = ["read_head", "with_head"]
+
+_LONGEST_HEAD = 64 * 1024
+"""Bytes after which a response that is still undecided is read to its end."""
 
 
 async def read_head(request: Request, response: StreamedResponse, deadline: float) -> Response:
@@ -29,11 +32,14 @@ async def read_head(request: Request, response: StreamedResponse, deadline: floa
         TransportError: the connection broke, or the beginning took too long.
     """
     read = Response(status=response.status, headers=response.headers, elapsed=response.elapsed)
+    head = bytearray()
+    deadlines = Deadlines(asyncio.get_running_loop())
     try:
-        async with asyncio.timeout_at(None if deadline == math.inf else deadline):
+        with Deadline(deadlines, deadline):
             while piece := await response.read():
-                read = attrs.evolve(read, body=read.body + piece)
-                if assess_head(request, read) is not None:
+                head += piece
+                is_head = len(head) - len(piece) < _LONGEST_HEAD
+                if is_head and assess_head(request, attrs.evolve(read, body=bytes(head))) is not None:
                     break
     except TimeoutError as error:
         response.close()
@@ -44,7 +50,9 @@ async def read_head(request: Request, response: StreamedResponse, deadline: floa
     except BaseException:
         response.close()
         raise
-    return read
+    finally:
+        deadlines.close()
+    return attrs.evolve(read, body=bytes(head))
 
 
 def with_head(response: StreamedResponse, head: bytes) -> StreamedResponse:

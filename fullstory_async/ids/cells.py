@@ -14,7 +14,7 @@ import attrs
 from fullstory_async.errors import InvalidSessionId
 from fullstory_async.session_id import SessionId
 
-__all__ = ["Cell", "Kind", "is_long_half", "is_opaque_id", "read_cell"]
+__all__ = ["Cell", "Kind", "is_damaged_pair", "is_long_half", "is_opaque_id", "long_pairs", "read_cell"]
 
 _STRIPPED = " \t\r\n\f\v\ufeff\u200b\u200e\u200f\u2060\u00a0\x1a\x00"
 """What programs leave around a value; the last two are the end mark of DOS and padding."""
@@ -47,6 +47,9 @@ _QUOTES = tuple(
 """Quotation marks, the text formulas of spreadsheets, and the apostrophe that marks a text in them."""
 _NOT_AN_ID = re.compile(r"[\s,;|\"'\[\]{}()<>@#]|^[^0-9]*$|[0-9]E\+[0-9]")
 """Text that can't be a session id: it has such a character, has no digit, or was rounded by a spreadsheet."""
+
+_DAMAGED_PAIR = re.compile(r"[0-9]{10,}[:!\uff1a\u2236\ua789](?:-?[0-9]{10,}|\W*$)")
+_LONG_PAIR = re.compile(r"-?[0-9]{10,20}(?::|%3A|%253A|!)-?[0-9]{10,20}", re.IGNORECASE)
 
 
 class Kind(enum.Enum):
@@ -113,6 +116,16 @@ def is_long_half(cell: Cell) -> bool:
 def is_opaque_id(text: str) -> bool:
     """Return whether a text that is no pair may be a session id all the same."""
     return not _NOT_AN_ID.search(text)
+
+
+def is_damaged_pair(text: str) -> bool:
+    """Return whether a text that is no id contains one, or the beginning of one."""
+    return _DAMAGED_PAIR.search(text) is not None
+
+
+def long_pairs(text: str) -> set[str]:
+    """Return the distinct full session ids of numbers that stand anywhere in a text, decoded."""
+    return {re.sub("%3A|%253A|!", ":", pair, flags=re.IGNORECASE) for pair in _LONG_PAIR.findall(text)}
 
 
 def _text_of(value: Any) -> str | None:

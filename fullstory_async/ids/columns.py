@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -24,6 +25,7 @@ _NAMES = (
     "fullstoryurl", "fullstorysessionurl", "session", "replay", "url", "id",
 )  # fmt: skip
 _PART_OF_NAME = ("fullstory", "session", "replay")
+_CLOCK = re.compile(r"(?:[01]?[0-9]|2[0-3]):[0-5][0-9]")
 _REPEATED = re.compile(r" \(column [0-9]+\)$")
 _ENOUGH = 0.9
 """Share of the best column's rows that another column needs to compete with it."""
@@ -124,6 +126,8 @@ def _judge(name: str, column: list[Cell]) -> _Candidate | None:
     pairs += sum(cell.kind is Kind.ROUNDED and ":" in cell.text for cell in column)
     if pairs:
         evidence = _Evidence.LINK if kinds[Kind.LINK] else _Evidence.PAIR
+    elif _are_times(column):
+        return None
     elif kinds[Kind.SHORT_PAIR] and is_known:
         evidence = _Evidence.SHORT_PAIR
     elif "session" in normalised_name(name) and len(column) > kinds[Kind.EMPTY] + kinds[Kind.CUT]:
@@ -138,6 +142,12 @@ def _judge(name: str, column: list[Cell]) -> _Candidate | None:
     return _Candidate(choice, evidence, rank, coverage, tuple(cell.text for cell in column))
 
 
+def _are_times(column: list[Cell]) -> bool:
+    """Return whether all short pairs of a column are times of the day."""
+    texts = [cell.text for cell in column if cell.kind is Kind.SHORT_PAIR]
+    return len(texts) > 1 and all(map(_CLOCK.fullmatch, texts))
+
+
 def _rank(name: str) -> int:
     """Return how much a name speaks for ids; 0 is best."""
     name = normalised_name(name)
@@ -150,10 +160,13 @@ def _rank(name: str) -> int:
 def _join_halves(cells: dict[str, list[Cell]]) -> _Candidate | None:
     """Return two columns of halves as a candidate, if there are such."""
     by_name = {normalised_name(name): name for name in reversed(cells)}
-    session = by_name.get(_SESSION_COLUMN)
-    if session is None:
-        return None
-    for device in (by_name[name] for name in _DEVICE_COLUMNS if name in by_name):
+    # the name itself, or with one prefix for both columns, as in fs_device_id and fs_session_id
+    sessions = sorted((name for name in by_name if name.endswith(_SESSION_COLUMN)), key=len)
+    prefixes = [name.removesuffix(_SESSION_COLUMN) for name in sessions]
+    for prefix, name in itertools.product(prefixes, _DEVICE_COLUMNS):
+        device, session = by_name.get(prefix + name), by_name[prefix + _SESSION_COLUMN]
+        if device is None:
+            continue
         rows = [
             pair
             for pair in zip(cells[device], cells[session], strict=True)
@@ -161,7 +174,7 @@ def _join_halves(cells: dict[str, list[Cell]]) -> _Candidate | None:
         ]
         long = sum(all(map(_may_be_half, pair)) for pair in rows)
         # a column called user_id often holds the customer's own ids
-        if rows and long >= len(rows) * (_MOST if device == by_name.get(_DEVICE_COLUMNS[0]) else 1):
+        if rows and long >= len(rows) * (_MOST if name == _DEVICE_COLUMNS[0] else 1):
             ids = tuple(f"{one.text}:{other.text}" for one, other in rows)
             return _Candidate(Choice((device, session)), _Evidence.HALVES, 0, len(rows), ids)
     return None
@@ -173,7 +186,8 @@ def _may_be_half(cell: Cell) -> bool:
 
 def _has_both_halves(cells: dict[str, list[Cell]]) -> bool:
     names = set(map(normalised_name, cells))
-    return _SESSION_COLUMN in names and not names.isdisjoint(_DEVICE_COLUMNS)
+    prefixes = [name.removesuffix(_SESSION_COLUMN) for name in names if name.endswith(_SESSION_COLUMN)]
+    return any(prefix + name in names for prefix in prefixes for name in _DEVICE_COLUMNS)
 
 
 def _describe_lack(cells: dict[str, list[Cell]]) -> str:

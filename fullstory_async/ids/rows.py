@@ -8,7 +8,15 @@ from typing import Any
 import attrs
 
 from fullstory_async.errors import ConfigurationError, InvalidSessionId
-from fullstory_async.ids.cells import Cell, Kind, is_long_half, is_opaque_id, read_cell
+from fullstory_async.ids.cells import (
+    Cell,
+    Kind,
+    is_damaged_pair,
+    is_long_half,
+    is_opaque_id,
+    long_pairs,
+    read_cell,
+)
 from fullstory_async.ids.columns import Choice, choose, find_named
 from fullstory_async.ids.rounding import LossCheck
 from fullstory_async.session_id import SessionId, UnusableId
@@ -125,6 +133,13 @@ class RowReader:
             return UnusableId(text, f"{where}: the replay URL {text[-80:]!a} is cut off")
         if cell.kind is Kind.SEVERAL:
             return UnusableId(text, f"{where}: the text has the replay URLs of several sessions")
+        return self._read_text(text, where, allows_opaque=allows_opaque)
+
+    def _read_text(self, text: str, where: str, *, allows_opaque: bool) -> SessionId | UnusableId:
+        if len(long_pairs(text)) > 1:
+            return UnusableId(text, f"{where} holds several ids; put each on a line of its own")
+        if is_damaged_pair(text) and not self._trust_ids:
+            return UnusableId(text, f"{where} has other text around an id, or a part of one: {text[:60]!a}")
         # "." and ".." have no digit, but are bad ids of another kind than a line of text
         if allows_opaque and (is_opaque_id(text) or text in (".", "..")):
             try:

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterat
 from typing import Any, Literal
 
 from fullstory_async.errors import ConfigurationError
+from fullstory_async.ids.alike import AlikeIds
 from fullstory_async.ids.cells import Kind, read_cell
 from fullstory_async.ids.rounding import LossCheck
 from fullstory_async.ids.rows import RowReader
@@ -38,11 +39,14 @@ class IdSource:
 
     without_id: int
     """Number of rows that have no id."""
+    alike: AlikeIds
+    """Compares the ids of rows; who reads the ids adds those of texts."""
 
     def __init__(self, ids: Any) -> None:
         """Check what was given. Raises `ConfigurationError` if it is one id, or a whole table."""
         _require_many(ids)
         self.without_id = 0
+        self.alike = AlikeIds()
         self._ids = ids
         self._now: Iterator[Any] = iter(())
         self._later: AsyncIterator[Any] | None = None
@@ -118,6 +122,8 @@ class IdSource:
                 self.without_id += 1
             else:
                 self._ready.append(row.id)
+                if isinstance(row.id, SessionId):
+                    self.alike.add(row.id)
 
 
 def _check_text(ref: Any, where: str, losses: LossCheck) -> None:

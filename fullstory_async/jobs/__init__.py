@@ -11,7 +11,8 @@
 A job is a folder. `JobReader` reads it without a client, even while another process runs it.
 """
 
-from fullstory_async.jobs.job import Added, Job
+from fullstory_async.jobs.added import Added
+from fullstory_async.jobs.job import Job
 from fullstory_async.jobs.plan import JobEstimate, JobPlan
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.storage.reader import JobReader

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-import stat
-import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
@@ -15,9 +14,11 @@ import attrs
 
 from fullstory_async import validators
 from fullstory_async.client import FullStoryClient
-from fullstory_async.concurrency import run_in_thread, shielded
+from fullstory_async.concurrency import shielded
 from fullstory_async.errors import ClientStateError, ConfigurationError, InvalidSessionId, JobError
-from fullstory_async.ids.source import End, IdSource
+from fullstory_async.files.file_system import make_private, warn_of_no_permissions
+from fullstory_async.ids.source import IdSource
+from fullstory_async.jobs.added import Added, Batch, iterate
 from fullstory_async.jobs.export import Redact, export_in_thread
 from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimate_within_budget
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
@@ -29,25 +30,13 @@ from fullstory_async.jobs.storage.schema import replace_surrogates
 from fullstory_async.jobs.storage.state import Counts
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.models import RefOrRow, SessionRef, session_id_of, text_of
+from fullstory_async.threads import GRACE, WorkerThread
 
-__all__ = ["Added", "Job"]
+__all__ = ["Job"]
 
 _BATCH = 1000
 NETWORK_PATIENCE = 60.0
-
-
-@attrs.frozen(kw_only=True)
-class Added:
-    """The result of `Job.add`."""
-
-    new: int
-    """Number of ids that were not in the job."""
-    duplicates: int
-    """Number of ids that the job had already, or that were given twice; each is one item."""
-    unusable: int
-    """Number of texts that are not session ids; each is a permanent failure of the job."""
-    without_id: int = 0
-    """Number of rows without an id; they are skipped."""
+_logger = logging.getLogger("fullstory_async.jobs")
 
 
 class Job:
@@ -69,6 +58,7 @@ class Job:
         if not isinstance(plan, JobPlan | None):
             raise ConfigurationError(f"plan must be a JobPlan, not {plan!r:.60}")
         self.folder = Path(folder)
+        self._thread = WorkerThread(f"the job {self.folder}")
         self._client = client
         self._requested_plan = plan
         self._store: JobStore | None = None
@@ -104,9 +94,11 @@ class Job:
             raise ClientStateError("this job is open already")
         self._may_stop_early = True
         try:
-            await run_in_thread(self._open)
+            await self._thread.run(self._open)
         except asyncio.CancelledError:
-            await shielded(self._close())
+            # behind the opening, which can't be stopped
+            self._thread.run_last(self._close_files)
+            await self._thread.finish(GRACE)
             raise
         return self
 
@@ -122,13 +114,9 @@ class Job:
             if self._runner is not None:
                 self._runner.stop(at_once=True)
                 await self._run_ended.wait()
-            store, self._store = self._store, None
-            if store is not None:
-                await store.close()
         finally:
-            if self._lock is not None:
-                self._lock.release()
-                self._lock = None
+            self._thread.run_last(self._close_files)
+            await self._thread.finish()
 
     def __enter__(self) -> None:
         raise TypeError("a Job is asynchronous: use 'async with'")
@@ -159,18 +147,27 @@ class Job:
         Raises:
             ConfigurationError: no column has ids, or ids were rounded by another program.
         """
-        source, batch, given, new, unusable = IdSource(ids), _Batch(), 0, 0, 0
+        source, given, new, unusable = IdSource(ids), 0, 0, 0
+        batch = Batch(source.alike)
         source.start()
         await self._opened.mark_input(complete=False)
-        async for ref in _iterate(source):
+        async for ref in iterate(source):
             given += 1
             unusable += not batch.append(ref)
             if len(batch) >= _BATCH:
                 new += await self._opened.add(batch.usable, batch.unusable)
-                batch = _Batch()
+                batch = Batch(source.alike)
         new += await self._opened.add(batch.usable, batch.unusable)
         await self._opened.mark_input(complete=True)
-        return Added(new=new, duplicates=given - new, unusable=unusable, without_id=source.without_id)
+        alike = source.alike.pairs(await self._opened.known(source.alike.usual_forms))
+        if alike:
+            text = (
+                "ids that differ only in leading zeros or in case are fetched separately, such as %s and %s"
+            )
+            _logger.warning(text, *alike[0])
+        return Added(
+            new=new, duplicates=given - new, unusable=unusable, without_id=source.without_id, alike=alike
+        )
 
     def estimate(self, *, retry_failed: bool = False) -> JobEstimate:
         """Estimate the calls, activations and time that `run` would take with the same ``retry_failed``."""
@@ -303,11 +300,21 @@ class Job:
             raise ClientStateError("the job is not open: use 'async with Job.open(…) as job:'")
         return self._store
 
+    def _close_files(self) -> None:
+        store, self._store = self._store, None
+        try:
+            if store is not None:
+                store.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
+
     def _open(self) -> None:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if stat.S_IMODE(self.folder.stat().st_mode) & 0o077:
-                self.folder.chmod(0o700)
+            if not make_private(self.folder, 0o700):
+                warn_of_no_permissions(self.folder)
             lock = JobLock(self.folder / LOCK_NAME)
         except OSError as error:
             raise JobError(f"the job {self.folder} can't be used: {error.strerror}") from None
@@ -317,33 +324,3 @@ class Job:
             lock.release()
             raise
         self._lock = lock
-
-
-@attrs.define
-class _Batch:
-    """Ids to add to the database in one transaction."""
-
-    usable: list[str] = attrs.field(factory=list)
-    unusable: list[tuple[str, InvalidSessionId]] = attrs.field(factory=list)
-
-    def append(self, ref: SessionRef) -> bool:
-        """Add an id; return whether it is usable."""
-        try:
-            self.usable.append(str(session_id_of(ref)))
-        except InvalidSessionId as error:
-            self.unusable.append((replace_surrogates(text_of(ref)), error))
-            return False
-        return True
-
-    def __len__(self) -> int:
-        return len(self.usable) + len(self.unusable)
-
-
-async def _iterate(source: IdSource) -> AsyncIterator[SessionRef]:
-    last = time.monotonic()
-    while (ref := await source.next()) is not End.END:
-        yield ref
-        # a long list must not block the event loop
-        if time.monotonic() - last > 0.005:
-            await asyncio.sleep(0)
-            last = time.monotonic()

@@ -56,8 +56,8 @@ class JobPlan:
     """The most calls that the job starts before its first success: a number, or a share of its calls such as
     ``"50%"``; ``None`` for 20, or for the value of the saved plan.
 
-    If the service refuses all of these with 404 or 400, the run ends, because the ids are probably wrong.
-    ``"100%"`` lets it continue. It can be changed at any time."""
+    If all of these fail for their session, such as with a 404, the run ends, because the ids are probably
+    wrong. ``"100%"`` lets it continue. It can be changed at any time."""
 
     def __attrs_post_init__(self) -> None:
         if not self.operations:
@@ -118,7 +118,7 @@ class JobEstimate:
 
     A call may cost `RetryPolicy.max_charges_per_call`."""
     spent: int
-    """Number of activations that the job has spent so far."""
+    """Number of activations that the job has spent so far, those at risk included."""
     max_activations: int | None
     """The most activations that the job may ever spend."""
     seconds: float

@@ -28,13 +28,13 @@ from fullstory_async.errors import (
     TransportError,
     UnexpectedResponseError,
 )
-from fullstory_async.fanout import StopRule
 from fullstory_async.http.call import Call
 from fullstory_async.jobs.circuit_breaker import CircuitBreaker
 from fullstory_async.jobs.report import ProgressReporter
 from fullstory_async.jobs.storage.store import JobStore, SessionErased
 from fullstory_async.jobs.storage.tasks import JobTask, request_for
 from fullstory_async.messages import Response
+from fullstory_async.stop_rule import StopRule
 
 __all__ = ["JobCall", "RunState", "reconnect_backoff", "require_json_object"]
 
@@ -130,6 +130,11 @@ class JobCall:
         return self._task.session_id
 
     @property
+    def name(self) -> str:
+        """The job with its folder, for messages."""
+        return f"the job {self._state.store.folder}"
+
+    @property
     def attempts(self) -> int:
         """Number of times that the call was sent so far."""
         return 0 if self._call is None else self._call.attempts
@@ -173,7 +178,7 @@ class JobCall:
                 return
             await settled.wait()
 
-    async def release(self, _: None) -> None:
+    def release(self, _: None) -> None:
         """Do nothing: the reservation is settled together with the result."""
 
     async def _attempt(self) -> bool:

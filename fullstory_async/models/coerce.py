@@ -69,21 +69,25 @@ def strings(value: Any) -> tuple[str, ...]:
 def timestamp(value: Any) -> datetime | None:
     """Read a time: ISO 8601, or epoch seconds or milliseconds as number or digits.
 
-    A time without a zone is in UTC. A value that can't be read becomes ``None``.
+    A time without a zone is in UTC. A value that can't be read becomes ``None``, and so does a time in the
+    year 1: services written in Go send ``0001-01-01T00:00:00Z`` where they have none.
     """
     try:
         # the dash of an ISO date is tested first: it is cheap, and decides nearly every time
         if isinstance(value, str) and (value[4:5] == "-" or not _is_epoch(value)):
             parsed = datetime.fromisoformat(value.strip())
-            return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
-        if value is None or isinstance(value, bool):
+        elif value is None or isinstance(value, bool):
             return None
-        seconds = float(value)
-        if abs(seconds) > _MAX_EPOCH_SECONDS:
-            seconds /= 1000
-        return datetime.fromtimestamp(seconds, UTC) if math.isfinite(seconds) else None
+        else:
+            seconds = float(value)
+            if abs(seconds) > _MAX_EPOCH_SECONDS:
+                seconds /= 1000
+            parsed = datetime.fromtimestamp(seconds, UTC)
     except (ValueError, TypeError, OverflowError, OSError):
         return None
+    if parsed.year == 1:
+        return None
+    return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
 
 
 def _is_epoch(text: str) -> bool:

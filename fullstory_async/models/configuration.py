@@ -16,6 +16,7 @@ import attrs
 
 from fullstory_async import validators
 from fullstory_async.models.response_schema import ResponseSchema
+from fullstory_async.response_info import HasResponseInfo
 
 __all__ = [
     "CacheOptions",
@@ -240,7 +241,7 @@ class ProfileConfiguration:
 
 
 @attrs.frozen(kw_only=True)
-class Profile:
+class Profile(HasResponseInfo):
     """A summary profile of the account."""
 
     id: str = ""

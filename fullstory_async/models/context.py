@@ -17,6 +17,7 @@ import attrs
 
 from fullstory_async import validators
 from fullstory_async.models.coerce import mapping
+from fullstory_async.response_info import HasResponseInfo
 
 __all__ = [
     "ContextEvent",
@@ -114,7 +115,7 @@ class ContextPage:
 
 
 @attrs.frozen(kw_only=True)
-class SessionContext:
+class SessionContext(HasResponseInfo):
     """A compact description of a session: user, location, device, pages, events."""
 
     session_id: str = ""

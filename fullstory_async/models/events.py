@@ -15,12 +15,13 @@ from fullstory_async import validators
 from fullstory_async.models.event import SessionEvent
 from fullstory_async.models.event_data import IdentifyData
 from fullstory_async.models.event_types import warn_about_event_type
+from fullstory_async.response_info import HasResponseInfo
 
 __all__ = ["SessionEvents", "SessionPage"]
 
 
 @attrs.frozen(eq=False, repr=False)
-class SessionEvents(Sequence[SessionEvent]):
+class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
     """The events of one session, sorted by time: a sequence.
 
     The service does not promise an order. Events with the same time stay in the response's order, and an
@@ -66,6 +67,7 @@ class SessionEvents(Sequence[SessionEvent]):
         Raises:
             ConfigurationError: a time without a time zone.
         """
+        start, end = validators.time_or_none(start), validators.time_or_none(end)
         validators.timezone_aware(start, "start")
         validators.timezone_aware(end, "end")
         return self._selection(

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from fullstory_async.response_info import HasResponseInfo
 from fullstory_async.session_id import SessionId
 
 __all__ = ["KeyOwner", "RefOrRow", "Session", "SessionRef", "session_id_of", "text_of"]
@@ -65,7 +66,7 @@ def text_of(ref: object) -> str:
 
 
 @attrs.frozen(kw_only=True)
-class KeyOwner:
+class KeyOwner(HasResponseInfo):
     """Whose API key it is: the account, and the role that the key acts in."""
 
     email: str | None = attrs.field(default=None, repr=False)

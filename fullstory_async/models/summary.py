@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from fullstory_async.response_info import HasResponseInfo
 from fullstory_async.structuring import structure_strictly
 
 __all__ = ["SessionSummary"]
@@ -15,7 +16,7 @@ T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
-class SessionSummary:
+class SessionSummary(HasResponseInfo):
     """One generated summary: text, or a response in the profile's schema."""
 
     session_id: str = ""

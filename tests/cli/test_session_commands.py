@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from fullstory_async import SessionEvent, SessionEvents, SessionId
+from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.links import SessionLink
-from fullstory_async.cli.output import human_console, print_csv, print_json, print_rows
+from fullstory_async.cli.output import print_csv, print_json, print_rows
 from fullstory_async.cli.timeline import print_timeline
 from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.world import World
@@ -187,14 +188,14 @@ def test_cells_are_no_formulas_and_move_no_cursor(capsys: pytest.CaptureFixture[
             SessionEvent(type="odd\x1b[2J"),
         ],
     )
-    print_timeline(human_console(), evil)
+    print_timeline(StreamConsole(), evil)
     shown = capsys.readouterr().out
     assert all(c.isprintable() or c == "\n" for c in shown)
     assert "HYPERLINK" in shown
 
 
 def test_a_timeline_of_anything(capsys: pytest.CaptureFixture[str]) -> None:
-    print_timeline(human_console(), SessionEvents("1:2"))
+    print_timeline(StreamConsole(), SessionEvents("1:2"))
     assert "0 events" in capsys.readouterr().out
     odd = SessionEvents(
         "1:2",
@@ -204,7 +205,7 @@ def test_a_timeline_of_anything(capsys: pytest.CaptureFixture[str]) -> None:
             SessionEvent(source_type="server"),
         ],
     )
-    print_timeline(human_console(), odd)
+    print_timeline(StreamConsole(), odd)
     shown = capsys.readouterr().out
     assert "The app crashed" in shown
     assert "Sent by a server" in shown
@@ -276,6 +277,25 @@ def test_whoami(run: Run, service: Sandbox, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("FULLSTORY_API_KEY", "na1.wrong")
     code, _, err = run("whoami")
     assert (code, "401" in err) == (4, True)
+
+
+def test_the_endpoint_of_a_list_can_be_chosen(run: Run, service: Sandbox) -> None:
+    rows = []
+    for options, path in (
+        ((), "/sessions/v2"),
+        (("--list-api", "v1"), "/sessions/v2"),
+        (("--list-api", "v2"), "/v2/sessions"),
+    ):
+        rows.append(lines(run("sessions", "--uid", "u-1", *options)[1]))
+        assert service.requests[-1].raw_path.startswith(f"{path}?")
+    assert (
+        [row["id"] for row in rows[0]]
+        == [row["id"] for row in rows[1]]
+        == [row["id"] for row in rows[2]]
+        != []
+    )
+    code, _, err = run("sessions", "--uid", "u-1", "--list-api", "v3")
+    assert (code, "--list-api" in err) == (2, True)
 
 
 def test_a_session_by_its_uid(run: Run) -> None:

@@ -90,7 +90,7 @@ ROWS = tuple(
             ),
             (
                 "An empty answer: 200 without a body, or 204",
-                '200: `DecodeError` ("the response is empty"). 204: no events',
+                "200: `UnexpectedResponseError`; a job records nothing and stops after 5 in a row. 204: no events",
             ),
             (
                 "JSON of another shape: a list, null, missing or unknown fields",
@@ -199,8 +199,8 @@ ROWS = tuple(
                 "Nothing is sent, and calls end in `LimiterUnavailable` at once or after `timeout`; or, with `fallback`, each process goes on at a rate of its own. Both end by themselves. What Redis forgets (`FLUSHALL`, a restart, an empty replica) is taken for an empty bucket, so that no window has more than `burst + rate·W`. A job waits for it and counts no session as failed",
             ),
             (
-                "Somebody else answers: the sign-in page of a network, a proxy, a web server (200, 401, 403, 404, 511)",
-                "`UnexpectedResponseError`, which says who probably answered and at which address; a free call is made once more before. A paid one counts as at risk, never as spent; only a redirect and a 511 are free. Texts and empty bodies from 400 on go by their status",
+                "Somebody else answers: the sign-in page of a network, a proxy, a web server (2xx, 4xx, 511)",
+                "`UnexpectedResponseError`, which says who probably answered and at which address; a free call is made once more before. A paid one counts as at risk; only a redirect and a 511 are free. A 200 without a body is such a response. Texts and empty bodies from 400 on go by their status",
             ),
             (
                 "JSON of another API",
@@ -208,11 +208,11 @@ ROWS = tuple(
             ),
             (
                 "Somebody else answers from the start, in bulk",
-                "Before the first answer from FullStory at most 5 calls are on their way, and after 5 such answers in a row the work ends: at most 5 activations at risk. A job asks `/me` first and ends as `not_fullstory` (exit code 9) before it pays; nothing is recorded for a session, and `--resume` makes all calls",
+                "Before the first answer from FullStory to a paid call at most 5 calls are on their way, and after 5 such answers in a row the work ends: at most 5 activations at risk. A job asks `/me` first and ends as `not_fullstory` (exit code 9) before it pays; nothing is recorded for a session, and `--resume` makes all calls",
             ),
             (
                 "Somebody else answers in the middle of a job",
-                "After 5 such answers in a row it ends as `not_fullstory` (exit code 9): at most `concurrency` + 4 activations at risk, none as spent, nothing recorded for a session. The report says how many, and what `/me` answers now",
+                "After 5 such answers in a row it ends as `not_fullstory` (exit code 9): at most `concurrency` + 4 activations at risk and no others spent, nothing recorded for a session. The report says how many, and what `/me` answers now. Five answers in a row with a status that FullStory does not send, such as 405 or 451, and without its code end the job too",
             ),
             (
                 "Redirects, in bulk",
@@ -282,16 +282,73 @@ ROWS += (
     Row(
         65,
         "Ids that are all wrong: another column, another organisation",
-        "Until a job has its first success, 20 calls are started at most. If all are refused with 404 or 400, `fetch` asks on a terminal; elsewhere the job ends as `no session found` (exit code 10). `--max-failures` allows more, and is saved in the job. A fan-out has the same as an option",
+        "Until a job has its first success, 20 calls are started at most. If all fail for their session (404, 400, unreadable), `fetch` asks on a terminal; elsewhere the job ends as `no session found` (exit code 10). `--max-failures` allows more, and is saved in the job. A fan-out has the same as an option",
     ),
     Row(
         66,
         "Nobody can be asked before spending: streams in pipes, a background process, cron",
         "The question goes to `/dev/tty`, in the foreground only. Where there is no terminal, `--max-activations`, `--yes` or `FULLSTORY_YES=1` is consent; without one `fetch` warns",
     ),
-)
-
-ROWS += (
+    Row(
+        67,
+        "A kept-alive connection ended while the loop was busy or the process stood still: FIN, RST, half-closed, TLS closed, data nobody asked for",
+        "Its socket is polled before the request leaves; the connection is dropped, and another one carries the request. No call fails, and none is sent twice",
+    ),
+    Row(
+        68,
+        "The process is suspended for longer than its timeouts: a closed lid, `docker pause`, Ctrl-Z, a debugger",
+        "Responses that have arrived meanwhile are read before anything is given up, in single calls, fan-outs, jobs and streams. Nothing is sent after the deadline of its call",
+    ),
+    Row(
+        69,
+        "More workers than the process may have file descriptors (`ulimit -n`)",
+        "A client has at most as many connections as the soft limit less 32, or less what is open, and calls queue for one. All ids are answered",
+    ),
+    Row(
+        70,
+        "The program's own code raises an exception in the middle of a call: a trace hook of a given session, a patched module",
+        "`ProgramError` with that exception as its `__cause__`, whatever its class; `may_have_cost` only if the request had left, and then the ledger keeps the activation. Not repeated; ends a fan-out or a job",
+    ),
+    Row(
+        71,
+        "The pool of a given session is full because of its other users",
+        "The wait ends with the call's time, in `APITimeoutError` with `sent=False`: nothing was sent, so nothing may have cost",
+    ),
+    Row(
+        72,
+        "Sloppy framing: two equal `Content-Length`, or one beside chunks, a 204 with a body, bytes after the body or after the end of its gzip",
+        "A complete response is taken, and the connection closed. Lengths that differ are refused: `ProtocolError`",
+    ),
+    Row(
+        73,
+        "421 or 520 to 529 with `Retry-After`: a gateway lost its way to the service",
+        _AGAIN.format(error="its error") + ". Without that header they are results",
+    ),
+    Row(
+        74,
+        "`0001-01-01T00:00:00Z` as a time",
+        "It is no time: `None`",
+    ),
+    Row(
+        75,
+        "The file of the ledger, the summary cache or a job is locked by another program, or its disk is slow",
+        "Deadlines, `asyncio.timeout` and cancellations hold; the message names the file. What must be settled goes on in the background, and closing waits for it, 30 s at most",
+    ),
+    Row(
+        76,
+        "The loop's executor is full, or no thread can be started",
+        "Files and the lookup of names have threads of their own. Where none can be started for a file: `StorageError`, and nothing is sent",
+    ),
+    Row(
+        77,
+        "A caller that is cancelled again in each turn of the loop (`anyio.move_on_after`)",
+        "It leaves at once, and a job that it closes is closed in the background; the loop is never kept busy",
+    ),
+    Row(
+        78,
+        "The process is forked while its event loop runs",
+        "A limiter, ledger or cache that was made before works in the child, and the parent loses no connection",
+    ),
     Row(
         80,
         "The certificate of a server, or of a proxy, has an authority that is not known",
@@ -314,8 +371,8 @@ ROWS += (
     ),
     Row(
         84,
-        "The password of a proxy is wrong, and many calls start at once",
-        "One login: the first call goes alone until the proxy accepts it, and after a refusal all calls fail for a minute without asking",
+        "A proxy refuses, and many calls start at once",
+        "It is asked once: the first call goes alone until the proxy accepts it, and after a refusal all calls of the client fail for a minute without asking. So a wrong password is one login",
     ),
     Row(
         85,
@@ -326,6 +383,26 @@ ROWS += (
         86,
         "A key file or a variable with a byte order mark, in UTF-16, with `\\r\\n` or spaces",
         "Cleaned, or `ConfigurationError` that names the file and the variable; the key is never shown",
+    ),
+    Row(
+        88,
+        "A file system without hard links, `flock` or `chmod`: SMB, exFAT, 9p, a bucket behind FUSE",
+        "A job, ledger, cache and export work there: files are created by `O_EXCL` or under a lock file, which the next process on the same host takes over from a dead one. A warning says that other users may read them. Where SQLite can't lock, a finished job can be read, and writing names the missing feature",
+    ),
+    Row(
+        91,
+        "Standard streams that are closed, full, or that nobody reads any more (`>&-`, `2> /dev/full`, `| true`, a terminal that went away)",
+        "Lost messages change nothing. Lost data is an error (exit code 1, or 141 for a pipe) of commands whose work it is; `fetch`, `demo`, `sandbox`, `job export` and `job purge` succeed by what they leave behind. If the loss is foreseeable, nothing is paid for",
+    ),
+    Row(
+        92,
+        "An ASCII locale; COLUMNS that is 0, tiny, huge or no number; FORCE_COLOR and NO_COLOR",
+        "Help and data are printed whole: JSON has escapes, other text question marks. A forced colour animates nothing, and NO_COLOR wins",
+    ),
+    Row(
+        93,
+        "A closed terminal sends several signals: the kernel's, the shell's, the login service's",
+        "A hang-up never counts as the second Ctrl-C: calls in flight still have 5 s. Exit code 129",
     ),
 )
 

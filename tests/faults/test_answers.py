@@ -198,8 +198,9 @@ async def test_row_16_a_page() -> None:
 async def test_row_17_nothing() -> None:
     async with spoiled(Fault.empty_body(), times=1) as (sandbox, client):
         error = await error_of(ask(sandbox, client))
-        assert (type(error), error.may_have_cost, sandbox.activations) == (DecodeError, True, 1)
-        assert "the response is empty; status 200" in str(error)
+        assert (type(error), error.may_have_cost) == (UnexpectedResponseError, True)
+        assert (client.stats.activations, client.stats.activations_at_risk) == (0, 1)
+        assert "a web server probably answered" in str(error)
     async with spoiled(Fault.empty_body(204)) as (sandbox, client):
         assert len(await ask(sandbox, client)) == len(await ask(sandbox, client, "list")) == 0
         assert [event async for event in client.sessions.stream_events(sandbox.session_ids[0])] == []

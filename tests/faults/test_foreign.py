@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fullstory_async import (
+    APIStatusError,
     ErrorInSuccess,
     FullStoryClient,
     FullStoryError,
@@ -15,11 +16,11 @@ from fullstory_async import (
     UnexpectedRedirect,
     UnexpectedResponseError,
 )
-from fullstory_async.jobs import Job, JobPlan, JobReport
+from fullstory_async.jobs import Job, JobPlan, JobReader, JobReport
 from fullstory_async.sandbox import Fault, Sandbox
 from tests.faults.calls import QUICK, REPEATING, ask, error_of, spoiled
 from tests.virtual_time import now
-from tests.wire.servers import connected
+from tests.wire.servers import ONCE, connected
 
 PAGE = Fault.sign_in_page()
 
@@ -89,7 +90,11 @@ async def test_row_50_another_api() -> None:
 
 
 @pytest.mark.row(51)
-@pytest.mark.parametrize("fault", [PAGE, Fault.foreign_json(), Fault.sign_in_page(403)], ids=str)
+@pytest.mark.parametrize(
+    "fault",
+    [PAGE, Fault.foreign_json(), Fault.sign_in_page(403), Fault.sign_in_page(400), Fault.empty_body()],
+    ids=str,
+)
 async def test_row_51_from_the_start(fault: Fault, tmp_path: Path) -> None:
     sandbox = Sandbox(users=2, sessions=60, mean_events=3, latency=0.01)
     async with connected(sandbox, retry=QUICK) as client:
@@ -108,14 +113,27 @@ async def test_row_51_from_the_start(fault: Fault, tmp_path: Path) -> None:
 
 
 @pytest.mark.row(51)
+async def test_row_51_a_status_that_the_service_does_not_send(tmp_path: Path) -> None:
+    sandbox = Sandbox(users=2, sessions=60, mean_events=3, latency=0.01)
+    async with connected(sandbox, retry=ONCE) as client:
+        rule = sandbox.inject(Fault.status(451, body="Policy"), times=None)
+        results, failures, ended = await fanned_out(sandbox, client)
+        assert (results, len(failures), type(ended)) == (0, 5, APIStatusError)
+        assert client.stats.activations_at_risk == len(sandbox.requests) == 5
+        rule.share = 0
+        assert (await run_job(tmp_path / "j", client, sandbox.session_ids)).done == 60
+
+
+@pytest.mark.row(51)
 async def test_row_51_from_the_start_of_the_paid_calls(tmp_path: Path) -> None:
-    """The free question is let through: then it is as in the middle."""
+    """The free questions are let through: only the response to a paid call says who responds to those."""
     sandbox = Sandbox(users=2, sessions=60, mean_events=3, latency=0.01)
     async with connected(sandbox, retry=QUICK) as client:
         rule = sandbox.inject(PAGE, operation="events", times=None)
-        report = await run_job(tmp_path / "j", client, sandbox.session_ids, 8)
+        await client.sessions.list(uid="u-1")
+        report = await run_job(tmp_path / "j", client, sandbox.session_ids, 32)
         assert report.reason == "not_fullstory"
-        assert 5 <= report.at_risk == report.spent <= 8 + 4
+        assert report.at_risk == report.spent == JobReader(tmp_path / "j").status().at_risk == 5
         assert "GET /me to the same address now responds as FullStory (organisation SANDBOX)" in report.detail
         rule.share = 0
         at_risk = report.at_risk
@@ -129,11 +147,14 @@ async def test_row_51_from_the_start_of_the_paid_calls(tmp_path: Path) -> None:
 
 
 @pytest.mark.row(52)
-@pytest.mark.parametrize("concurrency", [1, 8])
-async def test_row_52_in_the_middle(concurrency: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("fault", "concurrency"),
+    [(PAGE, 1), (PAGE, 8), (Fault.empty_body(), 8), (Fault.sign_in_page(451), 8)], ids=str,
+)  # fmt: skip
+async def test_row_52_in_the_middle(fault: Fault, concurrency: int, tmp_path: Path) -> None:
     sandbox = Sandbox(users=2, sessions=60, mean_events=3, latency=0.01)
     async with connected(sandbox, retry=QUICK) as client:
-        rule = sandbox.inject(PAGE, skip=31, times=None)
+        rule = sandbox.inject(fault, skip=31, times=None)
         report = await run_job(tmp_path / "j", client, sandbox.session_ids, concurrency)
         assert report.reason == "not_fullstory"
         assert report.done == 30
@@ -145,6 +166,22 @@ async def test_row_52_in_the_middle(concurrency: int, tmp_path: Path) -> None:
         report = await run_job(tmp_path / "j", client)
         assert (report.reason, report.done, report.at_risk) == ("finished", 60, at_risk)
         assert report.spent == 60 + at_risk
+
+
+@pytest.mark.row(52)
+@pytest.mark.parametrize("status", [402, 405, 408, 410, 418, 451])
+async def test_row_52_a_status_that_the_service_does_not_send(status: int, tmp_path: Path) -> None:
+    sandbox = Sandbox(users=2, sessions=60, mean_events=3, latency=0.01)
+    async with connected(sandbox, retry=ONCE) as client:
+        rule = sandbox.inject(Fault.status(status, body="Policy"), skip=31, times=None)
+        async with Job.open(tmp_path / "j", client=client, plan=JobPlan(events=True)) as job:
+            await job.add(sandbox.session_ids)
+            report = await job.run(concurrency=8)
+            assert (report.reason, report.done, job.counts.permanent) == ("not_fullstory", 30, 0)
+            assert 5 <= report.at_risk <= 8 + 4
+            assert "GET /me to the same address now responds" in report.detail
+        rule.share = 0
+        assert (await run_job(tmp_path / "j", client)).done == 60
 
 
 @pytest.mark.row(52)

@@ -114,6 +114,24 @@ async def test_row_25_not_now(status: int, error_class: type[FullStoryError]) ->
         assert error.status == status
 
 
+@pytest.mark.row(73)
+async def test_row_73_a_gateway_that_announces_its_return() -> None:
+    for status in (421, 520, 529):
+        fault = Fault.status(status, headers={"Retry-After": "0"})
+        for error in await is_made_again_where_that_is_free(fault, class_of(status), charged=False):
+            assert (error.status, error.retry_after) == (status, 0)
+        async with spoiled(fault, retry=REPEATING) as (sandbox, client):
+            error = await error_of(client.profiles.delete("p-1"))
+            assert (error.status, error.attempts, len(sandbox.requests)) == (status, 1, 1)
+        async with spoiled(Fault.status(status), retry=REPEATING) as (sandbox, client):
+            error = await error_of(ask(sandbox, client, "list"))  # it announces nothing
+            assert (type(error), error.attempts) == (class_of(status), 1)
+
+
+def class_of(status: int) -> type[FullStoryError]:
+    return ServerError if status >= 500 else APIStatusError
+
+
 @pytest.mark.row(25)
 @pytest.mark.parametrize("status", [408, 409, 425])
 async def test_row_25_what_writes_is_sent_once(status: int) -> None:

@@ -31,6 +31,7 @@ from fullstory_async.codec.request_bodies import (
     rfc3339,
     summary_body,
 )
+from tests.pure.test_id_rows import NaT
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 NAIVE = datetime(2026, 5, 4, 12)  # noqa: DTZ001
@@ -189,6 +190,12 @@ def test_a_file_becomes_options() -> None:
         slice=SliceOptions(mode="LAST", end_timestamp=NOON),
         events=EventOptions(include_types=("click",)),
     )  # fmt: skip
+    nat = NaT(2026, 1, 1, tzinfo=UTC)  # of pandas, in the settings of a row
+    assert (
+        parse_options({"end_timestamp": nat}, SliceOptions)
+        == SliceOptions(end_timestamp=nat)
+        == SliceOptions()
+    )
     assert parse_options({"end_timestamp": NOON}, SliceOptions) == SliceOptions(
         end_timestamp=NOON
     )  # as TOML has it

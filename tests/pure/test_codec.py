@@ -382,6 +382,19 @@ def test_timestamps(value: Any, expected: datetime | None) -> None:
     assert timestamp(value) == expected
 
 
+@pytest.mark.row(74)
+def test_row_74_the_zero_time_of_a_service_is_no_time() -> None:
+    texts = "0001-01-01T00:00:00Z", "0001-01-01T00:00:00", "0001-01-01T05:00:00+05:00", "0001-01-01"
+    assert {timestamp(value) for value in (*texts, -62135596800, -62135596800000)} == {None}
+    body = {"events": [{"event_time": "2026-05-04T10:00:00Z"}, {"event_time": "0001-01-01T00:00:00Z"}]}
+    first, last = decode_events(response_of(body), ID)
+    assert (first.timestamp, last.timestamp) == (datetime(2026, 5, 4, 10, tzinfo=UTC), None)
+    zero = {"id": "1:2", "created_time": "0001-01-01T00:00:00Z"}
+    session = decode_sessions(response_of({"sessions": [zero]}))[0]
+    assert session.created is None
+    assert timestamp("0002-01-01T00:00:00Z") is not None
+
+
 @given(st.one_of(st.text(), st.integers(), st.floats(), st.none(), st.booleans()))
 def test_any_timestamp_is_aware_or_none(value: object) -> None:
     parsed = timestamp(value)

@@ -58,7 +58,7 @@ BY_STATUS = {
 @pytest.mark.parametrize("hundred", range(100, 600, 100))
 def test_each_status_is_success_or_one_class(hundred: int) -> None:
     for status in range(hundred, hundred + 100):
-        error = error_from_response(EVENTS, Response(status=status))
+        error = error_from_response(EVENTS, Response(status=status, body=b"{}"))
         if 200 <= status < 300:
             assert error is None, status
         elif status < 200:
@@ -136,6 +136,7 @@ KINDS = {
     "TransportError": ("network", False), "ConnectError": ("network", False),
     "ProxyError": ("network", True),
     "LimiterUnavailable": ("network", False), "APITimeoutError": ("network", False),
+    "ProgramError": ("program", True),
     "ProtocolError": ("network", False), "UnexpectedRedirect": ("network", True),
     "UnexpectedResponseError": ("network", False), "GatewayThrottledError": ("network", False),
     "ErrorInSuccess": ("service", False),

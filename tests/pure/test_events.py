@@ -20,6 +20,7 @@ from fullstory_async.messages import Response
 from fullstory_async.models.event_data import EventData
 from fullstory_async.models.views import EVENT_TYPES, EventViews
 from fullstory_async.session_id import SessionId
+from tests.pure.test_id_rows import NaT
 
 T0 = datetime(2026, 5, 4, 10, tzinfo=UTC)
 
@@ -240,6 +241,12 @@ def test_of_type() -> None:
         SESSION.of_type("mouse-thrash")
     with pytest.warns(UnknownEventTypeWarning, match="FullStory documents"):
         SESSION.of_type("zzzzzz")
+
+
+def test_a_missing_time_of_pandas_is_no_bound() -> None:
+    nat = NaT(2026, 1, 1, tzinfo=UTC)
+    assert len(SESSION.between(nat, nat)) == len(SESSION.between()) == 12
+    assert kinds(SESSION.between(T0 + timedelta(seconds=11), nat)) == ["crash"]
 
 
 def test_between() -> None:

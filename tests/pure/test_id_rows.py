@@ -7,7 +7,7 @@ import math
 import pickle
 import random
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from numbers import Integral
 from typing import Any
@@ -139,7 +139,10 @@ class NAType:
 
 
 class NaT(datetime):
-    """The missing time of pandas, which equals nothing."""
+    """The missing time of pandas, which equals nothing and has no time zone to ask for."""
+
+    def utcoffset(self) -> timedelta | None:
+        raise ValueError("NaTType does not support utcoffset")
 
     def __eq__(self, other: object) -> bool:
         return False

@@ -114,6 +114,9 @@ def test_a_proxys_login_in_each_form(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "proxy_auth must be (user, password)" in refusal(proxy="http://x", proxy_auth="ada:canary")
     assert "a colon in the user" in refusal(proxy="http://x", proxy_auth=("a:b", "canary"))
     assert "a control character" in refusal(proxy="http://x", proxy_auth=("a", "canary\n"))
+    for password in ("cana/ry", "cana?ry", "cana#ry", "canary/@"):
+        assert "proxy" in refusal(proxy=f"http://ada:{password}@proxy.test:3128")
+    assert "in a password, write / as %2F" in refusal(proxy="http://ada:1/canary@proxy.test:3128")
     assert "proxy_auth needs a proxy" in refusal(proxy_auth=("a", "canary"))
     assert "not both" in refusal(proxy="http://ada:canary@x", proxy_auth=("a", "canary"))
 

@@ -20,12 +20,12 @@ from fullstory_async import (
     UnexpectedRedirect,
     UnexpectedResponseError,
 )
-from fullstory_async.fanout import StopRule
 from fullstory_async.http.contact import Contact
 from fullstory_async.http.plausibility import EXPECTED_START, Responder, assess, assess_head
 from fullstory_async.http.status_errors import error_from_response
 from fullstory_async.messages import Request, Response
 from fullstory_async.privacy import Redactor
+from fullstory_async.stop_rule import StopRule
 
 EVENTS = Request(operation="events", path="/v2/sessions/1%3A2/events", session_id="1:2", metered=True)
 LIST = Request(operation="list", path="/sessions/v2", query=(("email", "ada@example.com"),))
@@ -49,14 +49,14 @@ def of(status: int, body: bytes | object = b"", **headers: str) -> Response:
     return Response(status=status, headers=named, body=raw)
 
 
-@pytest.mark.parametrize("status", [200, 201, 401, 403, 404, 407, 511])
+@pytest.mark.parametrize("status", [200, 201, 400, 401, 403, 404, 407, 410, 418, 421, 451, 511])
 @pytest.mark.parametrize("label", ["text/html", "application/json", ""])
 def test_a_page_is_nobody_elses_answer(status: int, label: str) -> None:
     for name, page in PAGES.items():
         assert assess(EVENTS, of(status, page, content_type=label)).responder is not None, name
 
 
-@pytest.mark.parametrize("status", [400, 405, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [405, 408, 409, 425, 429, 500, 502, 503, 504])
 def test_other_statuses_go_by_the_status(status: int) -> None:
     for body in (*PAGES.values(), b"busy", b""):
         assert assess(EVENTS, of(status, body)).responder is None
@@ -81,9 +81,29 @@ def test_json_of_another_shape_and_texts_are_another_partys(operation: str) -> N
         assert assess(request, of(200, body)).responder is not None, body
 
 
+@pytest.mark.parametrize("operation", ["events", "summary", "context", "whoami", "profiles", "list"])
+@pytest.mark.parametrize("status", [200, 202, 206])
+def test_a_success_without_a_body_is_nobodys(operation: str, status: int) -> None:
+    for body in (b"", b" \r\n", b"\xef\xbb\xbf", b"\0\0\0\0"):
+        found = assess(Request(operation=operation, path="/x"), of(status, body, content_type="text/html"))
+        assert found.responder is Responder.WEB_SERVER
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"sessionId": "abc", "authenticated": False}, {"session_id": "x", "status": "login"}, {"userId": "9", "ok": True}],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.parametrize("operation", ["events", "summary"])
+def test_a_session_id_alone_may_be_another_services(operation: str, body: Any) -> None:
+    request = Request(operation=operation, path="/x", session_id="1:2")
+    assert assess(request, of(200, body)).responder is Responder.OTHER_API
+
+
 GOOD: tuple[tuple[str, Any], ...] = (
-    ("events", {"events": []}), ("events", {"events": 5}), ("events", {}), ("events", b""), ("events", b'{"ev'),
-    ("events", {"x": {"y": 1}, "events": []}), ("events", b'\xef\xbb\xbf {"events": [NaN]}'), ("events", {"session_id": "2"}),
+    ("events", {"events": []}), ("events", {"events": 5}), ("events", {}), ("events", b'{"ev'),
+    ("events", {"x": {"y": 1}, "events": []}), ("events", b'\xef\xbb\xbf {"events": [NaN]}'), ("events", {"session_id": "2"}), ("events", {"session_id": "2", "x": 1}),
+    ("events", {"error": {"code": "x"}, "events": [{}]}),
     ("events", '{"events": []}'.encode("utf-16")), ("events", {"code": 1, "message": "m", "events": []}),
     ("summary", {"summary": ""}), ("summary", {"sessionId": "2"}), ("summary", {"response": {"error": {}}}),
     ("context", {"context_data": {}}), ("context", {"pages": []}), ("profile", {"name": "n"}), ("profiles", {"profiles": [None]}),
@@ -94,7 +114,7 @@ GOOD: tuple[tuple[str, Any], ...] = (
 
 @pytest.mark.parametrize(("operation", "body"), GOOD, ids=repr)
 def test_what_the_service_may_send_is_plausible(operation: str, body: Any) -> None:
-    found = assess(Request(operation=operation, path="/x"), of(200, body))
+    found = assess(Request(operation=operation, path="/x", session_id="1:2"), of(200, body))
     assert (found.responder, found.service_error) == (None, None)
     assert assess(Request(operation=operation, path="/x"), of(204)).responder is None
 
@@ -107,13 +127,14 @@ def test_what_the_service_may_send_is_plausible(operation: str, body: Any) -> No
     [
         ({"code": "internal", "message": "m"}, "internal"), ({"code": 13, "message": "m", "details": []}, 13),
         ({"error": {"code": "internal", "message": "m"}}, "internal"), ({"error": {}}, None), ({"error": {"status": "x"}, "data": None}, None),
+        ({"error": {"code": "internal"}, "events": [], "summary": "", "pages": [], "profiles": None}, "internal"),
     ],
     ids=repr,
 )  # fmt: skip
 def test_an_error_in_a_success_is_the_services(operation: str, body: Any, code: str | int | None) -> None:
     request = Request(operation=operation, path="/x", metered=True)
-    if operation == "list" and "details" in body:
-        body = {name: value for name, value in body.items() if name != "details"}
+    if operation == "list":  # other arrays are left to its decoder
+        body = {name: value for name, value in body.items() if not isinstance(value, list)}
     error = error_from_response(request, of(200, body))
     assert isinstance(error, ErrorInSuccess)
     assert (error.code, error.status, error.may_have_cost, error.is_transient) == (code, 200, True, True)
@@ -132,9 +153,18 @@ def test_who_answered_is_a_guess_from_the_page() -> None:
 
 
 def test_the_beginning_of_a_stream_decides_as_soon_as_it_can() -> None:
-    for head in (b"", b" \n", b"{", b'{"even', b'{"x": {"y": 1}, '):
+    undecided = (
+        b"",
+        b" \n",
+        b"{",
+        b'{"even',
+        b'{"x": {"y": 1}, ',
+        b'{"x": 1, "events":',
+        b'{"hint": "events"',
+    )
+    for head in undecided:
         assert assess_head(EVENTS, of(200, head)) is None
-    for head in (b'{"events": [{"a"', b' {"x": 1, "events":'):
+    for head in (b'{"events": [{"a"', b' {"session_id": "2", "events":'):
         found = assess_head(EVENTS, of(200, head))
         assert found is not None
         assert found.responder is None
@@ -243,6 +273,26 @@ def test_the_rule_stops_at_five_in_a_row_and_at_three_redirects(
     for error in errors(*kinds):
         rule.after(error)
     assert (rule.ended_by is not None) is ends
+
+
+def test_statuses_that_the_service_does_not_send_end_the_work() -> None:
+    def status_error(status: int, body: object = b"no") -> FullStoryError:
+        error = error_from_response(EVENTS, of(status, body))
+        assert error is not None
+        return error
+
+    rule = StopRule()
+    for status in (405, 410, 418, 451):
+        assert rule.after(status_error(status)) is None
+    assert rule.after(status_error(402)) is not None
+    rule = StopRule()
+    for _ in range(9):  # the service's own code, and statuses that it sends, are about the session
+        for error in (status_error(410, {"code": "session_expired", "message": "m"}), status_error(404)):
+            assert rule.after(error) is None
+    for _ in range(3):
+        for _ in range(4):
+            rule.after(status_error(418))
+        assert rule.after(None) is None
 
 
 def test_a_success_or_an_error_with_the_services_code_begins_the_row_again() -> None:

@@ -52,6 +52,12 @@ CLIENT = "3e2bf53f-1b2c-4d5e-8f90-29c9276febf9:cef16b56-1b2c-4d5e-8f90-d955b1a50
         f"https://app.fullstory.com/ui/ORG/session/{PAIR};x=1",
         f"https://app.fullstory.com/ui/ORG/session/{PAIR}%3Furl_source%3DDD",
         f"\ufeff{PAIR}\u200b",
+        f"{PAIR}.",
+        f"{PAIR},",
+        f"https://app.fullstory.com/ui/ORG/session/{PAIR}).",
+        f'https://app.fullstory.com/ui/ORG/session/{PAIR}",',
+        f"https://app.fullstory.com/ui/ORG/session/{PAIR}!",
+        f"https://urldefense.com/v3/__https://app.fullstory.com/ui/ORG/session/{USER}*3A{SESSION}__;JQ!!a!b$",
     ],
 )
 def test_each_form_becomes_the_pair(text: str) -> None:

@@ -14,6 +14,7 @@ from fullstory_async import (
     Page,
     RateLimit,
     RateLimiter,
+    ResponseInfo,
     RetryPolicy,
     Session,
     SessionEvent,
@@ -36,6 +37,11 @@ async def singles(client: FullStoryClient) -> None:
     events = await client.sessions.events("1:2", timeout=5)
     assert_type(events, SessionEvents)
     assert_type(await client.sessions.events("1:2", priority=True), SessionEvents)
+    assert_type(events.response_info, ResponseInfo | None)
+    stream = client.sessions.stream_events("1:2")
+    assert_type(stream.response_info, ResponseInfo | None)
+    async for event in stream:
+        assert_type(event, SessionEvent)
     assert_type(events[0], SessionEvent)
     assert_type(events[1:], list[SessionEvent])
     assert_type(events[0].data, dict[str, Any])
@@ -47,6 +53,7 @@ async def many(client: FullStoryClient, ids: list[str], more: AsyncIterator[Sess
         async for outcome in results:
             assert_type(outcome, Outcome[SessionEvents])
             assert_type(outcome.error, FullStoryError | None)
+            assert_type(outcome.response_info, ResponseInfo | None)
             assert_type(outcome.value, SessionEvents | None)
             assert_type(outcome.session_id, str)
     async with client.sessions.summaries_many(more, config_profile_id="support") as summaries:

@@ -7,8 +7,21 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fullstory_async import NoSessionFoundError, NotFoundError, fanout
+from fullstory_async import (
+    APIStatusError,
+    APITimeoutError,
+    BadRequestError,
+    ConflictError,
+    DecodeError,
+    FullStoryError,
+    NoSessionFoundError,
+    NotFoundError,
+    ResponseTooLarge,
+    ServerError,
+    fanout,
+)
 from fullstory_async.brake import Brake
+from fullstory_async.messages import Response
 
 pytestmark = pytest.mark.virtual_time
 
@@ -18,6 +31,7 @@ class Call:
 
     running = started = most = 0
     gave_up, droppable = False, True
+    error: FullStoryError = NotFoundError("unknown")
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
@@ -34,7 +48,7 @@ class Call:
                 self.attempts = 1
                 await asyncio.sleep(1)
             if self.session_id.startswith("0"):
-                raise NotFoundError("unknown")
+                raise Call.error
         finally:
             Call.running -= 1
         return self.session_id
@@ -43,6 +57,7 @@ class Call:
 @pytest.fixture(autouse=True)
 def fresh() -> None:
     Call.running = Call.started = Call.most = 0
+    Call.error = NotFoundError("unknown")
 
 
 async def test_waiting_calls_begin_with_the_first_success() -> None:
@@ -64,6 +79,25 @@ async def test_calls_that_were_not_sent_release_nothing() -> None:
             async for outcome in results:
                 outcomes.append(outcome)
     assert (Call.started, len(outcomes), Call.most) == (40, 40, 10)
+
+
+@pytest.mark.parametrize("error", [BadRequestError, DecodeError, ResponseTooLarge, APIStatusError])
+async def test_whatever_fails_for_each_session_counts(error: type[FullStoryError]) -> None:
+    Call.error = error("no", code="x") if error is APIStatusError else error("no")
+    ids = [f"0{n}" for n in range(99)]
+    with pytest.raises(NoSessionFoundError, match=f"the latest one ended in {error.__name__}"):
+        async with fanout.FanOut(ids, Call, concurrency=50, brake=Brake(10)) as results:
+            async for _ in results:
+                pass
+    assert Call.started == 10
+
+
+@pytest.mark.parametrize("error", [ServerError, ConflictError, APITimeoutError])
+async def test_failures_of_the_service_or_the_network_do_not_count(error: type[FullStoryError]) -> None:
+    Call.error = error("no", response=Response(status=409)) if error is ConflictError else error("no")
+    ids = [f"0{n}" for n in range(99)]
+    async with fanout.FanOut(ids, Call, concurrency=50, brake=Brake(10)) as results:
+        assert len([outcome async for outcome in results]) == 99
 
 
 async def test_refused_calls_of_earlier_runs_count() -> None:

@@ -30,6 +30,7 @@ from fullstory_async import (
 )
 from fullstory_async.messages import Request, Response
 from fullstory_async.models import SessionRef, session_id_of
+from fullstory_async.stop_rule import StopRule
 from tests.fakes import FakeTransport, json_response, make_sessions
 from tests.virtual_time import now
 
@@ -264,7 +265,7 @@ async def test_three_denials_in_a_row_stop_the_work_but_single_ones_do_not() -> 
 def test_the_rule_counts_403s_between_successes_and_a_shared_one_once() -> None:
     denied = [PermissionDeniedError("no", response=Response(status=403)) for _ in range(3)]
     shared = PermissionDeniedError("no", response=denied[0].response)  # the same, for another caller
-    rule = fanout.StopRule()
+    rule = StopRule()
     assert [rule.after(error) for error in (denied[0], denied[0], shared, denied[1], None)] == [None] * 5
     assert [rule.after(error) for error in (denied[0], NotFoundError("gone"), denied[1])] == [None] * 3
     assert rule.after(denied[2]) is rule.ended_by is denied[2]
@@ -278,8 +279,8 @@ def test_the_rule_counts_403s_between_successes_and_a_shared_one_once() -> None:
 def test_the_rule_ends_the_work_at_the_scopes_that_it_is_given(
     error: FullStoryError, ends_jobs_only: bool
 ) -> None:
-    assert (fanout.StopRule().after(error) is None) is ends_jobs_only
-    assert fanout.StopRule(frozenset({Scope.RATE, error.scope})).after(error) is error
+    assert (StopRule().after(error) is None) is ends_jobs_only
+    assert StopRule(frozenset({Scope.RATE, error.scope})).after(error) is error
 
 
 @pytest.mark.row(30)

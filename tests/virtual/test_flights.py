@@ -14,6 +14,7 @@ from fullstory_async import (
     FullStoryError,
     LLMOptions,
     ProfileConfiguration,
+    ProgramError,
     RateLimit,
     RateLimitedError,
     RateLimiter,
@@ -194,9 +195,12 @@ async def test_a_defect_behind_a_shared_request_is_reported_to_each_caller_alone
         one, two = await asyncio.gather(
             sessions.summary("1:2"), sessions.summary("1:2"), return_exceptions=True
         )
-        assert isinstance(one, type(defect))
-        assert str(one) == str(two) == str(defect)
-        assert one is not two
+        assert isinstance(one, ProgramError)
+        assert isinstance(two, ProgramError)
+        assert str(one) == str(two)
+        assert type(one.__cause__) is type(two.__cause__) is type(defect)
+        assert str(one.__cause__) == str(two.__cause__) == str(defect)
+        assert len({id(each) for each in (one, two, one.__cause__, two.__cause__)}) == 4
         assert "in fail" in "".join(traceback.format_exception(one))  # where it was raised first
 
 

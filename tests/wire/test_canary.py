@@ -48,6 +48,7 @@ from fullstory_async import (
     SessionEvent,
     SummaryCache,
 )
+from fullstory_async.http.transport.session import Transport
 from fullstory_async.jobs import Job, JobPlan
 from fullstory_async.sandbox import Fault, Sandbox
 from tests.wire import test_transport
@@ -348,8 +349,8 @@ def test_what_holds_a_canary_does_not_show_it(monkeypatch: pytest.MonkeyPatch) -
             make()
         watch.error("refused", caught.value)
     client = FullStoryClient(KEY)
-    transport = client._transport
-    held = [getattr(transport, name, None) for name in type(transport).__slots__]
+    transport = Transport(client.config)
+    held = [getattr(transport, name, None) for name in Transport.__slots__]
     session = Session(session_id="2", user_id="1", url=URL)
     for value in (client, client.config, held, session, KeyOwner(email=EMAIL), Secret(KEY)):
         watch.shown.append(("repr", repr(value)))

@@ -122,7 +122,7 @@ BROKEN = [
     Row(Fault.unknown_encoding(), DecodeError, 1, 200),
 ]
 SPOILED = [
-    Row(Fault.empty_body(), DecodeError, 1, 200),
+    Row(Fault.empty_body(), UnexpectedResponseError, 1, 200),
     Row(Fault.empty_body(204), None, 1, 204),
     Row(Fault.invalid_json(), DecodeError, 1, 200),
     Row(Fault.invalid_utf8(), DecodeError, 1, 200),
@@ -343,6 +343,19 @@ async def test_bodies_that_break_off() -> None:
     closed = await under(Fault.truncate_body(0.25, framing="close"))
     assert (closed.header("Content-Length"), closed.header("Transfer-Encoding")) == (None, None)
     assert (closed.body, closed.end) == (complete[: len(complete) // 4], "fin")
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.reset(), Fault.garbage_status_line(), Fault.truncate_body(framing="close")], ids=name_of
+)
+def test_uvloop_s_transports_do_the_same_as_asyncio_s(fault: Fault) -> None:
+    """`nox -s uvloop` runs all tests over real HTTP on uvloop; these faults write past the HTTP server."""
+    uvloop = pytest.importorskip("uvloop", reason="pip install uvloop (not for Windows) to run it")
+    ends = []
+    for loop_factory in (asyncio.SelectorEventLoop, uvloop.new_event_loop):
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            ends.append(runner.run(under(fault)))
+    assert ends[0] == ends[1]
 
 
 async def test_bodies_that_take_their_time() -> None:

@@ -11,18 +11,29 @@ from typing import Any
 
 import attrs
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
+from aiohttp import web
+from opentelemetry import baggage, context
+from opentelemetry.sdk.trace import ReadableSpan, Tracer, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+    TraceState,
+    set_span_in_context,
+)
 
 from fullstory_async import (
+    APITimeoutError,
     AuthenticationError,
     ClientConfig,
     ConfigurationError,
     FullStoryClient,
     Hooks,
     RateLimit,
+    RequestJoined,
     RequestSent,
     RequestThrottled,
     ResponseReceived,
@@ -30,6 +41,7 @@ from fullstory_async import (
     RetryPolicy,
 )
 from fullstory_async.sandbox import Fault, Sandbox
+from fullstory_async.sandbox.faults import CallNext, Exchange
 from fullstory_async.telemetry import tracing
 
 EMAIL = "canary@example.com"
@@ -82,7 +94,7 @@ async def test_every_request_is_told_of_and_so_is_what_became_of_it() -> None:
         ResponseReceived(**fetched, attempt=2, status=200),
     ]
     answers = [each for each in told if isinstance(each, ResponseReceived)]
-    assert all(0 < each.seconds < 5 and each.body_bytes > 0 for each in answers)
+    assert all(0 <= each.seconds < 5 and each.body_bytes > 0 for each in answers)
     assert answers[-1].body_bytes == len(events.raw)
     assert (stats.requests, stats.retries, stats.throttled, stats.activations) == (4, 2, 1, 1)
     assert stats.received_bytes == sum(each.body_bytes for each in answers)
@@ -195,3 +207,154 @@ async def test_spans_say_what_happened_and_nothing_of_whom() -> None:
     for secret in (EMAIL, "canary", client.config.api_key.reveal(), "na1.wrong-key", *session_ids):
         assert secret
         assert secret not in text
+
+
+# What goes to the service, and what comes back
+
+
+def spans_of(exporter: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
+    return [span for span in exporter.get_finished_spans() if span.name == name]
+
+
+def traced() -> tuple[InMemorySpanExporter, Tracer]:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("test")
+    assert isinstance(tracer, Tracer)
+    return exporter, tracer
+
+
+def context_of(span: ReadableSpan) -> SpanContext:
+    found = span.get_span_context()
+    assert found is not None
+    return found
+
+
+def traceparent(span: ReadableSpan) -> str:
+    found = context_of(span)
+    return f"00-{found.trace_id:032x}-{found.span_id:016x}-01"
+
+
+async def test_each_attempt_carries_the_context_of_its_span_and_no_baggage() -> None:
+    exporter, tracer = traced()
+    state = TraceState([("vendor", "7")])
+    remote = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(1), trace_state=state)
+    async with opened(tracing(tracer)) as (sandbox, client):
+        sandbox.inject(Fault.status(503), operation="list")
+        outer = baggage.set_baggage("user", EMAIL, set_span_in_context(NonRecordingSpan(remote)))
+        token = context.attach(outer)
+        try:
+            await client.sessions.list(uid="u-1")
+            await client.sessions.events(sandbox.session_ids[0], extra_headers={"Traceparent": "mine"})
+        finally:
+            context.detach(token)
+        headers = [request.headers for request in sandbox.requests]
+    first, second, events = exporter.get_finished_spans()
+    assert [each["traceparent"] for each in headers] == [traceparent(first), traceparent(second), "mine"]
+    assert {each.get("tracestate") for each in headers} == {"vendor=7"}
+    assert not [each for each in headers if "baggage" in each]
+    assert (events.name, context_of(first).trace_id) == ("FullStory events", 1)
+
+
+async def test_without_a_tracer_nothing_is_added_to_a_request() -> None:
+    async with opened(tracing()) as (sandbox, client):  # the API alone records no span
+        await client.whoami()
+    assert not {"traceparent", "tracestate"} & sandbox.requests[0].headers.keys()
+
+
+async def test_a_call_that_shared_a_request_has_a_span_that_links_to_it() -> None:
+    exporter, tracer = traced()
+
+    async def ask(client: FullStoryClient, name: str) -> None:
+        with tracer.start_as_current_span(name):
+            await client.sessions.summary(sandbox.session_ids[0])
+
+    async with opened(tracing(tracer)) as (sandbox, client):
+        sandbox.inject(Fault.status(429, headers={"Retry-After": "0"}), operation="summary")
+        await asyncio.gather(*[ask(client, name) for name in ("first", "second", "third")])
+        assert sandbox.activations == 1
+        assert len(sandbox.requests) == 2
+    _, sent = spans_of(exporter, "FullStory summary")
+    joined = spans_of(exporter, "FullStory summary (shared request)")
+    (first,), (second,), (third,) = (spans_of(exporter, name) for name in ("first", "second", "third"))
+    assert sent.parent is not None
+    assert sent.parent.span_id == context_of(first).span_id
+    assert [span.parent and span.parent.span_id for span in joined] == [
+        context_of(second).span_id,
+        context_of(third).span_id,
+    ]
+    for span in joined:
+        (link,) = span.links
+        assert (link.context.trace_id, link.context.span_id) == (
+            context_of(sent).trace_id,
+            context_of(sent).span_id,
+        )
+        assert span.start_time is not None
+        assert span.end_time is not None
+        assert span.start_time <= sent.start_time  # type: ignore[operator]  # it waited through both attempts
+        assert span.kind is SpanKind.INTERNAL
+
+
+async def test_joining_is_told_of_however_it_ends() -> None:
+    told: list[RequestJoined] = []
+    async with opened(Hooks(on_join=told.append)) as (sandbox, client):
+        sandbox.inject(Fault.stall(30), operation="summary", times=None)
+        first = asyncio.create_task(client.sessions.summary(sandbox.session_ids[0]))
+        while not sandbox.requests:
+            await asyncio.sleep(0.01)
+        second = asyncio.create_task(client.sessions.summary(sandbox.session_ids[0]))
+        third = asyncio.create_task(client.sessions.summary(sandbox.session_ids[0], timeout=0.05))
+        await asyncio.wait([third])
+        for call in (second, first):
+            call.cancel()
+            await asyncio.wait([call])
+        with pytest.raises(APITimeoutError):
+            third.result()
+    assert [(each.call, each.attempt, each.operation, each.error) for each in told] == [
+        (1, 1, "summary", "APITimeoutError"),
+        (1, 1, "summary", "CancelledError"),
+    ]
+    assert all(each.seconds > 0 for each in told)
+
+
+async def test_only_headers_that_are_no_secrets_are_told() -> None:
+    told: list[ResponseReceived] = []
+    exporter, tracer = traced()
+    sent = {
+        "X-Request-Id": "r-1", "X-RateLimit-Remaining": "9", "RateLimit-Policy": "q=10", "Retry-After": "3",
+        "Set-Cookie": f"user={EMAIL}", "Location": f"/{EMAIL}", "Server": "s", "X-User": EMAIL,
+    }  # fmt: skip
+
+    async def labelled(exchange: Exchange, call_next: CallNext) -> web.StreamResponse:
+        response = await call_next()
+        response.headers.update(sent)
+        return response
+
+    async with opened(Hooks(on_response=told.append)) as (sandbox, client):
+        sandbox.inject(Fault("labelled", "Label the response.", labelled), times=None)
+        await client.whoami()
+    async with opened(tracing(tracer)) as (sandbox, client):
+        sandbox.inject(Fault("labelled", "Label the response.", labelled), times=None)
+        await client.whoami()
+    shown = dict(told[0].headers)
+    assert shown.pop("date")
+    assert shown == {
+        "x-request-id": "r-1", "x-ratelimit-remaining": "9", "ratelimit-policy": "q=10", "retry-after": "3"
+    }  # fmt: skip
+    (span,) = exporter.get_finished_spans()
+    assert span.attributes is not None
+    assert span.attributes["http.response.header.x-request-id"] == ("r-1",)
+    assert EMAIL not in span.to_json()
+
+
+@pytest.mark.parametrize(
+    "returned", [None, 5, {"Authorization": "Basic x"}, {"x": "a\r\nb: c"}, {"ä": "x"}, {5: "x"}]
+)
+async def test_headers_that_can_not_be_sent_are_left_out(
+    returned: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(Hooks(request_headers=lambda _: returned)) as (sandbox, client):
+        assert (await client.whoami()).email
+    assert sandbox.requests[0].headers.keys() <= {"host", "accept", "accept-encoding", "user-agent"}
+    failed = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(failed) == (returned is not None)

@@ -15,10 +15,12 @@ import attrs
 from cyclopts import Parameter
 from rich.table import Table
 
+from fullstory_async.activations import Activations
 from fullstory_async.cli.commands.fetch import run_job
+from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
-from fullstory_async.cli.output import as_row, pipe_console
-from fullstory_async.cli.signals import until_interrupted
+from fullstory_async.cli.output import as_row
+from fullstory_async.cli.signals import exit_of_server, first_signal, on_interrupt
 from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ClientConfig
 from fullstory_async.jobs import Job, JobPlan, JobReader
@@ -126,6 +128,8 @@ async def _run(settings: _Settings) -> Exit:
         async with FullStoryClient(config=config) as client:
             listed = await _list_sessions(client, sandbox, settings.folder)
             crashed = await _crash_job(sandbox, settings, len(listed)) if settings.crash else None
+            if isinstance(crashed, Exit):
+                return crashed
             started = time.monotonic()
             plan = JobPlan(events=True, summary=_PROFILE)
             async with Job.open(settings.job_folder, client=client, plan=plan) as job:
@@ -136,8 +140,9 @@ async def _run(settings: _Settings) -> Exit:
         shown = _write_replay_page(sandbox, settings.folder)
         if settings.serve:
             url = next(session.url for session in listed if session.id == shown)
-            sys.stderr.write(f"A session to look at: {url}\nThe sandbox runs until Ctrl-C …\n")
-            await until_interrupted()
+            with first_signal() as stopped:
+                sys.stderr.write(f"A session to look at: {url}\nThe sandbox runs until Ctrl-C …\n")
+                code = exit_of_server(await stopped) or code
     return code
 
 
@@ -150,8 +155,11 @@ async def _list_sessions(client: FullStoryClient, sandbox: Sandbox, folder: Path
     return found
 
 
-async def _crash_job(sandbox: Sandbox, settings: _Settings, sessions: int) -> _Crash:
-    """Run the job in a child process, and kill that half way with SIGKILL."""
+async def _crash_job(sandbox: Sandbox, settings: _Settings, sessions: int) -> _Crash | Exit:
+    """Run the job in a child process, and kill that half way with SIGKILL.
+
+    A signal ends the demo, and the child with it; then the exit code is returned.
+    """
     environment = {**os.environ, "FULLSTORY_BASE_URL": sandbox.url, "FULLSTORY_API_KEY": sandbox.api_key}
     rate = settings.limit.rate
     command = (
@@ -159,19 +167,25 @@ async def _crash_job(sandbox: Sandbox, settings: _Settings, sessions: int) -> _C
         "--events", "--summary", _PROFILE, "--job", str(settings.job_folder), "--yes", "--rate", str(rate),
         "--burst", str(max(1.0, rate)), "--concurrency", str(settings.concurrency),
     )  # fmt: skip
-    process = await asyncio.create_subprocess_exec(*command, env=environment)
-    try:
-        # half of the job: it makes two calls per session
-        while sandbox.activations < sessions and process.returncode is None:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)  # the sandbox has no event for this
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+    received: list[int] = []
+    with on_interrupt(received.append):
+        process = await asyncio.create_subprocess_exec(*command, env=environment)
+        try:
+            # half of the job: it makes two calls per session
+            while sandbox.activations < sessions and process.returncode is None:
+                if received:
+                    break
+                await asyncio.sleep(0.01)  # the sandbox has no event for this
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+    if received:
+        return Exit(128 + received[0])
     left = JobReader(settings.job_folder).status()
     sys.stderr.write(
         f"kill -9 after {sandbox.activations} charged calls: {left.done} results are on disk, "
-        f"{left.reserved} calls were in flight. Resuming …\n"
+        f"{Activations(left.spent, left.at_risk)}. Resuming …\n"
     )
     return _Crash(left.done, sandbox.activations)
 
@@ -181,7 +195,7 @@ def _write_replay_page(sandbox: Sandbox, folder: Path) -> SessionId:
     sizes = {name: count for name, count in sandbox.event_counts.items() if count <= _MAX_REPLAY_EVENTS}
     shown = max(sizes or sandbox.event_counts, key=sandbox.event_counts.__getitem__)
     (folder / "replay.html").write_bytes(sandbox.replay_page(shown))
-    console = pipe_console()
+    console = StreamConsole(stderr=True)
     console.print(f"To look at: {(folder / 'replay.html').resolve().as_uri()}", soft_wrap=True)
     console.print("With --serve the sandbox keeps running, and every replay URL opens.", soft_wrap=True)
     return shown
@@ -216,7 +230,8 @@ def _print_totals(
         ("Failed", f"{status.failed}"),
         ("Time", f"{seconds:.1f} s"),
         ("Requests", f"{stats['requests']}, {stats['by_status'].get('429', 0)} of them rejected with 429"),
-        ("Activations", f"{status.spent} counted by the job, {sandbox.activations} charged by the sandbox"),
+        ("Activations", str(Activations(status.spent, status.at_risk))),
+        ("Charged", f"{sandbox.activations} by the sandbox"),
     ]
     if crashed is not None:
         repeated = sandbox.activations - status.done
@@ -225,4 +240,4 @@ def _print_totals(
     table = Table(title="What happened", show_header=False, title_justify="left")
     for name, value in rows:
         table.add_row(name, value)
-    pipe_console().print(table)
+    StreamConsole(stderr=True).print(table)

@@ -9,9 +9,11 @@ import attrs
 from cyclopts import Parameter
 
 from fullstory_async.cli.connection import Connection
+from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.option_parsing import read_session_id, read_time, reject_typo
-from fullstory_async.cli.output import human_console, print_csv, print_json, print_rows, print_table
+from fullstory_async.cli.output import print_csv, print_json, print_rows, print_table
+from fullstory_async.cli.streams import require_output
 from fullstory_async.cli.timeline import print_timeline
 from fullstory_async.models import SessionEvent, SessionEvents
 from fullstory_async.models.event_types import check_event_type, warn_about_event_type
@@ -96,10 +98,11 @@ def events(
         types=_read_types(type_ or ()), since=start, until=end, errors=errors, frustrations=frustrations
     )
     wanted = read_session_id(session_id)
+    require_output()
     found = connection.call(lambda client: client.sessions.events(wanted, enable_event_cache=event_cache))
     selected = selection.select(found)
     if output == "timeline":
-        print_timeline(human_console(), found, selected)
+        print_timeline(StreamConsole(), found, selected)
     else:
         _print_events(selected, output)
     return Exit.OK
@@ -126,7 +129,7 @@ def _print_events(events: SessionEvents, output: EventOutput) -> None:
         case "csv":
             print_csv(_CSV_COLUMNS, map(_csv_row, events, events.to_dicts()))
         case "table":
-            print_table(human_console(), ("time", "type", "what", "marks"), map(_table_row, events))
+            print_table(StreamConsole(), ("time", "type", "what", "marks"), map(_table_row, events))
 
 
 def _csv_row(event: SessionEvent, fields: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from fullstory_async.cli.messages import (
 )
 from fullstory_async.cli.output import write_stderr
 from fullstory_async.cli.progress import JobDisplay
-from fullstory_async.cli.signals import on_interrupt
+from fullstory_async.cli.signals import asks_twice, on_interrupt
 from fullstory_async.cli.terminal import ask
 from fullstory_async.client import FullStoryClient
 from fullstory_async.errors import NotFoundError, PermissionDeniedError
@@ -150,8 +150,8 @@ def fetch(
         Maximum number of activations that the key spends in a month, counted by the ledger.
     max_failures
         Maximum number of calls before the first success, as a number or a share of all calls such as 50%. If
-        FullStory refuses all of these with 404 or 400, the ids are probably wrong: fetch asks whether to
-        continue, or exits with 10. Saved in the job; 100% never stops. [default: 20]
+        all of these fail, as with a 404, the ids are probably wrong: fetch asks whether to continue, or
+        exits with 10. Saved in the job; 100% never stops. [default: 20]
     """
     if monthly_cap is not None and ledger is None:
         raise UsageError("--monthly-cap needs --ledger")
@@ -278,7 +278,7 @@ async def run_job(
 
     def stop(number: int) -> None:
         received.append(number)
-        job.stop(at_once=len(received) > 1)
+        job.stop(at_once=asks_twice(received))
         if len(received) == 1 and report is None:
             write_stderr(
                 "\nStopping: waiting up to 5 s for calls in flight (they may be billed). "

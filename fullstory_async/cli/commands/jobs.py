@@ -13,11 +13,11 @@ from typing import Annotated, Any
 
 import attrs
 from cyclopts import App, Parameter
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
-from fullstory_async.cli.output import Output, human_console, print_rows, print_table, write_stderr
+from fullstory_async.cli.output import Output, print_rows, print_table, write_stderr
 from fullstory_async.cli.signals import on_interrupt
 from fullstory_async.errors import JobError
 from fullstory_async.jobs import Job, JobReader
@@ -39,9 +39,9 @@ job = App(
 def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
     """Print the state of a job, also while it is running.
 
-    failed counts all failed calls; permanent counts those of them that only --retry-failed retries. reserved
-    counts activations reserved for calls in flight, now or when the process died. holder is the process that
-    runs the job.
+    failed counts all failed calls; permanent counts those of them that only --retry-failed retries. spent
+    counts all activations spent; at_risk counts those of them that were possibly not charged. reserved counts
+    activations reserved for calls in flight. holder is the process that runs the job.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
     if output == "table":
         plan = row.pop("plan")
         cells = {**row, **plan}
-        print_table(human_console(), ("name", "value"), [{"name": n, "value": v} for n, v in cells.items()])
+        print_table(StreamConsole(), ("name", "value"), [{"name": n, "value": v} for n, v in cells.items()])
     else:
         print_rows([row])
     return Exit.OK
@@ -65,7 +65,7 @@ def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
 def results(folder: Path, /, *, operation: str | None = None) -> Exit:
     """Print every result as one line of JSON.
 
-    The form is {"session_id": …, "operation": …, "answer": …}. The value of answer is the JSON of the
+    The form is {"session_id": ..., "operation": ..., "answer": ...}. The value of answer is the JSON of the
     service as received, but on one line and in UTF-8.
 
     Parameters
@@ -109,7 +109,7 @@ def failures(folder: Path, /, *, output: Output = "jsonl") -> Exit:
     )
     if output == "table":
         cells = ({**row, "why": f"{row['error']}: {row['message']}"} for row in rows)
-        print_table(human_console(), ("session_id", "operation", "why"), cells)
+        print_table(StreamConsole(), ("session_id", "operation", "why"), cells)
     else:
         print_rows(rows)
     return _exit_of(reader)
@@ -151,14 +151,14 @@ def export(
     hidden = _read_redactions(redact or [])
     reader = JobReader(folder)
     redaction = Redaction.of(hidden, reader.secret)
-    console = Console(stderr=True)
+    console = StreamConsole(stderr=True)
     bar = Progress(
         BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console,
-        disable=not console.is_terminal, transient=True,
+        disable=not console.is_live, transient=True,
     )  # fmt: skip
     task = bar.add_task("", total=_session_count(reader))
     # older versions of rich print an empty line when a bar that draws nothing stops
-    with bar if console.is_terminal else nullcontext():
+    with bar if console.is_live else nullcontext():
         received, written = asyncio.run(
             _export(reader, out, redaction, allow_missing, lambda done: bar.update(task, completed=done))
         )

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from fullstory_async.cli.connection import Connection
+from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.option_parsing import read_profile_file
-from fullstory_async.cli.output import Output, human_console, print_json, print_rows, print_table
+from fullstory_async.cli.output import Output, print_json, print_rows, print_table
+from fullstory_async.cli.streams import require_output
 from fullstory_async.codec.request_bodies import dump_options
 from fullstory_async.models import LLMOptions, Profile
 
@@ -43,7 +45,7 @@ def list_(
     """
     found = connection.collect(lambda client: client.profiles.list())
     if output == "table":
-        print_table(human_console(), ("id", "name", "response", "pre_prompt"), map(_table_row, found))
+        print_table(StreamConsole(), ("id", "name", "response", "pre_prompt"), map(_table_row, found))
     else:
         print_rows(map(_json_row, found))
     return Exit.OK
@@ -90,6 +92,7 @@ def create(
     named = name or given.name
     if not named:
         raise UsageError(f"{file} has no name, and --name is not given")
+    require_output()  # or a profile would be made whose id nobody learns
     print_json(_json_row(connection.call(lambda client: client.profiles.create(named, given.configuration))))
     return Exit.OK
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from fullstory_async.cli.exits import Exit, UsageError
-from fullstory_async.cli.signals import until_interrupted
+from fullstory_async.cli.signals import exit_of_server, first_signal
+from fullstory_async.cli.streams import write_optional
 from fullstory_async.ratelimit.limiter import RateLimit
 from fullstory_async.session_id import SessionId
+
+if TYPE_CHECKING:
+    from fullstory_async.sandbox import Sandbox
 
 __all__ = ["sandbox"]
 
@@ -120,14 +124,23 @@ async def _serve(faults: list[str], **settings: Any) -> Exit:
                 )
         server.inject(fault, **conditions)
     async with server:
-        # people paste the lines into a shell, whose programs must inherit the variables; scripts parse them
-        export = "export " if sys.stdout.isatty() else ""
-        print(f"{export}FULLSTORY_BASE_URL={server.url}")  # noqa: T201  (data)
-        print(f"{export}FULLSTORY_API_KEY={server.api_key}", flush=True)  # noqa: T201
-        user = server.users[0]
-        sys.stderr.write(
-            f"sandbox with {len(server.session_ids)} sessions of {len(server.users)} users; "
-            f"the first user is {user.email}, uid {user.uid}; press Ctrl-C to stop\n"
-        )
-        await until_interrupted()
-    return Exit.OK
+        # a program that has read the URL may stop the server at once
+        with first_signal() as stopped:
+            _print_address(server)
+            return exit_of_server(await stopped)
+
+
+def _print_address(server: Sandbox) -> None:
+    """Print how to reach a sandbox, for a shell, a script, or a person."""
+    # people paste the lines into a shell, whose programs must inherit the variables; scripts parse them
+    export = "export " if sys.stdout.isatty() else ""
+    lost = write_optional(
+        f"{export}FULLSTORY_BASE_URL={server.url}\n{export}FULLSTORY_API_KEY={server.api_key}\n"
+    )
+    if lost is not None:
+        sys.stderr.write(f"standard output: {lost}; serving {server.url} all the same\n")
+    user = server.users[0]
+    sys.stderr.write(
+        f"sandbox with {len(server.session_ids)} sessions of {len(server.users)} users; "
+        f"the first user is {user.email}, uid {user.uid}; press Ctrl-C to stop\n"
+    )

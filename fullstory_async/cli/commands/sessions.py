@@ -15,8 +15,10 @@ from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.links import SessionLink
 from fullstory_async.cli.option_parsing import read_session_id, read_settings, read_time
-from fullstory_async.cli.output import Output, as_row, human_console, print_rows, print_rows_as
+from fullstory_async.cli.output import Output, as_row, print_rows, print_rows_as
+from fullstory_async.cli.streams import require_output
 from fullstory_async.client import FullStoryClient
+from fullstory_async.config import ListApi
 from fullstory_async.errors import FullStoryError, NotFoundError
 from fullstory_async.files.summary_cache import SummaryCache
 from fullstory_async.models import (
@@ -54,6 +56,7 @@ def sessions(
     session_uid: str | None = None,
     limit: int | None = None,
     all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    list_api: ListApi | None = None,
     output: Output = "jsonl",
     connection: Connection = Connection(),  # noqa: B008  (frozen)
 ) -> Exit:
@@ -78,6 +81,9 @@ def sessions(
         Maximum number of sessions. [default: 20]
     all_
         List every session.
+    list_api
+        Endpoint that lists the sessions: v1 is GET /sessions/v2, v2 the newer GET /v2/sessions, which
+        --session-uid uses always. If it isn't served, the other one is tried. [default: v1]
     output
         JSON Lines for programs, or a table for people.
     """
@@ -89,7 +95,8 @@ def sessions(
         raise UsageError("--limit must be 1 or more")
     most = None if all_ else _DEFAULT_LIMIT if limit is None else limit
     found = connection.collect(
-        lambda client: client.sessions.list(email=email, uid=uid, session_uid=session_uid, limit=most)
+        lambda client: client.sessions.list(email=email, uid=uid, session_uid=session_uid, limit=most),
+        list_api=list_api,
     )
     if not found:
         sys.stderr.write("no sessions\n")
@@ -128,10 +135,11 @@ def context(
         raise UsageError("--max-characters must be 1 or more")
     groups: dict[str, Any] = read_settings(set_ or (), _CONTEXT_GROUPS)
     wanted = read_session_id(session_id)
+    require_output()
     found = connection.call(lambda client: client.sessions.context(wanted, **groups))
     if markdown:
         limits = {} if max_characters is None else {"max_characters": max_characters}
-        human_console().file.write(found.to_markdown(**limits))
+        sys.stdout.write(found.to_markdown(**limits))
     else:
         print_rows([_context_row(found)])
     return Exit.OK
@@ -174,6 +182,7 @@ def summary(
     groups: dict[str, Any] = read_settings(set_ or (), _SUMMARY_GROUPS)
     overrides = ProfileConfiguration(**groups) if groups else None
     wanted = read_session_id(session_id)
+    require_output()
 
     async def summarise(client: FullStoryClient) -> tuple[SessionSummary, bool]:
         try:
@@ -191,7 +200,7 @@ def summary(
     if was_cached:
         sys.stderr.write(f"from {cache}: nothing was spent\n")
     if output == "text":
-        human_console().file.write(found.text + "\n")
+        sys.stdout.write(found.text + "\n")
     else:
         print_rows_as(output, [as_row(found)], ("session_id", "summary", "response"))
     return Exit.OK

@@ -12,7 +12,7 @@ from fullstory_async.http.proxy_refusals import refused_by_proxy
 from fullstory_async.http.transport.tls_errors import describe_tls_failure, refuses_certificate
 from fullstory_async.messages import Request
 
-__all__ = ["AIOHTTP_ERRORS", "ConnectionDropped", "from_aiohttp"]
+__all__ = ["AIOHTTP_ERRORS", "ConnectionDropped", "from_aiohttp", "raised_by_hook"]
 
 _NEVER_SENT = (
     aiohttp.ClientHttpProxyError,
@@ -70,3 +70,14 @@ def _unsent(raised: BaseException, request: Request) -> TransportError:
     where = " to the proxy" if isinstance(raised, aiohttp.ClientProxyConnectionError) else ""
     text = f"no connection{where}: {describe_tls_failure(raised)}"
     return ConnectError(text, request=request, sent=False, permanent=permanent)
+
+
+def raised_by_hook(raised: BaseException) -> BaseException | None:
+    """Return the exception of a given session's trace hook, if it or its consequence is this one."""
+    for each in (raised.__cause__, raised):
+        trace = None if each is None else each.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_globals.get("__name__") == aiohttp.tracing.__name__:
+                return each
+            trace = trace.tb_next
+    return None

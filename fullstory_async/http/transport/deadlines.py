@@ -4,6 +4,10 @@
 usually comes long before the deadline. That is a twentieth of the whole cost of a small response. Here the
 blocks are kept in a set, and one timer fires at the earliest deadline of all. Everything else works as in
 asyncio: the task of a late block is cancelled, and only our own cancellation becomes a `TimeoutError`.
+
+A process may be suspended, or its loop blocked, for longer than any timeout. Then a deadline has passed
+while the response lies in the socket, paid for. So a block that waits for the peer ends only after a few
+turns of the loop in which nothing more arrived.
 """
 
 from __future__ import annotations
@@ -16,11 +20,14 @@ from typing import Any, Self
 
 __all__ = ["Deadline", "Deadlines"]
 
+_QUIET_TURNS = 5
+"""Turns of the loop from bytes in a socket to the end of the block that waits for them, and one more."""
+
 
 class Deadlines:
     """The blocks of one event loop that have to end in time."""
 
-    __slots__ = ("_blocks", "_fires_at", "_loop", "_timer", "clock")
+    __slots__ = ("_blocks", "_fires_at", "_loop", "_overdue", "_timer", "clock")
 
     clock: Callable[[], float]
     """Returns the loop's time, in seconds."""
@@ -29,6 +36,7 @@ class Deadlines:
         """Start without any block."""
         self._loop, self.clock = loop, loop.time
         self._blocks: set[Deadline] = set()
+        self._overdue: set[Deadline] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._fires_at = math.inf
 
@@ -42,6 +50,8 @@ class Deadlines:
     def discard(self, block: Deadline) -> None:
         """Remove a block that has ended."""
         self._blocks.discard(block)
+        if self._overdue:
+            self._overdue.discard(block)
 
     def close(self) -> None:
         """Cancel the timer if no block is left."""
@@ -58,28 +68,45 @@ class Deadlines:
     def _fire(self) -> None:
         self._timer, self._fires_at = None, math.inf
         now = self.clock()
+        was_settling = bool(self._overdue)
         for block in [each for each in self._blocks if each.deadline <= now]:
             self._blocks.discard(block)
-            block.expire()
+            if block.is_still():
+                block.expire()
+            else:
+                self._overdue.add(block)
+        if self._overdue and not was_settling:
+            self._loop.call_soon(self._settle)
         # the others have a later deadline, or theirs was rescheduled since the timer was set
         if self._blocks:
             self._set_timer(min(block.deadline for block in self._blocks))
+
+    def _settle(self) -> None:
+        """Expire the overdue blocks that nothing arrives for; called once in each turn of the loop."""
+        for block in [each for each in self._overdue if each.is_still()]:
+            self._overdue.discard(block)
+            block.expire()
+        if self._overdue:
+            self._loop.call_soon(self._settle)
 
 
 class Deadline:
     """A ``with`` block of a task that raises `TimeoutError` at a loop time."""
 
-    __slots__ = ("_cancelling", "_deadlines", "_task", "deadline", "expired")
+    __slots__ = ("_cancelling", "_deadlines", "_quiet", "_seen", "_task", "deadline", "expired")
 
     deadline: float
     """Loop time at which the block ends."""
     expired: bool
     """Whether the deadline passed inside the block."""
+    _seen: int | None
+    _quiet: int
 
     def __init__(self, deadlines: Deadlines, deadline: float) -> None:
         """Prepare a block; its time counts from when it is entered."""
         self._deadlines, self.deadline, self.expired = deadlines, deadline, False
         self._task: asyncio.Task[Any] | None = None
+        self._seen = -1
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
@@ -105,6 +132,18 @@ class Deadline:
         self.deadline = deadline
         if self._task is not None and not self.expired:
             self._deadlines.add(self)
+
+    @property
+    def received(self) -> int | None:
+        """Bytes that have arrived so far; ``None`` if the block waits for nothing that may have arrived."""
+        return 0
+
+    def is_still(self) -> bool:
+        """Return whether nothing more arrived since enough of the earlier calls, one in each turn."""
+        received = self.received
+        self._quiet = self._quiet + 1 if received == self._seen else 0
+        self._seen = received
+        return received is None or self._quiet >= _QUIET_TURNS
 
     def expire(self) -> None:
         """Cancel the block's task because its deadline has passed."""

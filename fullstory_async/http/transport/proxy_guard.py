@@ -1,8 +1,8 @@
-"""ProxyGuard: sends a proxy's user and password once before it sends them many times.
+"""ProxyGuard: asks a proxy once before it asks many times.
 
 With a wrong password, every connection of a program would be one more failed login, and companies lock an
 account after a few. So the first request goes alone until the proxy has accepted it; the others wait. After a
-rejected login all requests fail at once for a minute, without asking the proxy.
+refusal all requests fail at once for a minute, without asking the proxy.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from fullstory_async.networks import Network
 __all__ = ["ProxyGuard"]
 
 _PAUSE = 60.0
-"""Seconds after a rejected login in which the proxy is not asked again."""
+"""Seconds after a refusal in which the proxy is not asked again."""
 
 
 class ProxyGuard:
-    """A `Transport` in front of the one that uses a proxy with a login."""
+    """A `Transport` in front of the one that uses a proxy."""
 
     def __init__(self, transport: Transport, network: Network) -> None:
         """Guard a transport that goes through the network's proxy."""
@@ -45,10 +45,10 @@ class ProxyGuard:
     async def send(
         self, request: Request, deadline: float, attempt: Attempt, *, streamed: bool = False
     ) -> Response:
-        """Send a request once, when the proxy has accepted the login or nobody else tries it.
+        """Send a request once, when the proxy has accepted an earlier one or nobody else asks it.
 
         Raises:
-            ProxyError: the proxy rejected the login, of this request or less than a minute ago.
+            ProxyError: the proxy refused, this request or another less than a minute ago.
             TransportError: as the transport raises it.
         """
         first: asyncio.Event | None = None
@@ -62,7 +62,7 @@ class ProxyGuard:
             response = await self._transport.send(request, deadline, attempt, streamed=streamed)
             if is_refusal_of_proxy(response, proxied=self._reads_requests):
                 self._record(refused_by_proxy(response.status, response.headers, request))
-            elif self._reads_requests:
+            elif first is not None:  # another may have used a tunnel that is older than a refusal
                 self._is_accepted = True
         except ConnectError as error:
             self._record(error)
@@ -81,7 +81,7 @@ class ProxyGuard:
                 async with asyncio.timeout_at(deadline):
                     await self._first.wait()
             except TimeoutError:
-                text = "the call's time was over while it waited for the proxy's login"
+                text = "the call's time was over while it waited for the proxy to accept another"
                 raise APITimeoutError(text, request=request, sent=False) from None
         if self._first is not None:
             self._is_accepted = True
@@ -92,7 +92,7 @@ class ProxyGuard:
             self._refusal = None
 
     def _record(self, error: ConnectError) -> None:
-        """Remember a rejected login."""
-        if isinstance(error, ProxyError) and error.is_login:
+        """Remember a refusal."""
+        if isinstance(error, ProxyError):
             self._is_accepted, self._refusal = False, error
             self._refused_at = asyncio.get_running_loop().time()

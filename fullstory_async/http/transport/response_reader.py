@@ -16,6 +16,8 @@ from aiohttp.client_proto import ResponseHandler
 
 from fullstory_async.errors import FullStoryError, ProtocolError, ResponseTooLarge
 from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS, ConnectionDropped, from_aiohttp
+from fullstory_async.http.transport.deadlines import Deadline, Deadlines
+from fullstory_async.http.transport.inflating import ENCODINGS, InflateError, Inflater
 from fullstory_async.messages import Request, Response, StreamedResponse
 from fullstory_async.privacy import Redactor
 
@@ -29,13 +31,20 @@ _logger = logging.getLogger("fullstory_async.http")
 class ResponseReader:
     """Reads the responses of one client's session."""
 
-    __slots__ = ("_content_of", "_max_bytes", "_reading", "_redactor", "_session", "_warned")
+    __slots__ = ("_content_of", "_deadlines", "_max_bytes", "_reading", "_redactor", "_session", "_warned")
 
     def __init__(
-        self, session: aiohttp.ClientSession, redactor: Redactor, max_bytes: int, *, owned: bool
+        self,
+        session: aiohttp.ClientSession,
+        deadlines: Deadlines,
+        redactor: Redactor,
+        max_bytes: int,
+        *,
+        owned: bool,
     ) -> None:
         """Read bodies of at most ``max_bytes``; ``owned`` if only we close the session."""
         self._session = session
+        self._deadlines = deadlines
         self._redactor = redactor
         self._max_bytes = max_bytes
         self._warned = False
@@ -82,14 +91,21 @@ class ResponseReader:
     async def read(self, response: aiohttp.ClientResponse, request: Request, started: float) -> Response:
         """Read a response to its end; ``started`` is the loop time at which its request began."""
         pieces, size, content = [], 0, response.content
+        encoding = response.headers.get("Content-Encoding", "").lower()
+        inflater = Inflater(encoding) if encoding in ENCODINGS else None
         tracked = self._track(response)
         try:
-            while not content.at_eof():
-                piece = await content.readany()
+            while inflater is not None or not content.at_eof():
+                if inflater is None:
+                    piece = await content.readany()
+                elif not (piece := await inflater.read(content)):
+                    break
                 size += len(piece)
                 if size > self._max_bytes:
                     raise self._too_large(request)
                 pieces.append(piece)
+        except InflateError:
+            raise self._not_inflated(request) from None
         finally:
             self._untrack(content, tracked)
         body, headers = b"".join(pieces), self._headers(response, request)
@@ -108,14 +124,21 @@ class ResponseReader:
         self, response: aiohttp.ClientResponse, request: Request, started: float, *, read_timeout: float
     ) -> StreamedResponse:
         """Leave the body of a success to the caller; each piece has ``read_timeout`` seconds."""
-        is_open, size, content = True, 0, response.content
+        is_open, size, content, deadlines = True, 0, response.content, self._deadlines
+        encoding = response.headers.get("Content-Encoding", "").lower()
+        inflater = Inflater(encoding) if encoding in ENCODINGS else None
         tracked = self._track(response)
 
         async def read() -> bytes:
             nonlocal size
             try:
-                async with asyncio.timeout(read_timeout):
-                    piece = await content.readany()
+                with Deadline(deadlines, deadlines.clock() + read_timeout):
+                    if inflater is None:
+                        piece = await content.readany()
+                    else:
+                        piece = await inflater.read(content)
+            except InflateError:
+                raise self._not_inflated(request) from None
             except AIOHTTP_ERRORS as raised:
                 raise self.error_from(raised, request) from None
             size += len(piece)
@@ -151,6 +174,10 @@ class ResponseReader:
     def _too_large(self, request: Request) -> ResponseTooLarge:
         text = f"the response is larger than max_response_bytes ({self._max_bytes}); the rest was not read"
         return ResponseTooLarge(text, request=request, permanent=True)
+
+    @staticmethod
+    def _not_inflated(request: Request) -> ProtocolError:
+        return ProtocolError("the response can't be decompressed", request=request, garbled=True)
 
     def _headers(self, response: aiohttp.ClientResponse, request: Request) -> dict[str, str]:
         found = {name.lower(): value for name, value in response.headers.items()}

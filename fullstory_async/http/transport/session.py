@@ -7,8 +7,8 @@ This folder is the only one that imports aiohttp's client. What it adds to aioht
 * The whole body is read, or the connection closed, before anything else happens; no caller waits while it
   holds a connection.
 * A deadline covers request *and* body. aiohttp's ``total`` timeout is not used, because it also counts the
-  time that a request waits for a pooled connection. With a given session that wait is the pipeline's, for one
-  of the `slots`.
+  time that a request waits for a pooled connection. That wait is the pipeline's, for one of the `slots`,
+  where a given session or the process's file descriptors limit the connections.
 * Redirects are never followed, so the key reaches the configured origin only.
 * The body is counted while it is decompressed, so a small bomb can't fill the memory.
 * Every aiohttp exception becomes one of ours, without its cause: the repr of some aiohttp exceptions holds
@@ -18,7 +18,6 @@ This folder is the only one that imports aiohttp's client. What it adds to aioht
 from __future__ import annotations
 
 import asyncio
-import enum
 import math
 import warnings
 from collections.abc import Callable
@@ -29,10 +28,14 @@ from yarl import URL
 from fullstory_async.config import ClientConfig
 from fullstory_async.errors import ClientStateError, ConfigurationError
 from fullstory_async.http.call import Attempt
-from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS
+from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS, ConnectionDropped, raised_by_hook
+from fullstory_async.http.transport.certificate_probe import CertificateProbe
 from fullstory_async.http.transport.deadlines import Deadlines
+from fullstory_async.http.transport.descriptors import connection_limit
+from fullstory_async.http.transport.name_lookup import new_resolver
 from fullstory_async.http.transport.response_reader import ResponseReader
-from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest, UsedConnections
+from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest
+from fullstory_async.http.transport.unopened import State
 from fullstory_async.messages import Request, Response
 from fullstory_async.privacy import Redactor
 from fullstory_async.secret import Secret
@@ -40,20 +43,12 @@ from fullstory_async.secret import Secret
 __all__ = ["Transport"]
 
 
-class State(enum.Enum):
-    """The states of a client; the value completes "the client …"."""
-
-    UNOPENED = "is not open yet: use 'async with FullStoryClient(…) as client:'"
-    OPEN = "is open already"
-    CLOSED = "is closed: make a new one"
-
-
 class Transport:
     """Sends requests through an aiohttp session of its own, or through a given one."""
 
     __slots__ = (
         "_base", "_common", "_config", "_deadlines", "_has_headers", "_key", "_loop", "_network", "_owned",
-        "_prefix", "_reader", "_session", "_timeout", "_used", "slots", "state",
+        "_prefix", "_probe", "_reader", "_session", "_timeout", "slots", "state",
     )  # fmt: skip
 
     state: State
@@ -73,18 +68,21 @@ class Transport:
         self._config = config
         self._base = URL(config.base_url)
         self._prefix = self._base.raw_path.rstrip("/")
-        self._common = {"Accept": "application/json", "User-Agent": config.user_agent}
+        self._common = {
+            "Accept": "application/json", "Accept-Encoding": "gzip, deflate",
+            "User-Agent": config.user_agent,
+        }  # fmt: skip
         if config.integration_source is not None:
             self._common["Integration-Source"] = config.integration_source
         self._key = {"Authorization": (config.api_key or Secret("")).map("Basic {}".format)}
         self._network = config.network
+        self._probe = CertificateProbe(self._base, self._network)
         if config.network.proxy_reads_requests:
             self._key |= config.network.login
         self._session = session
         self._owned = session is None
         # aiohttp sends a session's headers to a proxy as well, ``Authorization`` as the login
         self._has_headers = self._owned and self._network.proxy is None
-        self._used = UsedConnections()
         # ``connect`` also counts the wait for a pooled connection, which may be long where a given session
         # serves other purposes too
         self._timeout = aiohttp.ClientTimeout(
@@ -108,19 +106,22 @@ class Transport:
         loop = asyncio.get_running_loop()
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),  # the rate limiter and the workers bound it
+                # a limit here would count as connecting
+                connector=aiohttp.TCPConnector(limit=0, resolver=new_resolver()),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=self._common if self._has_headers else None,
                 request_class=TrackedRequest,
             )
+            if (limit := connection_limit()) is not None:
+                self.slots = asyncio.Semaphore(limit)
         else:
             self._adopt(self._session, loop)
+        self._deadlines = Deadlines(loop)
         self._reader = ResponseReader(
-            self._session, Redactor(self._config.api_key, self._network.secrets),
+            self._session, self._deadlines, Redactor(self._config.api_key, self._network.secrets),
             self._config.max_response_bytes, owned=self._owned,
         )  # fmt: skip
         self._loop = loop
-        self._deadlines = Deadlines(loop)
         self.state = State.OPEN
 
     def _adopt(self, session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop) -> None:
@@ -190,22 +191,24 @@ class Transport:
             ClientStateError: as `check` does.
         """
         session = self.check()
-        # a given session does not report when it has a connection: assume that the request was sent
-        attempt.sent = not self._owned
+        attempt.sent = False
         read_timeout = self._config.summary_read_timeout if request.slow else self._config.read_timeout
+        # aiohttp ends the connect phase, or the name look-up: this deadline only has to come later than that
+        connect = self._config.connect_timeout + read_timeout
         timed = TimedAttempt(
-            self._deadlines, deadline, self._used, attempt,
-            connect=self._config.connect_timeout, read=read_timeout,
+            self._deadlines, deadline, attempt, connect=connect, read=read_timeout,
             key=self._key, login=self._network.login,
         )  # fmt: skip
         try:
             with timed:
                 response = await session.request(
                     request.method, self._url(request), headers=self._headers(request), data=request.body,
-                    allow_redirects=False, raise_for_status=False, auto_decompress=True,
+                    allow_redirects=False, raise_for_status=False,
+                    auto_decompress=False,
                     proxy=self._network.proxy, ssl=self._network.tls, timeout=self._timeout,
                     middlewares=(timed.block_resend,),
                 )  # fmt: skip
+                timed.response = response
                 try:
                     if streamed and 200 <= response.status < 300:
                         return self._reader.stream(
@@ -216,7 +219,12 @@ class Transport:
                     response.close()  # an unread body would block the next request on its connection
                     raise
         except AIOHTTP_ERRORS as raised:
+            if (hooks_own := raised_by_hook(raised)) is not None:
+                raise hooks_own from hooks_own.__cause__
             error = self._reader.error_from(raised, request, sent=attempt.sent, reused=attempt.reused)
+            is_new = self._owned and not attempt.reused and self.state is State.OPEN
+            if is_new and isinstance(raised, ConnectionDropped):
+                error = await self._probe.explain(error, deadline)
             raise error from None
 
     def _url(self, request: Request) -> URL:

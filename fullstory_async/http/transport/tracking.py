@@ -2,12 +2,24 @@
 
 aiohttp silently sends a GET again when a kept-alive connection drops, which would cost a second activation.
 Two of its exceptions trigger that. So a middleware here turns both into one of ours.
+
+A connection may also have ended while the loop was busy or the process suspended. aiohttp notices only when
+the loop reads the socket, which is after the request was written. So a connection that served before is
+polled first, and dropped if there is anything to read: then another one carries the request.
+
+Some servers and gateways frame a response sloppily: its length stands there twice, a 204 has a body, other
+bytes follow. aiohttp's parser refuses all of it, and a complete response would be lost that was paid for. So
+the head of a response is tidied before it reaches the parser, and the rest is passed on after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from weakref import WeakSet
+import asyncio
+import functools
+import re
+import select
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -15,26 +27,34 @@ from aiohttp.connector import Connection
 from multidict import CIMultiDict
 
 from fullstory_async.http.call import Attempt
-from fullstory_async.http.transport.aiohttp_errors import ConnectionDropped
+from fullstory_async.http.transport.aiohttp_errors import ConnectionDropped, raised_by_hook
 from fullstory_async.http.transport.deadlines import Deadline, Deadlines
 from fullstory_async.secret import Secret
 
-__all__ = ["TimedAttempt", "TrackedRequest", "UsedConnections"]
+__all__ = ["TimedAttempt", "TrackedRequest"]
 
-UsedConnections = WeakSet[ResponseHandler]
-"""Connections that a request was sent over, while they live."""
+_MOST_ENDED = 10
+"""Connections that others used last, or nobody, and that one request finds ended and drops."""
+
+
+class IdleConnectionEnded(Exception):
+    """A pooled connection has ended, and nothing was written to it."""
 
 
 class TimedAttempt(Deadline):
     """The deadline of an attempt: the connect timeout at first, then the read timeout."""
 
-    __slots__ = ("_latest", "_login", "_read", "_used", "attempt", "key")
+    __slots__ = ("_ended", "_latest", "_login", "_read", "attempt", "key", "response")
+
+    attempt: Attempt
+    """The record of how far it came."""
+    response: aiohttp.ClientResponse | None
+    """The response, once its headers have arrived."""
 
     def __init__(
         self,
         deadlines: Deadlines,
         latest: float,
-        used: UsedConnections,
         attempt: Attempt,
         *,
         connect: float,
@@ -44,54 +64,78 @@ class TimedAttempt(Deadline):
     ) -> None:
         """Start now, and end at loop time ``latest`` at the latest.
 
-        If ``attempt.sent`` is set, nothing will report when the request has a connection: then both timeouts
-        are added up. ``key`` are the headers that hold secrets, ``login`` those of a proxy that is asked for
-        connections.
+        The request has ``connect`` seconds to get a connection, and ``read`` seconds from then on. ``key``
+        are the headers that hold secrets, ``login`` those of a proxy that is asked for connections.
         """
         self.key, self._login = key, login
-        self._latest, self._read, self._used, self.attempt = latest, read, used, attempt
-        # aiohttp itself ends the connect phase; this deadline only has to come later than that
-        seconds = connect + read if attempt.sent else max(connect, read)
-        super().__init__(deadlines, min(latest, deadlines.clock() + seconds))
+        self._latest, self._read, self.attempt = latest, read, attempt
+        self._ended, self.response = 0, None
+        super().__init__(deadlines, min(latest, deadlines.clock() + connect))
 
-    def mark_sent(self, connection: Connection) -> None:
-        """Record that the request is about to be written, and start its read timeout."""
+    @property
+    def received(self) -> int | None:
+        """Bytes that have arrived so far; ``None`` before the request was sent."""
+        if not self.attempt.sent:
+            return None
+        return 0 if self.response is None else 1 + self.response.content.total_bytes
+
+    def mark_sent(self, connection: Connection, *, shared: bool) -> None:
+        """Record that the request is about to be written, and start its read timeout.
+
+        Args:
+            connection: what it is written to.
+            shared: whether others may have used the connection before.
+
+        Raises:
+            IdleConnectionEnded: the connection has ended, so nothing may be written.
+            TimeoutError: the time of the call is over.
+        """
+        protocol = connection.protocol
+        if isinstance(protocol, TrackedConnection):
+            self.attempt.reused = True
+            # also a response that nobody asked for: it would be taken for this request's
+            if protocol.should_close or protocol.poll():
+                raise IdleConnectionEnded
+            protocol.expects_head = True
+        elif protocol is not None:
+            self.attempt.reused = False
+            if shared and self._ended < _MOST_ENDED and _poller(protocol.transport, _ENDED)():
+                self._ended += 1
+                raise IdleConnectionEnded
+            TrackedConnection.adopt(protocol)
+        now = self._deadlines.clock()
+        if now >= self._latest:
+            raise TimeoutError  # the timer has had no turn of the loop yet
         self.attempt.sent = True
         if self.attempt.connected is not None:
             self.attempt.connected.set()
-        if (protocol := connection.protocol) is not None:
-            self.attempt.reused = protocol in self._used
-            if not self.attempt.reused:
-                self._used.add(protocol)
-        self.reschedule(min(self._latest, self._deadlines.clock() + self._read))
+        self.reschedule(min(self._latest, now + self._read))
 
     async def block_resend(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Stand as a middleware between aiohttp's own retries and the connection."""
-        is_tracked = isinstance(request, TrackedRequest)
-        if isinstance(request, TrackedRequest):
-            request.timed = self
-        else:  # of a given session: it sends itself
-            put_secrets(self.key, request.headers)
+        if not isinstance(request, TrackedRequest):
+            # a given session makes requests of a class of its own
+            request.__class__ = _variant(SharedRequest, type(request))
+        cast("TrackedRequest", request).timed = self
         asking = request.proxy_headers
-        if isinstance(asking, CIMultiDict):
-            put_secrets(self._login, asking)
-        try:
-            response = await handler(request)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            raise  # no connection: aiohttp does not retry these
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            reason = str(error) or type(error).__name__
-        else:
+        while True:
+            try:
+                if isinstance(asking, CIMultiDict):
+                    put_secrets(self._login, asking)
+                response = await handler(request)
+            except IdleConnectionEnded:
+                continue  # aiohttp has closed it, and takes another one
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+                raise  # no connection: aiohttp does not retry these
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+                raise ConnectionDropped(str(error) or type(error).__name__) from error
+            finally:
+                if isinstance(asking, CIMultiDict):
+                    remove_secrets(self._login, asking)
             self.attempt.sent = True
             return response
-        finally:
-            if not is_tracked:
-                remove_secrets(self.key, request.headers)
-            if isinstance(asking, CIMultiDict):
-                remove_secrets(self._login, asking)
-        raise ConnectionDropped(reason)
 
 
 def put_secrets(secrets: Mapping[str, Secret], headers: CIMultiDict[str]) -> None:
@@ -113,13 +157,122 @@ class TrackedRequest(aiohttp.ClientRequest):
     """A request that records when it has a connection, and so may reach the server."""
 
     timed: TimedAttempt
+    is_shared = False
+    """Whether others send requests over the same connections."""
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         """Send it over a connection."""
-        timed, headers = self.timed, self.headers
-        timed.mark_sent(conn)
-        put_secrets(timed.key, headers)
+        self.timed.mark_sent(conn, shared=self.is_shared)
+        put_secrets(self.timed.key, self.headers)
         try:
             return await super().send(conn)  # writes the headers
+        except BaseException as error:
+            # the hooks for the headers and the check of the connection come before the first byte
+            unwritten = isinstance(error, asyncio.CancelledError | aiohttp.ClientConnectionResetError)
+            self.timed.attempt.sent = not (unwritten or raised_by_hook(error) is not None)
+            raise
         finally:
-            remove_secrets(timed.key, headers)
+            remove_secrets(self.timed.key, self.headers)
+
+
+class SharedRequest(TrackedRequest):
+    """A request of a given session."""
+
+    is_shared = True
+
+
+class TrackedConnection(ResponseHandler):
+    """A connection that carried one of our requests, and tolerates sloppy framing of responses."""
+
+    poll: Callable[[], object]
+    """Returns something true if there is anything to read, without waiting."""
+    expects_head = False
+    """Whether the next bytes are those of a response's head."""
+
+    @staticmethod
+    def adopt(protocol: ResponseHandler) -> None:
+        """Make one of a connection that aiohttp has just made; its response comes next."""
+        protocol.__class__ = _variant(TrackedConnection, type(protocol))
+        tracked = cast("TrackedConnection", protocol)
+        tracked.poll, tracked.expects_head = _poller(protocol.transport, _READABLE), True
+        if protocol.transport is not None:
+            protocol.transport.set_protocol(protocol)  # uvloop remembers the methods of the class before
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes to the parser; a head is tidied first if that may be necessary."""
+        if self.expects_head:
+            self.expects_head = False
+            body_at = data.find(b"\r\n\r\n") + 4
+            framing = _FRAMING.findall(data, 0, body_at)
+            # nearly every response: one length, no more bytes than that, and a status that may have a body
+            is_usual = (
+                len(framing) == 1
+                and framing[0].isdigit()
+                and len(data) - body_at <= int(framing[0][:18])
+                and data[9:12] != b"204"
+            )
+            if body_at >= _SHORTEST_HEAD and not is_usual:
+                self._receive_head(data[:body_at], framing)
+                if body_at < len(data):
+                    self.data_received(data[body_at:])
+                return
+        super().data_received(data)
+
+    def _receive_head(self, head: bytes, framing: list[bytes]) -> None:
+        status = head[9:12]
+        self.expects_head = status[:1] == b"1"  # an interim response: another one follows
+        tidy = _tidied(head)
+        super().data_received(tidy)
+        if tidy != head or (status == b"204" and framing not in ([], [b"0"])):
+            self.force_close()  # the body of a 204 would be taken for the next response
+
+
+_FRAMING = re.compile(rb"\n(?i:content-length|transfer-encoding):[ \t]*([^\r\n]*)")
+_SHORTEST_HEAD = len(b"HTTP/1.1 200\r\n\r\n")
+_LENGTH, _CODING = b"content-length:", b"transfer-encoding:"
+
+
+def _tidied(head: bytes) -> bytes:
+    """Return a head with one ``Content-Length``, if all agree; with none beside ``Transfer-Encoding``."""
+    lines = head.split(b"\r\n")
+    lengths = [line for line in lines if line[: len(_LENGTH)].lower() == _LENGTH]
+    values = {value.strip() for line in lengths for value in line[len(_LENGTH) :].split(b",")}
+    others = [line for line in lines if line not in lengths]
+    if any(line[: len(_CODING)].lower() == _CODING for line in lines):
+        return b"\r\n".join(others)
+    if len(values) != 1 or (len(lengths) == 1 and b"," not in lengths[0]):
+        return head
+    return b"\r\n".join([others[0], b"Content-Length: " + values.pop(), *others[1:]])
+
+
+_VARIANTS: dict[tuple[type[Any], type[Any]], type[Any]] = {}
+
+
+def _variant(tracked: type[Any], cls: type[Any]) -> type[Any]:
+    """Return a subclass of both classes, for an object that aiohttp has made."""
+    if (tracked, cls) not in _VARIANTS:
+        bases = (tracked,) if issubclass(tracked, cls) else (tracked, cls)
+        _VARIANTS[tracked, cls] = type(cls.__name__, bases, {})
+    return _VARIANTS[tracked, cls]
+
+
+_READABLE = getattr(select, "POLLIN", 0)
+_ENDED = getattr(select, "POLLRDHUP", 0)
+"""What polls ask for; they report a connection that was reset or closed in any case."""
+
+
+def _poller(transport: asyncio.Transport | None, events: int) -> Callable[[], object]:
+    """Return a function that polls a connection's socket without waiting, and returns what it found."""
+    # in the kernel: what asyncio knows is as old as the loop's last turn
+    connection = None if transport is None else transport.get_extra_info("socket")
+    if connection is None:
+        return tuple
+    if not hasattr(select, "poll"):  # Windows
+        return functools.partial(_readable, connection)
+    poll = select.poll()
+    poll.register(connection, events)
+    return functools.partial(poll.poll, 0)
+
+
+def _readable(connection: Any) -> list[Any]:
+    return select.select([connection], [], [], 0)[0]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.files.private_database import PRIVATE_FILE
+from fullstory_async.files.file_system import PRIVATE_FILE, make_private
 from fullstory_async.jobs.export.tables import Row, RowWriter, Table
 from fullstory_async.jobs.export.text import dump_json, iso_time, json_lines_writer
 from fullstory_async.jobs.storage.schema import replace_surrogates
@@ -108,7 +108,7 @@ def duckdb_writers(path: Path, tables: Mapping[str, Table]) -> Iterator[dict[str
                 database.execute("SET TimeZone = 'UTC'")
                 for name, part in lines.items():
                     _load(database, name, tables[name], part)
-            made.chmod(PRIVATE_FILE)
+            make_private(made, PRIVATE_FILE)
             made.replace(path)
     except duckdb.Error as error:
         raise OSError(str(error)) from None

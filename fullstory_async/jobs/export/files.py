@@ -22,7 +22,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fullstory_async.errors import ConfigurationError, JobStorageError
-from fullstory_async.files.private_database import PRIVATE_FILE
+from fullstory_async.files.file_system import (
+    PRIVATE_FILE,
+    make_private,
+    means_missing_feature,
+    warn_of_no_permissions,
+)
+from fullstory_async.files.lock_file import is_dead
 
 __all__ = ["atomic"]
 
@@ -51,10 +57,14 @@ def atomic(path: Path) -> Iterator[Path]:
         # Content before name: after a power failure the name must not lead to an empty file.
         with part.open("rb+") as file:
             os.fsync(file.fileno())
+        is_private = make_private(part, PRIVATE_FILE)
         part.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
         raise JobStorageError(f"{path} can't be written: {error.strerror or error}") from None
+    else:
+        if not is_private:
+            warn_of_no_permissions(path)
     finally:
         # Beside a part that failed, DuckDB and SQLite leave files of their own.
         for left in (part, part.with_name(part.name + ".wal"), part.with_name(part.name + "-journal")):
@@ -76,16 +86,7 @@ def _remove_stale_parts(path: Path) -> None:
 def _is_orphan(name: str) -> bool:
     """Return whether the process that made a part is certainly dead."""
     owner = _OWNER.search(name)
-    # On Windows, signal 0 would end the process.
-    if owner is None or owner[1] != _host() or os.name == "nt":
-        return False
-    try:
-        os.kill(int(owner[2]), 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except PermissionError:  # it is alive, and another user's
-        return False
-    return False
+    return owner is not None and owner[1] == _host() and is_dead(int(owner[2]))
 
 
 def _host() -> str:
@@ -100,5 +101,8 @@ def _sync_folder(folder: Path) -> None:
         return
     try:
         os.fsync(handle)
+    except OSError as error:
+        if not means_missing_feature(error):
+            raise
     finally:
         os.close(handle)

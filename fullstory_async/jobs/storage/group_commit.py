@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import os
 import queue
 import shutil
@@ -26,9 +27,8 @@ from typing import Any, TypeVar
 
 import attrs
 
-from fullstory_async.concurrency import shielded
 from fullstory_async.errors import ClientStateError, JobStorageError
-from fullstory_async.files.private_database import PRIVATE_FILE
+from fullstory_async.files.file_system import PRIVATE_FILE, lacks_sqlite_locks
 from fullstory_async.jobs.storage.schema import RESERVE_NAME
 
 __all__ = ["GroupCommitWriter"]
@@ -75,15 +75,20 @@ class GroupCommitWriter:
         self._database = database
         self._folder = folder
         self._transaction = transaction
-        self._closed = False
+        self._closed, self._patient_until = False, math.inf
         self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
         self._retried: list[_Change] = []
         self.reserve_disk()
         self._thread = threading.Thread(target=self._write, name="fullstory-job-writer", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # too many threads, or the interpreter is ending
+            raise JobStorageError(f"the job {folder} can't be written: {error}") from None
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, outside_transaction: bool = False) -> T:
         """Make a change; it is on disk when this returns.
+
+        A cancellation returns at once; the change is in the queue, and will be made.
 
         ``outside_transaction=True`` runs it on its own; SQLite requires that for a checkpoint.
 
@@ -92,20 +97,9 @@ class GroupCommitWriter:
         """
         if self._closed:
             raise ClientStateError(f"the job {self._folder} is closed")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._changes.put(_Change(work, future, outside_transaction))
-        try:
-            return await future
-        except asyncio.CancelledError:
-            # The change is in the queue and will be made, so the cancellation waits for it: whoever cancelled
-            # may read the state next. An empty change behind it shows when. `close` waits for all of them.
-            if not self._closed:
-                behind: asyncio.Future[None] = loop.create_future()
-                self._changes.put(_Change(lambda _: None, behind))
-                with contextlib.suppress(JobStorageError):  # the caller gets the cancellation instead
-                    await shielded(behind)
-            raise
+        return await future
 
     def run_later(self, work: Callable[[sqlite3.Connection], Any]) -> None:
         """Make a change that only `close` waits for.
@@ -114,11 +108,14 @@ class GroupCommitWriter:
         """
         self._changes.put(_Change(work))
 
-    async def close(self) -> None:
-        """Write all waiting changes, and end the thread."""
-        self._closed = True
+    def close(self) -> None:
+        """Write all waiting changes, and end the thread; blocks until it has ended.
+
+        All changes together have the patience of one: closing has to end even if the file stays locked.
+        """
+        self._closed, self._patient_until = True, time.monotonic() + _PATIENCE
         self._changes.put(None)
-        await asyncio.to_thread(self._thread.join)
+        self._thread.join()
 
     def _write(self) -> None:
         waiting: list[_Change | None] = []
@@ -148,7 +145,7 @@ class GroupCommitWriter:
                 if _is_full(error) and self._free_reserve():
                     continue
                 # Patience: the responses that wait here may have been paid for.
-                if _is_busy(error) and time.monotonic() < until:
+                if _is_busy(error) and time.monotonic() < min(until, self._patient_until):
                     continue
                 text = f"the job {self._folder} can't be written: {error}"
                 self._retried += [change for change in group if change.future is None]
@@ -169,7 +166,10 @@ class GroupCommitWriter:
         fresh = path.with_suffix(".new")
         try:
             size = path.stat().st_size if path.exists() else 0
-            wanted = min(_RESERVE_BYTES, (shutil.disk_usage(self._folder).free + size) // _RESERVE_SHARE)
+            disk = shutil.disk_usage(self._folder)
+            # A bucket behind FUSE may report no size at all.
+            free = disk.free if disk.total else _RESERVE_SHARE * _RESERVE_BYTES
+            wanted = min(_RESERVE_BYTES, (free + size) // _RESERVE_SHARE)
             if size < wanted:
                 path.unlink(missing_ok=True)
                 handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
@@ -197,9 +197,8 @@ class GroupCommitWriter:
 
 
 def _is_full(error: Exception) -> bool:
-    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorname", "").startswith(
-        ("SQLITE_FULL", "SQLITE_IOERR")
-    )
+    name = getattr(error, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_FULL", "SQLITE_IOERR")) and not lacks_sqlite_locks(error)
 
 
 def _is_busy(error: Exception) -> bool:

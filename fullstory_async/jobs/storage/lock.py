@@ -1,22 +1,23 @@
 """JobLock: one process for each job.
 
 The operating system holds the lock. So it ends with the process, however that ends, and a file left behind by
-a dead process locks nothing. The content of the file only names the holder to people.
+a dead process locks nothing. The content of the file only names the holder to people. On a file system
+without such locks a `LockFile` beside it is the lock.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import errno
 import os
-import socket
 import time
 import weakref
 from functools import partial
 from pathlib import Path
 
 from fullstory_async.errors import JobLockedError
-from fullstory_async.files.private_database import PRIVATE_FILE
+from fullstory_async.files.file_system import PRIVATE_FILE, means_missing_feature
+from fullstory_async.files.lock_file import Holder, LockFile, LockFileHeld, holder_of
 
 try:
     import fcntl
@@ -28,7 +29,9 @@ __all__ = ["LOCK_NAME", "JobLock", "lock_holder", "raise_if_locked"]
 
 LOCK_NAME = "lock"
 
-_CONTENDED = (BlockingIOError, PermissionError)
+_CONTENDED = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES)
+_LOCK_FILE = ".held"
+"""What the name of the lock file adds to the lock's."""
 _RETRY_DELAY = 0.05
 _LOCK_OFFSET = 2**30
 """The byte that Windows locks, far behind the content, so that this stays readable."""
@@ -37,7 +40,7 @@ _LOCK_OFFSET = 2**30
 class JobLock:
     """Holds a job's lock from its creation until `release`."""
 
-    __slots__ = ("__weakref__", "_file")
+    __slots__ = ("__weakref__", "_file", "_lock_file")
 
     def __init__(self, path: Path) -> None:
         """Take the lock.
@@ -46,24 +49,21 @@ class JobLock:
             JobLockedError: another process holds it. Raised at once, with the holder's name.
         """
         self._file: int | None = None
+        self._lock_file: LockFile | None = None
         file = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
         try:
             _lock_with_retry(file)
-        except _CONTENDED:
-            holder = _read_holder(file)
+        except OSError as error:
+            holder = Holder.read(file)
             os.close(file)
-            raise _locked(path, holder) from None
-        except OSError:  # a file system without locks
-            os.close(file)
-            raise
-        note = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "since": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
-        }
+            if error.errno in _CONTENDED:
+                raise _locked(path, holder, path) from None
+            if not means_missing_feature(error):
+                raise
+            self._lock_file = _take_lock_file(path)
+            return
         with contextlib.suppress(OSError):  # on a full disk the lock holds without a name
-            os.ftruncate(file, 0)
-            os.write(file, json.dumps(note).encode())
+            Holder.this_process().write(file)
         self._file = file
         if hasattr(os, "register_at_fork"):
             # Python has no way to unregister it, so a small dead reference stays behind for each lock.
@@ -74,31 +74,65 @@ class JobLock:
         file, self._file = self._file, None
         if file is not None:
             os.close(file)
+        if self._lock_file is not None:
+            self._lock_file.release()
 
 
 def lock_holder(path: Path) -> str | None:
     """Return the name of the process that holds a lock, or ``None`` if it is free."""
+    found = _find_holder(path)
+    return None if found is None else _name(found.holder)
+
+
+def raise_if_locked(path: Path) -> None:
+    """Raise `JobLockedError` if another process holds a lock. Doesn't take it."""
+    if (found := _find_holder(path)) is not None:
+        raise _locked(path, found.holder, found.path)
+
+
+def _find_holder(path: Path) -> LockFileHeld | None:
+    """Return who holds a lock, and the lock file if it is one."""
     try:
         file = os.open(path, os.O_RDWR)
     except OSError:  # it is missing, or belongs to a user whose jobs we can't run
         return None
     try:
         _lock(file, shared=True)
-    except _CONTENDED:
-        return _read_holder(file)
+    except OSError as error:
+        if error.errno in _CONTENDED:
+            return LockFileHeld(path, Holder.read(file))
+        if not means_missing_feature(error):
+            raise
+        lock_file = _lock_file_of(path)
+        holder = holder_of(lock_file)
+        is_held = lock_file.exists() and (holder is None or not holder.is_dead)
+        return LockFileHeld(lock_file, holder) if is_held else None
     finally:
         os.close(file)
     return None
 
 
-def raise_if_locked(path: Path) -> None:
-    """Raise `JobLockedError` if another process holds a lock. Doesn't take it."""
-    if (holder := lock_holder(path)) is not None:
-        raise _locked(path, holder)
+def _locked(path: Path, holder: Holder | None, held: Path) -> JobLockedError:
+    """Return the error of a lock; ``held`` is its own file, or the lock file beside it."""
+    text = f"the job {path.parent} is being run by {_name(holder)}; one process at a time"
+    if held != path:
+        text += f"; its file system has no locks (flock), so if that process has ended, delete {held}"
+    return JobLockedError(text)
 
 
-def _locked(path: Path, holder: str) -> JobLockedError:
-    return JobLockedError(f"the job {path.parent} is being run by {holder}; one process at a time")
+def _name(holder: Holder | None) -> str:
+    return "another process" if holder is None else str(holder)
+
+
+def _lock_file_of(path: Path) -> Path:
+    return path.with_name(path.name + _LOCK_FILE)
+
+
+def _take_lock_file(path: Path) -> LockFile:
+    try:
+        return LockFile(_lock_file_of(path))
+    except LockFileHeld as found:
+        raise _locked(path, found.holder, found.path) from None
 
 
 def _release_in_child(lock: weakref.ref[JobLock]) -> None:
@@ -111,7 +145,9 @@ def _lock_with_retry(file: int) -> None:
     """Lock a file. Tries twice, since `lock_holder` holds a lock for a moment."""
     try:
         _lock(file)
-    except _CONTENDED:
+    except OSError as error:
+        if error.errno not in _CONTENDED:
+            raise
         time.sleep(_RETRY_DELAY)
         _lock(file)
 
@@ -123,12 +159,3 @@ def _lock(file: int, *, shared: bool = False) -> None:
         os.lseek(file, _LOCK_OFFSET, os.SEEK_SET)
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
         os.lseek(file, 0, os.SEEK_SET)
-
-
-def _read_holder(file: int) -> str:
-    try:
-        os.lseek(file, 0, os.SEEK_SET)
-        note = json.loads(os.read(file, 1000))
-        return f"process {note['pid']} on {note['host']} since {note['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another process"

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from fullstory_async.errors import JobError, JobStorageError
+from fullstory_async.files.file_system import lacks_sqlite_locks
 from fullstory_async.files.private_database import make_private_file
 from fullstory_async.jobs.storage.lock import LOCK_NAME
 
@@ -112,8 +113,25 @@ def open_reader(folder: Path) -> sqlite3.Connection:
         raise JobError(f"{folder} is no job: it has no {DATABASE_NAME}")
     # A reader of a WAL file writes to its index. Where it can't, no other process can either, so the file is
     # immutable; where a log exists, it must be read too, which `immutable` would skip.
-    writable = path.with_name(path.name + "-wal").exists() or os.access(folder, os.W_OK)
-    uri = f"{path.resolve().as_uri()}?mode=ro{'' if writable else '&immutable=1'}"
+    log = path.with_name(path.name + "-wal")
+    database = _connect_reader(folder, immutable=not log.exists() and not os.access(folder, os.W_OK))
+    with close_on_error(database, folder):
+        try:
+            database.execute("PRAGMA application_id").fetchone()
+        except sqlite3.OperationalError as error:
+            # A file system on which nobody can lock or share memory: a job without a log is read without.
+            if not lacks_sqlite_locks(error) or (log.exists() and log.stat().st_size):
+                raise
+            database.close()
+            database = _connect_reader(folder, immutable=True)
+    with close_on_error(database, folder):
+        if not _is_ours(database, folder):
+            raise JobError(f"{folder} is no job: its {DATABASE_NAME} is empty")
+    return database
+
+
+def _connect_reader(folder: Path, *, immutable: bool) -> sqlite3.Connection:
+    uri = f"{(folder / DATABASE_NAME).resolve().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
     try:
         database = sqlite3.connect(uri, uri=True, check_same_thread=False)
     except sqlite3.Error as error:
@@ -121,8 +139,6 @@ def open_reader(folder: Path) -> sqlite3.Connection:
     with close_on_error(database, folder):
         # Without this, SQLite refuses to read any page of a file that is truncated.
         database.execute("PRAGMA writable_schema = ON")
-        if not _is_ours(database, folder):
-            raise JobError(f"{folder} is no job: its {DATABASE_NAME} is empty")
     return database
 
 
@@ -210,6 +226,8 @@ def as_job_error(folder: Path, error: Exception) -> JobError:
             f"the job {folder} can't be written: the disk is full; make room, nothing is lost"
         )
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    if lacks_sqlite_locks(error):
+        reason = f"its file system lacks locks or shared memory ({error}); move the folder to a local disk"
     damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
     advice = "; what is intact in it can still be exported" if damaged else ""
     return JobError(f"the job {folder} can't be used: {reason}{advice}")

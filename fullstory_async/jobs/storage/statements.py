@@ -10,8 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fullstory_async.activations import Activations
 from fullstory_async.errors import FullStoryError
-from fullstory_async.jobs.storage.schema import COUNT_INVALID_IDS, replace_surrogates
+from fullstory_async.jobs.storage.schema import (
+    COUNT_INVALID_IDS,
+    RESERVED,
+    checkpoint_wal,
+    replace_surrogates,
+)
 from fullstory_async.jobs.storage.state import Counts
 from fullstory_async.jobs.storage.tasks import JobTask
 
@@ -26,7 +32,9 @@ __all__ = [
     "insert_item",
     "insert_responses",
     "is_purged",
+    "select_known",
     "set_meta",
+    "spend_unsettled",
 ]
 
 ResponseRow = tuple[int, str, float, int, bytes]
@@ -129,6 +137,23 @@ def count_rows(database: sqlite3.Connection) -> Counts:
     )
 
 
+def select_known(database: sqlite3.Connection, session_ids: Sequence[str]) -> set[str]:
+    """Return those of some ids that the job has."""
+    query = "SELECT 1 FROM items WHERE session_id = ?"
+    return {each for each in session_ids if database.execute(query, (each,)).fetchone()}
+
+
 def count_refused(database: sqlite3.Connection) -> int:
-    """Return the number of calls that the service refused with 404 or 400."""
-    return int(database.execute("SELECT COUNT(*) FROM failures WHERE status IN (400, 404)").fetchone()[0])
+    """Return the number of calls that were made and have failed permanently, as with a 404 or 400."""
+    query = "SELECT COUNT(*) FROM failures WHERE permanent AND attempts > 0"
+    return int(database.execute(query).fetchone()[0])
+
+
+def spend_unsettled(database: sqlite3.Connection) -> None:
+    """Count what a dead process left reserved as spent: its calls in flight may have been charged."""
+    database.execute("BEGIN IMMEDIATE")
+    found = (get_meta(database, name) or 0 for name in ("spent", "at_risk", RESERVED))
+    settled = Activations(*found).settled()
+    set_meta(database, **{"spent": settled.spent, "at_risk": settled.at_risk, RESERVED: settled.reserved})
+    database.execute("COMMIT")
+    checkpoint_wal(database)

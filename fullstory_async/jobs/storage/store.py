@@ -21,6 +21,7 @@ from pathlib import Path
 
 import attrs
 
+from fullstory_async.activations import Activations
 from fullstory_async.errors import ActivationBudgetError, FullStoryError, JobError, JobStorageError
 from fullstory_async.jobs.plan import JobPlan
 from fullstory_async.jobs.storage import statements
@@ -45,13 +46,14 @@ _CHECKPOINT_ATTEMPTS = 20
 _CHECKPOINT_DELAY = 0.1
 
 
-class SessionErased(Exception):
+class SessionErased(JobError):
     """The session of a call was erased from the job, so the call must not be made."""
 
 
 class JobStore:
     """The database of one job, open for writing."""
 
+    folder: Path
     plan: JobPlan
     secret: str
     """The key of the job's fingerprints."""
@@ -65,7 +67,7 @@ class JobStore:
 
         An existing job needs no ``plan``.
         """
-        self._folder = folder
+        self.folder = folder
         self._database = open_writer(folder)
         with close_on_error(self._database, folder):
             self.plan = self._load_plan(plan)
@@ -74,15 +76,15 @@ class JobStore:
                 self._database, "account"
             )  # the name in the file, which existing jobs have
             self.input_complete = get_meta(self._database, "input_complete") != 0
-            self._spend_unsettled()
+            statements.spend_unsettled(self._database)
             self._state = StoreState(
                 count_rows(self._database), last_seq=get_meta(self._database, "last_seq") or 0
             )
             self._committed = self._state
             self._inode = (folder / DATABASE_NAME).stat().st_ino
-        self._compress = compressor()
-        self._unsaved: list[ResponseRow] = []
-        self._writer = GroupCommitWriter(self._database, folder, self._transaction)
+            self._compress = compressor()
+            self._unsaved: list[ResponseRow] = []
+            self._writer = GroupCommitWriter(self._database, folder, self._transaction)
 
     @property
     def counts(self) -> Counts:
@@ -90,9 +92,9 @@ class JobStore:
         return self._committed.counts
 
     @property
-    def reserved(self) -> int:
-        """Activations reserved for calls in flight."""
-        return self._committed.reserved
+    def activations(self) -> Activations:
+        """The activations in the database."""
+        return self._committed.activations
 
     @property
     def responses_saved(self) -> int:
@@ -102,6 +104,10 @@ class JobStore:
     async def add(self, session_ids: list[str], unusable: Sequence[tuple[str, FullStoryError]]) -> int:
         """Add sessions, and invalid ids as failures; return the number of new items."""
         return await self._writer.run(lambda database: self._add(database, session_ids, unusable))
+
+    async def known(self, session_ids: list[str]) -> set[str]:
+        """Return those of some ids that the job has."""
+        return await self._writer.run(lambda database: statements.select_known(database, session_ids))
 
     async def reserve(self, task: JobTask, activations: int) -> bool:
         """Reserve all activations that a call may cost, on disk, before it is sent.
@@ -115,14 +121,14 @@ class JobStore:
             JobStorageError: there is no room for another response.
         """
         if self._writer.disk_full:
-            raise JobStorageError(f"the job {self._folder} can't be written: the disk is full")
+            raise JobStorageError(f"the job {self.folder} can't be written: the disk is full")
         cap = self.plan.max_activations
         result = await self._writer.run(lambda _: self._state.reserve(task, activations, cap))
         # Raised here and not in the thread: an error there would undo the changes of the whole group.
         if result is ReserveResult.SESSION_ERASED:
             raise SessionErased
         if result is ReserveResult.BUDGET_SPENT:
-            raise ActivationBudgetError(f"{self.counts.spent} of {cap} activations are spent")
+            raise ActivationBudgetError(f"the budget is {cap}: {self.activations}")
         return result is ReserveResult.RESERVED
 
     async def save_response(self, task: JobTask, body: bytes, *, attempts: int, spent: int) -> None:
@@ -163,7 +169,7 @@ class JobStore:
         self._writer.reserve_disk()
 
     async def count_refused(self) -> int:
-        """Return the number of calls that the service refused with 404 or 400."""
+        """Return the number of calls that were made and have failed permanently, as with a 404 or 400."""
         return await self._writer.run(statements.count_refused)
 
     async def flush(self) -> None:
@@ -179,13 +185,13 @@ class JobStore:
                 return found
             await asyncio.sleep(_CHECKPOINT_DELAY)
         raise JobStorageError(
-            f"the session is erased from the job {self._folder}, but another program is reading the job, "
+            f"the session is erased from the job {self.folder}, but another program is reading the job, "
             "so its log still holds the session: stop that program and erase it again"
         )
 
-    async def close(self) -> None:
-        """Write all waiting changes, and close the file."""
-        await self._writer.close()
+    def close(self) -> None:
+        """Write all waiting changes, and close the file; blocks until that is done."""
+        self._writer.close()
         self._database.close()
 
     @contextmanager
@@ -227,7 +233,7 @@ class JobStore:
     def _check_in_place(self) -> None:
         """Raise if the file was removed or replaced, and the commit is lost with it."""
         with contextlib.suppress(OSError):
-            if (self._folder / DATABASE_NAME).stat().st_ino == self._inode:
+            if (self.folder / DATABASE_NAME).stat().st_ino == self._inode:
                 return
         raise sqlite3.OperationalError("its folder was removed or replaced while it ran")
 
@@ -322,7 +328,7 @@ class JobStore:
         stored = get_meta(self._database, "plan")
         plan = wanted if stored is None else JobPlan.from_json(stored)
         if plan is None:
-            raise JobError(f"the job {self._folder} is new, so it needs a plan")
+            raise JobError(f"the job {self.folder} is new, so it needs a plan")
         if stored is not None and wanted is not None:
             plan = plan.grown_to(wanted)
         self._database.execute("BEGIN IMMEDIATE")
@@ -331,16 +337,3 @@ class JobStore:
             set_meta(self._database, secret=new_secret(), spent=0)
         self._database.execute("COMMIT")
         return plan
-
-    def _spend_unsettled(self) -> None:
-        """Count what a dead process left reserved as spent.
-
-        Its calls in flight may have been charged.
-        """
-        self._database.execute("BEGIN IMMEDIATE")
-        reserved = get_meta(self._database, RESERVED) or 0
-        spent = get_meta(self._database, "spent") + reserved
-        at_risk = (get_meta(self._database, "at_risk") or 0) + reserved
-        set_meta(self._database, **{"spent": spent, "at_risk": at_risk, RESERVED: 0})
-        self._database.execute("COMMIT")
-        checkpoint_wal(self._database)

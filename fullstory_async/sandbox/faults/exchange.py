@@ -72,7 +72,7 @@ class Exchange:
     async def send_raw(self, data: bytes) -> None:
         """Send bytes past the HTTP server. Raises `ConnectionResetError` if the client has disconnected."""
         transport, writer = self.request.transport, self.request.writer
-        if not isinstance(transport, asyncio.WriteTransport) or transport.is_closing():
+        if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has disconnected")
         transport.write(data)
         # the record's bytes_sent is read off the writer, which these bytes did not pass
@@ -87,7 +87,7 @@ class Exchange:
     def reset(self) -> None:
         """Send RST at once."""
         transport = self.request.transport
-        if isinstance(transport, asyncio.WriteTransport):
+        if transport is not None:
             # closing with a linger time of 0 discards what is buffered and sends RST
             connection = transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)

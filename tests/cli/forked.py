@@ -1,0 +1,221 @@
+"""Commands as forks of one process that has imported the command line: real processes at a tenth of the price.
+
+A fork begins where `fullstory-async` begins, with standard streams as the interpreter makes them. At its end it does
+what the interpreter does with them, and leaves out the rest of the clean-up, which costs ten times as much as most commands.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, NoReturn, Self
+
+import attrs
+
+from tests.limits import SECONDS, wait_until
+
+__all__ = ["Ended", "Forks", "Running"]
+
+KEPT = ("PATH", "HOME", "PYTHONPATH", "FULLSTORY_BASE_URL", "FULLSTORY_API_KEY")
+
+
+@attrs.frozen
+class Ended:
+    """How a command ended: its exit code as a shell shows it, and what it wrote to streams of its own."""
+
+    code: int
+    out: str
+    err: str
+
+
+@attrs.define
+class Running:
+    """A command that runs."""
+
+    pid: int
+    _orders: socket.socket
+    _files: Sequence[IO[bytes]]
+    _code: int | None = None
+
+    def send(self, *numbers: signal.Signals, after: str) -> None:
+        """Send signals to the command as soon as it has written a text to standard error."""
+        wait_until(lambda: after in _text(self._files[2]) or not self._exists())
+        assert after in _text(self._files[2]), _text(self._files[2])
+        for number in numbers:
+            os.kill(self.pid, number)
+
+    def _exists(self) -> bool:
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def wait(self) -> Ended:
+        """Wait for the end of the command."""
+        if self._code is None:
+            code = int(self._orders.recv(16).decode())
+            self._code = code if code >= 0 else 128 - code
+        return Ended(self._code, _text(self._files[1]), _text(self._files[2]))
+
+
+class Forks:
+    """The process whose forks the commands are."""
+
+    def __init__(self) -> None:
+        """Start the process."""
+        # whole messages, so that a process and its end stay two
+        self._mine, its = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.cli.forked", str(its.fileno())], pass_fds=[its.fileno()]
+        )
+        its.close()
+
+    def __enter__(self) -> Self:
+        """Return the forks themselves."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the process."""
+        self._mine.close()
+        self._process.wait(SECONDS)
+
+    def run(self, *arguments: str, **settings: Any) -> Ended:
+        """Run a command, which `start` explains, and wait for its end."""
+        with self.start(*arguments, **settings) as running:
+            return running.wait()
+
+    @contextmanager
+    def start(
+        self,
+        *arguments: str,
+        cwd: Path,
+        streams: Mapping[int, int | None] | None = None,
+        environment: Mapping[str, str] | None = None,
+        encoding: str = "utf-8",
+        stdin: bytes = b"",
+    ) -> Iterator[Running]:
+        """Start a command, whose end the block has to wait for.
+
+        Args:
+            arguments: the command line.
+            cwd: its directory.
+            streams: descriptors to use as standard streams, or None for a stream that is closed.
+            environment: more variables.
+            encoding: the encoding of its streams, as a locale decides it.
+            stdin: standard input, if ``streams`` has none.
+        """
+        with ExitStack() as stack:
+            files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
+            files[0].write(stdin)
+            files[0].seek(0)
+            given = {**{number: file.fileno() for number, file in enumerate(files)}, **(streams or {})}
+            kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+            order = {
+                "arguments": arguments, "cwd": str(cwd), "environment": {**kept, **(environment or {})},
+                "encoding": encoding, "open": [number for number in given if given[number] is not None],
+            }  # fmt: skip
+            descriptors = [number for number in given.values() if number is not None]
+            socket.send_fds(self._mine, [json.dumps(order).encode()], descriptors)
+            self._mine.settimeout(SECONDS)
+            running = Running(int(self._mine.recv(16).decode()), self._mine, files)
+            try:
+                yield running
+            except BaseException:
+                with suppress(ProcessLookupError):
+                    os.kill(running.pid, signal.SIGKILL)
+                raise
+            finally:
+                running.wait()
+
+
+def _text(file: IO[bytes]) -> str:
+    # the command writes at the same offset: read elsewhere
+    return os.pread(file.fileno(), 10_000_000, 0).decode()
+
+
+def _serve(orders: socket.socket) -> None:
+    """Run commands in forks until the other side is closed."""
+    while True:
+        text, given, _, _ = socket.recv_fds(orders, 65536, 3)
+        if not text:
+            return
+        order = json.loads(text)
+        pid = os.fork()
+        if pid == 0:
+            orders.detach()  # its descriptor is closed with all the others
+            _begin(order, given)
+        orders.send(str(pid).encode())
+        for number in given:
+            os.close(number)
+        _, status = os.waitpid(pid, 0)
+        orders.send(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _begin(order: dict[str, Any], given: list[int]) -> None:
+    """Become the command: its directory, its variables, its streams."""
+    os.chdir(order["cwd"])
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    above = [os.dup2(number, 10 + place) for place, number in enumerate(given)]
+    os.closerange(0, 10)
+    os.closerange(10 + len(given), 64)
+    for place, number in zip(above, order["open"], strict=True):
+        os.dup2(place, number)
+    os.closerange(10, 64)
+    sys.stdin, sys.stdout, sys.stderr = (_stream(number, order["encoding"]) for number in range(3))
+    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
+    sys.argv = ["fullstory-async", *order["arguments"]]
+    from fullstory_async.cli import main
+
+    try:
+        main()
+    except SystemExit as ended:
+        _end(int(ended.code or 0))
+
+
+def _end(code: int) -> NoReturn:
+    """End as the interpreter does: with 120 if what is left in the streams can't be written."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            code = 120
+    os._exit(code)
+
+
+def _stream(number: int, encoding: str) -> io.TextIOWrapper | None:
+    """Open a standard stream as the interpreter does."""
+    try:
+        os.fstat(number)
+    except OSError:
+        return None
+    unbuffered = number > 0 and bool(os.environ.get("PYTHONUNBUFFERED"))
+    raw = io.FileIO(number, "rb" if number == 0 else "wb", closefd=False)
+    buffer: Any = raw if unbuffered else io.BufferedReader(raw) if number == 0 else io.BufferedWriter(raw)
+    return io.TextIOWrapper(
+        buffer, encoding, "backslashreplace" if number == 2 else "strict",
+        line_buffering=number == 2 or raw.isatty(), write_through=unbuffered,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    import fullstory_async.cli.app
+    import fullstory_async.sandbox
+    import fullstory_async.sandbox.faults  # noqa: F401  (the forks have them)
+
+    gc.freeze()
+    _serve(socket.socket(fileno=int(sys.argv[1])))
