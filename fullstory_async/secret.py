@@ -25,7 +25,10 @@ class Secret:
     Two secrets with the same text are equal.
     """
 
-    __slots__ = ("_finder", "_open")
+    __slots__ = ("_finder", "reveal")
+
+    reveal: Callable[[], str]
+    """Return the text itself."""
 
     def __init__(self, text: str) -> None:
         """Hide a text."""
@@ -33,8 +36,9 @@ class Secret:
             kind = type(text).__name__
             del text  # it may be a key all the same, and tracebacks show variables
             raise TypeError(f"a secret must be a str, not {kind}")
-        # bound methods of built-in types: not even a walk over the attributes shows what they are bound to
-        self._open: Callable[[], str] = str.__str__(text).__str__
+        # bound methods of built-in types: not even a walk over the attributes shows what they are bound to,
+        # and requests take no further function of ours
+        self.reveal = str.__str__(text).__str__
         self._finder: Callable[[], Iterator[Finder]] | None = None
 
     @classmethod
@@ -42,22 +46,18 @@ class Secret:
         """Return a text as a secret, and a secret as it is."""
         return given if isinstance(given, Secret) else cls(given)
 
-    def reveal(self) -> str:
-        """Return the text itself."""
-        return self._open()
-
     def map(self, change: Callable[[str], str]) -> Secret:
         """Return another secret, made from the text of this one."""
-        return Secret(change(self._open()))
+        return Secret(change(self.reveal()))
 
     def startswith(self, prefix: str) -> bool:
         """Return whether the text begins with a prefix."""
-        return self._open().startswith(prefix)
+        return self.reveal().startswith(prefix)
 
     def redact(self, reading: Reading, instead: str) -> Reading:
         """Return a text with something else instead of this one: whole, cut, escaped or in base64."""
         if self._finder is None:
-            hidden = self._open()
+            hidden = self.reveal()
             known = [finder_of(hidden, least=_SHORTEST, encoded=True)] if len(hidden) >= _SHORTEST else []
             self._finder = known.__iter__
         for finder in self._finder():
@@ -65,11 +65,11 @@ class Secret:
         return reading
 
     def __bool__(self) -> bool:
-        return bool(self._open())
+        return bool(self.reveal())
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Secret):
-            return self._open() == other._open()
+            return self.reveal() == other.reveal()
         if isinstance(other, str):
             warnings.warn(
                 "comparing a secret such as config.api_key with a text is deprecated, and will be False in "
@@ -77,11 +77,11 @@ class Secret:
                 DeprecationWarning,
                 stacklevel=2,
             )
-            return self._open() == other
+            return self.reveal() == other
         return NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._open())
+        return hash(self.reveal())
 
     def __repr__(self) -> str:
         return "<secret>"
