@@ -179,6 +179,14 @@ def instrumentation(session: nox.Session) -> None:
 
 
 @nox.session
+def reporters(session: nox.Session) -> None:
+    """Report errors with Sentry, rich, structlog, Elastic APM and Rollbar; none may send a secret."""
+    install_locked(session)
+    script = "tests/wire/test_reporters.py"
+    session.run("pytest", "-n", "0", script, *session.posargs, env={"FULLSTORY_REPORTERS": "1"})
+
+
+@nox.session
 def kills(session: nox.Session) -> None:
     """Kill a job of 5 000 ids 50 times at random moments; nothing may be lost."""
     install_locked(session)

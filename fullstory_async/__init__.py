@@ -86,6 +86,7 @@ from fullstory_async.pagination import Page, Pager
 from fullstory_async.ratelimit.limiter import RateLimit, RateLimiter
 from fullstory_async.response_info import ResponseInfo
 from fullstory_async.retry import RetryPolicy
+from fullstory_async.secret import Secret
 from fullstory_async.session_id import SessionId
 
 __all__ = [
@@ -147,6 +148,7 @@ __all__ = [
     "RetryPlanned",
     "RetryPolicy",
     "Scope",
+    "Secret",
     "ServerError",
     "Session",
     "SessionContext",

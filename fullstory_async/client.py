@@ -30,9 +30,11 @@ from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.http.transport.proxy_guard import ProxyGuard
 from fullstory_async.http.transport.unopened import State, UnopenedTransport
 from fullstory_async.models import KeyOwner
-from fullstory_async.privacy import Redactor, Secret, hide_arguments
+from fullstory_async.privacy import Redactor, hide_arguments
 from fullstory_async.ratelimit.limiter import RateLimiter
+from fullstory_async.secret import Secret
 from fullstory_async.threads import WorkerThread
+from fullstory_async.validators import shown
 
 if TYPE_CHECKING:
     import aiohttp
@@ -59,9 +61,10 @@ class FullStoryClient:
     api: ApiContext
     """What the operations share; for other parts of this package, such as jobs."""
 
+    @hide_arguments
     def __init__(
         self,
-        api_key: str | None = None,
+        api_key: str | Secret | None = None,
         *,
         config: ClientConfig | None = None,
         session: aiohttp.ClientSession | None = None,
@@ -189,9 +192,9 @@ def _check_types(config: object, limiter: object, cache: object, ledger: object,
     if limiter is not None and not isinstance(limiter, RateLimiter):
         raise ConfigurationError(f"limiter must be a RateLimiter, not {type(limiter).__name__}")
     if cache is not None and not isinstance(cache, SummaryCache):
-        raise ConfigurationError(f"summary_cache must be a SummaryCache, not {cache!r:.60}")
+        raise ConfigurationError(f"summary_cache must be a SummaryCache, not {shown(cache)}")
     if ledger is not None and not isinstance(ledger, ActivationLedger):
-        raise ConfigurationError(f"ledger must be an ActivationLedger, not {ledger!r:.60}")
+        raise ConfigurationError(f"ledger must be an ActivationLedger, not {shown(ledger)}")
     if hooks is not None and not isinstance(hooks, Hooks):
         raise ConfigurationError(f"hooks must be Hooks, not {type(hooks).__name__}")
 

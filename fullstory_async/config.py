@@ -23,16 +23,16 @@ from fullstory_async.networks import (
     ClientCert,
     Network,
     PathLike,
-    ProxyAuth,
     client_cert_paths,
     is_loopback,
     parse_url,
     proxy_url,
     secret_pair,
 )
-from fullstory_async.privacy import Secret, hide_arguments
+from fullstory_async.privacy import hide_arguments
 from fullstory_async.ratelimit.limiter import DEFAULT_MAX_WAIT, RateLimit
 from fullstory_async.retry import RetryPolicy
+from fullstory_async.secret import Secret
 
 __all__ = ["ClientConfig", "ListApi"]
 
@@ -46,14 +46,18 @@ _EU_URL = "https://api.eu1.fullstory.com"
 _BASE_URL = "FULLSTORY_BASE_URL"
 
 
-def _api_key(value: str | None) -> Secret | None:
+def _api_key(value: str | Secret | None) -> Secret | None:
     """Return the key without whitespace and a pasted ``Basic``; reject text that no header can hold."""
+    if isinstance(value, Secret):
+        return value.map(lambda key: _clean_key(key, "the API key"))
     key, name = key_from_environment() if value is None else (value, "the API key")
-    if key is None:
-        return None
+    return None if key is None else Secret(_clean_key(key, name))
+
+
+def _clean_key(key: object, name: str) -> str:
     if not isinstance(key, str):
         raise ConfigurationError(f"{name} must be text, not {type(key).__name__}")
-    key = validators.exact_text(key).strip(" \t\r\n")
+    key = str.__str__(key).strip(" \t\r\n")
     key = re.sub(r"^basic(\s+|$)", "", key, flags=re.IGNORECASE)
     if not key:
         raise ConfigurationError(f"{name} is empty")
@@ -61,7 +65,7 @@ def _api_key(value: str | None) -> Secret | None:
         raise ConfigurationError(f"{name} begins or ends with a quotation mark; give it without")
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise ConfigurationError(f"{name} holds a space, a control character or a non-ASCII character")
-    return Secret(key)
+    return key
 
 
 def _given_base_url(value: str | None) -> str | None:
@@ -72,24 +76,26 @@ def _base_url(config: ClientConfig) -> str:
     given = config._given_base_url  # noqa: SLF001  (part of the class)
     if given is not None:
         return given
-    return _EU_URL if (config.api_key or "").startswith("eu1.") else _NA_URL
+    return _EU_URL if config.api_key is not None and config.api_key.startswith("eu1.") else _NA_URL
 
 
 def _header_text(_: object, attribute: attrs.Attribute[str], value: Any) -> None:
     if not (isinstance(value, str) and value and value.isascii() and value.isprintable()):
-        raise ConfigurationError(f"{attribute.name} must be printable ASCII text, not {value!r}")
+        raise ConfigurationError(
+            f"{attribute.name} must be printable ASCII text, not {validators.shown(value)}"
+        )
 
 
 def _list_api(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if not (isinstance(value, str) and value in get_args(ListApi)):
-        raise ConfigurationError(f"{attribute.name} must be 'v1' or 'v2', not {value!r}")
+        raise ConfigurationError(f"{attribute.name} must be 'v1' or 'v2', not {validators.shown(value)}")
 
 
-def _secret(value: Any) -> Any:
-    return Secret(str.__str__(value)) if isinstance(value, str) else value
+def _secret(value: str | Secret | None) -> Secret | None:
+    return Secret(value) if isinstance(value, str) else value
 
 
-def _proxy(_: object, attribute: attrs.Attribute[str], value: Any) -> None:
+def _proxy(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None:
         proxy_url(value, attribute.name)
 
@@ -110,11 +116,12 @@ def _check_base_url(config: ClientConfig, _: object, value: Any) -> None:
         raise ConfigurationError(f"{name} must not hold a user, a password, a query or a fragment")
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigurationError(
-            f"{name} must be an https:// URL with a host (http:// for this machine only), not {value!r}"
+            f"{name} must be an https:// URL with a host (http:// for this machine only), "
+            f"not {validators.shown(value)}"
         )
     if url.scheme == "http" and not (config.allow_http or is_loopback(url.host)):
         raise ConfigurationError(
-            f"{name} {value!r} would send the API key unencrypted; "
+            f"{name} {validators.shown(value)} would send the API key unencrypted; "
             "use https:// (a program may pass allow_http=True, the command line --allow-http)"
         )
 
@@ -127,9 +134,9 @@ class ClientConfig:
         ConfigurationError: a value is missing or unusable; the message names the setting, never the key.
     """
 
-    api_key: str | None = attrs.field(default=None, converter=_api_key, repr=False)
+    api_key: Secret | None = attrs.field(default=None, converter=_api_key, repr=False)
     """The API key, sent as it is; default: ``FULLSTORY_API_KEY``, or the content of the file that
-    ``FULLSTORY_API_KEY_FILE`` names. Never shown.
+    ``FULLSTORY_API_KEY_FILE`` names. Never shown; its ``reveal()`` returns the text.
 
     It may be missing here: a client accepts the key and the other settings separately."""
 
@@ -185,10 +192,10 @@ class ClientConfig:
     """The certificate for servers that require one: a PEM file with certificate and private key, or
     ``(certificate, key)`` or ``(certificate, key, password)``. The password is hidden and never pickled."""
 
-    proxy: str | None = attrs.field(default=None, converter=_secret, validator=_proxy, repr=False)
+    proxy: Secret | None = attrs.field(default=None, converter=_secret, validator=_proxy, repr=False)
     """URL of an HTTP proxy. Hidden, and pickled without user and password."""
 
-    proxy_auth: ProxyAuth | None = attrs.field(default=None, converter=secret_pair, repr=False)
+    proxy_auth: tuple[Secret, Secret] | None = attrs.field(default=None, converter=secret_pair, repr=False)
     """User and password of the proxy. Hidden, and never pickled."""
 
     trust_env: bool = attrs.field(default=False, validator=validators.instance_of(bool))
@@ -233,7 +240,9 @@ class ClientConfig:
     @property
     def key_fingerprint(self) -> str:
         """A hash that identifies the key without revealing it; for files that several keys share."""
-        return hashlib.sha256(f"fullstory_async:{self.api_key}".encode()).hexdigest()[:16]
+        # every ledger, cache and limiter is filed under it: it must never change
+        key = None if self.api_key is None else self.api_key.reveal()
+        return hashlib.sha256(f"fullstory_async:{key}".encode()).hexdigest()[:16]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle everything but the secrets: the key, a proxy's user and password, a private key's password.
@@ -247,7 +256,7 @@ class ClientConfig:
             self, recurse=False, filter=lambda field, _: field.init and field.name not in _NOT_PICKLED
         )
         if self.proxy is not None:
-            settings["proxy"] = str(URL(self.proxy).with_user(None))
+            settings["proxy"] = str(proxy_url(self.proxy, "proxy").with_user(None))
         if self.client_cert is not None:
             settings["client_cert"] = client_cert_paths(self.client_cert)[:2]
         return _from_settings, ({**settings, "base_url": self.base_url},)

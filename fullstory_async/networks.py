@@ -20,7 +20,7 @@ from yarl import URL
 
 from fullstory_async.environment import decode_text, variable
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.privacy import Secret
+from fullstory_async.secret import Secret
 
 __all__ = [
     "ClientCert", "Network", "PathLike", "ProxyAuth", "client_cert_paths", "is_loopback", "parse_url",
@@ -28,9 +28,9 @@ __all__ = [
 ]  # fmt: skip
 
 PathLike = str | os.PathLike[str]
-ClientCert = PathLike | tuple[PathLike, PathLike] | tuple[PathLike, PathLike, str]
+ClientCert = PathLike | tuple[PathLike, PathLike] | tuple[PathLike, PathLike, str | Secret]
 """A PEM file with certificate and private key; or the two files, and the private key's password."""
-ProxyAuth = tuple[str, str]
+ProxyAuth = tuple[str | Secret, str | Secret]
 """The user and the password of a proxy."""
 
 _PEM = re.compile(
@@ -63,8 +63,8 @@ class Network:
         *,
         trusted: ssl.SSLContext | PathLike | None,
         client_cert: ClientCert | None,
-        proxy: str | None,
-        proxy_auth: ProxyAuth | None,
+        proxy: Secret | None,
+        proxy_auth: tuple[Secret, Secret] | None,
         trust_env: bool,
     ) -> Network:
         """Load the certificates, and choose the proxy for a base URL.
@@ -84,15 +84,15 @@ class Network:
                 raise ConfigurationError("proxy_auth needs a proxy: set proxy too")
             return cls(tls)
         if proxy_auth is None and url.user is not None:
-            proxy_auth = url.user, url.password or ""
+            proxy_auth = Secret(url.user), Secret(url.password or "")
         elif proxy_auth is not None and proxy is not None and url.user is not None:
             raise ConfigurationError("give the proxy's user and password in proxy or in proxy_auth, not both")
         url, reads = url.with_user(None), base_url.scheme == "http"
         if proxy_auth is None:
             return cls(tls, url, proxy_reads_requests=reads)
-        token = base64.b64encode(":".join(proxy_auth).encode()).decode()
-        login = {"Proxy-Authorization": Secret(f"Basic {token}")}
-        return cls(tls, url, login, (Secret(token), Secret(proxy_auth[1])), reads)
+        user, password = proxy_auth
+        token = Secret(base64.b64encode(f"{user.reveal()}:{password.reveal()}".encode()).decode())
+        return cls(tls, url, {"Proxy-Authorization": token.map("Basic {}".format)}, (token, password), reads)
 
 
 def tls_context(
@@ -171,12 +171,12 @@ def client_cert_paths(value: Any) -> tuple[PathLike, PathLike, Secret | None]:
     parts = value if isinstance(value, tuple) else (value, value)
     paths, password = parts[:2], parts[2] if len(parts) == 3 else None
     fine = 2 <= len(parts) <= 3 and all(isinstance(path, str | os.PathLike) for path in paths)
-    if not fine or not isinstance(password, str | None):
+    if not fine or not isinstance(password, str | Secret | None):
         raise ConfigurationError(
             "client_cert must be the path of a PEM file with certificate and private key, "
             "or (certificate, key) or (certificate, key, password)"
         )
-    return paths[0], paths[1], None if password is None else Secret(password)
+    return paths[0], paths[1], None if password is None else Secret.of(password)
 
 
 def _load_client_cert(context: ssl.SSLContext, client_cert: ClientCert) -> None:
@@ -189,7 +189,9 @@ def _load_client_cert(context: ssl.SSLContext, client_cert: ClientCert) -> None:
     def give_password() -> str:
         nonlocal is_asked
         is_asked = True
-        return password or ""  # an empty one instead of OpenSSL's question on the terminal
+        return (
+            "" if password is None else password.reveal()
+        )  # an empty one instead of OpenSSL's question on the terminal
 
     try:
         context.load_cert_chain(certificate, key, give_password)
@@ -207,7 +209,7 @@ def _load_client_cert(context: ssl.SSLContext, client_cert: ClientCert) -> None:
         raise ConfigurationError(f"client_cert: {reason}") from None
 
 
-def secret_pair(value: Any) -> Any:
+def secret_pair(value: Any) -> tuple[Secret, Secret] | None:
     """Return a proxy's user and password as secrets.
 
     Raises:
@@ -215,16 +217,18 @@ def secret_pair(value: Any) -> Any:
     """
     if value is None:
         return None
-    if not (isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(x, str) for x in value)):
+    is_pair = isinstance(value, tuple | list) and len(value) == 2
+    if not is_pair or not all(isinstance(each, str | Secret) for each in value):
         raise ConfigurationError("proxy_auth must be (user, password)")
-    user, password = value
-    if ":" in user or not (user + password).isprintable():
+    user, password = map(Secret.of, value)
+    if ":" in user.reveal() or not (user.reveal() + password.reveal()).isprintable():
         raise ConfigurationError("proxy_auth holds a control character, or a colon in the user")
-    return Secret(str.__str__(user)), Secret(str.__str__(password))
+    return user, password
 
 
 def parse_url(value: Any, name: str) -> URL:
     """Return a URL. Raises `ConfigurationError`, which does not show the value."""
+    value = value.reveal() if isinstance(value, Secret) else value
     if not isinstance(value, str):
         raise ConfigurationError(f"{name} must be text, not {type(value).__name__}")
     try:

@@ -60,8 +60,7 @@ class StopRule:
             del self._in_a_row[PermissionDeniedError]
         elif not _ELSEWHERE.isdisjoint(kinds) and not any(self._in_a_row[kind] for kind in _ELSEWHERE):
             self._first_unexpected = now
-        # calls that share a request fail with the same error, which counts once
-        if error is not None and error is not self._last:
+        if error is not None and not self._is_counted(error):
             self._last = error
             self._in_a_row.update(kinds)
             is_one_too_many = any(self._in_a_row[kind] >= _MOST_IN_A_ROW[kind] for kind in kinds)
@@ -70,6 +69,13 @@ class StopRule:
             if is_one_too_many or is_unreachable or (not kinds and error.scope in self._scopes):
                 self.end(error)
         return self.ended_by
+
+    def _is_counted(self, error: FullStoryError) -> bool:
+        """Return whether a failure was counted for another call that shared the request."""
+        last = self._last
+        return error is last or (
+            last is not None and error.response is not None and error.response is last.response
+        )
 
 
 _MOST_IN_A_ROW: dict[type[FullStoryError], int] = {

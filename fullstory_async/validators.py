@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from datetime import datetime
 from numbers import Integral
@@ -31,6 +32,7 @@ __all__ = [
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
+_LIKE_A_KEY = re.compile(r"(?<![\w./])(?:na|eu)\d+\.[^\s'\"]*")
 _SHOWN = 200
 """Characters of a rejected value that a message shows."""
 MAX_INTEGER = 2**63 - 1
@@ -38,11 +40,12 @@ MAX_INTEGER = 2**63 - 1
 
 
 def shown(value: object) -> str:
-    """Return the repr of a rejected value, shortened."""
+    """Return the repr of a rejected value, shortened, and without an API key that was given by mistake."""
     try:
         text = repr(value)
     except ValueError:  # Python refuses to write integers of more than 4300 digits
         return "an integer with thousands of digits"
+    text = _LIKE_A_KEY.sub("<secret>", text)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 

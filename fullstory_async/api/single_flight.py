@@ -10,7 +10,6 @@ because a request of its own would cost another activation.
 from __future__ import annotations
 
 import asyncio
-import copy
 import math
 from collections.abc import Coroutine, Hashable
 from typing import Any, Generic, TypeVar
@@ -22,6 +21,7 @@ from fullstory_async.http.call import Call
 
 __all__ = ["SharedCall", "SharedCalls", "Waiter"]
 
+E = TypeVar("E", bound=BaseException)
 T = TypeVar("T")
 
 
@@ -77,18 +77,18 @@ class SharedCall(Call, Generic[T]):
         for waiter in [each for each in self.waiters if each.stopping or each.deadline < next_attempt]:
             self.waiters.remove(waiter)
             waiter.gave_up = waiter.stopping
-            waiter.dismiss(copy.copy(error))
+            waiter.dismiss(separate(error))
         return bool(self.waiters)
 
     def settle(self, task: asyncio.Task[T]) -> None:
-        """Pass the result, or the error, to every waiter."""
+        """Pass the result, or an error of its own, to every waiter."""
         for waiter in self.waiters:
             if waiter.result is None or waiter.result.done():
                 continue
             if task.cancelled():
                 waiter.result.cancel()
             elif (error := task.exception()) is not None:
-                waiter.result.set_exception(error)
+                waiter.result.set_exception(separate(error))
             else:
                 waiter.result.set_result(task.result())
         if not self.waiters and not task.cancelled():
@@ -120,6 +120,22 @@ class SharedCall(Call, Generic[T]):
     def _out_of_time(self, waiter: Waiter[T]) -> None:
         text = f"the call's time was over while it waited for {self.waits_for or 'the response'}"
         waiter.dismiss(APITimeoutError(text, request=self.request, sent=self.at_risk > 0))
+
+
+def separate(error: E) -> E:
+    """Return an equal error with a traceback, notes and causes of its own.
+
+    Callers raise it through their own frames and note on it what they know, which is nobody else's business.
+    """
+    # without __init__, whose arguments are not known; ``__new__`` keeps the ``args``
+    mine = type(error).__new__(type(error), *error.args)
+    mine.__dict__.update(vars(error))
+    if "__notes__" in vars(error):
+        mine.__notes__ = list(error.__notes__)
+    if error.__cause__ is not None:
+        mine.__cause__ = separate(error.__cause__)
+    mine.__suppress_context__ = True
+    return mine.with_traceback(error.__traceback__)
 
 
 class SharedCalls(Generic[T]):

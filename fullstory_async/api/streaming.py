@@ -98,7 +98,7 @@ async def _streamed_events(
         error.attempts, error.elapsed = call.attempts, now() - started
         failed = strip_traceback(error)
     except Exception as raised:  # noqa: BLE001  (of a patched module)
-        failed = program_error(call, raised, Redactor(""))
+        failed = program_error(call, raised, Redactor())
     finally:
         response.close()
     if failed is not None:

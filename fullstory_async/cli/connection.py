@@ -26,8 +26,8 @@ from fullstory_async.config import ClientConfig, ListApi
 from fullstory_async.environment import read_key_file
 from fullstory_async.files.ledger import ActivationLedger
 from fullstory_async.files.summary_cache import SummaryCache
-from fullstory_async.privacy import Secret
 from fullstory_async.ratelimit.limiter import RateLimit
+from fullstory_async.secret import Secret
 
 __all__ = ["Connection"]
 
@@ -47,7 +47,7 @@ def _read_rate(_: object, tokens: Sequence[Token]) -> float | Literal["adaptive"
         raise ValueError(f'"{text}" is neither a number of requests per second nor "adaptive"') from None
 
 
-def _read_proxy(_: object, tokens: Sequence[Token]) -> str:
+def _read_proxy(_: object, tokens: Sequence[Token]) -> Secret:
     """Keep a proxy's password out of every repr."""
     return Secret(tokens[0].value)
 
@@ -71,7 +71,7 @@ class Connection:
     allow_http: Annotated[bool, _Flag] = False
     """Allow an http:// URL of another machine: the API key is then sent unencrypted."""
 
-    proxy: Annotated[str | None, Parameter(converter=_read_proxy)] = None
+    proxy: Annotated[Secret | None, Parameter(converter=_read_proxy, accepts_keys=False, n_tokens=1)] = None
     """URL of an HTTP proxy, http://USER:PASSWORD@HOST:PORT if it requires a login. [default: the variable
     HTTPS_PROXY or HTTP_PROXY, unless NO_PROXY names the API's host]"""
 
@@ -128,7 +128,7 @@ class Connection:
         """Return the options as they were given, for a command line that is printed."""
         words = ["--sandbox"] * self.sandbox + ["--allow-http"] * self.allow_http
         # the password is not printed: whoever runs the command adds it, or sets HTTPS_PROXY
-        proxy = None if self.proxy is None else URL(self.proxy).with_user(None)
+        proxy = None if self.proxy is None else URL(self.proxy.reveal()).with_user(None)
         given = {
             "--api-key-file": self.api_key_file, "--base-url": self.base_url, "--proxy": proxy,
             "--ca-file": self.ca_file, "--client-cert": self.client_cert, "--client-key": self.client_key,

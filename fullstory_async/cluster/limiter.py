@@ -16,9 +16,10 @@ from fullstory_async.cluster.bucket import RedisBucket
 from fullstory_async.cluster.redis_store import RedisStore
 from fullstory_async.config import ClientConfig
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.privacy import Secret
+from fullstory_async.privacy import hide_arguments
 from fullstory_async.ratelimit.bucket import usable_burst
 from fullstory_async.ratelimit.limiter import RateLimiter
+from fullstory_async.secret import Secret
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -35,9 +36,10 @@ class RedisRateLimiter(RateLimiter):
 
     __slots__ = ("_redis_bucket",)
 
+    @hide_arguments
     def __init__(
         self,
-        redis: str | Redis,
+        redis: str | Secret | Redis,
         config: ClientConfig,
         *,
         name: str | None = None,
@@ -71,7 +73,7 @@ class RedisRateLimiter(RateLimiter):
                 "there is no API key to share a limit for: "
                 "set it in config or FULLSTORY_API_KEY, or give a name"
             )
-        if name is not None and not (isinstance(name, str) and name and name != config.api_key):
+        if name is not None and not (isinstance(name, str) and name and Secret(name) != config.api_key):
             raise ConfigurationError("name must be a text, and not the API key")
         if fallback is not None and not (validators.is_number(fallback) and fallback > 0):
             raise ConfigurationError(f"fallback must be requests a second, above 0, not {fallback!r}")

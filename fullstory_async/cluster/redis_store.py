@@ -20,7 +20,8 @@ from redis.exceptions import NoScriptError, RedisError
 
 from fullstory_async.cluster.script import SCRIPT, Slot, arguments, parse_slot
 from fullstory_async.errors import ConfigurationError, LimiterUnavailable
-from fullstory_async.privacy import Secret
+from fullstory_async.secret import Secret
+from fullstory_async.spelling import Reading
 
 __all__ = ["RedisStore"]
 
@@ -133,7 +134,7 @@ class RedisStore:
     def _new_client(self) -> Redis:
         with contextlib.suppress(ValueError):  # its text may show the password
             return Redis.from_url(
-                str(self._url),
+                self._url.reveal() if self._url is not None else "",
                 socket_timeout=self.timeout / 2,
                 socket_connect_timeout=self.timeout / 2,
                 retry=Retry(NoBackoff(), 1),
@@ -155,7 +156,10 @@ class RedisStore:
 
     def _without_password(self, text: str) -> str:
         password = self._settings().get("password")
-        return text.replace(password, "…") if isinstance(password, str) and password else text
+        if not (isinstance(password, str) and password):
+            return text
+        # as it is, however short; and in other spellings
+        return Secret(password).redact(Reading(text.replace(password, "…")), "…").text
 
     def __repr__(self) -> str:
         return f"RedisStore({getattr(self, 'location', 'not made')}, {self._key!r})"

@@ -32,7 +32,7 @@ class Contact:
     """The address that one client uses, and the responses from there so far."""
 
     base_url: str = "base_url"
-    redactor: Redactor = attrs.field(factory=lambda: Redactor(""), repr=False)
+    redactor: Redactor = attrs.field(factory=Redactor, repr=False)
     """Removes the key from responses that are quoted."""
     proxied: bool = False
     """Whether a proxy reads each request, in plain HTTP, and so may answer itself."""
@@ -81,9 +81,14 @@ class Contact:
             self._notify()
         self.settled = error is None and self.heard_metered
 
-    def redacted(self, request: Request, response: Response) -> Response:
-        """Return a response that may be quoted: without the key and the user that the request is about."""
-        return attrs.evolve(response, body=self.redactor.body(response.body, request))
+    def redacted(self, request: Request, response: Response, *, keep_body: bool = False) -> Response:
+        """Return a response that may be quoted: without the key and the user that the request is about.
+
+        A body that was paid for can be kept as it is.
+        """
+        body = response.body if keep_body else self.redactor.body(response.body, request)
+        headers = self.redactor.headers(response.headers, request)
+        return attrs.evolve(response, body=body, headers=headers)
 
     async def enter(self) -> None:
         """Wait until one more call of bulk work may be in flight; `leave` follows."""

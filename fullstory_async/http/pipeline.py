@@ -268,8 +268,9 @@ class Pipeline:
         )
         return self._decode(call, response, decode, is_named=is_named or streamed)
 
-    @staticmethod
-    def _decode(call: Call, response: Response, decode: Callable[[Response], T], *, is_named: bool) -> T:
+    def _decode(
+        self, call: Call, response: Response, decode: Callable[[Response], T], *, is_named: bool
+    ) -> T:
         """Decode a success, and note how it came; ``is_named`` if it has the ids of its session."""
         try:
             if not is_named and (error := other_session(call.request, response)) is not None:
@@ -277,7 +278,8 @@ class Pipeline:
                 raise error
             result = decode(response)
         except DecodeError as raised:
-            raised.response, raised.may_have_cost = response, call.request.metered
+            raised.response = self._contact.redacted(call.request, response, keep_body=True)
+            raised.may_have_cost = call.request.metered
             raise
         except Exception:
             call.undecoded = response

@@ -42,6 +42,7 @@ from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import Exit, UsageError, exit_for
 from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.world import World
+from fullstory_async.secret import Secret
 from tests.cli.conftest import Run
 from tests.limits import SECONDS
 from tests.wire.proxies import bundle, certificate
@@ -200,7 +201,9 @@ def test_the_network_comes_from_options_or_the_environment(
 
 
 def test_options_are_printed_without_the_proxys_login() -> None:
-    given = Connection(proxy="http://ada:canary@proxy.test:3128", ca_file=Path("ca.pem"), allow_http=True)
+    given = Connection(
+        proxy=Secret("http://ada:canary@proxy.test:3128"), ca_file=Path("ca.pem"), allow_http=True
+    )
     assert given.as_options() == ["--allow-http", "--proxy", "http://proxy.test:3128", "--ca-file", "ca.pem"]
 
 

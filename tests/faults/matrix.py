@@ -430,6 +430,26 @@ ROWS += (
         "Rows have checksums. A damaged summary is dropped with a warning and generated again; of a damaged count the copy is used, and without an intact one nothing more is spent. It never goes down. Every error is a `ConfigurationError` or a `StorageError`",
     ),
     Row(
+        100,
+        "A constructor gets a misspelt setting, a wrong type or a key in the wrong place, and an error tracker prints all variables",
+        "The error names the setting; no frame of it holds the API key, a proxy's login or the URL of Redis. Files are filed under the same fingerprint as ever",
+    ),
+    Row(
+        101,
+        "A server or proxy quotes the key, a proxy's password, an e-mail address or a uid: escaped for URLs, JSON or HTML (also several times), in upper case, in base64, cut, wrapped",
+        "Removed from errors with headers and bodies, in linear time; the rest of the text stays",
+    ),
+    Row(
+        102,
+        "Sentry, rich, structlog, Elastic APM and Rollbar report what goes wrong, in their default settings, with every variable of every frame",
+        "They send no API key, no login of a proxy, no password of Redis; `nox -s reporters` tries them. Sentry's own instrumentation of aiohttp notes the query of requests",
+    ),
+    Row(
+        103,
+        "A request that several callers share (equal summaries at the same time) fails",
+        "Each caller gets an equal exception of its own: what one caller's frames hold, or what it notes on the error, is in nobody else's report",
+    ),
+    Row(
         107,
         "A response about another session: one too many on a kept-alive connection, or data before any request",
         "`DecodeError` with the body in `.response`, counted as spent, and the connection is closed, so no later response is shifted. Only decimal pairs are compared. A job keeps the body, and a later run asks again. A connection with unread data carries no request",

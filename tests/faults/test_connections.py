@@ -107,7 +107,7 @@ async def test_row_02_a_service_that_comes_back() -> None:
     retry = attrs.evolve(QUICK, wait_initial=0.2)
     async with client_of(f"http://127.0.0.1:{sandbox._port}", retry=retry) as client:
         assert client.config.api_key is not None
-        sandbox.api_key = client.config.api_key
+        sandbox.api_key = client.config.api_key.reveal()
         call = asyncio.create_task(client.sessions.events(sandbox.session_ids[0]))
         await asyncio.sleep(0.05)
         async with sandbox:

@@ -33,8 +33,8 @@ from fullstory_async.concurrency import shielded
 from fullstory_async.files import private_database
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.storage.schema import DATABASE_NAME
-from fullstory_async.privacy import Secret
 from fullstory_async.sandbox import Sandbox
+from fullstory_async.secret import Secret
 from tests.limits import SECONDS
 from tests.wire.servers import client_of, connected
 

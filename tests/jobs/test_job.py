@@ -438,7 +438,7 @@ async def test_folder_and_files_are_for_their_owner_only(tmp_path: Path) -> None
             assert len(files) >= 4
         assert client.config.api_key is not None
         for file in (tmp_path / "j").iterdir():
-            assert client.config.api_key.encode() not in file.read_bytes()
+            assert client.config.api_key.reveal().encode() not in file.read_bytes()
 
 
 async def test_an_erased_session_is_gone_and_stays_away(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from fullstory_async import (
     RateLimit,
     RateLimiter,
     RetryPolicy,
+    Secret,
 )
 
 KEY = "na1.c2VjcmV0L0RFTU8="
@@ -37,8 +38,8 @@ def test_the_environment_fills_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FULLSTORY_API_KEY", KEY)
     monkeypatch.setenv("FULLSTORY_BASE_URL", "http://127.0.0.1:8765")
     config = ClientConfig()
-    assert (config.api_key, config.base_url) == (KEY, "http://127.0.0.1:8765")
-    assert ClientConfig(api_key="other").api_key == "other"
+    assert (config.api_key, config.base_url) == (Secret(KEY), "http://127.0.0.1:8765")
+    assert ClientConfig(api_key="other").api_key == Secret("other")
     assert FullStoryClient().config == config
 
 
@@ -54,7 +55,8 @@ def test_a_key_given_apart_takes_its_region_along() -> None:
 
 @pytest.mark.parametrize("given", [KEY, f"Basic {KEY}", f"basic {KEY}", f" {KEY}\n"])
 def test_the_key_is_taken_as_it_is_pasted(given: str) -> None:
-    assert ClientConfig(api_key=given).api_key == KEY
+    assert ClientConfig(api_key=given).api_key == Secret(KEY)
+    assert ClientConfig(api_key=Secret(given)).api_key == Secret(KEY)
 
 
 @pytest.mark.parametrize("key", ["", "  ", "Basic ", "a\r\nX-Evil: 1", "a b", "a\x00", "schlüssel", 5])
@@ -180,7 +182,7 @@ def test_values_compare_and_pickle_without_the_key(monkeypatch: pytest.MonkeyPat
     assert (
         pickle.loads(pickle.dumps(ClientConfig(api_key="eu1.x"))).base_url == "https://api.eu1.fullstory.com"
     )
-    assert copy.copy(config).api_key == copy.deepcopy(config).api_key == KEY
+    assert copy.copy(config).api_key == copy.deepcopy(config).api_key == Secret(KEY)
     assert ClientConfig(api_key="eu1.x") == ClientConfig(
         api_key="eu1.x", base_url="https://api.eu1.fullstory.com"
     )
@@ -192,15 +194,15 @@ def test_values_compare_and_pickle_without_the_key(monkeypatch: pytest.MonkeyPat
 def test_a_proxys_password_is_treated_as_the_key_is(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FULLSTORY_API_KEY", KEY)
     config = ClientConfig(proxy=url)
-    assert config.proxy == url
-    assert copy.deepcopy(config).proxy == attrs.evolve(config, max_wait=1).proxy == url
+    assert config.proxy == Secret(url)
+    assert copy.deepcopy(config).proxy == attrs.evolve(config, max_wait=1).proxy == Secret(url)
     for shown in (repr(config), repr(config.proxy), repr(attrs.asdict(config))):
         assert "us%40er" not in shown
     pickled = pickle.dumps(config)
     assert b"us%40er" not in pickled
     assert b"pa%2Fss" not in pickled
     read = pickle.loads(pickled)
-    assert URL(read.proxy) == URL(url).with_user(None)  # nothing goes past it
+    assert URL(read.proxy.reveal()) == URL(url).with_user(None)  # nothing goes past it
     with pytest.raises(TypeError, match="not pickled"):
         pickle.dumps(config.proxy)
 

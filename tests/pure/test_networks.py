@@ -13,7 +13,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 from yarl import URL
 
-from fullstory_async import ClientConfig, ConfigurationError, FullStoryClient
+from fullstory_async import ClientConfig, ConfigurationError, FullStoryClient, Secret
 from tests.wire.proxies import AUTHORITY, bundle, certificate
 
 KEY = "na1.c2VjcmV0L0RFTU8="
@@ -96,7 +96,7 @@ def test_a_proxys_login_in_each_form(monkeypatch: pytest.MonkeyPatch) -> None:
         config = ClientConfig(**settings)
         network = config.network
         assert (network.proxy, network.login) == (
-            URL("http://proxy.test:3128"), {"Proxy-Authorization": "Basic YWRhOmNhbmFyeSAv"}
+            URL("http://proxy.test:3128"), {"Proxy-Authorization": Secret("Basic YWRhOmNhbmFyeSAv")}
         )  # fmt: skip
         shown = (
             repr(config)
@@ -183,10 +183,10 @@ def test_row_86_a_key_file_as_editors_and_shells_write_it(
 ) -> None:
     (tmp_path / "key").write_bytes(text.encode(encoding))
     monkeypatch.setenv("FULLSTORY_API_KEY_FILE", f" {tmp_path / 'key'}\r")
-    assert ClientConfig().api_key == FullStoryClient().config.api_key == KEY
+    assert ClientConfig().api_key == FullStoryClient().config.api_key == Secret(KEY)
     monkeypatch.setenv("FULLSTORY_API_KEY", "na1.variable")
-    assert ClientConfig().api_key == "na1.variable"
-    assert ClientConfig(api_key="na1.given").api_key == "na1.given"
+    assert ClientConfig().api_key == Secret("na1.variable")
+    assert ClientConfig(api_key="na1.given").api_key == Secret("na1.given")
 
 
 @pytest.mark.row(86)
@@ -209,7 +209,7 @@ def test_row_86_a_key_file_that_is_none_is_named(
         ClientConfig()
     assert said in str(caught.value)
     assert "canary" not in str(caught.value)
-    assert FullStoryClient(KEY).config.api_key == KEY  # which needs no file
+    assert FullStoryClient(KEY).config.api_key == Secret(KEY)  # which needs no file
 
 
 @pytest.mark.row(86)
@@ -218,7 +218,7 @@ def test_row_86_variables_are_cleaned_or_named(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv("FULLSTORY_BASE_URL", around.format("https://gateway.test/fs"))
         monkeypatch.setenv("FULLSTORY_API_KEY", around.format(KEY))
         config = ClientConfig()
-        assert (config.base_url, config.api_key) == ("https://gateway.test/fs", KEY)
+        assert (config.base_url, config.api_key) == ("https://gateway.test/fs", Secret(KEY))
     for wrong in (
         '"https://x.test"',
         "https://x y",

@@ -15,6 +15,7 @@ from fullstory_async import (
     GatewayThrottledError,
     RateLimitedError,
     RetryPolicy,
+    Secret,
     ServerError,
     UnexpectedRedirect,
     UnexpectedResponseError,
@@ -174,7 +175,7 @@ def test_the_beginning_of_a_stream_decides_as_soon_as_it_can() -> None:
 
 
 def test_its_error_says_who_where_and_shows_no_word_of_it() -> None:
-    contact = Contact(BASE, Redactor(KEY))
+    contact = Contact(BASE, Redactor(Secret(KEY)))
     page = f"<html><p>Sign in, ada@example.com, with {KEY}</p></html>".encode()
     error = error_from_response(LIST, of(200, page, content_type="text/html; charset=utf-8"), contact)
     assert isinstance(error, UnexpectedResponseError)

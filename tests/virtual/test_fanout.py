@@ -263,9 +263,10 @@ async def test_three_denials_in_a_row_stop_the_work_but_single_ones_do_not() -> 
 
 
 def test_the_rule_counts_403s_between_successes_and_a_shared_one_once() -> None:
-    denied = [PermissionDeniedError("no") for _ in range(3)]
+    denied = [PermissionDeniedError("no", response=Response(status=403)) for _ in range(3)]
+    shared = PermissionDeniedError("no", response=denied[0].response)  # the same, for another caller
     rule = StopRule()
-    assert [rule.after(error) for error in (denied[0], denied[0], denied[0], denied[1], None)] == [None] * 5
+    assert [rule.after(error) for error in (denied[0], denied[0], shared, denied[1], None)] == [None] * 5
     assert [rule.after(error) for error in (denied[0], NotFoundError("gone"), denied[1])] == [None] * 3
     assert rule.after(denied[2]) is rule.ended_by is denied[2]
     assert rule.after(None) is denied[2]  # what ended the work stays

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from fullstory_async import (
     APITimeoutError,
+    FullStoryError,
     LLMOptions,
     ProfileConfiguration,
+    ProgramError,
     RateLimit,
     RateLimitedError,
     RateLimiter,
@@ -145,6 +148,60 @@ async def test_an_error_reaches_everybody_and_is_not_remembered() -> None:
     ended = await asyncio.gather(*(sessions.summary("1:2") for _ in range(3)), return_exceptions=True)
     assert all(isinstance(each, ServerError) and each.may_have_cost for each in ended)
     assert (await sessions.summary("1:2")).summary == "ok"
+
+
+@pytest.mark.row(103)
+@pytest.mark.parametrize("status", [404, 429])
+async def test_row_103_those_who_share_a_failed_request_share_no_exception(status: int) -> None:
+    """What one caller's frames hold, and what it notes on its error, is in nobody else's report."""
+    transport = FakeTransport(answer=lambda _: json_response({}, status=status), seconds=1.0)
+    sessions = make_sessions(transport, retry=RetryPolicy(attempts=2, wait_initial=5, wait_jitter=0))
+
+    async def ask(person: str, timeout: float | None) -> FullStoryError:
+        try:
+            await sessions.summary("1:2", timeout=timeout)
+        except FullStoryError as error:
+            error.add_note(person)
+            return error
+        raise AssertionError
+
+    people = {"ann": None, "bob": None, "eve": 3.0}  # eve has no time for a second attempt
+    errors = await asyncio.gather(*(ask(*each) for each in people.items()))
+    assert len({id(error) for error in errors}) == len(people)
+    assert len({(type(error), str(error)) for error in errors[:2]}) == 1
+    assert vars(errors[0]).keys() == vars(errors[1]).keys()
+    for person, error in zip(people, errors, strict=True):
+        seen: BaseException | None = error
+        assert error.__notes__ == [person]
+        while seen is not None:
+            frames = traceback.TracebackException.from_exception(seen, capture_locals=True).stack
+            assert [
+                other for other in people if other != person and other in str([f.locals for f in frames])
+            ] == []
+            seen = seen.__cause__ or seen.__context__
+
+
+async def test_a_defect_behind_a_shared_request_is_reported_to_each_caller_alone() -> None:
+    class Odd(Exception):  # which can't be made from its ``args``
+        def __init__(self, one: str, two: str) -> None:
+            super().__init__(f"{one} {two}")
+
+    for defect in (ValueError("defect"), Odd("a", "defect")):
+
+        def fail(_: object, defect: Exception = defect) -> NoReturn:
+            raise defect
+
+        sessions = make_sessions(FakeTransport(answer=fail, seconds=1.0))
+        one, two = await asyncio.gather(
+            sessions.summary("1:2"), sessions.summary("1:2"), return_exceptions=True
+        )
+        assert isinstance(one, ProgramError)
+        assert isinstance(two, ProgramError)
+        assert str(one) == str(two)
+        assert type(one.__cause__) is type(two.__cause__) is type(defect)
+        assert str(one.__cause__) == str(two.__cause__) == str(defect)
+        assert len({id(each) for each in (one, two, one.__cause__, two.__cause__)}) == 4
+        assert "in fail" in "".join(traceback.format_exception(one))  # where it was raised first
 
 
 async def test_a_fan_out_shares_too_and_still_gives_an_outcome_for_each_id() -> None:

@@ -385,7 +385,7 @@ async def test_calls_that_wait_for_a_given_sessions_pool_have_not_begun() -> Non
                 assert client.stats.activations_at_risk == 2
 
 
-async def test_a_given_session_with_credentials_of_its_own_is_an_error_of_ours(
+async def test_the_key_replaces_credentials_that_a_given_session_adds(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -393,9 +393,11 @@ async def test_a_given_session_with_credentials_of_its_own_is_an_error_of_ours(
     monkeypatch.setenv("NETRC", str(netrc))
     async with raw_server(answering(http())) as server, aiohttp.ClientSession(trust_env=True) as session:
         async with client_of(server.url, session=session) as client:
-            with pytest.raises(ConfigurationError, match="credentials of its own"):
-                await client.sessions.events("1:2")
-    assert server.requests == []
+            await client.sessions.events("1:2")
+    [head] = server.requests
+    assert [line for line in head.split(b"\r\n") if b"uthorization" in line] == [
+        f"Authorization: Basic {KEY}".encode()
+    ]
 
 
 async def test_cookies_are_not_sent_back() -> None:

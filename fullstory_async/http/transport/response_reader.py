@@ -108,13 +108,15 @@ class ResponseReader:
             raise self._not_inflated(request) from None
         finally:
             self._untrack(content, tracked)
-        body, is_success = b"".join(pieces), 200 <= response.status < 300
-        if is_success and _is_truncated(response, body):
+        body, headers = b"".join(pieces), self._headers(response, request)
+        if not 200 <= response.status < 300:
+            body, headers = self._redactor.body(body, request), self._redactor.headers(headers, request)
+        elif _is_truncated(response, body):
             raise ProtocolError("the connection broke in the middle of the response", request=request)
         return Response(
             status=response.status,
-            headers=self._headers(response, request),
-            body=body if is_success else self._redactor.body(body, request),
+            headers=headers,
+            body=body,
             elapsed=asyncio.get_running_loop().time() - started,
         )
 
@@ -179,22 +181,19 @@ class ResponseReader:
 
     def _headers(self, response: aiohttp.ClientResponse, request: Request) -> dict[str, str]:
         found = {name.lower(): value for name, value in response.headers.items()}
-        text = "\n".join(found.values())
-        if self._redactor.text(text, request) != text:
-            found = {name: self._redactor.text(value, request) for name, value in found.items()}
         content_type = found.get("content-type")
         if content_type and not self._warned and "json" not in content_type.lower():
-            self._warn_of_content_type(response.status, content_type, request.operation)
+            self._warn_of_content_type(response.status, content_type, request)
         return found
 
-    def _warn_of_content_type(self, status: int, content_type: str, operation: str) -> None:
+    def _warn_of_content_type(self, status: int, content_type: str, request: Request) -> None:
         """Warn once per client of a success that isn't labelled as JSON; gateways mislabel them."""
         if not 200 <= status < 300:
             return
         self._warned = True
         _logger.warning(
             "a response (%s) is labelled %r instead of JSON; its content decides (logged once per client)",
-            operation, content_type[:_SHOWN_CONTENT_TYPE],
+            request.operation, self._redactor.text(content_type, request)[:_SHOWN_CONTENT_TYPE],
         )  # fmt: skip
 
 

@@ -37,7 +37,8 @@ from fullstory_async.http.transport.response_reader import ResponseReader
 from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest
 from fullstory_async.http.transport.unopened import State
 from fullstory_async.messages import Request, Response
-from fullstory_async.privacy import Redactor, Secret
+from fullstory_async.privacy import Redactor
+from fullstory_async.secret import Secret
 
 __all__ = ["Transport"]
 
@@ -47,7 +48,7 @@ class Transport:
 
     __slots__ = (
         "_base", "_common", "_config", "_deadlines", "_has_headers", "_key", "_local_only", "_loop",
-        "_network", "_owned", "_prefix", "_probe", "_proxy_headers", "_reader", "_session", "_timeout",
+        "_network", "_owned", "_prefix", "_probe", "_reader", "_session", "_timeout",
         "slots", "state",
     )  # fmt: skip
 
@@ -74,10 +75,9 @@ class Transport:
         }  # fmt: skip
         if config.integration_source is not None:
             self._common["Integration-Source"] = config.integration_source
-        self._key = {"Authorization": Secret(f"Basic {config.api_key or ''}")}
+        self._key = {"Authorization": (config.api_key or Secret("")).map("Basic {}".format)}
         self._network = config.network
         self._probe = CertificateProbe(self._base, self._network)
-        self._proxy_headers = config.network.login or None
         if config.network.proxy_reads_requests:
             self._key |= config.network.login
         self._session = session
@@ -111,7 +111,7 @@ class Transport:
                 # a limit here would count as connecting
                 connector=aiohttp.TCPConnector(limit=0, resolver=new_resolver()),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={**self._common, **self._key} if self._has_headers else None,
+                headers=self._common if self._has_headers else None,
                 request_class=TrackedRequest,
             )
             if (limit := connection_limit()) is not None:
@@ -120,7 +120,7 @@ class Transport:
             self._adopt(self._session, loop)
         self._deadlines = Deadlines(loop)
         self._reader = ResponseReader(
-            self._session, self._deadlines, Redactor(self._config.api_key or "", self._network.secrets),
+            self._session, self._deadlines, Redactor(self._config.api_key, self._network.secrets),
             self._config.max_response_bytes, owned=self._owned,
         )  # fmt: skip
         self._loop = loop
@@ -200,7 +200,7 @@ class Transport:
         connect = self._config.connect_timeout + read_timeout
         timed = TimedAttempt(
             self._deadlines, deadline, attempt, connect=connect, read=read_timeout,
-            local_only=self._local_only,
+            key=self._key, login=self._network.login, local_only=self._local_only,
         )  # fmt: skip
         middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = (timed.block_resend,)
         if self._config.redact_traces and request.operation == "list":
@@ -210,8 +210,8 @@ class Transport:
                 response = await session.request(
                     request.method, url, headers=self._headers(request), data=request.body,
                     allow_redirects=False, raise_for_status=False, auto_decompress=False,
-                    proxy=self._network.proxy, proxy_headers=self._proxy_headers, ssl=self._network.tls,
-                    timeout=self._timeout, middlewares=middlewares,
+                    proxy=self._network.proxy, ssl=self._network.tls, timeout=self._timeout,
+                    middlewares=middlewares,
                 )  # fmt: skip
                 timed.response = response
                 try:
@@ -231,12 +231,6 @@ class Transport:
             if is_new and isinstance(raised, ConnectionDropped):
                 error = await self._probe.explain(error, deadline)
             raise error from None
-        except ValueError as raised:
-            # aiohttp's, for a session with trust_env=True and a netrc entry for the host
-            if not str(raised).startswith("Cannot combine AUTH"):
-                raise
-            text = "the given aiohttp session adds credentials of its own"
-            raise ConfigurationError(text, request=request) from None
 
     def _url(self, request: Request) -> URL:
         url = self._base.with_path(self._prefix + request.path, encoded=True)
@@ -247,7 +241,7 @@ class Transport:
         body = {} if request.body is None else {"Content-Type": "application/json"}
         if self._has_headers:
             return {**body, **request.headers}
-        return {**self._common, **body, **request.headers, **self._key}
+        return {**self._common, **body, **request.headers}
 
 
 def _to(url: URL) -> aiohttp.ClientMiddlewareType:

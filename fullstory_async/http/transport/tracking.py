@@ -19,18 +19,20 @@ import asyncio
 import functools
 import re
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from multidict import CIMultiDict
 
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.http.call import Attempt
 from fullstory_async.http.transport.aiohttp_errors import ConnectionDropped, raised_by_hook
 from fullstory_async.http.transport.deadlines import Deadline, Deadlines
 from fullstory_async.networks import is_loopback
+from fullstory_async.secret import Secret
 
 __all__ = ["TimedAttempt", "TrackedRequest"]
 
@@ -45,7 +47,7 @@ class IdleConnectionEnded(Exception):
 class TimedAttempt(Deadline):
     """The deadline of an attempt: the connect timeout at first, then the read timeout."""
 
-    __slots__ = ("_ended", "_latest", "_local_only", "_read", "attempt", "response")
+    __slots__ = ("_ended", "_latest", "_local_only", "_login", "_read", "attempt", "key", "response")
 
     attempt: Attempt
     """The record of how far it came."""
@@ -60,14 +62,17 @@ class TimedAttempt(Deadline):
         *,
         connect: float,
         read: float,
+        key: Mapping[str, Secret],
+        login: Mapping[str, Secret],
         local_only: bool = False,
     ) -> None:
         """Start now, and end at loop time ``latest`` at the latest.
 
-        The request has ``connect`` seconds to get a connection, and ``read`` seconds from then on.
-        With ``local_only``, it is sent to this machine only.
+        The request has ``connect`` seconds to get a connection, and ``read`` seconds from then on. ``key``
+        are the headers that hold secrets, ``login`` those of a proxy that is asked for connections. With
+        ``local_only``, it is sent to this machine only.
         """
-        self._local_only = local_only
+        self.key, self._login, self._local_only = key, login, local_only
         self._latest, self._read, self.attempt = latest, read, attempt
         self._ended, self.response = 0, None
         super().__init__(deadlines, min(latest, deadlines.clock() + connect))
@@ -122,8 +127,11 @@ class TimedAttempt(Deadline):
             # a given session makes requests of a class of its own
             request.__class__ = _variant(SharedRequest, type(request))
         cast("TrackedRequest", request).timed = self
+        asking = request.proxy_headers
         while True:
             try:
+                if isinstance(asking, CIMultiDict):
+                    put_secrets(self._login, asking)
                 response = await handler(request)
             except IdleConnectionEnded:
                 continue  # aiohttp has closed it, and takes another one
@@ -131,6 +139,9 @@ class TimedAttempt(Deadline):
                 raise  # no connection: aiohttp does not retry these
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
                 raise ConnectionDropped(str(error) or type(error).__name__) from error
+            finally:
+                if isinstance(asking, CIMultiDict):
+                    remove_secrets(self._login, asking)
             self.attempt.sent = True
             return response
 
@@ -145,6 +156,21 @@ class TimedAttempt(Deadline):
                 raise ConnectionDropped("the server sent data before any request")
 
 
+def put_secrets(secrets: Mapping[str, Secret], headers: CIMultiDict[str]) -> None:
+    """Put the headers that hold secrets on a request.
+
+    As late as possible: what traces, other middlewares and reporters find in it until then shows none.
+    """
+    for name, secret in secrets.items():
+        headers[name] = secret.reveal()
+
+
+def remove_secrets(secrets: Mapping[str, Secret], headers: CIMultiDict[str]) -> None:
+    """Take them off again: the response, and errors about it, refer to the headers of its request."""
+    for name in secrets:
+        headers.popall(name, None)
+
+
 class TrackedRequest(aiohttp.ClientRequest):
     """A request that records when it has a connection, and so may reach the server."""
 
@@ -155,13 +181,16 @@ class TrackedRequest(aiohttp.ClientRequest):
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         """Send it over a connection."""
         self.timed.mark_sent(conn, shared=self.is_shared)
+        put_secrets(self.timed.key, self.headers)
         try:
-            return await super().send(conn)
+            return await super().send(conn)  # writes the headers
         except BaseException as error:
             # the hooks for the headers and the check of the connection come before the first byte
             unwritten = isinstance(error, asyncio.CancelledError | aiohttp.ClientConnectionResetError)
             self.timed.attempt.sent = not (unwritten or raised_by_hook(error) is not None)
             raise
+        finally:
+            remove_secrets(self.timed.key, self.headers)
 
 
 class SharedRequest(TrackedRequest):

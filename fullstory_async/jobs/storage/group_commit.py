@@ -149,11 +149,9 @@ class GroupCommitWriter:
                 # Patience: the responses that wait here may have been paid for.
                 if fault is StorageFault.LOCKED and time.monotonic() < min(until, self._patient_until):
                     continue
-                failure = JobStorageError(
-                    f"the job {self._folder} can't be written: {describe_fault(error, fault)}"
-                )
+                text = f"the job {self._folder} can't be written: {describe_fault(error, fault)}"
                 self._retried += [change for change in group if change.future is None]
-                _notify(group, [failure] * len(group))
+                _notify(group, [JobStorageError(text) for _ in group])
             else:
                 _notify(group, results)
             return

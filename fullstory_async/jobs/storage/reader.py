@@ -65,14 +65,15 @@ class JobReader:
 
     def _load(self) -> tuple[dict[str, Any], Loss | None]:
         """Return the job's ``meta``, and what the file lacks."""
-        # Twice: between the first two steps, another process may have made the record of an older job.
-        for _ in range(2):
-            evidence = evidence_of(self.folder)
-            with self._opened() as database:
-                meta = dict(database.execute("SELECT name, value FROM meta").fetchall())
-            if (loss := loss_in(meta, evidence)) is None:
-                break
-        return meta, loss
+        meta, loss = self._compare()
+        # Again: between the first two steps, another process may have made the record of an older job.
+        return (meta, loss) if loss is None else self._compare()
+
+    def _compare(self) -> tuple[dict[str, Any], Loss | None]:
+        evidence = evidence_of(self.folder)
+        with self._opened() as database:
+            meta = dict(database.execute("SELECT name, value FROM meta").fetchall())
+        return meta, loss_in(meta, evidence)
 
     @property
     def missing(self) -> str | None:
