@@ -153,6 +153,7 @@ async def careless(client: FullStoryClient, url: str) -> None:
         lambda: cast("Any", "Basic ") + key, lambda: cast("Any", key)[:4], lambda: len(cast("Any", key)), lambda: int(f"{key} {key!r:.9}"),
         lambda: "".join([cast("Any", key)]), lambda: json.dumps(kept), lambda: cast("Any", key).encode(),
     ]  # fmt: skip
+    last: Exception | None = None
     for mistake in mistakes:
         try:
             mistake()
