@@ -33,6 +33,7 @@
     ├── StorageError             a local file can't be read or written now
     └── JobError                 a job folder can't be used as requested
         ├── JobLockedError           another process runs the job
+        ├── JobIncompleteError       a part of the job's file is missing (also a StorageError)
         └── JobStorageError          the job can't be written (also a StorageError)
 
 Each class says once what its errors are about (`scope`) and whether only a different call can succeed
@@ -64,6 +65,7 @@ __all__ = [
     "GatewayThrottledError",
     "InvalidSessionId",
     "JobError",
+    "JobIncompleteError",
     "JobLockedError",
     "JobStorageError",
     "LimiterUnavailable",
@@ -288,11 +290,7 @@ class GatewayThrottledError(ServerError):
 
 
 class DecodeError(FullStoryError):
-    """A 2xx response can't be decoded as expected. `response` still holds the paid-for body.
-
-    Its text gives the status, the size and the beginning of the body, with letters and digits masked, since
-    the body may hold personal data.
-    """
+    """A 2xx response can't be decoded; `response` holds the paid-for body, and the text masks its words."""
 
     scope = Scope.SESSION
     permanent = True
@@ -341,8 +339,11 @@ class JobLockedError(JobError):
     permanent = False
 
 
+class JobIncompleteError(JobError, StorageError):
+    """The job's file lacks commits, such as those in a log that is gone: it can be read, but not be run."""
+
+
 class JobStorageError(JobError, StorageError):
     """The job can't be written: the disk is full, or the file is damaged."""
 
-    scope = Scope.STORAGE
     permanent = False

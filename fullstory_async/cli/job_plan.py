@@ -40,6 +40,7 @@ def read_plan(
             raise UsageError("a new job needs --ids FILE, or --ids - for standard input")
         return JobPlan(events=events, summary=summary, max_activations=max_activations, max_failures=failures)
     reader = JobReader(folder)
+    reader.check_complete()
     # a process that died while it added ids leaves a job that looks complete, but lacks some of them
     if not has_ids and not (reader.input_complete and reader.status().sessions):
         raise UsageError(

@@ -70,7 +70,7 @@ def report_text(report: JobReport, job: Job, resume: str) -> str:
         job: the job, which may still be open.
         resume: the command that resumes it; empty if there is none to show.
     """
-    counts, folder = job.counts, shlex.quote(str(job.folder))
+    counts, folder = job.counts, shlex.quote(_shown(job.folder))
     transient = counts.failed - counts.permanent
     lines = [_run_line(report), _total_line(report, counts.permanent)]
     lines += [report.detail] if report.detail else []
@@ -111,18 +111,28 @@ def _total_line(report: JobReport, permanent: int) -> str:
     )
 
 
+def _shown(folder: Path) -> str:
+    """Return a folder as a person in the working directory names it."""
+    try:
+        here = Path.cwd()
+    except OSError:  # the working directory was removed
+        return str(folder)
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+
+
+_HINTS = {
+    StopReason.KEY_REJECTED: "  (with a key that FullStory accepts)",
+    StopReason.NO_SESSION_FOUND: "  (with --max-failures 100% if the ids are right)",
+    StopReason.STORAGE_FAILED: "  (when the disk can be written again)",
+    StopReason.TAKEN_OVER: "  (when the other process has ended)",
+    StopReason.NOT_FULLSTORY: "  (when FullStory responds at this address)",
+}
+
+
 def _resume_hint(report: JobReport, job: Job, resume: str) -> str:
     """Return what must change before the job is resumed."""
-    if report.reason is StopReason.KEY_REJECTED:
-        return "  (with a key that FullStory accepts)"
-    if report.reason is StopReason.NO_SESSION_FOUND:
-        return "  (with --max-failures 100% if the ids are right)"
-    if report.reason is StopReason.STORAGE_FAILED:
-        return "  (when the disk can be written again)"
-    if report.reason is StopReason.NOT_FULLSTORY:
-        return "  (when FullStory responds at this address)"
     if report.reason is not StopReason.BUDGET_REACHED:
-        return ""
+        return _HINTS.get(report.reason, "")
     budget = job.plan.max_activations
     is_own = "--monthly-cap" not in shlex.split(resume) or (budget is not None and report.spent >= budget)
     return f"  (with a larger {'--max-activations' if is_own else '--monthly-cap'})"

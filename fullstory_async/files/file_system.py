@@ -18,6 +18,7 @@ __all__ = [
     "lacks_sqlite_locks",
     "make_private",
     "means_missing_feature",
+    "sync_folder",
     "warn_of_no_permissions",
 ]
 
@@ -58,6 +59,21 @@ def make_private(path: Path, mode: int) -> bool:
             raise
     # FAT and SMB may accept a change that has no effect.
     return not _is_open_to_others(path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the name of a new file on disk too, where the system can synchronise folders. Raises `OSError`."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if not means_missing_feature(error):
+            raise
+    finally:
+        os.close(handle)
 
 
 def warn_of_no_permissions(path: Path) -> None:

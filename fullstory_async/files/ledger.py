@@ -5,6 +5,10 @@ way to query the rest, so a cap needs a count of our own. An activation is reser
 request is sent. It is released if the request was never sent, or was rejected free of charge (401, 429). So a
 process that dies can only have counted too much. The month is the calendar month in UTC; FullStory doesn't
 document when an account's month begins.
+
+Each count is stored twice, in two tables and so on two pages of the file, with checksums. Where one of both
+is damaged or missing, the other one counts, and the next write repairs both. Where none is intact, nothing
+more is spent: a damaged file never makes the count go down.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +24,7 @@ from pathlib import Path
 import attrs
 
 from fullstory_async.errors import ActivationBudgetError, ConfigurationError, FullStoryError, StorageError
+from fullstory_async.files.checksums import checksum, is_intact
 from fullstory_async.files.private_database import FINISH_SECONDS, PrivateDatabase
 from fullstory_async.threads import WorkerThread
 
@@ -26,10 +32,19 @@ __all__ = ["ActivationLedger", "LedgerAccount", "LedgerReservation"]
 
 _logger = logging.getLogger("fullstory_async.files")
 
-_SCHEMA = (
+_logger = logging.getLogger("fullstory_async.files")
+
+_TABLES = ("spent", "spent_copy")
+_SCHEMA = tuple(
+    f"CREATE TABLE {table} (key TEXT NOT NULL, month TEXT NOT NULL, activations INTEGER NOT NULL, "
+    "checksum BLOB, PRIMARY KEY (key, month)) WITHOUT ROWID"
+    for table in _TABLES
+)
+_UPGRADES = (
     (
-        "CREATE TABLE spent (key TEXT NOT NULL, month TEXT NOT NULL, activations INTEGER NOT NULL, "
-        "PRIMARY KEY (key, month)) WITHOUT ROWID"
+        "ALTER TABLE spent ADD COLUMN checksum BLOB",
+        _SCHEMA[1],
+        "INSERT INTO spent_copy SELECT * FROM spent",
     ),
 )
 
@@ -81,8 +96,9 @@ class ActivationLedger:
         self.monthly_cap = monthly_cap
         self._clock = clock
         self._file = PrivateDatabase(
-            path=self.path, what="activation ledger", application_id=0x46534C47, version=1, schema=_SCHEMA
-        )
+            path=self.path, what="activation ledger", application_id=0x46534C47, version=2, schema=_SCHEMA,
+            upgrades=_UPGRADES,
+        )  # fmt: skip
         self._thread = WorkerThread(self.name)
 
     @property
@@ -151,9 +167,7 @@ class ActivationLedger:
 
     def _spent(self, key: str) -> int:
         with self._file.transaction() as database:
-            query = "SELECT activations FROM spent WHERE key = ? AND month = ?"
-            found = database.execute(query, (key, self._month())).fetchone()
-        return 0 if found is None else int(found[0])
+            return self._count(database, key, self._month())
 
     def _reserve(self, reservation: LedgerReservation) -> None:
         reservation.month = self._add(reservation.key, 1, self._month())
@@ -167,11 +181,8 @@ class ActivationLedger:
             _log_unreleased(error)
 
     def _add(self, key: str, activations: int, month: str) -> str:
-        where = (key, month)
         with self._file.transaction(immediate=True) as database:
-            query = "SELECT activations FROM spent WHERE key = ? AND month = ?"
-            found = database.execute(query, where).fetchone()
-            before = 0 if found is None else found[0]
+            before = self._count(database, key, month)
             if activations > 0 and self.monthly_cap is not None and before + activations > self.monthly_cap:
                 raise ActivationBudgetError(
                     f"the month's cap of {self.monthly_cap} activations is reached: {before} are spent or "
@@ -179,8 +190,42 @@ class ActivationLedger:
                     "--monthly-cap), or wait for the next month"
                 )
             # Never below 0, even if the file was replaced between a reservation and its release.
-            database.execute("REPLACE INTO spent VALUES (?, ?, ?)", (*where, max(0, before + activations)))
+            row = (key, month, max(0, before + activations))
+            for table in _TABLES:
+                query = f"REPLACE INTO {table} VALUES (?, ?, ?, ?)"  # noqa: S608  (one of two)
+                database.execute(query, (*row, checksum(*row)))
         return month
+
+    def _count(self, database: sqlite3.Connection, key: str, month: str) -> int:
+        """Return the activations of a key in a month.
+
+        Raises:
+            StorageError: they can't be known: the rows that count them are damaged, or may be.
+        """
+        rows = [_rows(database, table, "WHERE key = ? AND month = ?", (key, month)) for table in _TABLES]
+        intact = [activations for found in rows for activations in found if activations is not None]
+        if intact:
+            if len(intact) < len(_TABLES):
+                _logger.warning("a count of the activation ledger %s is damaged; its copy is used", self.path)
+            return max(intact)
+        # Without a row nothing was spent, unless both are among those that can't be recognised any more.
+        if all(None in _rows(database, table) for table in _TABLES):
+            raise StorageError(
+                f"the activation ledger {self.path} is damaged, and its count of this month can't be known, "
+                "so nothing more is spent: name another file, and lower its monthly cap by what was spent"
+            )
+        return 0
+
+
+def _rows(
+    database: sqlite3.Connection, table: str, where: str = "", values: tuple[str, ...] = ()
+) -> list[int | None]:
+    """Return the counts of a table's rows; ``None`` for each that is damaged."""
+    query = f"SELECT key, month, activations, checksum FROM {table} {where}"  # noqa: S608  (one of two)
+    return [
+        row[2] if type(row[2]) is int and row[2] >= 0 and is_intact(row[3], *row[:3]) else None
+        for row in database.execute(query, values)
+    ]
 
 
 @attrs.frozen

@@ -7,7 +7,9 @@ with the right mode first, and records its kind and its format. Any other file i
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import itertools
 import os
 import secrets
 import sqlite3
@@ -18,20 +20,23 @@ from pathlib import Path
 
 import attrs
 
-from fullstory_async.errors import ConfigurationError, StorageError
+from fullstory_async.errors import ConfigurationError, FullStoryError, StorageError
 from fullstory_async.files.file_system import (
     PRIVATE_FILE,
-    lacks_sqlite_locks,
     make_private,
     warn_of_no_permissions,
 )
 from fullstory_async.files.lock_file import LockFile, LockFileHeld
+from fullstory_async.files.storage_faults import SQLITE_ERRORS, StorageFault, describe_fault, fault_of
 
 __all__ = ["FINISH_SECONDS", "PrivateDatabase", "make_private_file"]
 
 FINISH_SECONDS = 30.0
 """Seconds that closing a client waits for what is still to be written, for one file."""
 _BUSY_SECONDS = 10.0
+_PASSING = frozenset(StorageFault) - {
+    StorageFault.REMOVED, StorageFault.DAMAGED, StorageFault.NO_LOCKS, StorageFault.OTHER,
+}  # fmt: skip
 _POLL_SECONDS = 0.01
 
 
@@ -47,14 +52,17 @@ class PrivateDatabase:
     version: int
     schema: Sequence[str]
     """Statements that create the tables."""
+    upgrades: Sequence[Sequence[str]] = ()
+    """Statements that bring the tables of version 1 to version 2, of version 2 to version 3, and so on."""
 
     @contextmanager
     def transaction(self, *, immediate: bool = False) -> Iterator[sqlite3.Connection]:
         """Open the file for one transaction; ``immediate`` takes the write lock at once.
 
         Raises:
-            ConfigurationError: the file can't be opened, is of another kind, or of another version.
-            StorageError: it can't be read or written now: another process holds it, or the disk is full.
+            ConfigurationError: the file can't be opened, is of another kind or of a later version, or is
+                damaged.
+            StorageError: it can't be read or written now: another process holds it, or the disk fails.
         """
         try:
             make_private_file(self.path)
@@ -67,16 +75,16 @@ class PrivateDatabase:
                     yield database
             finally:
                 database.close()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorname.startswith("SQLITE_CANTOPEN"):
-                raise ConfigurationError(f"the {self.what} {self.path} can't be opened: {error}") from None
-            if lacks_sqlite_locks(error):
-                text = f"its file system lacks locks or shared memory ({error}): name a file on a local disk"
-                raise ConfigurationError(f"the {self.what} {self.path} can't be used: {text}") from None
-            raise StorageError(f"the {self.what} {self.path} can't be used now: {error}") from None
-        except (sqlite3.Error, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise ConfigurationError(f"the {self.what} {self.path} can't be used: {reason}") from None
+        except (*SQLITE_ERRORS, OSError) as error:
+            raise self._as_ours(error) from None
+
+    def _as_ours(self, error: Exception) -> FullStoryError:
+        """Convert an error of SQLite or of the operating system."""
+        fault = fault_of(error, self.path)
+        reason = error.strerror if isinstance(error, OSError) else describe_fault(error, fault)
+        if fault in _PASSING:
+            return StorageError(f"the {self.what} {self.path} can't be used now: {reason}")
+        return ConfigurationError(f"the {self.what} {self.path} can't be used: {reason}")
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         """Create the tables in a new file, and make a file private that others can read."""
@@ -87,26 +95,31 @@ class PrivateDatabase:
             with database:
                 # IMMEDIATE: of two processes that find an empty file, the second waits, and finds the tables.
                 database.execute("BEGIN IMMEDIATE")
-                if not self._is_ours(database):
-                    marks = (
-                        f"PRAGMA application_id = {self.application_id}",
-                        f"PRAGMA user_version = {self.version}",
-                    )
-                    for statement in (*self.schema, *marks):
-                        database.execute(statement)
-                    created = True
+                found = self._version_of(database)
+                created = not found
+                steps = self.upgrades[found - 1 :] if found else (self.schema,)
+                marks = (
+                    f"PRAGMA application_id = {self.application_id}",
+                    f"PRAGMA user_version = {self.version}",
+                )
+                for statement in (*itertools.chain.from_iterable(steps), *marks):
+                    database.execute(statement)
+        # Another program may have put the file into this mode, in which it would depend on a second one.
+        if database.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            with contextlib.suppress(sqlite3.OperationalError):  # it still has the file open
+                database.execute("PRAGMA journal_mode = DELETE")
         if not make_private(self.path, PRIVATE_FILE) and created:
             warn_of_no_permissions(self.path)
 
-    def _is_ours(self, database: sqlite3.Connection) -> bool:
-        """Return whether a file is of this kind; False if it is empty.
+    def _version_of(self, database: sqlite3.Connection) -> int:
+        """Return the version of a file of this kind; 0 if it is empty.
 
         Raises:
-            ConfigurationError: it is something else, or of another version.
+            ConfigurationError: it is something else, or of a later version.
         """
         application, version = _marks(database)
-        if application == self.application_id and version == self.version:
-            return True
+        if application == self.application_id and 1 <= version <= self.version:
+            return version
         if application == self.application_id:
             raise ConfigurationError(
                 f"the {self.what} {self.path} has format {version}, and this version of fullstory_async "
@@ -114,7 +127,7 @@ class PrivateDatabase:
             )
         if application or version or database.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise ConfigurationError(f"{self.path} is a database of something else, not a {self.what}")
-        return False
+        return 0
 
 
 def make_private_file(path: Path) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from fullstory_async import validators
 from fullstory_async.errors import ConfigurationError
+from fullstory_async.files.checksums import checksum, is_intact
 from fullstory_async.files.private_database import PrivateDatabase
 from fullstory_async.messages import Request
 from fullstory_async.models import SessionRef, session_id_of
@@ -28,14 +30,17 @@ from fullstory_async.threads import WorkerThread
 
 __all__ = ["SummaryCache"]
 
+_logger = logging.getLogger("fullstory_async.files")
+
 _DAY = 86_400.0
 _SCHEMA = (
     (
         "CREATE TABLE summaries (key TEXT PRIMARY KEY, session_id TEXT NOT NULL, stored REAL NOT NULL, "
-        "expires REAL NOT NULL, body BLOB NOT NULL)"
+        "expires REAL NOT NULL, body BLOB NOT NULL, checksum BLOB)"
     ),
     "CREATE INDEX by_session ON summaries (session_id)",
 )
+_UPGRADES = (("ALTER TABLE summaries ADD COLUMN checksum BLOB",),)
 
 
 class SummaryCache:
@@ -72,8 +77,9 @@ class SummaryCache:
         self.ttl = float(ttl)
         self._clock = clock
         self._file = PrivateDatabase(
-            path=self.path, what="summary cache", application_id=0x46535343, version=1, schema=_SCHEMA
-        )
+            path=self.path, what="summary cache", application_id=0x46535343, version=2, schema=_SCHEMA,
+            upgrades=_UPGRADES,
+        )  # fmt: skip
         self._thread = WorkerThread(self.name)
 
     @property
@@ -120,19 +126,32 @@ class SummaryCache:
 
     def _get(self, key: str) -> bytes | None:
         now = self._clock()
-        # Both times: another client that shares the file may have stored it with a longer time to live.
-        query = "SELECT body FROM summaries WHERE key = ? AND stored > ? AND expires > ?"
+        # Both times: another client that shares the file may have stored it with a longer time to live. And
+        # one whose clock was ahead has stored it in the future.
+        query = (
+            "SELECT session_id, stored, expires, body, checksum FROM summaries "
+            "WHERE key = ? AND stored > ? AND stored <= ? AND expires > ?"
+        )
         with self._file.transaction() as database:
-            found = database.execute(query, (key, now - self.ttl, now)).fetchone()
-        return None if found is None else bytes(found[0])
+            found = database.execute(query, (key, now - self.ttl, now, now)).fetchone()
+            if found is None:
+                return None
+            *row, body, stored_checksum = found
+            if isinstance(body, bytes) and is_intact(stored_checksum, key, *row, body):
+                return body
+            database.execute("DELETE FROM summaries WHERE key = ?", (key,))
+        _logger.warning("a damaged entry of %s is dropped; the summary is generated again", self.path)
+        return None
 
     def _put(self, key: str, session_id: str, body: bytes) -> None:
-        now = self._clock()
+        now = float(self._clock())
         with self._file.transaction() as database:
-            # Every write removes expired entries: the file keeps no personal data for longer than needed.
-            database.execute("DELETE FROM summaries WHERE expires <= ?", (now,))
+            # Every write removes entries that are never used again: the file keeps no personal data for
+            # longer than needed. Those of a clock that was ahead would come of age long after their time.
+            remove = "DELETE FROM summaries WHERE expires <= ? OR stored > ?"
+            database.execute(remove, (now, now + self.ttl))
             row = (key, session_id, now, now + self.ttl, body)
-            database.execute("REPLACE INTO summaries VALUES (?, ?, ?, ?, ?)", row)
+            database.execute("REPLACE INTO summaries VALUES (?, ?, ?, ?, ?, ?)", (*row, checksum(*row)))
 
     def _delete(self, statement: str, values: tuple[str, ...] = ()) -> int:
         with self._file.transaction() as database:

@@ -15,7 +15,7 @@ import attrs
 from fullstory_async import validators
 from fullstory_async.client import FullStoryClient
 from fullstory_async.concurrency import shielded
-from fullstory_async.errors import ClientStateError, ConfigurationError, InvalidSessionId, JobError
+from fullstory_async.errors import ClientStateError, ConfigurationError, InvalidSessionId
 from fullstory_async.files.file_system import make_private, warn_of_no_permissions
 from fullstory_async.ids.source import IdSource
 from fullstory_async.jobs.added import Added, Batch, iterate
@@ -26,7 +26,7 @@ from fullstory_async.jobs.runner import Runner
 from fullstory_async.jobs.storage.lock import LOCK_NAME, JobLock
 from fullstory_async.jobs.storage.reader import JobReader
 from fullstory_async.jobs.storage.records import JobFailure, JobResult
-from fullstory_async.jobs.storage.schema import replace_surrogates
+from fullstory_async.jobs.storage.schema import absolute_folder, as_job_error, replace_surrogates
 from fullstory_async.jobs.storage.state import Counts
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.models import RefOrRow, SessionRef, session_id_of, text_of
@@ -51,21 +51,20 @@ class Job:
         *,
         client: FullStoryClient | None = None,
         plan: JobPlan | None = None,
+        accept_loss: bool = False,
     ) -> None:
         """Prepare a job; the same as `open`."""
         if not isinstance(client, FullStoryClient | None):
             raise ConfigurationError(f"client must be a FullStoryClient, not {client!r:.60}")
         if not isinstance(plan, JobPlan | None):
             raise ConfigurationError(f"plan must be a JobPlan, not {plan!r:.60}")
-        self.folder = Path(folder)
+        self.folder = absolute_folder(folder)
         self._thread = WorkerThread(f"the job {self.folder}")
-        self._client = client
-        self._requested_plan = plan
+        self._client, self._requested_plan, self._accept_loss = client, plan, accept_loss
         self._store: JobStore | None = None
         self._lock: JobLock | None = None
         self._runner: Runner | None = None
-        self._stop_requested = False
-        self._may_stop_early = True
+        self._stop_requested, self._may_stop_early = False, True
 
     @classmethod
     def open(
@@ -74,6 +73,7 @@ class Job:
         *,
         client: FullStoryClient | None = None,
         plan: JobPlan | None = None,
+        accept_loss: bool = False,
     ) -> Job:
         """Prepare a job, which ``async with`` opens, or creates if the folder has none.
 
@@ -82,12 +82,14 @@ class Job:
             client: makes the calls; the job does not close it. Only `run` and `estimate` need one.
             plan: what the job fetches for each session. An existing job keeps its plan; another one may only
                 add operations, or change ``max_activations``.
+            accept_loss: open a job whose file lacks commits. All that may have been spent in them counts.
 
         Raises (from ``async with``):
             JobLockedError: another process runs the job; the message names it.
+            JobIncompleteError: the file lacks commits: its log was lost or damaged, or not copied.
             JobError: the folder holds something else, a job of a later format, or another plan.
         """
-        return cls(folder, client=client, plan=plan)
+        return cls(folder, client=client, plan=plan, accept_loss=accept_loss)
 
     async def __aenter__(self) -> Self:
         if self._store is not None:
@@ -284,8 +286,7 @@ class Job:
         try:
             name = str(session_id_of(session_id))
         except InvalidSessionId:
-            # the job may hold such a text all the same, as a failure
-            name = replace_surrogates(text_of(session_id))
+            name = replace_surrogates(text_of(session_id))  # the job may hold it all the same, as a failure
         return await self._opened.purge(name)
 
     @property
@@ -317,9 +318,9 @@ class Job:
                 warn_of_no_permissions(self.folder)
             lock = JobLock(self.folder / LOCK_NAME)
         except OSError as error:
-            raise JobError(f"the job {self.folder} can't be used: {error.strerror}") from None
+            raise as_job_error(self.folder, error) from None
         try:
-            self._store = JobStore(self.folder, self._requested_plan)
+            self._store = JobStore(self.folder, self._requested_plan, accept_loss=self._accept_loss)
         except BaseException:
             lock.release()
             raise

@@ -34,6 +34,8 @@ class StopReason(enum.StrEnum):
     """Every call so far failed for its session, as with a 404; as many as the plan's ``max_failures``."""
     STORAGE_FAILED = "storage failed"
     """The disk is full, or the job's file can't be written for another reason."""
+    TAKEN_OVER = "taken over"
+    """Another process opened the job, since its lock file was removed or replaced."""
 
 
 @attrs.frozen(kw_only=True)

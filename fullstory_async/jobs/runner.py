@@ -22,6 +22,7 @@ from fullstory_async.errors import (
     APIStatusError,
     AuthenticationError,
     FullStoryError,
+    JobLockedError,
     NoSessionFoundError,
     ProxyError,
     Scope,
@@ -56,6 +57,8 @@ def _reason_for(error: FullStoryError) -> StopReason:
     is_unknown = isinstance(error, APIStatusError) and error.is_unknown_status
     if is_unknown or isinstance(error, UnexpectedResponseError | ProxyError):
         return StopReason.NOT_FULLSTORY
+    if isinstance(error, JobLockedError):
+        return StopReason.TAKEN_OVER
     return _REASONS.get(error.scope, StopReason.NETWORK_DOWN)
 
 
@@ -97,8 +100,8 @@ class Runner:
         except TimeoutError:
             if not self._timer.expired():
                 raise
-        except StorageError as error:
-            self.stop(StopReason.STORAGE_FAILED, error.message)
+        except (StorageError, JobLockedError) as error:
+            self.stop(_reason_for(error), error.message)
         try:
             await self.store.flush()
         except StorageError as error:

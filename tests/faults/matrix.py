@@ -404,6 +404,31 @@ ROWS += (
         "A closed terminal sends several signals: the kernel's, the shell's, the login service's",
         "A hang-up never counts as the second Ctrl-C: calls in flight still have 5 s. Exit code 129",
     ),
+    Row(
+        95,
+        "A job's log (`-wal`) is deleted, cut off or damaged after a kill; only some of the job's files are copied, or at different times",
+        "Noticed: a record beside the file and a mark in it say which commit must be there. Opening it to run is refused and changes nothing; what is there can be read and exported (exit code 3). `job accept-loss` goes on without the rest, and all that may have been spent counts",
+    ),
+    Row(
+        96,
+        "A job's lock file is removed or replaced, and a second process opens the job",
+        "The first one notices at its next commit, sends nothing more and ends as `taken over` (exit code 75). The responses to its calls in flight are kept, once each; the budget holds for both together",
+    ),
+    Row(
+        97,
+        "Other failures of the disk: EIO, a quota, EACCES, no free descriptors; the program changes its working directory",
+        "Each is called what it is, by trying the folder where SQLite hides the system's error; only a full disk or a quota uses the spare room. A relative job folder stays where it was when it was named",
+    ),
+    Row(
+        98,
+        "A summary was cached by a clock that was ahead",
+        "It is not used before its time; the next one replaces it, and one of a far future is removed",
+    ),
+    Row(
+        99,
+        "The ledger or the summary cache is damaged: a changed row, any byte, a lost end",
+        "Rows have checksums. A damaged summary is dropped with a warning and generated again; of a damaged count the copy is used, and without an intact one nothing more is spent. It never goes down. Every error is a `ConfigurationError` or a `StorageError`",
+    ),
 )
 
 ROWS += (

@@ -64,7 +64,7 @@ def damage(data: bytearray, rng: random.Random) -> None:
         end = min(len(data), start + rng.choice((16, 512, 4096)))
         data[start:end] = bytes(end - start)
     elif kind == 6:
-        one, other = (4096 * rng.randrange(len(data) // 4096) for _ in range(2))
+        one, other = (4096 * rng.randrange(max(1, len(data) // 4096)) for _ in range(2))
         data[one : one + 4096] = data[other : other + 4096]
     else:
         del data[rng.randrange(len(data)) :]

@@ -142,6 +142,7 @@ KINDS = {
     "ErrorInSuccess": ("service", False),
     "StorageError": ("storage", False), "JobStorageError": ("storage", False),
     "JobLockedError": ("storage", False),
+    "JobIncompleteError": ("storage", True),
 }  # fmt: skip
 
 

@@ -238,12 +238,12 @@ async def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path
     database.close()
     await SummaryCache(later).clear()
     with sqlite3.connect(later) as database:
-        database.execute("PRAGMA user_version = 2")
+        database.execute("PRAGMA user_version = 3")
     database.close()
     said = {
         text: "not a database",
         other: "something else",
-        later: "format 2",
+        later: "format 3",
         tmp_path: "unable to open",
         tmp_path / "no" / "s.db": "No such file",
     }
@@ -319,13 +319,16 @@ async def test_a_damaged_summary_is_asked_for_again(tmp_path: Path, caplog: pyte
         (one,) = sandbox.session_ids
         async with client_of(sandbox, SummaryCache(path)) as client:
             summary = await client.sessions.summary(one)
-        with closing(sqlite3.connect(path)) as database, database:
-            database.execute("UPDATE summaries SET body = substr(body, 1, length(body) - 5)")
-        async with client_of(sandbox, SummaryCache(path)) as client:
-            assert await client.sessions.summary(one) == summary
-            assert await client.sessions.summary(one) == summary
-        assert sandbox.activations == 2
-        assert "generated again" in caplog.text
+        for bought, checksum in enumerate(("checksum", "NULL"), start=2):
+            with closing(sqlite3.connect(path)) as database, database:
+                change = f"body = substr(body, 1, length(body) - 5), checksum = {checksum}"
+                database.execute(f"UPDATE summaries SET {change}")
+            caplog.clear()
+            async with client_of(sandbox, SummaryCache(path)) as client:
+                assert await client.sessions.summary(one) == summary
+                assert await client.sessions.summary(one) == summary
+            assert sandbox.activations == bought
+            assert "generated again" in caplog.text
 
 
 async def test_a_client_whose_closing_is_cancelled_is_closed_and_what_was_paid_for_is_kept(

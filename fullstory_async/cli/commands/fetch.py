@@ -52,6 +52,7 @@ _EXITS = {
     StopReason.NO_SESSION_FOUND: Exit.NO_SESSION_FOUND,
     StopReason.NOT_FULLSTORY: Exit.NOT_FULLSTORY,
     StopReason.STORAGE_FAILED: Exit.UNEXPECTED,
+    StopReason.TAKEN_OVER: Exit.LOCKED,
 }
 
 

@@ -1,4 +1,4 @@
-"""The commands ``job status|results|failures|export|purge``, for job folders."""
+"""The commands ``job status|results|failures|export|purge|accept-loss``, for job folders."""
 
 from __future__ import annotations
 
@@ -242,6 +242,34 @@ def purge(folder: Path, /, *, session: str) -> Exit:
     return Exit.OK
 
 
+@job.command
+def accept_loss(folder: Path, /) -> Exit:
+    """Continue a job whose file lacks its last commits.
+
+    The log of a process that was killed may be gone or damaged, or only some of the job's files were copied.
+    Then the job can be read, but fetch refuses it. Put the complete folder back if you have it. Otherwise
+    this command accepts the loss: all activations that may have been spent in the lost commits count as
+    spent, and fetch --resume makes the lost calls again.
+
+    Parameters
+    ----------
+    folder
+        Job folder.
+    """
+    reader = JobReader(folder)
+
+    async def accept() -> int:
+        async with Job.open(folder, accept_loss=True) as opened:
+            return opened.counts.spent
+
+    spent = asyncio.run(accept())
+    if reader.missing is None:
+        sys.stderr.write(f"the job {folder} is complete; {spent} activations are spent\n")
+    else:
+        sys.stderr.write(f"accepted: the job {folder} {reader.missing}; {spent} activations count as spent\n")
+    return Exit.OK
+
+
 def _one_line(body: bytes) -> bytes:
     """Return a JSON text on one line and in UTF-8."""
     # JSON may be in any Unicode encoding, but one file of JSON Lines has only one
@@ -256,7 +284,10 @@ def _failure_row(failure: Any) -> dict[str, Any]:
 
 
 def _exit_of(reader: JobReader) -> Exit:
-    """Return the exit code after all records are read, and report damaged ones."""
+    """Return the exit code after all records are read, and report damaged and missing ones."""
+    if reader.missing is not None:
+        sys.stderr.write(f"warning: the job {reader.missing}; these are the results that are there\n")
+        return Exit.SOME_FAILED
     if reader.damaged:
         sys.stderr.write(f"{reader.damaged} sessions can't be read: the job's file is damaged\n")
         return Exit.SOME_FAILED

@@ -25,13 +25,15 @@ from fullstory_async.errors import ConfigurationError, JobStorageError
 from fullstory_async.files.file_system import (
     PRIVATE_FILE,
     make_private,
-    means_missing_feature,
+    sync_folder,
     warn_of_no_permissions,
 )
 from fullstory_async.files.lock_file import is_dead
+from fullstory_async.files.storage_faults import StorageFault, fault_of
 
 __all__ = ["atomic"]
 
+_PASSING = {StorageFault.FULL, StorageFault.INPUT_OUTPUT, StorageFault.TOO_MANY_FILES}
 _STALE_SECONDS = 3600.0
 _OWNER = re.compile(r"\.([0-9a-f]{8})-([0-9]+)\.[0-9a-f]{8}\.part")
 
@@ -41,17 +43,18 @@ def atomic(path: Path) -> Iterator[Path]:
     """Yield a private file, which replaces ``path`` at the end.
 
     Raises:
-        ConfigurationError: the folder can't be written.
+        ConfigurationError: the folder is missing, or must not be written.
         JobStorageError: the file can't be written, for instance on a full disk. ``path`` is unchanged then.
     """
-    if path.is_dir():
-        raise ConfigurationError(f"{path} is a folder")
-    _remove_stale_parts(path)
     part = path.with_name(f".{path.name}.{_host()}-{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
+        if path.is_dir():
+            raise ConfigurationError(f"{path} is a folder")
+        _remove_stale_parts(path)
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
     except OSError as error:
-        raise ConfigurationError(f"{path} can't be written: {error.strerror}") from None
+        kind = JobStorageError if fault_of(error, path) in _PASSING else ConfigurationError
+        raise kind(f"{path} can't be written: {error.strerror}") from None
     try:
         yield part
         # Content before name: after a power failure the name must not lead to an empty file.
@@ -59,7 +62,7 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         is_private = make_private(part, PRIVATE_FILE)
         part.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise JobStorageError(f"{path} can't be written: {error.strerror or error}") from None
     else:
@@ -91,18 +94,3 @@ def _is_orphan(name: str) -> bool:
 
 def _host() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put the new name on disk too, where the system can synchronise folders."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows
-        return
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if not means_missing_feature(error):
-            raise
-    finally:
-        os.close(handle)

@@ -28,8 +28,9 @@ from typing import Any, TypeVar
 import attrs
 
 from fullstory_async.errors import ClientStateError, JobStorageError
-from fullstory_async.files.file_system import PRIVATE_FILE, lacks_sqlite_locks
-from fullstory_async.jobs.storage.schema import RESERVE_NAME
+from fullstory_async.files.file_system import PRIVATE_FILE
+from fullstory_async.files.storage_faults import StorageFault, describe_fault, fault_of
+from fullstory_async.jobs.storage.schema import DATABASE_NAME, RESERVE_NAME
 
 __all__ = ["GroupCommitWriter"]
 
@@ -142,12 +143,13 @@ class GroupCommitWriter:
             try:
                 results = self._execute(group)
             except Exception as error:  # noqa: BLE001  (or all callers would wait forever)
-                if _is_full(error) and self._free_reserve():
+                fault = fault_of(error, self._folder / DATABASE_NAME)
+                if fault is StorageFault.FULL and self._free_reserve():
                     continue
                 # Patience: the responses that wait here may have been paid for.
-                if _is_busy(error) and time.monotonic() < min(until, self._patient_until):
+                if fault is StorageFault.LOCKED and time.monotonic() < min(until, self._patient_until):
                     continue
-                text = f"the job {self._folder} can't be written: {error}"
+                text = f"the job {self._folder} can't be written: {describe_fault(error, fault)}"
                 self._retried += [change for change in group if change.future is None]
                 _notify(group, [JobStorageError(text) for _ in group])
             else:
@@ -194,17 +196,6 @@ class GroupCommitWriter:
             return False
         self.disk_full = True
         return True
-
-
-def _is_full(error: Exception) -> bool:
-    name = getattr(error, "sqlite_errorname", "")
-    return name.startswith(("SQLITE_FULL", "SQLITE_IOERR")) and not lacks_sqlite_locks(error)
-
-
-def _is_busy(error: Exception) -> bool:
-    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorname", "").startswith(
-        "SQLITE_BUSY"
-    )
 
 
 def _notify(group: list[_Change], results: list[Any]) -> None:

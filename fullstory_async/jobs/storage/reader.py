@@ -8,12 +8,14 @@ import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fullstory_async.activations import Activations
 from fullstory_async.codec import decode_events, decode_summary
 from fullstory_async.errors import DecodeError, JobError
+from fullstory_async.files.storage_faults import SQLITE_ERRORS
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimate_within_budget
+from fullstory_async.jobs.storage.completeness import Loss, evidence_of, loss_in
 from fullstory_async.jobs.storage.lock import LOCK_NAME, lock_holder
 from fullstory_async.jobs.storage.records import JobFailure, JobResult, JobStatus, Record
 from fullstory_async.jobs.storage.recovery import RecoveryScan
@@ -21,6 +23,7 @@ from fullstory_async.jobs.storage.schema import (
     COUNT_INVALID_IDS,
     DATABASE_NAME,
     RESERVED,
+    absolute_folder,
     as_job_error,
     fingerprint,
     open_reader,
@@ -49,19 +52,40 @@ class JobReader:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         """Open a job. Raises `JobError` if there is none, or if its format is a later one."""
-        self.folder = Path(folder)
+        self.folder = absolute_folder(folder)
         self.damaged = 0
-        database = open_reader(self.folder)
+        meta, self._loss = self._load()
         try:
-            meta = dict(database.execute("SELECT name, value FROM meta"))
             self.plan = JobPlan.from_json(meta["plan"])
             self.secret: str = meta["secret"]
             self.spent: int = meta["spent"]
             self.input_complete: bool = meta.get("input_complete") != 0
-        except (sqlite3.Error, KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError) as error:
             raise JobError(f"the job {folder} is damaged at its root: {error}") from None
-        finally:
-            database.close()
+
+    def _load(self) -> tuple[dict[str, Any], Loss | None]:
+        """Return the job's ``meta``, and what the file lacks."""
+        # Twice: between the first two steps, another process may have made the record of an older job.
+        for _ in range(2):
+            evidence = evidence_of(self.folder)
+            with self._opened() as database:
+                meta = dict(database.execute("SELECT name, value FROM meta").fetchall())
+            if (loss := loss_in(meta, evidence)) is None:
+                break
+        return meta, loss
+
+    @property
+    def missing(self) -> str | None:
+        """What the job's file lacks, as in "lacks its last 3 commits"; ``None`` if it is complete.
+
+        The log of a process that was killed may be lost or damaged, or only a part of the folder was copied.
+        """
+        return None if self._loss is None else self._loss.describe()
+
+    def check_complete(self) -> None:
+        """Raise `JobIncompleteError` if the job's file lacks commits, and so can't be run."""
+        if self._loss is not None:
+            raise self._loss.refusal(self.folder)
 
     def count(self, query: str) -> int:
         """Return the number that a query selects."""
@@ -130,6 +154,11 @@ class JobReader:
         activations = Activations(*(self.count(f"{meta}'{name}'") for name in ("spent", "at_risk", RESERVED)))
         if holder is None:
             activations = activations.settled()
+        if self._loss is not None:
+            most = max(self._loss.spent, activations.spent + activations.reserved)
+            activations = Activations(
+                activations.spent, activations.at_risk, most - activations.spent
+            ).settled()
         return JobStatus(
             plan=self.plan,
             sessions=items,
@@ -142,6 +171,7 @@ class JobReader:
             at_risk=activations.at_risk,
             reserved=activations.reserved,
             holder=holder,
+            missing=self.missing,
         )
 
     async def results(self) -> AsyncIterator[JobResult]:
@@ -176,7 +206,7 @@ class JobReader:
         try:
             yield from scan.records(with_bodies=with_bodies)
         finally:
-            self.damaged = scan.damaged
+            self.damaged = max(scan.damaged, 0 if self._loss is None else self._loss.unreadable)
             database.close()
 
     @contextmanager
@@ -184,7 +214,7 @@ class JobReader:
         database = open_reader(self.folder)
         try:
             yield database
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise as_job_error(self.folder, error) from None
         finally:
             database.close()

@@ -96,5 +96,7 @@ class JobStatus:
     """Activations reserved for calls in flight. Without a process they are spent, and at risk."""
     holder: str | None
     """The process that has the job open; ``None`` if none has."""
+    missing: str | None = None
+    """What the job's file lacks, and what was spent in it counts in ``spent``; ``None`` if it is complete."""
 
     set_aside = Renamed("reserved")

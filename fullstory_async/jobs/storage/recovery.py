@@ -25,6 +25,7 @@ from typing import Any
 
 import attrs
 
+from fullstory_async.files.storage_faults import SQLITE_ERRORS
 from fullstory_async.jobs.storage.compression import CorruptRecord, decompress
 from fullstory_async.jobs.storage.records import JobFailure, Record
 from fullstory_async.session_id import SessionId
@@ -72,7 +73,7 @@ class RecoveryScan:
                     if seq != seq_by_id:
                         raise CorruptRecord("the item and its index differ")
                     record = self._read(seq, session_id, with_bodies=with_bodies)
-                except (sqlite3.DatabaseError, CorruptRecord):
+                except (*SQLITE_ERRORS, CorruptRecord):
                     self.damaged += 1
                     continue
                 self._items += 1
@@ -88,7 +89,7 @@ class RecoveryScan:
         """Return a number that changes when another connection writes to the file."""
         try:
             return int(self.database.execute("PRAGMA data_version").fetchone()[0])
-        except sqlite3.DatabaseError:
+        except SQLITE_ERRORS:
             return None
 
     def _recorded_counts(self) -> dict[str, int]:
@@ -104,7 +105,7 @@ class RecoveryScan:
                     recorded[name] = value
                 else:
                     self._metadata_corrupt = True
-        except sqlite3.DatabaseError:
+        except SQLITE_ERRORS:
             self._metadata_corrupt = True
         return recorded
 
@@ -114,7 +115,7 @@ class RecoveryScan:
         found: int | None = None
         try:
             found = self.database.execute("SELECT MAX(seq) FROM items").fetchone()[0] or 0
-        except sqlite3.DatabaseError:
+        except SQLITE_ERRORS:
             self._metadata_corrupt = True
         if found is not None and not 0 <= found <= most:
             self._metadata_corrupt = True
@@ -130,7 +131,7 @@ class RecoveryScan:
     def _block(self, start: int, end: int) -> list[_Item]:
         try:
             items = self.database.execute(_ITEMS, (start, end)).fetchall()
-        except sqlite3.DatabaseError:
+        except SQLITE_ERRORS:
             items = None
         # A gap may be damage, or an erased item: reading one by one tells them apart.
         if items is None or 0 < len(items) <= end - start:
@@ -140,7 +141,7 @@ class RecoveryScan:
     def _readable(self, seq: int) -> list[_Item]:
         try:
             return self.database.execute(_ITEMS, (seq, seq)).fetchall()
-        except sqlite3.DatabaseError:
+        except SQLITE_ERRORS:
             self.damaged += 1
             return []
 

@@ -8,7 +8,8 @@ A response and the settlement of its cost are always in one transaction. The tab
   earlier runs;
 * ``purged``: fingerprints of sessions that were erased and must never be fetched again;
 * ``meta``: the plan, the activations spent, the activations reserved for calls that may be in flight, the
-  number of rows, and the secret of this job's fingerprints.
+  number of rows, the secret of this job's fingerprints, and what says whether the file is complete and who
+  may write it (`completeness`, `ownership`).
 """
 
 from __future__ import annotations
@@ -24,18 +25,26 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from fullstory_async.errors import JobError, JobStorageError
+from fullstory_async.errors import ConfigurationError, JobError, JobStorageError
 from fullstory_async.files.file_system import lacks_sqlite_locks
 from fullstory_async.files.private_database import make_private_file
+from fullstory_async.files.storage_faults import SQLITE_ERRORS, StorageFault, describe_fault, fault_of
 from fullstory_async.jobs.storage.lock import LOCK_NAME
 
 __all__ = [
     "BUSY_SECONDS",
+    "CEILING",
+    "COMMITS",
     "COUNT_INVALID_IDS",
     "DATABASE_NAME",
     "RESERVED",
     "RESERVE_NAME",
+    "RUN",
+    "UNCLEAN",
+    "absolute_folder",
     "as_job_error",
+    "backfill_wal",
+    "check_in_place",
     "checkpoint_wal",
     "close_on_error",
     "fetch_all",
@@ -55,6 +64,15 @@ RESERVE_NAME = "spare-room"
 """The disk reserve, see `GroupCommitWriter`."""
 RESERVED = "set_aside"
 """The name in ``meta`` of the activations that are reserved for calls that may be in flight."""
+
+COMMITS = "commits"
+"""The name in ``meta`` of the number of commits. This name and the next three are missing in older files."""
+UNCLEAN = "unclean"
+"""The name of the mark that a job was opened, and not closed since."""
+CEILING = "spent_ceiling"
+"""The name of an upper bound of the activations that are spent or reserved."""
+RUN = "run"
+"""The name of the token of the last opening, see `fullstory_async.jobs.storage.ownership`."""
 
 _APPLICATION_ID = 0x46534A42
 """Distinguishes our files from other databases: "FSJB"."""
@@ -77,6 +95,21 @@ _SCHEMA = (
 
 COUNT_INVALID_IDS = "SELECT COUNT(DISTINCT seq) FROM failures WHERE error = 'InvalidSessionId'"
 """Counts the items that aren't session ids, for which nothing is ever sent."""
+
+
+def absolute_folder(folder: str | os.PathLike[str]) -> Path:
+    """Return a job folder that stays the same when the program changes its working directory.
+
+    Raises:
+        ConfigurationError: it isn't a path.
+        JobError: the working directory is gone.
+    """
+    if not isinstance(folder, (str, os.PathLike)) or "\0" in str(folder):
+        raise ConfigurationError(f"the job's folder must be a path, not {folder!r}")
+    try:
+        return Path(folder).absolute()
+    except OSError as error:
+        raise as_job_error(Path(folder), error) from None
 
 
 def open_writer(folder: Path) -> sqlite3.Connection:
@@ -149,7 +182,7 @@ def close_on_error(database: sqlite3.Connection, folder: Path) -> Iterator[None]
         yield
     except BaseException as error:
         database.close()
-        if isinstance(error, (OSError, sqlite3.Error)):
+        if isinstance(error, (OSError, *SQLITE_ERRORS)):
             raise as_job_error(folder, error) from None
         # Only a damaged file holds values of a wrong type.
         if isinstance(error, (ValueError, TypeError)):
@@ -186,6 +219,19 @@ def _check_truncated(database: sqlite3.Connection, path: Path) -> None:
         raise sqlite3.DatabaseError("it is cut off")
 
 
+def check_in_place(folder: Path, inode: int) -> None:
+    """Raise if a database's file was removed or replaced, and the last commit is lost with it."""
+    try:
+        found = (folder / DATABASE_NAME).stat().st_ino
+    except PermissionError:  # the commit is in the file, wherever that is: it stays open
+        return
+    except FileNotFoundError:
+        found = None
+    if found != inode:
+        what = "removed" if found is None else "replaced"
+        raise sqlite3.OperationalError(f"its folder or its file was {what} while it ran")
+
+
 def has_job(folder: Path) -> bool:
     """Return whether a folder holds a job, which has a plan from its first commit on."""
     path = folder / DATABASE_NAME
@@ -195,7 +241,7 @@ def has_job(folder: Path) -> bool:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             tables = database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
             return bool(tables and database.execute("SELECT 1 FROM meta WHERE name = 'plan'").fetchone())
-    except sqlite3.Error:
+    except SQLITE_ERRORS:
         return True  # opening it raises the error that explains what is wrong
 
 
@@ -221,23 +267,28 @@ def _is_file(path: Path, folder: Path) -> bool:
 
 def as_job_error(folder: Path, error: Exception) -> JobError:
     """Convert an error of SQLite or of the operating system."""
-    if "full" in str(error):
+    fault = fault_of(error, folder / DATABASE_NAME)
+    if fault is StorageFault.FULL:
         return JobStorageError(
             f"the job {folder} can't be written: the disk is full; make room, nothing is lost"
         )
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-    if lacks_sqlite_locks(error):
-        reason = f"its file system lacks locks or shared memory ({error}); move the folder to a local disk"
-    damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
-    advice = "; what is intact in it can still be exported" if damaged else ""
-    return JobError(f"the job {folder} can't be used: {reason}{advice}")
+    advice = "; what is intact in it can still be exported" if fault is StorageFault.DAMAGED else ""
+    kind = JobStorageError if fault in _PASSING else JobError
+    return kind(f"the job {folder} can't be used: {describe_fault(error, fault)}{advice}")
+
+
+_PASSING = frozenset(
+    {StorageFault.INPUT_OUTPUT, StorageFault.LOCKED, StorageFault.DENIED, StorageFault.READ_ONLY}
+    | {StorageFault.TOO_MANY_FILES}
+)
+"""Faults that are about the machine, and not about what the job's folder holds."""
 
 
 def fetch_all(reader: sqlite3.Connection, query: str, values: dict[str, Any]) -> list[Any]:
     """Return all rows of a query. Raises `JobStorageError` if the file can't be read."""
     try:
         return reader.execute(query, values).fetchall()
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise JobStorageError(f"the job can't be read: {error}") from None
 
 
@@ -263,6 +314,15 @@ def checkpoint_wal(database: sqlite3.Connection) -> bool:
     finally:
         database.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
     return not busy
+
+
+def backfill_wal(database: sqlite3.Connection) -> bool:
+    """Copy the log into the file, without waiting for readers; return whether all of it was copied."""
+    try:
+        _, pages, done = database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    except sqlite3.Error:  # the log keeps everything, and the next commit tries again
+        return False
+    return bool(pages == done)
 
 
 def new_secret() -> str:

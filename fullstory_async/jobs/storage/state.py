@@ -11,9 +11,23 @@ import enum
 import attrs
 
 from fullstory_async.activations import Activations
+from fullstory_async.jobs.storage.commit_record import Committed
+from fullstory_async.jobs.storage.schema import CEILING, COMMITS, RESERVED
 from fullstory_async.jobs.storage.tasks import JobTask
 
 __all__ = ["Counts", "ReserveResult", "StoreState"]
+
+_STEP = 100
+_STEP_SHARE = 10
+"""The ceiling is raised by ``_STEP``, or by a tenth of what is spent if that is more."""
+
+
+def raised_ceiling(ceiling: int, used: int, cap: int | None) -> int:
+    """Return the ceiling for what is spent or reserved; the same one if it still holds."""
+    if used <= ceiling:
+        return ceiling
+    raised = used + max(_STEP, used // _STEP_SHARE)
+    return raised if cap is None else max(used, min(raised, cap))
 
 
 @attrs.define
@@ -50,6 +64,10 @@ class StoreState:
     counts: Counts
     last_seq: int = 0
     """The number of the last item."""
+    commits: int = 0
+    """The number of the last commit."""
+    ceiling: int = 0
+    """The upper bound of what is spent or reserved, as the main file has it."""
     reserved: int = 0
     """Activations reserved for calls in flight: the sum of all reservations."""
     responses_saved: int = 0
@@ -66,6 +84,29 @@ class StoreState:
             erased=self.erased.copy(),
             reservations=self._reservations.copy(),
         )
+
+    def numbers(self) -> dict[str, int]:
+        """Return what ``meta`` holds of this state.
+
+        A reader compares the numbers of rows with the rows, which reveals those lost to damage.
+        """
+        counts = self.counts
+        return {
+            "spent": counts.spent, "at_risk": counts.at_risk, RESERVED: self.reserved,
+            "last_seq": self.last_seq, "items": counts.items, "answered": counts.answered,
+            "failed": counts.failed, COMMITS: self.commits, CEILING: self.ceiling,
+        }  # fmt: skip
+
+    def committed(self) -> Committed:
+        """Return what the commit record holds of this state."""
+        counts = self.counts
+        return Committed(self.commits, counts.spent + self.reserved, counts.items, counts.answered)
+
+    def raise_ceiling(self, cap: int | None) -> bool:
+        """Raise the ceiling unless it covers what is spent or reserved; return whether it was raised."""
+        before = self.ceiling
+        self.ceiling = raised_ceiling(before, self.counts.spent + self.reserved, cap)
+        return self.ceiling != before
 
     def reserve(self, task: JobTask, activations: int, cap: int | None) -> ReserveResult:
         """Reserve activations for a call, if the budget allows it."""

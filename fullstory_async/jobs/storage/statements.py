@@ -10,14 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fullstory_async.activations import Activations
 from fullstory_async.errors import FullStoryError
-from fullstory_async.jobs.storage.schema import (
-    COUNT_INVALID_IDS,
-    RESERVED,
-    checkpoint_wal,
-    replace_surrogates,
-)
+from fullstory_async.jobs.storage.schema import COUNT_INVALID_IDS, replace_surrogates
 from fullstory_async.jobs.storage.state import Counts
 from fullstory_async.jobs.storage.tasks import JobTask
 
@@ -34,7 +28,6 @@ __all__ = [
     "is_purged",
     "select_known",
     "set_meta",
-    "spend_unsettled",
 ]
 
 ResponseRow = tuple[int, str, float, int, bytes]
@@ -65,18 +58,30 @@ def insert_item(database: sqlite3.Connection, session_id: str) -> int | None:
 
 
 def insert_responses(
-    database: sqlite3.Connection, rows: Sequence[ResponseRow], compress: Callable[[list[bytes]], list[bytes]]
+    database: sqlite3.Connection,
+    rows: Sequence[ResponseRow],
+    compress: Callable[[list[bytes]], list[bytes]],
+    *,
+    only_missing: bool = False,
 ) -> None:
     """Insert responses, many with one statement.
 
-    Each statement takes Python's lock anew, and a busy event loop lets the thread wait for it.
+    Each statement takes Python's lock anew, and a busy event loop lets the thread wait for it. With
+    ``only_missing``, those that are there already, or whose item was erased, are left out.
     """
+    verb = "INSERT OR IGNORE" if only_missing else "INSERT"
+    if only_missing:
+        rows = [row for row in rows if _has_item(database, row[0])]
     for start in range(0, len(rows), _ROWS_PER_INSERT):
         some = rows[start : start + _ROWS_PER_INSERT]
         bodies = compress([body for *_, body in some])
         values = [value for row, body in zip(some, bodies, strict=True) for value in (*row[:-1], body)]
         marks = ", ".join(["(?, ?, ?, ?, ?)"] * len(some))
-        database.execute(f"INSERT INTO answers VALUES {marks}", values)  # noqa: S608  (question marks)
+        database.execute(f"{verb} INTO answers VALUES {marks}", values)
+
+
+def _has_item(database: sqlite3.Connection, seq: int) -> bool:
+    return database.execute("SELECT 1 FROM items WHERE seq = ?", (seq,)).fetchone() is not None
 
 
 def insert_failure(
@@ -147,13 +152,3 @@ def count_refused(database: sqlite3.Connection) -> int:
     """Return the number of calls that were made and have failed permanently, as with a 404 or 400."""
     query = "SELECT COUNT(*) FROM failures WHERE permanent AND attempts > 0"
     return int(database.execute(query).fetchone()[0])
-
-
-def spend_unsettled(database: sqlite3.Connection) -> None:
-    """Count what a dead process left reserved as spent: its calls in flight may have been charged."""
-    database.execute("BEGIN IMMEDIATE")
-    found = (get_meta(database, name) or 0 for name in ("spent", "at_risk", RESERVED))
-    settled = Activations(*found).settled()
-    set_meta(database, **{"spent": settled.spent, "at_risk": settled.at_risk, RESERVED: settled.reserved})
-    database.execute("COMMIT")
-    checkpoint_wal(database)

@@ -13,34 +13,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 
 from fullstory_async.activations import Activations
 from fullstory_async.errors import ActivationBudgetError, FullStoryError, JobError, JobStorageError
 from fullstory_async.jobs.plan import JobPlan
-from fullstory_async.jobs.storage import statements
+from fullstory_async.jobs.storage import ownership, statements
 from fullstory_async.jobs.storage.compression import compressor
 from fullstory_async.jobs.storage.group_commit import GroupCommitWriter
+from fullstory_async.jobs.storage.opening import open_job
+from fullstory_async.jobs.storage.ownership import Sharing
 from fullstory_async.jobs.storage.schema import (
-    DATABASE_NAME,
-    RESERVED,
+    COMMITS,
+    UNCLEAN,
+    backfill_wal,
+    check_in_place,
     checkpoint_wal,
-    close_on_error,
     fingerprint,
-    new_secret,
-    open_writer,
 )
-from fullstory_async.jobs.storage.state import Counts, ReserveResult, StoreState
-from fullstory_async.jobs.storage.statements import ResponseRow, count_rows, get_meta, set_meta
+from fullstory_async.jobs.storage.state import Counts, ReserveResult
+from fullstory_async.jobs.storage.statements import ResponseRow, count_rows, set_meta
 from fullstory_async.jobs.storage.tasks import JobTask
 
 __all__ = ["JobStore", "SessionErased"]
+
+_logger = logging.getLogger("fullstory_async.jobs")
+
+T = TypeVar("T")
 
 _CHECKPOINT_ATTEMPTS = 20
 _CHECKPOINT_DELAY = 0.1
@@ -62,29 +69,19 @@ class JobStore:
     input_complete: bool
     """Whether the last `Job.add` came to its end."""
 
-    def __init__(self, folder: Path, plan: JobPlan | None) -> None:
-        """Open a job's database, or create one. Raises `JobError`.
-
-        An existing job needs no ``plan``.
-        """
+    def __init__(self, folder: Path, plan: JobPlan | None, *, accept_loss: bool = False) -> None:
+        """Open a job's database, or create one. Raises `JobError`. See `open_job`."""
         self.folder = folder
-        self._database = open_writer(folder)
-        with close_on_error(self._database, folder):
-            self.plan = self._load_plan(plan)
-            self.secret = get_meta(self._database, "secret")
-            self.organisation = get_meta(
-                self._database, "account"
-            )  # the name in the file, which existing jobs have
-            self.input_complete = get_meta(self._database, "input_complete") != 0
-            statements.spend_unsettled(self._database)
-            self._state = StoreState(
-                count_rows(self._database), last_seq=get_meta(self._database, "last_seq") or 0
-            )
-            self._committed = self._state
-            self._inode = (folder / DATABASE_NAME).stat().st_ino
-            self._compress = compressor()
-            self._unsaved: list[ResponseRow] = []
-            self._writer = GroupCommitWriter(self._database, folder, self._transaction)
+        opened = open_job(folder, plan, accept_loss=accept_loss)
+        self._database, self._record, self._run = opened.database, opened.record, opened.run
+        self.plan, self.secret, self.organisation = opened.plan, opened.secret, opened.organisation
+        self.input_complete, self._is_marked = opened.input_complete, opened.is_marked
+        self._state = self._committed = opened.state
+        self._sharing, self._inode = Sharing.ALONE, opened.inode
+        self._owner: object = opened.run
+        self._compress = compressor()
+        self._unsaved: list[ResponseRow] = []
+        self._writer = GroupCommitWriter(self._database, folder, self._transaction)
 
     @property
     def counts(self) -> Counts:
@@ -103,7 +100,7 @@ class JobStore:
 
     async def add(self, session_ids: list[str], unusable: Sequence[tuple[str, FullStoryError]]) -> int:
         """Add sessions, and invalid ids as failures; return the number of new items."""
-        return await self._writer.run(lambda database: self._add(database, session_ids, unusable))
+        return await self._change(lambda database: self._add(database, session_ids, unusable))
 
     async def known(self, session_ids: list[str]) -> set[str]:
         """Return those of some ids that the job has."""
@@ -119,11 +116,12 @@ class JobStore:
             ActivationBudgetError: the whole budget is spent.
             SessionErased: the session was erased in the meantime.
             JobStorageError: there is no room for another response.
+            JobLockedError: another process has opened the job since.
         """
         if self._writer.disk_full:
             raise JobStorageError(f"the job {self.folder} can't be written: the disk is full")
         cap = self.plan.max_activations
-        result = await self._writer.run(lambda _: self._state.reserve(task, activations, cap))
+        result = await self._change(lambda _: self._state.reserve(task, activations, cap))
         # Raised here and not in the thread: an error there would undo the changes of the whole group.
         if result is ReserveResult.SESSION_ERASED:
             raise SessionErased
@@ -133,8 +131,7 @@ class JobStore:
 
     async def save_response(self, task: JobTask, body: bytes, *, attempts: int, spent: int) -> None:
         """Save a response and what it cost."""
-        # the last of them is the response's own
-        at_risk = max(0, spent - 1)
+        at_risk = max(0, spent - 1)  # the last of them is the response's own
         await self._writer.run(
             lambda database: self._save_response(database, task, body, attempts, spent, at_risk)
         )
@@ -143,8 +140,7 @@ class JobStore:
         self, task: JobTask, error: FullStoryError, *, body: bytes | None, permanent: bool, spent: int
     ) -> None:
         """Save why a call failed and what it may have cost."""
-        # a body that was received was paid for, readable or not
-        at_risk = max(0, spent - (body is not None))
+        at_risk = max(0, spent - (body is not None))  # a body that was received was paid for
         await self._writer.run(
             lambda database: self._save_failure(database, task, error, body, permanent, spent, at_risk)
         )
@@ -156,16 +152,16 @@ class JobStore:
     async def save_organisation(self, organisation: str) -> None:
         """Save the organisation of the job's key."""
         self.organisation = organisation
-        await self._writer.run(lambda database: set_meta(database, account=organisation))
+        await self._change(lambda database: set_meta(database, account=organisation))
 
     async def mark_input(self, *, complete: bool) -> None:
         """Save whether all the ids that were to be added are in the job."""
         self.input_complete = complete
-        await self._writer.run(lambda database: set_meta(database, input_complete=complete))
+        await self._change(lambda database: set_meta(database, input_complete=complete))
 
     async def spend_reserved(self) -> None:
         """Begin another run: count what an earlier one left reserved as spent."""
-        await self._writer.run(lambda _: self._state.spend_reserved())
+        await self._change(lambda _: self._state.spend_reserved())
         self._writer.reserve_disk()
 
     async def count_refused(self) -> int:
@@ -178,7 +174,7 @@ class JobStore:
 
     async def purge(self, session_id: str) -> bool:
         """Erase a session permanently; return whether it was in the job."""
-        found = await self._writer.run(lambda database: self._purge(database, session_id))
+        found = await self._change(lambda database: self._purge(database, session_id))
         # The erased pages are still in the log, which can be emptied only while nobody reads from it.
         for _ in range(_CHECKPOINT_ATTEMPTS):
             if await self._writer.run(checkpoint_wal, outside_transaction=True):
@@ -190,9 +186,29 @@ class JobStore:
         )
 
     def close(self) -> None:
-        """Write all waiting changes, and close the file; blocks until that is done."""
+        """Write all waiting changes, mark the file as complete without its log, and close it; blocks."""
         self._writer.close()
-        self._database.close()
+        try:
+            with self._transaction():
+                if self._sharing is not Sharing.TAKEN_OVER:
+                    set_meta(self._database, **{UNCLEAN: 0})
+            checkpoint_wal(self._database)
+            self._record.sync()
+        except (sqlite3.Error, OSError):  # then it stays marked, and the next opening compares the commits
+            _logger.info("the job %s was closed without its mark", self.folder, exc_info=True)
+        finally:
+            self._record.close()
+            self._database.close()
+
+    async def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Make a change that only the process that has the job may make."""
+        # Raised here and not in the thread: an error there would undo the changes of the whole group.
+        result = await self._writer.run(
+            lambda database: None if self._sharing is Sharing.TAKEN_OVER else (work(database),)
+        )
+        if result is None:
+            raise ownership.taken_over(self.folder, self._owner)
+        return result[0]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -200,11 +216,12 @@ class JobStore:
         before = self._committed = self._state.copy()  # before BEGIN, which may fail as well
         try:
             self._database.execute("BEGIN IMMEDIATE")
+            self._look_for_others()
             yield
             self._insert_responses()
             self._write_counters()
             self._database.execute("COMMIT")
-            self._check_in_place()
+            check_in_place(self.folder, self._inode)
             self._committed = self._state
         except BaseException:
             with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back already
@@ -212,30 +229,35 @@ class JobStore:
             self._state = before
             self._unsaved.clear()
             raise
+        if self._sharing is not Sharing.TAKEN_OVER:
+            # Before a caller continues: it may send a request that the ceiling has to cover.
+            self._is_marked = self._is_marked or backfill_wal(self._database)
+            self._record.write(self._state.committed())
+
+    def _look_for_others(self) -> None:
+        """Notice another process that has opened the job, or that writes to it after it has lost it."""
+        self._owner, commits = ownership.owner_of(self._database)
+        if self._owner != self._run:
+            self._sharing = Sharing.TAKEN_OVER
+        elif commits != self._state.commits:
+            self._sharing = Sharing.SHARED
+        self._state.commits = commits
 
     def _insert_responses(self) -> None:
-        statements.insert_responses(self._database, self._unsaved, self._compress)
+        only_missing = self._sharing is not Sharing.ALONE
+        statements.insert_responses(self._database, self._unsaved, self._compress, only_missing=only_missing)
         self._unsaved.clear()
 
     def _write_counters(self) -> None:
-        """Write the activations, and the numbers of rows.
-
-        A reader compares the latter with the rows, which reveals those lost to damage.
-        """
-        state, counts = self._state, self._state.counts
-        values = {
-            "spent": counts.spent, "at_risk": counts.at_risk, RESERVED: state.reserved,
-            "last_seq": state.last_seq, "items": counts.items, "answered": counts.answered,
-            "failed": counts.failed,
-        }  # fmt: skip
-        set_meta(self._database, **values)
-
-    def _check_in_place(self) -> None:
-        """Raise if the file was removed or replaced, and the commit is lost with it."""
-        with contextlib.suppress(OSError):
-            if (self.folder / DATABASE_NAME).stat().st_ino == self._inode:
-                return
-        raise sqlite3.OperationalError("its folder was removed or replaced while it ran")
+        state = self._state
+        state.commits += 1
+        if self._sharing is not Sharing.ALONE:
+            ownership.recount(self._database, state)
+        if self._sharing is Sharing.TAKEN_OVER:
+            set_meta(self._database, **{COMMITS: state.commits})
+            return
+        self._is_marked = not state.raise_ceiling(self.plan.max_activations) and self._is_marked
+        set_meta(self._database, **state.numbers())
 
     def _add(
         self,
@@ -297,6 +319,8 @@ class JobStore:
         self._state.release(task, spent, at_risk)
         if task.seq in self._state.erased:
             return
+        if body is None and self._sharing is Sharing.TAKEN_OVER:
+            return
         self._delete_failure(database, task)
         compressed = None if body is None else self._compress([body])[0]
         statements.insert_failure(database, task, error, compressed, permanent=permanent)
@@ -306,7 +330,8 @@ class JobStore:
     def _delete_failure(self, database: sqlite3.Connection, task: JobTask) -> None:
         """Delete the failure of an earlier run, which a newer result replaces."""
         counts = self._state.counts
-        if counts.failed == 0:  # the usual case needs no query
+        # the usual case needs no query
+        if counts.failed == 0 and self._sharing is Sharing.ALONE:
             return
         permanent = statements.delete_failure(database, task)
         if permanent is not None:
@@ -323,17 +348,3 @@ class JobStore:
         self._state.counts = attrs.evolve(count_rows(database), spent=counts.spent, at_risk=counts.at_risk)
         self._state.erased.add(seq)
         return True
-
-    def _load_plan(self, wanted: JobPlan | None) -> JobPlan:
-        stored = get_meta(self._database, "plan")
-        plan = wanted if stored is None else JobPlan.from_json(stored)
-        if plan is None:
-            raise JobError(f"the job {self.folder} is new, so it needs a plan")
-        if stored is not None and wanted is not None:
-            plan = plan.grown_to(wanted)
-        self._database.execute("BEGIN IMMEDIATE")
-        set_meta(self._database, plan=plan.to_json())
-        if stored is None:
-            set_meta(self._database, secret=new_secret(), spent=0)
-        self._database.execute("COMMIT")
-        return plan
