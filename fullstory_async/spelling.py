@@ -29,6 +29,9 @@ _PERCENT = "%(?:25)*"
 _MORE = f"{_PERCENT}[89abAB]{_HEX}"
 # a lookbehind, so that a long run of backslashes is tried once
 _BACKSLASHES = r"(?<!\\)\\+"
+# browsers do without the semicolon, unless an escape follows that stands for it or for another digit
+_END = r"(?:;|(?![0-9%\\]|&\#?\w{1,8};))"
+_HEX_END = rf"(?:;|(?!{_HEX}|[%\\]|&\#?\w{{1,8}};))"
 _ESCAPE = re.compile(
     r"(?=[\\%&=<])(?:"  # nearly all characters begin none
     rf"(?:{_BACKSLASHES}|{_PERCENT})u(?P<high>[dD][89abAB]{_HEX}{{2}})"
@@ -37,7 +40,8 @@ _ESCAPE = re.compile(
     r"|[nrtbf0])"
     rf"|(?P<percent>{_PERCENT}(?:[0-7]{_HEX}|[c-dC-D]{_HEX}{_MORE}|[eE]{_HEX}(?:{_MORE}){{2}}"
     rf"|[fF][0-7](?:{_MORE}){{3}}|{_HEX}{{2}}|u{_HEX}{{4}}))"
-    rf"|&(?:amp;|\#38;|\#x26;)*(?:\#[xX]0*(?P<hex>{_HEX}{{1,6}});?|\#0*(?P<decimal>[0-9]{{1,7}});?"
+    rf"|&(?:amp;|\#38;|\#x26;)*(?:\#[xX]0*(?P<hex>{_HEX}{{1,6}}){_HEX_END}"
+    rf"|\#0*(?P<decimal>[0-9]{{1,7}}){_END}"
     r"|(?P<name>[a-zA-Z][a-zA-Z0-9]{1,31};))"
     r"|=\r?\n"
     r"|</?(?i:wbr|br|b|i|u|p|em|strong|span|mark|code)(?:\s[^<>]{0,100})?/?>)"
