@@ -414,4 +414,9 @@ ROWS += (
         "A call is cancelled twice, or the program ends at once after a cancellation",
         "An activation that was not spent is released in the ledger: in the background, for which the end of the process waits, 30 s at most",
     ),
+    Row(
+        110,
+        "New connections take several round trips to open, before a server that counts as strictly as the limiter",
+        "A token drains from when its request leaves, so what waits for a connection and what is sent over open ones fit into the limit together; for a fixed rate with a burst of half a second or more",
+    ),
 )

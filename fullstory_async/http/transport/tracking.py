@@ -105,6 +105,9 @@ class TimedAttempt(Deadline):
         if now >= self._latest:
             raise TimeoutError  # the timer has had no turn of the loop yet
         self.attempt.sent = True
+        if (level := self.attempt.level) is not None:
+            self.attempt.level = None
+            level.leave(now)
         if self.attempt.connected is not None:
             self.attempt.connected.set()
         self.reschedule(min(self._latest, now + self._read))
@@ -117,17 +120,23 @@ class TimedAttempt(Deadline):
             # a given session makes requests of a class of its own
             request.__class__ = _shared(type(request))
         cast("TrackedRequest", request).timed = self
-        while True:
-            try:
-                response = await handler(request)
-            except IdleConnectionEnded:
-                continue  # aiohttp has closed it, and takes another one
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-                raise  # no connection: aiohttp does not retry these
-            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-                raise ConnectionDropped(str(error) or type(error).__name__) from error
-            self.attempt.sent = True
-            return response
+        if (level := self.attempt.level) is not None:
+            level.unsent += 1
+        try:
+            while True:
+                try:
+                    response = await handler(request)
+                except IdleConnectionEnded:
+                    continue  # aiohttp has closed it, and takes another one
+                except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+                    raise  # no connection: aiohttp does not retry these
+                except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+                    raise ConnectionDropped(str(error) or type(error).__name__) from error
+                self.attempt.sent = True
+                return response
+        finally:
+            if self.attempt.level is not None:
+                self.attempt.level.leave(self._deadlines.clock())
 
 
 class TrackedRequest(aiohttp.ClientRequest):
