@@ -202,6 +202,17 @@ def cancellations(session: nox.Session) -> None:
 
 
 @nox.session
+def window(session: nox.Session) -> None:
+    """Count what a strict server refuses while connections open, at four rates and three round trips.
+
+    It takes about ten minutes, on a machine with nothing else to do.
+    """
+    install_locked(session)
+    script = "tests/endurance/test_window.py"
+    session.run("pytest", "-n", "0", "-s", script, env={"FULLSTORY_WINDOW": "6"})
+
+
+@nox.session
 def bodies(session: nox.Session) -> None:
     """Decode 10 000 random response bodies, valid and invalid by the published contract."""
     install_locked(session)

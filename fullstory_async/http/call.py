@@ -18,6 +18,7 @@ import attrs
 from fullstory_async.errors import APITimeoutError, FullStoryError, RateLimitedError, Scope
 from fullstory_async.http.metering import Meter
 from fullstory_async.messages import Request, Response
+from fullstory_async.ratelimit.bucket import Level
 
 __all__ = ["Attempt", "Call", "Transport"]
 
@@ -38,6 +39,8 @@ class Attempt:
     """Set when it has a connection; ``None`` if nobody waits for that."""
     connection: asyncio.Transport | None = None
     """What it was sent over."""
+    level: Level | None = None
+    """Where its token must not drain before the request is sent; ``None`` afterwards, or if it may."""
 
 
 class Transport(Protocol):

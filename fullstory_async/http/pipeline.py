@@ -302,7 +302,7 @@ class Pipeline:
         """Send once, and record how far the request came if it is cancelled."""
         self._transport.check()
         now = asyncio.get_running_loop().time
-        attempt = call.attempt = Attempt(now())
+        attempt = call.attempt = Attempt(now(), level=self.limiter.level)
         call.attempts += 1
         call.in_flight, call.waits_for = True, ""
         request = self._observer.request_sent(call)

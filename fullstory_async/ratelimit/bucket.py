@@ -12,6 +12,11 @@ together, which a server that counts as strictly as we do would refuse. So `MARG
 burst is not used, where the burst is large enough to give it. A burst of 1 leaves no room, and a strict
 server then answers 429 now and then.
 
+A new connection takes several round trips to open, and a token that drained meanwhile would be given twice in
+the time of the server: to a request that still waits for its connection, and to one on a connection that is
+open. So a token drains from the moment its request leaves, where the burst lasts for `HELD_BURST` seconds at
+least. A smaller one would be used up by connections that open, and the rate not be reached.
+
 The bucket keeps the level itself, so that a token at hand costs no more than a comparison. An `AsyncLimiter`
 does the waiting. It is made from the level, and made again after another event loop, a new adaptive rate or a
 token that was taken without waiting. Only the call that takes a token replaces it, so nothing ever waits in
@@ -28,13 +33,22 @@ from aiolimiter import AsyncLimiter
 
 from fullstory_async.ratelimit.adaptive import AdaptiveRate
 
-__all__ = ["MARGIN", "Bucket", "Level", "LocalBucket", "usable_burst"]
+__all__ = ["HELD_BURST", "MARGIN", "Bucket", "Level", "LocalBucket", "usable_burst"]
 
 MARGIN = 0.05
 """Seconds by which two requests may draw nearer between the grant and the server."""
 
+HELD_BURST = 0.5
+"""Seconds of the rate in a burst whose tokens don't drain before their requests leave."""
+
 _ADAPTIVE_BURST_SECONDS = 0.05
 """Seconds' worth of requests that may leave at once at an adaptive rate, for a loop that wakes late."""
+
+_UNSENT_POLL = 0.01
+"""Seconds after which a bucket is looked at again whose tokens all belong to requests that have not left."""
+
+_ROUNDING = 1e-3
+"""Tokens by which two ways to compute a level may differ."""
 
 _RATE_STEP = 0.005
 """The part by which an adaptive rate changes before the bucket follows it."""
@@ -106,17 +120,26 @@ class Level:
     capacity: float
     _tokens: float = attrs.field(default=0.0, init=False)
     _updated_at: float = attrs.field(default=0.0, init=False)
+    unsent: int = attrs.field(default=0, init=False)
+    """Tokens in use whose requests have not left; they don't drain."""
+
+    def leave(self, now: float) -> None:
+        """Let the token of a request drain from now on, because it left or never will."""
+        level = self._tokens - (now - self._updated_at) * self.rate
+        self._tokens, self._updated_at = max(float(self.unsent), level), now
+        self.unsent = max(0, self.unsent - 1)
 
     def at(self, now: float) -> float:
         """Return the level at a loop time."""
-        return max(0.0, self._tokens - (now - self._updated_at) * self.rate)
+        return max(float(self.unsent), self._tokens - (now - self._updated_at) * self.rate)
 
     def try_add(self, now: float) -> bool:
         """Count one token if it fits in; return whether it does."""
         level = self._tokens - (now - self._updated_at) * self.rate
+        level = max(level, self.unsent)
         if level + 1.0 > self.capacity:
             return False
-        self._tokens = level + 1.0 if level > 0.0 else 1.0
+        self._tokens = level + 1.0
         self._updated_at = now
         return True
 
@@ -132,33 +155,37 @@ class Level:
 
     def wait(self, ahead: int, *, now: float, pause: float) -> float:
         """Return the seconds until one token more than ``ahead`` fits in."""
-        return pause + max(0.0, self.at(now + pause) + ahead + 1 - self.capacity) / self.rate
+        level = max(0.0, self._tokens - (now + pause - self._updated_at) * self.rate)  # all may leave at once
+        return pause + max(0.0, level + ahead + 1 - self.capacity) / self.rate
 
 
 class LocalBucket:
     """The bucket of one process, at a fixed rate or that of an `AdaptiveRate`."""
 
-    __slots__ = ("_adaptive", "_burst", "_level", "_limiter", "ask_timeout")
+    __slots__ = ("_adaptive", "_burst", "_limiter", "ask_timeout", "level")
 
     ask_timeout: float | None
+    level: Level
+    """The tokens in use."""
 
     def __init__(self, rate: float, burst: float, adaptive: AdaptiveRate | None = None) -> None:
         """Make a full bucket; one with ``adaptive`` follows it and has no burst."""
         self.ask_timeout = None
         self._burst = burst
         self._adaptive = adaptive
-        self._level = Level(rate, self._capacity_at(rate))
+        self.level = Level(rate, self._capacity_at(rate))
         self._limiter: AsyncLimiter | None = None
 
     def enter_loop(self) -> None:
         """Keep the level, and drop the `AsyncLimiter`, which belongs to its loop."""
         self._limiter = None
+        self.level.unsent = 0
 
     def try_take(self, now: float) -> bool:
         """Take a token if one is there; return whether it was."""
         if self._adaptive is not None:
             self._follow(self._adaptive, now)
-        if not self._level.try_add(now):
+        if not self.level.try_add(now):
             return False
         # The AsyncLimiter has not counted this token. Most calls need not wait, so it is made again only for
         # one that has to.
@@ -170,15 +197,22 @@ class LocalBucket:
         # `estimate_wait` is exact here: the limiter has already refused calls that would wait longer.
         if self._adaptive is not None:
             self._follow(self._adaptive, _now())
-        if self._limiter is None:
-            self._limiter = await self._new_limiter()
-        await self._limiter.acquire()
-        self._level.add(_now())
+        while True:
+            if self._limiter is None:
+                self._limiter = await self._new_limiter()
+            await self._limiter.acquire()
+            # the AsyncLimiter doesn't know which requests have left
+            if self.level.at(_now()) + 1.0 <= self.level.capacity + _ROUNDING:
+                break
+            self._limiter = None
+            if self.level.unsent + 1.0 > self.level.capacity:
+                await asyncio.sleep(_UNSENT_POLL)
+        self.level.add(_now())
         return 0.0
 
     def estimate_wait(self, ahead: int, *, pause: float) -> float:
         """Return the seconds until a call with others ahead gets its token."""
-        return self._level.wait(ahead, now=_now(), pause=pause)
+        return self.level.wait(ahead, now=_now(), pause=pause)
 
     def publish_pause(self, seconds: float) -> None:
         """Do nothing: no other process takes tokens."""
@@ -186,13 +220,13 @@ class LocalBucket:
     def _follow(self, adaptive: AdaptiveRate, now: float) -> None:
         """Go over to the current rate, if it has changed enough."""
         rate = adaptive.rate
-        if abs(rate - self._level.rate) >= _RATE_STEP * self._level.rate:
-            self._level.move(now, rate=rate, capacity=self._capacity_at(rate))
+        if abs(rate - self.level.rate) >= _RATE_STEP * self.level.rate:
+            self.level.move(now, rate=rate, capacity=self._capacity_at(rate))
             self._limiter = None
 
     async def _new_limiter(self) -> AsyncLimiter:
         """Return an `AsyncLimiter` for the current loop, rate and level."""
-        level = self._level
+        level = self.level
         limiter = AsyncLimiter(level.capacity, level.capacity / level.rate)
         # aiolimiter has no other way to set a level. The new one is empty, so this does not wait.
         if spent := min(level.capacity, level.at(_now())):

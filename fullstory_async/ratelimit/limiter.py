@@ -25,7 +25,7 @@ from fullstory_async import validators
 from fullstory_async.deprecation import Renamed, warn_renamed
 from fullstory_async.errors import ClientStateError, ConfigurationError, LimiterUnavailable, RateLimitedError
 from fullstory_async.ratelimit.adaptive import AdaptiveRate
-from fullstory_async.ratelimit.bucket import Bucket, LocalBucket
+from fullstory_async.ratelimit.bucket import HELD_BURST, Bucket, Level, LocalBucket
 from fullstory_async.ratelimit.limit import RateLimit
 from fullstory_async.ratelimit.wait_queue import Ticket, WaitQueue
 
@@ -57,8 +57,11 @@ class RateLimiter:
 
     __slots__ = (
         "_adaptive", "_bucket", "_limit", "_loop", "_max_wait", "_not_before", "_pause_announced",
-        "_pause_logged", "_pid", "_queue", "_queue_logged",
+        "_pause_logged", "_pid", "_queue", "_queue_logged", "level",
     )  # fmt: skip
+
+    level: Level | None
+    """Where a token stays in use until its request leaves; ``None`` if it drains from when it is taken."""
 
     def __init__(
         self,
@@ -86,6 +89,8 @@ class RateLimiter:
             raise ConfigurationError("an adaptive limit can't be shared: give rate_limit a rate")
         self._adaptive = None if limit.ceiling is None else AdaptiveRate(limit.rate, limit.ceiling)
         self._bucket = LocalBucket(limit.rate, limit.burst, self._adaptive) if bucket is None else bucket
+        is_held = limit.ceiling is None and limit.burst >= limit.rate * HELD_BURST
+        self.level = self._bucket.level if isinstance(self._bucket, LocalBucket) and is_held else None
         self._max_wait = float(max_wait)
         self._not_before = 0.0
         self._queue = WaitQueue()

@@ -465,6 +465,11 @@ ROWS += (
         "An activation that was not spent is released in the ledger: in the background, for which the end of the process waits, 30 s at most",
     ),
     Row(
+        110,
+        "New connections take several round trips to open, before a server that counts as strictly as the limiter",
+        "A token drains from when its request leaves, so what waits for a connection and what is sent over open ones fit into the limit together; for a fixed rate with a burst of half a second or more",
+    ),
+    Row(
         111,
         "An `http://` base URL by the name of this machine (`localhost`), which leads to another machine",
         "`ConfigurationError` when the connection is there, before anything is written to it, unless `allow_http` is set; also with a given session, and behind its proxy",

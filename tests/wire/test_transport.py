@@ -21,6 +21,8 @@ from fullstory_async import (
     ConnectError,
     FullStoryError,
     ProtocolError,
+    RateLimit,
+    RateLimiter,
     ResponseTooLarge,
     RetryPolicy,
     ServerError,
@@ -584,3 +586,29 @@ async def test_connections_are_used_again_and_names_looked_up_once(
     server.close()
     assert made == connections
     assert looked_up.count("localhost") == 1
+
+
+@pytest.mark.row(110)
+async def test_row_110_no_token_is_held_once_a_request_has_left_or_failed() -> None:
+    held = []
+
+    async def respond(connection: Connection) -> None:
+        held.append(limiter.level.unsent if limiter.level is not None else None)
+        await connection.send(http())
+
+    limiter = RateLimiter(RateLimit(1000, 1000))
+    assert limiter.level is not None
+    async with raw_server(respond) as server, client_of(server.url, limiter=limiter) as client:
+        await client.sessions.events("1:2")
+        await client.sessions.events("1:2")
+        task = asyncio.create_task(client.sessions.events("1:3"))
+        while not limiter.level.unsent and not task.done():
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert limiter.level.unsent == 0
+    async with client_of("http://127.0.0.1:9", limiter=limiter) as client:
+        with pytest.raises(ConnectError):
+            await client.sessions.events("1:2")
+    assert limiter.level.unsent == 0
+    assert held[:2] == [0, 0]

@@ -115,6 +115,9 @@ class TimedAttempt(Deadline):
         if now >= self._latest:
             raise TimeoutError  # the timer has had no turn of the loop yet
         self.attempt.sent = True
+        if (level := self.attempt.level) is not None:
+            self.attempt.level = None
+            level.leave(now)
         if self.attempt.connected is not None:
             self.attempt.connected.set()
         self.reschedule(min(self._latest, now + self._read))
@@ -127,23 +130,28 @@ class TimedAttempt(Deadline):
             # a given session makes requests of a class of its own
             request.__class__ = _variant(SharedRequest, type(request))
         cast("TrackedRequest", request).timed = self
+        if (level := self.attempt.level) is not None:
+            level.unsent += 1
         asking = request.proxy_headers
-        while True:
-            try:
-                if isinstance(asking, CIMultiDict):
-                    put_secrets(self._login, asking)
-                response = await handler(request)
-            except IdleConnectionEnded:
-                continue  # aiohttp has closed it, and takes another one
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-                raise  # no connection: aiohttp does not retry these
-            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-                raise ConnectionDropped(str(error) or type(error).__name__) from error
-            finally:
-                if isinstance(asking, CIMultiDict):
-                    remove_secrets(self._login, asking)
-            self.attempt.sent = True
-            return response
+        try:
+            while True:
+                try:
+                    if isinstance(asking, CIMultiDict):
+                        put_secrets(self._login, asking)
+                    response = await handler(request)
+                except IdleConnectionEnded:
+                    continue  # aiohttp has closed it, and takes another one
+                except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+                    raise  # no connection: aiohttp does not retry these
+                except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+                    raise ConnectionDropped(str(error) or type(error).__name__) from error
+                self.attempt.sent = True
+                return response
+        finally:
+            if isinstance(asking, CIMultiDict):
+                remove_secrets(self._login, asking)
+            if self.attempt.level is not None:
+                self.attempt.level.leave(self._deadlines.clock())
 
     def _check_unused(self, protocol: ResponseHandler, *, shared: bool) -> None:
         """Raise if a connection that is new here has ended, or the server has sent something on it."""
