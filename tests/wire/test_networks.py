@@ -363,6 +363,50 @@ async def test_row_84_a_wrong_password_is_one_login(route: str) -> None:
 
 
 @pytest.mark.row(84)
+@pytest.mark.parametrize("route", ROUTES)
+async def test_row_84_the_proxy_of_a_given_session_is_asked_once_too(
+    route: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the session names it, or takes it from the environment."""
+    for source in ("session", "environment"):
+        async with proxy_server(LOGIN) as proxy:
+            url = proxy.url.replace("//", "//ada:wrong@")
+            monkeypatch.setenv("HTTPS_PROXY" if "https" in ROUTES[route] else "HTTP_PROXY", url)
+            settings: dict[str, Any] = {"proxy": url} if source == "session" else {"trust_env": True}
+            async with (
+                aiohttp.ClientSession(**settings) as session,
+                client_of(ROUTES[route], session=session, allow_http=True) as client,
+            ):
+                calls = [client.sessions.events("1:2") for _ in range(30)]
+                failures = await asyncio.gather(*calls, return_exceptions=True)
+                assert {type(error) for error in failures} == {ProxyError}
+                assert "not asked again for 60 s" in (await refused(client)).message
+        assert proxy.logins == ["ada:wrong"]
+
+
+@pytest.mark.row(82)
+async def test_row_82_a_given_sessions_proxy_that_refuses_is_not_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with proxy_server(refusal=REFUSALS["401"]) as proxy:
+        async with (
+            aiohttp.ClientSession(proxy=proxy.url) as session,
+            client_of(ROUTES["plain http"], session=session, allow_http=True) as client,
+        ):
+            assert isinstance(await refused(client), ProxyError)
+    # a session that reads the environment, and an address that needs no proxy
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    async with raw_server(answering(http(b"{}", "401 Unauthorized"))) as server:
+        async with (
+            aiohttp.ClientSession(trust_env=True) as session,
+            client_of(server.url, session=session) as client,
+        ):
+            with pytest.raises(AuthenticationError):
+                await client.whoami()
+
+
+@pytest.mark.row(84)
 async def test_row_84_the_first_login_may_fail_otherwise_or_be_cancelled(tmp_path: Path) -> None:
     """Then the next call tries it: nobody waits for a call that is over."""
     async with api() as server:

@@ -18,11 +18,14 @@ This folder is the only one that imports aiohttp's client. What it adds to aioht
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import warnings
 from collections.abc import Callable
 
 import aiohttp
+import attrs
+from aiohttp.helpers import get_env_proxy_for_url
 from yarl import URL
 
 from fullstory_async.config import ClientConfig
@@ -37,6 +40,7 @@ from fullstory_async.http.transport.response_reader import ResponseReader
 from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest
 from fullstory_async.http.transport.unopened import State
 from fullstory_async.messages import Request, Response
+from fullstory_async.networks import Network
 from fullstory_async.privacy import Redactor, Secret
 
 __all__ = ["Transport"]
@@ -47,11 +51,13 @@ class Transport:
 
     __slots__ = (
         "_base", "_common", "_config", "_deadlines", "_has_headers", "_key", "_loop", "_network", "_owned",
-        "_prefix", "_probe", "_proxy_headers", "_reader", "_session", "_timeout", "slots", "state",
+        "_prefix", "_probe", "_proxy_headers", "_reader", "_session", "_timeout", "network", "slots", "state",
     )  # fmt: skip
 
     state: State
     """Unopened, open or closed."""
+    network: Network
+    """How requests reach the service; the proxy may be the given session's own."""
 
     def __init__(self, config: ClientConfig, session: aiohttp.ClientSession | None = None) -> None:
         """Prepare to send; no session is made before `open`.
@@ -75,6 +81,7 @@ class Transport:
             self._common["Integration-Source"] = config.integration_source
         self._key = {"Authorization": Secret(f"Basic {config.api_key or ''}")}
         self._network = config.network
+        self.network = self._network if session is None else _network_of(session, self._network, self._base)
         self._probe = CertificateProbe(self._base, self._network)
         self._proxy_headers = config.network.login or None
         if config.network.proxy_reads_requests:
@@ -240,3 +247,18 @@ class Transport:
         if self._has_headers:
             return {**body, **request.headers}
         return {**self._common, **body, **request.headers, **self._key}
+
+
+def _network_of(session: aiohttp.ClientSession, network: Network, base_url: URL) -> Network:
+    """Return the network with the proxy that a given session uses for requests without one."""
+    if network.proxy is not None:
+        return network
+    # aiohttp offers no public way to ask
+    proxy = getattr(session, "_default_proxy", None)
+    if proxy is None and session.trust_env:
+        with contextlib.suppress(LookupError):
+            proxy, _ = get_env_proxy_for_url(base_url)
+    if proxy is None:
+        return network
+    proxy = URL(proxy).with_user(None)
+    return attrs.evolve(network, proxy=proxy, proxy_reads_requests=base_url.scheme == "http")
