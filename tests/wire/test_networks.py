@@ -14,6 +14,7 @@ from typing import Any, cast
 import aiohttp
 import pytest
 import trustme
+from aiohttp.client_reqrep import ConnectionKey
 
 from fullstory_async import (
     APITimeoutError,
@@ -26,6 +27,7 @@ from fullstory_async import (
     ProxyError,
     RetryPolicy,
 )
+from fullstory_async.http.transport.tls_errors import describe_tls_failure
 from fullstory_async.jobs import Job, JobPlan, JobReport
 from tests.limits import until
 from tests.wire.proxies import AUTHORITY, bundle, certificate, proxy_server, server_context
@@ -187,6 +189,21 @@ async def test_row_81_a_server_that_gives_no_reason_may_want_one(tmp_path: Path)
         with pytest.raises(ProtocolError) as caught:
             await client.sessions.events("1:2")
     assert "certificate" not in caught.value.message  # it waits for a request
+
+
+@pytest.mark.row(81)
+async def test_row_81_a_handshake_that_ends_without_a_reason(tmp_path: Path) -> None:
+    """With TLS 1.2, before anything is sent; such an error has no number, which read "[None]"."""
+    async with api(client_certificates=True, tls12=True) as server:
+        async with client_of(server.url, ssl=bundle(tmp_path)) as client:
+            with pytest.raises(ConnectError, match=r"no reason given; .* client certificate") as caught:
+                await client.sessions.events("1:2")
+    assert not caught.value.may_have_cost
+    for said in ("Multiple exceptions: [Errno 111], [Errno 101]", ""):
+        key = cast("Any", ConnectionKey("api.test", 443, True, True, None, None, None))
+        text = describe_tls_failure(aiohttp.ClientConnectorError(key, OSError(*[said][: len(said)])))
+        assert "None" not in text
+        assert f"api.test:443: {said}" in text
 
 
 @pytest.mark.row(81)

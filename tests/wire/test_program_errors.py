@@ -11,7 +11,14 @@ from typing import Any, NoReturn
 import aiohttp
 import pytest
 
-from fullstory_async import ActivationLedger, APITimeoutError, ConnectError, FullStoryClient, ProgramError
+from fullstory_async import (
+    ActivationLedger,
+    APITimeoutError,
+    ConnectError,
+    FullStoryClient,
+    FullStoryError,
+    ProgramError,
+)
 from fullstory_async.jobs import Job, JobPlan
 from tests.limits import until
 from tests.wire.servers import KEY, Connection, client_of, http, raw_server
@@ -20,9 +27,9 @@ from tests.wire.test_transport import hang
 RAISED: tuple[Exception, ...] = (
     RuntimeError("broken"), ValueError("broken"), KeyError("broken"), OSError(28, "No space left"),
     TimeoutError("broken"), aiohttp.ClientError("broken"), aiohttp.InvalidURL("http://broken"),
-    aiohttp.ServerDisconnectedError("broken"),
+    aiohttp.ServerDisconnectedError("broken"), ConnectError("broken"), FullStoryError("broken"),
 )  # fmt: skip
-"""What a hook may raise; some of it looks like the network's."""
+"""What a hook may raise; some of it looks like the network's, or ours: a hook may use another client."""
 HOOKS = {
     "on_request_start": False, "on_connection_create_start": False, "on_connection_create_end": False,
     "on_connection_reuseconn": False, "on_request_headers_sent": False, "on_request_end": True,

@@ -29,8 +29,9 @@ from aiohttp.helpers import get_env_proxy_for_url
 from yarl import URL
 
 from fullstory_async.config import ClientConfig
-from fullstory_async.errors import ClientStateError, ConfigurationError
+from fullstory_async.errors import ClientStateError, ConfigurationError, FullStoryError
 from fullstory_async.http.call import Attempt
+from fullstory_async.http.foreign import RaisedByHook
 from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS, ConnectionDropped, raised_by_hook
 from fullstory_async.http.transport.certificate_probe import CertificateProbe
 from fullstory_async.http.transport.deadlines import Deadlines
@@ -222,9 +223,11 @@ class Transport:
                 except BaseException:
                     response.close()  # an unread body would block the next request on its connection
                     raise
-        except AIOHTTP_ERRORS as raised:
+        except (FullStoryError, *AIOHTTP_ERRORS) as raised:
             if (hooks_own := raised_by_hook(raised)) is not None:
-                raise hooks_own from hooks_own.__cause__
+                raise RaisedByHook(hooks_own) from None
+            if isinstance(raised, FullStoryError):
+                raise
             error = self._reader.error_from(raised, request, sent=attempt.sent, reused=attempt.reused)
             is_new = self._owned and not attempt.reused and self.state is State.OPEN
             if is_new and isinstance(raised, ConnectionDropped):
