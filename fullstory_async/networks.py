@@ -272,8 +272,10 @@ def _proxy_from_environment(base_url: URL) -> URL | None:
 
 def _bypasses(url: URL) -> bool:
     """Return whether ``NO_PROXY`` names a URL's host: by name, domain, address or network."""
-    host, entries = (url.host or "").rstrip("."), variable("no_proxy") or variable("NO_PROXY") or ""
-    return any(_matches(entry, host, url.port) for entry in re.split(r"[,\s]+", entries.lower()) if entry)
+    entries = re.split(r"[,\s]+", (variable("no_proxy") or variable("NO_PROXY") or "").lower())
+    # a name that isn't ASCII may stand there in either form
+    hosts = {host.rstrip(".") for host in (url.host, url.raw_host) if host is not None}
+    return any(_matches(entry, host, url.port) for entry in entries for host in hosts if entry)
 
 
 def _matches(entry: str, host: str, port: int | None) -> bool:

@@ -139,6 +139,7 @@ def test_a_context_is_not_pickled() -> None:
         ("https://api.test:8443", "api.test:8443", False), ("https://10.1.2.3", "10.0.0.0/8", False),
         ("https://10.1.2.3", "10.1.2.3", False), ("https://11.1.2.3", "10.0.0.0/8", True), ("https://[fd00::1]", "fd00::/8", False),
         ("https://[fd00::1]", "[fd00::1]", False), ("https://10.1.2.3", "2.3", True), ("https://api.test", ",", True),
+        ("https://bücher.test", "xn--bcher-kva.test", False), ("https://bücher.test", "bücher.test:443", False),
         ("https://127.0.0.1", "", False), ("https://[::1]", "", False), ("https://localhost:1", "", False),
     ],
 )  # fmt: skip
