@@ -14,7 +14,7 @@ class Activations:
     spent: int
     """Charged, or possibly charged."""
     at_risk: int = 0
-    """Spent, but possibly not charged: their calls brought no response of FullStory's."""
+    """Spent, but possibly not charged: of attempts that failed, or whose response could not be saved."""
     reserved: int = 0
     """Held for calls in flight, and not spent yet."""
 

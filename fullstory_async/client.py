@@ -30,6 +30,7 @@ from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.http.transport.proxy_guard import ProxyGuard
 from fullstory_async.http.transport.unopened import State, UnopenedTransport
 from fullstory_async.models import KeyOwner
+from fullstory_async.networks import Network
 from fullstory_async.privacy import Redactor, hide_arguments
 from fullstory_async.ratelimit.limiter import RateLimiter
 from fullstory_async.secret import Secret
@@ -106,13 +107,14 @@ class FullStoryClient:
         self.config = config
         self.limiter = limiter or RateLimiter(config.rate_limit, max_wait=config.max_wait)
         self._transport: Transport | UnopenedTransport = UnopenedTransport()
-        if session is not None:
-            self._transport = _transport_class()(config, session)
-        self._ledger = ledger
         network = config.network
+        if session is not None:
+            self._transport = transport = _transport_class()(config, session)
+            network = transport.network
+        self._ledger = ledger
         redactor = Redactor(config.api_key, network.secrets)
         self._pipeline = Pipeline(
-            self._guarded(self._transport), self.limiter, config.retry, timeout=config.overall_timeout,
+            _guarded(self._transport, network), self.limiter, config.retry, timeout=config.overall_timeout,
             contact=Contact(config.base_url, redactor, network.proxy_reads_requests),
             ledger=None if ledger is None else LedgerAccount(ledger, config.key_fingerprint), hooks=hooks,
         )  # fmt: skip
@@ -149,7 +151,7 @@ class FullStoryClient:
         await _import_transport()
         if isinstance(self._transport, UnopenedTransport) and self._transport.state is State.UNOPENED:
             self._transport = _transport_class()(self.config)
-            self._pipeline.use(self._guarded(self._transport))
+            self._pipeline.use(_guarded(self._transport, self.config.network))
         await self._transport.open()
         return self
 
@@ -170,10 +172,6 @@ class FullStoryClient:
             await self._transport.close()
         if self._ledger is not None:
             await self._ledger.finish()
-
-    def _guarded(self, transport: Transport | UnopenedTransport) -> call.Transport:
-        network = self.config.network
-        return transport if network.proxy is None else ProxyGuard(transport, network)
 
     def __enter__(self) -> None:
         raise TypeError("FullStoryClient is asynchronous: use 'async with'")
@@ -197,6 +195,10 @@ def _check_types(config: object, limiter: object, cache: object, ledger: object,
         raise ConfigurationError(f"ledger must be an ActivationLedger, not {shown(ledger)}")
     if hooks is not None and not isinstance(hooks, Hooks):
         raise ConfigurationError(f"hooks must be Hooks, not {type(hooks).__name__}")
+
+
+def _guarded(transport: Transport | UnopenedTransport, network: Network) -> call.Transport:
+    return transport if network.proxy is None else ProxyGuard(transport, network)
 
 
 def _transport_class() -> type[Transport]:

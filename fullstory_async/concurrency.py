@@ -1,19 +1,23 @@
-"""Waiting: work that is finished even if its caller is cancelled, and pauses that double."""
+"""Waiting: work that is finished even if its caller is cancelled, late timers, and pauses that double."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-__all__ = ["Backoff", "shielded"]
+__all__ = ["Alarm", "Backoff", "shielded"]
 
 T = TypeVar("T")
 
 _CANCELLATIONS = 30
 _PAUSE = 0.001
 """Seconds for which the loop stands still at each further cancellation."""
+_LATE = 0.5
+"""Seconds after which a timer that was held up is late."""
+_CATCH_UP = 1.0
+"""Seconds in which others read what has arrived, and save it."""
 
 
 async def shielded(work: Awaitable[T]) -> T:
@@ -43,6 +47,29 @@ async def shielded(work: Awaitable[T]) -> T:
 def _retrieve(task: asyncio.Future[T]) -> None:
     if not task.cancelled():
         task.exception()
+
+
+class Alarm:
+    """A timer of the running event loop; if it is late, it lets others catch up first.
+
+    It is late after a suspension of the process, or a busy loop. Then responses that have arrived meanwhile
+    lie in their sockets, and would be lost to what the alarm ends.
+    """
+
+    def __init__(self, when: float, call: Callable[[], object]) -> None:
+        """Call back at a loop time."""
+        self._loop, self._when, self._call = asyncio.get_running_loop(), when, call
+        self._timer = self._loop.call_at(when, self._fire)
+
+    def cancel(self) -> None:
+        """Don't call back."""
+        self._timer.cancel()
+
+    def _fire(self) -> None:
+        if self._loop.time() - self._when > _LATE:
+            self._timer = self._loop.call_later(_CATCH_UP, self._call)
+        else:
+            self._call()
 
 
 class Backoff:

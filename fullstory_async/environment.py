@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import os
-from pathlib import Path
 
 from fullstory_async.errors import ConfigurationError
 
-__all__ = ["decode_text", "is_value_of", "key_from_environment", "read_key_file", "variable"]
+__all__ = ["decode_text", "is_value_of", "key_from_environment", "read_file", "read_key_file", "variable"]
 
 KEY, KEY_FILE = "FULLSTORY_API_KEY", "FULLSTORY_API_KEY_FILE"
 
@@ -64,11 +64,9 @@ def read_key_file(path: str | os.PathLike[str], named_by: str) -> str:
     """
     which = f"the API key file {os.fspath(path)!r} ({named_by})"
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(_LARGEST_KEY_FILE + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a path"
-        raise ConfigurationError(f"can't read {which}: {reason}") from None
+        content = read_file(path, _LARGEST_KEY_FILE)
+    except OSError as error:
+        raise ConfigurationError(f"can't read {which}: {error.strerror}") from None
     if len(content) > _LARGEST_KEY_FILE:
         raise ConfigurationError(f"{which} is larger than 64 KiB, so it does not hold a key")
     text = decode_text(content)
@@ -79,6 +77,28 @@ def read_key_file(path: str | os.PathLike[str], named_by: str) -> str:
         found = "no key" if not lines else f"{len(lines)} lines"
         raise ConfigurationError(f"{which} holds {found}; it must hold the API key alone, on one line")
     return lines[0]
+
+
+def read_file(path: str | os.PathLike[str], largest: int) -> bytes:
+    """Return the content of a file, and of a larger one its first ``largest`` bytes and one more.
+
+    A named pipe that no program writes to is empty: waiting for a writer could take for ever.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            return file.read(largest + 1)
+    except ValueError:  # a null character
+        raise OSError(errno.EINVAL, "not a path") from None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has none
+    if hasattr(os, "O_NONBLOCK"):
+        os.set_blocking(number, True)  # a writer may need time for what it writes
+    return number
 
 
 def decode_text(content: bytes) -> str | None:

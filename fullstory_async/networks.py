@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 from yarl import URL
 
-from fullstory_async.environment import decode_text, variable
+from fullstory_async.environment import decode_text, read_file, variable
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.secret import Secret
 
@@ -38,6 +38,8 @@ _PEM = re.compile(
     re.DOTALL,
 )
 _DER = b"\x30"
+_LARGEST_FILE = 16 * 1024 * 1024
+"""Bytes of a file with certificates; the bundles of systems have a quarter of a MiB."""
 
 
 @attrs.frozen
@@ -156,10 +158,12 @@ def _read_bundle(path: Any, name: str) -> str | bytes:
 
 def _read(path: PathLike, name: str, what: str) -> bytes:
     try:
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a path"
-        raise ConfigurationError(f"{name}: can't read {what} {os.fspath(path)!r}: {reason}") from None
+        content = read_file(path, _LARGEST_FILE)
+    except OSError as error:
+        raise ConfigurationError(f"{name}: can't read {what} {os.fspath(path)!r}: {error.strerror}") from None
+    if len(content) > _LARGEST_FILE:
+        raise ConfigurationError(f"{name}: {os.fspath(path)!r} is larger than 16 MiB")
+    return content
 
 
 def client_cert_paths(value: Any) -> tuple[PathLike, PathLike, Secret | None]:
@@ -184,6 +188,8 @@ def _load_client_cert(context: ssl.SSLContext, client_cert: ClientCert) -> None:
     shown = os.fspath(certificate)
     for path in (certificate, key):
         _read(path, "client_cert", "the file")
+        if not Path(path).is_file():  # OpenSSL would read it a second time
+            raise ConfigurationError(f"client_cert: {os.fspath(path)!r} is not a regular file")
     is_asked = False
 
     def give_password() -> str:
@@ -270,8 +276,10 @@ def _proxy_from_environment(base_url: URL) -> URL | None:
 
 def _bypasses(url: URL) -> bool:
     """Return whether ``NO_PROXY`` names a URL's host: by name, domain, address or network."""
-    host, entries = (url.host or "").rstrip("."), variable("no_proxy") or variable("NO_PROXY") or ""
-    return any(_matches(entry, host, url.port) for entry in re.split(r"[,\s]+", entries.lower()) if entry)
+    entries = re.split(r"[,\s]+", (variable("no_proxy") or variable("NO_PROXY") or "").lower())
+    # a name that isn't ASCII may stand there in either form
+    hosts = {host.rstrip(".") for host in (url.host, url.raw_host) if host is not None}
+    return any(_matches(entry, host, url.port) for entry in entries for host in hosts if entry)
 
 
 def _matches(entry: str, host: str, port: int | None) -> bool:

@@ -12,10 +12,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Coroutine, Hashable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import attrs
 
+from fullstory_async.concurrency import Alarm
 from fullstory_async.errors import APITimeoutError, FullStoryError
 from fullstory_async.http.call import Call
 
@@ -96,13 +98,12 @@ class SharedCall(Call, Generic[T]):
 
     async def wait(self, waiter: Waiter[T]) -> T:
         """Wait for the result, as long as the waiter has time. The last waiter to leave cancels the call."""
-        loop = asyncio.get_running_loop()
-        waiter.call, waiter.result = self, loop.create_future()
+        waiter.call, waiter.result = self, asyncio.get_running_loop().create_future()
         # an attempt in flight counts for those who join during it: they get its result
         waiter.attempts_before = self.attempts - self.in_flight
         self.waiters.append(waiter)
         timer = (
-            loop.call_at(waiter.deadline, self._out_of_time, waiter) if waiter.timeout != math.inf else None
+            None if waiter.timeout == math.inf else Alarm(waiter.deadline, partial(self._out_of_time, waiter))
         )
         try:
             return await waiter.result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -39,6 +40,9 @@ _EPILOGUE = """Exit codes: 0 ok, 1 unexpected, 2 usage, 3 some ids failed, 4 aut
 10 no session found, 75 another process runs the job, 129 terminal closed, 130 interrupted,
 141 output closed, 143 terminated
 """
+
+_WRITING = frozenset({errno.EBADF, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EAGAIN})
+"""Errors of a descriptor that can't be written to."""
 
 app = App(
     name="fullstory-async",
@@ -76,8 +80,10 @@ def run(arguments: Sequence[str]) -> int:
             sys.stdout.buffer.write(b"" if error.response is None else error.response.body)
         return exit_for(error)
     except (UsageError, FullStoryError, OSError) as error:
+        # errors of files name their file
+        is_output = isinstance(error, OSError) and error.filename is None and error.errno in _WRITING
         text = "; ".join([str(error), *getattr(error, "__notes__", ())])
-        sys.stderr.write(f"fullstory-async: {text}\n")
+        sys.stderr.write(f"fullstory-async: {'standard output: ' if is_output else ''}{text}\n")
         return exit_for(error)
     return int(result) if isinstance(result, int) else Exit.OK
 

@@ -10,14 +10,25 @@ from fullstory_async.errors import ProgramError
 from fullstory_async.http.call import Call
 from fullstory_async.privacy import Redactor, strip_traceback
 
-__all__ = ["program_error"]
+__all__ = ["RaisedByHook", "program_error"]
 
 
-def program_error(call: Call, raised: Exception, redactor: Redactor) -> ProgramError:
+class RaisedByHook(Exception):
+    """Carries the exception of a trace hook past everybody who would take it for the network's or ours."""
+
+    def __init__(self, raised: BaseException) -> None:
+        """Carry an exception."""
+        super().__init__(raised)
+        self.raised = raised
+
+
+def program_error(call: Call, raised: BaseException, redactor: Redactor) -> ProgramError:
     """Return the error for an exception that isn't ours, and record in the call that its attempt is over.
 
     An activation that was reserved for a sent attempt stays counted.
     """
+    if isinstance(raised, RaisedByHook):
+        raised = raised.raised
     call.charged += call.in_flight and call.request.metered
     call.in_flight = False
     said = redactor.text(str(raised), call.request)

@@ -76,7 +76,7 @@ class JobReport:
     at_risk: int
     """Number of activations at risk: spent, but possibly not charged.
 
-    Their calls brought no response of FullStory's, or one that could not be saved."""
+    They are those of attempts that failed, or whose response could not be saved."""
     new_responses: int
     """Number of responses that this run received."""
     newly_spent: int

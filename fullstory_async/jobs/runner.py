@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
@@ -18,6 +17,7 @@ import attrs
 
 from fullstory_async.api import ApiContext
 from fullstory_async.brake import Brake
+from fullstory_async.concurrency import Alarm
 from fullstory_async.errors import (
     APIStatusError,
     AuthenticationError,
@@ -80,6 +80,8 @@ class Runner:
     _reason: StopReason | None = attrs.field(default=None, init=False)
     _detail: str = attrs.field(default="", init=False)
     _timer: asyncio.Timeout = attrs.field(factory=lambda: asyncio.timeout(None), init=False)
+    _grace: Alarm | None = attrs.field(default=None, init=False)
+    """Ends the run some time after it was stopped."""
 
     def __attrs_post_init__(self) -> None:
         reporter = ProgressReporter(self.store, self.api.pipeline, self.progress)
@@ -102,6 +104,9 @@ class Runner:
                 raise
         except (StorageError, JobLockedError) as error:
             self.stop(_reason_for(error), error.message)
+        finally:
+            if self._grace is not None:
+                self._grace.cancel()
         try:
             await self.store.flush()
         except StorageError as error:
@@ -195,12 +200,16 @@ class Runner:
         if self._fan_out is None:
             return
         self._fan_out.stop()
-        loop = asyncio.get_running_loop()
-        if reason is StopReason.INTERRUPTED and not self._timer.expired():
-            when = loop.time() + (0.0 if at_once else GRACE)
-            # it can't be rescheduled when only the report is missing
-            with contextlib.suppress(RuntimeError):
-                self._timer.reschedule(min(when, self._timer.when() or math.inf))
+        if at_once:
+            self._end()
+        elif reason is StopReason.INTERRUPTED and self._grace is None:
+            self._grace = Alarm(asyncio.get_running_loop().time() + GRACE, self._end)
+
+    def _end(self) -> None:
+        """Wait no longer for calls in flight."""
+        # that comes too late when only the report is missing
+        with contextlib.suppress(RuntimeError):
+            self._timer.reschedule(asyncio.get_running_loop().time())
 
     def _adopt_rule(self) -> None:
         """Take the reason from the failure that ended the fan-out, unless there is an earlier one."""

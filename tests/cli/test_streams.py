@@ -174,9 +174,9 @@ def test_output_that_cannot_be_written_is_an_error_where_it_is_the_work(place: P
             assert "fullstory-async:" not in ended.err, arguments
         else:
             assert ended.code == 1, (arguments, kind, ended)
+            reason = f"[Errno {REASONS[kind]}] {os.strerror(REASONS[kind])}"
             line = ended.err.splitlines()[-1]
-            assert line.startswith("fullstory-async: "), arguments
-            assert line.endswith(f"[Errno {REASONS[kind]}] {os.strerror(REASONS[kind])}"), arguments
+            assert line == f"fullstory-async: standard output: {reason}", arguments
 
 
 @pytest.mark.row(91)

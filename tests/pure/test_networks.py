@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,7 @@ def test_a_context_is_not_pickled() -> None:
         ("https://api.test:8443", "api.test:8443", False), ("https://10.1.2.3", "10.0.0.0/8", False),
         ("https://10.1.2.3", "10.1.2.3", False), ("https://11.1.2.3", "10.0.0.0/8", True), ("https://[fd00::1]", "fd00::/8", False),
         ("https://[fd00::1]", "[fd00::1]", False), ("https://10.1.2.3", "2.3", True), ("https://api.test", ",", True),
+        ("https://bücher.test", "xn--bcher-kva.test", False), ("https://bücher.test", "bücher.test:443", False),
         ("https://127.0.0.1", "", False), ("https://[::1]", "", False), ("https://localhost:1", "", False),
     ],
 )  # fmt: skip
@@ -210,6 +213,34 @@ def test_row_86_a_key_file_that_is_none_is_named(
     assert said in str(caught.value)
     assert "canary" not in str(caught.value)
     assert FullStoryClient(KEY).config.api_key == Secret(KEY)  # which needs no file
+
+
+@pytest.mark.row(86)
+def test_row_86_pipes_and_devices_end_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No writer is waited for, and no endless file is read to its end."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert "no certificate in PEM form" in refusal(ssl=pipe)
+    assert "'/dev/zero' is larger than 16 MiB" in refusal(ssl="/dev/zero")
+    assert "is not a regular file" in refusal(client_cert=pipe)
+    for path, said in (
+        (pipe, "holds no key"),
+        (tmp_path, "Is a directory"),
+        ("/dev/zero", "larger than 64 KiB"),
+    ):
+        monkeypatch.setenv("FULLSTORY_API_KEY_FILE", str(path))
+        with pytest.raises(ConfigurationError, match="FULLSTORY_API_KEY_FILE") as caught:
+            ClientConfig()
+        assert said in str(caught.value)
+    # a pipe as the shell makes it for <(command), which is still writing
+    source, target = os.pipe()
+    monkeypatch.setenv("FULLSTORY_API_KEY_FILE", f"/dev/fd/{source}")
+    with ThreadPoolExecutor() as pool, os.fdopen(target, "w") as writer:
+        config = pool.submit(ClientConfig)
+        writer.write(KEY)
+        writer.close()
+        assert config.result().api_key == KEY
+    os.close(source)
 
 
 @pytest.mark.row(86)

@@ -14,6 +14,7 @@ from typing import Any, cast
 import aiohttp
 import pytest
 import trustme
+from aiohttp.client_reqrep import ConnectionKey
 
 from fullstory_async import (
     APITimeoutError,
@@ -26,6 +27,7 @@ from fullstory_async import (
     ProxyError,
     RetryPolicy,
 )
+from fullstory_async.http.transport.tls_errors import describe_tls_failure
 from fullstory_async.jobs import Job, JobPlan, JobReport
 from tests.limits import until
 from tests.wire.proxies import AUTHORITY, bundle, certificate, proxy_server, server_context
@@ -187,6 +189,21 @@ async def test_row_81_a_server_that_gives_no_reason_may_want_one(tmp_path: Path)
         with pytest.raises(ProtocolError) as caught:
             await client.sessions.events("1:2")
     assert "certificate" not in caught.value.message  # it waits for a request
+
+
+@pytest.mark.row(81)
+async def test_row_81_a_handshake_that_ends_without_a_reason(tmp_path: Path) -> None:
+    """With TLS 1.2, before anything is sent; such an error has no number, which read "[None]"."""
+    async with api(client_certificates=True, tls12=True) as server:
+        async with client_of(server.url, ssl=bundle(tmp_path)) as client:
+            with pytest.raises(ConnectError, match=r"no reason given; .* client certificate") as caught:
+                await client.sessions.events("1:2")
+    assert not caught.value.may_have_cost
+    for said in ("Multiple exceptions: [Errno 111], [Errno 101]", ""):
+        key = cast("Any", ConnectionKey("api.test", 443, True, True, None, None, None))
+        text = describe_tls_failure(aiohttp.ClientConnectorError(key, OSError(*[said][: len(said)])))
+        assert "None" not in text
+        assert f"api.test:443: {said}" in text
 
 
 @pytest.mark.row(81)
@@ -373,6 +390,50 @@ async def test_row_84_a_wrong_password_is_one_login(route: str) -> None:
             assert "the proxy refused: 407" in error.message
             assert "not asked again for 60 s" in error.message
     assert proxy.logins == ["ada:wrong"]
+
+
+@pytest.mark.row(84)
+@pytest.mark.parametrize("route", ROUTES)
+async def test_row_84_the_proxy_of_a_given_session_is_asked_once_too(
+    route: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the session names it, or takes it from the environment."""
+    for source in ("session", "environment"):
+        async with proxy_server(LOGIN) as proxy:
+            url = proxy.url.replace("//", "//ada:wrong@")
+            monkeypatch.setenv("HTTPS_PROXY" if "https" in ROUTES[route] else "HTTP_PROXY", url)
+            settings: dict[str, Any] = {"proxy": url} if source == "session" else {"trust_env": True}
+            async with (
+                aiohttp.ClientSession(**settings) as session,
+                client_of(ROUTES[route], session=session, allow_http=True) as client,
+            ):
+                calls = [client.sessions.events("1:2") for _ in range(30)]
+                failures = await asyncio.gather(*calls, return_exceptions=True)
+                assert {type(error) for error in failures} == {ProxyError}
+                assert "not asked again for 60 s" in (await refused(client)).message
+        assert proxy.logins == ["ada:wrong"]
+
+
+@pytest.mark.row(82)
+async def test_row_82_a_given_sessions_proxy_that_refuses_is_not_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with proxy_server(refusal=REFUSALS["401"]) as proxy:
+        async with (
+            aiohttp.ClientSession(proxy=proxy.url) as session,
+            client_of(ROUTES["plain http"], session=session, allow_http=True) as client,
+        ):
+            assert isinstance(await refused(client), ProxyError)
+    # a session that reads the environment, and an address that needs no proxy
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    async with raw_server(answering(http(b"{}", "401 Unauthorized"))) as server:
+        async with (
+            aiohttp.ClientSession(trust_env=True) as session,
+            client_of(server.url, session=session) as client,
+        ):
+            with pytest.raises(AuthenticationError):
+                await client.whoami()
 
 
 @pytest.mark.row(84)

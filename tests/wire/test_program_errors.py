@@ -11,17 +11,25 @@ from typing import Any, NoReturn
 import aiohttp
 import pytest
 
-from fullstory_async import ActivationLedger, APITimeoutError, ConnectError, FullStoryClient, ProgramError
+from fullstory_async import (
+    ActivationLedger,
+    APITimeoutError,
+    ConnectError,
+    FullStoryClient,
+    FullStoryError,
+    ProgramError,
+)
 from fullstory_async.jobs import Job, JobPlan
 from tests.limits import until
 from tests.wire.servers import KEY, Connection, client_of, http, raw_server
+from tests.wire.test_transport import hang
 
 RAISED: tuple[Exception, ...] = (
     RuntimeError("broken"), ValueError("broken"), KeyError("broken"), OSError(28, "No space left"),
     TimeoutError("broken"), aiohttp.ClientError("broken"), aiohttp.InvalidURL("http://broken"),
-    aiohttp.ServerDisconnectedError("broken"),
+    aiohttp.ServerDisconnectedError("broken"), ConnectError("broken"), FullStoryError("broken"),
 )  # fmt: skip
-"""What a hook may raise; some of it looks like the network's."""
+"""What a hook may raise; some of it looks like the network's, or ours: a hook may use another client."""
 HOOKS = {
     "on_request_start": False, "on_connection_create_start": False, "on_connection_create_end": False,
     "on_connection_reuseconn": False, "on_request_headers_sent": False, "on_request_end": True,
@@ -72,6 +80,21 @@ async def test_row_70_a_trace_hook_raises(raised: Exception, tmp_path: Path) -> 
         # its frames are the program's, and nobody else's
         frames = [frame.name for frame in traceback.extract_tb(cause.__traceback__)]
         assert frames == ["the_programs_hook"]
+
+
+@pytest.mark.row(70)
+@pytest.mark.parametrize("raised", RAISED, ids=lambda raised: type(raised).__name__)
+async def test_row_70_a_trace_hook_raises_while_a_body_is_sent(raised: Exception) -> None:
+    """aiohttp sends bodies in a task of its own, and wraps what fails there once more."""
+    trace, armed = tracing("on_request_chunk_sent", raised)
+    armed.append(True)
+    async with raw_server(hang) as server, aiohttp.ClientSession(trace_configs=[trace]) as session:
+        async with client_of(server.url, session=session) as client:
+            with pytest.raises(ProgramError) as caught:
+                await client.sessions.context("1:2")
+    error = caught.value
+    assert (type(error.__cause__), error.may_have_cost) == (type(raised), True)
+    assert client.stats.activations_at_risk == 1
 
 
 @pytest.mark.row(70)

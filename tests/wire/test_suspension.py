@@ -76,6 +76,10 @@ async def stream(client: FullStoryClient) -> None:
     assert [event async for event in client.sessions.stream_events("1:1")] == []
 
 
+async def summary(client: FullStoryClient) -> None:
+    await client.sessions.summary("1:1")
+
+
 async def fan_out(client: FullStoryClient) -> None:
     async with client.sessions.events_many([f"1:{n}" for n in range(4)], concurrency=4) as results:
         assert [outcome.error async for outcome in results] == [None] * 4
@@ -117,8 +121,42 @@ async def test_row_68_a_job_keeps_what_arrived_meanwhile(tmp_path: Path) -> None
 
 
 @pytest.mark.row(68)
+async def test_row_68_a_stopped_job_keeps_what_arrived_meanwhile(tmp_path: Path) -> None:
+    """The seconds that its calls had to finish went by in the suspension."""
+    held = Held(**BODIES["large"])
+    with ServerInThread(held) as server, suspendable() as suspend:
+        async with client_of(server.url) as client:
+            async with Job.open(tmp_path / "job", client=client, plan=JobPlan(events=True)) as job:
+                await job.add(["1:1", "1:2"])
+                task = asyncio.create_task(job.run(concurrency=2))
+                await until(lambda: held.waiting == 2)
+                job.stop()
+                server.run(held.go())
+                wait_until(lambda: held.done == 2)
+                suspend()
+                report = await task
+    assert (report.done, report.dropped, report.at_risk) == (2, 0, 0)
+
+
+@pytest.mark.row(68)
+async def test_row_68_a_summary_that_others_may_join() -> None:
+    """Each of its callers has a timeout of its own, beside the request's."""
+    held = Held(b'{"summary":"' + b"x" * 3_000_000 + b'"}')
+    with ServerInThread(held) as server, suspendable() as suspend:
+        async with client_of(server.url) as client:
+            calls = [client.sessions.summary("1:1", timeout=60) for _ in range(2)]
+            task = asyncio.gather(*calls)
+            await until(lambda: held.waiting == 1)
+            server.run(held.go())
+            wait_until(lambda: held.done == 1)
+            suspend()
+            assert {summary.text[0] for summary in await task} == {"x"}
+    assert len(server.requests) == client.stats.activations == 1
+
+
+@pytest.mark.row(68)
 async def test_row_68_without_a_response_the_deadline_ends_the_call() -> None:
-    for operation in (one, stream):
+    for operation in (one, stream, summary):
         held = Held(BODY, started=True)
         with ServerInThread(held) as server, suspendable() as suspend:
             async with client_of(server.url) as client:

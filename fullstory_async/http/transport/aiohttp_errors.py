@@ -73,9 +73,12 @@ def _unsent(raised: BaseException, request: Request) -> TransportError:
 
 
 def raised_by_hook(raised: BaseException) -> BaseException | None:
-    """Return the exception of a given session's trace hook, if it or its consequence is this one."""
-    for each in (raised.__cause__, raised):
-        trace = None if each is None else each.__traceback__
+    """Return the exception of a given session's trace hook, if it or a consequence of it is this one."""
+    causes = [raised]
+    while (cause := causes[0].__cause__) is not None and cause not in causes:
+        causes.insert(0, cause)
+    for each in causes:
+        trace = each.__traceback__
         while trace is not None:
             if trace.tb_frame.f_globals.get("__name__") == aiohttp.tracing.__name__:
                 return each

@@ -18,16 +18,20 @@ This folder is the only one that imports aiohttp's client. What it adds to aioht
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import warnings
 from collections.abc import Callable
 
 import aiohttp
+import attrs
+from aiohttp.helpers import get_env_proxy_for_url
 from yarl import URL
 
 from fullstory_async.config import ClientConfig
-from fullstory_async.errors import ClientStateError, ConfigurationError
+from fullstory_async.errors import ClientStateError, ConfigurationError, FullStoryError
 from fullstory_async.http.call import Attempt
+from fullstory_async.http.foreign import RaisedByHook
 from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS, ConnectionDropped, raised_by_hook
 from fullstory_async.http.transport.certificate_probe import CertificateProbe
 from fullstory_async.http.transport.deadlines import Deadlines
@@ -37,6 +41,7 @@ from fullstory_async.http.transport.response_reader import ResponseReader
 from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest
 from fullstory_async.http.transport.unopened import State
 from fullstory_async.messages import Request, Response
+from fullstory_async.networks import Network
 from fullstory_async.privacy import Redactor
 from fullstory_async.secret import Secret
 
@@ -49,11 +54,13 @@ class Transport:
     __slots__ = (
         "_base", "_common", "_config", "_deadlines", "_has_headers", "_key", "_local_only", "_loop",
         "_network", "_owned", "_prefix", "_probe", "_reader", "_session", "_timeout",
-        "slots", "state",
+        "network", "slots", "state",
     )  # fmt: skip
 
     state: State
     """Unopened, open or closed."""
+    network: Network
+    """How requests reach the service; the proxy may be the given session's own."""
 
     def __init__(self, config: ClientConfig, session: aiohttp.ClientSession | None = None) -> None:
         """Prepare to send; no session is made before `open`.
@@ -77,6 +84,7 @@ class Transport:
             self._common["Integration-Source"] = config.integration_source
         self._key = {"Authorization": (config.api_key or Secret("")).map("Basic {}".format)}
         self._network = config.network
+        self.network = self._network if session is None else _network_of(session, self._network, self._base)
         self._probe = CertificateProbe(self._base, self._network)
         if config.network.proxy_reads_requests:
             self._key |= config.network.login
@@ -223,9 +231,11 @@ class Transport:
                 except BaseException:
                     response.close()  # an unread body would block the next request on its connection
                     raise
-        except AIOHTTP_ERRORS as raised:
+        except (FullStoryError, *AIOHTTP_ERRORS) as raised:
             if (hooks_own := raised_by_hook(raised)) is not None:
-                raise hooks_own from hooks_own.__cause__
+                raise RaisedByHook(hooks_own) from None
+            if isinstance(raised, FullStoryError):
+                raise
             error = self._reader.error_from(raised, request, sent=attempt.sent, reused=attempt.reused)
             is_new = self._owned and not attempt.reused and self.state is State.OPEN
             if is_new and isinstance(raised, ConnectionDropped):
@@ -254,3 +264,18 @@ def _to(url: URL) -> aiohttp.ClientMiddlewareType:
         return await handler(request)
 
     return send
+
+
+def _network_of(session: aiohttp.ClientSession, network: Network, base_url: URL) -> Network:
+    """Return the network with the proxy that a given session uses for requests without one."""
+    if network.proxy is not None:
+        return network
+    # aiohttp offers no public way to ask
+    proxy = getattr(session, "_default_proxy", None)
+    if proxy is None and session.trust_env:
+        with contextlib.suppress(LookupError):
+            proxy, _ = get_env_proxy_for_url(base_url)
+    if proxy is None:
+        return network
+    proxy = URL(proxy).with_user(None)
+    return attrs.evolve(network, proxy=proxy, proxy_reads_requests=base_url.scheme == "http")

@@ -17,6 +17,10 @@ _REJECTED = re.compile(
     r"ALERT_(UNKNOWN_CA|BAD_CERTIFICATE|UNSUPPORTED_CERTIFICATE|CERTIFICATE_\w+|ACCESS_DENIED)"
 )
 _NO_TLS = re.compile(r"WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|RECORD_LAYER_FAILURE")
+_CLOSED = (
+    "the connection was closed while it was made, and no reason given; "
+    "a server may do so if it requires a client certificate (client_cert)"
+)
 _CONTEXT = re.compile(r" ssl:(?:default|<[^>]*>|\w+)")
 
 
@@ -24,6 +28,9 @@ def describe_tls_failure(raised: BaseException) -> str:
     """Return the text for a connection that was not made, without the repr of the TLS context."""
     if not isinstance(raised, aiohttp.ClientConnectorCertificateError):
         text = raised.message if isinstance(raised, aiohttp.ClientResponseError) else str(raised)
+        if isinstance(raised, aiohttp.ClientConnectorError) and raised.os_error.strerror is None:
+            # an error without a number, which aiohttp shows as "None"
+            return f"{raised.host}:{raised.port}: {str(raised.os_error) or _CLOSED}"
         hint = (
             "; what answers there does not speak TLS (is its URL an http:// one?)"
             if _NO_TLS.search(text)
