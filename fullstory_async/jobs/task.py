@@ -29,6 +29,7 @@ from fullstory_async.errors import (
     UnexpectedResponseError,
 )
 from fullstory_async.http.call import Call
+from fullstory_async.jobs.byte_budget import MAX_BYTES, ByteBudget, OpenCall
 from fullstory_async.jobs.circuit_breaker import CircuitBreaker
 from fullstory_async.jobs.report import ProgressReporter
 from fullstory_async.jobs.storage.store import JobStore, SessionErased
@@ -71,11 +72,37 @@ class RunState:
     """Number of calls that may have been charged and have no result on disk."""
     offline_since: float = attrs.field(default=math.inf, init=False)
     """The loop time of the first failure to connect, if no connection was made since."""
+    budget: ByteBudget = attrs.field(factory=ByteBudget, init=False)
+    """The bytes of the responses in flight."""
     settled: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
     """Set when the next call is settled."""
 
     def __attrs_post_init__(self) -> None:
         self.breaker = CircuitBreaker(self.network_patience)
+
+    async def open_call(self) -> OpenCall:
+        """Wait until the response of one more call has room in memory and on a full disk.
+
+        Raises:
+            JobStorageError: the disk has no room for a single one.
+        """
+        budget, store = self.budget, self.store
+        while True:
+            changed = budget.changed
+            await self._ask_for_room(min(budget.needed, MAX_BYTES))
+            if budget.is_idle:
+                await self._ask_for_room(budget.needed)
+                if store.spare_room < budget.needed:
+                    raise store.disk_full()
+            if budget.allows(store.spare_room):
+                return budget.open()
+            await changed.wait()
+
+    async def _ask_for_room(self, wanted: float) -> None:
+        if wanted > max(self.budget.asked, self.store.spare_room):
+            self.budget.asked = wanted
+            await self.store.grow_spare_room(wanted)
+            self.budget.notify()
 
     def notify_settled(self) -> None:
         """Wake the calls that wait for activations that others have reserved."""
@@ -180,12 +207,15 @@ class JobCall:
         """Make the call and settle it. Return False if it was not sent and should be made again."""
         state = self._state
         self._is_reserved = False
+        place: OpenCall | None = None
         try:
+            place = await state.open_call()
             call = self._call = Call(
                 request_for(self._task, state.store.plan), patient=True, max_pause=state.max_wait, meter=self
             )
             response = await self._fetch(call)
             self._is_settling = True
+            place.received(len(response.body))
             await state.store.save_response(
                 self._task, response.body, attempts=call.attempts, spent=call.at_risk
             )
@@ -197,6 +227,8 @@ class JobCall:
             state.dropped += self._is_settling
             raise
         except FullStoryError as error:
+            if place is not None and error.response is not None:
+                place.received(len(error.response.body))
             return await self._settle_failure(error)
         except asyncio.CancelledError:
             if not self._is_settling:
@@ -204,6 +236,8 @@ class JobCall:
                 state.store.release_later(self._task, spent=self._at_risk)
             raise
         finally:
+            if place is not None:
+                place.close()
             state.notify_settled()
         return True
 

@@ -4,9 +4,7 @@ A change is a function of the database. A transaction holds as many changes as a
 are requested while a transaction is being committed share the next one. So the cost of a commit is shared,
 and no caller waits for more than two of them. A caller continues only when its change is on disk.
 
-The disk may become full at any moment, and the responses in flight may have been paid for by then. So the
-job's folder holds a reserve, a file that has no other use than to be deleted in that moment: its room is
-where they are written.
+When the disk is full, a group is written in the room of `SpareRoom`.
 """
 
 from __future__ import annotations
@@ -14,9 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 import queue
-import shutil
 import sqlite3
 import threading
 import time
@@ -28,20 +24,15 @@ import attrs
 
 from fullstory_async.concurrency import shielded
 from fullstory_async.errors import ClientStateError, JobStorageError
-from fullstory_async.files.file_system import PRIVATE_FILE
 from fullstory_async.files.storage_faults import StorageFault, describe_fault, fault_of
-from fullstory_async.jobs.storage.schema import DATABASE_NAME, RESERVE_NAME
+from fullstory_async.jobs.storage.schema import DATABASE_NAME
+from fullstory_async.jobs.storage.spare_room import SpareRoom
 
 __all__ = ["GroupCommitWriter"]
 
 T = TypeVar("T")
 
 _MAX_GROUP = 512
-_RESERVE_BYTES = 8 * 1024 * 1024
-_RESERVE_SHARE = 2
-"""The reserve takes ``_RESERVE_BYTES``, or half of the free room if that is less."""
-_MIN_RESERVE_BYTES = 128 * 1024
-_CHUNK_BYTES = 1024 * 1024
 _PATIENCE = 30.0
 """Seconds that another program may keep the file locked."""
 
@@ -57,8 +48,7 @@ class _Change:
 class GroupCommitWriter:
     """Changes one database from a thread of its own."""
 
-    disk_full: bool
-    """Whether the disk was full and the reserve is gone: calls in flight can still be saved, no others."""
+    room: SpareRoom
 
     def __init__(
         self,
@@ -79,7 +69,7 @@ class GroupCommitWriter:
         self._closed = False
         self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
         self._retried: list[_Change] = []
-        self.reserve_disk()
+        self.room = SpareRoom(folder)
         self._thread = threading.Thread(target=self._write, name="fullstory-job-writer", daemon=True)
         self._thread.start()
 
@@ -120,6 +110,7 @@ class GroupCommitWriter:
         self._closed = True
         self._changes.put(None)
         await asyncio.to_thread(self._thread.join)
+        self.room.shrink()
 
     def _write(self) -> None:
         waiting: list[_Change | None] = []
@@ -138,7 +129,7 @@ class GroupCommitWriter:
             del waiting[: len(group)]
 
     def _commit(self, group: list[_Change]) -> None:
-        """Make a group of changes, on a full disk in the room of the reserve."""
+        """Make a group of changes, on a full disk in the spare room."""
         until = time.monotonic() + _PATIENCE
         if not group[0].outside_transaction:
             group, self._retried = [*self._retried, *group], []
@@ -147,7 +138,7 @@ class GroupCommitWriter:
                 results = self._execute(group)
             except Exception as error:  # noqa: BLE001  (or all callers would wait forever)
                 fault = fault_of(error, self._folder / DATABASE_NAME)
-                if fault is StorageFault.FULL and self._free_reserve():
+                if fault is StorageFault.FULL and self.room.free():
                     continue
                 # Patience: the responses that wait here may have been paid for.
                 if fault is StorageFault.LOCKED and time.monotonic() < until:
@@ -166,41 +157,6 @@ class GroupCommitWriter:
             return [change.work(self._database) for change in group]
         with self._transaction():
             return [change.work(self._database) for change in group]
-
-    def reserve_disk(self) -> None:
-        """Create the reserve, or complete it. Sets `disk_full` if there is no room for it."""
-        path = self._folder / RESERVE_NAME
-        fresh = path.with_suffix(".new")
-        try:
-            size = path.stat().st_size if path.exists() else 0
-            disk = shutil.disk_usage(self._folder)
-            # A bucket behind FUSE may report no size at all.
-            free = disk.free if disk.total else _RESERVE_SHARE * _RESERVE_BYTES
-            wanted = min(_RESERVE_BYTES, (free + size) // _RESERVE_SHARE)
-            if size < wanted:
-                path.unlink(missing_ok=True)
-                handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
-                with os.fdopen(handle, "wb") as file:
-                    # Random bytes: zeros take no room on a file system that compresses or that leaves holes.
-                    file.writelines(
-                        os.urandom(min(_CHUNK_BYTES, wanted - begin))
-                        for begin in range(0, wanted, _CHUNK_BYTES)
-                    )
-                fresh.replace(path)
-                size = wanted
-        except OSError:
-            fresh.unlink(missing_ok=True)
-            size = 0
-        self.disk_full = size < _MIN_RESERVE_BYTES
-
-    def _free_reserve(self) -> bool:
-        """Delete the reserve; return whether that made room."""
-        try:
-            (self._folder / RESERVE_NAME).unlink()
-        except OSError:
-            return False
-        self.disk_full = True
-        return True
 
 
 def _notify(group: list[_Change], results: list[Any]) -> None:

@@ -97,6 +97,19 @@ class JobStore:
         """Responses saved since the job was opened, those erased afterwards included."""
         return self._committed.responses_saved
 
+    @property
+    def spare_room(self) -> int:
+        """Bytes that can still be written when the disk is full."""
+        return self._writer.room.size
+
+    async def grow_spare_room(self, wanted: float) -> None:
+        """Make the spare room larger, as far as the disk allows."""
+        await self._writer.run(lambda _: self._writer.room.grow(wanted), outside_transaction=True)
+
+    def disk_full(self) -> JobStorageError:
+        """Return the error of a call that is not sent, because its response would have no room."""
+        return JobStorageError(f"the job {self._folder} can't be written: the disk is full")
+
     async def add(self, session_ids: list[str], unusable: Sequence[tuple[str, FullStoryError]]) -> int:
         """Add sessions, and invalid ids as failures; return the number of new items."""
         return await self._change(lambda database: self._add(database, session_ids, unusable))
@@ -117,8 +130,8 @@ class JobStore:
             JobStorageError: there is no room for another response.
             JobTakenOverError: another process has opened the job since.
         """
-        if self._writer.disk_full:
-            raise JobStorageError(f"the job {self._folder} can't be written: the disk is full")
+        if self._writer.room.is_used:
+            raise self.disk_full()
         cap = self.plan.max_activations
         result = await self._change(lambda _: self._state.reserve(task, activations, cap))
         # Raised here and not in the thread: an error there would undo the changes of the whole group.
@@ -161,7 +174,7 @@ class JobStore:
     async def spend_reserved(self) -> None:
         """Begin another run: count what an earlier one left reserved as spent."""
         await self._change(lambda _: self._state.spend_reserved())
-        self._writer.reserve_disk()
+        self._writer.room.fill()
 
     async def count_refused(self) -> int:
         """Return the number of calls that were made and have failed permanently, as with a 404 or 400."""
