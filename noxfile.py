@@ -151,6 +151,14 @@ def steady(session: nox.Session) -> None:
 
 
 @nox.session
+def networks(session: nox.Session) -> None:
+    """Run the examples of docs/networks.md through nginx and tinyproxy, which have to be installed."""
+    install_locked(session)
+    script = "tests/wire/test_real_networks.py"
+    session.run("pytest", "-n", "2", script, *session.posargs, env={"FULLSTORY_NETWORKS": "1"})
+
+
+@nox.session
 def kills(session: nox.Session) -> None:
     """Kill a job of 5 000 ids 50 times at random moments; nothing may be lost."""
     install_locked(session)

@@ -7,6 +7,9 @@ session) and never what it was given (a session, a limiter).
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -16,22 +19,30 @@ import attrs
 from fullstory_async.api import ApiContext, ListEndpoints, ProfilesAPI, SessionsAPI, call_once
 from fullstory_async.codec import decode_key_owner
 from fullstory_async.config import ClientConfig
-from fullstory_async.errors import ConfigurationError
+from fullstory_async.errors import ConfigurationError, StorageError
 from fullstory_async.files.ledger import ActivationLedger, LedgerAccount
 from fullstory_async.files.summary_cache import SummaryCache
-from fullstory_async.http import endpoints
+from fullstory_async.http import call, endpoints
 from fullstory_async.http.contact import Contact
 from fullstory_async.http.hooks import Hooks, Stats
 from fullstory_async.http.options import CallOptions, ExtraQuery
 from fullstory_async.http.pipeline import Pipeline
+from fullstory_async.http.transport.proxy_guard import ProxyGuard
+from fullstory_async.http.transport.unopened import State, UnopenedTransport
 from fullstory_async.models import KeyOwner
 from fullstory_async.privacy import Redactor, Secret, hide_arguments
 from fullstory_async.ratelimit.limiter import RateLimiter
+from fullstory_async.threads import WorkerThread
 
 if TYPE_CHECKING:
     import aiohttp
 
+    from fullstory_async.http.transport.session import Transport
+
 __all__ = ["FullStoryClient"]
+
+_TRANSPORT = "fullstory_async.http.transport.session"
+"""Imports aiohttp, which takes a third of a second, and which a program may never need."""
 
 
 class FullStoryClient:
@@ -62,7 +73,8 @@ class FullStoryClient:
         """Create a client; nothing is opened before ``async with``.
 
         Args:
-            api_key: the API key; read from ``FULLSTORY_API_KEY`` if neither it nor ``config`` is given.
+            api_key: the API key; read from ``FULLSTORY_API_KEY``, or the file that ``FULLSTORY_API_KEY_FILE``
+                names, if neither it nor ``config`` is given.
             config: all settings; ``api_key``, if also given, replaces the key in it.
             session: an aiohttp session to use. It is not closed, and its own middlewares are not called.
             limiter: a rate limiter to share with other clients of the same key, instead of
@@ -77,40 +89,30 @@ class FullStoryClient:
         """
         if isinstance(api_key, str):
             api_key = Secret(api_key)  # so that the locals of no frame show it
-        if config is not None and not isinstance(config, ClientConfig):
-            raise ConfigurationError(f"config must be a ClientConfig, not {type(config).__name__}")
-        if limiter is not None and not isinstance(limiter, RateLimiter):
-            raise ConfigurationError(f"limiter must be a RateLimiter, not {type(limiter).__name__}")
-        if summary_cache is not None and not isinstance(summary_cache, SummaryCache):
-            raise ConfigurationError(f"summary_cache must be a SummaryCache, not {summary_cache!r:.60}")
-        if ledger is not None and not isinstance(ledger, ActivationLedger):
-            raise ConfigurationError(f"ledger must be an ActivationLedger, not {ledger!r:.60}")
-        if hooks is not None and not isinstance(hooks, Hooks):
-            raise ConfigurationError(f"hooks must be Hooks, not {type(hooks).__name__}")
-        # imported late: it imports aiohttp, which a program may never need
-        from fullstory_async.http.transport.session import Transport  # noqa: PLC0415
-
-        config = ClientConfig() if config is None else config
-        if api_key is not None:
+        _check_types(config, limiter, summary_cache, ledger, hooks)
+        if config is None:
+            config = ClientConfig(api_key=api_key)
+        elif api_key is not None:
             config = attrs.evolve(config, api_key=api_key)  # the default base URL follows the key
         if config.api_key is None:
             raise ConfigurationError(
-                "no API key: pass api_key or set FULLSTORY_API_KEY; to try the client without a key, "
-                "run 'fullstory-async demo', or run 'fullstory-async sandbox' and set the variables "
-                "that it prints"
+                "no API key: pass api_key, or set FULLSTORY_API_KEY or FULLSTORY_API_KEY_FILE; "
+                "to try the client without a key, run 'fullstory-async demo', or run "
+                "'fullstory-async sandbox' and set the variables that it prints"
             )
         self.config = config
         self.limiter = limiter or RateLimiter(config.rate_limit, max_wait=config.max_wait)
-        self._transport = Transport(config, session)
+        self._transport: Transport | UnopenedTransport = UnopenedTransport()
+        if session is not None:
+            self._transport = _transport_class()(config, session)
+        self._ledger = ledger
+        network = config.network
+        redactor = Redactor(config.api_key, network.secrets)
         self._pipeline = Pipeline(
-            self._transport,
-            self.limiter,
-            config.retry,
-            timeout=config.overall_timeout,
-            contact=Contact(config.base_url, Redactor(config.api_key)),
-            ledger=None if ledger is None else LedgerAccount(ledger, config.key_fingerprint),
-            hooks=hooks,
-        )
+            self._guarded(self._transport), self.limiter, config.retry, timeout=config.overall_timeout,
+            contact=Contact(config.base_url, redactor, network.proxy_reads_requests),
+            ledger=None if ledger is None else LedgerAccount(ledger, config.key_fingerprint), hooks=hooks,
+        )  # fmt: skip
         name = f"{config.base_url} {config.key_fingerprint}"
         self.api = ApiContext(self._pipeline, name, summary_cache, lists=ListEndpoints(config.list_api))
         self.sessions = SessionsAPI(self.api)
@@ -141,6 +143,10 @@ class FullStoryClient:
         return await call_once(self.api, request, decode_key_owner, options.timeout)
 
     async def __aenter__(self) -> Self:
+        await _import_transport()
+        if isinstance(self._transport, UnopenedTransport) and self._transport.state is State.UNOPENED:
+            self._transport = _transport_class()(self.config)
+            self._pipeline.use(self._guarded(self._transport))
         await self._transport.open()
         return self
 
@@ -150,11 +156,21 @@ class FullStoryClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the client and the session that it made. Closing again does nothing."""
+        """Close the client and the session that it made. Closing again does nothing.
+
+        It waits, 30 seconds at most, until summaries that were paid for are cached and activations that were
+        not spent are released in the ledger.
+        """
         try:
             await self.api.finish()
         finally:
             await self._transport.close()
+        if self._ledger is not None:
+            await self._ledger.finish()
+
+    def _guarded(self, transport: Transport | UnopenedTransport) -> call.Transport:
+        network = self.config.network
+        return transport if network.proxy is None else ProxyGuard(transport, network)
 
     def __enter__(self) -> None:
         raise TypeError("FullStoryClient is asynchronous: use 'async with'")
@@ -165,3 +181,29 @@ class FullStoryClient:
         if not hasattr(self, "sessions"):  # its construction failed, and a traceback shows it
             return "FullStoryClient(not made)"
         return f"FullStoryClient({self.config.base_url!r}, {self._transport.state.name.lower()})"
+
+
+def _check_types(config: object, limiter: object, cache: object, ledger: object, hooks: object) -> None:
+    if config is not None and not isinstance(config, ClientConfig):
+        raise ConfigurationError(f"config must be a ClientConfig, not {type(config).__name__}")
+    if limiter is not None and not isinstance(limiter, RateLimiter):
+        raise ConfigurationError(f"limiter must be a RateLimiter, not {type(limiter).__name__}")
+    if cache is not None and not isinstance(cache, SummaryCache):
+        raise ConfigurationError(f"summary_cache must be a SummaryCache, not {cache!r:.60}")
+    if ledger is not None and not isinstance(ledger, ActivationLedger):
+        raise ConfigurationError(f"ledger must be an ActivationLedger, not {ledger!r:.60}")
+    if hooks is not None and not isinstance(hooks, Hooks):
+        raise ConfigurationError(f"hooks must be Hooks, not {type(hooks).__name__}")
+
+
+def _transport_class() -> type[Transport]:
+    transport: type[Transport] = importlib.import_module(_TRANSPORT).Transport
+    return transport
+
+
+async def _import_transport() -> None:
+    """Import the transport in a thread: a running event loop must not stand still meanwhile."""
+    if not hasattr(sys.modules.get(_TRANSPORT), "Transport"):  # also while another thread imports it
+        # without a thread it is imported where it is needed
+        with contextlib.suppress(StorageError):
+            await WorkerThread("aiohttp").run(importlib.import_module, _TRANSPORT)

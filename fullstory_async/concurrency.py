@@ -1,41 +1,48 @@
-"""Waiting: work that is finished even if its caller is cancelled, and pauses that double.
-
-`asyncio.to_thread` leaves its thread behind when it is cancelled, and closing a SQLite connection that a
-thread still uses crashes the process.
-"""
+"""Waiting: work that is finished even if its caller is cancelled, and pauses that double."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import ParamSpec, TypeVar
+import time
+from collections.abc import Awaitable
+from typing import TypeVar
 
-__all__ = ["Backoff", "run_in_thread", "shielded"]
+__all__ = ["Backoff", "shielded"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
-
-async def run_in_thread(work: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
-    """Do the work in a thread; return only when it is over."""
-    return await shielded(asyncio.to_thread(work, *arguments, **options))
+_CANCELLATIONS = 30
+_PAUSE = 0.001
+"""Seconds for which the loop stands still at each further cancellation."""
 
 
 async def shielded(work: Awaitable[T]) -> T:
-    """Wait for work that must not stop half way; raise a cancellation when it is over."""
+    """Wait for work that must not stop half way; raise a cancellation when it is over.
+
+    anyio cancels a task again in each turn of the event loop, which would keep the loop busy. Such a caller
+    leaves after ``_CANCELLATIONS``, and the work goes on.
+    """
     task = asyncio.ensure_future(work)
     interrupted: asyncio.CancelledError | None = None
-    while not task.done():
+    count = 0
+    while not task.done() and count < _CANCELLATIONS:
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError as cancelled:
+            if interrupted is not None:
+                time.sleep(_PAUSE)  # noqa: ASYNC251  (any wait of the event loop's would be cancelled too)
             interrupted = cancelled
+            count += 1
     if interrupted is None:
         return task.result()
-    if not task.cancelled():
-        # retrieve its exception, or asyncio would log it: the caller gets the cancellation instead
-        task.exception()
+    # retrieve its exception, or asyncio would log it: the caller gets the cancellation instead
+    task.add_done_callback(_retrieve)
     raise interrupted
+
+
+def _retrieve(task: asyncio.Future[T]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 class Backoff:

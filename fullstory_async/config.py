@@ -1,15 +1,15 @@
 """ClientConfig: every setting of a client, validated when it is created.
 
-The key and the base URL come from arguments, or else from the environment: ``FULLSTORY_API_KEY`` and
-``FULLSTORY_BASE_URL``. Nothing else is read from outside.
+The key and the base URL come from arguments, or else from the environment: ``FULLSTORY_API_KEY`` or the file
+that ``FULLSTORY_API_KEY_FILE`` names, and ``FULLSTORY_BASE_URL``. Proxies and authorities are read from there
+only with ``trust_env``.
 """
 
 from __future__ import annotations
 
 import hashlib
-import ipaddress
-import os
 import re
+from ssl import SSLContext
 from typing import Any, Literal, get_args
 
 import attrs
@@ -17,7 +17,19 @@ from yarl import URL
 
 from fullstory_async import validators
 from fullstory_async._version import __version__
+from fullstory_async.environment import is_value_of, key_from_environment, variable
 from fullstory_async.errors import ConfigurationError
+from fullstory_async.networks import (
+    ClientCert,
+    Network,
+    PathLike,
+    ProxyAuth,
+    client_cert_paths,
+    is_loopback,
+    parse_url,
+    proxy_url,
+    secret_pair,
+)
 from fullstory_async.privacy import Secret, hide_arguments
 from fullstory_async.ratelimit.limiter import DEFAULT_MAX_WAIT, RateLimit
 from fullstory_async.retry import RetryPolicy
@@ -31,28 +43,29 @@ _DEFAULT_LIST_API: ListApi = "v1"
 
 _NA_URL = "https://api.fullstory.com"
 _EU_URL = "https://api.eu1.fullstory.com"
+_BASE_URL = "FULLSTORY_BASE_URL"
 
 
 def _api_key(value: str | None) -> Secret | None:
     """Return the key without whitespace and a pasted ``Basic``; reject text that no header can hold."""
-    key = (os.environ.get("FULLSTORY_API_KEY") or None) if value is None else value
+    key, name = key_from_environment() if value is None else (value, "the API key")
     if key is None:
         return None
     if not isinstance(key, str):
-        raise ConfigurationError(f"the API key must be text, not {type(key).__name__}")
+        raise ConfigurationError(f"{name} must be text, not {type(key).__name__}")
     key = validators.exact_text(key).strip(" \t\r\n")
     key = re.sub(r"^basic(\s+|$)", "", key, flags=re.IGNORECASE)
     if not key:
-        raise ConfigurationError("the API key is empty")
+        raise ConfigurationError(f"{name} is empty")
     if key[0] in "\"'" or key[-1] in "\"'":
-        raise ConfigurationError("the API key begins or ends with a quotation mark; give it without")
+        raise ConfigurationError(f"{name} begins or ends with a quotation mark; give it without")
     if not (key.isascii() and key.isprintable() and " " not in key):
-        raise ConfigurationError("the API key holds a space, a control character or a non-ASCII character")
+        raise ConfigurationError(f"{name} holds a space, a control character or a non-ASCII character")
     return Secret(key)
 
 
 def _given_base_url(value: str | None) -> str | None:
-    return (os.environ.get("FULLSTORY_BASE_URL") or None) if value is None else validators.exact_text(value)
+    return variable(_BASE_URL) if value is None else validators.exact_text(value)
 
 
 def _base_url(config: ClientConfig) -> str:
@@ -77,25 +90,32 @@ def _secret(value: Any) -> Any:
 
 
 def _proxy(_: object, attribute: attrs.Attribute[str], value: Any) -> None:
+    if value is not None:
+        proxy_url(value, attribute.name)
+
+
+def _client_cert(value: Any) -> Any:
+    """Return the parts of a client certificate, its password as a secret."""
     if value is None:
-        return
-    url = _parsed(value, attribute.name)
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigurationError("proxy must be an http:// or https:// URL with a host")
+        return None
+    certificate, key, password = client_cert_paths(value)
+    return (certificate, key) if password is None else (certificate, key, password)
 
 
 def _check_base_url(config: ClientConfig, _: object, value: Any) -> None:
-    url = _parsed(value, "base_url")
+    is_variable = isinstance(value, str) and is_value_of(_BASE_URL, value)
+    name = f"base_url (the variable {_BASE_URL})" if is_variable else "base_url"
+    url = parse_url(value, name)
     if "@" in value or url.raw_query_string or url.fragment:  # before anything that shows it
-        raise ConfigurationError("base_url must not hold a user, a password, a query or a fragment")
+        raise ConfigurationError(f"{name} must not hold a user, a password, a query or a fragment")
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigurationError(
-            f"base_url must be an https:// URL with a host (http:// for this machine only), not {value!r}"
+            f"{name} must be an https:// URL with a host (http:// for this machine only), not {value!r}"
         )
-    if url.scheme == "http" and not (config.allow_http or _is_loopback(url.host)):
+    if url.scheme == "http" and not (config.allow_http or is_loopback(url.host)):
         raise ConfigurationError(
-            f"base_url {value!r} would send the API key unencrypted; "
-            "use https:// (a program may pass allow_http=True)"
+            f"{name} {value!r} would send the API key unencrypted; "
+            "use https:// (a program may pass allow_http=True, the command line --allow-http)"
         )
 
 
@@ -108,7 +128,8 @@ class ClientConfig:
     """
 
     api_key: str | None = attrs.field(default=None, converter=_api_key, repr=False)
-    """The API key, sent as it is; default: ``FULLSTORY_API_KEY``. Never shown.
+    """The API key, sent as it is; default: ``FULLSTORY_API_KEY``, or the content of the file that
+    ``FULLSTORY_API_KEY_FILE`` names. Never shown.
 
     It may be missing here: a client accepts the key and the other settings separately."""
 
@@ -155,9 +176,26 @@ class ClientConfig:
     )
     """The largest body that is read, in bytes after decompression."""
 
+    ssl: SSLContext | PathLike | None = None
+    """What decides which servers are trusted: an `ssl.SSLContext`, or the path of a CA bundle (PEM), whose
+    authorities replace the system's. Certificates are always checked. A context can't be pickled."""
+
+    client_cert: ClientCert | None = attrs.field(default=None, converter=_client_cert, repr=False)
+    """The certificate for servers that require one: a PEM file with certificate and private key, or
+    ``(certificate, key)`` or ``(certificate, key, password)``. The password is hidden and never pickled."""
+
     proxy: str | None = attrs.field(default=None, converter=_secret, validator=_proxy, repr=False)
-    """URL of an HTTP proxy; never read from the environment. Hidden, and pickled without user and
-    password."""
+    """URL of an HTTP proxy. Hidden, and pickled without user and password."""
+
+    proxy_auth: ProxyAuth | None = attrs.field(default=None, converter=secret_pair, repr=False)
+    """User and password of the proxy. Hidden, and never pickled."""
+
+    trust_env: bool = attrs.field(default=False, validator=validators.instance_of(bool))
+    """Whether ``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY`` and ``SSL_CERT_FILE`` fill in ``proxy`` and
+    ``ssl``. This machine is never reached through a proxy of the environment."""
+
+    network: Network = attrs.field(init=False, repr=False, eq=False)
+    """The proxy and the TLS context that these settings result in."""
 
     list_api: ListApi = attrs.field(default=_DEFAULT_LIST_API, validator=_list_api)
     """Where a user's sessions are listed: ``"v1"`` is ``GET /sessions/v2``, ``"v2"`` is ``GET /v2/sessions``.
@@ -173,23 +211,33 @@ class ClientConfig:
     )
     """The ``User-Agent`` header."""
 
+    def __attrs_post_init__(self) -> None:
+        network = Network.from_settings(
+            URL(self.base_url), trusted=self.ssl, client_cert=self.client_cert, proxy=self.proxy,
+            proxy_auth=self.proxy_auth, trust_env=self.trust_env,
+        )  # fmt: skip
+        object.__setattr__(self, "network", network)  # the class is frozen, and attrs validates before
+
     @property
     def key_fingerprint(self) -> str:
         """A hash that identifies the key without revealing it; for files that several keys share."""
         return hashlib.sha256(f"fullstory_async:{self.api_key}".encode()).hexdigest()[:16]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle everything but the key and a proxy's password.
+        """Pickle everything but the secrets: the key, a proxy's user and password, a private key's password.
 
         The process that unpickles it takes the key from its own environment. The proxy itself is kept,
         because no request may bypass it; a proxy that needs the password will refuse.
         """
+        if isinstance(self.ssl, SSLContext):
+            raise TypeError("an SSLContext is not pickled: give ssl as the path of a CA bundle")
         settings = attrs.asdict(
-            self, recurse=False, filter=lambda field, _: field.init and field.name != "api_key"
+            self, recurse=False, filter=lambda field, _: field.init and field.name not in _NOT_PICKLED
         )
-        del settings["_given_base_url"]
         if self.proxy is not None:
             settings["proxy"] = str(URL(self.proxy).with_user(None))
+        if self.client_cert is not None:
+            settings["client_cert"] = client_cert_paths(self.client_cert)[:2]
         return _from_settings, ({**settings, "base_url": self.base_url},)
 
     def __copy__(self) -> ClientConfig:
@@ -205,27 +253,8 @@ class ClientConfig:
 ClientConfig.__init__ = hide_arguments(ClientConfig.__init__)  # type: ignore[method-assign]
 
 
+_NOT_PICKLED = frozenset({"api_key", "proxy_auth", "_given_base_url"})
+
+
 def _from_settings(settings: dict[str, Any]) -> ClientConfig:
     return ClientConfig(**settings)
-
-
-def _parsed(value: Any, name: str) -> URL:
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{name} must be text, not {type(value).__name__}")
-    try:
-        url = URL(value)
-        _ = url.port, str(url)  # reading them checks them
-        if any(char.isspace() or not char.isprintable() for char in value):
-            raise ValueError
-    except ValueError:
-        raise ConfigurationError(f"{name} is not a URL") from None
-    return url
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

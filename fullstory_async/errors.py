@@ -9,6 +9,7 @@
     ├── ProgramError             the program's own code raised an exception in the middle of a call
     ├── TransportError           no usable HTTP response
     │   ├── ConnectError             no connection was made; the request was not sent
+    │   │   ├── ProxyError               a proxy refused, for its rules or the login; nothing was sent
     │   │   └── LimiterUnavailable       a rate limiter in Redis can't be reached; nothing was sent
     │   ├── APITimeoutError          a timeout or the call's deadline passed
     │   ├── ProtocolError            the connection broke, or the response was not HTTP
@@ -32,8 +33,7 @@
     ├── StorageError             a local file can't be read or written now
     └── JobError                 a job folder can't be used as requested
         ├── JobLockedError           another process runs the job
-        │   └── JobTakenOverError        another process has opened the job since; this one must not write it
-        ├── JobIncompleteError       a part of the job's file is missing; nothing was changed
+        ├── JobIncompleteError       a part of the job's file is missing (also a StorageError)
         └── JobStorageError          the job can't be written (also a StorageError)
 
 Each class says once what its errors are about (`scope`) and whether only a different call can succeed
@@ -68,7 +68,6 @@ __all__ = [
     "JobIncompleteError",
     "JobLockedError",
     "JobStorageError",
-    "JobTakenOverError",
     "LimiterUnavailable",
     "NoSessionFoundError",
     "NotFoundError",
@@ -76,6 +75,7 @@ __all__ = [
     "PermissionDeniedError",
     "ProgramError",
     "ProtocolError",
+    "ProxyError",
     "RateLimitedError",
     "ResponseTooLarge",
     "Scope",
@@ -159,6 +159,15 @@ class TransportError(FullStoryError):
 
 class ConnectError(TransportError):
     """No connection was made: name look-up, refusal, TLS. The request was not sent."""
+
+
+class ProxyError(ConnectError):
+    """A proxy refused: it requires another login, or its rules don't allow the request. Nothing was charged.
+
+    All further requests would be refused as well, so none is made: fan-outs and jobs end.
+    """
+
+    permanent = True
 
 
 class LimiterUnavailable(ConnectError):
@@ -281,11 +290,7 @@ class GatewayThrottledError(ServerError):
 
 
 class DecodeError(FullStoryError):
-    """A 2xx response can't be decoded as expected. `response` still holds the paid-for body.
-
-    Its text gives the status, the size and the beginning of the body, with letters and digits masked, since
-    the body may hold personal data.
-    """
+    """A 2xx response can't be decoded; `response` holds the paid-for body, and the text masks its words."""
 
     scope = Scope.SESSION
     permanent = True
@@ -334,18 +339,11 @@ class JobLockedError(JobError):
     permanent = False
 
 
-class JobTakenOverError(JobLockedError):
-    """Another process opened the job while this one had it open: its lock file was removed or replaced."""
-
-
-class JobIncompleteError(JobError):
+class JobIncompleteError(JobError, StorageError):
     """The job's file lacks commits, such as those in a log that is gone: it can be read, but not be run."""
-
-    scope = Scope.STORAGE
 
 
 class JobStorageError(JobError, StorageError):
     """The job can't be written: the disk is full, or the file is damaged."""
 
-    scope = Scope.STORAGE
     permanent = False

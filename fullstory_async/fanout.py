@@ -22,6 +22,7 @@ import attrs
 
 from fullstory_async import validators
 from fullstory_async.brake import Brake
+from fullstory_async.concurrency import shielded
 from fullstory_async.errors import (
     ClientStateError,
     FullStoryError,
@@ -158,16 +159,12 @@ class FanOut(Generic[T]):
     ) -> None:
         self._stopping = True
         self._cancel(self._workers)
-        interrupted: asyncio.CancelledError | None = None
-        while not all(worker.done() for worker in self._workers):
-            try:
-                await asyncio.wait(self._workers)
-            except asyncio.CancelledError as cancelled:
-                # nothing may be left running, so the workers end first
-                interrupted = cancelled
-        await self._source.close()
-        if interrupted is not None:
-            raise interrupted
+        try:
+            # nothing may be left running, so the workers end first
+            if self._workers:
+                await shielded(asyncio.wait(self._workers))
+        finally:
+            await self._source.close()
         if error is None and not self._raised and not isinstance(self._fatal, FullStoryError | None):
             # a bug is not lost because the consumer left early
             raise self._fatal

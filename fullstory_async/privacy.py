@@ -16,7 +16,7 @@ import functools
 import inspect
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from html import escape
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast
 from urllib.parse import quote, quote_plus
@@ -32,6 +32,7 @@ E = TypeVar("E", bound=BaseException)
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_THE_KEY, _A_LOGIN = "[the API key]", "[the proxy's password]"
 _SHORTEST_KEY = 8
 _SHORTEST = 4
 """Length below which a text is too common to be replaced everywhere."""
@@ -131,31 +132,39 @@ def hide_arguments(operation: Callable[P, T]) -> Callable[P, T]:
 
 
 class Redactor:
-    """Removes one API key, and the user that a request is about, from the text of a server or gateway.
+    """Removes secrets, and the user that a request is about, from the text of a server, gateway or proxy.
 
     Some of them quote the request that they refuse.
     """
 
-    __slots__ = ("_forms", "_pattern")
+    __slots__ = ("_replaced",)
 
-    def __init__(self, key: str) -> None:
-        """Prepare for a key; a very short one may be a common word, so it is not searched for."""
-        # plain, and as JSON may escape it
-        forms = (Secret(key), Secret(key.replace("/", "\\/")))
-        self._forms = forms if len(key) >= _SHORTEST_KEY else ()
-        self._pattern = Secret(_any_escaping(key) if self._forms else "(?!)")
+    def __init__(self, key: str, more: Iterable[str] = ()) -> None:
+        """Prepare for a key, and more secrets; a very short one may be a common word, so it is ignored."""
+        self._replaced = tuple(
+            (_written_forms(secret), Secret(_any_escaping(secret)), instead)
+            for secret, instead in [(key, _THE_KEY), *((each, _A_LOGIN) for each in more)]
+            if len(secret) >= _SHORTEST_KEY
+        )
 
     def text(self, text: str, request: Request) -> str:
-        """Return a header, or the text of an exception, without both."""
-        for form in self._forms:
-            text = text.replace(form, "[the API key]")
+        """Return a header, or the text of an exception, without all of them."""
+        for forms, _, instead in self._replaced:
+            for form in forms:
+                text = text.replace(form, instead)
         return redact_subject(text, request)
 
     def body(self, body: bytes, request: Request) -> bytes:
-        """Return the body of an error response without both, whatever its encoding and escapes."""
+        """Return the body of an error response without all of them, whatever its encoding and escapes."""
         text = body.decode("utf-8", "surrogateescape")
-        text = re.sub(self._pattern, "[the API key]", text, flags=re.IGNORECASE)
+        for _, pattern, instead in self._replaced:
+            text = re.sub(pattern, instead, text, flags=re.IGNORECASE)
         return redact_subject(text, request).encode("utf-8", "surrogateescape")
+
+
+def _written_forms(secret: str) -> tuple[Secret, ...]:
+    """Return a secret as it is, and as JSON may escape it."""
+    return Secret(secret), Secret(secret.replace("/", "\\/"))
 
 
 def redact_subject(text: str, request: Request) -> str:

@@ -8,6 +8,7 @@ import inspect
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 from tests.faults.plugin import Outcomes
-from tests.limits import A_TEST
+from tests.limits import A_TEST, SECONDS
 from tests.patient_loop import PatientLoop
 from tests.virtual_time import VirtualLoop
 
@@ -82,7 +83,15 @@ async def _leaving_nothing(test: Any, arguments: dict[str, Any]) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FULLSTORY_API_KEY", "FULLSTORY_API_KEY_FILE", "FULLSTORY_BASE_URL"):
+    proxies = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
+    ours = (
+        "FULLSTORY_API_KEY",
+        "FULLSTORY_API_KEY_FILE",
+        "FULLSTORY_BASE_URL",
+        "SSL_CERT_FILE",
+        "REQUEST_METHOD",
+    )
+    for name in (*ours, *proxies, *map(str.lower, proxies)):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -90,7 +99,13 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_threads_of_ours_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    left = [thread.name for thread in set(threading.enumerate()) - before]
-    assert not [name for name in left if name.startswith("fullstory")], (
-        f"the test left threads behind: {left}"
-    )
+
+    def left() -> list[str]:
+        names = [thread.name for thread in set(threading.enumerate()) - before]
+        return [name for name in names if name.startswith("fullstory")]
+
+    # one that has done its work may not have ended yet, or may be starting another to end its own
+    end = time.monotonic() + SECONDS
+    while left() and time.monotonic() < end:
+        time.sleep(0.005)
+    assert not left(), f"the test left threads behind: {left()}"

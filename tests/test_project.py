@@ -123,12 +123,18 @@ def test_ci_runs_the_tests_with_and_without_buffered_output_and_with_a_redis_ser
     assert re.search(r"^install redis-server ", CI, re.MULTILINE)
 
 
+def test_ci_runs_the_examples_of_networks_with_real_servers() -> None:
+    assert {"nginx-light", "tinyproxy"} <= set(re.findall(r"^install (\S+) ", CI, re.MULTILINE))
+    assert re.search(r"^FULLSTORY_NETWORKS=1 .*tests/wire/test_real_networks\.py$", CI, re.MULTILINE)
+
+
 def test_ci_runs_the_wire_tests_on_uvloop_too() -> None:
     assert re.search(r"^\S+ \S+/nox .*--session uvloop", CI, re.MULTILINE)
     assert "FULLSTORY_UVLOOP" in (ROOT / "noxfile.py").read_text()
 
 
-@pytest.mark.parametrize("name", python_examples())
+# docs/networks.md is about a company's network, which tests/wire/test_real_networks.py makes
+@pytest.mark.parametrize("name", [name for name in python_examples() if not name.startswith("networks_")])
 def test_the_python_examples_run_against_a_sandbox(tmp_path: Path, name: str) -> None:
     example = python_examples()[name]
     command = [sys.executable, "-W", "error", "-c", _with_sandbox(example)]

@@ -175,6 +175,7 @@ def test_no_module_holds_mutable_state() -> None:
     [
         "import fullstory_async",
         "import fullstory_async.jobs",
+        "from fullstory_async import FullStoryClient\nFullStoryClient('na1.key')",
         "from fullstory_async.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
         "from fullstory_async.cli import main\ntry: main(['fetch', '--help'])\nexcept SystemExit: pass",
     ],
@@ -182,6 +183,31 @@ def test_no_module_holds_mutable_state() -> None:
 def test_the_network_client_is_imported_when_it_is_needed(script: str) -> None:
     script += "\nimport sys\nassert 'aiohttp' not in sys.modules"
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+OPENING = """
+import asyncio
+from fullstory_async import FullStoryClient
+
+async def main():
+    turns = 0
+    async def count():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+    counting = asyncio.create_task(count())
+    async with FullStoryClient("na1.key"), FullStoryClient("na1.key"):
+        pass
+    assert turns > 20, turns
+    counting.cancel()
+
+asyncio.run(main())
+"""
+
+
+def test_the_event_loop_goes_on_while_the_network_client_is_imported() -> None:
+    subprocess.run([sys.executable, "-W", "error", "-c", OPENING], check=True)
 
 
 def test_no_function_takes_two_callables() -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Hashable
 
 import attrs
 
 from fullstory_async.api.single_flight import SharedCalls
 from fullstory_async.config import ListApi
+from fullstory_async.files.private_database import FINISH_SECONDS
 from fullstory_async.files.summary_cache import SummaryCache
 from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.messages import Response
 
 __all__ = ["ApiContext", "ListEndpoints"]
+
+_logger = logging.getLogger("fullstory_async.api")
 
 
 @attrs.define
@@ -54,6 +58,13 @@ class ApiContext:
     """Where sessions are listed."""
 
     async def finish(self) -> None:
-        """Wait until every summary that was paid for is in the cache."""
-        if self.pending_writes:
-            await asyncio.wait(self.pending_writes.values())
+        """Wait until every summary that was paid for is in the cache, 30 seconds at most."""
+        if self.cache is None or not self.pending_writes:
+            return
+        _, unfinished = await asyncio.wait(self.pending_writes.values(), timeout=FINISH_SECONDS)
+        if unfinished:
+            _logger.warning(
+                "paid summaries that may not be cached: %d; %s is busy",
+                len(unfinished),
+                self.cache.name,
+            )

@@ -118,9 +118,8 @@ class SharedCall(Call, Generic[T]):
                 await asyncio.wait([self.task])
 
     def _out_of_time(self, waiter: Waiter[T]) -> None:
-        waiter.dismiss(
-            APITimeoutError("the call's time was over", request=self.request, sent=self.at_risk > 0)
-        )
+        text = f"the call's time was over while it waited for {self.waits_for or 'the response'}"
+        waiter.dismiss(APITimeoutError(text, request=self.request, sent=self.at_risk > 0))
 
 
 class SharedCalls(Generic[T]):

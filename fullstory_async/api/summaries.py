@@ -156,7 +156,7 @@ class SummaryCall(ApiCall[SessionSummary]):
 
     async def _generate(self, call: SharedCall[Response]) -> Response:
         """Look into the cache, and pay for the summary if it isn't there."""
-        if (cached := await self._cached()) is not None:
+        if (cached := await self._cached(call)) is not None:
             return cached
         summary, response = await self.api.pipeline.fetch(
             call, lambda received: (self.decode(received), received)
@@ -177,13 +177,15 @@ class SummaryCall(ApiCall[SessionSummary]):
             tuple(sorted(request.headers.items())),
         )
 
-    async def _cached(self) -> Response | None:
+    async def _cached(self, call: SharedCall[Response]) -> Response | None:
         api = self.api
         if api.cache is None:
             return None
+        call.waits_for = api.cache.name
         if (writing := api.pending_writes.get(self._dedup_key)) is not None:
             await asyncio.wait([writing])
         body = await api.cache.get(api.name, self.call.request)
+        call.waits_for = ""
         if body is None:
             return None
         cached = Response(status=200, body=body)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
@@ -19,12 +18,15 @@ from typing import Annotated, Literal, TypeVar
 
 import attrs
 from cyclopts import Parameter, Token
+from yarl import URL
 
 from fullstory_async.cli.exits import UsageError
 from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ClientConfig, ListApi
+from fullstory_async.environment import read_key_file
 from fullstory_async.files.ledger import ActivationLedger
 from fullstory_async.files.summary_cache import SummaryCache
+from fullstory_async.privacy import Secret
 from fullstory_async.ratelimit.limiter import RateLimit
 
 __all__ = ["Connection"]
@@ -45,6 +47,11 @@ def _read_rate(_: object, tokens: Sequence[Token]) -> float | Literal["adaptive"
         raise ValueError(f'"{text}" is neither a number of requests per second nor "adaptive"') from None
 
 
+def _read_proxy(_: object, tokens: Sequence[Token]) -> str:
+    """Keep a proxy's password out of every repr."""
+    return Secret(tokens[0].value)
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Connection:
@@ -60,6 +67,23 @@ class Connection:
 
     base_url: str | None = None
     """URL of the API. [default: the variable FULLSTORY_BASE_URL, or the URL of the key's region]"""
+
+    allow_http: Annotated[bool, _Flag] = False
+    """Allow an http:// URL of another machine: the API key is then sent unencrypted."""
+
+    proxy: Annotated[str | None, Parameter(converter=_read_proxy)] = None
+    """URL of an HTTP proxy, http://USER:PASSWORD@HOST:PORT if it requires a login. [default: the variable
+    HTTPS_PROXY or HTTP_PROXY, unless NO_PROXY names the API's host]"""
+
+    ca_file: Path | None = None
+    """CA bundle (PEM) with the authorities to trust instead of the system's. [default: the variable
+    SSL_CERT_FILE]"""
+
+    client_cert: Path | None = None
+    """Client certificate (PEM), for a server that requires one, with its private key."""
+
+    client_key: Path | None = None
+    """Private key (PEM) of --client-cert, if it is in a file of its own."""
 
     rate: Annotated[float | Literal["adaptive"] | None, Parameter(converter=_read_rate)] = None
     """Requests per second on average, or "adaptive" to find the rate that FullStory accepts. [default: 8]"""
@@ -102,10 +126,13 @@ class Connection:
 
     def as_options(self) -> list[str]:
         """Return the options as they were given, for a command line that is printed."""
-        words = ["--sandbox"] if self.sandbox else []
+        words = ["--sandbox"] * self.sandbox + ["--allow-http"] * self.allow_http
+        # the password is not printed: whoever runs the command adds it, or sets HTTPS_PROXY
+        proxy = None if self.proxy is None else URL(self.proxy).with_user(None)
         given = {
-            "--api-key-file": self.api_key_file, "--base-url": self.base_url, "--rate": self.rate,
-            "--burst": self.burst, "--timeout": self.timeout,
+            "--api-key-file": self.api_key_file, "--base-url": self.base_url, "--proxy": proxy,
+            "--ca-file": self.ca_file, "--client-cert": self.client_cert, "--client-key": self.client_key,
+            "--rate": self.rate, "--burst": self.burst, "--timeout": self.timeout,
         }  # fmt: skip
         return words + [
             word for name, value in given.items() if value is not None for word in (name, str(value))
@@ -130,13 +157,7 @@ class Connection:
             )
 
     def _config(self, list_api: ListApi | None) -> ClientConfig:
-        if self.sandbox and self.base_url is not None:
-            raise UsageError(
-                "--sandbox and --base-url exclude each other: the embedded sandbox has its own URL"
-            )
-        settings: dict[str, object] = {"api_key": "sandbox" if self.sandbox else self._key()}
-        if self.sandbox or self.base_url is not None:
-            settings["base_url"] = "http://127.0.0.1" if self.sandbox else self.base_url
+        settings: dict[str, object] = self._sandbox() if self.sandbox else self._network()
         if list_api is not None:
             settings["list_api"] = list_api
         if self.timeout is not None:
@@ -150,23 +171,40 @@ class Connection:
             settings["rate_limit"] = RateLimit(
                 **{name: value for name, value in given.items() if value is not None}
             )
-        return ClientConfig(**settings)  # type: ignore[arg-type]  # each value has its field's type
-
-    def _key(self) -> str | None:
-        """Return the key from a file, or None to let `ClientConfig` read the environment."""
-        path = self.api_key_file or os.environ.get("FULLSTORY_API_KEY_FILE")
-        # an option beats the environment, and the key itself beats a file's name
-        if self.api_key_file is None and os.environ.get("FULLSTORY_API_KEY"):
-            return None
-        if not path:
+        config = ClientConfig(**settings)  # type: ignore[arg-type]  # each value has its field's type
+        if config.api_key is None:
             raise UsageError(
                 "no API key: set FULLSTORY_API_KEY or FULLSTORY_API_KEY_FILE, or give --api-key-file; "
                 "--sandbox needs none"
             )
-        try:
-            return Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"can't read the API key file {str(path)!r}: {error}") from None
+        return config
+
+    def _sandbox(self) -> dict[str, object]:
+        """Return the settings for the embedded sandbox, which has a URL of its own on this machine."""
+        excluded = {
+            "--base-url": self.base_url, "--proxy": self.proxy, "--ca-file": self.ca_file,
+            "--client-cert": self.client_cert, "--client-key": self.client_key,
+        }  # fmt: skip
+        for name, value in excluded.items():
+            if value is not None:
+                raise UsageError(
+                    f"--sandbox and {name} exclude each other: the embedded sandbox has its own URL"
+                )
+        return {"api_key": "sandbox", "base_url": "http://127.0.0.1"}
+
+    def _network(self) -> dict[str, object]:
+        """Return the settings for the service: its address, the key and the way there."""
+        if self.client_key is not None and self.client_cert is None:
+            raise UsageError("--client-key needs --client-cert, the certificate of this key")
+        with_key = (self.client_cert, self.client_key)
+        given = {
+            # an option beats the environment, which `ClientConfig` reads
+            "api_key": self.api_key_file and read_key_file(self.api_key_file, "--api-key-file"),
+            "base_url": self.base_url, "proxy": self.proxy, "ssl": self.ca_file,
+            "client_cert": self.client_cert if self.client_key is None else with_key,
+        }  # fmt: skip
+        settings = {name: value for name, value in given.items() if value is not None}
+        return {**settings, "allow_http": self.allow_http, "trust_env": True}
 
 
 @contextmanager

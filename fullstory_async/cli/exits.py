@@ -13,6 +13,7 @@ from fullstory_async.errors import (
     JobLockedError,
     NotFoundError,
     PaginationError,
+    ProxyError,
     Scope,
     UnexpectedResponseError,
 )
@@ -64,7 +65,7 @@ _BY_CLASS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Ex
     (NotFoundError, Exit.NOT_FOUND),
     (APITimeoutError, Exit.RATE_LIMIT_OR_DEADLINE),
     (JobLockedError, Exit.LOCKED),
-    (UnexpectedResponseError, Exit.NOT_FULLSTORY),
+    ((UnexpectedResponseError, ProxyError), Exit.NOT_FULLSTORY),
     # something is broken; running the command again later will not help
     (PaginationError, Exit.UNEXPECTED),
 )

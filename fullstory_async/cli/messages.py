@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from fullstory_async.activations import Activations
 from fullstory_async.cli.ids import IdInput
 from fullstory_async.jobs import Job, JobEstimate, JobReport, StopReason
 
@@ -77,11 +78,10 @@ def report_text(report: JobReport, job: Job, resume: str) -> str:
     if report.dropped:
         lines.append(
             f"{_plural(report.dropped, 'call')} interrupted in flight, or with a result that could not be "
-            "saved: counted as spent, and repeated on resume"
+            "saved: its activations are at risk, and it is repeated on resume"
         )
     if report.spent > report.done + counts.failed:
-        unsaved = _plural(report.spent - report.done, "activation")
-        lines.append(f"{unsaved} spent, or possibly spent, without a saved result")
+        lines.append(f"{_plural(report.spent - report.done, 'activation')} spent without a saved result")
     if transient:
         lines.append(f"{_plural(transient, 'call')} failed with a transient error; --resume retries them")
     # a folder that somebody removed during the run can't be resumed
@@ -99,7 +99,7 @@ def report_text(report: JobReport, job: Job, resume: str) -> str:
 
 
 def _run_line(report: JobReport) -> str:
-    new = f"{_plural(report.new_responses, 'result')} and {_plural(report.newly_spent, 'activation')}"
+    new = f"{_plural(report.new_responses, 'result')} and {Activations(report.newly_spent)}"
     reason = "Not FullStory" if report.reason is StopReason.NOT_FULLSTORY else report.reason.capitalize()
     return f"{reason}: {new} in this run of {report.seconds:.1f} s"
 
@@ -107,8 +107,8 @@ def _run_line(report: JobReport) -> str:
 def _total_line(report: JobReport, permanent: int) -> str:
     return (
         f"Total: {_plural(report.done, 'result')}, {_plural(permanent, 'permanent failure')}, "
-        f"{_plural(report.left, 'call')} left, {_plural(report.spent - report.at_risk, 'activation')} spent"
-    ) + (f", {report.at_risk} at risk (possibly charged)" if report.at_risk else "")
+        f"{_plural(report.left, 'call')} left, {Activations(report.spent, report.at_risk)}"
+    )
 
 
 def _shown(folder: Path) -> str:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 from rich.text import Text
 
+from fullstory_async.activations import Activations
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.output import printable, write_stderr
 from fullstory_async.jobs import JobProgress
@@ -114,7 +115,7 @@ class JobDisplay:
         parts += [f"{now.stats.retries} retried"] if now.stats.retries else []
         parts += [f"{'…' if rate is None else f'{rate:.1f}'}/s of {now.allowed_rate:.4g}"]
         parts += [f"{now.stats.throttled} × 429"] if now.stats.throttled else []
-        parts += [f"{now.spent} activations spent{cap}"]
+        parts += [f"{Activations(now.spent, now.at_risk)}{cap}"]
         parts += [f"{left:.0f} s to go"] if not self._live and left > 0 else []
         if now.last_error is not None:
             shown = printable(now.last_error)

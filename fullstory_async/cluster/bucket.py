@@ -111,11 +111,11 @@ class RedisBucket:
     async def _publish_pauses(self) -> None:
         # One task for all 429s of a moment: the pause may have grown while it was being published.
         while (until := self._pause_until) > self._published:
-            self._published = until
+            self._published, seconds = until, until - _now()
             try:
-                await self._store.pause(until - _now())
+                await self._store.pause(seconds)
             except LimiterUnavailable as error:
-                _logger.warning("other processes do not know of a pause of %.1f s: %s", until - _now(), error)
+                _logger.warning("other processes do not know of a pause of %.1f s: %s", seconds, error)
 
     async def _take_slot(self, until: float) -> float:
         """Wait for a slot, and for another one if that is void or was missed."""

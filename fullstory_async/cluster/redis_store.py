@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
@@ -31,7 +32,18 @@ _FAILURES = (RedisError, OSError)  # a TimeoutError is an OSError
 class RedisStore:
     """The value that Redis keeps under one key."""
 
-    __slots__ = ("_burst", "_client", "_given", "_key", "_rate", "_url", "location", "timeout")
+    __slots__ = (
+        "_burst",
+        "_client",
+        "_given",
+        "_inherited",
+        "_key",
+        "_pid",
+        "_rate",
+        "_url",
+        "location",
+        "timeout",
+    )
 
     timeout: float
     """Seconds that one request takes at most."""
@@ -52,6 +64,8 @@ class RedisStore:
         self._url = redis if isinstance(redis, Secret) else None
         self._given = redis if isinstance(redis, Redis) else None
         self._client: Redis | None = None
+        self._inherited: list[Redis | None] = []
+        self._pid = os.getpid()
         self._rate = rate
         self._burst = burst
         self.timeout = timeout
@@ -87,7 +101,12 @@ class RedisStore:
                     await client.aclose()
 
     def detach(self) -> None:
-        """Leave the connections of an event loop that has ended."""
+        """Leave the connections of an event loop that has ended, or that runs in the parent process."""
+        if self._pid != os.getpid():
+            # Kept, because closing them here would also remove them from the parent's loop, whose epoll is
+            # shared with this process.
+            self._inherited.append(self._client)
+            self._pid = os.getpid()
         self._client = None
 
     async def _ask(self, request: Awaitable[T]) -> T:

@@ -23,12 +23,14 @@ from pathlib import Path
 
 import attrs
 
-from fullstory_async.concurrency import shielded
-from fullstory_async.errors import ActivationBudgetError, ConfigurationError, StorageError
+from fullstory_async.errors import ActivationBudgetError, ConfigurationError, FullStoryError, StorageError
 from fullstory_async.files.checksums import checksum, is_intact
-from fullstory_async.files.private_database import PrivateDatabase
+from fullstory_async.files.private_database import FINISH_SECONDS, PrivateDatabase
+from fullstory_async.threads import WorkerThread
 
-__all__ = ["ActivationLedger", "LedgerAccount"]
+__all__ = ["ActivationLedger", "LedgerAccount", "LedgerReservation"]
+
+_logger = logging.getLogger("fullstory_async.files")
 
 _logger = logging.getLogger("fullstory_async.files")
 
@@ -45,6 +47,15 @@ _UPGRADES = (
         "INSERT INTO spent_copy SELECT * FROM spent",
     ),
 )
+
+
+@attrs.define(eq=False)
+class LedgerReservation:
+    """One activation that is counted before it is spent."""
+
+    key: str = attrs.field(repr=False)
+    month: str | None = None
+    """The month in which it counts, written in the ledger's thread; ``None`` while it isn't counted."""
 
 
 class ActivationLedger:
@@ -88,9 +99,15 @@ class ActivationLedger:
             path=self.path, what="activation ledger", application_id=0x46534C47, version=2, schema=_SCHEMA,
             upgrades=_UPGRADES,
         )  # fmt: skip
+        self._thread = WorkerThread(self.name)
+
+    @property
+    def name(self) -> str:
+        """The ledger with its path, for messages."""
+        return f"the activation ledger {self.path}"
 
     async def spent(self, key_fingerprint: str) -> int:
-        """Return the activations of a key this month.
+        """Return the activations of a key this month: spent, those at risk included, or reserved.
 
         Args:
             key_fingerprint: the key, see `ClientConfig.key_fingerprint`.
@@ -98,7 +115,7 @@ class ActivationLedger:
         Raises:
             ConfigurationError, StorageError: the file can't be read.
         """
-        return await asyncio.to_thread(self._spent, key_fingerprint)
+        return await self._thread.run(self._spent, key_fingerprint)
 
     async def add(self, key_fingerprint: str, activations: int, *, month: str | None = None) -> str:
         """Count activations of a key; return the month in which they count.
@@ -113,7 +130,37 @@ class ActivationLedger:
             ActivationBudgetError: the cap would be exceeded; nothing was counted.
             ConfigurationError, StorageError: the file can't be written.
         """
-        return await asyncio.to_thread(self._add, key_fingerprint, activations, month or self._month())
+        return await self._thread.run(self._add, key_fingerprint, activations, month or self._month())
+
+    async def reserve(self, key_fingerprint: str) -> LedgerReservation:
+        """Count one activation of a key, before it is spent.
+
+        A cancellation returns at once. If the activation is counted all the same, it is then released.
+
+        Raises:
+            ActivationBudgetError: the cap would be exceeded.
+            ConfigurationError, StorageError: the file can't be written.
+        """
+        reservation = LedgerReservation(key_fingerprint)
+        try:
+            await self._thread.run(self._reserve, reservation)
+        except asyncio.CancelledError:
+            # behind the counting, which can't be stopped if it has begun
+            self.release(reservation)
+            raise
+        return reservation
+
+    def release(self, reservation: LedgerReservation) -> None:
+        """Uncount an activation that was not spent, without waiting for it; log it if that fails."""
+        try:
+            self._thread.run_later(self._release, reservation)
+        except StorageError as error:
+            _log_unreleased(error)
+
+    async def finish(self) -> None:
+        """Wait until everything that was to be counted or released is in the file, 30 seconds at most."""
+        if not await self._thread.finish(FINISH_SECONDS):
+            _logger.warning("activations that were not spent may stay counted: %s is busy", self.name)
 
     def _month(self) -> str:
         return time.strftime("%Y-%m", time.gmtime(self._clock()))
@@ -122,13 +169,25 @@ class ActivationLedger:
         with self._file.transaction() as database:
             return self._count(database, key, self._month())
 
+    def _reserve(self, reservation: LedgerReservation) -> None:
+        reservation.month = self._add(reservation.key, 1, self._month())
+
+    def _release(self, reservation: LedgerReservation) -> None:
+        if reservation.month is None:
+            return
+        try:
+            self._add(reservation.key, -1, reservation.month)
+        except FullStoryError as error:
+            _log_unreleased(error)
+
     def _add(self, key: str, activations: int, month: str) -> str:
         with self._file.transaction(immediate=True) as database:
             before = self._count(database, key, month)
             if activations > 0 and self.monthly_cap is not None and before + activations > self.monthly_cap:
                 raise ActivationBudgetError(
-                    f"the month's cap of {self.monthly_cap} activations is reached: {before} are spent; "
-                    f"raise the cap (monthly_cap, --monthly-cap), or wait for the next month ({self.path})"
+                    f"the month's cap of {self.monthly_cap} activations is reached: {before} are spent or "
+                    f"reserved in {self.name}, by all programs that use it; raise the cap (monthly_cap, "
+                    "--monthly-cap), or wait for the next month"
                 )
             # Never below 0, even if the file was replaced between a reservation and its release.
             row = (key, month, max(0, before + activations))
@@ -171,26 +230,28 @@ def _rows(
 
 @attrs.frozen
 class LedgerAccount:
-    """The `Meter` of one key; a reservation is the month in which it counts."""
+    """The `Meter` of one key."""
 
     ledger: ActivationLedger
     key_fingerprint: str = attrs.field(repr=False)
 
-    async def reserve(self) -> str:
-        """Count one activation; return the month.
+    @property
+    def name(self) -> str:
+        """The ledger with its path, for messages."""
+        return self.ledger.name
+
+    async def reserve(self) -> LedgerReservation:
+        """Count one activation.
 
         Raises:
             ActivationBudgetError: the cap would be exceeded.
         """
-        # The thread can't be stopped, so a cancellation waits for it, and then releases what it has counted.
-        counting = asyncio.ensure_future(self.ledger.add(self.key_fingerprint, 1))
-        try:
-            return await shielded(counting)
-        except asyncio.CancelledError:
-            if counting.exception() is None:
-                await self.release(counting.result())
-            raise
+        return await self.ledger.reserve(self.key_fingerprint)
 
-    async def release(self, month: str) -> None:
-        """Uncount an activation that was not spent."""
-        await self.ledger.add(self.key_fingerprint, -1, month=month)
+    def release(self, reservation: LedgerReservation) -> None:
+        """Uncount an activation that was not spent, without waiting for it."""
+        self.ledger.release(reservation)
+
+
+def _log_unreleased(error: FullStoryError) -> None:
+    _logger.warning("an activation that was not spent stays counted: %s", error)

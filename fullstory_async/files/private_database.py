@@ -29,8 +29,10 @@ from fullstory_async.files.file_system import (
 from fullstory_async.files.lock_file import LockFile, LockFileHeld
 from fullstory_async.files.storage_faults import SQLITE_ERRORS, StorageFault, describe_fault, fault_of
 
-__all__ = ["PrivateDatabase", "make_private_file"]
+__all__ = ["FINISH_SECONDS", "PrivateDatabase", "make_private_file"]
 
+FINISH_SECONDS = 30.0
+"""Seconds that closing a client waits for what is still to be written, for one file."""
 _BUSY_SECONDS = 10.0
 _PASSING = frozenset(StorageFault) - {
     StorageFault.REMOVED, StorageFault.DAMAGED, StorageFault.NO_LOCKS, StorageFault.OTHER,

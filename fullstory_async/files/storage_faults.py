@@ -33,7 +33,7 @@ class StorageFault(enum.Enum):
     READ_ONLY = "Read-only file system or file"
     REMOVED = "its folder or its file was removed or replaced"
     TOO_MANY_FILES = "too many files are open"
-    NO_LOCKS = "its file system lacks locks or shared memory: move it to a local disk"
+    NO_LOCKS = "its file system lacks locks or shared memory"
     DAMAGED = "it is damaged"
     OTHER = "other"
     """Anything else; the error's own text says it."""
@@ -104,7 +104,7 @@ def describe_fault(error: Exception, fault: StorageFault) -> str:
     """Return what is wrong with a file, in words; for the fault that `fault_of` returned."""
     is_made_up = isinstance(error, (UnicodeDecodeError, MemoryError))
     if fault is StorageFault.NO_LOCKS:
-        return f"{fault.value} ({error})"
+        return f"{fault.value} ({error}): move it to a local disk"
     if is_made_up or fault not in {StorageFault.OTHER, StorageFault.DAMAGED}:
         return str(fault.value)
     return str(error.strerror if isinstance(error, OSError) and error.strerror else error)

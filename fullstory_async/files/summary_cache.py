@@ -5,14 +5,13 @@ events are never cached, and a summary has a time to live. The key of an entry i
 fingerprint of the API key, and the request. So another account, profile, prompt or time is another entry.
 Extra headers of a call are not part of the key.
 
-It is one SQLite file. Each operation opens and closes it in a thread of its own, so there is nothing to
+It is one SQLite file. Each operation opens and closes it in the cache's own thread, so there is nothing to
 close, the event loop is never blocked, and several processes can share a file. Its content is personal data:
 only its owner can read the file, and `SummaryCache.forget` removes a session.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
@@ -27,6 +26,7 @@ from fullstory_async.files.checksums import checksum, is_intact
 from fullstory_async.files.private_database import PrivateDatabase
 from fullstory_async.messages import Request
 from fullstory_async.models import SessionRef, session_id_of
+from fullstory_async.threads import WorkerThread
 
 __all__ = ["SummaryCache"]
 
@@ -80,6 +80,12 @@ class SummaryCache:
             path=self.path, what="summary cache", application_id=0x46535343, version=2, schema=_SCHEMA,
             upgrades=_UPGRADES,
         )  # fmt: skip
+        self._thread = WorkerThread(self.name)
+
+    @property
+    def name(self) -> str:
+        """The cache with its path, for messages."""
+        return f"the summary cache {self.path}"
 
     async def get(self, account: str, request: Request) -> bytes | None:
         """Return the cached response to a request, if it is not too old.
@@ -87,7 +93,7 @@ class SummaryCache:
         Raises:
             ConfigurationError, StorageError: the file can't be read. Nothing was spent then.
         """
-        return await asyncio.to_thread(self._get, _key(account, request))
+        return await self._thread.run(self._get, _key(account, request))
 
     async def put(self, account: str, request: Request, body: bytes) -> None:
         """Cache a response.
@@ -95,7 +101,7 @@ class SummaryCache:
         Raises:
             ConfigurationError, StorageError: the file can't be written.
         """
-        await asyncio.to_thread(self._put, _key(account, request), request.session_id or "", body)
+        await self._thread.run(self._put, _key(account, request), request.session_id or "", body)
 
     async def forget(self, session_id: SessionRef) -> int:
         """Remove all entries of a session; return their number.
@@ -108,7 +114,7 @@ class SummaryCache:
             ConfigurationError, StorageError: the file can't be written.
         """
         statement, name = "DELETE FROM summaries WHERE session_id = ?", str(session_id_of(session_id))
-        return await asyncio.to_thread(self._delete, statement, (name,))
+        return await self._thread.run(self._delete, statement, (name,))
 
     async def clear(self) -> int:
         """Remove all entries; return their number.
@@ -116,7 +122,7 @@ class SummaryCache:
         Raises:
             ConfigurationError, StorageError: the file can't be written.
         """
-        return await asyncio.to_thread(self._delete, "DELETE FROM summaries")
+        return await self._thread.run(self._delete, "DELETE FROM summaries")
 
     def _get(self, key: str) -> bytes | None:
         now = self._clock()

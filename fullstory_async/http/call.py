@@ -34,13 +34,17 @@ class Attempt:
     """Whether the server may have seen the request: true unless the transport knows better."""
     reused: bool = False
     """Whether it went over a connection that is known to have served an earlier request."""
+    connected: asyncio.Event | None = None
+    """Set when it has a connection; ``None`` if nobody waits for that."""
 
 
 class Transport(Protocol):
     """What the pipeline needs of a transport."""
 
-    slots: asyncio.Semaphore | None
-    """One slot per available connection, where the number of connections is limited."""
+    @property
+    def slots(self) -> asyncio.Semaphore | None:
+        """One slot per available connection, where the number of connections is limited."""
+        ...
 
     def check(self) -> object:
         """Raise `ClientStateError` if requests can't be sent here and now."""
@@ -88,10 +92,15 @@ class Call:
     """Failed attempts that may have cost an activation."""
     in_flight: bool = attrs.field(default=False, init=False)
     """Whether an attempt is in flight, or has succeeded."""
+    attempt: Attempt | None = attrs.field(default=None, init=False, repr=False)
+    """The latest attempt, and how far it came."""
     last_error: FullStoryError | None = attrs.field(default=None, init=False)
     """Why the latest failed attempt failed."""
     undecoded: Response | None = attrs.field(default=None, init=False, repr=False)
     """The response that was being decoded when other code than the decoder's failed."""
+
+    waits_for: str = attrs.field(default="", init=False)
+    """What its next attempt waits for, such as a file with its path; empty when it is sent."""
 
     # Only the pipeline reads and writes the fields below.
     number: int = attrs.field(default=0, init=False)
@@ -109,7 +118,8 @@ class Call:
     @property
     def at_risk(self) -> int:
         """Activations this call may have cost so far; at 0 it can be cancelled without a loss."""
-        return self.charged + (self.in_flight and self.request.metered)
+        is_sent = self.in_flight and self.attempt is not None and self.attempt.sent
+        return self.charged + (is_sent and self.request.metered)
 
     @property
     def droppable(self) -> bool:
@@ -126,19 +136,19 @@ class Call:
         """Seconds until its deadline."""
         return self.deadline - asyncio.get_running_loop().time()
 
-    def describe(self, error: FullStoryError) -> None:
-        """Complete an error with the call's request, attempts, elapsed time and possible cost."""
-        error.request = error.request or self.request
-        error.attempts, error.elapsed, error.may_have_cost = self.attempts, self.elapsed, self.charged > 0
-
-    def out_of_time(self, waited_for: str) -> APITimeoutError:
-        """Return the error of a call whose time was over before it was sent again."""
-        text = f"the call's time was over while it waited for {waited_for}"
+    def out_of_time(self) -> APITimeoutError:
+        """Return the error of a call whose time was over before it was sent: it names what it waited for."""
+        text = f"the call's time was over while it waited for {self.waits_for or 'the rate limiter'}"
         error = APITimeoutError(text, request=self.request, sent=False)
         if isinstance(self.last_error, RateLimitedError):
             # the time went by while a 429 was obeyed, so it is the rate limit that all calls wait for
             error.scope = Scope.RATE
         return error
+
+    def describe(self, error: FullStoryError) -> None:
+        """Complete an error with the call's request, attempts, elapsed time and possible cost."""
+        error.request = error.request or self.request
+        error.attempts, error.elapsed, error.may_have_cost = self.attempts, self.elapsed, self.charged > 0
 
     def wants_retry(self, error: FullStoryError, delay: float) -> bool:  # noqa: ARG002
         """Return whether the caller wants another attempt, ``delay`` seconds after this error.

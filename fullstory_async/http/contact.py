@@ -34,6 +34,8 @@ class Contact:
     base_url: str = "base_url"
     redactor: Redactor = attrs.field(factory=lambda: Redactor(""), repr=False)
     """Removes the key from responses that are quoted."""
+    proxied: bool = False
+    """Whether a proxy reads each request, in plain HTTP, and so may answer itself."""
     heard: bool = attrs.field(default=False, init=False)
     """Whether FullStory has responded."""
     heard_metered: bool = attrs.field(default=False, init=False)

@@ -50,13 +50,18 @@ class Stats:
     throttled: int = 0
     """429 responses."""
     activations: int = 0
-    """Activations spent: metered calls that succeeded."""
+    """Activations charged for certain: metered calls that succeeded."""
     activations_at_risk: int = 0
-    """Metered requests that failed or were cancelled, and may have been charged nevertheless."""
+    """Activations at risk: metered requests that failed or were cancelled, and were possibly charged."""
     waited: float = 0.0
     """Seconds that calls waited for the rate limiter and for retries, summed over all calls."""
     received_bytes: int = 0
     """Body bytes read, counted after decompression."""
+
+    @property
+    def spent(self) -> int:
+        """Activations spent, those at risk included, as a job and the ledger count them."""
+        return self.activations + self.activations_at_risk
 
 
 @attrs.frozen(kw_only=True)

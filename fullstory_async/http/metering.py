@@ -10,17 +10,12 @@ disks; only a slower disk keeps the limiter waiting.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import attrs
 
-from fullstory_async.errors import FullStoryError
-
 __all__ = ["Admission", "Meter", "Reservation"]
-
-_logger = logging.getLogger("fullstory_async.http")
 
 _LEAD_SECONDS = 0.1
 _MIN_ADMITTED = 2
@@ -34,10 +29,16 @@ class Meter(Protocol):
     have been charged, and releases it where the request was not sent or was refused free of charge.
     """
 
+    @property
+    def name(self) -> str:
+        """Where it counts, for messages, such as a file with its path."""
+        ...
+
     async def reserve(self) -> Any:
         """Reserve one activation and return what `release` takes.
 
-        A cancelled call of this method must leave nothing reserved.
+        A call of this method that is cancelled must end at once, and leave nothing reserved: what can't be
+        stopped goes on in the background.
 
         Raises:
             ActivationBudgetError: the budget is used up; the request is not sent.
@@ -45,8 +46,8 @@ class Meter(Protocol):
         """
         ...
 
-    async def release(self, reservation: Any, /) -> None:
-        """Return a reservation that was not spent."""
+    def release(self, reservation: Any, /) -> None:
+        """Return a reservation that was not spent, without waiting; log it if that fails."""
         ...
 
 
@@ -85,6 +86,11 @@ class Reservation:
         """Whether the next attempt needs a reservation; an unspent one serves again."""
         return not self._held
 
+    @property
+    def names(self) -> str:
+        """Where the activation is counted, for messages."""
+        return " and ".join(meter.name for meter in self.meters)
+
     async def make(self) -> None:
         """Reserve with every meter. Raises `ActivationBudgetError`, `StorageError`."""
         for meter in self.meters:
@@ -94,11 +100,8 @@ class Reservation:
         """Keep it counted: the attempt may have been charged."""
         self._held = ()
 
-    async def release(self) -> None:
+    def release(self) -> None:
         """Release what is still held; a meter that fails to release it keeps it counted."""
         held, self._held = self._held, ()
         for meter, reservation in held:
-            try:
-                await meter.release(reservation)
-            except FullStoryError as error:
-                _logger.warning("an activation that was not spent stays counted: %s", error)
+            meter.release(reservation)

@@ -74,10 +74,7 @@ class Pipeline:
         hooks: Hooks | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        """Assemble the parts.
-
-        ``timeout`` is in seconds and covers a whole call; ``contact`` knows the address in use.
-        """
+        """Assemble the parts; ``timeout`` covers a whole call, in seconds."""
         self._transport = transport
         self._ledger = ledger
         self.limiter = limiter
@@ -99,6 +96,10 @@ class Pipeline:
         """Report that a caller waited for this call of another caller; ``error`` is a class's name."""
         self._observer.request_joined(call, error, seconds)
 
+    def use(self, transport: Transport) -> None:
+        """Send through another transport from now on."""
+        self._transport = transport
+
     def check(self) -> None:
         """Raise `ClientStateError` if calls can't be made here and now."""
         self._transport.check()
@@ -106,8 +107,7 @@ class Pipeline:
     async def fetch(self, call: Call, decode: Callable[[Response], T], *, streamed: bool = False) -> T:
         """Send a call's request until it succeeds, the policy gives up or its time is over.
 
-        This is one of the doors through which errors leave without the stack frames whose locals held the
-        query, the key and the body.
+        This is a door through which errors leave without the stack frames that held query, key and body.
 
         Args:
             call: what to send; its record is up to date at any time.
@@ -178,7 +178,7 @@ class Pipeline:
             retries.close()
             # a call that is cancelled in flight may have been charged: its reservation stays
             if reservation is not None and not call.in_flight:
-                await reservation.release()
+                reservation.release()
 
     def _reservation(self, call: Call) -> Reservation | None:
         if not call.request.metered or (call.meter is None and self._ledger is None):
@@ -190,10 +190,19 @@ class Pipeline:
         if reservation is None or not reservation.is_due:
             await self._take_token(call)
             return
-        async with self._admission:
-            # first: a token would go stale while a slow disk commits the reservation
-            await reservation.make()
-            await self._take_token(call)
+        call.waits_for = f"its turn to reserve an activation in {reservation.names}"
+        timer = asyncio.timeout_at(None if call.deadline == math.inf else call.deadline)
+        try:
+            async with timer, self._admission:
+                call.waits_for = reservation.names
+                # first: a token would go stale while a slow disk commits the reservation
+                await reservation.make()
+                timer.reschedule(None)  # the wait for a token has the call's deadline itself
+                await self._take_token(call)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise call.out_of_time() from call.last_error
 
     async def _take_token(self, call: Call) -> None:
         """Wait for the rate limiter, within the call's time; bulk work first for the contact."""
@@ -202,14 +211,15 @@ class Pipeline:
             call.is_counted = True
         call.waited = not await self.limiter.try_acquire()
         if call.waited:
-            timeout = self.timeout if call.timeout is None else call.timeout
-            max_pause = min(timeout, call.remaining, call.max_pause) if call.patient else None
+            call.waits_for = "the rate limiter"
+            limit = min(call.timeout or self.timeout, call.remaining, call.max_pause)
+            max_pause = limit if call.patient else None
             began = asyncio.get_running_loop().time()
             try:
                 async with asyncio.timeout_at(None if call.deadline == math.inf else call.deadline):
                     await self.limiter.acquire(max_pause=max_pause, priority=call.request.priority)
             except TimeoutError:
-                raise call.out_of_time("the rate limiter") from call.last_error
+                raise call.out_of_time() from call.last_error
             except RateLimitedError as error:
                 error.request = call.request
                 raise
@@ -220,7 +230,7 @@ class Pipeline:
             # the time of a patient call starts here: it may have queued for hours behind others
             call.deadline = call.admitted + (call.timeout or self.timeout)
         elif call.deadline <= call.admitted:
-            raise call.out_of_time("the rate limiter") from call.last_error
+            raise call.out_of_time() from call.last_error
 
     async def _exchange(self, call: Call, decode: Callable[[Response], T], *, streamed: bool) -> T:
         """Send once and decode, or raise the error that the response stands for."""
@@ -285,9 +295,9 @@ class Pipeline:
         """Send once, and record how far the request came if it is cancelled."""
         self._transport.check()
         now = asyncio.get_running_loop().time
-        attempt = Attempt(now())
+        attempt = call.attempt = Attempt(now())
         call.attempts += 1
-        call.in_flight = True
+        call.in_flight, call.waits_for = True, ""
         request = self._observer.request_sent(call)
         try:
             response = await self._transport.send(request, call.deadline, attempt, streamed=streamed)

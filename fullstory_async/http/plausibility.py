@@ -66,6 +66,8 @@ _ECHOES = frozenset(
     {"session_id", "sessionId", "device_id", "userId", "config_profile_id", "configProfileId"}
 )
 """The members that repeat what a call is about. Other services have such names too."""
+_OWN_ECHOES = frozenset({"config_profile_id", "configProfileId"})
+"""Those of them that no other service has."""
 
 _EMPTY = frozenset({b"null", b"[]", b"{}", b'""'})
 
@@ -183,8 +185,10 @@ def _assess_object(request: Request, body: Mapping[str, Any]) -> Assessment:
 
 
 def _is_empty_result(request: Request, body: Mapping[str, Any]) -> bool:
-    """Return whether an object without results repeats only what the request is about."""
+    """Return whether an object without results repeats what the request is about."""
     echoes = _ECHOES & body.keys()
+    if echoes & _OWN_ECHOES:
+        return True
     session_id = request.session_id or ""
     about = {session_id, *session_id.split(":")}
     return len(echoes) == len(body) or any(str(_plain(body[name])) in about for name in echoes)

@@ -21,11 +21,12 @@ async def wait_for_slot(slots: asyncio.Semaphore, call: Call) -> None:
         APITimeoutError: the call's time is over.
     """
     began = asyncio.get_running_loop().time()
+    call.waits_for = "a free connection"
     try:
         async with asyncio.timeout_at(None if call.patient else call.deadline):
             await slots.acquire()
     except TimeoutError:
-        raise call.out_of_time("a free connection") from call.last_error
+        raise call.out_of_time() from call.last_error
     if call.patient:
         call.deadline += asyncio.get_running_loop().time() - began
 

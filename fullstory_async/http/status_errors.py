@@ -31,6 +31,7 @@ from fullstory_async.errors import (
 )
 from fullstory_async.http.contact import Contact
 from fullstory_async.http.plausibility import Responder, assess, is_markup
+from fullstory_async.http.proxy_refusals import refusal_before_service
 from fullstory_async.messages import Request, Response
 from fullstory_async.privacy import redact_subject
 from fullstory_async.safe_json import loads
@@ -79,12 +80,11 @@ def error_from_response(
         retry_after: the seconds of its ``Retry-After``.
     """
     status = response.status
-    if 300 <= status < 400:
-        return _redirect(request, response)
-    if status < 200:
-        return ProtocolError(
-            f"the server responded {status}", request=request, response=response, permanent=True
-        )
+    if status < 200 or 300 <= status < 400:
+        return _not_final(request, response)
+    before = None if status < 400 else refusal_before_service(request, response, proxied=contact.proxied)
+    if before is not None:
+        return before
     assessment = assess(request, response)
     if assessment.responder is not None:
         return _unexpected(request, contact.redacted(request, response), assessment.responder, contact)
@@ -104,7 +104,10 @@ def error_from_response(
     return error
 
 
-def _redirect(request: Request, response: Response) -> UnexpectedRedirect:
+def _not_final(request: Request, response: Response) -> UnexpectedRedirect | ProtocolError:
+    if response.status < 200:
+        text = f"the server responded {response.status}"
+        return ProtocolError(text, request=request, response=response, permanent=True)
     target = _host_of(response.headers.get("location", ""))
     to = f" to {redact_subject(target, request)}" if target else ""
     error = UnexpectedRedirect(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
 import attrs
 
 from fullstory_async.errors import InvalidSessionId
 from fullstory_async.ids.alike import AlikeIds
+from fullstory_async.ids.source import End, IdSource
 from fullstory_async.jobs.storage.schema import replace_surrogates
 from fullstory_async.models import SessionRef, session_id_of, text_of
 
-__all__ = ["Added", "Batch"]
+__all__ = ["Added", "Batch", "iterate"]
 
 
 @attrs.frozen(kw_only=True)
@@ -54,3 +59,13 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.usable) + len(self.unusable)
+
+
+async def iterate(source: IdSource) -> AsyncIterator[SessionRef]:
+    """Yield the ids of a source; a long list doesn't block the event loop."""
+    last = time.monotonic()
+    while (ref := await source.next()) is not End.END:
+        yield ref
+        if time.monotonic() - last > 0.005:
+            await asyncio.sleep(0)
+            last = time.monotonic()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
@@ -15,11 +14,11 @@ import attrs
 
 from fullstory_async import validators
 from fullstory_async.client import FullStoryClient
-from fullstory_async.concurrency import run_in_thread, shielded
+from fullstory_async.concurrency import shielded
 from fullstory_async.errors import ClientStateError, ConfigurationError, InvalidSessionId
 from fullstory_async.files.file_system import make_private, warn_of_no_permissions
-from fullstory_async.ids.source import End, IdSource
-from fullstory_async.jobs.added import Added, Batch
+from fullstory_async.ids.source import IdSource
+from fullstory_async.jobs.added import Added, Batch, iterate
 from fullstory_async.jobs.export import Redact, export_in_thread
 from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimate_within_budget
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
@@ -31,6 +30,7 @@ from fullstory_async.jobs.storage.schema import absolute_folder, as_job_error, r
 from fullstory_async.jobs.storage.state import Counts
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.models import RefOrRow, SessionRef, session_id_of, text_of
+from fullstory_async.threads import GRACE, WorkerThread
 
 __all__ = ["Job"]
 
@@ -59,6 +59,7 @@ class Job:
         if not isinstance(plan, JobPlan | None):
             raise ConfigurationError(f"plan must be a JobPlan, not {plan!r:.60}")
         self.folder = absolute_folder(folder)
+        self._thread = WorkerThread(f"the job {self.folder}")
         self._client, self._requested_plan, self._accept_loss = client, plan, accept_loss
         self._store: JobStore | None = None
         self._lock: JobLock | None = None
@@ -95,9 +96,11 @@ class Job:
             raise ClientStateError("this job is open already")
         self._may_stop_early = True
         try:
-            await run_in_thread(self._open)
+            await self._thread.run(self._open)
         except asyncio.CancelledError:
-            await shielded(self._close())
+            # behind the opening, which can't be stopped
+            self._thread.run_last(self._close_files)
+            await self._thread.finish(GRACE)
             raise
         return self
 
@@ -113,13 +116,9 @@ class Job:
             if self._runner is not None:
                 self._runner.stop(at_once=True)
                 await self._run_ended.wait()
-            store, self._store = self._store, None
-            if store is not None:
-                await store.close()
         finally:
-            if self._lock is not None:
-                self._lock.release()
-                self._lock = None
+            self._thread.run_last(self._close_files)
+            await self._thread.finish()
 
     def __enter__(self) -> None:
         raise TypeError("a Job is asynchronous: use 'async with'")
@@ -154,7 +153,7 @@ class Job:
         batch = Batch(source.alike)
         source.start()
         await self._opened.mark_input(complete=False)
-        async for ref in _iterate(source):
+        async for ref in iterate(source):
             given += 1
             unusable += not batch.append(ref)
             if len(batch) >= _BATCH:
@@ -302,6 +301,16 @@ class Job:
             raise ClientStateError("the job is not open: use 'async with Job.open(…) as job:'")
         return self._store
 
+    def _close_files(self) -> None:
+        store, self._store = self._store, None
+        try:
+            if store is not None:
+                store.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
+
     def _open(self) -> None:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -316,13 +325,3 @@ class Job:
             lock.release()
             raise
         self._lock = lock
-
-
-async def _iterate(source: IdSource) -> AsyncIterator[SessionRef]:
-    last = time.monotonic()
-    while (ref := await source.next()) is not End.END:
-        yield ref
-        # a long list must not block the event loop
-        if time.monotonic() - last > 0.005:
-            await asyncio.sleep(0)
-            last = time.monotonic()

@@ -118,7 +118,7 @@ class JobEstimate:
 
     A call may cost `RetryPolicy.max_charges_per_call`."""
     spent: int
-    """Number of activations that the job has spent so far."""
+    """Number of activations that the job has spent so far, those at risk included."""
     max_activations: int | None
     """The most activations that the job may ever spend."""
     seconds: float

@@ -29,7 +29,7 @@ class StopReason(enum.StrEnum):
     """The service asked for a longer wait than ``max_wait``."""
     NETWORK_DOWN = "network down"
     NOT_FULLSTORY = "not_fullstory"
-    """Responses can't be FullStory's: a sign-in page, a proxy, a redirect or another API answers."""
+    """Responses can't be FullStory's: a sign-in page, a proxy, a redirect or another API."""
     NO_SESSION_FOUND = "no session found"
     """Every call so far failed for its session, as with a 404; as many as the plan's ``max_failures``."""
     STORAGE_FAILED = "storage failed"
@@ -49,13 +49,15 @@ class JobProgress:
     failed: int
     """Number of failures that the job holds."""
     spent: int
-    """Number of activations that the job has spent, or may have spent."""
+    """Number of activations that the job has spent, those at risk included."""
     max_activations: int | None
     stats: Stats
     """The client's counters: requests, retries, 429s."""
     last_error: str | None
     allowed_rate: float
     """Requests per second that the rate limiter allows now; an adaptive limit changes it."""
+    at_risk: int = 0
+    """Number of activations at risk: spent, but possibly not charged."""
 
 
 @attrs.frozen(kw_only=True)
@@ -70,17 +72,20 @@ class JobReport:
     failed: Counter[str]
     """Number of calls that failed in this run, by the name of their error."""
     spent: int
-    """Number of activations that the job has spent so far, or may have spent."""
+    """Number of activations that the job has spent in all its runs, those at risk included."""
     at_risk: int
-    """Those of them that only may have been spent: their calls brought no response of FullStory's."""
+    """Number of activations at risk: spent, but possibly not charged.
+
+    Their calls brought no response of FullStory's, or one that could not be saved."""
     new_responses: int
     """Number of responses that this run received."""
     newly_spent: int
-    """Number of activations that this run has spent, or may have spent."""
+    """Number of activations that this run has spent, those at risk included."""
     dropped: int
     """Number of calls that may have been charged, and whose response is not saved.
 
-    This run did not wait for it, or the disk was full. They count as spent; the next run makes them again."""
+    This run did not wait for it, or the disk was full. Their activations are spent, and at risk; the next run
+    makes them again."""
     left: int
     """Number of calls that are still to be made, failures that are not permanent included."""
     seconds: float
@@ -100,6 +105,8 @@ class ProgressReporter:
     last_error: str | None = attrs.field(default=None, init=False)
     failure: Exception | None = attrs.field(default=None, init=False)
     """What the callback raised. It ends the run, which raises it when all paid-for responses are saved."""
+    _spent: int | None = attrs.field(default=None, init=False)
+    """What was reported last."""
 
     @property
     def calls(self) -> int:
@@ -111,15 +118,21 @@ class ProgressReporter:
         if self.callback is None or self.failure is not None:
             return
         counts = self.store.counts
+        self._spent = counts.spent
         progress = JobProgress(
             calls=self.calls, done=counts.answered, failed=counts.failed, spent=counts.spent,
             max_activations=self.store.plan.max_activations, stats=attrs.evolve(self.pipeline.stats),
-            last_error=self.last_error, allowed_rate=self.pipeline.limiter.rate,
+            last_error=self.last_error, allowed_rate=self.pipeline.limiter.rate, at_risk=counts.at_risk,
         )  # fmt: skip
         try:
             self.callback(progress)
         except Exception as error:  # noqa: BLE001  (the runner raises it)
             self.failure = error
+
+    def report_end(self) -> None:
+        """Report the activations of calls that were dropped, unless that was done."""
+        if self.store.counts.spent != self._spent:
+            self.report()
 
     def report_waiting(self, error: FullStoryError) -> None:
         """Report that the run waits because of a failure."""

@@ -22,10 +22,11 @@ from fullstory_async.errors import (
     APIStatusError,
     AuthenticationError,
     FullStoryError,
-    JobStorageError,
-    JobTakenOverError,
+    JobLockedError,
     NoSessionFoundError,
+    ProxyError,
     Scope,
+    StorageError,
     TransportError,
     UnexpectedResponseError,
 )
@@ -54,9 +55,9 @@ _REASONS = {
 def _reason_for(error: FullStoryError) -> StopReason:
     """Return the reason of a run that a failure ended."""
     is_unknown = isinstance(error, APIStatusError) and error.is_unknown_status
-    if is_unknown or isinstance(error, UnexpectedResponseError):
+    if is_unknown or isinstance(error, UnexpectedResponseError | ProxyError):
         return StopReason.NOT_FULLSTORY
-    if isinstance(error, JobTakenOverError):
+    if isinstance(error, JobLockedError):
         return StopReason.TAKEN_OVER
     return _REASONS.get(error.scope, StopReason.NETWORK_DOWN)
 
@@ -88,23 +89,24 @@ class Runner:
         """Make the calls that are left, until one of the stop reasons."""
         now = asyncio.get_running_loop().time
         started, kept = now(), self.store.responses_saved
-        before = self.store.counts.spent + self.store.reserved
+        before = self.store.activations.settled().spent
         try:
             await self.store.spend_reserved()
-            # taken again: what a cancelled run has released meanwhile is not this run's
-            before = self.store.counts.spent
+            # taken again: what a cancelled run has saved and released meanwhile is not this run's
+            before, kept = self.store.counts.spent, self.store.responses_saved
             if self._reason is None:
                 await self._check_organisation()
             await self._make_calls()
         except TimeoutError:
             if not self._timer.expired():
                 raise
-        except (JobStorageError, JobTakenOverError) as error:
+        except (StorageError, JobLockedError) as error:
             self.stop(_reason_for(error), error.message)
         try:
             await self.store.flush()
-        except JobStorageError as error:
+        except StorageError as error:
             self.stop(StopReason.STORAGE_FAILED, error.message)
+        self._state.progress.report_end()
         if self._state.progress.failure is not None:
             raise self._state.progress.failure
         self._adopt_rule()
@@ -112,16 +114,16 @@ class Runner:
             self._detail = f"{self._detail}\n{await ask_who_responds(self.api)}"
         counts = self.store.counts
         # what is still reserved belongs to responses that could not be saved
-        spent = counts.spent + self.store.reserved
+        activations = self.store.activations.settled()
         return JobReport(
             reason=self._reason or StopReason.FINISHED,
             detail=self._detail,
             done=counts.answered,
             failed=self._state.failed,
-            spent=spent,
-            at_risk=counts.at_risk + self.store.reserved,
+            spent=activations.spent,
+            at_risk=activations.at_risk,
             new_responses=self.store.responses_saved - kept,
-            newly_spent=spent - before,
+            newly_spent=activations.spent - before,
             dropped=self._state.dropped,
             left=self._state.progress.calls - counts.answered - counts.permanent,
             seconds=now() - started,

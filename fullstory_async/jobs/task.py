@@ -157,6 +157,11 @@ class JobCall:
         return self._task.session_id
 
     @property
+    def name(self) -> str:
+        """The job with its folder, for messages."""
+        return f"the job {self._state.store.folder}"
+
+    @property
     def attempts(self) -> int:
         """Number of times that the call was sent so far."""
         return 0 if self._call is None else self._call.attempts
@@ -200,7 +205,7 @@ class JobCall:
                 return
             await settled.wait()
 
-    async def release(self, _: None) -> None:
+    def release(self, _: None) -> None:
         """Do nothing: the reservation is settled together with the result."""
 
     async def _attempt(self) -> bool:

@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import os
 
 from fullstory_async import validators
 from fullstory_async.deprecation import Renamed, warn_renamed
@@ -49,12 +50,13 @@ class RateLimiter:
     """Admits requests within a `RateLimit`; share it by passing it to several clients.
 
     One limiter belongs to one API key. It may be used in one event loop after another (several
-    ``asyncio.run``), its level carried over, but not in two running loops at once.
+    ``asyncio.run``), its level carried over, but not in two running loops at once. A forked process has a
+    copy of it, with a rate of its own; a `RedisRateLimiter` keeps all processes together within one rate.
     """
 
     __slots__ = (
         "_adaptive", "_bucket", "_limit", "_loop", "_max_wait", "_not_before", "_pause_announced",
-        "_pause_logged", "_queue", "_queue_logged",
+        "_pause_logged", "_pid", "_queue", "_queue_logged",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +89,8 @@ class RateLimiter:
         self._not_before = 0.0
         self._queue = WaitQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+        """The process that used it last; it has another number after a fork."""
         self._pause_logged = self._pause_announced = 0.0
         self._queue_logged = False
 
@@ -292,9 +296,11 @@ class RateLimiter:
 
     def _enter_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Go over to another event loop; calls that wait in the last one are lost."""
-        if self._loop is not None and self._loop.is_running():
+        # in a forked process the loop that its parent runs looks as if it ran here too
+        is_here = self._pid == os.getpid()
+        if self._loop is not None and is_here and self._loop.is_running():
             raise ClientStateError("this RateLimiter is in use by another running event loop")
-        self._loop, self._queue, self._queue_logged = loop, WaitQueue(), False
+        self._loop, self._pid, self._queue, self._queue_logged = loop, os.getpid(), WaitQueue(), False
         self._bucket.enter_loop()
 
     def __repr__(self) -> str:

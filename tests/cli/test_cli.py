@@ -38,11 +38,13 @@ from fullstory_async import (
     UnexpectedResponseError,
 )
 from fullstory_async.cli import main
+from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import Exit, UsageError, exit_for
 from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.world import World
 from tests.cli.conftest import Run
 from tests.limits import SECONDS
+from tests.wire.proxies import bundle, certificate
 
 WORLD = World(0, 20, 200, 200)
 IDS = [str(session_id) for session_id, session in WORLD.sessions.items() if session.event_count < 60][:6]
@@ -155,6 +157,51 @@ def test_errors_are_one_line_and_a_code(
     assert (got, out) == (code, "")
     assert said in err
     assert (len(err.splitlines()), "Traceback" in err) == (1, False)
+
+
+NETWORK = (
+    ("--proxy", "socks5://ada:canary@x"), ("--ca-file", "missing.pem"), ("--client-cert", "missing.pem"),
+    ("--client-key", "key"), ("--sandbox", "--proxy", "http://ada:canary@x"), ("--sandbox", "--ca-file", "key"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("options", NETWORK)
+def test_what_is_wrong_with_the_network_is_said_in_one_line(
+    run: Run, tmp_path: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FULLSTORY_API_KEY", "na1.key")
+    (tmp_path / "key").write_text("no key")
+    code, out, err = run("whoami", *options)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "canary" not in err
+
+
+def test_the_network_comes_from_options_or_the_environment(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FULLSTORY_API_KEY", "na1.key")
+    ca, (cert, key) = bundle(tmp_path), certificate(tmp_path)
+    files = ("--ca-file", str(ca), "--client-cert", str(cert), "--client-key", str(key))
+    code, _, err = run("whoami", "--proxy", "http://ada:canary@127.0.0.1:1", "--timeout", "0.5", *files)
+    assert (code, "no connection to the proxy: Cannot connect to host 127.0.0.1:1 [" in err) == (8, True)
+    assert "canary" not in err
+    monkeypatch.setenv("HTTPS_PROXY", "http://ada:canary@127.0.0.1:2\n")
+    assert (
+        "no connection to the proxy: Cannot connect to host 127.0.0.1:2 ["
+        in run("whoami", "--timeout", "0.5")[2]
+    )
+    monkeypatch.setenv("NO_PROXY", "fullstory.com,x.invalid")
+    code, _, err = run("whoami", "--timeout", "0.5", "--base-url", "http://x.invalid", "--allow-http")
+    assert (code, "x.invalid" in err) == (8, True)
+    monkeypatch.setenv("SSL_CERT_FILE", "missing.pem")
+    code, _, err = run("whoami")
+    assert (code, "SSL_CERT_FILE" in err) == (2, True)
+    assert run("whoami", "--sandbox")[0] == 0
+
+
+def test_options_are_printed_without_the_proxys_login() -> None:
+    given = Connection(proxy="http://ada:canary@proxy.test:3128", ca_file=Path("ca.pem"), allow_http=True)
+    assert given.as_options() == ["--allow-http", "--proxy", "http://proxy.test:3128", "--ca-file", "ca.pem"]
 
 
 def test_the_key_comes_from_the_environment_or_a_file(

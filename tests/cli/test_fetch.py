@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -477,7 +478,9 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path: Path) -> None:
     err += command.stderr.read()
     command.communicate(timeout=SECONDS)
     assert command.returncode == 143, err
-    assert "Total: 0 results, 0 permanent failures, 9 calls left, 0 activations spent, 3 at risk" in err
+    assert (
+        "Total: 0 results, 0 permanent failures, 9 calls left, 3 activations spent, 3 of them at risk" in err
+    )
     assert "3 calls interrupted in flight, or" in err
     slow.kill()
     slow.communicate()
@@ -566,7 +569,8 @@ def test_the_demo_leaves_files_behind_and_overwrites_none(run: Run, tmp_path: Pa
         assert code == 0
         assert "60 of 60" in err
         assert folder in err
-        assert "60 counted by the job, 60 charged" in err
+        assert "60 activations spent " in err
+        assert "60 by the sandbox" in err
         assert "listens on http://127.0.0.1:" in err
         assert {p.name for p in (tmp_path / folder).iterdir()} == {
             "sessions.jsonl", "demo.job", "events.jsonl", "events.summaries.jsonl", "events.failures.jsonl",
@@ -582,6 +586,14 @@ def test_the_demo_survives_a_crash(run: Run) -> None:
     code, _, err = run("demo", "--sessions", "60", "--rate", "200", "--crash", "--concurrency", "8")
     assert (code, "120 of 120" in err, "kill -9 after" in err) == (0, True, True)
     assert "results survived it" in err
+    # what the kill left, the report and the table name the same activations
+    spent = re.findall(r"\d+ activations spent(?:, \d+ of them at risk)?", err)[-1]
+    assert f"0 calls left, {spent}\n" in err
+    at_kill = re.search(r"results are on disk, (\d+) activations spent", err)
+    of_run = re.search(r"Finished: \d+ results and (\d+) activations spent in this run", err)
+    assert at_kill is not None
+    assert of_run is not None
+    assert int(at_kill[1]) + int(of_run[1]) == int(spent.split()[0])
 
 
 def test_a_job_that_was_killed_before_it_had_ids_wants_them_again(run: Run, tmp_path: Path) -> None:

@@ -83,10 +83,12 @@ def example(schema: Any, rng: random.Random) -> Any:
     if kind == "object":
         names = [name for name in schema.get("properties", {}) if rng.random() < 0.8]
         value = {name: example(schema["properties"][name], rng) for name in names}
-        # an unknown member alone is another API's response; an unknown list instead of the known one, too
+        # an unknown member alone is another API's response, also beside a session's id, which many services
+        # return; an unknown list instead of the known one, too
         lists = [name for name, each in schema.get("properties", {}).items() if each["type"] == "array"]
         unknown = [rng.random()] if set(lists) <= set(names) else rng.random()
-        return {**value, "unknown_key": unknown} if names and rng.random() < 0.5 else value
+        is_ours = bool(set(names) - {"session_id"})
+        return {**value, "unknown_key": unknown} if is_ours and rng.random() < 0.5 else value
     if kind == "array":
         return [example(schema["items"], rng) for _ in range(rng.randint(0, 4))]
     if kind == "integer":

@@ -200,7 +200,7 @@ ROWS = tuple(
             ),
             (
                 "Somebody else answers: the sign-in page of a network, a proxy, a web server (2xx, 4xx, 511)",
-                "`UnexpectedResponseError`, which says who probably answered and at which address; a free call is made once more before. A paid one counts as at risk, never as spent; only a redirect and a 511 are free. A 200 without a body is such a response. Texts and empty bodies from 400 on go by their status",
+                "`UnexpectedResponseError`, which says who probably answered and at which address; a free call is made once more before. A paid one counts as at risk; only a redirect and a 511 are free. A 200 without a body is such a response. Texts and empty bodies from 400 on go by their status",
             ),
             (
                 "JSON of another API",
@@ -212,7 +212,7 @@ ROWS = tuple(
             ),
             (
                 "Somebody else answers in the middle of a job",
-                "After 5 such answers in a row it ends as `not_fullstory` (exit code 9): at most `concurrency` + 4 activations at risk, none as spent, nothing recorded for a session. The report says how many, and what `/me` answers now. Five answers in a row with a status that FullStory does not send, such as 405 or 451, and without its code end the job too",
+                "After 5 such answers in a row it ends as `not_fullstory` (exit code 9): at most `concurrency` + 4 activations at risk and no others spent, nothing recorded for a session. The report says how many, and what `/me` answers now. Five answers in a row with a status that FullStory does not send, such as 405 or 451, and without its code end the job too",
             ),
             (
                 "Redirects, in bulk",
@@ -315,6 +315,11 @@ ROWS += (
         "The wait ends with the call's time, in `APITimeoutError` with `sent=False`: nothing was sent, so nothing may have cost",
     ),
     Row(
+        72,
+        "Sloppy framing: two equal `Content-Length`, or one beside chunks, a 204 with a body, bytes after the body or after the end of its gzip",
+        "A complete response is taken, and the connection closed. Lengths that differ are refused: `ProtocolError`",
+    ),
+    Row(
         73,
         "421 or 520 to 529 with `Retry-After`: a gateway lost its way to the service",
         _AGAIN.format(error="its error") + ". Without that header they are results",
@@ -323,6 +328,61 @@ ROWS += (
         74,
         "`0001-01-01T00:00:00Z` as a time",
         "It is no time: `None`",
+    ),
+    Row(
+        75,
+        "The file of the ledger, the summary cache or a job is locked by another program, or its disk is slow",
+        "Deadlines, `asyncio.timeout` and cancellations hold; the message names the file. What must be settled goes on in the background, and closing waits for it, 30 s at most",
+    ),
+    Row(
+        76,
+        "The loop's executor is full, or no thread can be started",
+        "Files and the lookup of names have threads of their own. Where none can be started for a file: `StorageError`, and nothing is sent",
+    ),
+    Row(
+        77,
+        "A caller that is cancelled again in each turn of the loop (`anyio.move_on_after`)",
+        "It leaves at once, and a job that it closes is closed in the background; the loop is never kept busy",
+    ),
+    Row(
+        78,
+        "The process is forked while its event loop runs",
+        "A limiter, ledger or cache that was made before works in the child, and the parent loses no connection",
+    ),
+    Row(
+        80,
+        "The certificate of a server, or of a proxy, has an authority that is not known",
+        "`ConnectError` with `permanent=True` after one connection, which says how to give a CA bundle: `ClientConfig(ssl=…)`, `--ca-file`, `SSL_CERT_FILE`",
+    ),
+    Row(
+        81,
+        "The server demands a client certificate, or does not accept it: TLS alerts, and the pages of nginx",
+        "`ConnectError` with `permanent=True` that names `client_cert`; one attempt, nothing at risk, nothing recorded for a session; fan-outs and jobs end",
+    ),
+    Row(
+        82,
+        "A proxy refuses: 401, 403, 407, to `CONNECT` and in plain HTTP",
+        "`ProxyError` after one attempt, never `AuthenticationError`, never at risk. A fan-out ends at once, a job as `not_fullstory` (exit code 9). 502, 503 and 429 of a proxy are tried again",
+    ),
+    Row(
+        83,
+        "A proxy that requires a login, in plain HTTP or TLS",
+        "It gets `proxy_auth`, or the user and password of its URL; never the API key, unless the request itself is plain HTTP",
+    ),
+    Row(
+        84,
+        "A proxy refuses, and many calls start at once",
+        "It is asked once: the first call goes alone until the proxy accepts it, and after a refusal all calls of the client fail for a minute without asking. So a wrong password is one login",
+    ),
+    Row(
+        85,
+        "`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`",
+        "Used with `trust_env=True`, and by the command line. `NO_PROXY` takes names, domains, addresses, networks and ports; this machine is never reached through them",
+    ),
+    Row(
+        86,
+        "A key file or a variable with a byte order mark, in UTF-16, with `\\r\\n` or spaces",
+        "Cleaned, or `ConfigurationError` that names the file and the variable; the key is never shown",
     ),
     Row(
         88,

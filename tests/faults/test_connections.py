@@ -7,6 +7,7 @@ import datetime as dt
 import re
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -49,13 +50,11 @@ async def assert_unsent(
 async def test_row_01_a_name_that_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    async def nowhere(host: str, *_: int, **__: Any) -> None:
+    def nowhere(host: str, *_: int, **__: Any) -> None:
         asked.append(host)
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(
-        asyncio.get_running_loop(), "getaddrinfo", nowhere
-    )  # the resolver of this test's world
+    monkeypatch.setattr(socket, "getaddrinfo", nowhere)  # the resolver of this test's world
     async with client_of("https://nowhere.invalid", retry=QUICK) as client:
         started = now()
         error = await assert_unsent(client, ConnectError)
@@ -66,10 +65,13 @@ async def test_row_01_a_name_that_is_unknown(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.row(1)
 async def test_row_01_a_resolver_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def silence(*_: int | str, **__: Any) -> None:
-        await asyncio.sleep(60)
+    over = threading.Event()
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", silence)
+    def silence(*_: int | str, **__: Any) -> None:
+        over.wait()
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silence)
     async with client_of("https://nowhere.invalid", retry=QUICK, connect_timeout=0.1) as client:
         started = now()
         await assert_unsent(client, APITimeoutError)
@@ -79,6 +81,7 @@ async def test_row_01_a_resolver_that_never_answers(monkeypatch: pytest.MonkeyPa
         assert isinstance(error, APITimeoutError)
         assert (type(error), error.sent, error.attempts) == (APITimeoutError, False, 2)
         assert 0.14 < now() - started < 1
+        over.set()
 
 
 def free_port() -> int:

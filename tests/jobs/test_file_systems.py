@@ -91,7 +91,7 @@ async def test_a_job_a_ledger_and_a_cache_work_without_links_locks_and_permissio
     warned = [record.getMessage() for record in caplog.records if record.name == "fullstory_async.files"]
     assert sum(f"{folder} can't be made private (chmod)" in text for text in warned) == 3  # once an opening
     assert names(tmp_path) == {
-        "cache", "j", "job.sqlite3", "ledger", "lock", "out.duckdb", "out.failures.jsonl", "out.jsonl", "spare-room"
+        "cache", "j", "job.sqlite3", "job.sqlite3-commits", "ledger", "lock", "out.duckdb", "out.failures.jsonl", "out.jsonl", "spare-room"
     }  # fmt: skip
 
 

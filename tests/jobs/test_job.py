@@ -155,7 +155,7 @@ async def test_a_budget_can_be_raised_and_the_job_goes_on(tmp_path: Path) -> Non
         first = await run_once(
             tmp_path / "j", client, attrs.evolve(BOTH, max_activations=30), sandbox.session_ids
         )
-        assert (first.reason, first.done, first.left, "30 of 30" in first.detail) == (
+        assert (first.reason, first.done, first.left, "is 30: 30 activations spent" in first.detail) == (
             "budget reached",
             30,
             50,

@@ -119,7 +119,7 @@ async def test_a_run_is_not_told_what_a_cancelled_one_gives_back(tmp_path: Path)
             await job.add(sandbox.session_ids)
             run = asyncio.create_task(job.run())
             assert job._store is not None
-            while job._store.reserved < 2:  # two wait for the rate limit
+            while job._store.activations.reserved < 2:  # two wait for the rate limit
                 await asyncio.sleep(0.001)
             transaction = job._store._writer._transaction
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import sqlite3
@@ -104,7 +103,7 @@ async def test_a_write_that_the_system_refuses_is_no_full_disk(
     with pytest.raises(JobStorageError, match="the disk is full, or a quota is used up"):
         await store.save_response(JobTask(3, "1:3", "events"), os.urandom(500_000), attempts=1, spent=1)
     assert not (tmp_path / "j" / RESERVE_NAME).exists()
-    await store.close()
+    store.close()
     assert JobReader(tmp_path / "j").status().done == 1
 
 
@@ -112,7 +111,7 @@ async def test_a_write_that_the_system_refuses_is_no_full_disk(
 async def test_a_process_without_free_descriptors_gets_that_as_the_reason(
     tmp_path: Path, limit: Limit
 ) -> None:
-    await store_in(tmp_path / "j", EVENTS).close()
+    store_in(tmp_path / "j", EVENTS).close()
     free = os.dup(0)
     os.close(free)
     limit(resource.RLIMIT_NOFILE, free)
@@ -174,5 +173,5 @@ def test_folders_that_are_no_paths_are_refused(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "gone").rmdir()
     with pytest.raises(JobError, match="removed"):
         Job.open("j")
-    asyncio.run(store_in(tmp_path / "j", EVENTS).close())
+    store_in(tmp_path / "j", EVENTS).close()
     assert JobReader(tmp_path / "j").status().sessions == 0

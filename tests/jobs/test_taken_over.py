@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fullstory_async import DecodeError, JobTakenOverError
+from fullstory_async import DecodeError, JobLockedError
 from fullstory_async.cli.messages import report_text
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.storage.store import JobStore
@@ -39,9 +39,9 @@ async def test_the_first_process_stops_and_its_paid_responses_are_kept(tmp_path:
         async def hold(_: object) -> None:
             nonlocal sent
             sent += 1
-            if sent == 8:
+            if sent == 10:
                 in_flight.set()
-            if sent <= 8:
+            if 2 < sent <= 10:  # until the first response, few calls are started
                 await go_on.wait()
 
         Wrapped(client, hold)
@@ -56,17 +56,17 @@ async def test_the_first_process_stops_and_its_paid_responses_are_kept(tmp_path:
                 (folder / "lock.new").write_text("{}")
                 (folder / "lock.new").replace(folder / "lock")
             async with Job.open(folder, client=client) as second:
-                assert second.counts.spent == 8  # what the first has in flight
+                assert second.counts.spent == 2 + 8  # what the first has spent, and has in flight
                 go_on.set()
                 report = await running
-                assert (report.reason, report.new_responses) == ("taken over", 8)
+                assert (report.reason, report.new_responses) == ("taken over", 10)
                 assert "lock file was removed or replaced" in report.detail
                 assert "process " in report.detail
                 assert "(when the other process has ended)" in report_text(report, first, "fetch --resume")
                 last = await second.run(concurrency=8)
-                with pytest.raises(JobTakenOverError):
+                with pytest.raises(JobLockedError):
                     await first.add(["9:9"])
-                with pytest.raises(JobTakenOverError):
+                with pytest.raises(JobLockedError):
                     await first.purge(sandbox.session_ids[0])
         assert (last.reason, last.spent, last.done) == ("budget reached", 30, 30)
         assert sandbox.activations == 30
@@ -106,14 +106,14 @@ async def test_both_results_of_a_call_are_one_and_none_of_an_erased_session_come
     await first.save_failure(task[5], failure, body=b"erased", permanent=True, spent=1)
     await first.save_failure(task[6], failure, body=b"paid and odd", permanent=True, spent=1)
     await first.flush()
-    with pytest.raises(JobTakenOverError):
+    with pytest.raises(JobLockedError):
         await first.reserve(task[1], 1)
     await second.flush()
     counts = second.counts
     assert (counts.items, counts.answered, counts.failed, counts.permanent) == (5, 4, 1, 1)
     assert counts.spent == 6 + 4  # what the first had in flight, and the second's own calls
-    await first.close()
-    await second.close()
+    first.close()
+    second.close()
     assert stored(tmp_path / "j") == {
         "1:1": b'{"events": [2]}', "1:2": BODY, "1:3": BODY, "1:4": BODY,
     }  # fmt: skip
@@ -125,10 +125,10 @@ async def test_both_results_of_a_call_are_one_and_none_of_an_erased_session_come
 @pytest.mark.row(96)
 async def test_what_the_first_process_closes_is_not_marked_as_complete(tmp_path: Path) -> None:
     first, second = await two_stores(tmp_path / "j")
-    await first.close()
+    first.close()
     await second.save_response(JobTask(1, "1:1", "events"), BODY, attempts=1, spent=1)
     copy = shutil.copytree(tmp_path / "j", tmp_path / "copy")
-    await second.close()
+    second.close()
     (copy / "job.sqlite3-wal").unlink()
     assert JobReader(copy).missing is not None
 

@@ -21,6 +21,7 @@ from fullstory_async import (
     NotFoundError,
     PermissionDeniedError,
     ProtocolError,
+    ProxyError,
     RateLimitedError,
     RetryPolicy,
     ServerError,
@@ -64,7 +65,9 @@ def test_each_status_is_success_or_one_class(hundred: int) -> None:
             assert type(error) is ProtocolError, status
         elif status < 400:
             assert type(error) is UnexpectedRedirect, status
-        elif status in (407, 511):
+        elif status == 407:
+            assert type(error) is ProxyError, status
+        elif status == 511:
             assert type(error) is UnexpectedResponseError, status
         else:
             cls = BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
@@ -131,13 +134,14 @@ KINDS = {
     "RateLimitedError": ("rate", False),
     "ServerError": ("service", False), "PaginationError": ("service", False),
     "TransportError": ("network", False), "ConnectError": ("network", False),
+    "ProxyError": ("network", True),
     "LimiterUnavailable": ("network", False), "APITimeoutError": ("network", False),
     "ProgramError": ("program", True),
     "ProtocolError": ("network", False), "UnexpectedRedirect": ("network", True),
     "UnexpectedResponseError": ("network", False), "GatewayThrottledError": ("network", False),
     "ErrorInSuccess": ("service", False),
     "StorageError": ("storage", False), "JobStorageError": ("storage", False),
-    "JobLockedError": ("storage", False), "JobTakenOverError": ("storage", False),
+    "JobLockedError": ("storage", False),
     "JobIncompleteError": ("storage", True),
 }  # fmt: skip
 

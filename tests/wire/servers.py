@@ -62,7 +62,7 @@ class RawServer:
 
 
 @asynccontextmanager
-async def raw_server(handler: Handler) -> AsyncIterator[RawServer]:
+async def raw_server(handler: Handler, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawServer]:
     """Serve requests one after another on each connection by ``handler``, until it closes the connection."""
     requests: list[bytes] = []
     tasks: set[asyncio.Task[Any]] = set()
@@ -78,16 +78,16 @@ async def raw_server(handler: Handler) -> AsyncIterator[RawServer]:
                 if length := re.search(rb"(?i)\r\ncontent-length: *(\d+)", head):
                     await reader.readexactly(int(length[1]))
                 await handler(Connection(head, writer, len(requests)))
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+        except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
             pass  # the client went away, or the test is over
         finally:
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**20)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**20, ssl=tls)
     port = server.sockets[0].getsockname()[1]
     try:
-        yield RawServer(f"http://127.0.0.1:{port}", requests)
+        yield RawServer(f"{'http' if tls is None else 'https'}://127.0.0.1:{port}", requests)
     finally:
         server.close()
         for task in list(tasks):
@@ -124,13 +124,21 @@ def client_of(
 
 @asynccontextmanager
 async def connected(
-    sandbox: Sandbox, *, hooks: Hooks | None = None, **settings: Any
+    sandbox: Sandbox,
+    *,
+    hooks: Hooks | None = None,
+    limiter: RateLimiter | None = None,
+    summary_cache: SummaryCache | None = None,
+    ledger: ActivationLedger | None = None,
+    **settings: Any,
 ) -> AsyncIterator[FullStoryClient]:
     """Run a sandbox and a client of it."""
     async with sandbox:
         settings = {"rate_limit": FAST, **settings}
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, **settings)
-        async with FullStoryClient(config=config, hooks=hooks) as client:
+        async with FullStoryClient(
+            config=config, hooks=hooks, limiter=limiter, summary_cache=summary_cache, ledger=ledger
+        ) as client:
             yield client
 
 

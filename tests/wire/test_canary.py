@@ -8,6 +8,7 @@ command line's output; and, for the key, the bytes of every file. The frames of 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import pickle
@@ -20,9 +21,10 @@ from contextlib import aclosing, asynccontextmanager
 from html import escape
 from pathlib import Path
 from typing import Any, TypeVar, cast
-from urllib.parse import unquote_plus
+from urllib.parse import quote, unquote_plus
 
 import aiohttp
+import attrs
 import multidict
 import pytest
 from multidict._multidict_py import CIMultiDict as PythonCIMultiDict
@@ -47,6 +49,7 @@ from fullstory_async import (
     SessionEvent,
     SummaryCache,
 )
+from fullstory_async.http.transport.session import Transport
 from fullstory_async.jobs import Job, JobPlan
 from fullstory_async.privacy import Secret
 from fullstory_async.sandbox import Fault, Sandbox
@@ -57,11 +60,14 @@ from tests.wire.test_faults_catalogue import TABLE
 EMAIL = "canary.person+1@example.org"
 UID = "uid canary/7"
 URL = "https://app.fullstory.com/ui/CANARY-ORG/session/1:2"
+PROXY_USER, PROXY_PASSWORD = "canary-user", "canary/secret+1"
+PROXY_TOKEN = base64.b64encode(f"{PROXY_USER}:{PROXY_PASSWORD}".encode()).decode()
 CANARIES = {
     "the key": (KEY, KEY.replace("/", "\\/")),
     "the e-mail": (EMAIL, "canary.person"),
     "the uid": (UID, "uid+canary", "uid%20canary"),
     "the replay URL": ("CANARY-ORG",),
+    "the proxy's login": (PROXY_USER, PROXY_PASSWORD, quote(PROXY_PASSWORD, safe=""), PROXY_TOKEN),
 }
 T = TypeVar("T")
 TESTS = str(Path(__file__).parent.parent)
@@ -345,8 +351,8 @@ def test_what_holds_a_canary_does_not_show_it(monkeypatch: pytest.MonkeyPatch) -
             make()
         watch.error("refused", caught.value)
     client = FullStoryClient(KEY)
-    transport = client._transport
-    held = [getattr(transport, name, None) for name in type(transport).__slots__]
+    transport = Transport(client.config)
+    held = [getattr(transport, name, None) for name in Transport.__slots__]
     session = Session(session_id="2", user_id="1", url=URL)
     for value in (client, client.config, held, session, KeyOwner(email=EMAIL), Secret(KEY)):
         watch.shown.append(("repr", repr(value)))
@@ -363,6 +369,57 @@ def test_aiohttps_headers_keep_the_secret_a_secret(implementation: Any) -> None:
     assert KEY not in repr(headers) + repr(headers.copy()) + repr(list(implementation(headers).items()))
 
 
+def as_a_proxy(said: Callable[[str], bytes]) -> Handler:
+    """Answer with all headers and the login in clear, as some proxies quote what they refuse."""
+
+    async def handler(connection: Connection) -> None:
+        head = connection.head.decode()
+        await connection.send(said(f"{head} {PROXY_PASSWORD} {PROXY_TOKEN}"))
+        connection.writer.close()
+
+    return handler
+
+
+PROXIES: dict[str, Handler] = {
+    "a refusal": as_a_proxy(lambda said: http(said.encode(), "407 Proxy Authentication Required", Proxy_Authenticate="Basic")),
+    "a policy": as_a_proxy(lambda said: http(f"<html>{escape(said)}</html>".encode(), "403 Filtered", Content_Type="text/html")),
+    "an outage": as_a_proxy(lambda said: http(f"<html>{escape(said)}</html>".encode(), "502 Bad Gateway", Content_Type="text/html")),
+    "a wrong status line": as_a_proxy(lambda said: f"HTTP/1.1 2x0 {PROXY_TOKEN}\r\n\r\n".encode()),
+    "an answer that quotes": as_a_proxy(lambda said: http(json.dumps({"code": said, "message": f"no {said}"}).encode(), "400 Bad Request", X_Said=PROXY_TOKEN)),
+    "a page": as_a_proxy(lambda said: http(f"<html>Sign in, {escape(said)}</html>".encode(), Content_Type="text/html")),
+    "silence": test_transport.hang,
+    "a reset": test_transport.reset,
+}  # fmt: skip
+
+
+@pytest.mark.row(83)
+@pytest.mark.parametrize("name", PROXIES)
+async def test_no_proxy_makes_anything_show_its_login(name: str) -> None:
+    async with watching() as watch, raw_server(PROXIES[name]) as proxy:
+        for number, url in enumerate(("https://api.test", "http://api.test")):
+            settings: dict[str, Any] = {
+                "allow_http": True,
+                "proxy": proxy.url,
+                "read_timeout": 0.1,
+                "connect_timeout": 0.1,
+            }
+            if number:
+                settings["proxy"] = proxy.url.replace(
+                    "//", f"//{PROXY_USER}:{quote(PROXY_PASSWORD, safe='')}@"
+                )
+            else:
+                settings["proxy_auth"] = (PROXY_USER, PROXY_PASSWORD)
+            async with client_of(url, summary_read_timeout=0.1, **settings) as client:
+                await attempt(watch, f"{name} {url}", client)
+                watch.shown.append(
+                    ("network", repr(client.config.network) + repr(attrs.asdict(client.config)))
+                )
+                watch.shown.append(("pickle", pickle.dumps(client.config).decode("latin-1")))
+    assert any(PROXY_TOKEN.encode() in head for head in proxy.requests)
+    assert not any(KEY.encode() in head for head in proxy.requests if head.startswith(b"CONNECT"))
+    assert watch.leaks() == []
+
+
 async def test_the_command_line_shows_no_canary(tmp_path: Path) -> None:
     environment = {"FULLSTORY_API_KEY": KEY, "PATH": "/bin", "PYTHONPATH": ":".join(sys.path)}
 
@@ -374,10 +431,18 @@ async def test_the_command_line_shows_no_canary(tmp_path: Path) -> None:
         return (await process.communicate())[0].decode()
 
     who = ("--email", EMAIL, "--uid", UID, "--verbose")
+    login = f"{PROXY_USER}:{quote(PROXY_PASSWORD, safe='')}@"
     async with raw_server(RAW_FAULTS["a refusal that quotes"]) as server:
+        through = (
+            "--allow-http",
+            "--base-url",
+            "http://api.test",
+            "--proxy",
+            server.url.replace("//", f"//{login}"),
+        )
         printed = await asyncio.gather(
             run("sessions", *who, "--base-url", server.url), run("sessions", *who, "--base-url", "http://x.test"),
-            run("whoami", "--help"),
+            run("whoami", "--help"), run("sessions", *who, *through), run("whoami", "--proxy", f"socks5://{login}x"),
         )  # fmt: skip
     watch = Watch()
     watch.shown += [("printed", each) for each in printed]

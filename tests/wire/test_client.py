@@ -8,7 +8,7 @@ import json
 import logging
 import time
 import traceback
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -306,7 +306,7 @@ async def test_an_own_session_is_closed_with_the_client() -> None:
     async with Sandbox(users=1, sessions=1) as sandbox:
         async with FullStoryClient(sandbox.api_key, config=ClientConfig(base_url=sandbox.url)) as client:
             await client.sessions.list(uid="u-1")
-            session = client._transport._session
+            session = cast("Any", client._transport)._session
         assert session is not None
         assert session.closed
     gc.collect()  # an unclosed session would warn, and warnings are errors

@@ -38,7 +38,7 @@ def tracing(hook: str, raised: Exception) -> tuple[aiohttp.TraceConfig, list[boo
     config, armed = aiohttp.TraceConfig(), list[bool]()
 
     async def the_programs_hook(_: object, __: object, params: Any) -> None:
-        if armed and "/events" in str(getattr(params, "url", "/events")):
+        if armed and "/me" not in str(getattr(params, "url", "")):
             raise type(raised)(*raised.args)
 
     getattr(config, hook).append(the_programs_hook)
@@ -163,6 +163,10 @@ async def test_row_71_a_given_sessions_pool_that_others_fill() -> None:
                 await until(lambda: client.stats.requests == 4)
                 task.cancel()
                 await asyncio.wait([task])
+                async with client.sessions.events_many(["1:5", "1:6"]) as results:
+                    await until(lambda: client.stats.requests == 5)
+                    results.stop()  # both can be dropped without a loss
+                    assert [each async for each in results] == []
                 assert (len(server.requests), client.stats.activations_at_risk) == (1, 0)
                 others.cancel()
                 await asyncio.wait([others])
@@ -182,3 +186,16 @@ async def test_a_given_sessions_own_class_of_requests_stays() -> None:
                 async with client_of("http://127.0.0.1:1", session=session) as nowhere:
                     await nowhere.sessions.events("1:2")
     assert b"X-Marked: 1" in server.requests[0]
+
+
+@pytest.mark.row(70)
+async def test_row_70_its_text_names_neither_the_user_nor_the_key() -> None:
+    trace, armed = tracing("on_request_start", RuntimeError(f"no log for ada@example.com with {KEY}"))
+    async with raw_server(respond) as server, aiohttp.ClientSession(trace_configs=[trace]) as session:
+        async with client_of(server.url, session=session) as client:
+            armed.append(True)
+            with pytest.raises(ProgramError) as caught:
+                await client.sessions.list(email="ada@example.com")
+    assert "no log for" in str(caught.value)
+    assert "ada@" not in str(caught.value)
+    assert KEY not in str(caught.value)

@@ -8,6 +8,7 @@ import inspect
 import resource
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -516,7 +517,9 @@ def _example(cls: type[aiohttp.ClientError]) -> aiohttp.ClientError:
     for name, value in {
         "status": 502,
         "message": "m",
-        "_conn_key": None,
+        "_conn_key": SimpleNamespace(host="x", port=1, is_ssl=True),
+        "_certificate_error": OSError(1, "x"),
+        "headers": None,
         "_os_error": OSError(1, "x"),
         "os_error": OSError(1, "x"),
     }.items():
@@ -552,12 +555,11 @@ def test_every_aiohttp_error_has_one_class_of_ours(
 async def test_connections_are_used_again_and_names_looked_up_once(
     closing: bool, connections: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, looked_up, loop = 0, [], asyncio.get_running_loop()
-    look_up = loop.getaddrinfo
+    made, looked_up, look_up = 0, [], socket.getaddrinfo
 
-    async def counted(host: str, *args: int, **options: Any) -> list[Any]:
+    def counted(host: str, *args: int, **options: Any) -> list[Any]:
         looked_up.append(host)
-        return await look_up(host, *args, **options)
+        return look_up(host, *args, **options)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal made
@@ -572,7 +574,7 @@ async def test_connections_are_used_again_and_names_looked_up_once(
             writer.close()
 
     server = await asyncio.start_server(serve, "localhost", 0, family=socket.AF_INET)
-    monkeypatch.setattr(loop, "getaddrinfo", counted)
+    monkeypatch.setattr(socket, "getaddrinfo", counted)
     async with client_of(f"http://localhost:{server.sockets[0].getsockname()[1]}") as client:
         for _ in range(5):
             await client.sessions.events("1:2")

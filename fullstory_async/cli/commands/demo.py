@@ -15,6 +15,7 @@ import attrs
 from cyclopts import Parameter
 from rich.table import Table
 
+from fullstory_async.activations import Activations
 from fullstory_async.cli.commands.fetch import run_job
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
@@ -184,7 +185,7 @@ async def _crash_job(sandbox: Sandbox, settings: _Settings, sessions: int) -> _C
     left = JobReader(settings.job_folder).status()
     sys.stderr.write(
         f"kill -9 after {sandbox.activations} charged calls: {left.done} results are on disk, "
-        f"{left.reserved} calls were in flight. Resuming …\n"
+        f"{Activations(left.spent, left.at_risk)}. Resuming …\n"
     )
     return _Crash(left.done, sandbox.activations)
 
@@ -229,7 +230,8 @@ def _print_totals(
         ("Failed", f"{status.failed}"),
         ("Time", f"{seconds:.1f} s"),
         ("Requests", f"{stats['requests']}, {stats['by_status'].get('429', 0)} of them rejected with 429"),
-        ("Activations", f"{status.spent} counted by the job, {sandbox.activations} charged by the sandbox"),
+        ("Activations", str(Activations(status.spent, status.at_risk))),
+        ("Charged", f"{sandbox.activations} by the sandbox"),
     ]
     if crashed is not None:
         repeated = sandbox.activations - status.done

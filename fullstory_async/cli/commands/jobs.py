@@ -39,10 +39,9 @@ job = App(
 def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
     """Print the state of a job, also while it is running.
 
-    failed counts all failed calls; permanent counts those of them that only --retry-failed retries. at_risk
-    counts those of the spent activations that were perhaps not charged, because the call has no result.
-    reserved counts activations reserved for calls in flight, now or when the process died. holder is the
-    process that runs the job.
+    failed counts all failed calls; permanent counts those of them that only --retry-failed retries. spent
+    counts all activations spent; at_risk counts those of them that were possibly not charged. reserved counts
+    activations reserved for calls in flight. holder is the process that runs the job.
 
     Parameters
     ----------

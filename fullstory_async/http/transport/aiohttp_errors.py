@@ -8,6 +8,8 @@ import aiohttp
 from aiohttp.http_exceptions import ContentEncodingError
 
 from fullstory_async.errors import APITimeoutError, ConnectError, ProtocolError, TransportError
+from fullstory_async.http.proxy_refusals import refused_by_proxy
+from fullstory_async.http.transport.tls_errors import describe_tls_failure, refuses_certificate
 from fullstory_async.messages import Request
 
 __all__ = ["AIOHTTP_ERRORS", "ConnectionDropped", "from_aiohttp", "raised_by_hook"]
@@ -39,7 +41,8 @@ def from_aiohttp(
     raised: BaseException, request: Request, *, sent: bool, reused: bool = False
 ) -> TransportError:
     """Return our error for one of aiohttp's exceptions. Pure."""
-    if not sent or isinstance(raised, _NEVER_SENT):
+    # with TLS 1.3 a server may judge the client's certificate after the request was sent
+    if not sent or isinstance(raised, _NEVER_SENT) or refuses_certificate(raised):
         return _unsent(raised, request)
     if isinstance(raised, TimeoutError):
         return APITimeoutError("timed out before the response was complete", request=request)
@@ -62,10 +65,11 @@ def _unsent(raised: BaseException, request: Request) -> TransportError:
     if isinstance(raised, TimeoutError):
         return APITimeoutError("no connection in time; nothing was sent", request=request, sent=False)
     if isinstance(raised, aiohttp.ClientHttpProxyError):
-        return ConnectError(f"the proxy refused: {raised.status}", request=request, sent=False)
-    permanent = isinstance(raised, _PERMANENT)
-    text = raised.message if isinstance(raised, aiohttp.ClientResponseError) else str(raised)
-    return ConnectError(f"no connection: {text}", request=request, sent=False, permanent=permanent)
+        return refused_by_proxy(raised.status, raised.headers or {}, request)
+    permanent = isinstance(raised, _PERMANENT) or refuses_certificate(raised)
+    where = " to the proxy" if isinstance(raised, aiohttp.ClientProxyConnectionError) else ""
+    text = f"no connection{where}: {describe_tls_failure(raised)}"
+    return ConnectError(text, request=request, sent=False, permanent=permanent)
 
 
 def raised_by_hook(raised: BaseException) -> BaseException | None:

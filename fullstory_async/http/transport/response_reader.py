@@ -91,8 +91,8 @@ class ResponseReader:
     async def read(self, response: aiohttp.ClientResponse, request: Request, started: float) -> Response:
         """Read a response to its end; ``started`` is the loop time at which its request began."""
         pieces, size, content = [], 0, response.content
-        encoding = response.headers.get("Content-Encoding")
-        inflater = Inflater(encoding) if encoding is not None and encoding.lower() in ENCODINGS else None
+        encoding = response.headers.get("Content-Encoding", "").lower()
+        inflater = Inflater(encoding) if encoding in ENCODINGS else None
         tracked = self._track(response)
         try:
             while inflater is not None or not content.at_eof():
@@ -123,8 +123,8 @@ class ResponseReader:
     ) -> StreamedResponse:
         """Leave the body of a success to the caller; each piece has ``read_timeout`` seconds."""
         is_open, size, content, deadlines = True, 0, response.content, self._deadlines
-        encoding = response.headers.get("Content-Encoding")
-        inflater = Inflater(encoding) if encoding is not None and encoding.lower() in ENCODINGS else None
+        encoding = response.headers.get("Content-Encoding", "").lower()
+        inflater = Inflater(encoding) if encoding in ENCODINGS else None
         tracked = self._track(response)
 
         async def read() -> bytes:

@@ -18,7 +18,6 @@ This folder is the only one that imports aiohttp's client. What it adds to aioht
 from __future__ import annotations
 
 import asyncio
-import enum
 import math
 import warnings
 from collections.abc import Callable
@@ -29,31 +28,26 @@ from yarl import URL
 from fullstory_async.config import ClientConfig
 from fullstory_async.errors import ClientStateError, ConfigurationError
 from fullstory_async.http.call import Attempt
-from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS, raised_by_hook
+from fullstory_async.http.transport.aiohttp_errors import AIOHTTP_ERRORS, ConnectionDropped, raised_by_hook
+from fullstory_async.http.transport.certificate_probe import CertificateProbe
 from fullstory_async.http.transport.deadlines import Deadlines
 from fullstory_async.http.transport.descriptors import connection_limit
+from fullstory_async.http.transport.name_lookup import new_resolver
 from fullstory_async.http.transport.response_reader import ResponseReader
-from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest, UsedConnections
+from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest
+from fullstory_async.http.transport.unopened import State
 from fullstory_async.messages import Request, Response
 from fullstory_async.privacy import Redactor, Secret
 
 __all__ = ["Transport"]
 
 
-class State(enum.Enum):
-    """The states of a client; the value completes "the client …"."""
-
-    UNOPENED = "is not open yet: use 'async with FullStoryClient(…) as client:'"
-    OPEN = "is open already"
-    CLOSED = "is closed: make a new one"
-
-
 class Transport:
     """Sends requests through an aiohttp session of its own, or through a given one."""
 
     __slots__ = (
-        "_base", "_common", "_config", "_deadlines", "_key", "_loop", "_owned", "_prefix", "_reader",
-        "_session", "_timeout", "_used", "slots", "state",
+        "_base", "_common", "_config", "_deadlines", "_has_headers", "_key", "_loop", "_network", "_owned",
+        "_prefix", "_probe", "_proxy_headers", "_reader", "_session", "_timeout", "slots", "state",
     )  # fmt: skip
 
     state: State
@@ -80,9 +74,15 @@ class Transport:
         if config.integration_source is not None:
             self._common["Integration-Source"] = config.integration_source
         self._key = {"Authorization": Secret(f"Basic {config.api_key or ''}")}
+        self._network = config.network
+        self._probe = CertificateProbe(self._base, self._network)
+        self._proxy_headers = config.network.login or None
+        if config.network.proxy_reads_requests:
+            self._key |= config.network.login
         self._session = session
         self._owned = session is None
-        self._used = UsedConnections()
+        # aiohttp sends a session's headers to a proxy as well, ``Authorization`` as the login
+        self._has_headers = self._owned and self._network.proxy is None
         # ``connect`` also counts the wait for a pooled connection, which may be long where a given session
         # serves other purposes too
         self._timeout = aiohttp.ClientTimeout(
@@ -106,9 +106,10 @@ class Transport:
         loop = asyncio.get_running_loop()
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),  # a limit here would count as connecting
+                # a limit here would count as connecting
+                connector=aiohttp.TCPConnector(limit=0, resolver=new_resolver()),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={**self._common, **self._key},
+                headers={**self._common, **self._key} if self._has_headers else None,
                 request_class=TrackedRequest,
             )
             if (limit := connection_limit()) is not None:
@@ -117,7 +118,7 @@ class Transport:
             self._adopt(self._session, loop)
         self._deadlines = Deadlines(loop)
         self._reader = ResponseReader(
-            self._session, self._deadlines, Redactor(self._config.api_key or ""),
+            self._session, self._deadlines, Redactor(self._config.api_key or "", self._network.secrets),
             self._config.max_response_bytes, owned=self._owned,
         )  # fmt: skip
         self._loop = loop
@@ -194,16 +195,15 @@ class Transport:
         read_timeout = self._config.summary_read_timeout if request.slow else self._config.read_timeout
         # aiohttp ends the connect phase, or the name look-up: this deadline only has to come later than that
         connect = self._config.connect_timeout + read_timeout
-        timed = TimedAttempt(
-            self._deadlines, deadline, self._used, attempt, connect=connect, read=read_timeout
-        )
+        timed = TimedAttempt(self._deadlines, deadline, attempt, connect=connect, read=read_timeout)
         try:
             with timed:
                 response = await session.request(
                     request.method, self._url(request), headers=self._headers(request), data=request.body,
                     allow_redirects=False, raise_for_status=False,
                     auto_decompress=False,
-                    proxy=self._config.proxy, timeout=self._timeout, middlewares=(timed.block_resend,),
+                    proxy=self._network.proxy, proxy_headers=self._proxy_headers, ssl=self._network.tls,
+                    timeout=self._timeout, middlewares=(timed.block_resend,),
                 )  # fmt: skip
                 timed.response = response
                 try:
@@ -219,6 +219,9 @@ class Transport:
             if (hooks_own := raised_by_hook(raised)) is not None:
                 raise hooks_own from hooks_own.__cause__
             error = self._reader.error_from(raised, request, sent=attempt.sent, reused=attempt.reused)
+            is_new = self._owned and not attempt.reused and self.state is State.OPEN
+            if is_new and isinstance(raised, ConnectionDropped):
+                error = await self._probe.explain(error, deadline)
             raise error from None
         except ValueError as raised:
             # aiohttp's, for a session with trust_env=True and a netrc entry for the host
@@ -232,8 +235,8 @@ class Transport:
         return url.with_query(request.query) if request.query else url
 
     def _headers(self, request: Request) -> dict[str, str]:
-        """Return the headers that a request needs in addition to those of our own session."""
+        """Return the headers that a request needs in addition to those of the session."""
         body = {} if request.body is None else {"Content-Type": "application/json"}
-        if self._owned:
+        if self._has_headers:
             return {**body, **request.headers}
         return {**self._common, **body, **request.headers, **self._key}

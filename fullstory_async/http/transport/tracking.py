@@ -6,16 +6,20 @@ Two of its exceptions trigger that. So a middleware here turns both into one of 
 A connection may also have ended while the loop was busy or the process suspended. aiohttp notices only when
 the loop reads the socket, which is after the request was written. So a connection that served before is
 polled first, and dropped if there is anything to read: then another one carries the request.
+
+Some servers and gateways frame a response sloppily: its length stands there twice, a 204 has a body, other
+bytes follow. aiohttp's parser refuses all of it, and a complete response would be lost that was paid for. So
+the head of a response is tidied before it reaches the parser, and the rest is passed on after it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import select
 from collections.abc import Callable
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -25,10 +29,7 @@ from fullstory_async.http.call import Attempt
 from fullstory_async.http.transport.aiohttp_errors import ConnectionDropped, raised_by_hook
 from fullstory_async.http.transport.deadlines import Deadline, Deadlines
 
-__all__ = ["TimedAttempt", "TrackedRequest", "UsedConnections"]
-
-UsedConnections = WeakKeyDictionary[ResponseHandler, Callable[[], object]]
-"""Connections that a request was sent over, while they live, and what polls each one's socket."""
+__all__ = ["TimedAttempt", "TrackedRequest"]
 
 _MOST_ENDED = 10
 """Connections that others used last, or nobody, and that one request finds ended and drops."""
@@ -41,7 +42,7 @@ class IdleConnectionEnded(Exception):
 class TimedAttempt(Deadline):
     """The deadline of an attempt: the connect timeout at first, then the read timeout."""
 
-    __slots__ = ("_ended", "_latest", "_read", "_used", "attempt", "response")
+    __slots__ = ("_ended", "_latest", "_read", "attempt", "response")
 
     attempt: Attempt
     """The record of how far it came."""
@@ -52,7 +53,6 @@ class TimedAttempt(Deadline):
         self,
         deadlines: Deadlines,
         latest: float,
-        used: UsedConnections,
         attempt: Attempt,
         *,
         connect: float,
@@ -62,7 +62,7 @@ class TimedAttempt(Deadline):
 
         The request has ``connect`` seconds to get a connection, and ``read`` seconds from then on.
         """
-        self._latest, self._read, self._used, self.attempt = latest, read, used, attempt
+        self._latest, self._read, self.attempt = latest, read, attempt
         self._ended, self.response = 0, None
         super().__init__(deadlines, min(latest, deadlines.clock() + connect))
 
@@ -84,21 +84,25 @@ class TimedAttempt(Deadline):
             IdleConnectionEnded: the connection has ended, so nothing may be written.
             TimeoutError: the time of the call is over.
         """
-        if (protocol := connection.protocol) is not None:
-            poll = self._used.get(protocol)
-            self.attempt.reused = poll is not None
-            if poll is None:
-                self._used[protocol] = _poller(protocol.transport, _READABLE)
-                if shared and self._ended < _MOST_ENDED and _poller(protocol.transport, _ENDED)():
-                    self._ended += 1
-                    raise IdleConnectionEnded
+        protocol = connection.protocol
+        if isinstance(protocol, TrackedConnection):
+            self.attempt.reused = True
             # also a response that nobody asked for: it would be taken for this request's
-            elif protocol.should_close or poll():
+            if protocol.should_close or protocol.poll():
                 raise IdleConnectionEnded
+            protocol.expects_head = True
+        elif protocol is not None:
+            self.attempt.reused = False
+            if shared and self._ended < _MOST_ENDED and _poller(protocol.transport, _ENDED)():
+                self._ended += 1
+                raise IdleConnectionEnded
+            TrackedConnection.adopt(protocol)
         now = self._deadlines.clock()
         if now >= self._latest:
             raise TimeoutError  # the timer has had no turn of the loop yet
         self.attempt.sent = True
+        if self.attempt.connected is not None:
+            self.attempt.connected.set()
         self.reschedule(min(self._latest, now + self._read))
 
     async def block_resend(
@@ -107,7 +111,7 @@ class TimedAttempt(Deadline):
         """Stand as a middleware between aiohttp's own retries and the connection."""
         if not isinstance(request, TrackedRequest):
             # a given session makes requests of a class of its own
-            request.__class__ = _shared(type(request))
+            request.__class__ = _variant(SharedRequest, type(request))
         cast("TrackedRequest", request).timed = self
         while True:
             try:
@@ -141,14 +145,85 @@ class TrackedRequest(aiohttp.ClientRequest):
             raise
 
 
-_VARIANTS: dict[type[aiohttp.ClientRequest], type[TrackedRequest]] = {}
+class SharedRequest(TrackedRequest):
+    """A request of a given session."""
+
+    is_shared = True
 
 
-def _shared(cls: type[aiohttp.ClientRequest]) -> type[TrackedRequest]:
-    """Return a tracked variant of a class of requests."""
-    if cls not in _VARIANTS:
-        _VARIANTS[cls] = type(cls.__name__, (TrackedRequest, cls), {"is_shared": True})
-    return _VARIANTS[cls]
+class TrackedConnection(ResponseHandler):
+    """A connection that carried one of our requests, and tolerates sloppy framing of responses."""
+
+    poll: Callable[[], object]
+    """Returns something true if there is anything to read, without waiting."""
+    expects_head = False
+    """Whether the next bytes are those of a response's head."""
+
+    @staticmethod
+    def adopt(protocol: ResponseHandler) -> None:
+        """Make one of a connection that aiohttp has just made; its response comes next."""
+        protocol.__class__ = _variant(TrackedConnection, type(protocol))
+        tracked = cast("TrackedConnection", protocol)
+        tracked.poll, tracked.expects_head = _poller(protocol.transport, _READABLE), True
+        if protocol.transport is not None:
+            protocol.transport.set_protocol(protocol)  # uvloop remembers the methods of the class before
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes to the parser; a head is tidied first if that may be necessary."""
+        if self.expects_head:
+            self.expects_head = False
+            body_at = data.find(b"\r\n\r\n") + 4
+            framing = _FRAMING.findall(data, 0, body_at)
+            # nearly every response: one length, no more bytes than that, and a status that may have a body
+            is_usual = (
+                len(framing) == 1
+                and framing[0].isdigit()
+                and len(data) - body_at <= int(framing[0][:18])
+                and data[9:12] != b"204"
+            )
+            if body_at >= _SHORTEST_HEAD and not is_usual:
+                self._receive_head(data[:body_at], framing)
+                if body_at < len(data):
+                    self.data_received(data[body_at:])
+                return
+        super().data_received(data)
+
+    def _receive_head(self, head: bytes, framing: list[bytes]) -> None:
+        status = head[9:12]
+        self.expects_head = status[:1] == b"1"  # an interim response: another one follows
+        tidy = _tidied(head)
+        super().data_received(tidy)
+        if tidy != head or (status == b"204" and framing not in ([], [b"0"])):
+            self.force_close()  # the body of a 204 would be taken for the next response
+
+
+_FRAMING = re.compile(rb"\n(?i:content-length|transfer-encoding):[ \t]*([^\r\n]*)")
+_SHORTEST_HEAD = len(b"HTTP/1.1 200\r\n\r\n")
+_LENGTH, _CODING = b"content-length:", b"transfer-encoding:"
+
+
+def _tidied(head: bytes) -> bytes:
+    """Return a head with one ``Content-Length``, if all agree; with none beside ``Transfer-Encoding``."""
+    lines = head.split(b"\r\n")
+    lengths = [line for line in lines if line[: len(_LENGTH)].lower() == _LENGTH]
+    values = {value.strip() for line in lengths for value in line[len(_LENGTH) :].split(b",")}
+    others = [line for line in lines if line not in lengths]
+    if any(line[: len(_CODING)].lower() == _CODING for line in lines):
+        return b"\r\n".join(others)
+    if len(values) != 1 or (len(lengths) == 1 and b"," not in lengths[0]):
+        return head
+    return b"\r\n".join([others[0], b"Content-Length: " + values.pop(), *others[1:]])
+
+
+_VARIANTS: dict[tuple[type[Any], type[Any]], type[Any]] = {}
+
+
+def _variant(tracked: type[Any], cls: type[Any]) -> type[Any]:
+    """Return a subclass of both classes, for an object that aiohttp has made."""
+    if (tracked, cls) not in _VARIANTS:
+        bases = (tracked,) if issubclass(tracked, cls) else (tracked, cls)
+        _VARIANTS[tracked, cls] = type(cls.__name__, bases, {})
+    return _VARIANTS[tracked, cls]
 
 
 _READABLE = getattr(select, "POLLIN", 0)

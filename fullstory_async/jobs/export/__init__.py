@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from fullstory_async.concurrency import run_in_thread, shielded
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.jobs.export.databases import duckdb_writers, sqlite_writers
 from fullstory_async.jobs.export.files import atomic
@@ -18,6 +17,7 @@ from fullstory_async.jobs.export.parquet import parquet_writer
 from fullstory_async.jobs.export.tables import Redaction, RowWriter, Table, Tables
 from fullstory_async.jobs.export.text import csv_writer, json_lines_writer
 from fullstory_async.jobs.storage.reader import JobReader
+from fullstory_async.threads import GRACE, WorkerThread
 
 __all__ = ["ExportStopped", "Redact", "Redaction", "export", "export_in_thread"]
 
@@ -99,7 +99,7 @@ async def export_in_thread(
 ) -> list[Path]:
     """Run `export` in a thread; ``progress`` is called in the event loop.
 
-    Cancelling ends the export, and waits until its thread has removed its files.
+    Cancelling ends the export. Its thread removes its files, usually before this returns.
     """
     loop, stopped = asyncio.get_running_loop(), stopped or threading.Event()
 
@@ -108,15 +108,13 @@ async def export_in_thread(
             loop.call_soon_threadsafe(progress, count)
 
     options: dict[str, Any] = {"redact": redact, "allow_missing": allow_missing, "progress": report}
-    work = asyncio.ensure_future(run_in_thread(export, reader, path, stopped=stopped, **options))
+    thread = WorkerThread(f"the export {path}")
     try:
-        await asyncio.wait([work])
+        return await thread.run(export, reader, path, stopped=stopped, **options)
     except asyncio.CancelledError:
         stopped.set()
-        await shielded(asyncio.wait([work]))
-        work.exception()  # retrieved, or asyncio would log it: the caller gets the cancellation instead
+        await thread.finish(GRACE)
         raise
-    return work.result()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import queue
 import sqlite3
 import threading
@@ -22,7 +23,6 @@ from typing import Any, TypeVar
 
 import attrs
 
-from fullstory_async.concurrency import shielded
 from fullstory_async.errors import ClientStateError, JobStorageError
 from fullstory_async.files.storage_faults import StorageFault, describe_fault, fault_of
 from fullstory_async.jobs.storage.schema import DATABASE_NAME
@@ -66,15 +66,20 @@ class GroupCommitWriter:
         self._database = database
         self._folder = folder
         self._transaction = transaction
-        self._closed = False
+        self._closed, self._patient_until = False, math.inf
         self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
         self._retried: list[_Change] = []
         self.room = SpareRoom(folder)
         self._thread = threading.Thread(target=self._write, name="fullstory-job-writer", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # too many threads, or the interpreter is ending
+            raise JobStorageError(f"the job {folder} can't be written: {error}") from None
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, outside_transaction: bool = False) -> T:
         """Make a change; it is on disk when this returns.
+
+        A cancellation returns at once; the change is in the queue, and will be made.
 
         ``outside_transaction=True`` runs it on its own; SQLite requires that for a checkpoint.
 
@@ -83,20 +88,9 @@ class GroupCommitWriter:
         """
         if self._closed:
             raise ClientStateError(f"the job {self._folder} is closed")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._changes.put(_Change(work, future, outside_transaction))
-        try:
-            return await future
-        except asyncio.CancelledError:
-            # The change is in the queue and will be made, so the cancellation waits for it: whoever cancelled
-            # may read the state next. An empty change behind it shows when. `close` waits for all of them.
-            if not self._closed:
-                behind: asyncio.Future[None] = loop.create_future()
-                self._changes.put(_Change(lambda _: None, behind))
-                with contextlib.suppress(JobStorageError):  # the caller gets the cancellation instead
-                    await shielded(behind)
-            raise
+        return await future
 
     def run_later(self, work: Callable[[sqlite3.Connection], Any]) -> None:
         """Make a change that only `close` waits for.
@@ -105,11 +99,14 @@ class GroupCommitWriter:
         """
         self._changes.put(_Change(work))
 
-    async def close(self) -> None:
-        """Write all waiting changes, and end the thread."""
-        self._closed = True
+    def close(self) -> None:
+        """Write all waiting changes, and end the thread; blocks until it has ended.
+
+        All changes together have the patience of one: closing has to end even if the file stays locked.
+        """
+        self._closed, self._patient_until = True, time.monotonic() + _PATIENCE
         self._changes.put(None)
-        await asyncio.to_thread(self._thread.join)
+        self._thread.join()
         self.room.shrink()
 
     def _write(self) -> None:
@@ -141,7 +138,7 @@ class GroupCommitWriter:
                 if fault is StorageFault.FULL and self.room.free():
                     continue
                 # Patience: the responses that wait here may have been paid for.
-                if fault is StorageFault.LOCKED and time.monotonic() < until:
+                if fault is StorageFault.LOCKED and time.monotonic() < min(until, self._patient_until):
                     continue
                 failure = JobStorageError(
                     f"the job {self._folder} can't be written: {describe_fault(error, fault)}"

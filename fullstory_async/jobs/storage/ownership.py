@@ -16,7 +16,7 @@ from pathlib import Path
 
 import attrs
 
-from fullstory_async.errors import JobTakenOverError
+from fullstory_async.errors import JobLockedError
 from fullstory_async.files.lock_file import Holder
 from fullstory_async.jobs.storage.schema import COMMITS, RUN
 from fullstory_async.jobs.storage.state import StoreState
@@ -42,10 +42,10 @@ def new_run() -> str:
     return f"{Holder.this_process()}{_SEPARATOR}{secrets.token_hex(8)}"
 
 
-def taken_over(folder: Path, owner: object) -> JobTakenOverError:
+def taken_over(folder: Path, owner: object) -> JobLockedError:
     """Return the error of a process that has lost a job to the owner of a token."""
     name = owner.split(_SEPARATOR)[0] if isinstance(owner, str) else "another process"
-    return JobTakenOverError(
+    return JobLockedError(
         f"the job {folder} was opened by {name} while this process had it open: its lock file was removed or "
         "replaced. This process has stopped; the responses that it still receives are kept"
     )

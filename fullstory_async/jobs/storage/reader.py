@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fullstory_async.activations import Activations
 from fullstory_async.codec import decode_events, decode_summary
-from fullstory_async.concurrency import run_in_thread
 from fullstory_async.errors import DecodeError, JobError
 from fullstory_async.files.storage_faults import SQLITE_ERRORS
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimate_within_budget
@@ -31,6 +31,7 @@ from fullstory_async.jobs.storage.schema import (
 )
 from fullstory_async.messages import Response
 from fullstory_async.session_id import SessionId
+from fullstory_async.threads import WorkerThread
 
 __all__ = ["JobReader"]
 
@@ -122,7 +123,7 @@ class JobReader:
         # Invalid ids never cost a call, though their failures are left for `retry_failed`.
         never = invalid + (self.count(COUNT_INVALID_IDS) if retry_failed else 0)
         settled = operations * never + status.done + (0 if retry_failed else status.permanent)
-        # The next run counts the reservations of a dead process as spent before anything else.
+        # what another process has reserved is perhaps not free again when this run begins
         spent = status.spent + status.reserved
         return estimate_within_budget(plan, sessions, sessions * operations - settled, spent, rate, charges)
 
@@ -148,12 +149,16 @@ class JobReader:
         responses = self.count("SELECT COUNT(*) FROM answers")
         permanent = self.count("SELECT COUNT(*) FROM failures WHERE permanent")
         meta = "SELECT COALESCE(MAX(value), 0) FROM meta WHERE name = "
-        spent = self.count("SELECT value FROM meta WHERE name = 'spent'")
-        reserved = self.count(f"{meta}'{RESERVED}'")
-        at_risk = self.count(f"{meta}'at_risk'")
+        # asked first: a process that ends after it has settled its reservations
+        holder = lock_holder(self.folder / LOCK_NAME)
+        activations = Activations(*(self.count(f"{meta}'{name}'") for name in ("spent", "at_risk", RESERVED)))
+        if holder is None:
+            activations = activations.settled()
         if self._loss is not None:
-            before, spent = spent, max(spent + reserved, self._loss.spent)
-            at_risk, reserved = at_risk + spent - before, 0
+            most = max(self._loss.spent, activations.spent + activations.reserved)
+            activations = Activations(
+                activations.spent, activations.at_risk, most - activations.spent
+            ).settled()
         return JobStatus(
             plan=self.plan,
             sessions=items,
@@ -162,35 +167,38 @@ class JobReader:
             failed=self.count("SELECT COUNT(*) FROM failures"),
             permanent=permanent,
             left=items * operations - responses - permanent,
-            spent=spent,
-            at_risk=at_risk,
-            reserved=reserved,
-            holder=lock_holder(self.folder / LOCK_NAME),
+            spent=activations.spent,
+            at_risk=activations.at_risk,
+            reserved=activations.reserved,
+            holder=holder,
             missing=self.missing,
         )
 
     async def results(self) -> AsyncIterator[JobResult]:
         """Yield every session, typed, in the order in which the ids were added."""
-        iterator = self.records()
-        try:
-            while (records := await run_in_thread(_next_batch, iterator)) != []:
+        async with aclosing(self._batches(with_bodies=True)) as batches:
+            async for records in batches:
                 for record in records:
                     yield self._typed(record)
-        finally:
-            await run_in_thread(iterator.close)  # type: ignore[attr-defined]
 
     async def failures(self) -> AsyncIterator[JobFailure]:
         """Yield every failure, in the order in which the ids were added."""
-        iterator = self.records(with_bodies=False)
-        try:
-            while (records := await run_in_thread(_next_batch, iterator)) != []:
+        async with aclosing(self._batches(with_bodies=False)) as batches:
+            async for records in batches:
                 for record in records:
                     for failure in record.failures.values():
                         yield failure
-        finally:
-            await run_in_thread(iterator.close)  # type: ignore[attr-defined]
 
-    def records(self, *, with_bodies: bool = True) -> Iterator[Record]:
+    async def _batches(self, *, with_bodies: bool) -> AsyncGenerator[list[Record], None]:
+        thread, records = WorkerThread(f"the job {self.folder}"), self.records(with_bodies=with_bodies)
+        try:
+            while batch := await thread.run(_next_batch, records):
+                yield batch
+        finally:
+            # behind a batch that is still being read: closing a database in use crashes the process
+            thread.run_last(records.close)
+
+    def records(self, *, with_bodies: bool = True) -> Generator[Record, None, None]:
         """Yield every intact item, and count the damaged ones in `damaged`."""
         self.damaged = 0
         database = open_reader(self.folder)

@@ -89,11 +89,11 @@ class JobStatus:
     left: int
     """Calls that are still to be made."""
     spent: int
-    """Activations that were spent, or may have been."""
+    """Activations spent, those at risk included."""
     at_risk: int
-    """Those of them that belong to calls without a response from FullStory: they may have been charged."""
+    """Activations at risk: spent, but possibly not charged."""
     reserved: int
-    """Activations reserved for calls that are in flight, or were when the process died."""
+    """Activations reserved for calls in flight. Without a process they are spent, and at risk."""
     holder: str | None
     """The process that has the job open; ``None`` if none has."""
     missing: str | None = None

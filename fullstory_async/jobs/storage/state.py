@@ -10,6 +10,7 @@ import enum
 
 import attrs
 
+from fullstory_async.activations import Activations
 from fullstory_async.jobs.storage.commit_record import Committed
 from fullstory_async.jobs.storage.schema import CEILING, COMMITS, RESERVED
 from fullstory_async.jobs.storage.tasks import JobTask
@@ -41,9 +42,9 @@ class Counts:
     unusable: int = 0
     """Items that aren't session ids; their failures are permanent, and trying them again sends nothing."""
     spent: int = 0
-    """Activations that were spent, or may have been."""
+    """Activations spent, those at risk included."""
     at_risk: int = 0
-    """Those of them that only may have been: their calls brought no response of FullStory's."""
+    """Activations at risk: spent, but possibly not charged."""
 
 
 class ReserveResult(enum.Enum):
@@ -123,9 +124,13 @@ class StoreState:
         self.counts.spent += spent
         self.counts.at_risk += at_risk
 
+    @property
+    def activations(self) -> Activations:
+        """The activations, in numbers."""
+        return Activations(self.counts.spent, self.counts.at_risk, self.reserved)
+
     def spend_reserved(self) -> None:
-        """Count all reservations as spent."""
-        self.counts.spent += self.reserved
-        self.counts.at_risk += self.reserved
-        self.reserved = 0
+        """Count all reservations as spent, and as at risk."""
+        settled = self.activations.settled()
+        self.counts.spent, self.counts.at_risk, self.reserved = settled.spent, settled.at_risk, 0
         self._reservations.clear()

@@ -23,8 +23,8 @@ from typing import TypeVar
 
 import attrs
 
-from fullstory_async.concurrency import run_in_thread
-from fullstory_async.errors import ActivationBudgetError, FullStoryError, JobStorageError
+from fullstory_async.activations import Activations
+from fullstory_async.errors import ActivationBudgetError, FullStoryError, JobError, JobStorageError
 from fullstory_async.jobs.plan import JobPlan
 from fullstory_async.jobs.storage import ownership, statements
 from fullstory_async.jobs.storage.compression import compressor
@@ -53,13 +53,14 @@ _CHECKPOINT_ATTEMPTS = 20
 _CHECKPOINT_DELAY = 0.1
 
 
-class SessionErased(Exception):
+class SessionErased(JobError):
     """The session of a call was erased from the job, so the call must not be made."""
 
 
 class JobStore:
     """The database of one job, open for writing."""
 
+    folder: Path
     plan: JobPlan
     secret: str
     """The key of the job's fingerprints."""
@@ -70,7 +71,7 @@ class JobStore:
 
     def __init__(self, folder: Path, plan: JobPlan | None, *, accept_loss: bool = False) -> None:
         """Open a job's database, or create one. Raises `JobError`. See `open_job`."""
-        self._folder = folder
+        self.folder = folder
         opened = open_job(folder, plan, accept_loss=accept_loss)
         self._database, self._record, self._run = opened.database, opened.record, opened.run
         self.plan, self.secret, self.organisation = opened.plan, opened.secret, opened.organisation
@@ -88,9 +89,9 @@ class JobStore:
         return self._committed.counts
 
     @property
-    def reserved(self) -> int:
-        """Activations reserved for calls in flight."""
-        return self._committed.reserved
+    def activations(self) -> Activations:
+        """The activations in the database."""
+        return self._committed.activations
 
     @property
     def responses_saved(self) -> int:
@@ -108,7 +109,7 @@ class JobStore:
 
     def disk_full(self) -> JobStorageError:
         """Return the error of a call that is not sent, because its response would have no room."""
-        return JobStorageError(f"the job {self._folder} can't be written: the disk is full")
+        return JobStorageError(f"the job {self.folder} can't be written: the disk is full")
 
     async def add(self, session_ids: list[str], unusable: Sequence[tuple[str, FullStoryError]]) -> int:
         """Add sessions, and invalid ids as failures; return the number of new items."""
@@ -128,7 +129,7 @@ class JobStore:
             ActivationBudgetError: the whole budget is spent.
             SessionErased: the session was erased in the meantime.
             JobStorageError: there is no room for another response.
-            JobTakenOverError: another process has opened the job since.
+            JobLockedError: another process has opened the job since.
         """
         if self._writer.room.is_used:
             raise self.disk_full()
@@ -138,7 +139,7 @@ class JobStore:
         if result is ReserveResult.SESSION_ERASED:
             raise SessionErased
         if result is ReserveResult.BUDGET_SPENT:
-            raise ActivationBudgetError(f"{self.counts.spent} of {cap} activations are spent")
+            raise ActivationBudgetError(f"the budget is {cap}: {self.activations}")
         return result is ReserveResult.RESERVED
 
     async def save_response(self, task: JobTask, body: bytes, *, attempts: int, spent: int) -> None:
@@ -193,14 +194,24 @@ class JobStore:
                 return found
             await asyncio.sleep(_CHECKPOINT_DELAY)
         raise JobStorageError(
-            f"the session is erased from the job {self._folder}, but another program is reading the job, "
+            f"the session is erased from the job {self.folder}, but another program is reading the job, "
             "so its log still holds the session: stop that program and erase it again"
         )
 
-    async def close(self) -> None:
-        """Write all waiting changes, and close the file."""
-        await self._writer.close()
-        await run_in_thread(self._finish)
+    def close(self) -> None:
+        """Write all waiting changes, mark the file as complete without its log, and close it; blocks."""
+        self._writer.close()
+        try:
+            with self._transaction():
+                if self._sharing is not Sharing.TAKEN_OVER:
+                    set_meta(self._database, **{UNCLEAN: 0})
+            checkpoint_wal(self._database)
+            self._record.sync()
+        except (sqlite3.Error, OSError):  # then it stays marked, and the next opening compares the commits
+            _logger.info("the job %s was closed without its mark", self.folder, exc_info=True)
+        finally:
+            self._record.close()
+            self._database.close()
 
     async def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Make a change that only the process that has the job may make."""
@@ -209,22 +220,8 @@ class JobStore:
             lambda database: None if self._sharing is Sharing.TAKEN_OVER else (work(database),)
         )
         if result is None:
-            raise ownership.taken_over(self._folder, self._owner)
+            raise ownership.taken_over(self.folder, self._owner)
         return result[0]
-
-    def _finish(self) -> None:
-        """Mark the file as complete without its log, and close it."""
-        try:
-            with self._transaction():
-                if self._sharing is not Sharing.TAKEN_OVER:
-                    set_meta(self._database, **{UNCLEAN: 0})
-            checkpoint_wal(self._database)
-            self._record.sync()
-        except (sqlite3.Error, OSError):  # then it stays marked, and the next opening compares the commits
-            _logger.info("the job %s was closed without its mark", self._folder, exc_info=True)
-        finally:
-            self._record.close()
-            self._database.close()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -237,7 +234,7 @@ class JobStore:
             self._insert_responses()
             self._write_counters()
             self._database.execute("COMMIT")
-            check_in_place(self._folder, self._inode)
+            check_in_place(self.folder, self._inode)
             self._committed = self._state
         except BaseException:
             with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back already

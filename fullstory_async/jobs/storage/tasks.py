@@ -10,12 +10,12 @@ from pathlib import Path
 
 import attrs
 
-from fullstory_async.concurrency import run_in_thread
 from fullstory_async.http import endpoints
 from fullstory_async.jobs.plan import EVENTS, JobPlan
 from fullstory_async.jobs.storage.schema import fetch_all, open_reader
 from fullstory_async.messages import Request
 from fullstory_async.session_id import SessionId
+from fullstory_async.threads import WorkerThread
 
 __all__ = ["JobTask", "pending_tasks", "request_for"]
 
@@ -62,20 +62,19 @@ async def pending_tasks(
         "SELECT c.seq, i.session_id, c.operation FROM failures c CROSS JOIN items i "
         "WHERE i.seq = c.seq AND c.number <= :newest AND (:permanent OR NOT c.permanent)"
     )
-    reader = open_reader(folder)
+    reader, thread = open_reader(folder), WorkerThread(f"the job {folder}")
     try:
-        [[newest]] = await run_in_thread(
-            fetch_all, reader, "SELECT COALESCE(MAX(number), 0) FROM failures", {}
-        )
+        [[newest]] = await thread.run(fetch_all, reader, "SELECT COALESCE(MAX(number), 0) FROM failures", {})
         for query in (fresh, failed):
             paged = (
                 f"{query} AND i.seq >= :seq AND (i.seq > :seq OR c.operation > :operation) "
                 f"ORDER BY i.seq, c.operation LIMIT {_PAGE}"
             )
             after = {"seq": 0, "operation": "", "newest": newest, "permanent": retry_failed}
-            while page := await run_in_thread(fetch_all, reader, paged, after):
+            while page := await thread.run(fetch_all, reader, paged, after):
                 for seq, session_id, operation in page:
                     yield JobTask(seq, session_id, operation)
                     after |= {"seq": seq, "operation": operation}
     finally:
-        reader.close()
+        # behind a query that is still running: closing a database in use crashes the process
+        thread.run_last(reader.close)

@@ -1,0 +1,103 @@
+"""Environment variables and key files, without what editors and shells add to them."""
+
+from __future__ import annotations
+
+import codecs
+import os
+from pathlib import Path
+
+from fullstory_async.errors import ConfigurationError
+
+__all__ = ["decode_text", "is_value_of", "key_from_environment", "read_key_file", "variable"]
+
+KEY, KEY_FILE = "FULLSTORY_API_KEY", "FULLSTORY_API_KEY_FILE"
+
+_MARKS = "\ufeff\udcef\udcbb\udcbf\udcff\udcfe"
+"""Byte order marks, decoded, and as Python reads the bytes of a variable that isn't UTF-8."""
+_EDGES = " \t\r\n\v\f\0\x85\xa0\u200b\u2028\u2029" + _MARKS
+"""What may surround a value; no key and no URL begins or ends with any of it."""
+_LARGEST_KEY_FILE = 64 * 1024
+
+
+def variable(name: str) -> str | None:
+    """Return an environment variable without byte order marks and white space around its value.
+
+    Returns:
+        ``None`` if it is missing or empty.
+
+    Raises:
+        ConfigurationError: it holds only white space.
+    """
+    text = os.environ.get(name)
+    if not text:
+        return None
+    cleaned = text.strip(_EDGES)
+    if not cleaned:
+        raise ConfigurationError(f"the variable {name} is empty but for white space; set or unset it")
+    return cleaned
+
+
+def is_value_of(name: str, text: str) -> bool:
+    """Return whether a text is the value of an environment variable, cleaned as `variable` does."""
+    return text == os.environ.get(name, "").strip(_EDGES)
+
+
+def key_from_environment() -> tuple[str | None, str]:
+    """Return the API key and where it was found: the variable, or the file that another variable names.
+
+    Raises:
+        ConfigurationError: the file can't be read as a key.
+    """
+    if (key := variable(KEY)) is not None:
+        return key, f"the API key in the variable {KEY}"
+    if (path := variable(KEY_FILE)) is not None:
+        return read_key_file(path, KEY_FILE), f"the API key in the file that {KEY_FILE} names"
+    return None, "the API key"
+
+
+def read_key_file(path: str | os.PathLike[str], named_by: str) -> str:
+    """Return the API key that a file holds, in UTF-8 or UTF-16, with or without a byte order mark.
+
+    Raises:
+        ConfigurationError: it can't be read, or holds anything but one line; the text says which option or
+            variable names the file.
+    """
+    which = f"the API key file {os.fspath(path)!r} ({named_by})"
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(_LARGEST_KEY_FILE + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise ConfigurationError(f"can't read {which}: {reason}") from None
+    if len(content) > _LARGEST_KEY_FILE:
+        raise ConfigurationError(f"{which} is larger than 64 KiB, so it does not hold a key")
+    text = decode_text(content)
+    if text is None:
+        raise ConfigurationError(f"can't read {which}: it is neither UTF-8 nor UTF-16")
+    lines = [line for each in text.splitlines() if (line := each.strip(_EDGES))]
+    if len(lines) != 1:
+        found = "no key" if not lines else f"{len(lines)} lines"
+        raise ConfigurationError(f"{which} holds {found}; it must hold the API key alone, on one line")
+    return lines[0]
+
+
+def decode_text(content: bytes) -> str | None:
+    """Return the text of a small file in UTF-8, UTF-16 or UTF-32; ``None`` if it is none of these."""
+    try:
+        return content.decode(_encoding_of(content))
+    except UnicodeDecodeError:
+        return None
+
+
+def _encoding_of(content: bytes) -> str:
+    # UTF-32's mark begins with UTF-16's
+    for mark, encoding in (
+        (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
+    ):  # fmt: skip
+        if content.startswith(mark):
+            return encoding
+    # without a mark, every second byte of ASCII text in UTF-16 is zero
+    if content[1:2] == b"\0":
+        return "utf-16-le"
+    return "utf-16-be" if content[:1] == b"\0" else "utf-8"
