@@ -75,7 +75,7 @@ class ByteBudget:
         return self.open_calls == 0 and self.held == 0
 
     def allows(self, room: int) -> bool:
-        """Return whether one more call may be sent, with so many bytes of spare room."""
+        """Return whether one more call may be sent; ``room`` is the spare room, in bytes."""
         if self.is_idle:
             return True
         if self.open_calls >= _FIRST_CALLS * (1 + self.sizes.count):

@@ -55,7 +55,7 @@ class LargeResponses:
 
 @pytest.fixture
 def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A file system of so many megabytes, as root can mount one."""
+    """A file system of some megabytes, as root can mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     options = ["-t", "tmpfs", "-o", f"size={request.param}m", "none", str(folder)]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import math
 import queue
 import sqlite3
@@ -25,14 +26,21 @@ import attrs
 
 from fullstory_async.errors import ClientStateError, JobStorageError
 from fullstory_async.files.storage_faults import StorageFault, describe_fault, fault_of
+from fullstory_async.jobs.storage.rescue import RescuedResponse, RescueFile
 from fullstory_async.jobs.storage.schema import DATABASE_NAME
 from fullstory_async.jobs.storage.spare_room import SpareRoom
 
 __all__ = ["GroupCommitWriter"]
 
+_logger = logging.getLogger("fullstory_async.jobs")
+
 T = TypeVar("T")
 
 _MAX_GROUP = 512
+_PASSING = frozenset(StorageFault) - {
+    StorageFault.REMOVED, StorageFault.DAMAGED, StorageFault.NO_LOCKS, StorageFault.OTHER,
+}  # fmt: skip
+"""Faults that time may heal."""
 _PATIENCE = 30.0
 """Seconds that another program may keep the file locked."""
 
@@ -43,18 +51,23 @@ class _Change:
     future: asyncio.Future[Any] | None = None
     """Resolved when the change is on disk; ``None`` if no caller waits for it."""
     outside_transaction: bool = False
+    rescue: RescuedResponse | None = None
+    """The paid response that would be lost if the change were; such a change is held until it is on disk."""
 
 
 class GroupCommitWriter:
     """Changes one database from a thread of its own."""
 
     room: SpareRoom
+    rescue_file: RescueFile
+    """Where `close` writes the responses that it can't save."""
 
     def __init__(
         self,
         database: sqlite3.Connection,
         folder: Path,
         transaction: Callable[[], contextlib.AbstractContextManager[None]],
+        rescue_file: RescueFile,
     ) -> None:
         """Start the thread.
 
@@ -62,6 +75,7 @@ class GroupCommitWriter:
             database: an open database; only this thread uses it from now on.
             folder: where it is.
             transaction: begins a transaction of it, entered in the thread; commits or rolls back at its end.
+            rescue_file: where `close` writes the responses that it can't save.
         """
         self._database = database
         self._folder = folder
@@ -69,27 +83,37 @@ class GroupCommitWriter:
         self._closed, self._patient_until = False, math.inf
         self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
         self._retried: list[_Change] = []
-        self.room = SpareRoom(folder)
+        self.room, self.rescue_file = SpareRoom(folder), rescue_file
         self._thread = threading.Thread(target=self._write, name="fullstory-job-writer", daemon=True)
         try:
             self._thread.start()
         except RuntimeError as error:  # too many threads, or the interpreter is ending
             raise JobStorageError(f"the job {folder} can't be written: {error}") from None
 
-    async def run(self, work: Callable[[sqlite3.Connection], T], *, outside_transaction: bool = False) -> T:
+    async def run(
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        *,
+        outside_transaction: bool = False,
+        rescue: RescuedResponse | None = None,
+    ) -> T:
         """Make a change; it is on disk when this returns.
 
         A cancellation returns at once; the change is in the queue, and will be made.
 
-        ``outside_transaction=True`` runs it on its own; SQLite requires that for a checkpoint.
+        Args:
+            work: the change.
+            outside_transaction: run it on its own; SQLite requires that for a checkpoint.
+            rescue: the paid response that it saves.
 
         Raises:
-            JobStorageError: it can't be written.
+            JobStorageError: it can't be written. One with a ``rescue`` is held all the same, and written with
+                the next group that can be.
         """
         if self._closed:
             raise ClientStateError(f"the job {self._folder} is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._changes.put(_Change(work, future, outside_transaction))
+        self._changes.put(_Change(work, future, outside_transaction, rescue))
         return await future
 
     def run_later(self, work: Callable[[sqlite3.Connection], Any]) -> None:
@@ -98,6 +122,22 @@ class GroupCommitWriter:
         If it can't be written, the next group tries again.
         """
         self._changes.put(_Change(work))
+
+    async def grow_room(self, wanted: float) -> None:
+        """Make the spare room larger, as far as the disk allows."""
+        await self.run(lambda _: self.room.grow(wanted), outside_transaction=True)
+
+    def disk_full(self) -> JobStorageError:
+        """Return the error of a call that is not sent, because its response would have no room."""
+        return JobStorageError(f"the job {self._folder} can't be written: the disk is full")
+
+    async def read_rescued(self) -> list[RescuedResponse]:
+        """Return the responses that an earlier run has rescued."""
+        return await self.run(lambda _: list(self.rescue_file.read()), outside_transaction=True)
+
+    async def rescue_held(self) -> tuple[int, int]:
+        """Write the responses that are held to the rescue file; return the numbers of rescued and lost."""
+        return await self.run(lambda _: self._rescue(), outside_transaction=True)
 
     def close(self) -> None:
         """Write all waiting changes, and end the thread; blocks until it has ended.
@@ -117,6 +157,7 @@ class GroupCommitWriter:
                 waiting.append(self._changes.get())
             first = waiting[0]
             if first is None:
+                self._finish()
                 return
             together = itertools.takewhile(
                 lambda change: change is not None and not change.outside_transaction, waiting
@@ -143,11 +184,36 @@ class GroupCommitWriter:
                 failure = JobStorageError(
                     f"the job {self._folder} can't be written: {describe_fault(error, fault)}"
                 )
-                self._retried += [change for change in group if change.future is None]
+                failure.permanent = fault not in _PASSING
+                self._retried += [
+                    attrs.evolve(change, future=None)
+                    for change in group
+                    if change.future is None or change.rescue is not None
+                ]
                 _notify(group, [failure] * len(group))
             else:
                 _notify(group, results)
             return
+
+    def _rescue(self) -> tuple[int, int]:
+        held = [change.rescue for change in self._retried if change.rescue is not None]
+        if not held:
+            return 0, 0
+        try:
+            self.rescue_file.append(held)
+        except OSError as error:
+            path = self.rescue_file.path
+            _logger.error("%d paid responses can't be written to %s: %s", len(held), path, error)  # noqa: TRY400
+            return 0, len(held)
+        _logger.warning("%d paid responses are in %s: run the job again", len(held), self.rescue_file.path)
+        self._retried = [change for change in self._retried if change.rescue is None]
+        return len(held), 0
+
+    def _finish(self) -> None:
+        """Try once more what could not be written, and rescue the responses of it."""
+        if self._retried:
+            self._commit([_Change(lambda _: None)])
+            self._rescue()
 
     def _execute(self, group: list[_Change]) -> list[Any]:
         if group[0].outside_transaction:
