@@ -197,15 +197,15 @@ class GroupCommitWriter:
 
     def _rescue(self) -> tuple[int, int]:
         held = [change.rescue for change in self._retried if change.rescue is not None]
+        path = self.rescue_file.path
         if not held:
             return 0, 0
         try:
             self.rescue_file.append(held)
         except OSError as error:
-            path = self.rescue_file.path
-            _logger.error("%d paid responses can't be written to %s: %s", len(held), path, error)  # noqa: TRY400
+            _logger.log(logging.ERROR, "%d paid responses can't be written to %s: %s", len(held), path, error)
             return 0, len(held)
-        _logger.warning("%d paid responses are in %s: run the job again", len(held), self.rescue_file.path)
+        _logger.warning("%d paid responses are in %s: run the job again", len(held), path)
         self._retried = [change for change in self._retried if change.rescue is None]
         return len(held), 0
 
