@@ -160,7 +160,8 @@ async def test_closing_rescues_what_a_cancelled_run_has_left(tmp_path: Path, dis
             while job.counts.answered < CONCURRENCY or sandbox.activations <= job.counts.answered:
                 await asyncio.sleep(0.002)
             disk.error = sqlite_error("SQLITE_IOERR_WRITE")
-            while disk.failures < 4:
+            assert job._store is not None
+            while not any(change.rescue for change in job._store.writer._retried):
                 await asyncio.sleep(0.002)
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -212,37 +213,33 @@ async def test_a_ledger_that_can_not_be_opened_for_a_moment_is_waited_for(
     folder, away = tmp_path / "mount", tmp_path / "away"
     folder.mkdir()
     ledger = ActivationLedger(folder / "ledger", monthly_cap=1000)
-    connect, failures = sqlite3.connect, 0
+    connect, broken, waited = sqlite3.connect, asyncio.Event(), asyncio.Event()
 
-    def fail(path: Path, **options: Any) -> Any:
-        nonlocal failures
-        if path == ledger.path:
-            failures += 1
+    def connect_or_fail(path: Path, **options: Any) -> Any:
+        if path == ledger.path and broken.is_set() and how == "cannot open":
             raise sqlite_error("SQLITE_CANTOPEN")
         return connect(path, **options)
 
-    def is_waiting(now: JobProgress) -> None:
-        seen.add("waiting for the disk" in (now.last_error or ""))
+    def break_it(now: JobProgress) -> None:
+        if now.done >= 4 and not broken.is_set():
+            broken.set()
+            if how == "unmounted":
+                folder.rename(away)
+                folder.mkdir()
+        if "waiting for the disk" in (now.last_error or ""):
+            waited.set()
 
-    seen: set[bool] = set()
+    monkeypatch.setattr(sqlite3, "connect", connect_or_fail)
     async with opened_with(ledger) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
             await job.add(sandbox.session_ids)
-            running = asyncio.create_task(job.run(concurrency=4, progress=is_waiting))
-            while job.counts.answered < 4:
-                await asyncio.sleep(0.002)
-            with monkeypatch.context() as broken:
-                if how == "unmounted":
-                    folder.rename(away)
-                    folder.mkdir()
-                else:
-                    broken.setattr(sqlite3, "connect", fail)
-                while True not in seen:
-                    await asyncio.sleep(0.002)
-                if how == "unmounted":
-                    assert list(folder.iterdir()) == []  # no second count begins at zero
-                    folder.rmdir()
-                    away.rename(folder)
+            running = asyncio.create_task(job.run(concurrency=4, progress=break_it))
+            await waited.wait()
+            if how == "unmounted":
+                assert list(folder.iterdir()) == []  # no second count begins at zero
+                folder.rmdir()
+                away.rename(folder)
+            how = ""
             report = await running
     assert (report.reason, report.done, report.spent, sandbox.activations) == ("finished", 30, 30, 30)
     assert await ledger.spent(client.config.key_fingerprint) == 30
