@@ -37,7 +37,7 @@ def limit() -> Iterator[Limit]:
         resource.setrlimit(kind, (value, before[-1][1][1]))
 
     yield lower
-    for kind, limits in before:
+    for kind, limits in reversed(before):
         resource.setrlimit(kind, limits)
 
 
