@@ -97,7 +97,7 @@ class ActivationLedger:
         self._clock = clock
         self._file = PrivateDatabase(
             path=self.path, what="activation ledger", application_id=0x46534C47, version=2, schema=_SCHEMA,
-            upgrades=_UPGRADES,
+            upgrades=_UPGRADES, must_stay=True,
         )  # fmt: skip
         self._thread = WorkerThread(self.name)
 

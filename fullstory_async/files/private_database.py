@@ -40,7 +40,7 @@ _PASSING = frozenset(StorageFault) - {
 _POLL_SECONDS = 0.01
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class PrivateDatabase:
     """One kind of file: its path, its marks, and the tables of a new one."""
 
@@ -54,21 +54,29 @@ class PrivateDatabase:
     """Statements that create the tables."""
     upgrades: Sequence[Sequence[str]] = ()
     """Statements that bring the tables of version 1 to version 2, of version 2 to version 3, and so on."""
+    must_stay: bool = False
+    """Whether a file that was used and is gone is a failure; otherwise a new one is created."""
+    _was_used: bool = attrs.field(default=False, init=False)
+    """Whether it could be opened before, so that a failure may pass: a mount that went comes back."""
 
     @contextmanager
     def transaction(self, *, immediate: bool = False) -> Iterator[sqlite3.Connection]:
         """Open the file for one transaction; ``immediate`` takes the write lock at once.
 
         Raises:
-            ConfigurationError: the file can't be opened, is of another kind or of a later version, or is
-                damaged.
+            ConfigurationError: the file could never be opened, is of another kind or of a later version, or
+                is damaged.
             StorageError: it can't be read or written now: another process holds it, or the disk fails.
         """
         try:
-            make_private_file(self.path)
+            if not (self._was_used and self.must_stay):
+                make_private_file(self.path)
+            elif not self.path.exists():
+                raise FileNotFoundError(errno.ENOENT, "it is gone: removed, or its disk is not mounted")
             database = sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
             try:
                 self._prepare(database)
+                self._was_used = True
                 with database:
                     if immediate:
                         database.execute("BEGIN IMMEDIATE")
@@ -82,7 +90,7 @@ class PrivateDatabase:
         """Convert an error of SQLite or of the operating system."""
         fault = fault_of(error, self.path)
         reason = error.strerror if isinstance(error, OSError) else describe_fault(error, fault)
-        if fault in _PASSING:
+        if fault in _PASSING or (self._was_used and fault is not StorageFault.DAMAGED):
             return StorageError(f"the {self.what} {self.path} can't be used now: {reason}")
         return ConfigurationError(f"the {self.what} {self.path} can't be used: {reason}")
 

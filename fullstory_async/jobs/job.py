@@ -28,6 +28,7 @@ from fullstory_async.jobs.storage.reader import JobReader
 from fullstory_async.jobs.storage.records import JobFailure, JobResult
 from fullstory_async.jobs.storage.schema import absolute_folder, as_job_error, replace_surrogates
 from fullstory_async.jobs.storage.state import Counts
+from fullstory_async.jobs.storage.statements import select_known
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.models import RefOrRow, SessionRef, session_id_of, text_of
 from fullstory_async.threads import GRACE, WorkerThread
@@ -52,6 +53,7 @@ class Job:
         client: FullStoryClient | None = None,
         plan: JobPlan | None = None,
         accept_loss: bool = False,
+        rescue_file: str | os.PathLike[str] | None = None,
     ) -> None:
         """Prepare a job; the same as `open`."""
         if not isinstance(client, FullStoryClient | None):
@@ -61,6 +63,7 @@ class Job:
         self.folder = absolute_folder(folder)
         self._thread = WorkerThread(f"the job {self.folder}")
         self._client, self._requested_plan, self._accept_loss = client, plan, accept_loss
+        self._rescue = None if rescue_file is None else absolute_folder(rescue_file)
         self._store: JobStore | None = None
         self._lock: JobLock | None = None
         self._runner: Runner | None = None
@@ -74,6 +77,7 @@ class Job:
         client: FullStoryClient | None = None,
         plan: JobPlan | None = None,
         accept_loss: bool = False,
+        rescue_file: str | os.PathLike[str] | None = None,
     ) -> Job:
         """Prepare a job, which ``async with`` opens, or creates if the folder has none.
 
@@ -83,13 +87,15 @@ class Job:
             plan: what the job fetches for each session. An existing job keeps its plan; another one may only
                 add operations, or change ``max_activations``.
             accept_loss: open a job whose file lacks commits. All that may have been spent in them counts.
+            rescue_file: where paid responses are written that the job's file can't take, until the next run;
+                by default ``FOLDER.rescue``, beside the folder. Name one on another disk.
 
         Raises (from ``async with``):
             JobLockedError: another process runs the job; the message names it.
             JobIncompleteError: the file lacks commits: its log was lost or damaged, or not copied.
             JobError: the folder holds something else, a job of a later format, or another plan.
         """
-        return cls(folder, client=client, plan=plan, accept_loss=accept_loss)
+        return cls(folder, client=client, plan=plan, accept_loss=accept_loss, rescue_file=rescue_file)
 
     async def __aenter__(self) -> Self:
         if self._store is not None:
@@ -161,7 +167,7 @@ class Job:
                 batch = Batch(source.alike)
         new += await self._opened.add(batch.usable, batch.unusable)
         await self._opened.mark_input(complete=True)
-        alike = source.alike.pairs(await self._opened.known(source.alike.usual_forms))
+        alike = source.alike.pairs(await self._known(source.alike.usual_forms))
         if alike:
             text = (
                 "ids that differ only in leading zeros or in case are fetched separately, such as %s and %s"
@@ -289,6 +295,9 @@ class Job:
             name = replace_surrogates(text_of(session_id))  # the job may hold it all the same, as a failure
         return await self._opened.purge(name)
 
+    async def _known(self, session_ids: list[str]) -> set[str]:
+        return await self._opened.writer.run(lambda database: select_known(database, session_ids))
+
     @property
     def _caller(self) -> FullStoryClient:
         if self._client is None:
@@ -320,7 +329,9 @@ class Job:
         except OSError as error:
             raise as_job_error(self.folder, error) from None
         try:
-            self._store = JobStore(self.folder, self._requested_plan, accept_loss=self._accept_loss)
+            self._store = JobStore(
+                self.folder, self._requested_plan, accept_loss=self._accept_loss, rescue=self._rescue
+            )
         except BaseException:
             lock.release()
             raise

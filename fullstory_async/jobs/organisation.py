@@ -26,9 +26,9 @@ from fullstory_async.errors import (
 )
 from fullstory_async.http import endpoints
 from fullstory_async.jobs.report import ProgressReporter
+from fullstory_async.jobs.run_state import reconnect_backoff
 from fullstory_async.jobs.storage.schema import replace_surrogates
 from fullstory_async.jobs.storage.store import JobStore
-from fullstory_async.jobs.task import reconnect_backoff
 
 __all__ = ["ask_who_responds", "check_organisation"]
 

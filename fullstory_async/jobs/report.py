@@ -140,6 +140,8 @@ class ProgressReporter:
             other_side = "rate limit"
         elif isinstance(error, TransportError) and not error.sent:
             other_side = "network"
+        elif error.scope is Scope.STORAGE:
+            other_side = "disk"
         else:
             other_side = "service"
         self.last_error = f"{type(error).__name__}: {error.message}; waiting for the {other_side}"

@@ -33,9 +33,11 @@ from fullstory_async.errors import (
 from fullstory_async.fanout import FanOut
 from fullstory_async.jobs.organisation import ask_who_responds, check_organisation
 from fullstory_async.jobs.report import JobProgress, JobReport, ProgressReporter, StopReason
+from fullstory_async.jobs.run_state import RunState
+from fullstory_async.jobs.storage.statements import count_refused
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.jobs.storage.tasks import pending_tasks
-from fullstory_async.jobs.task import JobCall, RunState
+from fullstory_async.jobs.task import JobCall
 
 __all__ = ["Runner"]
 
@@ -107,10 +109,7 @@ class Runner:
         finally:
             if self._grace is not None:
                 self._grace.cancel()
-        try:
-            await self.store.flush()
-        except StorageError as error:
-            self.stop(StopReason.STORAGE_FAILED, error.message)
+        await self._write_rest()
         self._state.progress.report_end()
         if self._state.progress.failure is not None:
             raise self._state.progress.failure
@@ -133,6 +132,22 @@ class Runner:
             left=self._state.progress.calls - counts.answered - counts.permanent,
             seconds=now() - started,
         )
+
+    async def _write_rest(self) -> None:
+        """Write what is not on disk yet; the responses that can't be saved, to the rescue file."""
+        try:
+            await self.store.flush()
+        except StorageError as error:
+            self.stop(StopReason.STORAGE_FAILED, error.message)
+        else:
+            return
+        rescued, lost = await self.store.writer.rescue_held()
+        self._state.dropped += lost
+        path = self.store.writer.rescue_file.path
+        if rescued:
+            self._detail += f"\n{rescued} paid responses are in {path}: the next run takes them in"
+        elif lost:
+            self._detail += f"\n{lost} paid responses could not be written to {path} either"
 
     async def _make_calls(self) -> None:
         """Make the pending calls; leave when all are over, or the run has ended and the grace period too."""
@@ -162,7 +177,7 @@ class Runner:
         if self.retry_failed or self.store.counts.answered:
             return Brake(None)
         limit = self.store.plan.failure_limit(self._state.progress.calls)
-        return Brake(limit, refused=await self.store.count_refused())
+        return Brake(limit, refused=await self.store.writer.run(count_refused))
 
     async def _check_organisation(self) -> None:
         """Refuse to mix organisations; without knowing the key's nothing is spent. `stop` ends the check."""

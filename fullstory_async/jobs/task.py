@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
 from typing import Any
 
 import attrs
 import msgspec
 
 from fullstory_async import safe_json
-from fullstory_async.api import ApiContext
 from fullstory_async.codec.events import check_utf8
-from fullstory_async.concurrency import Backoff
 from fullstory_async.errors import (
     DecodeError,
     FullStoryError,
@@ -25,93 +22,18 @@ from fullstory_async.errors import (
     JobStorageError,
     PermissionDeniedError,
     Scope,
-    TransportError,
     UnexpectedResponseError,
 )
 from fullstory_async.http.call import Call
-from fullstory_async.jobs.circuit_breaker import CircuitBreaker
-from fullstory_async.jobs.report import ProgressReporter
-from fullstory_async.jobs.storage.store import JobStore, SessionErased
-from fullstory_async.jobs.storage.tasks import JobTask, request_for
+from fullstory_async.jobs.byte_budget import OpenCall
+from fullstory_async.jobs.run_state import RunState, reconnect_backoff, was_not_sent
+from fullstory_async.jobs.storage.tasks import JobTask, SessionErased, request_for
 from fullstory_async.messages import Response
-from fullstory_async.stop_rule import StopRule
 
-__all__ = ["JobCall", "RunState", "reconnect_backoff", "require_json_object"]
+__all__ = ["JobCall", "require_json_object"]
 
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 5.0
-
-_STOPS = frozenset({Scope.KEY, Scope.BUDGET, Scope.RATE, Scope.STORAGE})
-"""Failures that end a run: every further call would fail as well."""
 _RECORDED = frozenset({Scope.SESSION, Scope.SERVICE, Scope.NETWORK})
 """Failures that are recorded for the session, which may have cost an activation."""
-
-
-def reconnect_backoff() -> Backoff:
-    """Return the pauses after which a call that could not be sent is made again."""
-    return Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
-
-
-@attrs.define
-class RunState:
-    """What the calls of one run share: they write it, and the runner reads it."""
-
-    store: JobStore
-    api: ApiContext
-    progress: ProgressReporter
-    max_wait: float
-    network_patience: float
-    """Seconds without any connection, or with a failing service, after which the run ends."""
-
-    breaker: CircuitBreaker = attrs.field(init=False)
-    rule: StopRule = attrs.field(factory=lambda: StopRule(_STOPS), init=False)
-    failed: Counter[str] = attrs.field(factory=Counter, init=False)
-    """Number of failed calls by the name of their error."""
-    dropped: int = attrs.field(default=0, init=False)
-    """Number of calls that may have been charged and have no result on disk."""
-    offline_since: float = attrs.field(default=math.inf, init=False)
-    """The loop time of the first failure to connect, if no connection was made since."""
-    settled: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
-    """Set when the next call is settled."""
-
-    def __attrs_post_init__(self) -> None:
-        self.breaker = CircuitBreaker(self.network_patience)
-
-    def notify_settled(self) -> None:
-        """Wake the calls that wait for activations that others have reserved."""
-        self.settled.set()
-        self.settled = asyncio.Event()
-
-    def can_wait(self, error: FullStoryError) -> bool:
-        """Return whether a call could not be sent, and the network may still recover in time."""
-        # an earlier attempt of the call may have been charged: then it is settled, and made again by the
-        # next run
-        if not _was_not_sent(error) or error.permanent or error.may_have_cost:
-            return False
-        now = asyncio.get_running_loop().time()
-        self.offline_since = min(self.offline_since, now)
-        if now - self.offline_since >= self.network_patience:
-            return False
-        self.progress.report_waiting(error)
-        return self.progress.failure is None
-
-    def record_failure(self, task: JobTask, error: FullStoryError) -> None:
-        """Record what a failure says about service and network; end the run where they are given up."""
-        self.progress.last_error = f"{type(error).__name__} at {task.session_id}: {error.message}"
-        if _was_not_sent(error):
-            if error.scope is Scope.NETWORK:
-                self.rule.end(error)
-            return
-        self.offline_since = math.inf
-        if error.scope in {Scope.SERVICE, Scope.NETWORK}:
-            self.breaker.record_failure(asyncio.get_running_loop().time())
-            if self.breaker.is_exhausted:
-                self.rule.end(error)
-            elif self.breaker.is_open:
-                self.progress.last_error = f"{type(error).__name__}: {error.message}; waiting for the service"
-        elif error.attempts > 0:
-            # a call that was never sent says nothing about the service
-            self.breaker.record_success()
 
 
 class JobCall:
@@ -185,23 +107,25 @@ class JobCall:
         """Make the call and settle it. Return False if it was not sent and should be made again."""
         state = self._state
         self._is_reserved = False
+        place: OpenCall | None = None
         try:
+            place = await state.open_call()
             call = self._call = Call(
                 request_for(self._task, state.store.plan), patient=True, max_pause=state.max_wait, meter=self
             )
             response = await self._fetch(call)
             self._is_settling = True
-            await state.store.save_response(
-                self._task, response.body, attempts=call.attempts, spent=call.at_risk
-            )
-            state.offline_since = math.inf
+            place.received(len(response.body))
+            await self._save(call, response)
+            state.offline_since = state.disk_failed_since = math.inf
         except SessionErased:
             # erased while it waited: nothing was reserved, and nothing is sent
             return True
-        except JobStorageError:
-            state.dropped += self._is_settling
-            raise
         except FullStoryError as error:
+            if place is not None and error.response is not None:
+                place.received(len(error.response.body))
+            if self._is_settling:  # it is held, and rescued at the end of the run
+                raise
             return await self._settle_failure(error)
         except asyncio.CancelledError:
             if not self._is_settling:
@@ -209,8 +133,19 @@ class JobCall:
                 state.store.release_later(self._task, spent=self._at_risk)
             raise
         finally:
+            if place is not None:
+                place.close()
             state.notify_settled()
         return True
+
+    async def _save(self, call: Call, response: Response) -> None:
+        """Save a response; while the disk fails, hold it and wait."""
+        store = self._state.store
+        try:
+            await store.save_response(self._task, response.body, attempts=call.attempts, spent=call.at_risk)
+        except JobStorageError as error:
+            if not await self._state.wait_until_saved(error):
+                raise
 
     async def _fetch(self, call: Call) -> Response:
         try:
@@ -252,18 +187,13 @@ class JobCall:
         return 0 if self._call is None else self._call.at_risk
 
 
-def _was_not_sent(error: FullStoryError) -> bool:
-    """Return whether the request never left."""
-    return isinstance(error, TransportError) and not error.sent
-
-
 def _is_recorded(error: FullStoryError) -> bool:
     """Return whether a failure is recorded for the session, rather than for all sessions or none.
 
     A single 403 is recorded: it may be about this session alone, and may have been charged. A response that
     isn't FullStory's says nothing about the session.
     """
-    if _was_not_sent(error) or isinstance(error, UnexpectedResponseError | GatewayThrottledError):
+    if was_not_sent(error) or isinstance(error, UnexpectedResponseError | GatewayThrottledError):
         return False
     return error.scope in _RECORDED or isinstance(error, PermissionDeniedError)
 

@@ -450,6 +450,21 @@ ROWS += (
         "Each caller gets an equal exception of its own: what one caller's frames hold, or what it notes on the error, is in nobody else's report",
     ),
     Row(
+        104,
+        "The disk is full while large responses are in flight: 32 of 4 MB, 128 of 0.3 MB, a few large ones among many small",
+        "No paid response is lost. A job sends only as many calls as their responses, learnt from those so far, fit into its spare room, which grows up to 64 MiB (at most half of the free space). So memory stays flat as well",
+    ),
+    Row(
+        105,
+        "The job can't be written while paid responses are in flight: EIO, another program's lock, a read-only disk",
+        "The responses are held and nothing more is sent, for a minute. Then they are written to `FOLDER.rescue`, or where the program says, and the next run takes them in. A run that is cancelled does so as well",
+    ),
+    Row(
+        106,
+        "The ledger can't be opened for a moment: no descriptors, EACCES, a mount that went",
+        "A `StorageError`, once it has worked: a job waits for a minute, sends nothing meanwhile, and goes on. A ledger whose file is gone is not counted anew",
+    ),
+    Row(
         107,
         "A response about another session: one too many on a kept-alive connection, or data before any request",
         "`DecodeError` with the body in `.response`, counted as spent, and the connection is closed, so no later response is shifted. Only decimal pairs are compared. A job keeps the body, and a later run asks again. A connection with unread data carries no request",

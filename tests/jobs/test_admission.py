@@ -55,8 +55,8 @@ async def test_calls_that_wait_for_the_network_are_not_counted_by_a_kill(tmp_pat
         Wrapped(client, refuse)
         async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
             await job.add(sandbox.session_ids[:20])
-            run = asyncio.create_task(job.run(concurrency=16))
-            while client.stats.retries < 16 * (QUICK.attempts - 1):
+            run = asyncio.create_task(job.run(concurrency=4))
+            while client.stats.retries < 4 * (QUICK.attempts - 1):
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.3)
             waiting = JobReader(tmp_path / "j").status()
@@ -97,7 +97,7 @@ async def test_calls_that_wait_for_the_budget_miss_nothing_that_is_settled_on_a_
         async with Job.open(tmp_path / "j", client=client, plan=plan) as job:
             await job.add(sandbox.session_ids)
             assert job._store is not None
-            transaction, unlucky, tries = job._store._writer._transaction, sandbox.session_ids[0], 0
+            transaction, unlucky, tries = job._store.writer._transaction, sandbox.session_ids[0], 0
 
             def begin_slowly() -> Any:
                 time.sleep(0.1)
@@ -115,7 +115,7 @@ async def test_calls_that_wait_for_the_budget_miss_nothing_that_is_settled_on_a_
                 raise ConnectError("refused", request=request, sent=False)
 
             Wrapped(client, refuse)
-            job._store._writer._transaction = begin_slowly
+            job._store.writer._transaction = begin_slowly
             async with asyncio.timeout(SECONDS):
                 report = await job.run(concurrency=4)
         assert (report.reason, report.done, report.spent, tries) == ("finished", 4, 4, 3)

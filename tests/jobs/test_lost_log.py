@@ -205,7 +205,7 @@ async def test_a_file_and_a_log_of_different_times_are_noticed(tmp_path: Path) -
     shutil.copytree(folder, copy)
     for seq in range(1, 9):
         if seq == 8:
-            await store._writer.run(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)"), outside_transaction=True)  # fmt: skip
+            await store.writer.run(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)"), outside_transaction=True)  # fmt: skip
         await store.save_response(JobTask(seq, f"1:{seq}", "events"), b"{}", attempts=1, spent=1)
     for name in (LOG, RECORD):
         shutil.copy(folder / name, copy / name)

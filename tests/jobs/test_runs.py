@@ -121,13 +121,13 @@ async def test_a_run_is_not_told_what_a_cancelled_one_gives_back(tmp_path: Path)
             assert job._store is not None
             while job._store.activations.reserved < 2:  # two wait for the rate limit
                 await asyncio.sleep(0.001)
-            transaction = job._store._writer._transaction
+            transaction = job._store.writer._transaction
 
             def begin_slowly() -> Any:
                 time.sleep(0.05)
                 return transaction()
 
-            job._store._writer._transaction = begin_slowly
+            job._store.writer._transaction = begin_slowly
             run.cancel()
             await asyncio.wait([run])
             before = sandbox.activations

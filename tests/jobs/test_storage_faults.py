@@ -37,7 +37,7 @@ def limit() -> Iterator[Limit]:
         resource.setrlimit(kind, (value, before[-1][1][1]))
 
     yield lower
-    for kind, limits in before:
+    for kind, limits in reversed(before):
         resource.setrlimit(kind, limits)
 
 
@@ -98,6 +98,9 @@ async def test_a_write_that_the_system_refuses_is_no_full_disk(
     with pytest.raises(JobStorageError, match="the disk reports an input/output error"):
         await store.save_response(JobTask(1, "1:1", "events"), os.urandom(500_000), attempts=1, spent=1)
     assert (tmp_path / "j" / RESERVE_NAME).exists()
+    limit(resource.RLIMIT_FSIZE, 2_000_000)
+    assert await store.writer.rescue_held() == (1, 0)
+    limit(resource.RLIMIT_FSIZE, 400_000)
     await store.save_response(JobTask(2, "1:2", "events"), b"{}", attempts=1, spent=1)  # it works again
     monkeypatch.setattr(storage_faults, "_probe", lambda _: StorageFault.FULL)
     with pytest.raises(JobStorageError, match="the disk is full, or a quota is used up"):

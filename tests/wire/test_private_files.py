@@ -104,7 +104,6 @@ async def test_a_damaged_entry_is_dropped_with_a_warning(
 @pytest.mark.row(99)
 async def test_a_damaged_count_never_goes_down(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "l.db"
-    ledger = ledger_at(path, monthly_cap=100)
     changes = (
         "activations = 1", "activations = 10000", "activations = 'text'", "checksum = x'00'",
         "month = '2026-10'", "key = x'00ff'",
@@ -113,6 +112,7 @@ async def test_a_damaged_count_never_goes_down(tmp_path: Path, caplog: pytest.Lo
     for change in changes:
         tables.reverse()
         path.unlink(missing_ok=True)
+        ledger = ledger_at(path, monthly_cap=100)
         await ledger.add("k", 7)
         execute(path, f"UPDATE {tables[0]} SET {change}")
         assert await ledger.spent("k") == 7, change
@@ -127,6 +127,7 @@ async def test_a_damaged_count_never_goes_down(tmp_path: Path, caplog: pytest.Lo
             with pytest.raises(StorageError, match="count of this month can't be known"):
                 await call
     path.unlink()
+    ledger = ledger_at(path, monthly_cap=100)
     await ledger.add("k", 7, month="2026-10")
     execute(path, "UPDATE spent SET key = 'unknown'")
     assert await ledger.spent("k") == 0  # in another month, which the copy doesn't have either

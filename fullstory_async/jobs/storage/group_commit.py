@@ -4,9 +4,7 @@ A change is a function of the database. A transaction holds as many changes as a
 are requested while a transaction is being committed share the next one. So the cost of a commit is shared,
 and no caller waits for more than two of them. A caller continues only when its change is on disk.
 
-The disk may become full at any moment, and the responses in flight may have been paid for by then. So the
-job's folder holds a reserve, a file that has no other use than to be deleted in that moment: its room is
-where they are written.
+When the disk is full, a group is written in the room of `SpareRoom`.
 """
 
 from __future__ import annotations
@@ -14,10 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import math
-import os
 import queue
-import shutil
 import sqlite3
 import threading
 import time
@@ -28,20 +25,22 @@ from typing import Any, TypeVar
 import attrs
 
 from fullstory_async.errors import ClientStateError, JobStorageError
-from fullstory_async.files.file_system import PRIVATE_FILE
 from fullstory_async.files.storage_faults import StorageFault, describe_fault, fault_of
-from fullstory_async.jobs.storage.schema import DATABASE_NAME, RESERVE_NAME
+from fullstory_async.jobs.storage.rescue import RescuedResponse, RescueFile
+from fullstory_async.jobs.storage.schema import DATABASE_NAME
+from fullstory_async.jobs.storage.spare_room import SpareRoom
 
 __all__ = ["GroupCommitWriter"]
+
+_logger = logging.getLogger("fullstory_async.jobs")
 
 T = TypeVar("T")
 
 _MAX_GROUP = 512
-_RESERVE_BYTES = 8 * 1024 * 1024
-_RESERVE_SHARE = 2
-"""The reserve takes ``_RESERVE_BYTES``, or half of the free room if that is less."""
-_MIN_RESERVE_BYTES = 128 * 1024
-_CHUNK_BYTES = 1024 * 1024
+_PASSING = frozenset(StorageFault) - {
+    StorageFault.REMOVED, StorageFault.DAMAGED, StorageFault.NO_LOCKS, StorageFault.OTHER,
+}  # fmt: skip
+"""Faults that time may heal."""
 _PATIENCE = 30.0
 """Seconds that another program may keep the file locked."""
 
@@ -52,19 +51,23 @@ class _Change:
     future: asyncio.Future[Any] | None = None
     """Resolved when the change is on disk; ``None`` if no caller waits for it."""
     outside_transaction: bool = False
+    rescue: RescuedResponse | None = None
+    """The paid response that would be lost if the change were; such a change is held until it is on disk."""
 
 
 class GroupCommitWriter:
     """Changes one database from a thread of its own."""
 
-    disk_full: bool
-    """Whether the disk was full and the reserve is gone: calls in flight can still be saved, no others."""
+    room: SpareRoom
+    rescue_file: RescueFile
+    """Where `close` writes the responses that it can't save."""
 
     def __init__(
         self,
         database: sqlite3.Connection,
         folder: Path,
         transaction: Callable[[], contextlib.AbstractContextManager[None]],
+        rescue_file: RescueFile,
     ) -> None:
         """Start the thread.
 
@@ -72,6 +75,7 @@ class GroupCommitWriter:
             database: an open database; only this thread uses it from now on.
             folder: where it is.
             transaction: begins a transaction of it, entered in the thread; commits or rolls back at its end.
+            rescue_file: where `close` writes the responses that it can't save.
         """
         self._database = database
         self._folder = folder
@@ -79,27 +83,37 @@ class GroupCommitWriter:
         self._closed, self._patient_until = False, math.inf
         self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
         self._retried: list[_Change] = []
-        self.reserve_disk()
+        self.room, self.rescue_file = SpareRoom(folder), rescue_file
         self._thread = threading.Thread(target=self._write, name="fullstory-job-writer", daemon=True)
         try:
             self._thread.start()
         except RuntimeError as error:  # too many threads, or the interpreter is ending
             raise JobStorageError(f"the job {folder} can't be written: {error}") from None
 
-    async def run(self, work: Callable[[sqlite3.Connection], T], *, outside_transaction: bool = False) -> T:
+    async def run(
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        *,
+        outside_transaction: bool = False,
+        rescue: RescuedResponse | None = None,
+    ) -> T:
         """Make a change; it is on disk when this returns.
 
         A cancellation returns at once; the change is in the queue, and will be made.
 
-        ``outside_transaction=True`` runs it on its own; SQLite requires that for a checkpoint.
+        Args:
+            work: the change.
+            outside_transaction: run it on its own; SQLite requires that for a checkpoint.
+            rescue: the paid response that it saves.
 
         Raises:
-            JobStorageError: it can't be written.
+            JobStorageError: it can't be written. One with a ``rescue`` is held all the same, and written with
+                the next group that can be.
         """
         if self._closed:
             raise ClientStateError(f"the job {self._folder} is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._changes.put(_Change(work, future, outside_transaction))
+        self._changes.put(_Change(work, future, outside_transaction, rescue))
         return await future
 
     def run_later(self, work: Callable[[sqlite3.Connection], Any]) -> None:
@@ -109,6 +123,22 @@ class GroupCommitWriter:
         """
         self._changes.put(_Change(work))
 
+    async def grow_room(self, wanted: float) -> None:
+        """Make the spare room larger, as far as the disk allows."""
+        await self.run(lambda _: self.room.grow(wanted), outside_transaction=True)
+
+    def disk_full(self) -> JobStorageError:
+        """Return the error of a call that is not sent, because its response would have no room."""
+        return JobStorageError(f"the job {self._folder} can't be written: the disk is full")
+
+    async def read_rescued(self) -> list[RescuedResponse]:
+        """Return the responses that an earlier run has rescued."""
+        return await self.run(lambda _: list(self.rescue_file.read()), outside_transaction=True)
+
+    async def rescue_held(self) -> tuple[int, int]:
+        """Write the responses that are held to the rescue file; return the numbers of rescued and lost."""
+        return await self.run(lambda _: self._rescue(), outside_transaction=True)
+
     def close(self) -> None:
         """Write all waiting changes, and end the thread; blocks until it has ended.
 
@@ -117,6 +147,7 @@ class GroupCommitWriter:
         self._closed, self._patient_until = True, time.monotonic() + _PATIENCE
         self._changes.put(None)
         self._thread.join()
+        self.room.shrink()
 
     def _write(self) -> None:
         waiting: list[_Change | None] = []
@@ -126,6 +157,7 @@ class GroupCommitWriter:
                 waiting.append(self._changes.get())
             first = waiting[0]
             if first is None:
+                self._finish()
                 return
             together = itertools.takewhile(
                 lambda change: change is not None and not change.outside_transaction, waiting
@@ -135,7 +167,7 @@ class GroupCommitWriter:
             del waiting[: len(group)]
 
     def _commit(self, group: list[_Change]) -> None:
-        """Make a group of changes, on a full disk in the room of the reserve."""
+        """Make a group of changes, on a full disk in the spare room."""
         until = time.monotonic() + _PATIENCE
         if not group[0].outside_transaction:
             group, self._retried = [*self._retried, *group], []
@@ -144,58 +176,50 @@ class GroupCommitWriter:
                 results = self._execute(group)
             except Exception as error:  # noqa: BLE001  (or all callers would wait forever)
                 fault = fault_of(error, self._folder / DATABASE_NAME)
-                if fault is StorageFault.FULL and self._free_reserve():
+                if fault is StorageFault.FULL and self.room.free():
                     continue
                 # Patience: the responses that wait here may have been paid for.
                 if fault is StorageFault.LOCKED and time.monotonic() < min(until, self._patient_until):
                     continue
+                self._retried += [
+                    attrs.evolve(change, future=None)
+                    for change in group
+                    if change.future is None or change.rescue is not None
+                ]
                 text = f"the job {self._folder} can't be written: {describe_fault(error, fault)}"
-                self._retried += [change for change in group if change.future is None]
-                _notify(group, [JobStorageError(text) for _ in group])
+                failures: list[Any] = [JobStorageError(text) for _ in group]
+                for failure in failures:
+                    failure.permanent = fault not in _PASSING
+                _notify(group, failures)
             else:
                 _notify(group, results)
             return
+
+    def _rescue(self) -> tuple[int, int]:
+        held = [change.rescue for change in self._retried if change.rescue is not None]
+        path = self.rescue_file.path
+        if not held:
+            return 0, 0
+        try:
+            self.rescue_file.append(held)
+        except OSError as error:
+            _logger.log(logging.ERROR, "%d paid responses can't be written to %s: %s", len(held), path, error)
+            return 0, len(held)
+        _logger.warning("%d paid responses are in %s: run the job again", len(held), path)
+        self._retried = [change for change in self._retried if change.rescue is None]
+        return len(held), 0
+
+    def _finish(self) -> None:
+        """Try once more what could not be written, and rescue the responses of it."""
+        if self._retried:
+            self._commit([_Change(lambda _: None)])
+            self._rescue()
 
     def _execute(self, group: list[_Change]) -> list[Any]:
         if group[0].outside_transaction:
             return [change.work(self._database) for change in group]
         with self._transaction():
             return [change.work(self._database) for change in group]
-
-    def reserve_disk(self) -> None:
-        """Create the reserve, or complete it. Sets `disk_full` if there is no room for it."""
-        path = self._folder / RESERVE_NAME
-        fresh = path.with_suffix(".new")
-        try:
-            size = path.stat().st_size if path.exists() else 0
-            disk = shutil.disk_usage(self._folder)
-            # A bucket behind FUSE may report no size at all.
-            free = disk.free if disk.total else _RESERVE_SHARE * _RESERVE_BYTES
-            wanted = min(_RESERVE_BYTES, (free + size) // _RESERVE_SHARE)
-            if size < wanted:
-                path.unlink(missing_ok=True)
-                handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
-                with os.fdopen(handle, "wb") as file:
-                    # Random bytes: zeros take no room on a file system that compresses or that leaves holes.
-                    file.writelines(
-                        os.urandom(min(_CHUNK_BYTES, wanted - begin))
-                        for begin in range(0, wanted, _CHUNK_BYTES)
-                    )
-                fresh.replace(path)
-                size = wanted
-        except OSError:
-            fresh.unlink(missing_ok=True)
-            size = 0
-        self.disk_full = size < _MIN_RESERVE_BYTES
-
-    def _free_reserve(self) -> bool:
-        """Delete the reserve; return whether that made room."""
-        try:
-            (self._folder / RESERVE_NAME).unlink()
-        except OSError:
-            return False
-        self.disk_full = True
-        return True
 
 
 def _notify(group: list[_Change], results: list[Any]) -> None:

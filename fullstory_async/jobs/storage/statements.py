@@ -26,6 +26,7 @@ __all__ = [
     "insert_item",
     "insert_responses",
     "is_purged",
+    "is_unanswered",
     "select_known",
     "set_meta",
 ]
@@ -109,6 +110,15 @@ def delete_failure(database: sqlite3.Connection, task: JobTask) -> bool | None:
 def is_purged(database: sqlite3.Connection, mark: str) -> bool:
     """Return whether the session with a fingerprint was erased."""
     return database.execute("SELECT 1 FROM purged WHERE fingerprint = ?", (mark,)).fetchone() is not None
+
+
+def is_unanswered(database: sqlite3.Connection, task: JobTask) -> bool:
+    """Return whether a task is one of the job, and has no response."""
+    query = (
+        "SELECT 1 FROM items i WHERE seq = ? AND session_id = ? AND NOT EXISTS "
+        "(SELECT 1 FROM answers a WHERE a.seq = i.seq AND a.operation = ?)"
+    )
+    return database.execute(query, (task.seq, task.session_id, task.operation)).fetchone() is not None
 
 
 def erase_item(database: sqlite3.Connection, session_id: str, mark: str) -> int | None:

@@ -1,12 +1,10 @@
 """JobStore: a job's database, open for writing.
 
-Every change is part of a transaction of `GroupCommitWriter`, which may hold changes of many calls. Two
-promises:
+Every change is part of a transaction of `GroupCommitWriter`, which may hold changes of many calls:
 
 * **A snapshot of the state is taken before BEGIN.** Whatever fails after it puts the state back as it was.
   Until the COMMIT everybody else sees the snapshot, so that no count ever runs ahead of the file.
-* **The counters are written before COMMIT.** So the activations that are spent and reserved, and the rows
-  that they belong to, are on disk together or not at all.
+* **Counters are written before COMMIT.** Activations and their rows are on disk together or not at all.
 """
 
 from __future__ import annotations
@@ -24,13 +22,14 @@ from typing import TypeVar
 import attrs
 
 from fullstory_async.activations import Activations
-from fullstory_async.errors import ActivationBudgetError, FullStoryError, JobError, JobStorageError
+from fullstory_async.errors import ActivationBudgetError, FullStoryError, JobStorageError
 from fullstory_async.jobs.plan import JobPlan
 from fullstory_async.jobs.storage import ownership, statements
 from fullstory_async.jobs.storage.compression import compressor
 from fullstory_async.jobs.storage.group_commit import GroupCommitWriter
 from fullstory_async.jobs.storage.opening import open_job
 from fullstory_async.jobs.storage.ownership import Sharing
+from fullstory_async.jobs.storage.rescue import RescuedResponse, RescueFile
 from fullstory_async.jobs.storage.schema import (
     COMMITS,
     UNCLEAN,
@@ -41,9 +40,9 @@ from fullstory_async.jobs.storage.schema import (
 )
 from fullstory_async.jobs.storage.state import Counts, ReserveResult
 from fullstory_async.jobs.storage.statements import ResponseRow, count_rows, set_meta
-from fullstory_async.jobs.storage.tasks import JobTask
+from fullstory_async.jobs.storage.tasks import JobTask, SessionErased
 
-__all__ = ["JobStore", "SessionErased"]
+__all__ = ["JobStore"]
 
 _logger = logging.getLogger("fullstory_async.jobs")
 
@@ -51,10 +50,6 @@ T = TypeVar("T")
 
 _CHECKPOINT_ATTEMPTS = 20
 _CHECKPOINT_DELAY = 0.1
-
-
-class SessionErased(JobError):
-    """The session of a call was erased from the job, so the call must not be made."""
 
 
 class JobStore:
@@ -68,9 +63,13 @@ class JobStore:
     """The organisation of the key of the first run; ``None`` before it."""
     input_complete: bool
     """Whether the last `Job.add` came to its end."""
+    writer: GroupCommitWriter
+    """Makes the changes, and holds the responses that can't be saved now."""
 
-    def __init__(self, folder: Path, plan: JobPlan | None, *, accept_loss: bool = False) -> None:
-        """Open a job's database, or create one. Raises `JobError`. See `open_job`."""
+    def __init__(
+        self, folder: Path, plan: JobPlan | None, *, accept_loss: bool = False, rescue: Path | None = None
+    ) -> None:
+        """Open a job's database, or create one; see `open_job` and `RescueFile`. Raises `JobError`."""
         self.folder = folder
         opened = open_job(folder, plan, accept_loss=accept_loss)
         self._database, self._record, self._run = opened.database, opened.record, opened.run
@@ -81,7 +80,9 @@ class JobStore:
         self._owner: object = opened.run
         self._compress = compressor()
         self._unsaved: list[ResponseRow] = []
-        self._writer = GroupCommitWriter(self._database, folder, self._transaction)
+        self.writer = GroupCommitWriter(
+            self._database, folder, self._transaction, RescueFile.of_job(folder, self.secret, rescue)
+        )
 
     @property
     def counts(self) -> Counts:
@@ -102,10 +103,6 @@ class JobStore:
         """Add sessions, and invalid ids as failures; return the number of new items."""
         return await self._change(lambda database: self._add(database, session_ids, unusable))
 
-    async def known(self, session_ids: list[str]) -> set[str]:
-        """Return those of some ids that the job has."""
-        return await self._writer.run(lambda database: statements.select_known(database, session_ids))
-
     async def reserve(self, task: JobTask, activations: int) -> bool:
         """Reserve all activations that a call may cost, on disk, before it is sent.
 
@@ -118,8 +115,8 @@ class JobStore:
             JobStorageError: there is no room for another response.
             JobLockedError: another process has opened the job since.
         """
-        if self._writer.disk_full:
-            raise JobStorageError(f"the job {self.folder} can't be written: the disk is full")
+        if self.writer.room.is_used:
+            raise self.writer.disk_full()
         cap = self.plan.max_activations
         result = await self._change(lambda _: self._state.reserve(task, activations, cap))
         # Raised here and not in the thread: an error there would undo the changes of the whole group.
@@ -132,8 +129,10 @@ class JobStore:
     async def save_response(self, task: JobTask, body: bytes, *, attempts: int, spent: int) -> None:
         """Save a response and what it cost."""
         at_risk = max(0, spent - 1)  # the last of them is the response's own
-        await self._writer.run(
-            lambda database: self._save_response(database, task, body, attempts, spent, at_risk)
+        rescue = RescuedResponse(task.seq, task.session_id, task.operation, time.time(), attempts, body)
+        await self.writer.run(
+            lambda database: self._save_response(database, task, body, attempts, spent, at_risk),
+            rescue=rescue,
         )
 
     async def save_failure(
@@ -141,13 +140,13 @@ class JobStore:
     ) -> None:
         """Save why a call failed and what it may have cost."""
         at_risk = max(0, spent - (body is not None))  # a body that was received was paid for
-        await self._writer.run(
+        await self.writer.run(
             lambda database: self._save_failure(database, task, error, body, permanent, spent, at_risk)
         )
 
     def release_later(self, task: JobTask, *, spent: int) -> None:
         """Settle a call that was dropped; only `close` waits for it."""
-        self._writer.run_later(lambda _: self._state.release(task, spent, spent))
+        self.writer.run_later(lambda _: self._state.release(task, spent, spent))
 
     async def save_organisation(self, organisation: str) -> None:
         """Save the organisation of the job's key."""
@@ -160,24 +159,23 @@ class JobStore:
         await self._change(lambda database: set_meta(database, input_complete=complete))
 
     async def spend_reserved(self) -> None:
-        """Begin another run: count what an earlier one left reserved as spent."""
+        """Begin another run: count what an earlier one left reserved, and take in what was rescued."""
         await self._change(lambda _: self._state.spend_reserved())
-        self._writer.reserve_disk()
-
-    async def count_refused(self) -> int:
-        """Return the number of calls that were made and have failed permanently, as with a 404 or 400."""
-        return await self._writer.run(statements.count_refused)
+        self.writer.room.fill()
+        if rescued := await self.writer.read_rescued():
+            await self._change(lambda database: self._take_in(database, rescued))
+            await self.writer.run(lambda _: self.writer.rescue_file.remove(), outside_transaction=True)
 
     async def flush(self) -> None:
         """Wait until all requested changes are on disk."""
-        await self._writer.run(lambda _: None)
+        await self.writer.run(lambda _: None)
 
     async def purge(self, session_id: str) -> bool:
         """Erase a session permanently; return whether it was in the job."""
         found = await self._change(lambda database: self._purge(database, session_id))
         # The erased pages are still in the log, which can be emptied only while nobody reads from it.
         for _ in range(_CHECKPOINT_ATTEMPTS):
-            if await self._writer.run(checkpoint_wal, outside_transaction=True):
+            if await self.writer.run(checkpoint_wal, outside_transaction=True):
                 return found
             await asyncio.sleep(_CHECKPOINT_DELAY)
         raise JobStorageError(
@@ -187,7 +185,7 @@ class JobStore:
 
     def close(self) -> None:
         """Write all waiting changes, mark the file as complete without its log, and close it; blocks."""
-        self._writer.close()
+        self.writer.close()
         try:
             with self._transaction():
                 if self._sharing is not Sharing.TAKEN_OVER:
@@ -203,7 +201,7 @@ class JobStore:
     async def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Make a change that only the process that has the job may make."""
         # Raised here and not in the thread: an error there would undo the changes of the whole group.
-        result = await self._writer.run(
+        result = await self.writer.run(
             lambda database: None if self._sharing is Sharing.TAKEN_OVER else (work(database),)
         )
         if result is None:
@@ -306,16 +304,18 @@ class JobStore:
         self._state.counts.answered += 1
         self._state.responses_saved += 1
 
+    def _take_in(self, database: sqlite3.Connection, rescued: list[RescuedResponse]) -> None:
+        for each in rescued:
+            task = JobTask(each.seq, each.session_id, each.operation)
+            if statements.is_unanswered(database, task):
+                self._save_response(database, task, each.body, each.attempts, 0, 0)
+                # it was counted as possibly charged, before its response was there
+                self._state.counts.at_risk -= min(1, self._state.counts.at_risk)
+
     def _save_failure(
-        self,
-        database: sqlite3.Connection,
-        task: JobTask,
-        error: FullStoryError,
-        body: bytes | None,
-        permanent: bool,
-        spent: int,
-        at_risk: int,
-    ) -> None:
+        self, database: sqlite3.Connection, task: JobTask, error: FullStoryError, body: bytes | None,
+        permanent: bool, spent: int, at_risk: int,
+    ) -> None:  # fmt: skip
         self._state.release(task, spent, at_risk)
         if task.seq in self._state.erased:
             return

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import attrs
 
+from fullstory_async.errors import JobError
 from fullstory_async.http import endpoints
 from fullstory_async.jobs.plan import EVENTS, JobPlan
 from fullstory_async.jobs.storage.schema import fetch_all, open_reader
@@ -17,9 +18,13 @@ from fullstory_async.messages import Request
 from fullstory_async.session_id import SessionId
 from fullstory_async.threads import WorkerThread
 
-__all__ = ["JobTask", "pending_tasks", "request_for"]
+__all__ = ["JobTask", "SessionErased", "pending_tasks", "request_for"]
 
 _PAGE = 500
+
+
+class SessionErased(JobError):
+    """The session of a call was erased from the job, so the call must not be made."""
 
 
 @attrs.frozen

@@ -1,0 +1,255 @@
+"""Paid responses while the job's file can't be written: held, saved when the disk recovers, or rescued."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from fullstory_async import (
+    ActivationLedger,
+    ClientConfig,
+    ConfigurationError,
+    FullStoryClient,
+    RateLimit,
+    StorageError,
+)
+from fullstory_async.jobs import Job, JobPlan, JobReader, run_state
+from fullstory_async.jobs.report import JobProgress, JobReport
+from fullstory_async.jobs.storage import group_commit, schema
+from fullstory_async.jobs.storage.rescue import RescuedResponse, RescueFile
+from fullstory_async.jobs.storage.store import JobStore
+from fullstory_async.sandbox import Sandbox
+from tests.jobs.test_job import opened
+from tests.jobs.test_storage_faults import sqlite_error
+
+EVENTS = JobPlan(events=True)
+CONCURRENCY = 8
+
+
+@attrs.define
+class Disk:
+    """Whether the writes of all jobs fail, and with which error of SQLite's."""
+
+    error: sqlite3.Error | None = None
+    failures: int = 0
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    state, write = Disk(), JobStore._write_counters
+
+    def write_or_fail(self: JobStore) -> None:
+        write(self)
+        if state.error is not None:
+            state.failures += 1
+            raise state.error
+
+    monkeypatch.setattr(JobStore, "_write_counters", write_or_fail)
+    monkeypatch.setattr(run_state, "_FIRST_PAUSE", 0.01)
+    return state
+
+
+async def run_into(
+    folder: Path, disk: Disk, error: sqlite3.Error, *, recovers: bool
+) -> tuple[JobReport, int]:
+    """Run a job whose disk fails with calls in flight; return its report and what was charged."""
+    async with opened(sessions=30, latency=0.05) as (sandbox, client):
+        async with Job.open(folder, client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids)
+            running = asyncio.create_task(job.run(concurrency=CONCURRENCY))
+            while job.counts.answered < CONCURRENCY or sandbox.activations <= job.counts.answered:
+                await asyncio.sleep(0.002)
+            disk.error = error
+            while recovers and disk.failures < 4:
+                await asyncio.sleep(0.002)
+            if recovers:
+                disk.error = None
+            return await running, sandbox.activations
+
+
+@pytest.mark.row(105)
+@pytest.mark.parametrize("name", ["SQLITE_IOERR_WRITE", "SQLITE_READONLY", "SQLITE_FULL"])
+async def test_responses_are_held_until_the_disk_recovers(tmp_path: Path, disk: Disk, name: str) -> None:
+    report, charged = await run_into(tmp_path / "j", disk, sqlite_error(name), recovers=True)
+    assert report.dropped == 0
+    assert report.done == report.spent == charged
+    # a full disk ends the run, once its spare room was used
+    assert report.reason == ("storage failed" if name == "SQLITE_FULL" else "finished")
+    assert not (tmp_path / "j.rescue").exists()
+
+
+@pytest.mark.row(105)
+async def test_responses_that_the_disk_never_takes_are_rescued_and_taken_in(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_state, "STORAGE_PATIENCE", 0.05)
+    report, charged = await run_into(tmp_path / "j", disk, sqlite_error("SQLITE_IOERR_WRITE"), recovers=False)
+    assert (report.reason, report.dropped) == ("storage failed", 0)
+    rescued = charged - report.done
+    assert rescued > 0
+    assert f"{rescued} paid responses are in {tmp_path / 'j.rescue'}" in report.detail
+    assert stat.S_IMODE((tmp_path / "j.rescue").stat().st_mode) == 0o600
+    disk.error = None
+    async with opened(sessions=30) as (sandbox, client), Job.open(tmp_path / "j", client=client) as job:
+        second = await job.run()
+    assert (second.reason, second.done, second.at_risk) == ("finished", 30, 0)
+    assert second.spent == charged + sandbox.activations == 30
+    assert not (tmp_path / "j.rescue").exists()
+    assert [len(each.events or ()) > 0 async for each in JobReader(tmp_path / "j").results()] == [True] * 30
+
+
+@pytest.mark.row(105)
+async def test_the_program_says_where_responses_are_rescued(tmp_path: Path, disk: Disk) -> None:
+    """An error that time does not heal is not waited for."""
+    place = tmp_path / "elsewhere"
+    async with opened(sessions=4) as (sandbox, client):
+        job = Job.open(tmp_path / "j", client=client, plan=EVENTS, rescue_file=place)
+        async with job:
+            await job.add(sandbox.session_ids)
+            write = JobStore._save_response
+
+            def save_and_break(self: JobStore, *arguments: Any) -> None:
+                write(self, *arguments)
+                disk.error = sqlite3.OperationalError("its folder was removed while it ran")
+
+            with pytest.MonkeyPatch.context() as broken:
+                broken.setattr(JobStore, "_save_response", save_and_break)
+                first = await job.run()
+            assert (first.reason, first.dropped) == ("storage failed", 0)
+            assert str(place) in first.detail
+            disk.error = None
+            second = await job.run()
+        assert (second.reason, second.done, sandbox.activations) == ("finished", 4, 4)
+    assert not place.exists()
+
+
+@pytest.mark.row(105)
+async def test_a_lock_that_outlasts_the_writer_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "BUSY_SECONDS", 0.02)
+    monkeypatch.setattr(group_commit, "_PATIENCE", 0.02)
+    monkeypatch.setattr(run_state, "_FIRST_PAUSE", 0.01)
+    async with opened(sessions=20, latency=0.05) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids)
+            running = asyncio.create_task(job.run(concurrency=10))
+            while job.counts.answered < 4:
+                await asyncio.sleep(0.002)
+            with closing(sqlite3.connect(tmp_path / "j" / "job.sqlite3", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                await asyncio.sleep(0.3)
+                other.execute("ROLLBACK")
+            report = await running
+    assert (report.reason, report.done, report.spent, sandbox.activations) == ("finished", 20, 20, 20)
+
+
+async def test_closing_rescues_what_a_cancelled_run_has_left(tmp_path: Path, disk: Disk) -> None:
+    async with opened(sessions=30, latency=0.05) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids)
+            running = asyncio.create_task(job.run(concurrency=CONCURRENCY))
+            while job.counts.answered < CONCURRENCY or sandbox.activations <= job.counts.answered:
+                await asyncio.sleep(0.002)
+            disk.error = sqlite_error("SQLITE_IOERR_WRITE")
+            assert job._store is not None
+            while not any(change.rescue for change in job._store.writer._retried):
+                await asyncio.sleep(0.002)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            done = job.counts.answered
+        disk.error = None
+        assert (tmp_path / "j.rescue").exists()
+        async with Job.open(tmp_path / "j", client=client) as job:
+            report = await job.run()
+        assert report.done == 30
+        assert sandbox.activations < 2 * 30 - done
+
+
+def test_damaged_and_foreign_lines_of_a_rescue_file_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = RescueFile(tmp_path / "j.rescue", "ours")
+    kept = [RescuedResponse(n, f"1:{n}", "events", 1.5, 1, b"\xff{}" * n) for n in range(1, 4)]
+    file.append(kept[:1])
+    RescueFile(file.path, "another").append(kept[1:2])
+    with file.path.open("ab") as other:
+        other.write(b'{"seq": 7, "session')
+    file.append(kept[1:])
+    damaged = file.path.read_bytes().replace(b'"1:3"', b'"1:4"')
+    assert list(file.read()) == kept
+    file.path.write_bytes(damaged)
+    assert list(file.read()) == kept[:2]
+    assert "damaged or of another job" in caplog.text
+    file.remove()
+    assert list(file.read()) == []
+
+
+@asynccontextmanager
+async def opened_with(ledger: ActivationLedger) -> AsyncIterator[tuple[Sandbox, FullStoryClient]]:
+    async with Sandbox(users=5, sessions=30, mean_events=10, latency=0.02) as sandbox:
+        config = ClientConfig(
+            api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=RateLimit(100_000, 100_000)
+        )
+        async with FullStoryClient(config=config, ledger=ledger) as client:
+            yield sandbox, client
+
+
+@pytest.mark.row(106)
+@pytest.mark.parametrize("how", ["unmounted", "cannot open"])
+async def test_a_ledger_that_can_not_be_opened_for_a_moment_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(run_state, "_FIRST_PAUSE", 0.01)
+    folder, away = tmp_path / "mount", tmp_path / "away"
+    folder.mkdir()
+    ledger = ActivationLedger(folder / "ledger", monthly_cap=1000)
+    connect, broken, waited = sqlite3.connect, asyncio.Event(), asyncio.Event()
+
+    def connect_or_fail(path: Path, **options: Any) -> Any:
+        if path == ledger.path and broken.is_set() and how == "cannot open":
+            raise sqlite_error("SQLITE_CANTOPEN")
+        return connect(path, **options)
+
+    def break_it(now: JobProgress) -> None:
+        if now.done >= 4 and not broken.is_set():
+            broken.set()
+            if how == "unmounted":
+                folder.rename(away)
+                folder.mkdir()
+        if "waiting for the disk" in (now.last_error or ""):
+            waited.set()
+
+    monkeypatch.setattr(sqlite3, "connect", connect_or_fail)
+    async with opened_with(ledger) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids)
+            running = asyncio.create_task(job.run(concurrency=4, progress=break_it))
+            await waited.wait()
+            if how == "unmounted":
+                assert list(folder.iterdir()) == []  # no second count begins at zero
+                folder.rmdir()
+                away.rename(folder)
+            how = ""
+            report = await running
+    assert (report.reason, report.done, report.spent, sandbox.activations) == ("finished", 30, 30, 30)
+    assert await ledger.spent(client.config.key_fingerprint) == 30
+
+
+async def test_a_ledger_that_never_worked_is_a_wrong_path(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="can't be used"):
+        await ActivationLedger(tmp_path / "gone" / "ledger").spent("key")
+    ledger = ActivationLedger(tmp_path / "ledger")
+    assert await ledger.spent("key") == 0
+    (tmp_path / "ledger").unlink()
+    with pytest.raises(StorageError, match="it is gone"):
+        await ledger.spent("key")
