@@ -239,7 +239,9 @@ def test_row_86_pipes_and_devices_end_at_once(tmp_path: Path, monkeypatch: pytes
         config = pool.submit(ClientConfig)
         writer.write(KEY)
         writer.close()
-        assert config.result().api_key == KEY
+        api_key = config.result().api_key
+        assert api_key is not None
+        assert api_key.reveal() == KEY
     os.close(source)
 
 

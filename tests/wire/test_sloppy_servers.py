@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import random
 import zlib
@@ -131,3 +132,20 @@ async def test_a_body_of_countless_members_is_refused() -> None:
     content.feed_eof()
     with pytest.raises(InflateError):
         await Inflater("gzip").read(content)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_chunks_that_are_damaged_end_the_call_though_the_connection_stays_open(at_once: bool) -> None:
+    """The reader of a body is told what the parser met, also after the head; aiohttp alone leaves it waiting."""
+
+    async def handler(connection: Connection) -> None:
+        head, damaged = raw(CHUNKED, b""), b"no number\r\n"
+        await connection.send(head + damaged if at_once else head)
+        if not at_once:
+            await asyncio.sleep(0.05)  # so that it comes with another segment
+            await connection.send(damaged)
+
+    async with raw_server(handler) as server, client_of(server.url) as client:
+        with pytest.raises(ProtocolError) as caught:
+            await client.sessions.events("1:2")
+    assert caught.value.may_have_cost

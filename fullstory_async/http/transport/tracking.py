@@ -244,6 +244,15 @@ class TrackedConnection(ResponseHandler):
                 return
         super().data_received(data)
 
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """Record a failure, also for who reads a body that the parser has given up on.
+
+        aiohttp leaves such a reader waiting if the damage came after the head.
+        """
+        super().set_exception(exc, *cause)
+        if self._payload is not None and self._payload.exception() is None and not self._payload.is_eof():
+            self._payload.set_exception(aiohttp.ClientPayloadError("the body's framing is damaged"))
+
     def _receive_head(self, head: bytes, framing: list[bytes]) -> None:
         status = head[9:12]
         self.expects_head = status[:1] == b"1"  # an interim response: another one follows
