@@ -244,12 +244,12 @@ class TrackedConnection(ResponseHandler):
                 return
         super().data_received(data)
 
-    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         """Record a failure, also for who reads a body that the parser has given up on.
 
         aiohttp leaves such a reader waiting if the damage came after the head.
         """
-        super().set_exception(exc, *cause)
+        super().set_exception(exc, *(() if exc_cause is None else (exc_cause,)))
         if self._payload is not None and self._payload.exception() is None and not self._payload.is_eof():
             self._payload.set_exception(aiohttp.ClientPayloadError("the body's framing is damaged"))
 
