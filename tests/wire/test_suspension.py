@@ -156,7 +156,10 @@ async def test_row_68_a_summary_that_others_may_join() -> None:
 
 @pytest.mark.row(68)
 async def test_row_68_without_a_response_the_deadline_ends_the_call() -> None:
-    short = {"read_timeout": 1.0, "summary_read_timeout": 1.0}  # uvloop's timers don't know of the jump
+    short: dict[str, Any] = {
+        "read_timeout": 1.0,
+        "summary_read_timeout": 1.0,
+    }  # uvloop's timers don't know of the jump
     for operation in (one, stream, summary):
         held = Held(BODY, started=True)
         with ServerInThread(held) as server, suspendable() as suspend:
