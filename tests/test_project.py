@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import fullstory_async
+from fullstory_async import FullStoryError
 from fullstory_async.api import ProfilesAPI, SessionsAPI
 from fullstory_async.cli import main
 from tests.examples import ROOT, blocks, python_examples
@@ -126,6 +127,13 @@ def test_ci_runs_the_tests_with_and_without_buffered_output_and_with_a_redis_ser
 def test_ci_runs_the_examples_of_networks_with_real_servers() -> None:
     assert {"nginx-light", "tinyproxy"} <= set(re.findall(r"^install (\S+) ", CI, re.MULTILINE))
     assert re.search(r"^FULLSTORY_NETWORKS=1 .*tests/wire/test_real_networks\.py$", CI, re.MULTILINE)
+
+
+def test_the_readme_names_every_error() -> None:
+    public = [getattr(fullstory_async, name) for name in fullstory_async.__all__]
+    errors = {each.__name__ for each in public if isinstance(each, type) and issubclass(each, FullStoryError)}
+    assert len(errors) > 20
+    assert {name for name in errors if f"`{name}`" not in (ROOT / "README.md").read_text()} == set()
 
 
 def test_ci_runs_the_wire_tests_on_uvloop_too() -> None:

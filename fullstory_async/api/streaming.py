@@ -11,11 +11,10 @@ from fullstory_async.api.context import ApiContext
 from fullstory_async.codec import IncrementalEventDecoder
 from fullstory_async.errors import FullStoryError
 from fullstory_async.http.call import Call
-from fullstory_async.http.foreign import program_error
 from fullstory_async.http.session_check import other_session_in
 from fullstory_async.messages import Request
 from fullstory_async.models import SessionEvent
-from fullstory_async.privacy import Redactor, strip_traceback
+from fullstory_async.privacy import strip_traceback
 from fullstory_async.response_info import (
     HasResponseInfo,
     ResponseInfo,
@@ -98,7 +97,7 @@ async def _streamed_events(
         error.attempts, error.elapsed = call.attempts, now() - started
         failed = strip_traceback(error)
     except Exception as raised:  # noqa: BLE001  (of a patched module)
-        failed = program_error(call, raised, Redactor())
+        failed = api.pipeline.program_error(call, raised)
     finally:
         response.close()
     if failed is not None:

@@ -22,6 +22,7 @@ from fullstory_async.errors import (
     DecodeError,
     FullStoryError,
     GatewayThrottledError,
+    ProgramError,
     RateLimitedError,
     TransportError,
 )
@@ -129,8 +130,12 @@ class Pipeline:
         except (FullStoryError, asyncio.CancelledError) as error:
             failure = strip_traceback(error)
         except Exception as raised:  # noqa: BLE001  (of a trace hook, a custom meter, a patched module)
-            failure = program_error(call, raised, self._contact.redactor)
+            failure = self.program_error(call, raised)
         raise failure
+
+    def program_error(self, call: Call, raised: Exception) -> ProgramError:
+        """Return the error for an exception of the program's own code, without the key."""
+        return program_error(call, raised, self._contact.redactor)
 
     async def stream(self, call: Call) -> StreamedResponse:
         """Send a request as `fetch` does, but return a success before its body is read.

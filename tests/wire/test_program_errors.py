@@ -136,7 +136,7 @@ async def test_row_70_a_patched_module_raises(monkeypatch: pytest.MonkeyPatch, t
     ledger = ActivationLedger(tmp_path / "ledger")
 
     def loads(*_: Any, **__: Any) -> NoReturn:
-        raise RuntimeError("patched for user ada@example.com")
+        raise RuntimeError(f"patched for user ada@example.com, {KEY}")
 
     odd = b'{"events":[{"event_type":"x","event_properties":{"n":NaN}}]}'  # only Python's parser reads it
 
@@ -154,6 +154,7 @@ async def test_row_70_a_patched_module_raises(monkeypatch: pytest.MonkeyPatch, t
         with pytest.raises(ProgramError) as caught:
             _ = [event async for event in client.sessions.stream_events("1:2")]
         assert (caught.value.may_have_cost, caught.value.session_id) == (True, "1:2")
+        assert KEY not in str(caught.value)
         assert await ledger.spent(client.config.key_fingerprint) == len(server.requests) == 2
     assert KEY not in str(error)
 

@@ -156,10 +156,14 @@ async def test_row_68_a_summary_that_others_may_join() -> None:
 
 @pytest.mark.row(68)
 async def test_row_68_without_a_response_the_deadline_ends_the_call() -> None:
+    short: dict[str, Any] = {
+        "read_timeout": 1.0,
+        "summary_read_timeout": 1.0,
+    }  # uvloop's timers don't know of the jump
     for operation in (one, stream, summary):
         held = Held(BODY, started=True)
         with ServerInThread(held) as server, suspendable() as suspend:
-            async with client_of(server.url) as client:
+            async with client_of(server.url, **short) as client:
                 task = asyncio.create_task(operation(client))
                 await until(lambda: held.waiting == 1)  # noqa: B023
                 suspend()
