@@ -73,6 +73,14 @@ class Bucket:
         return answer(json.dumps(found).encode())
 
 
+_IDS = re.compile(rb'(\{"events":\[\{"device_id":")\d+(","session_id":")\d+')
+
+
+def answer_about(session: bytes, number: bytes, body: bytes) -> bytes:
+    """Return a response of which the first event has the ids of the request, as FullStory's have."""
+    return answer(_IDS.sub(rb"\g<1>%b\g<2>%b" % (session, number), body, count=1))
+
+
 def answer(body: bytes, status: str = "200 OK", more: str = "") -> bytes:
     """Return a complete HTTP response."""
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{more}Content-Length: {len(body)}\r\n\r\n"
@@ -109,7 +117,8 @@ class Answering(asyncio.Protocol):
             self.transport.write(NOT_FOUND)
             return
         size, number = session.groups()
-        ready = self.answers[form, size if size != b"mix" else b"mix%d" % (int(number) % MIX)]
+        body = self.answers[form, size if size != b"mix" else b"mix%d" % (int(number) % MIX)]
+        ready = answer_about(size, number, body)
         if name is not None:
             bucket = self.buckets.setdefault(name, Bucket(float(rate), float(burst)))
             if not bucket.admits(asyncio.get_running_loop().time()):
@@ -121,8 +130,8 @@ class Answering(asyncio.Protocol):
 
 
 async def serve(sizes: list[int]) -> None:
-    answers = {(form.encode(), b"%d" % size): answer(body_of(size, form)) for form in FORMS for size in sizes}
-    answers |= {(b"live", b"mix%d" % n): answer(body) for n, body in enumerate(mixed_bodies())}
+    answers = {(form.encode(), b"%d" % size): body_of(size, form) for form in FORMS for size in sizes}
+    answers |= {(b"live", b"mix%d" % n): body for n, body in enumerate(mixed_bodies())}
     buckets: dict[bytes, Bucket] = {}
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Answering(answers, buckets), "127.0.0.1", 0, backlog=1024)
