@@ -55,4 +55,6 @@ def _usable(environment: Mapping[str, str]) -> dict[str, str]:
         # rich takes every Unicode digit for a number, and 0 for a width
         if not (name in _SIZES and not (value.isascii() and value.isdigit() and int(value)))
         and not (no_color and name == "FORCE_COLOR")
+        # older versions of rich go by their presence
+        and not (value == "" and name in ("FORCE_COLOR", "NO_COLOR"))
     }
