@@ -237,7 +237,7 @@ def soak(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Inject every fault of the matrix, and write the table in docs/reliability.md."""
     install_locked(session)
-    environment = {"FULLSTORY_FAULTS": "all"}
+    environment = {"FULLSTORY_FAULTS": "all", "FULLSTORY_REPORTERS": "1"}
     session.run("pytest", "-n", "0", "-m", "row", "--write-reliability", *session.posargs, env=environment)
 
 
