@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import errno
 import os
 
 from fullstory_async.errors import ConfigurationError
@@ -63,13 +62,7 @@ def read_key_file(path: str | os.PathLike[str], named_by: str) -> str:
             variable names the file.
     """
     which = f"the API key file {os.fspath(path)!r} ({named_by})"
-    try:
-        content = read_file(path, _LARGEST_KEY_FILE)
-    except OSError as error:
-        raise ConfigurationError(f"can't read {which}: {error.strerror}") from None
-    if len(content) > _LARGEST_KEY_FILE:
-        raise ConfigurationError(f"{which} is larger than 64 KiB, so it does not hold a key")
-    text = decode_text(content)
+    text = decode_text(read_file(path, which, _LARGEST_KEY_FILE))
     if text is None:
         raise ConfigurationError(f"can't read {which}: it is neither UTF-8 nor UTF-16")
     lines = [line for each in text.splitlines() if (line := each.strip(_EDGES))]
@@ -79,19 +72,29 @@ def read_key_file(path: str | os.PathLike[str], named_by: str) -> str:
     return lines[0]
 
 
-def read_file(path: str | os.PathLike[str], largest: int) -> bytes:
-    """Return the content of a file, and of a larger one its first ``largest`` bytes and one more.
+def read_file(path: str | os.PathLike[str], which: str, largest: int) -> bytes:
+    """Return the content of a file that a setting names.
 
     A named pipe that no program writes to is empty: waiting for a writer could take for ever.
 
+    Args:
+        path: the file.
+        which: the file and its setting, for messages.
+        largest: the bytes that it may have.
+
     Raises:
-        OSError: it can't be read.
+        ConfigurationError: it can't be read, or is larger.
     """
     try:
         with open(path, "rb", opener=_open_at_once) as file:
-            return file.read(largest + 1)
+            content = file.read(largest + 1)
+    except OSError as error:
+        raise ConfigurationError(f"can't read {which}: {error.strerror}") from None
     except ValueError:  # a null character
-        raise OSError(errno.EINVAL, "not a path") from None
+        raise ConfigurationError(f"can't read {which}: not a path") from None
+    if len(content) > largest:
+        raise ConfigurationError(f"{which} is larger than {largest // 1024} KiB")
+    return content
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -145,7 +145,7 @@ def _read_bundle(path: Any, name: str) -> str | bytes:
             f"{name} must be an ssl.SSLContext or the path of a CA bundle, not {type(path).__name__}; "
             "certificates are always checked"
         )
-    content = _read(path, name, "the CA bundle")
+    content = read_file(path, f"the CA bundle {os.fspath(path)!r} ({name})", _LARGEST_FILE)
     if content.startswith(_DER):
         return content
     # only the certificates: OpenSSL takes no comment that isn't ASCII, and no byte order mark
@@ -154,16 +154,6 @@ def _read_bundle(path: Any, name: str) -> str | bytes:
     if not found:
         raise ConfigurationError(f"{name}: no certificate in PEM form in {os.fspath(path)!r}")
     return found
-
-
-def _read(path: PathLike, name: str, what: str) -> bytes:
-    try:
-        content = read_file(path, _LARGEST_FILE)
-    except OSError as error:
-        raise ConfigurationError(f"{name}: can't read {what} {os.fspath(path)!r}: {error.strerror}") from None
-    if len(content) > _LARGEST_FILE:
-        raise ConfigurationError(f"{name}: {os.fspath(path)!r} is larger than 16 MiB")
-    return content
 
 
 def client_cert_paths(value: Any) -> tuple[PathLike, PathLike, Secret | None]:
@@ -187,7 +177,7 @@ def _load_client_cert(context: ssl.SSLContext, client_cert: ClientCert) -> None:
     certificate, key, password = client_cert_paths(client_cert)
     shown = os.fspath(certificate)
     for path in (certificate, key):
-        _read(path, "client_cert", "the file")
+        read_file(path, f"the file {os.fspath(path)!r} (client_cert)", _LARGEST_FILE)
         if not Path(path).is_file():  # OpenSSL would read it a second time
             raise ConfigurationError(f"client_cert: {os.fspath(path)!r} is not a regular file")
     is_asked = False
@@ -195,9 +185,8 @@ def _load_client_cert(context: ssl.SSLContext, client_cert: ClientCert) -> None:
     def give_password() -> str:
         nonlocal is_asked
         is_asked = True
-        return (
-            "" if password is None else password.reveal()
-        )  # an empty one instead of OpenSSL's question on the terminal
+        # an empty one instead of OpenSSL's question on the terminal
+        return "" if password is None else password.reveal()
 
     try:
         context.load_cert_chain(certificate, key, give_password)

@@ -29,7 +29,7 @@ def raise_on_interrupt() -> None:
 
 def _is_command() -> bool:
     """Return whether this process was started as ``fullstory-async`` or ``python -m fullstory_async``."""
-    program = PurePath(sys.argv[0])
+    program = PurePath(next(iter(sys.argv), ""))  # a program that embeds Python may have none
     if program.name == "-m":  # until the package is imported; then it is the path of ``__main__``
         options = sys.orig_argv
         return "-m" in options and options[options.index("-m") + 1 :][:1] == [_NAME]

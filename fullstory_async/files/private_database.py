@@ -34,9 +34,6 @@ __all__ = ["FINISH_SECONDS", "PrivateDatabase", "make_private_file"]
 FINISH_SECONDS = 30.0
 """Seconds that closing a client waits for what is still to be written, for one file."""
 _BUSY_SECONDS = 10.0
-_PASSING = frozenset(StorageFault) - {
-    StorageFault.REMOVED, StorageFault.DAMAGED, StorageFault.NO_LOCKS, StorageFault.OTHER,
-}  # fmt: skip
 _POLL_SECONDS = 0.01
 
 
@@ -90,7 +87,7 @@ class PrivateDatabase:
         """Convert an error of SQLite or of the operating system."""
         fault = fault_of(error, self.path)
         reason = error.strerror if isinstance(error, OSError) else describe_fault(error, fault)
-        if fault in _PASSING or (self._was_used and fault is not StorageFault.DAMAGED):
+        if fault.may_pass or (self._was_used and fault is not StorageFault.DAMAGED):
             return StorageError(f"the {self.what} {self.path} can't be used now: {reason}")
         return ConfigurationError(f"the {self.what} {self.path} can't be used: {reason}")
 

@@ -38,7 +38,13 @@ class StorageFault(enum.Enum):
     OTHER = "other"
     """Anything else; the error's own text says it."""
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether time, or whoever runs the machine, may heal it without the file being changed."""
+        return self not in _LASTING
 
+
+_LASTING = frozenset({StorageFault.REMOVED, StorageFault.DAMAGED, StorageFault.NO_LOCKS, StorageFault.OTHER})
 _BY_ERRNO = {
     errno.ENOSPC: StorageFault.FULL,
     errno.EDQUOT: StorageFault.FULL,

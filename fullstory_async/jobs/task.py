@@ -122,7 +122,8 @@ class JobCall:
             # erased while it waited: nothing was reserved, and nothing is sent
             return True
         except FullStoryError as error:
-            if place is not None and error.response is not None:
+            # the body of another error is not saved, and says nothing of the size of a result
+            if place is not None and isinstance(error, DecodeError) and error.response is not None:
                 place.received(len(error.response.body))
             if self._is_settling:  # it is held, and rescued at the end of the run
                 raise

@@ -52,9 +52,8 @@ class Transport:
     """Sends requests through an aiohttp session of its own, or through a given one."""
 
     __slots__ = (
-        "_base", "_common", "_config", "_deadlines", "_has_headers", "_key", "_local_only", "_loop",
-        "_network", "_owned", "_prefix", "_probe", "_reader", "_session", "_timeout",
-        "network", "slots", "state",
+        "_base", "_common", "_config", "_deadlines", "_key", "_local_only", "_loop", "_network", "_owned",
+        "_prefix", "_probe", "_reader", "_session", "_timeout", "network", "slots", "state",
     )  # fmt: skip
 
     state: State
@@ -90,8 +89,6 @@ class Transport:
             self._key |= config.network.login
         self._session = session
         self._owned = session is None
-        # aiohttp sends a session's headers to a proxy as well, ``Authorization`` as the login
-        self._has_headers = self._owned and self._network.proxy is None
         self._local_only = self._base.scheme == "http" and not config.allow_http
         # ``connect`` also counts the wait for a pooled connection, which may be long where a given session
         # serves other purposes too
@@ -119,7 +116,7 @@ class Transport:
                 # a limit here would count as connecting
                 connector=aiohttp.TCPConnector(limit=0, resolver=new_resolver()),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers=self._common if self._has_headers else None,
+                headers=self._common,
                 request_class=TrackedRequest,
             )
             if (limit := connection_limit()) is not None:
@@ -249,7 +246,7 @@ class Transport:
     def _headers(self, request: Request) -> dict[str, str]:
         """Return the headers that a request needs in addition to those of the session."""
         body = {} if request.body is None else {"Content-Type": "application/json"}
-        if self._has_headers:
+        if self._owned:
             return {**body, **request.headers}
         return {**self._common, **body, **request.headers}
 

@@ -37,10 +37,6 @@ _logger = logging.getLogger("fullstory_async.jobs")
 T = TypeVar("T")
 
 _MAX_GROUP = 512
-_PASSING = frozenset(StorageFault) - {
-    StorageFault.REMOVED, StorageFault.DAMAGED, StorageFault.NO_LOCKS, StorageFault.OTHER,
-}  # fmt: skip
-"""Faults that time may heal."""
 _PATIENCE = 30.0
 """Seconds that another program may keep the file locked."""
 
@@ -189,7 +185,7 @@ class GroupCommitWriter:
                 text = f"the job {self._folder} can't be written: {describe_fault(error, fault)}"
                 failures: list[Any] = [JobStorageError(text) for _ in group]
                 for failure in failures:
-                    failure.permanent = fault not in _PASSING
+                    failure.permanent = not fault.may_pass
                 _notify(group, failures)
             else:
                 _notify(group, results)

@@ -273,15 +273,8 @@ def as_job_error(folder: Path, error: Exception) -> JobError:
             f"the job {folder} can't be written: the disk is full; make room, nothing is lost"
         )
     advice = "; what is intact in it can still be exported" if fault is StorageFault.DAMAGED else ""
-    kind = JobStorageError if fault in _PASSING else JobError
+    kind = JobStorageError if fault.may_pass else JobError
     return kind(f"the job {folder} can't be used: {describe_fault(error, fault)}{advice}")
-
-
-_PASSING = frozenset(
-    {StorageFault.INPUT_OUTPUT, StorageFault.LOCKED, StorageFault.DENIED, StorageFault.READ_ONLY}
-    | {StorageFault.TOO_MANY_FILES}
-)
-"""Faults that are about the machine, and not about what the job's folder holds."""
 
 
 def fetch_all(reader: sqlite3.Connection, query: str, values: dict[str, Any]) -> list[Any]:
