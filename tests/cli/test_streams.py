@@ -408,10 +408,15 @@ def test_ctrl_c_while_the_package_is_imported_is_no_traceback(tmp_path: Path) ->
     script = tmp_path / "fullstory-async"  # as pip writes it
     script.write_text("from fullstory_async.cli import main\nmain()\n")
     settings = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
+
+    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+        # a shell's background jobs, in which the tests may run, ignore SIGINT
+        default = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+        return subprocess.run(command, env=settings, capture_output=True, text=True, preexec_fn=default)
+
     for command in (["-m", "fullstory_async"], [str(script)]):
-        ended = subprocess.run([sys.executable, *command], env=settings, capture_output=True, text=True)
+        ended = run([sys.executable, *command])
         assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
     # a program that imports the package keeps its own way
     program = [sys.executable, "-c", "import fullstory_async"]
-    ended = subprocess.run(program, env=settings, capture_output=True, text=True)
-    assert ended.stderr.endswith("KeyboardInterrupt\n")
+    assert run(program).stderr.endswith("KeyboardInterrupt\n")
