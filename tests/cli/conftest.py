@@ -1,9 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from fullstory_async.cli import main
+from tests.cli.forked import Forks
+from tests.cli.terminals import Terminals
 
 Run = Callable[..., tuple[int, str, str]]
 """Runs a command with the given arguments; returns its exit code, output and messages."""
@@ -21,3 +23,16 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         return int(ended.value.code or 0), printed.out, printed.err
 
     return run_command
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Commands as processes, which cost little."""
+    with Forks() as forks:
+        yield forks
+
+
+@pytest.fixture
+def terminals(forks: Forks) -> Terminals:
+    """Commands on a terminal of their own, or without any."""
+    return Terminals(forks)

@@ -78,8 +78,9 @@ class Forks:
         # whole messages, so that a process and its end stay two
         self._mine, its = socket.socketpair(type=socket.SOCK_SEQPACKET)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.cli.forked", str(its.fileno())], pass_fds=[its.fileno()]
-        )
+            [sys.executable, "-m", "tests.cli.forked", str(its.fileno())], pass_fds=[its.fileno()],
+            start_new_session=True,  # without a terminal, wherever the tests run
+        )  # fmt: skip
         its.close()
 
     def __enter__(self) -> Self:
@@ -107,6 +108,8 @@ class Forks:
         environment: Mapping[str, str] | None = None,
         encoding: str = "utf-8",
         stdin: bytes = b"",
+        terminal: str | None = None,
+        background: bool = False,
     ) -> Iterator[Running]:
         """Start a command, whose end the block has to wait for.
 
@@ -117,6 +120,8 @@ class Forks:
             environment: more variables.
             encoding: the encoding of its streams, as a locale decides it.
             stdin: standard input, if ``streams`` has none.
+            terminal: the name of the terminal that controls it; it has none otherwise.
+            background: whether it is not in the terminal's foreground.
         """
         with ExitStack() as stack:
             files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
@@ -127,6 +132,7 @@ class Forks:
             order = {
                 "arguments": arguments, "cwd": str(cwd), "environment": {**kept, **(environment or {})},
                 "encoding": encoding, "open": [number for number in given if given[number] is not None],
+                "terminal": terminal, "background": background,
             }  # fmt: skip
             descriptors = [number for number in given.values() if number is not None]
             socket.send_fds(self._mine, [json.dumps(order).encode()], descriptors)
@@ -157,12 +163,28 @@ def _serve(orders: socket.socket) -> None:
         pid = os.fork()
         if pid == 0:
             orders.detach()  # its descriptor is closed with all the others
+            if order["terminal"] is not None:
+                _lead(order["terminal"], background=order["background"])
             _begin(order, given)
         orders.send(str(pid).encode())
         for number in given:
             os.close(number)
         _, status = os.waitpid(pid, 0)
         orders.send(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _lead(terminal: str, *, background: bool) -> None:
+    """Become the leader of a session with a terminal; the command goes on in a process of its own."""
+    os.setsid()
+    os.open(terminal, os.O_RDWR)  # which makes it the controlling one
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if pid := os.fork():
+        _, status = os.waitpid(pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        os._exit(code if code >= 0 else 128 - code)
+    signal.signal(signal.SIGINT, before)
+    if background:
+        os.setpgid(0, 0)
 
 
 def _begin(order: dict[str, Any], given: list[int]) -> None:

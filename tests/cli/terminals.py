@@ -5,29 +5,16 @@ from __future__ import annotations
 import os
 import pty
 import select
-import subprocess
-import sys
+import threading
 from pathlib import Path
 
 import attrs
 
-from tests.limits import SECONDS
+from tests.cli.forked import Forks
 
-# The leader of the new session opens the terminal, which makes it the controlling one. Then the command runs in
-# the leader's own process group, which is in the foreground, or in a group of its own in the background.
-_LEADER = """
-import os, signal, subprocess, sys
-signal.signal(signal.SIGINT, lambda *_: None)
-name, group, streams, *command = sys.argv[1:]
-terminal = os.open(name, os.O_RDWR)
-chosen = {stream: terminal for stream in streams.split(",") if stream}
-sys.exit(subprocess.run(command, process_group=None if group == "foreground" else 0, **chosen).returncode)
-"""
+__all__ = ["Ended", "Terminals"]
 
-
-def variables(more: dict[str, str]) -> dict[str, str]:
-    """Return an environment in which commands ask their questions."""
-    return {name: value for name, value in os.environ.items() if name != "FULLSTORY_YES"} | more
+_NUMBERS = {"stdin": 0, "stdout": 1, "stderr": 2}
 
 
 @attrs.frozen(kw_only=True)
@@ -42,58 +29,63 @@ class Ended:
     err: str
 
 
-def on_terminal(
-    *arguments: str,
-    cwd: Path,
-    typed: str = "",
-    streams: str = "stdin,stderr",
-    background: bool = False,
-    stdin: bytes = b"",
-    environment: dict[str, str] | None = None,
-) -> Ended:
-    """Run a command of ours on a terminal.
+@attrs.frozen
+class Terminals:
+    """Runs commands with a terminal, or without one."""
 
-    Args:
-        arguments: the command line.
-        cwd: its directory.
-        typed: the answer to the first question.
-        streams: the standard streams that are the terminal; the others are files.
-        background: whether the command is in a process group that is not the foreground one.
-        stdin: standard input, if it is a file.
-        environment: more variables.
-    """
-    terminal, inside = pty.openpty()
-    name = os.ttyname(inside)
-    command = [sys.executable, "-c", _LEADER, name, "background" if background else "foreground", streams]
-    command += [sys.executable, "-m", "fullstory_async", *arguments]
-    files = [cwd / ".stdin", cwd / ".stdout", cwd / ".stderr"]
-    files[0].write_bytes(stdin)
-    with files[0].open("rb") as source, files[1].open("wb") as out, files[2].open("wb") as err:
-        process = subprocess.Popen(
-            command, stdin=source, stdout=out, stderr=err, cwd=cwd, start_new_session=True,
-            env=variables({"TERM": "xterm", **(environment or {})}),
-        )  # fmt: skip
-    shown = b""
-    while process.poll() is None or select.select([terminal], [], [], 0)[0]:
-        if select.select([terminal], [], [], 0.1)[0]:
-            shown += os.read(terminal, 65536)
-        if typed and b"[y/N] " in shown:
-            os.write(terminal, typed.encode())
-            typed = ""
-    os.close(inside)
-    os.close(terminal)
-    texts = [path.read_text(errors="replace") for path in files[1:]]
-    for path in files:
-        path.unlink()
-    return Ended(code=process.wait(SECONDS), shown=shown.decode(errors="replace"), out=texts[0], err=texts[1])
+    _forks: Forks
+
+    def run(
+        self,
+        *arguments: str,
+        cwd: Path,
+        typed: str = "",
+        streams: str = "stdin,stderr",
+        background: bool = False,
+        stdin: bytes = b"",
+        environment: dict[str, str] | None = None,
+    ) -> Ended:
+        """Run a command on a terminal.
+
+        Args:
+            arguments: the command line.
+            cwd: its directory.
+            typed: the answer to the first question.
+            streams: the standard streams that are the terminal; the others are files.
+            background: whether the command is in a process group that is not the foreground one.
+            stdin: standard input, if it is a file.
+            environment: more variables.
+        """
+        terminal, inside = pty.openpty()
+        seen, over = bytearray(), threading.Event()
+        person = threading.Thread(target=_watch, args=(terminal, typed.encode(), seen, over))
+        person.start()
+        try:
+            ended = self._forks.run(
+                *arguments, cwd=cwd, stdin=stdin, terminal=os.ttyname(inside), background=background,
+                streams={_NUMBERS[name]: inside for name in streams.split(",") if name},
+                environment={"TERM": "xterm", **(environment or {})},
+            )  # fmt: skip
+        finally:
+            over.set()
+            person.join()
+            os.close(inside)
+            os.close(terminal)
+        return Ended(code=ended.code, shown=seen.decode(errors="replace"), out=ended.out, err=ended.err)
+
+    def without(
+        self, *arguments: str, cwd: Path, stdin: bytes = b"", environment: dict[str, str] | None = None
+    ) -> Ended:
+        """Run a command in a session that has no terminal, as cron does."""
+        ended = self._forks.run(*arguments, cwd=cwd, stdin=stdin, environment=environment)
+        return Ended(code=ended.code, shown="", out=ended.out, err=ended.err)
 
 
-def without_terminal(
-    *arguments: str, cwd: Path, stdin: bytes = b"", environment: dict[str, str] | None = None
-) -> Ended:
-    """Run a command of ours in a session that has no terminal, as cron does."""
-    done = subprocess.run(
-        [sys.executable, "-m", "fullstory_async", *arguments], input=stdin, capture_output=True, cwd=cwd,
-        start_new_session=True, env=variables(environment or {}), timeout=SECONDS, check=False,
-    )  # fmt: skip
-    return Ended(code=done.returncode, shown="", out=done.stdout.decode(), err=done.stderr.decode())
+def _watch(terminal: int, typed: bytes, seen: bytearray, over: threading.Event) -> None:
+    """Read what a terminal shows, and answer its first question."""
+    while not over.is_set() or select.select([terminal], [], [], 0)[0]:
+        if select.select([terminal], [], [], 0.02)[0]:
+            seen += os.read(terminal, 65536)
+        if typed and b"[y/N] " in seen:
+            os.write(terminal, typed)
+            typed = b""

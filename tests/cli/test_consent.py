@@ -9,7 +9,7 @@ import pytest
 
 from fullstory_async.jobs import JobReader
 from fullstory_async.sandbox.world import World
-from tests.cli.terminals import Ended, on_terminal, without_terminal
+from tests.cli.terminals import Ended, Terminals
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -39,44 +39,46 @@ def nothing_was_spent(ended: Ended, folder: Path) -> bool:
 
 @pytest.mark.row(66)
 @pytest.mark.parametrize("streams", ["", "stdin", "stdout", "stderr", "stdin,stdout", "stdin,stdout,stderr"])
-def test_the_question_goes_to_the_terminal_whatever_is_piped(folder: Path, streams: str) -> None:
+def test_the_question_goes_to_the_terminal_whatever_is_piped(
+    terminals: Terminals, folder: Path, streams: str
+) -> None:
     ids = ("--ids", "-") if "stdin" not in streams else ("--ids", "ids")
     stdin = "\n".join(IDS).encode()
-    refused = on_terminal(*FETCH, *ids, cwd=folder, streams=streams, stdin=stdin, typed="n\n")
+    refused = terminals.run(*FETCH, *ids, cwd=folder, streams=streams, stdin=stdin, typed="n\n")
     assert QUESTION in refused.shown
     assert QUESTION not in refused.out + refused.err
     assert nothing_was_spent(refused, folder)
     if streams == "stdin,stdout":
-        agreed = on_terminal(*FETCH, *ids, cwd=folder, streams=streams, stdin=stdin, typed="y\n")
+        agreed = terminals.run(*FETCH, *ids, cwd=folder, streams=streams, stdin=stdin, typed="y\n")
         assert (agreed.code, QUESTION in agreed.shown, done(folder)) == (0, True, 101), agreed
 
 
 @pytest.mark.row(66)
 @pytest.mark.parametrize(("typed", "agreed"), [(" YES \n", True), ("\x04", False), ("ye\n", False)])
-def test_only_yes_is_yes(folder: Path, typed: str, agreed: bool) -> None:
-    ended = on_terminal(*FETCH, "--ids", "ids", cwd=folder, streams="", typed=typed)
+def test_only_yes_is_yes(terminals: Terminals, folder: Path, typed: str, agreed: bool) -> None:
+    ended = terminals.run(*FETCH, "--ids", "ids", cwd=folder, streams="", typed=typed)
     assert (done(folder) == 101) is agreed
     assert nothing_was_spent(ended, folder) is not agreed
 
 
 @pytest.mark.row(66)
-def test_ctrl_c_at_the_question_spends_nothing(folder: Path) -> None:
-    ended = on_terminal(*FETCH, "--ids", "ids", cwd=folder, streams="stdin,stderr", typed="\x03")
+def test_ctrl_c_at_the_question_spends_nothing(terminals: Terminals, folder: Path) -> None:
+    ended = terminals.run(*FETCH, "--ids", "ids", cwd=folder, streams="stdin,stderr", typed="\x03")
     assert (ended.code, QUESTION in ended.shown, (folder / "j").exists()) == (130, True, False)
 
 
 @pytest.mark.row(66)
 @pytest.mark.parametrize("streams", ["", "stdin,stdout,stderr"])
-def test_a_background_process_does_not_ask(folder: Path, streams: str) -> None:
+def test_a_background_process_does_not_ask(terminals: Terminals, folder: Path, streams: str) -> None:
     """Reading from the terminal would stop it until somebody brings it to the foreground."""
-    ended = on_terminal(*FETCH, "--ids", "ids", cwd=folder, streams=streams, background=True, typed="n\n")
+    ended = terminals.run(*FETCH, "--ids", "ids", cwd=folder, streams=streams, background=True, typed="n\n")
     assert "[y/N]" not in ended.shown + ended.err
     assert (ended.code, done(folder), WARNING in ended.shown + ended.err) == (0, 101, True)
 
 
 @pytest.mark.row(66)
-def test_without_a_terminal_it_warns(folder: Path) -> None:
-    ended = without_terminal(*FETCH, "--ids", "ids", cwd=folder)
+def test_without_a_terminal_it_warns(terminals: Terminals, folder: Path) -> None:
+    ended = terminals.without(*FETCH, "--ids", "ids", cwd=folder)
     assert (ended.code, done(folder), ended.out) == (0, 101, "")
     assert WARNING in ended.err
     assert (
@@ -95,37 +97,39 @@ def test_without_a_terminal_it_warns(folder: Path) -> None:
         (("--max-activations", "40"), None),
     ],
 )
-def test_consent_without_a_terminal(folder: Path, options: tuple[str, ...], value: str | None) -> None:
+def test_consent_without_a_terminal(
+    terminals: Terminals, folder: Path, options: tuple[str, ...], value: str | None
+) -> None:
     environment = {} if value is None else {"FULLSTORY_YES": value}
-    ended = without_terminal(*FETCH, *options, "--ids", "ids", cwd=folder, environment=environment)
+    ended = terminals.without(*FETCH, *options, "--ids", "ids", cwd=folder, environment=environment)
     assert (ended.code, "warning" in ended.err) == (7 if "40" in options else 0, False), ended.err
     assert done(folder) == (40 if "40" in options else 101)
 
 
 @pytest.mark.parametrize("value", ["", "true"])
-def test_the_variable_has_one_value(folder: Path, value: str) -> None:
-    ended = without_terminal(*FETCH, "--ids", "ids", cwd=folder, environment={"FULLSTORY_YES": value})
+def test_the_variable_has_one_value(terminals: Terminals, folder: Path, value: str) -> None:
+    ended = terminals.without(*FETCH, "--ids", "ids", cwd=folder, environment={"FULLSTORY_YES": value})
     assert (ended.code, WARNING in ended.err) == (0, True)
 
 
-def test_the_variable_answers_on_a_terminal_too(folder: Path) -> None:
-    ended = on_terminal(*FETCH, "--ids", "ids", cwd=folder, environment={"FULLSTORY_YES": "1"}, typed="n\n")
+def test_the_variable_answers_on_a_terminal_too(terminals: Terminals, folder: Path) -> None:
+    ended = terminals.run(*FETCH, "--ids", "ids", cwd=folder, environment={"FULLSTORY_YES": "1"}, typed="n\n")
     assert (ended.code, "[y/N]" in ended.shown, done(folder)) == (0, False, 101)
 
 
-def test_a_saved_budget_is_consent_too(folder: Path) -> None:
-    without_terminal(*FETCH, "--ids", "ids", "--max-activations", "101", cwd=folder)
-    ended = without_terminal(*FETCH, "--resume", "--events", cwd=folder)
+def test_a_saved_budget_is_consent_too(terminals: Terminals, folder: Path) -> None:
+    terminals.without(*FETCH, "--ids", "ids", "--max-activations", "101", cwd=folder)
+    ended = terminals.without(*FETCH, "--resume", "--events", cwd=folder)
     assert (ended.code, "warning" in ended.err) == (7, False), ended.err
 
 
 @pytest.mark.row(66)
-def test_ids_that_are_no_pairs_are_asked_about(folder: Path) -> None:
+def test_ids_that_are_no_pairs_are_asked_about(terminals: Terminals, folder: Path) -> None:
     (folder / "halves").write_text("12345\n67890\n" + IDS[0])
     question = "2 ids are not USER:SESSION pairs. Spend up to 3 activations? [y/N]"
-    ended = on_terminal(*FETCH, "--ids", "halves", cwd=folder, streams="", typed="n\n")
+    ended = terminals.run(*FETCH, "--ids", "halves", cwd=folder, streams="", typed="n\n")
     assert (question in ended.shown, nothing_was_spent(ended, folder)) == (True, True), ended
-    ended = without_terminal(*FETCH, "--ids", "halves", cwd=folder)
+    ended = terminals.without(*FETCH, "--ids", "halves", cwd=folder)
     assert (ended.code, "before spending up to 3 activations" in ended.err) == (3, True), ended.err
 
 
@@ -141,8 +145,10 @@ def test_single_commands_warn_of_ids_that_are_no_pairs(run: Run, command: str) -
 
 @pytest.mark.row(65)
 @pytest.mark.parametrize(("typed", "code", "spent"), [("n\n", 10, 20), ("y\n", 3, 60)])
-def test_wrong_ids_are_asked_about_on_a_terminal(folder: Path, typed: str, code: int, spent: int) -> None:
-    ended = on_terminal(*FETCH, "--ids", "wrong", cwd=folder, streams="stdin", typed=typed)
+def test_wrong_ids_are_asked_about_on_a_terminal(
+    terminals: Terminals, folder: Path, typed: str, code: int, spent: int
+) -> None:
+    ended = terminals.run(*FETCH, "--ids", "wrong", cwd=folder, streams="stdin", typed=typed)
     assert "No call found a session so far. Fetch the other ids all the same? [y/N]" in ended.shown
     assert (ended.code, JobReader(folder / "j").status().spent) == (code, spent), ended
     assert "No session found: 0 results and 20 activations" in ended.err
@@ -153,20 +159,22 @@ def test_wrong_ids_are_asked_about_on_a_terminal(folder: Path, typed: str, code:
 
 @pytest.mark.row(65)
 @pytest.mark.parametrize("given", [("--yes",), ("--max-activations", "1000")])
-def test_wrong_ids_end_the_run_where_nobody_can_be_asked(folder: Path, given: tuple[str, ...]) -> None:
-    ended = without_terminal(*FETCH, *given, "--ids", "wrong", cwd=folder)
+def test_wrong_ids_end_the_run_where_nobody_can_be_asked(
+    terminals: Terminals, folder: Path, given: tuple[str, ...]
+) -> None:
+    ended = terminals.without(*FETCH, *given, "--ids", "wrong", cwd=folder)
     assert (ended.code, "[y/N]" in ended.err, JobReader(folder / "j").status().spent) == (10, False, 20)
-    ended = without_terminal(*FETCH, *given, "--resume", cwd=folder)
+    ended = terminals.without(*FETCH, *given, "--resume", cwd=folder)
     assert (ended.code, JobReader(folder / "j").status().spent) == (10, 20)
-    ended = without_terminal(*FETCH, *given, "--resume", "--max-failures", "40", cwd=folder)
+    ended = terminals.without(*FETCH, *given, "--resume", "--max-failures", "40", cwd=folder)
     assert (ended.code, JobReader(folder / "j").status().spent) == (10, 40)
     assert "--resume --sandbox --rate 1000.0 --max-failures 40  (with --max-failures 100%" in ended.err
-    ended = without_terminal(*FETCH, *given, "--resume", "--max-failures", "100%", cwd=folder)
+    ended = terminals.without(*FETCH, *given, "--resume", "--max-failures", "100%", cwd=folder)
     assert (ended.code, JobReader(folder / "j").status().spent) == (3, 60)
 
 
-def test_yes_asks_nothing_about_wrong_ids(folder: Path) -> None:
-    ended = on_terminal(*FETCH, "--yes", "--ids", "wrong", cwd=folder, typed="y\n")
+def test_yes_asks_nothing_about_wrong_ids(terminals: Terminals, folder: Path) -> None:
+    ended = terminals.run(*FETCH, "--yes", "--ids", "wrong", cwd=folder, typed="y\n")
     assert (ended.code, "[y/N]" in ended.shown) == (10, False)
 
 

@@ -127,12 +127,6 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
-
-
-@pytest.fixture(scope="module")
 def place(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     made: list[Sandbox] = []
     ready, over = threading.Event(), threading.Event()
