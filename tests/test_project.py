@@ -142,41 +142,51 @@ def test_ci_runs_the_wire_tests_on_uvloop_too() -> None:
 
 
 # docs/networks.md is about a company's network, which tests/wire/test_real_networks.py makes
-@pytest.mark.parametrize("name", [name for name in python_examples() if not name.startswith("networks_")])
-def test_the_python_examples_run_against_a_sandbox(tmp_path: Path, name: str) -> None:
-    example = python_examples()[name]
-    command = [sys.executable, "-W", "error", "-c", _with_sandbox(example)]
+@pytest.mark.parametrize(
+    "page", sorted({name.rpartition("_")[0] for name in python_examples()} - {"networks"})
+)
+def test_the_python_examples_run_against_a_sandbox(tmp_path: Path, page: str) -> None:
+    """Those of a page one after the other in one process, each in a folder and with a sandbox of its own."""
+    examples = {name: text for name, text in python_examples().items() if name.rpartition("_")[0] == page}
+    script = tmp_path / "examples.py"
+    script.write_text(_RUNNER.format(examples=examples, redis=_REDIS if "REDIS_URL" in str(examples) else ""))
+    command = [sys.executable, "-W", "error", str(script)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path)
-    assert done.returncode == 0, f"{example}\n{done.stderr}"
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("ran an example of the docs\n") == len(examples)
 
 
-def _with_sandbox(example: str) -> str:
-    """Give an example a sandbox of its own, in a thread, under the names that it expects from its surroundings."""
-    redis = _REDIS if "REDIS_URL" in example else ""
-    return f"""
+_RUNNER = """
 import asyncio, os, threading
 from fullstory_async.sandbox import Sandbox
 
-ready, over = threading.Event(), threading.Event()
+def run(name, example):
+    ready, over = threading.Event(), threading.Event()
 
-async def serve():
-    async with Sandbox(sessions=40, mean_events=5) as sandbox:
-        os.environ["FULLSTORY_BASE_URL"], os.environ["FULLSTORY_API_KEY"] = sandbox.url, sandbox.api_key
-        ready.set()
-        while not over.is_set():
-            await asyncio.sleep(0.01)
+    async def serve():
+        async with Sandbox(sessions=40, mean_events=5) as sandbox:
+            os.environ["FULLSTORY_BASE_URL"], os.environ["FULLSTORY_API_KEY"] = sandbox.url, sandbox.api_key
+            ready.set()
+            while not over.is_set():
+                await asyncio.sleep(0.01)
 
-thread = threading.Thread(target=asyncio.run, args=(serve(),))
-thread.start()
-ready.wait()
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    ready.wait()
+    os.mkdir(name)
+    os.chdir(name)
+    try:
+        exec(compile(example, name, "exec"), {{"__name__": "__main__"}})
+    finally:
+        os.chdir("..")
+        over.set()
+        thread.join()
+    print("ran an example of the docs")
+
 {redis}
-try:
-    exec(compile({example!r}, "example", "exec"), {{"__name__": "__main__"}})
-finally:
-    over.set()
-    thread.join()
+for name, example in {examples!r}.items():
+    run(name, example)
 """
-
 
 _REDIS = """
 from fakeredis import TcpFakeServer

@@ -51,6 +51,7 @@ def test_the_question_goes_to_the_terminal_whatever_is_piped(
     if streams == "stdin,stdout":
         agreed = terminals.run(*FETCH, *ids, cwd=folder, streams=streams, stdin=stdin, typed="y\n")
         assert (agreed.code, QUESTION in agreed.shown, done(folder)) == (0, True, 101), agreed
+        assert "101 activations spent" in agreed.shown + agreed.err
 
 
 @pytest.mark.row(66)

@@ -19,7 +19,8 @@ import pytest
 from fullstory_async.cli.commands.fetch import run_job
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from tests.cli.conftest import Run
-from tests.cli.test_fetch import IDS, ask, on_a_terminal, settings_of, start
+from tests.cli.terminals import Terminals
+from tests.cli.test_fetch import IDS, ask, settings_of, start
 from tests.cli.test_streams import buffered_or_not
 from tests.jobs.test_job import opened, run_once
 from tests.limits import SECONDS, wait_until
@@ -61,13 +62,13 @@ def test_a_closed_terminal_stops_it_in_good_order(
     assert 4 <= status.done == status.spent == ask(slow, "/_sandbox/stats")["activations"] < 50
 
 
-def test_a_log_is_not_mixed_with_a_live_display(tmp_path: Path) -> None:
+def test_a_log_is_not_mixed_with_a_live_display(terminals: Terminals, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text("1:2")
     command = (*FETCH, "--sandbox", "--verbose")
-    code, seen = on_a_terminal(*command, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    assert (code, "\x1b" in seen) == (3, False)
-    assert "events 1:2: attempt 1, status 404" in seen
-    assert "1 × NotFoundError" in seen
+    ended = terminals.run(*command, cwd=tmp_path)
+    assert (ended.code, "\x1b" in ended.shown) == (3, False)
+    assert "events 1:2: attempt 1, status 404" in ended.shown
+    assert "1 × NotFoundError" in ended.shown
 
 
 def test_nohup_is_respected(slow: dict[str, str], tmp_path: Path) -> None:

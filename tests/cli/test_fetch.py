@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -25,7 +23,7 @@ from fullstory_async.cli.messages import estimate_text
 from fullstory_async.jobs import JobEstimate, JobReader
 from fullstory_async.sandbox.world import World
 from tests.cli.conftest import Run
-from tests.cli.terminals import variables
+from tests.cli.terminals import Terminals
 from tests.limits import SECONDS, wait_until
 
 WORLD = World(0, 20, 200, 200)
@@ -47,32 +45,6 @@ def read_until(stream: IO[str] | None, text: str) -> str:
 
 def lines(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
-
-
-def on_a_terminal(*arguments: str, cwd: Path, stdout: int, typed: str = "") -> tuple[int, str]:
-    """Run a command whose standard input and error are a terminal, though not the controlling one."""
-    terminal, inside = pty.openpty()
-    command = [sys.executable, "-m", "fullstory_async", *arguments]
-    process = subprocess.Popen(
-        command,
-        stdin=inside,
-        stdout=stdout,
-        stderr=inside,
-        cwd=cwd,
-        env=variables({"TERM": "xterm"}),
-        start_new_session=True,
-    )
-    os.close(inside)
-    os.write(terminal, typed.encode())
-    seen = b""
-    while process.poll() is None or select.select([terminal], [], [], 0)[0]:
-        if select.select([terminal], [], [], 0.1)[0]:
-            try:
-                seen += os.read(terminal, 65536)
-            except OSError:
-                break
-    os.close(terminal)
-    return process.wait(SECONDS), seen.decode(errors="replace")
 
 
 def start(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
@@ -348,35 +320,15 @@ def test_the_sessions_of_a_user_go_through_a_pipe_into_a_job(tmp_path: Path) -> 
     listing.stderr.close()
 
 
-def test_the_end_of_input_at_the_question_ends_its_line(tmp_path: Path) -> None:
+def test_the_end_of_input_at_the_question_ends_its_line(terminals: Terminals, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(120)))
     command = ("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
-    code, shown = on_a_terminal(*command, cwd=tmp_path, stdout=subprocess.DEVNULL, typed="\x04")
-    assert (code, "[y/N] \r\n" in shown) == (130, True), shown
-
-
-@pytest.mark.parametrize(("answer", "code", "done"), [("n", 130, 0), ("", 130, 0), ("y", 0, 120)])
-def test_a_person_is_asked_above_a_hundred_activations(
-    tmp_path: Path, answer: str, code: int, done: int
-) -> None:
-    ids = [str(session_id) for session_id in World(0, 20, 200, 200).sessions][:120]
-    (tmp_path / "ids").write_text("\n".join(ids))
-    command = ("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
-    got, shown = on_a_terminal(*command, cwd=tmp_path, stdout=subprocess.DEVNULL, typed=f"{answer}\n")
-    assert got == code, shown
-    assert "Spend up to 120 activations? [y/N]" in shown
-    assert ("nothing was spent" in shown) == (done == 0)
-    assert (tmp_path / "j").exists() == (done > 0)
-    if done:
-        assert "activations spent" in shown
-        assert JobReader(tmp_path / "j").status().done == done
-        return
-    got, shown = on_a_terminal(*command, "--yes", cwd=tmp_path, stdout=subprocess.DEVNULL)
-    assert (got, "Spend up to" in shown) == (0, False)
+    ended = terminals.run(*command, cwd=tmp_path, typed="\x04")
+    assert (ended.code, "[y/N] \r\n" in ended.shown) == (130, True), ended
 
 
 def test_ids_that_are_not_pairs_are_counted_and_confirmed_before_they_cost_anything(
-    run: Run, tmp_path: Path
+    run: Run, terminals: Terminals, tmp_path: Path
 ) -> None:
     halves = [str(session_id).split(":")[1] for session_id in IDS]  # as a column of sessions' output has them
     (tmp_path / "ids").write_text("\n".join([*halves, IDS[0]]))
@@ -384,8 +336,8 @@ def test_ids_that_are_not_pairs_are_counted_and_confirmed_before_they_cost_anyth
     note = f"{len(halves)} ids are not USER:SESSION pairs (FullStory may not know them)"
     code, _, err = run(*command, "--dry-run")
     assert (code, note in err) == (0, True)
-    got, shown = on_a_terminal(*command, cwd=tmp_path, stdout=subprocess.DEVNULL, typed="n\n")
-    assert (got, note in shown, "nothing was spent" in shown) == (130, True, True)
+    ended = terminals.run(*command, cwd=tmp_path, typed="n\n")
+    assert (ended.code, note in ended.shown, "nothing was spent" in ended.shown) == (130, True, True)
 
 
 def test_a_dry_run_on_a_job_changes_nothing(run: Run, tmp_path: Path) -> None:
