@@ -173,8 +173,7 @@ def test_no_module_holds_mutable_state() -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        "import fullstory_async",
-        "import fullstory_async.jobs",
+        "import fullstory_async, fullstory_async.jobs",
         "from fullstory_async import FullStoryClient\nFullStoryClient('na1.key')",
         "from fullstory_async.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
         "from fullstory_async.cli import main\ntry: main(['fetch', '--help'])\nexcept SystemExit: pass",

@@ -34,8 +34,7 @@ async def fetched(server: BucketServer, seconds: float, *, start: float = 2.0) -
 @pytest.mark.parametrize(
     ("limit", "seconds", "start", "tells"),
     [
-        (2, 900, 1, True), (2, 900, 10, True), (10, 300, 1, True), (10, 300, 10, True), (50, 150, 5, True), (100, 110, 1, True),
-        (2, 900, 2, False), (10, 400, 2, False), (50, 120, 2, False),
+        (2, 900, 10, True), (10, 300, 1, True), (50, 150, 5, True), (100, 110, 1, True), (2, 900, 2, False), (50, 120, 2, False),
     ],
 )  # fmt: skip
 async def test_an_unknown_limit_is_used_to_95_percent_with_few_refusals(
