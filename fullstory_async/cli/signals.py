@@ -61,6 +61,6 @@ def asks_twice(received: Sequence[int]) -> bool:
     """Return whether signals ask to end at once, as a second Ctrl-C does.
 
     A terminal that is closed doesn't: its shell, the kernel and the login service each send a signal of their
-    own, and nobody is there who would be in a hurry.
+    own, and without a person there is no hurry.
     """
     return sum(number != _HANG_UP for number in received) > 1

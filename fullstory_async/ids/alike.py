@@ -1,6 +1,6 @@
 """Alike ids: those that differ only in leading zeros, or in the case of GUIDs.
 
-Nothing is known about them, so both are fetched and paid for; somebody should be told.
+Nothing is known about them, so both are fetched and paid for, and a warning names them.
 """
 
 from __future__ import annotations

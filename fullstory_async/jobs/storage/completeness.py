@@ -1,6 +1,6 @@
 """Completeness: whether a job's file holds every commit that was made to it.
 
-Three numbers are compared, none of which depends on the log that may be missing:
+Three numbers are compared, which don't depend on the log that may be missing:
 
 * ``commits`` in the database counts its commits; the `CommitRecord` beside it has the number that it must
   reach.
