@@ -49,6 +49,10 @@ _ESCAPE = re.compile(
 _HEXADECIMAL = ("json", "braces", "x", "hex")
 
 
+_KEPT = 0x3000
+"""Characters below this are remembered; a text with all of Unicode would fill the memory."""
+
+
 class _Compacting(dict[int, str | None]):
     """A table for `str.translate`: one case, and nothing that breaks a text into lines or stands for it."""
 
@@ -57,7 +61,9 @@ class _Compacting(dict[int, str | None]):
         folded = char.casefold()
         # ``+`` may stand for a space, a backslash for a line that goes on
         left_out = char in "+\\" or char.isspace() or not char.isprintable()
-        self[code] = new = None if left_out else folded if len(folded) == 1 else char
+        new = None if left_out else folded if len(folded) == 1 else char
+        if code < _KEPT:
+            self[code] = new
         return new
 
 

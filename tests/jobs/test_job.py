@@ -710,7 +710,9 @@ async def test_an_outage_of_the_service_is_waited_for_and_asked_by_one_call_at_a
         assert (report.reason, report.done, report.failed) == ("finished", 45, {"ServerError": 15})
         assert any((each.last_error or "").endswith("waiting for the service") for each in shown)
         calls = [request for request in sandbox.requests if request.operation == "events"]
-        asking = calls[13:16]  # ten in a row, three that were in flight beside them, and then one after the other
+        asking = calls[
+            13:16
+        ]  # ten in a row, three that were in flight beside them, and then one after the other
         waits = [later.at - earlier.at for earlier, later in itertools.pairwise([calls[12], *asking])]
         assert waits[0] >= 0.1
         assert waits[1] >= 0.2
