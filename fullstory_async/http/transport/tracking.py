@@ -280,10 +280,15 @@ def _tidied(head: bytes) -> bytes:
     return b"\r\n".join([others[0], b"Content-Length: " + values.pop(), *others[1:]])
 
 
-@functools.cache
+_VARIANTS: dict[tuple[type[Any], type[Any]], type[Any]] = {}
+
+
 def _variant(tracked: type[Any], cls: type[Any]) -> type[Any]:
     """Return a subclass of both classes, for an object that aiohttp has made."""
-    return type(cls.__name__, (tracked,) if issubclass(tracked, cls) else (tracked, cls), {})
+    if (tracked, cls) not in _VARIANTS:
+        bases = (tracked,) if issubclass(tracked, cls) else (tracked, cls)
+        _VARIANTS[tracked, cls] = type(cls.__name__, bases, {})
+    return _VARIANTS[tracked, cls]
 
 
 def _check_is_local(transport: asyncio.Transport | None) -> None:
