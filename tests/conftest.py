@@ -43,10 +43,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.timeout = A_TEST
     # commands that tests run must not ask whoever started the tests from a terminal
     os.environ["FULLSTORY_YES"] = "1"
-    if (
-        signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    ):  # under nohup, which commands respect and tests send it to
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # under nohup, and in a shell's background jobs, they are ignored, which commands respect
+    for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     config.addinivalue_line("markers", "virtual_time: run on a loop whose clock jumps to the next timer")
     config.addinivalue_line("markers", "smoke: one happy path of each public surface, in a few seconds")
     config.addinivalue_line(

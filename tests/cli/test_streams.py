@@ -404,9 +404,7 @@ def test_ctrl_c_while_the_package_is_imported_is_no_traceback(tmp_path: Path) ->
     settings = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
 
     def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-        # a shell's background jobs, in which the tests may run, ignore SIGINT
-        default = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-        return subprocess.run(command, env=settings, capture_output=True, text=True, preexec_fn=default)
+        return subprocess.run(command, env=settings, capture_output=True, text=True)
 
     for command in (["-m", "fullstory_async"], [str(script)]):
         ended = run([sys.executable, *command])
