@@ -171,6 +171,13 @@ def networks(session: nox.Session) -> None:
 
 
 @nox.session
+def data(session: nox.Session) -> None:
+    """Read exports and tables back with pyarrow, pandas, polars, DuckDB and SQLite."""
+    install_locked(session)
+    session.run("pytest", "-n", "2", "tests/data", *session.posargs, env={"FULLSTORY_DATA": "1"})
+
+
+@nox.session
 def instrumentation(session: nox.Session) -> None:
     """Check ``redact_traces`` with the newest instrumentations of aiohttp, Sentry's and OpenTelemetry's."""
     session.install("sentry-sdk>=2.75", "opentelemetry-instrumentation-aiohttp-client>=0.66b1")

@@ -129,6 +129,10 @@ def test_ci_runs_the_examples_of_networks_with_real_servers() -> None:
     assert re.search(r"^FULLSTORY_NETWORKS=1 .*tests/wire/test_real_networks\.py$", CI, re.MULTILINE)
 
 
+def test_ci_reads_exports_back_with_the_programs_that_people_have() -> None:
+    assert re.search(r"^FULLSTORY_DATA=1 .*tests/data$", CI, re.MULTILINE)
+
+
 def test_the_readme_names_every_error() -> None:
     public = [getattr(fullstory_async, name) for name in fullstory_async.__all__]
     errors = {each.__name__ for each in public if isinstance(each, type) and issubclass(each, FullStoryError)}
