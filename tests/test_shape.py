@@ -9,6 +9,7 @@ import pkgutil
 import subprocess
 import sys
 from collections import deque
+from functools import cache
 from pathlib import Path
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
@@ -36,11 +37,15 @@ def path_of(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
+@cache  # parsing the whole package takes half a second, and most tests of this file look at it
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(path_of(module).read_text())
+
+
 def imports_of(module: str) -> set[str]:
     """Return the package's modules that one imports, be it for type checking only."""
     found: set[str] = set()
-    tree = ast.parse(path_of(module).read_text())
-    for node in ast.walk(tree):
+    for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Import):
             assert not [alias for alias in node.names if alias.name.startswith("fullstory_async")]
         if (
@@ -84,7 +89,7 @@ def test_only_the_transport_imports_the_network_client() -> None:
     importers = {
         module
         for module in MODULES
-        for node in ast.walk(ast.parse(path_of(module).read_text()))
+        for node in ast.walk(tree_of(module))
         if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "aiohttp" for alias in node.names)
     }
     assert {m for m in importers if not m.startswith("http.transport.")} == {"client"}
@@ -137,8 +142,7 @@ def test_everything_public_is_documented() -> None:
 
 
 def faults_of_shape(module: str) -> list[str]:
-    text = path_of(module).read_text()
-    tree = ast.parse(text)
+    text, tree = path_of(module).read_text(), tree_of(module)
     found = [] if ast.get_docstring(tree) else ["has no docstring"]
     if text.count("\n") > 350:
         found.append("has over 350 lines")
@@ -170,17 +174,15 @@ def test_no_module_holds_mutable_state() -> None:
                 pytest.fail(f"{found.name}.{name} is mutable")
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
+def test_the_network_client_is_imported_when_it_is_needed() -> None:
+    scripts = [
         "import fullstory_async, fullstory_async.jobs",
         "from fullstory_async import FullStoryClient\nFullStoryClient('na1.key')",
         "from fullstory_async.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
-        "from fullstory_async.cli import main\ntry: main(['fetch', '--help'])\nexcept SystemExit: pass",
-    ],
-)
-def test_the_network_client_is_imported_when_it_is_needed(script: str) -> None:
-    script += "\nimport sys\nassert 'aiohttp' not in sys.modules"
+        "try: main(['fetch', '--help'])\nexcept SystemExit: pass",
+    ]
+    steps = [f"{script}\nassert 'aiohttp' not in sys.modules, {script!r}" for script in scripts]
+    script = "\n".join(["import sys", *steps])
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -212,7 +214,7 @@ def test_the_event_loop_goes_on_while_the_network_client_is_imported() -> None:
 def test_no_function_takes_two_callables() -> None:
     """State is a field of a record: a function that is handed several callbacks hides it."""
     for module in MODULES:
-        for node in ast.walk(ast.parse(path_of(module).read_text())):
+        for node in ast.walk(tree_of(module)):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 parameters = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
                 taken = [
@@ -223,7 +225,7 @@ def test_no_function_takes_two_callables() -> None:
 
 def private_accesses(module: str) -> list[str]:
     """Return accesses to private attributes of objects that are neither ``self`` nor made of this module's classes."""
-    tree = ast.parse(path_of(module).read_text())
+    tree = tree_of(module)
     own = {
         node.attr
         for node in ast.walk(tree)
