@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.cli.forked import Forks
 from tests.faults.plugin import Outcomes
 from tests.limits import A_TEST, SECONDS
 from tests.patient_loop import PatientLoop
@@ -103,6 +104,13 @@ async def _leaving_nothing(test: Any, arguments: dict[str, Any]) -> None:
         await asyncio.sleep(0)
     left = asyncio.all_tasks() - {asyncio.current_task()}
     assert not left, f"the test left tasks behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Commands as processes, which cost little."""
+    with Forks() as forks:
+        yield forks
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import gc
 import io
 import json
 import os
+import selectors
 import signal
 import socket
 import subprocess
@@ -44,9 +45,14 @@ class Running:
     """A command that runs."""
 
     pid: int
-    _orders: socket.socket
+    _answers: socket.socket
     _files: Sequence[IO[bytes]]
-    _code: int | None = None
+    _ended: Ended | None = None
+
+    @property
+    def out(self) -> str:
+        """What it has written to standard output so far."""
+        return _text(self._files[1])
 
     def send(self, *numbers: signal.Signals, after: str) -> None:
         """Send signals to the command as soon as it has written a text to standard error."""
@@ -63,11 +69,11 @@ class Running:
         return True
 
     def wait(self) -> Ended:
-        """Wait for the end of the command."""
-        if self._code is None:
-            code = int(self._orders.recv(16).decode())
-            self._code = code if code >= 0 else 128 - code
-        return Ended(self._code, _text(self._files[1]), _text(self._files[2]))
+        """Wait for the end of the command; what it wrote can be read afterwards, too."""
+        if self._ended is None:
+            code = int(self._answers.recv(16).decode())
+            self._ended = Ended(code if code >= 0 else 128 - code, self.out, _text(self._files[2]))
+        return self._ended
 
 
 class Forks:
@@ -75,7 +81,6 @@ class Forks:
 
     def __init__(self) -> None:
         """Start the process."""
-        # whole messages, so that a process and its end stay two
         self._mine, its = socket.socketpair(type=socket.SOCK_SEQPACKET)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.cli.forked", str(its.fileno())], pass_fds=[its.fileno()],
@@ -98,6 +103,18 @@ class Forks:
         """Run a command, which `start` explains, and wait for its end."""
         with self.start(*arguments, **settings) as running:
             return running.wait()
+
+    @contextmanager
+    def sandbox(self, *options: str, cwd: Path) -> Iterator[dict[str, str]]:
+        """Run a sandbox with options of its command line; yield the variables that it prints: its URL and key."""
+        with self.start("sandbox", "--port", "0", *options, cwd=cwd) as running:
+            wait_until(lambda: running.out.count("\n") >= 2)
+            named = (line.partition("=") for line in running.out.splitlines())
+            try:
+                yield {name: value for name, _, value in named}
+            finally:
+                os.kill(running.pid, signal.SIGTERM)
+            assert running.wait().code == 0
 
     @contextmanager
     def start(
@@ -134,10 +151,12 @@ class Forks:
                 "encoding": encoding, "open": [number for number in given if given[number] is not None],
                 "terminal": terminal, "background": background,
             }  # fmt: skip
+            # a socket for each command, as several may run; whole messages, so that a process and its end stay two
+            answers, its = map(stack.enter_context, socket.socketpair(type=socket.SOCK_SEQPACKET))
             descriptors = [number for number in given.values() if number is not None]
-            socket.send_fds(self._mine, [json.dumps(order).encode()], descriptors)
-            self._mine.settimeout(SECONDS)
-            running = Running(int(self._mine.recv(16).decode()), self._mine, files)
+            socket.send_fds(self._mine, [json.dumps(order).encode()], [its.fileno(), *descriptors])
+            answers.settimeout(SECONDS)
+            running = Running(int(answers.recv(16).decode()), answers, files)
             try:
                 yield running
             except BaseException:
@@ -154,23 +173,38 @@ def _text(file: IO[bytes]) -> str:
 
 
 def _serve(orders: socket.socket) -> None:
-    """Run commands in forks until the other side is closed."""
-    while True:
-        text, given, _, _ = socket.recv_fds(orders, 65536, 3)
-        if not text:
-            return
-        order = json.loads(text)
-        pid = os.fork()
-        if pid == 0:
-            orders.detach()  # its descriptor is closed with all the others
-            if order["terminal"] is not None:
-                _lead(order["terminal"], background=order["background"])
-            _begin(order, given)
-        orders.send(str(pid).encode())
-        for number in given:
-            os.close(number)
-        _, status = os.waitpid(pid, 0)
-        orders.send(str(os.waitstatus_to_exitcode(status)).encode())
+    """Run commands in forks, any number at a time, until the other side is closed."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(orders, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.data is not None:
+                    selector.unregister(key.fd)
+                    os.close(key.fd)
+                    _say_the_end(*key.data)
+                    continue
+                text, descriptors, _, _ = socket.recv_fds(orders, 65536, 4)
+                if not text:
+                    return
+                answering, *given = descriptors
+                order = json.loads(text)
+                pid = os.fork()
+                if pid == 0:
+                    orders.detach()  # its descriptor is closed with all the others
+                    if order["terminal"] is not None:
+                        _lead(order["terminal"], background=order["background"])
+                    _begin(order, given)
+                answers = socket.socket(fileno=answering)
+                answers.send(str(pid).encode())
+                for number in given:
+                    os.close(number)
+                selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, answers))
+
+
+def _say_the_end(pid: int, answers: socket.socket) -> None:
+    _, status = os.waitpid(pid, 0)
+    with answers:
+        answers.send(str(os.waitstatus_to_exitcode(status)).encode())
 
 
 def _lead(terminal: str, *, background: bool) -> None:
