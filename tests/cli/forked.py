@@ -56,12 +56,13 @@ class Running:
 
     def send(self, *numbers: signal.Signals, after: str) -> None:
         """Send signals to the command as soon as it has written a text to standard error."""
-        wait_until(lambda: after in _text(self._files[2]) or not self._exists())
+        wait_until(lambda: after in _text(self._files[2]) or not self.exists())
         assert after in _text(self._files[2]), _text(self._files[2])
         for number in numbers:
             os.kill(self.pid, number)
 
-    def _exists(self) -> bool:
+    def exists(self) -> bool:
+        """Return whether it still runs."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
