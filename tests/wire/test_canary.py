@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import linecache
 import logging
 import pickle
 import traceback
@@ -19,6 +20,7 @@ from contextlib import aclosing, asynccontextmanager
 from html import escape
 from pathlib import Path
 from typing import Any, TypeVar, cast
+from unittest.mock import patch
 from urllib.parse import quote, unquote_plus
 
 import aiohttp
@@ -172,7 +174,9 @@ async def watching() -> AsyncIterator[Watch]:
     root.addHandler(watch)
     loop.set_debug(True)
     try:
-        yield watch
+        # the debug mode takes 10 000 tracebacks, and each looks whether any of its files has changed
+        with patch.object(linecache, "checkcache", lambda filename: None):
+            yield watch
     finally:
         loop.set_debug(False)
         root.removeHandler(watch)
