@@ -16,6 +16,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -29,6 +31,8 @@ from tests.limits import SECONDS, wait_until
 __all__ = ["Ended", "Forks", "Running"]
 
 KEPT = ("PATH", "HOME", "PYTHONPATH", "FULLSTORY_BASE_URL", "FULLSTORY_API_KEY")
+_ABOVE = 200
+"""A descriptor above all that the process has."""
 
 
 @attrs.frozen
@@ -122,6 +126,7 @@ class Forks:
         self,
         *arguments: str,
         cwd: Path,
+        script: str | None = None,
         streams: Mapping[int, int | None] | None = None,
         environment: Mapping[str, str] | None = None,
         encoding: str = "utf-8",
@@ -134,6 +139,7 @@ class Forks:
         Args:
             arguments: the command line.
             cwd: its directory.
+            script: a program in Python to run instead of the command line, with the same arguments.
             streams: descriptors to use as standard streams, or None for a stream that is closed.
             environment: more variables.
             encoding: the encoding of its streams, as a locale decides it.
@@ -148,7 +154,7 @@ class Forks:
             given = {**{number: file.fileno() for number, file in enumerate(files)}, **(streams or {})}
             kept = {name: os.environ[name] for name in KEPT if name in os.environ}
             order = {
-                "arguments": arguments, "cwd": str(cwd), "environment": {**kept, **(environment or {})},
+                "arguments": arguments, "script": script, "cwd": str(cwd), "environment": {**kept, **(environment or {})},
                 "encoding": encoding, "open": [number for number in given if given[number] is not None],
                 "terminal": terminal, "background": background,
             }  # fmt: skip
@@ -227,21 +233,33 @@ def _begin(order: dict[str, Any], given: list[int]) -> None:
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["environment"])
-    above = [os.dup2(number, 10 + place) for place, number in enumerate(given)]
-    os.closerange(0, 10)
-    os.closerange(10 + len(given), 64)
+    above = [os.dup2(number, _ABOVE + place) for place, number in enumerate(given)]
+    os.closerange(0, _ABOVE)
     for place, number in zip(above, order["open"], strict=True):
         os.dup2(place, number)
-    os.closerange(10, 64)
+    os.closerange(_ABOVE, _ABOVE + len(given))
     sys.stdin, sys.stdout, sys.stderr = (_stream(number, order["encoding"]) for number in range(3))
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
     sys.argv = ["fullstory-async", *order["arguments"]]
+    if order["script"] is not None:
+        _run_script(order["script"])
     from fullstory_async.cli import main
 
     try:
         main()
     except SystemExit as ended:
         _end(int(ended.code or 0))
+
+
+def _run_script(text: str) -> NoReturn:
+    """Run a program as `python -W error -c` does."""
+    warnings.simplefilter("error")
+    try:
+        exec(compile(text, "script", "exec"), {"__name__": "__main__"})
+    except BaseException:  # noqa: BLE001  (which ends the process)
+        traceback.print_exc()
+        _end(1)
+    _end(0)
 
 
 def _end(code: int) -> NoReturn:

@@ -122,28 +122,36 @@ async def test_a_signal_at_the_very_end_does_not_cut_off_the_report(
     assert ("Total: 3 results" in said, "Stopping" in said) == (True, False)
 
 
+HOLDING = """
+import sys
+from pathlib import Path
+from fullstory_async.jobs.storage.lock import JobLock
+
+lock = JobLock(Path(sys.argv[1]) / "lock")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
 @contextmanager
-def taken(folder: Path) -> Iterator[int]:
+def taken(folder: Path, forks: Forks) -> Iterator[int]:
     """Hold a job's lock from another process."""
-    script = (
-        "import sys; from pathlib import Path; from fullstory_async.jobs.storage.lock import JobLock\n"
-        "lock = JobLock(Path(sys.argv[1]) / 'lock'); print('held', flush=True); sys.stdin.read()"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", script, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert holder.stdout is not None
-    holder.stdout.readline()
-    try:
-        yield holder.pid
-    finally:
-        holder.communicate()
+    reading, writing = os.pipe()
+    with forks.start(str(folder), script=HOLDING, cwd=folder, streams={0: reading}) as holder:
+        os.close(reading)
+        wait_until(lambda: holder.out == "held\n")
+        try:
+            yield holder.pid
+        finally:
+            os.close(writing)
 
 
-def test_a_job_that_another_process_runs_is_refused_before_anything_else(run: Run, tmp_path: Path) -> None:
+def test_a_job_that_another_process_runs_is_refused_before_anything_else(
+    run: Run, forks: Forks, tmp_path: Path
+) -> None:
     (tmp_path / "ids").write_text(IDS[0])
     assert run(*FETCH, "--sandbox", "--rate", "1000")[0] == 0
-    with taken(tmp_path / "j") as pid:
+    with taken(tmp_path / "j", forks) as pid:
         code, out, err = run(
             "fetch", "--job", "j", "--resume", "--base-url", "http://127.0.0.1:9", "--ids", "-"
         )

@@ -24,7 +24,7 @@ from tests.cli.forked import Forks, Running
 from tests.limits import A_TEST, FACTOR
 
 KILLS = int(os.environ.get("FULLSTORY_KILLS", "3"))
-IDS = 5000 if KILLS > 3 else 400
+IDS = 5000 if KILLS > 3 else 250
 CONCURRENCY = 16
 CALLS_BETWEEN = 150
 """Most calls between one kill and the next; all kills together need fewer than there are."""
