@@ -489,4 +489,9 @@ ROWS += (
         "An `http://` base URL by the name of this machine (`localhost`), which leads to another machine",
         "`ConfigurationError` when the connection is there, before anything is written to it, unless `allow_http` is set; also with a given session, and behind its proxy",
     ),
+    Row(
+        120,
+        "A part of an unasked response on a kept-alive connection, which the parser has read and forgets with the next request",
+        "The connection carries no further request, so the rest can't break or shift a paid response; a response that merely comes in pieces keeps its connection",
+    ),
 )
