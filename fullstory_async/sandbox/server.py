@@ -35,6 +35,8 @@ __all__ = ["Sandbox"]
 API_KEY = "na1.c2FuZGJveA/SANDBOX"
 _GZIP_FROM = 1024
 _LARGEST_BODY = 16 * 1024 * 1024
+_SHOWN_PATH = 200
+"""Characters of the path of a request that came without the key."""
 _LINGER = 5.0
 """Seconds for the rest of a body that is not kept, until its connection is closed."""
 
@@ -326,15 +328,16 @@ async def _discard_body(exchange: Exchange) -> None:
 
 
 def _record_of(request: web.Request, operation: str, body: bytes | None) -> RecordedRequest:
-    """Return the record of a request; a body of ``None`` leaves the headers out too."""
-    headers = {} if body is None else request.headers
+    """Return the record of a request; of one without a body, which came without the key, only the path."""
+    is_kept = body is not None
+    headers = request.headers if is_kept else {}
     return RecordedRequest(
         operation=operation,
         method=request.method,
-        raw_path=request.raw_path,
-        query=dict(request.query),
+        raw_path=request.raw_path if is_kept else request.rel_url.raw_path[:_SHOWN_PATH],
+        query=dict(request.query) if is_kept else {},
         headers={k.lower(): v for k, v in headers.items() if k.lower() != "authorization"},
-        session_id=request.match_info.get("session_id"),
+        session_id=request.match_info.get("session_id") if is_kept else None,
         body=body or b"",
         at=time.monotonic(),
     )

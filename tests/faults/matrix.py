@@ -494,4 +494,9 @@ ROWS += (
         "A part of an unasked response on a kept-alive connection, which the parser has read and forgets with the next request",
         "The connection carries no further request, so the rest can't break or shift a paid response; a response that merely comes in pieces keeps its connection",
     ),
+    Row(
+        121,
+        "The API key, or a URL with a password, is given in another place: as a file, a variable, a number, a session id",
+        "The error's message names the setting and shows `<secret>` in its place, on the command line too; nothing was sent",
+    ),
 )
