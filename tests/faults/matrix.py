@@ -499,4 +499,9 @@ ROWS += (
         "The API key, or a URL with a password, is given in another place: as a file, a variable, a number, a session id",
         "The error's message names the setting and shows `<secret>` in its place, on the command line too; nothing was sent",
     ),
+    Row(
+        122,
+        "Behind a shared request, the program's own code raises an exception that can't be copied, such as pydantic's `ValidationError`",
+        "Every caller gets a `ProgramError` at once, its cause as it is; before, they waited until their time was over",
+    ),
 )
