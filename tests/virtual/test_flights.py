@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Coroutine
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import pytest
 
@@ -184,7 +184,7 @@ async def test_row_103_those_who_share_a_failed_request_share_no_exception(statu
 class Restored(Exception):
     """It can't be made again in any way that is known for exceptions."""
 
-    def __new__(cls, *, code: int) -> Restored:
+    def __new__(cls, *, code: int) -> Self:
         """Make it."""
         return super().__new__(cls, code)
 

@@ -34,7 +34,7 @@ from fullstory_async.http.transport.framing import FRAMING, SHORTEST_HEAD, tidie
 from fullstory_async.networks import is_loopback
 from fullstory_async.secret import Secret
 
-__all__ = ["TimedAttempt", "TrackedRequest"]
+__all__ = ["TimedAttempt", "TrackedRequest", "variant"]
 
 _MOST_ENDED = 10
 """Connections that others used last, or nobody, and that one request finds ended and drops."""
@@ -128,7 +128,7 @@ class TimedAttempt(Deadline):
         """Stand as a middleware between aiohttp's own retries and the connection."""
         if not isinstance(request, TrackedRequest):
             # a given session makes requests of a class of its own
-            request.__class__ = _variant(SharedRequest, type(request))
+            request.__class__ = variant(SharedRequest, type(request))
         cast("TrackedRequest", request).timed = self
         if (level := self.attempt.level) is not None:
             level.unsent += 1
@@ -224,7 +224,7 @@ class TrackedConnection(ResponseHandler):
     @staticmethod
     def adopt(protocol: ResponseHandler) -> None:
         """Make one of a connection that aiohttp has just made; its response comes next."""
-        protocol.__class__ = _variant(TrackedConnection, type(protocol))
+        protocol.__class__ = variant(TrackedConnection, type(protocol))
         tracked = cast("TrackedConnection", protocol)
         tracked.poll, tracked.expects_head = _poller(protocol.transport, _READABLE), True
         if protocol.transport is not None:
@@ -294,7 +294,7 @@ _END_OF_CHUNKS = b"\r\n\r\n"
 _VARIANTS: dict[tuple[type[Any], type[Any]], type[Any]] = {}
 
 
-def _variant(tracked: type[Any], cls: type[Any]) -> type[Any]:
+def variant(tracked: type[Any], cls: type[Any]) -> type[Any]:
     """Return a subclass of both classes, for an object that aiohttp has made."""
     if (tracked, cls) not in _VARIANTS:
         bases = (tracked,) if issubclass(tracked, cls) else (tracked, cls)
