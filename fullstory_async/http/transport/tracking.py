@@ -104,13 +104,15 @@ class TimedAttempt(Deadline):
             # also a response that nobody asked for: it would be taken for this request's
             if protocol.should_close or protocol.poll():
                 raise IdleConnectionEnded
+            if self._local_only and not protocol.is_checked:  # another client of the session may send there
+                _check_is_local(protocol.transport)
             protocol.expects_head = True
         elif protocol is not None:
             self.attempt.reused = False
             self._check_unused(protocol, shared=shared)
             if self._local_only:
                 _check_is_local(protocol.transport)
-            TrackedConnection.adopt(protocol)
+            TrackedConnection.adopt(protocol, is_checked=self._local_only)
         now = self._deadlines.clock()
         if now >= self._latest:
             raise TimeoutError  # the timer has had no turn of the loop yet
@@ -212,6 +214,8 @@ class TrackedConnection(ResponseHandler):
 
     poll: Callable[[], object]
     """Returns something true if there is anything to read, without waiting."""
+    is_checked: bool
+    """Whether it is known to lead to this machine."""
     expects_head = False
     """Whether the next bytes are those of a response's head."""
     remaining: int | None = None
@@ -222,10 +226,11 @@ class TrackedConnection(ResponseHandler):
     """The last bytes of such a response so far."""
 
     @staticmethod
-    def adopt(protocol: ResponseHandler) -> None:
+    def adopt(protocol: ResponseHandler, *, is_checked: bool) -> None:
         """Make one of a connection that aiohttp has just made; its response comes next."""
         protocol.__class__ = variant(TrackedConnection, type(protocol))
         tracked = cast("TrackedConnection", protocol)
+        tracked.is_checked = is_checked
         tracked.poll, tracked.expects_head = _poller(protocol.transport, _READABLE), True
         if protocol.transport is not None:
             protocol.transport.set_protocol(protocol)  # uvloop remembers the methods of the class before
