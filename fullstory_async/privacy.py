@@ -136,11 +136,11 @@ class Redactor:
         return self.text(text, request).encode("utf-8", "surrogateescape")
 
     def headers(self, headers: Mapping[str, str], request: Request) -> dict[str, str]:
-        """Return the headers of a response without all of them."""
-        together = "\n".join(headers.values())
+        """Return the headers of a response without all of them, in names too."""
+        together = "\n".join([*headers, *headers.values()])
         if self.text(together, request) == together:
             return dict(headers)
-        return {name: self.text(value, request) for name, value in headers.items()}
+        return {self.text(name, request): self.text(value, request) for name, value in headers.items()}
 
 
 def redact_subject(text: str, request: Request) -> str:

@@ -24,6 +24,7 @@ from fullstory_async.errors import ClientStateError, ConfigurationError
 from fullstory_async.ratelimit.limiter import RateLimit
 from fullstory_async.sandbox.faults.exchange import CallNext, Exchange, error_response
 from fullstory_async.sandbox.faults.rules import Fault, FaultRule, FaultRules
+from fullstory_async.sandbox.request_log import request_logger
 from fullstory_async.sandbox.routes import OPERATIONS, Work, admin_routes, routes
 from fullstory_async.sandbox.service import Service
 from fullstory_async.sandbox.state import ApiError, RecordedRequest, Recorder, TokenBucket, Wire
@@ -203,7 +204,7 @@ class Sandbox:
             ) from None
         self._port = listener.getsockname()[1]
         self._service.base_url = f"http://127.0.0.1:{self._port}"
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(app, access_log=None, logger=request_logger(), shutdown_timeout=1.0)
         await self._runner.setup()
         await web.SockSite(self._runner, listener).start()
         return self

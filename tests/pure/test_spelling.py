@@ -125,6 +125,7 @@ def test_row_101_no_spelling_is_overlooked(how: str) -> None:
         assert REDACTOR.text(said, ABOUT) == f"(no «{instead}» & {instead}, please)"
         assert REDACTOR.body(said.encode(), ABOUT).decode() == f"(no «{instead}» & {instead}, please)"
     assert REDACTOR.headers({"x": write(KEY)}, ABOUT) == {"x": "[the API key]"}
+    assert REDACTOR.headers({f"x-{write(KEY)}": "y"}, ABOUT) == {"x-[the API key]": "y"}
 
 
 @pytest.mark.row(101)

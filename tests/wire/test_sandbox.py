@@ -232,6 +232,20 @@ async def test_without_the_key_no_body_is_waited_for_or_kept() -> None:
     assert sandbox.stats()["by_status"] == {"401": 5, "200": 1}
 
 
+async def test_what_is_no_http_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Without the line that was rejected: it may hold a key."""
+    async with Sandbox(users=1, sessions=1, mean_events=2) as sandbox:
+        for head in (
+            f"GET /me HTTP/1.1\nHost: x\nAuthorization: Basic {sandbox.api_key}\0\n\n",
+            "\x16\x03\x01\n\n",
+            "GET / HTTP/1.1\n\n",
+        ):
+            assert b" 400 " in await raw_response(sandbox, head)
+    assert [record.name for record in caplog.records] == ["fullstory_async.sandbox"] * len(caplog.records)
+    assert len(caplog.text.splitlines()) == len(caplog.records) >= 2
+    assert sandbox.api_key not in caplog.text
+
+
 async def test_without_the_key_little_of_the_path_is_kept() -> None:
     """Whoever can connect could fill the memory with paths, queries and ids of sessions."""
     async with Sandbox(users=1, sessions=1, mean_events=2) as sandbox:
