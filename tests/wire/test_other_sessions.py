@@ -80,6 +80,8 @@ RIGHT: list[tuple[str, Any, str]] = [
     ("events", {"events": [{"device_id": int(DEVICE), "session_id": f"0{SESSION}"}]}, ASKED),
     # rounded by a proxy that wrote the JSON anew
     ("events", {"events": [{"device_id": 1200330044005500700, "session_id": 1}]}, "1200330044005500660:1"),
+    ("events", {"events": [{"device_id": 2**53, "session_id": -(2**53)}]}, f"{2**53 + 1}:-{2**53 + 1}"),
+    ("events", {"events": [{"device_id": 10**400, "session_id": 1}, {"device_id": 5.0, "session_id": True}]}, ASKED),
     ("events", {"events": [event(GUIDS)]}, ASKED),
     ("events", {"events": [{"session_id": "12"}, {"device_id": "-5"}]}, ASKED),
     ("events", {"events": [event(OTHER)]}, GUIDS),
