@@ -406,7 +406,12 @@ def test_ctrl_c_while_the_package_is_imported_is_no_traceback(tmp_path: Path) ->
     def run(command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, env=settings, capture_output=True, text=True)
 
-    for command in (["-m", "fullstory_async"], [str(script)]):
+    for command in (
+        ["-m", "fullstory_async"],
+        ["-mfullstory_async"],
+        ["-Xdev", "-Bm", "fullstory_async"],
+        [str(script)],
+    ):
         ended = run([sys.executable, *command])
         assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
     # a program that imports the package keeps its own way

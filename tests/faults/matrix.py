@@ -489,4 +489,19 @@ ROWS += (
         "An `http://` base URL by the name of this machine (`localhost`), which leads to another machine",
         "`ConfigurationError` when the connection is there, before anything is written to it, unless `allow_http` is set; also with a given session, and behind its proxy",
     ),
+    Row(
+        120,
+        "A part of an unasked response on a kept-alive connection, which the parser has read and forgets with the next request",
+        "The connection carries no further request, so the rest can't break or shift a paid response; a response that merely comes in pieces keeps its connection",
+    ),
+    Row(
+        121,
+        "The API key, or a URL with a password, is given in another place: as a file, a variable, a number, a session id",
+        "The error's message names the setting and shows `<secret>` in its place, on the command line too; nothing was sent",
+    ),
+    Row(
+        122,
+        "Behind a shared request, the program's own code raises an exception that can't be copied, such as pydantic's `ValidationError`",
+        "Every caller gets a `ProgramError` at once, its cause as it is; before, they waited until their time was over",
+    ),
 )
