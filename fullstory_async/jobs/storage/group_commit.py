@@ -27,7 +27,7 @@ import attrs
 from fullstory_async.errors import ClientStateError, JobStorageError
 from fullstory_async.files.storage_faults import StorageFault, describe_fault, fault_of
 from fullstory_async.jobs.storage.rescue import RescuedResponse, RescueFile
-from fullstory_async.jobs.storage.schema import DATABASE_NAME
+from fullstory_async.jobs.storage.schema import DATABASE_NAME, set_checkpoints
 from fullstory_async.jobs.storage.spare_room import SpareRoom
 
 __all__ = ["GroupCommitWriter"]
@@ -39,6 +39,10 @@ T = TypeVar("T")
 _MAX_GROUP = 512
 _PATIENCE = 30.0
 """Seconds that another program may keep the file locked."""
+_LOG_SHARE = 1.05
+"""Bytes of the log for a byte of a response, with the heads of its pages."""
+_BYTES_PER_CHANGE = 32 * 1024
+"""Bytes of the log for the other pages that a change writes."""
 
 
 @attrs.frozen
@@ -119,6 +123,10 @@ class GroupCommitWriter:
         """
         self._changes.put(_Change(work))
 
+    async def fill_room(self) -> None:
+        """Complete the spare room for another run."""
+        await self.run(lambda _: self._fill_room(), outside_transaction=True)
+
     async def grow_room(self, wanted: float) -> None:
         """Make the spare room larger, as far as the disk allows."""
         await self.run(lambda _: self.room.grow(wanted), outside_transaction=True)
@@ -172,7 +180,9 @@ class GroupCommitWriter:
                 results = self._execute(group)
             except Exception as error:  # noqa: BLE001  (or all callers would wait forever)
                 fault = fault_of(error, self._folder / DATABASE_NAME)
-                if fault is StorageFault.FULL and self.room.free():
+                if fault is StorageFault.FULL and self.room.free(_bytes_of(group)):
+                    # What is in the log would take its room a second time, in the file.
+                    set_checkpoints(self._database, automatic=False)
                     continue
                 # Patience: the responses that wait here may have been paid for.
                 if fault is StorageFault.LOCKED and time.monotonic() < min(until, self._patient_until):
@@ -188,8 +198,13 @@ class GroupCommitWriter:
                     failure.permanent = not fault.may_pass
                 _notify(group, failures)
             else:
+                self.room.look_at_disk()
                 _notify(group, results)
             return
+
+    def _fill_room(self) -> None:
+        self.room.fill()
+        set_checkpoints(self._database, automatic=not self.room.is_used)
 
     def _rescue(self) -> tuple[int, int]:
         held = [change.rescue for change in self._retried if change.rescue is not None]
@@ -216,6 +231,12 @@ class GroupCommitWriter:
             return [change.work(self._database) for change in group]
         with self._transaction():
             return [change.work(self._database) for change in group]
+
+
+def _bytes_of(group: list[_Change]) -> int:
+    """Return the bytes that a group takes in the log at most."""
+    responses = sum(len(change.rescue.body) for change in group if change.rescue is not None)
+    return round(responses * _LOG_SHARE) + len(group) * _BYTES_PER_CHANGE
 
 
 def _notify(group: list[_Change], results: list[Any]) -> None:

@@ -161,7 +161,7 @@ class JobStore:
     async def spend_reserved(self) -> None:
         """Begin another run: count what an earlier one left reserved, and take in what was rescued."""
         await self._change(lambda _: self._state.spend_reserved())
-        self.writer.room.fill()
+        await self.writer.fill_room()
         if rescued := await self.writer.read_rescued():
             await self._change(lambda database: self._take_in(database, rescued))
             await self.writer.run(lambda _: self.writer.rescue_file.remove(), outside_transaction=True)
@@ -229,7 +229,8 @@ class JobStore:
             raise
         if self._sharing is not Sharing.TAKEN_OVER:
             # Before a caller continues: it may send a request that the ceiling has to cover.
-            self._is_marked = self._is_marked or backfill_wal(self._database)
+            is_full = self.writer.room.is_used  # then no request follows, and the file must not grow
+            self._is_marked = self._is_marked or (not is_full and backfill_wal(self._database))
             self._record.write(self._state.committed())
 
     def _look_for_others(self) -> None:
