@@ -134,7 +134,7 @@ class Runner:
         )
 
     async def _write_rest(self) -> None:
-        """Write what is not on disk yet; the responses that can't be saved, to the rescue file."""
+        """Write what is not on disk yet; the results that can't be saved, to the rescue file."""
         try:
             await self.store.flush()
         except StorageError as error:
@@ -145,9 +145,9 @@ class Runner:
         self._state.dropped += lost
         path = self.store.writer.rescue_file.path
         if rescued:
-            self._detail += f"\n{rescued} paid responses are in {path}: the next run takes them in"
+            self._detail += f"\n{rescued} paid results are in {path}: the next run takes them in"
         elif lost:
-            self._detail += f"\n{lost} paid responses could not be written to {path} either"
+            self._detail += f"\n{lost} paid results could not be written to {path} either"
 
     async def _make_calls(self) -> None:
         """Make the pending calls; leave when all are over, or the run has ended and the grace period too."""

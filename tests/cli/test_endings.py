@@ -86,7 +86,7 @@ def test_nohup_is_respected(slow: dict[str, str], tmp_path: Path) -> None:
 def test_the_resume_command_names_every_option_that_matters(slow: dict[str, str], tmp_path: Path) -> None:
     command = start(
         *FETCH, "--concurrency", "3", "--retry-failed", "--ledger", "my ledger", "--monthly-cap", "900",
-        "--rate", "50",
+        "--rescue-file", "aside", "--rate", "50",
         "--burst", "2", "--timeout", "20", cwd=tmp_path, **slow,
     )  # fmt: skip
     wait_for(slow, 3)
@@ -95,7 +95,7 @@ def test_the_resume_command_names_every_option_that_matters(slow: dict[str, str]
     assert command.returncode == 130
     assert (
         "To resume: fullstory-async fetch --job j --resume --rate 50 --burst 2 --timeout 20 --concurrency 3 "
-        "--ledger 'my ledger' --monthly-cap 900 --retry-failed\n"
+        "--ledger 'my ledger' --monthly-cap 900 --retry-failed --rescue-file aside\n"
     ) in err.replace("50.0", "50").replace("2.0 ", "2 ").replace("20.0", "20")
 
 

@@ -494,4 +494,9 @@ ROWS += (
         "Several jobs, or other programs, fill the disk of a job",
         "It looks at the free room after each commit, and counts the disk as full before its spare room is needed. That is given back in parts, so that no other job spends it on further calls",
     ),
+    Row(
+        113,
+        "A rescue file is damaged, shared by several jobs, a link or pipe that another user has put there, readable by others, or can't be read",
+        "Damaged results are left out with a warning, and another job's stay for that job. Links and pipes are not followed, and the file is made private. One that can't be read ends the run before anything is spent, with its name",
+    ),
 )
