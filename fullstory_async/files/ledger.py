@@ -32,8 +32,6 @@ __all__ = ["ActivationLedger", "LedgerAccount", "LedgerReservation"]
 
 _logger = logging.getLogger("fullstory_async.files")
 
-_logger = logging.getLogger("fullstory_async.files")
-
 _TABLES = ("spent", "spent_copy")
 _SCHEMA = tuple(
     f"CREATE TABLE {table} (key TEXT NOT NULL, month TEXT NOT NULL, activations INTEGER NOT NULL, "
@@ -210,10 +208,12 @@ class ActivationLedger:
             return max(intact)
         # Without a row nothing was spent, unless both are among those that can't be recognised any more.
         if all(None in _rows(database, table) for table in _TABLES):
-            raise StorageError(
+            damaged = StorageError(
                 f"the activation ledger {self.path} is damaged, and its count of this month can't be known, "
                 "so nothing more is spent: name another file, and lower its monthly cap by what was spent"
             )
+            damaged.permanent = True
+            raise damaged
         return 0
 
 

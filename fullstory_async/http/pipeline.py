@@ -2,8 +2,7 @@
 
 ``meter → rate limiter → transport → status → retry policy → next attempt``, then ``decode``. Waits of a call
 happen here. A call waits for its meter and for a retry with nothing in hand, and for a free connection with
-its token in hand. So it may be cancelled at any ``await``. How far it came is recorded in its
-`Call`.
+its token in hand. So it may be cancelled at any ``await``. How far it came is recorded in its `Call`.
 """
 
 from __future__ import annotations
@@ -175,6 +174,8 @@ class Pipeline:
                         raise
                     await self._failures.wait(call, error, retry)
                 except FullStoryError as error:  # from a meter, or the client can't be used
+                    if await self._failures.wait_for_storage(call, error):
+                        continue
                     call.describe(error)
                     raise error from call.last_error
                 else:
