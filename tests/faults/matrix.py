@@ -499,4 +499,9 @@ ROWS += (
         "A rescue file is damaged, shared by several jobs, a link or pipe that another user has put there, readable by others, or can't be read",
         "Damaged results are left out with a warning, and another job's stay for that job. Links and pipes are not followed, and the file is made private. One that can't be read ends the run before anything is spent, with its name",
     ),
+    Row(
+        114,
+        "The ledger's file is removed or replaced between two runs of a job",
+        "The next run raises the ledger to what the job itself has certainly spent with it this month, and warns: what other programs have spent is lost. A file that is removed while it is used is a `StorageError`",
+    ),
 )

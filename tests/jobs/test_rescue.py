@@ -23,7 +23,9 @@ from fullstory_async import (
     RateLimit,
     StorageError,
 )
+from fullstory_async.files.ledger import LedgerAccount
 from fullstory_async.jobs import Job, JobPlan, JobReader, run_state
+from fullstory_async.jobs.ledger_floor import raise_ledger
 from fullstory_async.jobs.report import JobProgress, JobReport
 from fullstory_async.jobs.storage import group_commit, schema
 from fullstory_async.jobs.storage.rescue import HeldResult, RescueFile
@@ -35,6 +37,7 @@ from tests.jobs.test_lost_log import store_in
 from tests.jobs.test_storage_faults import sqlite_error
 
 EVENTS = JobPlan(events=True)
+DECEMBER = 1_796_083_200.0
 CONCURRENCY = 8
 
 
@@ -364,3 +367,49 @@ async def test_a_ledger_that_never_worked_is_a_wrong_path(tmp_path: Path) -> Non
     (tmp_path / "ledger").unlink()
     with pytest.raises(StorageError, match="it is gone"):
         await ledger.spent("key")
+
+
+@pytest.mark.row(114)
+async def test_a_ledger_that_is_removed_between_runs_does_not_begin_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = ActivationLedger(tmp_path / "ledger", monthly_cap=12)
+    async with opened_with(ledger) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids[:10])
+            assert (await job.run()).reason == "finished"
+            await job.add(sandbox.session_ids)
+        ledger.path.unlink()
+        again = ActivationLedger(ledger.path, monthly_cap=12)
+        client.api.pipeline.ledger = LedgerAccount(again, client.config.key_fingerprint)
+        async with Job.open(tmp_path / "j", client=client) as job:
+            report = await job.run(concurrency=1)
+        assert (report.reason, report.spent, sandbox.activations) == ("budget reached", 12, 12)
+        assert await again.spent(client.config.key_fingerprint) == 12
+        assert "counted 0 activations this month" in caplog.text
+        caplog.clear()
+        async with Job.open(tmp_path / "j", client=client) as job:
+            assert (await job.run()).reason == "budget reached"
+        assert caplog.text == ""
+
+
+@pytest.mark.row(114)
+async def test_another_month_another_ledger_and_another_key_begin_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor does what was possibly not charged count: the ledger may never have counted it."""
+    store, now = store_in(tmp_path / "j", EVENTS), [DECEMBER - 60]
+    ledgers = [ActivationLedger(tmp_path / name, clock=lambda: now[0]) for name in ("one", "two")]
+    for ledger, key, seconds in (
+        (ledgers[0], "a", -60), (ledgers[0], "b", -60), (ledgers[1], "b", -60), (ledgers[1], "b", 60),
+    ):  # fmt: skip
+        now[0] = DECEMBER + seconds
+        await raise_ledger(store, LedgerAccount(ledger, key))
+        store._state.counts.spent += 7
+        store._state.counts.at_risk += 4
+        await store.flush()
+        assert await ledger.spent(key) == 0
+    await raise_ledger(store, LedgerAccount(ledger, key))
+    assert await ledger.spent(key) == 3
+    assert caplog.text.count("alone has spent 3") == 1
+    store.close()
