@@ -21,6 +21,8 @@ _USABLE = 0.9
 """Share of the spare room that responses may take; SQLite needs the rest for its own pages."""
 _FIRST_CALLS = 4
 """Calls before the first response; each response allows as many more, so that the sizes are known in time."""
+_GROWTH = 10
+"""Responses may suddenly be larger by this factor: the disk has to have room for that, free or spare."""
 _MEMORY = 100
 """Responses after which an earlier one counts little."""
 _DEVIATIONS = 3.0
@@ -74,13 +76,25 @@ class ByteBudget:
         """Whether no other call is open or unsaved."""
         return self.open_calls == 0 and self.held == 0
 
-    def allows(self, room: int) -> bool:
-        """Return whether one more call may be sent; ``room`` is the spare room, in bytes."""
+    def allows(self, room: int, free: float = math.inf) -> bool:
+        """Return whether one more call may be sent.
+
+        Args:
+            room: the spare room, in bytes.
+            free: the free room of the disk, in bytes.
+        """
         if self.is_idle:
             return True
         if self.open_calls >= _FIRST_CALLS * (1 + self.sizes.count):
             return False
-        return self.needed <= min(room, MAX_BYTES)
+        return self.needed <= min(room, MAX_BYTES) and self._most <= room + free
+
+    @property
+    def _most(self) -> float:
+        """Bytes that the responses of all calls take at most, with one more; a large disk has that."""
+        calls = self.open_calls + 1
+        likely = _GROWTH * self.sizes.expected(calls) if self.sizes.count else calls * MAX_BYTES
+        return self.held + likely
 
     def open(self) -> OpenCall:
         """Count one more call, until its end."""

@@ -87,7 +87,7 @@ def test_the_resume_command_names_every_option_that_matters(
 ) -> None:
     command = (
         *FETCH, "--concurrency", "3", "--retry-failed", "--ledger", "my ledger", "--monthly-cap", "900",
-        "--rate", "50", "--burst", "2", "--timeout", "20", "--yes",
+        "--rescue-file", "aside", "--rate", "50", "--burst", "2", "--timeout", "20", "--yes",
     )  # fmt: skip
     with forks.start(*command, cwd=tmp_path, environment=slow) as running:
         wait_for(slow, 3)
@@ -96,7 +96,7 @@ def test_the_resume_command_names_every_option_that_matters(
     assert ended.code == 130
     assert (
         "To resume: fullstory-async fetch --job j --resume --rate 50 --burst 2 --timeout 20 --concurrency 3 "
-        "--ledger 'my ledger' --monthly-cap 900 --retry-failed\n"
+        "--ledger 'my ledger' --monthly-cap 900 --retry-failed --rescue-file aside\n"
     ) in ended.err.replace("50.0", "50").replace("2.0 ", "2 ").replace("20.0", "20")
 
 

@@ -20,7 +20,8 @@ import pytest
 from fullstory_async import SessionId
 from fullstory_async.cli.ids import IdInput
 from fullstory_async.cli.messages import estimate_text
-from fullstory_async.jobs import JobEstimate, JobReader
+from fullstory_async.jobs import Job, JobEstimate, JobPlan, JobReader
+from fullstory_async.jobs.storage.rescue import HeldResult
 from fullstory_async.sandbox.world import World
 from tests.cli.conftest import Run
 from tests.cli.forked import Forks
@@ -145,6 +146,25 @@ def test_an_erased_session_is_gone(run: Run, tmp_path: Path) -> None:
     assert run("job", "purge", "j", "--session", IDS[0])[0] == 5
     assert IDS[0] not in run("job", "results", "j")[1]
     assert run("job", "purge", "nothing", "--session", IDS[0])[0] == 2
+
+
+def test_rescued_results_are_taken_in_from_where_the_command_says(run: Run, tmp_path: Path) -> None:
+    """And erased there, although the job itself is never told of the place."""
+
+    async def leave_rescued() -> None:
+        async with Job.open(tmp_path / "j", plan=JobPlan(events=True), rescue_file=tmp_path / "aside") as job:
+            await job.add(IDS[:3])
+            held = [HeldResult(seq, IDS[seq - 1], "events", 1.0, 1, b'{"events": []}') for seq in (1, 2)]
+            assert job._store is not None
+            job._store.writer.rescue_file.append(held)
+
+    asyncio.run(leave_rescued())
+    assert run("job", "purge", "j", "--session", IDS[0], "--rescue-file", "aside")[0] == 0
+    assert IDS[0] not in (tmp_path / "aside").read_text()
+    code, _, err = run("fetch", "--job", "j", "--resume", "--rescue-file", "aside", *FAST)
+    assert (code, "2 results" in err) == (0, True), err
+    assert JobReader(tmp_path / "j").status().spent == 1
+    assert not (tmp_path / "aside").exists()
 
 
 def test_a_ledger_caps_the_month_over_jobs(run: Run, tmp_path: Path) -> None:

@@ -197,6 +197,31 @@ async def test_an_older_file_in_the_place_of_a_newer_one_is_noticed(tmp_path: Pa
 
 
 @pytest.mark.row(95)
+async def test_a_newer_file_over_an_older_copy_is_noticed(job: Path, tmp_path: Path) -> None:
+    """The older record knows nothing of the commits in the log that was not copied."""
+    backup = Path(shutil.copytree(job, tmp_path / "backup"))
+    async with Job.open(job) as closed:
+        store = closed._store
+        assert store is not None
+        for seq in range(IN_LOG + 1, IN_LOG + 5):
+            task = JobTask(seq, f"1:{seq}", "events")
+            assert await store.reserve(task, 1)
+            await store.save_response(task, b"{}", attempts=1, spent=1)
+        shutil.copy(job / MAIN, backup / MAIN)
+        spent = closed.counts.spent
+    for older in ((LOG, RECORD), (RECORD,)):
+        copy = Path(shutil.copytree(backup, tmp_path / str(len(older))))
+        keep(MAIN, *older)(copy)
+        with pytest.raises(JobError):
+            await opened_for_writing(copy)
+        (copy / LOG).unlink(missing_ok=True)
+        with pytest.raises(JobIncompleteError, match="nothing says how many"):
+            await opened_for_writing(copy)
+        assert JobReader(copy).missing is not None
+        assert (await opened_for_writing(copy, accept_loss=True))[1] >= spent
+
+
+@pytest.mark.row(95)
 async def test_a_file_and_a_log_of_different_times_are_noticed(tmp_path: Path) -> None:
     """As a copy made while the job runs has them, if the log begins anew between the two."""
     folder, copy = tmp_path / "j", tmp_path / "copy"

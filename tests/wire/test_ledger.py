@@ -30,6 +30,7 @@ from fullstory_async import (
     RetryPolicy,
     ServerError,
     StorageError,
+    concurrency,
 )
 from fullstory_async.files import private_database
 from fullstory_async.jobs import Job, JobPlan, StopReason
@@ -232,6 +233,7 @@ async def test_a_ledger_that_can_not_be_written_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(private_database, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(concurrency, "_STORAGE_SECONDS", 0.05)
     ledger = ActivationLedger(tmp_path / "ledger.db")
     async with opened(ledger) as (sandbox, client):
         await client.sessions.events(sandbox.session_ids[0])

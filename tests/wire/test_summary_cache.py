@@ -28,6 +28,7 @@ from fullstory_async import (
     SessionId,
     StorageError,
     SummaryCache,
+    concurrency,
 )
 from fullstory_async.files import private_database
 from fullstory_async.messages import Request
@@ -187,6 +188,7 @@ async def test_a_file_that_is_held_by_somebody_else_fails_that_call_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(private_database, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(concurrency, "_STORAGE_SECONDS", 0.05)
     cache = SummaryCache(tmp_path / "s.db")
     await cache.clear()
     async with Sandbox(users=1, sessions=3, mean_events=5) as sandbox, client_of(sandbox, cache) as client:

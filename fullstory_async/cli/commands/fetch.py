@@ -67,6 +67,7 @@ class _Request:
     concurrency: int
     retry_failed: bool
     ledger: ActivationLedger | None
+    rescue_file: Path | None
 
 
 @attrs.frozen
@@ -99,6 +100,7 @@ def fetch(
     ledger: Path | None = None,
     monthly_cap: int | None = None,
     max_failures: str | None = None,
+    rescue_file: Path | None = None,
     connection: Connection = Connection(),  # noqa: B008  (frozen)
 ) -> Exit:
     """Fetch events, summaries or both for many sessions. One activation per call.
@@ -153,6 +155,9 @@ def fetch(
         Maximum number of calls before the first success, as a number or a share of all calls such as 50%. If
         all of these fail, as with a 404, the ids are probably wrong: fetch asks whether to continue, or
         exits with 10. Saved in the job; 100% never stops. [default: 20]
+    rescue_file
+        File for paid results that the job folder can't take, best on another disk. The next run with the
+        same file takes them in. [default: the job folder's name with .rescue, beside it]
     """
     if monthly_cap is not None and ledger is None:
         raise UsageError("--monthly-cap needs --ledger")
@@ -168,7 +173,7 @@ def fetch(
     given = _read_ids(ids, id_column, strict=strict, trust_ids=trust_ids)
     request = _Request(
         folder=job, plan=plan, ids=given, resume=resume,
-        concurrency=concurrency, retry_failed=retry_failed, ledger=counted,
+        concurrency=concurrency, retry_failed=retry_failed, ledger=counted, rescue_file=rescue_file,
     )  # fmt: skip
     asks = not yes and os.environ.get("FULLSTORY_YES") != "1"
     with closing(request.ids):
@@ -184,6 +189,7 @@ def fetch(
         options = {
             "--concurrency": None if concurrency == _CONCURRENCY else concurrency,
             "--ledger": ledger, "--monthly-cap": monthly_cap, "--retry-failed": retry_failed or None,
+            "--rescue-file": rescue_file,
         }  # fmt: skip
         return _fetch(connection, request, options, asks=asks)
 
@@ -261,7 +267,9 @@ async def _check_profile(client: FullStoryClient, profile_id: str) -> None:
 
 
 async def _run(client: FullStoryClient, request: _Request, resume_with: str, *, live: bool) -> Exit:
-    async with Job.open(request.folder, client=client, plan=request.plan) as job:
+    async with Job.open(
+        request.folder, client=client, plan=request.plan, rescue_file=request.rescue_file
+    ) as job:
         if request.ids:
             await job.add(request.ids)
         return await run_job(

@@ -216,10 +216,10 @@ async def _export(
 
 
 @job.command
-def purge(folder: Path, /, *, session: str) -> Exit:
+def purge(folder: Path, /, *, session: str, rescue_file: Path | None = None) -> Exit:
     """Erase a session's results and id from a job, which never fetches it again.
 
-    Files that were exported earlier are not changed.
+    Its rescued results are erased too. Files that were exported earlier are not changed.
 
     Parameters
     ----------
@@ -227,12 +227,14 @@ def purge(folder: Path, /, *, session: str) -> Exit:
         Job folder.
     session
         Id of the session, in any form.
+    rescue_file
+        File that fetch was given as --rescue-file.
     """
     # opening a job creates the folder, so a mistyped name must fail first
     JobReader(folder)
 
     async def erase() -> bool:
-        async with Job.open(folder) as opened:
+        async with Job.open(folder, rescue_file=rescue_file) as opened:
             return await opened.purge(session)
 
     if not asyncio.run(erase()):
