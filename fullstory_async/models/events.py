@@ -15,6 +15,7 @@ from fullstory_async import validators
 from fullstory_async.models.event import SessionEvent
 from fullstory_async.models.event_data import IdentifyData
 from fullstory_async.models.event_types import warn_about_event_type
+from fullstory_async.notebook_html import counted, table
 from fullstory_async.response_info import HasResponseInfo
 
 __all__ = ["SessionEvents", "SessionPage"]
@@ -142,6 +143,21 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
 
     def __repr__(self) -> str:
         return f"SessionEvents(session_id={self.session_id!r}, {len(self)} events)"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the first events, for notebooks."""
+        caption = f"Session {self.session_id}: {counted(len(self), 'event')} in {self.duration:,.0f} s"
+        rows = (
+            (
+                event.timestamp,
+                event.type,
+                event.description,
+                event.is_error or "",
+                ", ".join(event.frustrations),
+            )
+            for event in self
+        )
+        return table(caption, ("time (UTC)", "type", "description", "error", "frustrations"), rows, len(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.session_id, list(self), self.raw)
