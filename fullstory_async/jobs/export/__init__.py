@@ -14,7 +14,8 @@ from fullstory_async.errors import ConfigurationError
 from fullstory_async.jobs.export.databases import duckdb_writers, sqlite_writers
 from fullstory_async.jobs.export.files import atomic
 from fullstory_async.jobs.export.parquet import parquet_writer
-from fullstory_async.jobs.export.tables import Redaction, RowWriter, Table, Tables
+from fullstory_async.jobs.export.redaction import Redaction
+from fullstory_async.jobs.export.tables import RowWriter, Table, Tables
 from fullstory_async.jobs.export.text import csv_writer, json_lines_writer
 from fullstory_async.jobs.storage.reader import JobReader
 from fullstory_async.threads import GRACE, WorkerThread
