@@ -6,10 +6,11 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
-from jupyter_client import AsyncKernelManager
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
 from fullstory_async.sandbox import Sandbox
@@ -42,7 +43,8 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
 
 
 def test_the_notebook_of_the_docs_runs(sandbox: Sandbox, tmp_path: Path) -> None:
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
+    v4: Any = nbformat.v4
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in CELLS])
     manager = AsyncKernelManager(kernel_name="python3", transport="ipc")
     resources = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(notebook, km=manager, timeout=SECONDS, resources=resources).execute()
