@@ -15,6 +15,7 @@ from fullstory_async.errors import JobError
 from fullstory_async.files.storage_faults import SQLITE_ERRORS
 from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimate_within_budget
 from fullstory_async.jobs.storage.completeness import Loss, evidence_of, loss_in
+from fullstory_async.jobs.storage.inputs import column_names, read_names
 from fullstory_async.jobs.storage.lock import LOCK_NAME, lock_holder
 from fullstory_async.jobs.storage.records import JobStatus, Record
 from fullstory_async.jobs.storage.recovery import RecoveryScan
@@ -38,6 +39,8 @@ class RecordReader:
 
     folder: Path
     plan: JobPlan
+    input_columns: dict[str, str]
+    """Column of the tables that the ids came from → its name in an export, such as ``input_ticket``."""
     damaged: int
     """Sessions that the last pass could not read, completely or partly; known at its end."""
 
@@ -50,6 +53,7 @@ class RecordReader:
             self.plan = JobPlan.from_json(meta["plan"])
             self.secret: str = meta["secret"]
             self.spent: int = meta["spent"]
+            self.input_columns = column_names(read_names(meta.get("input_columns")))
             self.input_complete: bool = meta.get("input_complete") != 0
         except (KeyError, ValueError, TypeError) as error:
             raise JobError(f"the job {folder} is damaged at its root: {error}") from None
