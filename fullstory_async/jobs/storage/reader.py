@@ -59,6 +59,9 @@ class JobReader:
             self.plan = JobPlan.from_json(meta["plan"])
             self.secret: str = meta["secret"]
             self.spent: int = meta["spent"]
+            self.organisation: str | None = meta.get(
+                "account"
+            )  # the name in the file, which existing jobs have
             self.input_complete: bool = meta.get("input_complete") != 0
         except (KeyError, ValueError, TypeError) as error:
             raise JobError(f"the job {folder} is damaged at its root: {error}") from None
