@@ -21,9 +21,10 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn
 
+from fullstory_async import coerce
 from fullstory_async.errors import ConfigurationError, DecodeError
 from fullstory_async.json_documents import read_text
-from fullstory_async.models import KeyOwner, Session, SessionSummary, coerce
+from fullstory_async.models import KeyOwner, Session, SessionSummary
 from fullstory_async.structuring import explain
 
 __all__ = ["structure", "structure_lenient"]

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from fullstory_async import coerce
 from fullstory_async.codec.converter import structure, structure_lenient
 from fullstory_async.errors import DecodeError
 from fullstory_async.json_documents import parse_json, require_list, require_object
@@ -20,7 +21,6 @@ from fullstory_async.models import (
     SessionEvent,
     SessionEvents,
     SessionSummary,
-    coerce,
 )
 from fullstory_async.models.event_decoding import read_events, read_events_with_times
 from fullstory_async.pagination import Page

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from fullstory_async import coerce
 from fullstory_async.errors import DecodeError
 from fullstory_async.json_documents import parse_json, read_text, require_list, require_object, unexpected
-from fullstory_async.models import coerce
 from fullstory_async.models.event import SessionEvent
 
 __all__ = ["build_event", "build_events", "by_time", "fallback_events"]

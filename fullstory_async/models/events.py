@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import attrs
 
@@ -15,10 +15,14 @@ from fullstory_async import validators
 from fullstory_async.models.event import SessionEvent
 from fullstory_async.models.event_data import IdentifyData
 from fullstory_async.models.event_decoding import read_events
+from fullstory_async.models.event_table import event_table
 from fullstory_async.models.event_types import warn_about_event_type
 from fullstory_async.models.session import SessionRef, session_id_of
 from fullstory_async.notebook_html import counted, table
 from fullstory_async.response_info import HasResponseInfo
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["SessionEvents", "SessionPage"]
 
@@ -149,6 +153,21 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
             }
             for event in self
         ]
+
+    def to_arrow(self) -> pa.Table:
+        """Return the events as a ``pyarrow.Table``, with the columns of an export. Needs pyarrow.
+
+        Of a selection, ``seq`` numbers its own events, and the user is the one that it identifies.
+
+        Raises:
+            ConfigurationError: pyarrow is not installed.
+            DecodeError: an event is nested too deeply.
+        """
+        return event_table(self.session_id, self._events, self.raw)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Return `to_arrow` through Arrow's PyCapsule interface: for pandas, polars and DuckDB."""
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     def _selection(self, events: list[SessionEvent]) -> SessionEvents:
         return SessionEvents(self.session_id, events)

@@ -27,8 +27,8 @@ from fullstory_async import (
     SessionSummary,
 )
 from fullstory_async.codec import decode_events, decode_sessions, decode_summary
+from fullstory_async.coerce import timestamp
 from fullstory_async.messages import Response
-from fullstory_async.models.coerce import timestamp
 from fullstory_async.models.event import _NULL
 from fullstory_async.models.event_decoding import check_utf8
 
