@@ -42,15 +42,13 @@ class Tables:
 
     def columns(self, name: str) -> Table:
         """Return a table's columns. A redacted one may be null, and a hashed one is text."""
-        how = self.redaction.how
-        return tuple(
-            attrs.evolve(
-                column, is_required=False, kind="text" if how[column.name] == "hash" else column.kind
-            )
-            if column.name in how
-            else column
-            for column in TABLES[name]
-        )
+        return tuple(map(self._column, TABLES[name]))
+
+    def _column(self, column: Column) -> Column:
+        how = self.redaction.how(column.name)
+        if how is None:
+            return column
+        return attrs.evolve(column, is_required=False, kind="text" if how == "hash" else column.kind)
 
     def rows(self, record: Record) -> Iterator[tuple[str, Row]]:
         """Yield the rows of one session, each with its table."""
