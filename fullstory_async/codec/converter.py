@@ -23,8 +23,9 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn
 
+from fullstory_async import coerce
 from fullstory_async.errors import ConfigurationError, DecodeError
-from fullstory_async.models import KeyOwner, Session, SessionEvent, SessionSummary, coerce
+from fullstory_async.models import KeyOwner, Session, SessionEvent, SessionSummary
 from fullstory_async.structuring import explain
 
 __all__ = ["structure", "structure_lenient"]

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from fullstory_async import safe_json
+from fullstory_async import coerce, safe_json
 from fullstory_async.codec.converter import structure, structure_lenient
 from fullstory_async.codec.events import by_time, sorted_events, unsorted_events
 from fullstory_async.errors import DecodeError
@@ -22,7 +22,6 @@ from fullstory_async.models import (
     SessionEvent,
     SessionEvents,
     SessionSummary,
-    coerce,
 )
 from fullstory_async.models.event import raw_times
 from fullstory_async.pagination import Page

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from fullstory_async import validators
-from fullstory_async.models.coerce import mapping
+from fullstory_async.coerce import mapping
 from fullstory_async.response_info import HasResponseInfo
 
 __all__ = [

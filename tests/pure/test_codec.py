@@ -28,8 +28,8 @@ from fullstory_async import (
 )
 from fullstory_async.codec import decode_events, decode_sessions, decode_summary
 from fullstory_async.codec.events import check_utf8
+from fullstory_async.coerce import timestamp
 from fullstory_async.messages import Response
-from fullstory_async.models.coerce import timestamp
 from fullstory_async.models.event import _NULL
 
 ID = SessionId("5736495272951808:5629499534213120")

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import attrs
 
-from fullstory_async.jobs.export.columns import TABLES
 from fullstory_async.jobs.export.redaction_rules import Rule, read_rules, similar_names
 from fullstory_async.jobs.storage.schema import fingerprint
 from fullstory_async.models import event_data
+from fullstory_async.tables.columns import SCHEMAS
 
 __all__ = ["Redaction"]
 
@@ -20,7 +20,7 @@ _logger = logging.getLogger("fullstory_async.jobs")
 
 _DOCUMENTED = [each for each in vars(event_data).values() if isinstance(each, type) and attrs.has(each)]
 _KNOWN = frozenset(
-    [column.name for columns in TABLES.values() for column in columns]
+    [column.name for tables in SCHEMAS.values() for columns in tables.values() for column in columns]
     + [field.name for each in _DOCUMENTED for field in attrs.fields(each)]
 )
 """Documented names: to redact one that occurs nowhere in the job is not a mistake."""

@@ -16,14 +16,16 @@ __all__ = ["Rule", "read_rules", "similar_names"]
 
 How = Literal["drop", "hash"]
 
+_OF_IDS = ("full_session_id", "replay_url", "input")
 _ORIGINS: Mapping[str, tuple[str, ...]] = {
     "page_url": ("source_properties.url.full_url",), "page_path": ("source_properties.url.path",),
     "page_title": ("source_properties.title",), "device_type": ("source_properties.user_agent.device",),
     "app_version": ("source_properties.app.version",), "element_text": ("event_properties.target.text",),
     "element_selector": ("event_properties.target.raw_selector",), "user_uid": ("event_properties.user_id",),
-    "custom_name": ("event_properties.event_name",),
+    "custom_name": ("event_properties.event_name",), "device_id": _OF_IDS, "session_id": _OF_IDS,
+    "full_session_id": (*_OF_IDS, "device_id", "session_id"),
 }  # fmt: skip
-"""Column → the fields that it is made of, where those have other names."""
+"""Column → the fields with the same value that have other names."""
 _MIN_PART = 4
 """Letters of a name from which on it counts as a part of another one."""
 _SIMILARITY = 0.8

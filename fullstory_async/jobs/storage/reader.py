@@ -63,6 +63,8 @@ class JobReader:
             self.secret: str = meta["secret"]
             self.spent: int = meta["spent"]
             self.input_columns = column_names(read_names(meta.get("input_columns")))
+            # the name in the file, which existing jobs have
+            self.organisation: str | None = meta.get("account")
             self.input_complete: bool = meta.get("input_complete") != 0
         except (KeyError, ValueError, TypeError) as error:
             raise JobError(f"the job {folder} is damaged at its root: {error}") from None
