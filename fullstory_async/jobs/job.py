@@ -22,10 +22,10 @@ from fullstory_async.ids.source import IdSource
 from fullstory_async.jobs.added import Added, Batch, iterate
 from fullstory_async.jobs.export import Redact, export_in_thread
 from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimate_within_budget
+from fullstory_async.jobs.reader import JobReader
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.runner import Runner
 from fullstory_async.jobs.storage.lock import LOCK_NAME, JobLock
-from fullstory_async.jobs.storage.reader import JobReader
 from fullstory_async.jobs.storage.records import JobFailure, JobResult
 from fullstory_async.jobs.storage.schema import absolute_folder, as_job_error, replace_surrogates
 from fullstory_async.jobs.storage.state import Counts

@@ -17,7 +17,7 @@ from fullstory_async.jobs.export.parquet import parquet_writer
 from fullstory_async.jobs.export.redaction import Redaction
 from fullstory_async.jobs.export.tables import Tables
 from fullstory_async.jobs.export.text import csv_writer, json_lines_writer
-from fullstory_async.jobs.storage.reader import JobReader
+from fullstory_async.jobs.storage.reader import RecordReader
 from fullstory_async.tables.columns import RowWriter, Schema, Table
 from fullstory_async.threads import GRACE, WorkerThread
 
@@ -39,7 +39,7 @@ class ExportStopped(Exception):
 
 
 def export(
-    reader: JobReader,
+    reader: RecordReader,
     path: Path,
     *,
     redact: Redact = (),
@@ -97,7 +97,7 @@ def export(
 
 
 async def export_in_thread(
-    reader: JobReader,
+    reader: RecordReader,
     path: Path,
     *,
     redact: Redact = (),
