@@ -1,4 +1,4 @@
-"""Session ids from files or standard input: plain lines, a table, or JSON.
+"""Session ids from files or standard input: plain lines, a table, JSON, a workbook, or Parquet.
 
 The whole input is read and checked before the first request, so that a misread file costs no activation. It
 may hold millions of ids, so they are kept in a temporary database instead of in memory.
@@ -13,16 +13,21 @@ import itertools
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from fullstory_async.cli.exits import UsageError
-from fullstory_async.cli.id_files import IdText, open_ids
+from fullstory_async.cli.id_files import IdText, form_of, open_ids
 from fullstory_async.cli.id_json import json_rows
+from fullstory_async.cli.id_parquet import parquet_rows
 from fullstory_async.cli.id_tables import Records, find_table, is_comment, is_empty
-from fullstory_async.errors import ConfigurationError, InvalidSessionId, StorageError
+from fullstory_async.cli.id_workbooks import workbook_rows
+from fullstory_async.errors import ConfigurationError, StorageError
 from fullstory_async.ids.alike import comparable
+from fullstory_async.ids.inputs import SessionInput
 from fullstory_async.ids.rounding import LossCheck, LostDigits
 from fullstory_async.ids.rows import Row, RowReader
+from fullstory_async.jobs.storage.inputs import pack, unpack
 from fullstory_async.session_id import SessionId, UnusableId
 
 __all__ = ["IdInput", "read_ids"]
@@ -55,17 +60,18 @@ class IdInput:
         self._notes: list[str] = []
         # an empty name makes a temporary file that SQLite deletes on close
         self._database = sqlite3.connect("")
-        self._database.execute("CREATE TABLE given (text BLOB UNIQUE, reason TEXT)")
+        self._database.execute("CREATE TABLE given (text BLOB UNIQUE, reason TEXT, input BLOB)")
         self._database.execute("CREATE TABLE unusual (key BLOB, text BLOB)")
 
-    def add(self, text: str) -> None:
+    def add(self, given: SessionInput) -> None:
         """Add an id, or a text that is none. Raises `StorageError` if the disk is full."""
-        session_id = _id_or_unusable(text)
+        session_id = given.session_id
         reason = session_id.reason if isinstance(session_id, UnusableId) else None
         stored = _stored(session_id)
+        origin = pack(given.text, given.columns) if given.columns or given.text != session_id else None
         try:
-            row = (stored, None if reason is None else reason.encode("utf-8", "replace").decode())
-            is_new = self._database.execute("INSERT OR IGNORE INTO given VALUES (?, ?)", row).rowcount
+            row = (stored, None if reason is None else reason.encode("utf-8", "replace").decode(), origin)
+            is_new = self._database.execute("INSERT OR IGNORE INTO given VALUES (?, ?, ?)", row).rowcount
             key = _stored(comparable(session_id))
             if is_new and key != stored:
                 self._database.execute("INSERT INTO unusual VALUES (?, ?)", (key, stored))
@@ -109,8 +115,14 @@ class IdInput:
 
     def __iter__(self) -> Iterator[SessionId | UnusableId]:
         for stored, reason in self._database.execute("SELECT text, reason FROM given ORDER BY rowid"):
-            text = stored.decode("utf-8", "surrogatepass")
-            yield SessionId(text) if reason is None else UnusableId(text, reason)
+            yield _restored(stored, reason)
+
+    def inputs(self) -> Iterator[SessionId | UnusableId | SessionInput]:
+        """Yield the ids, with the text and the row that each came from if those say more than the id."""
+        query = "SELECT text, reason, input FROM given ORDER BY rowid"
+        for stored, reason, origin in self._database.execute(query):
+            session_id = _restored(stored, reason)
+            yield session_id if origin is None else SessionInput(session_id, *unpack(origin))
 
     def close(self) -> None:
         """Delete the ids."""
@@ -164,20 +176,17 @@ def read_ids(
 def _read_source(ids: IdInput, source: str, reader: RowReader, column: str | None, *, strict: bool) -> None:
     usable = unusable = 0
     first = ""
-    with open_ids(source) as text:
-        for row in _rows(ids, text, reader, column):
-            if row.id is None:
-                ids.without_id += 1
-                continue
-            if isinstance(row.id, UnusableId):
-                unusable, first = unusable + 1, first or row.id.reason
-                if strict:
-                    raise UsageError(f"can't be understood: {row.id.reason}")
-            else:
-                usable += 1
-            ids.add(row.id)
-        if text.not_utf_8:
-            ids.note(f"{source} is not UTF-8 throughout; the rest was read as Windows-1252")
+    for row in _rows(ids, source, reader, column):
+        if (given := row.input) is None:
+            ids.without_id += 1
+            continue
+        if isinstance(given.session_id, UnusableId):
+            unusable, first = unusable + 1, first or given.session_id.reason
+            if strict:
+                raise UsageError(f"can't be understood: {given.session_id.reason}")
+        else:
+            usable += 1
+        ids.add(given)
     if unusable > usable:
         raise UsageError(
             f"can't be understood: {first}; a table needs a column with replay URLs or USER:SESSION pairs, "
@@ -187,11 +196,36 @@ def _read_source(ids: IdInput, source: str, reader: RowReader, column: str | Non
         raise UsageError("has no session ids")
 
 
-def _rows(ids: IdInput, text: IdText, reader: RowReader, column: str | None) -> Iterator[Row]:
+def _rows(ids: IdInput, source: str, reader: RowReader, column: str | None) -> Iterator[Row]:
     """Yield the rows of a file of any form."""
-    for number, value in _values(ids, text, column):
-        yield from reader.push(value, f"line {number}")
+    path, sheet = _split_sheet(source)
+    form = form_of(path)
+    if sheet is not None and form != "workbook":
+        raise UsageError(f"can't be read: only Excel workbooks have sheets, such as {sheet!r}")
+    if form == "text":
+        yield from _text_rows(ids, source, reader, column)
+        return
+    rows = parquet_rows(path) if form == "parquet" else workbook_rows(path, sheet, column, ids.note)
+    for where, value in rows:
+        yield from reader.push(value, where)
     yield from reader.finish()
+
+
+def _split_sheet(source: str) -> tuple[str, str | None]:
+    """Return a path and the sheet that is named behind it, as in ``tickets.xlsx#May``."""
+    path, mark, sheet = source.rpartition("#")
+    if not mark or source == "-" or Path(source).exists() or not Path(path).is_file():
+        return source, None
+    return path, sheet
+
+
+def _text_rows(ids: IdInput, source: str, reader: RowReader, column: str | None) -> Iterator[Row]:
+    with open_ids(source) as text:
+        for number, value in _values(ids, text, column):
+            yield from reader.push(value, f"line {number}")
+        yield from reader.finish()
+        if text.not_utf_8:
+            ids.note(f"{source} is not UTF-8 throughout; the rest was read as Windows-1252")
 
 
 def _values(ids: IdInput, text: IdText, column: str | None) -> Iterator[tuple[int, Any]]:
@@ -241,13 +275,9 @@ def _rows_text(count: int) -> str:
     return f"{count} row" if count == 1 else f"{count} rows"
 
 
-def _id_or_unusable(text: str) -> SessionId | UnusableId:
-    if isinstance(text, UnusableId):
-        return text
-    try:
-        return SessionId(text)
-    except InvalidSessionId as error:
-        return UnusableId(text, error.message)
+def _restored(stored: bytes, reason: str | None) -> SessionId | UnusableId:
+    text = stored.decode("utf-8", "surrogatepass")
+    return SessionId(text) if reason is None else UnusableId(text, reason)
 
 
 def _stored(text: str) -> bytes:

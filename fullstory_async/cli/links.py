@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import attrs
 
 from fullstory_async.session_id import SessionId
+from fullstory_async.tables.ids import replay_url
 
 __all__ = ["SessionLink"]
 
@@ -51,18 +52,8 @@ class SessionLink:
         org = org_part if org_part is not None and org_part not in _NO_ORG else org
         region = _region(host, org, api_key)
         host = host.replace("www.", "app.", 1) or ("app.eu1." if region == "eu1" else "app.") + _DOMAIN
-        kind = "client-session" if _is_client_id(session_id) else "session"
-        url = (
-            None
-            if org is None
-            else f"{scheme}://{host}/ui/{quote(org, safe='')}/{kind}/{quote(session_id, safe=':')}"
-        )
+        url = replay_url(org, session_id, host=f"{scheme}://{host}")
         return cls(session_id, org, region, url)
-
-
-def _is_client_id(session_id: SessionId) -> bool:
-    """Return whether the id is a pair of GUIDs rather than of numbers."""
-    return session_id.is_pair and session_id.count("-") == 8
 
 
 def _region(host: str, org: str | None, api_key: str | None) -> str | None:

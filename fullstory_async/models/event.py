@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import msgspec
 
+from fullstory_async.coerce import timestamp as read_time
 from fullstory_async.errors import DecodeError
-from fullstory_async.models.coerce import timestamp as read_time
 from fullstory_async.models.described import DescribedEvent
 from fullstory_async.models.event_data import SourceData
 from fullstory_async.safe_json import check_depth, loads

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import attrs
 
-from fullstory_async.models import coerce
+from fullstory_async import coerce
 
 __all__ = [
     "AppData", "ClickData", "ConsentData", "ConsoleMessageData", "CumulativeLayoutShiftData", "CustomData",

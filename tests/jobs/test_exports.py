@@ -11,127 +11,43 @@ import gc
 import gzip
 import io
 import json
-import math
 import os
 import sqlite3
 import stat
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import pyarrow.parquet as pq
 import pytest
 
-from fullstory_async import ClientConfig, ConfigurationError, FullStoryClient, RateLimit
+from fullstory_async import ClientConfig, ConfigurationError, FullStoryClient
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.export import export, text
 from fullstory_async.jobs.storage.compression import zstd
-from fullstory_async.sandbox import Fault, Sandbox
+from fullstory_async.sandbox import Sandbox
+from tests.exported import expected_rows, iso, make_job, names, same
 from tests.limits import until
-
-BOTH = JobPlan(events=True, summary="triage")
-EVIL = {
-    "events": [
-        {"event_type": "=cmd|'/C calc'!A0", "event_time": "2026-05-04T10:00:00.5Z", "device_id": "-5", "event_properties": {"user_email": "a@b.c", "deep": [{"user_email": "x"}], "big": 2**70, "share": float("nan"), "far": [-math.inf]}},
-        {"event_type": "click", "event_time": "not a time", "event_properties": {"text": "é\ud800\x00 \n"}, "source_properties": {"url": {"path": "/"}}},
-    ]
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("jobs") / "a.job"
-
-    async def make() -> None:
-        async with Sandbox(users=3, sessions=12, mean_events=12) as sandbox:
-            config = ClientConfig(
-                api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=RateLimit(10_000, 10_000)
-            )
-            ids = [*sandbox.session_ids, "9:9", "../x"]
-            sandbox.inject(
-                Fault.status(200, body=json.dumps(EVIL).encode()), session_id=ids[2], operation="events"
-            )
-            async with (
-                FullStoryClient(config=config) as client,
-                Job.open(path, client=client, plan=BOTH) as job,
-            ):
-                await job.add(ids)
-                await job.run()
-
-    asyncio.run(make())
+    asyncio.run(make_job(path))
     return path
 
 
 @pytest.fixture(scope="module")
 def expected(folder: Path) -> dict[str, Any]:
-    """What the job holds, read from its answers without the code of the exports."""
-    tables: dict[str, list[dict[str, Any]]] = {"events": [], "summaries": [], "failures": []}
-    for record in JobReader(folder).records():
-        if "events" in record.bodies:
-            for seq, event in enumerate(
-                json.loads(record.bodies["events"], parse_constant=lambda _: None)["events"]
-            ):
-                tables["events"].append(
-                    {
-                        "session_id": record.session_id, "seq": seq, "event_type": event["event_type"], "event_time_raw": event["event_time"],
-                        "device_id": event.get("device_id"), "properties": event.get("event_properties", {}),
-                        "source_properties": event.get("source_properties", {}), "fetched_at": record.fetched["events"],
-                    }
-                )  # fmt: skip
-        if "summary" in record.bodies:
-            answer = json.loads(record.bodies["summary"])
-            tables["summaries"].append(
-                {"session_id": record.session_id, "response": answer["response"], "response_schema": answer["response_schema"], "summary": None}
-            )  # fmt: skip
-        for failure in record.failures.values():
-            tables["failures"].append(
-                {
-                    "session_id": failure.session_id,
-                    "operation": failure.operation,
-                    "error": failure.error,
-                    "permanent": failure.permanent,
-                }
-            )
-    return tables
+    return expected_rows(folder)
 
 
-def safe(value: Any) -> Any:
-    """What a format that can't hold lone surrogates makes of a text."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+def tables_of(written: list[Path], expected: dict[str, Any]) -> list[tuple[Path, str]]:
+    """Return the files of the tables that are compared, each with its table."""
+    return [(path, name) for path, name in zip(written, TABLES, strict=True) if name in expected]
 
 
-def same(
-    rows: list[Any],
-    wanted: list[Any],
-    *,
-    times: Callable[..., Any] = lambda value: value,
-    formula: Callable[..., Any] = lambda value: value,
-) -> None:
-    assert len(rows) == len(wanted)
-    for row, want in zip(rows, wanted, strict=True):
-        for name, value in want.items():
-            got = row[name]
-            if name in ("properties", "source_properties", "response", "response_schema"):
-                got = json.loads(got) if isinstance(got, str) else got
-                assert got == value, name
-            elif name == "fetched_at":
-                assert abs((times(got) - value).total_seconds()) < 1e-5
-            else:
-                assert got == formula(value), name
-
-
-def iso(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def names(path: Path) -> list[Path]:
-    stem, _, suffix = path.name.partition(".")
-    return [path, *(path.with_name(f"{stem}.{table}.{suffix}") for table in ("summaries", "failures"))]
-
-
+TABLES = ("events", "summaries", "sessions", "pages", "failures")
 OPENERS: dict[str, Callable[[Path], bytes]] = {
     "": lambda path: path.read_bytes(), ".gz": lambda path: gzip.decompress(path.read_bytes()),
     ".zst": lambda path: zstd.decompress(path.read_bytes()),
@@ -143,19 +59,17 @@ OPENERS: dict[str, Callable[[Path], bytes]] = {
 def test_json_lines(folder: Path, expected: dict[str, Any], tmp_path: Path, compression: str) -> None:
     written = export(JobReader(folder), tmp_path / f"out.jsonl{compression}")
     assert written == names(tmp_path / f"out.jsonl{compression}")
-    for path, table in zip(written, expected, strict=True):
+    for path, table in tables_of(written, expected):
         rows = [json.loads(line) for line in OPENERS[compression](path).decode("utf-8").splitlines()]
-        if table == "events":
-            for row in rows:
-                row["properties"] = json.loads(json.dumps(row["properties"]).replace("\\\\ud800", "\\ud800"))
         same(rows, expected[table], times=iso)
 
 
 @pytest.mark.parametrize("compression", ["", ".gz", ".zst"])
 def test_csv(folder: Path, expected: dict[str, Any], tmp_path: Path, compression: str) -> None:
     written = export(JobReader(folder), tmp_path / f"out.csv{compression}")
-    for path, table in zip(written, expected, strict=True):
+    for path, table in tables_of(written, expected):
         text = OPENERS[compression](path).decode("utf-8")
+        assert "\r\n" not in text
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
         for row in rows:
             for cell in row.values():
@@ -165,56 +79,12 @@ def test_csv(folder: Path, expected: dict[str, Any], tmp_path: Path, compression
                 row["permanent"] = row["permanent"] == "true"
             if "seq" in row:
                 row["seq"] = int(row["seq"])
-                row["properties"] = (
-                    row["properties"].replace("\\ud800", "\ud800")
-                    if "ud800" in row["properties"]
-                    else row["properties"]
-                )
             row.update({name: None for name, cell in row.items() if cell == ""})
-        same(
-            rows,
-            expected[table],
-            times=iso,
-            formula=lambda value: (
-                f"'{value}"
-                if isinstance(value, str) and value.startswith(("=", "..")) and value[0] == "="
-                else value
-            ),
-        )
+        same(rows, expected[table], times=iso, formula=escaped)
 
 
-def test_parquet(folder: Path, expected: dict[str, Any], tmp_path: Path) -> None:
-    written = export(JobReader(folder), tmp_path / "out.parquet")
-    for path, table in zip(written, expected, strict=True):
-        found = pq.read_table(path)
-        same(found.to_pylist(), expected[table])
-    events = pq.ParquetFile(written[0])
-    schema = events.schema_arrow
-    assert str(schema.field("event_type").type) == "dictionary<values=string, indices=int32, ordered=0>"
-    assert str(schema.field("event_time").type) == "timestamp[us, tz=UTC]"
-    assert (str(schema.field("session_id").type), schema.field("session_id").nullable) == ("string", False)
-    assert events.metadata.row_group(0).column(0).compression == "ZSTD"
-    odd = [row for row in pq.read_table(written[0]).to_pylist() if row["event_time_raw"] == "not a time"]
-    assert [row["event_time"] for row in odd] == [None]
-
-
-def test_duckdb(folder: Path, expected: dict[str, Any], tmp_path: Path) -> None:
-    assert export(JobReader(folder), tmp_path / "out.duckdb") == [tmp_path / "out.duckdb"]
-    assert [path.name for path in tmp_path.iterdir()] == ["out.duckdb"]
-    with duckdb.connect(str(tmp_path / "out.duckdb"), read_only=True) as database:
-        database.execute("SET TimeZone = 'UTC'")
-        for table, wanted in expected.items():
-            cursor = database.execute(
-                f"SELECT * EXCLUDE (fetched_at), epoch_us(fetched_at) AS fetched_at FROM {table}"
-                if table != "failures"
-                else "SELECT * FROM failures"
-            )
-            columns = [column[0] for column in cursor.description]
-            rows = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
-            if table == "events":
-                rows = [row for row in rows if row["event_time_raw"] != "not a time"]
-                wanted = [row for row in wanted if row["event_time_raw"] != "not a time"]
-            same(rows, wanted, times=lambda value: datetime.fromtimestamp(value / 1e6, UTC))
+def escaped(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith("=") else value
 
 
 def test_sqlite(folder: Path, expected: dict[str, Any], tmp_path: Path) -> None:
@@ -223,9 +93,11 @@ def test_sqlite(folder: Path, expected: dict[str, Any], tmp_path: Path) -> None:
         database.row_factory = sqlite3.Row
         for table, wanted in expected.items():
             same([dict(row) for row in database.execute(f"SELECT * FROM {table}")], wanted, times=iso)
+        assert database.execute("PRAGMA user_version").fetchone()[0] == 2
+        assert [tuple(row) for row in database.execute("SELECT * FROM fullstory_export")] == [("v2", 2)]
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet", "sqlite", "duckdb"])
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "sqlite"])
 def test_exports_are_private_repeatable_and_replace_what_was_there(
     folder: Path, tmp_path: Path, suffix: str
 ) -> None:
@@ -236,13 +108,12 @@ def test_exports_are_private_repeatable_and_replace_what_was_there(
     first = path.read_bytes()
     assert counted == list(range(1, 15))
     export(JobReader(folder), path)
-    if suffix != "duckdb":
-        assert path.read_bytes() == first
+    assert path.read_bytes() == first
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not [each for each in tmp_path.iterdir() if each.name.startswith(".")]
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet", "sqlite", "duckdb"])
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "sqlite"])
 def test_only_its_owner_can_read_an_export_while_it_is_made(
     folder: Path, tmp_path: Path, suffix: str
 ) -> None:
@@ -261,31 +132,30 @@ def test_only_its_owner_can_read_an_export_while_it_is_made(
 
 
 def test_the_parts_of_a_killed_export_are_removed_later(folder: Path, tmp_path: Path) -> None:
-    old, fresh = (tmp_path / f".out.duckdb.{name}.part" for name in ("0ld", "new"))
+    old, fresh = (tmp_path / f".out.sqlite.{name}.part" for name in ("0ld", "new"))
     for part in (old, fresh):
         part.write_text("")
         part.with_name(f"{part.name}.folder").mkdir()
         (part.with_name(f"{part.name}.folder") / "events.jsonl").write_text("{}")
-    for path in tmp_path.glob(".out.duckdb.0ld*"):
+    for path in tmp_path.glob(".out.sqlite.0ld*"):
         os.utime(path, (0, 0))
-    export(JobReader(folder), tmp_path / "out.duckdb")
+    export(JobReader(folder), tmp_path / "out.sqlite")
     assert {path.name for path in tmp_path.iterdir()} == {
-        "out.duckdb", ".out.duckdb.new.part", ".out.duckdb.new.part.folder",
+        "out.sqlite", ".out.sqlite.new.part", ".out.sqlite.new.part.folder",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "parquet", "sqlite", "duckdb"])
+@pytest.mark.parametrize("suffix", ["jsonl", "sqlite"])
 def test_redaction_reaches_every_depth(folder: Path, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"out.{suffix}"
     reader = JobReader(folder)
     export(reader, path, redact={"user_email": "drop", "device_id": "hash", "ip_address": "hash"})
     if suffix == "jsonl":
         rows = [json.loads(line) for line in path.read_text(errors="replace").splitlines()]
-        assert not [row for row in rows if "@example.com" in json.dumps(row["properties"].get("user_email"))]
+        assert not [row for row in rows if "@example.com" in json.dumps(row)]
         assert {len(row["device_id"]) for row in rows if row["device_id"]} == {16}
         assert len({row["device_id"] for row in rows}) > 2  # the same stays the same, others differ
-    if suffix != "duckdb":
-        assert b'"user_email": "a@b.c"' not in path.read_bytes()
+    assert b"a@b.c" not in path.read_bytes()
     export(reader, tmp_path / "again.jsonl", redact=["device_id"])
     assert {
         json.loads(line)["device_id"]
@@ -313,8 +183,7 @@ def test_a_suffix_may_be_written_in_capitals(folder: Path, tmp_path: Path, name:
     written = export(JobReader(folder), tmp_path / name)
     export(JobReader(folder), tmp_path / f"a{name.lower()}")
     assert written[0].read_bytes() == (tmp_path / f"a{name.lower()}").read_bytes()
-    suffix = name.removeprefix("T")
-    assert [path.name for path in written[1:]] in ([], [f"T.summaries{suffix}", f"T.failures{suffix}"])
+    assert [path.name for path in written[1:]] in ([], [path.name for path in names(tmp_path / name)[1:]])
 
 
 @pytest.mark.parametrize("name", ["out.xlsx", "out", ".CSV", ".jsonl", "out.jsonl.bz2"])
@@ -375,5 +244,5 @@ async def test_a_plan_of_summaries_alone(tmp_path: Path) -> None:
             await job.add(sandbox.session_ids)
             await job.run()
             written = await job.export(tmp_path / "out.jsonl")
-    assert [path.name for path in written] == ["out.jsonl", "out.failures.jsonl"]
+    assert [path.name for path in written] == ["out.jsonl", "out.sessions.jsonl", "out.failures.jsonl"]
     assert all(json.loads(line)["summary"] for line in written[0].read_text().splitlines())

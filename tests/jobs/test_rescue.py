@@ -28,6 +28,7 @@ from fullstory_async.jobs import Job, JobPlan, JobReader, run_state
 from fullstory_async.jobs.ledger_floor import raise_ledger
 from fullstory_async.jobs.report import JobProgress, JobReport
 from fullstory_async.jobs.storage import group_commit, schema
+from fullstory_async.jobs.storage.inputs import NewItem
 from fullstory_async.jobs.storage.rescue import HeldResult, RescueFile
 from fullstory_async.jobs.storage.statements import FailureRow
 from fullstory_async.jobs.storage.store import JobStore
@@ -298,7 +299,7 @@ async def test_failures_that_may_have_been_paid_for_are_held_and_rescued_too(
 
 async def test_a_purge_erases_what_was_rescued_of_the_session(tmp_path: Path) -> None:
     store = store_in(tmp_path / "j", EVENTS)
-    await store.add(["1:1", "1:2"], [])
+    await store.add([NewItem("1:1"), NewItem("1:2")])
     store.writer.rescue_file.append(results(2))
     assert await store.purge("1:2")
     assert b"1:2" not in (tmp_path / "j.rescue").read_bytes()

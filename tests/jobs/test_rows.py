@@ -12,8 +12,6 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import pyarrow.parquet as pq
 import pytest
 
 from fullstory_async import ClientConfig, ConfigurationError, FullStoryClient, RateLimit, SessionId
@@ -229,49 +227,21 @@ async def test_negative_halves_survive_every_export_and_come_back_in(tmp_path: P
             for name in ("out.csv", "out.csv.gz", "out.jsonl", "out.jsonl.zst"):
                 files = await job.export(tmp_path / name)
                 failures = next(str(path) for path in files if "failures" in path.name)
-                found = read_ids([failures], "session_id")
+                found = read_ids([failures], "full_session_id")
                 assert [*found] == [NEGATIVE, "-5:-42"], name
                 found.close()
             with (tmp_path / "out.failures.csv").open() as file:
-                assert [row["session_id"] for row in csv.DictReader(file)] == [NEGATIVE, "-5:-42"]
-            for name in ("out.parquet", "out.sqlite", "out.duckdb"):
-                rows = exported_failures(await job.export(tmp_path / name))
-                assert [row["session_id"] for row in rows] == [NEGATIVE, "-5:-42"], name
-                async with Job.open(tmp_path / name[4:], plan=EVENTS) as copy:
-                    assert (await copy.add(rows)).new == 2
-                ids = [failed.session_id async for failed in JobReader(tmp_path / name[4:]).results()]
-                assert ids == [NEGATIVE, "-5:-42"]
+                assert [row["full_session_id"] for row in csv.DictReader(file)] == [NEGATIVE, "-5:-42"]
+            rows = exported_failures(await job.export(tmp_path / "out.sqlite"))
+            assert [row["full_session_id"] for row in rows] == [NEGATIVE, "-5:-42"]
+            async with Job.open(tmp_path / "copy", plan=EVENTS) as copy:
+                assert (await copy.add(rows)).new == 2
+            ids = [failed.session_id async for failed in JobReader(tmp_path / "copy").results()]
+            assert ids == [NEGATIVE, "-5:-42"]
 
 
 def exported_failures(files: list[Path]) -> list[dict[str, Any]]:
-    """Return the failures of an export to Parquet or to a database, as rows."""
-    path = next((each for each in files if "failures" in each.name), files[0])
-    if path.suffix == ".parquet":
-        return list(pq.read_table(path).to_pylist())
-    database = duckdb.connect(str(path)) if path.suffix == ".duckdb" else sqlite3.connect(path)
-    with closing(database):
-        cursor = database.execute("SELECT * FROM failures")
-        names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
-async def test_ids_that_differ_only_in_zeros_or_case_are_both_kept_and_named(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    guid = "0a1b2c3d-0000-4000-8000-abcdef012345"
-    lower, upper = f"{guid}:{guid}", f"{guid}:{guid}".upper()
-    async with Job.open(tmp_path / "j", plan=EVENTS) as job:
-        assert (await job.add(["42:7", "1:2", lower])).alike == ()
-        assert caplog.records == []
-        # one of them was added before, in another call
-        added = await job.add([{"session_id": "0042:0007"}, {"session_id": upper}, {"session_id": "3:4"}])
-        assert (added.new, added.duplicates) == (3, 0)
-        assert added.alike == (("0042:0007", "42:7"), (upper, lower))
-        (record,) = caplog.records
-        assert "fetched separately, such as 0042:0007 and 42:7" in record.getMessage()
-        added = await job.add(["-05:42", "-005:42", "-005:42"])
-        assert (added.new, added.duplicates, added.alike) == (2, 1, (("-05:42", "-005:42"),))
-        # the command line has said so already, before it asked
-        caplog.clear()
-        assert (await job.add([SessionId("0003:0004")])).alike == ()
-        assert caplog.records == []
+    """Return the failures of an export to SQLite, as rows."""
+    with closing(sqlite3.connect(files[0])) as database:
+        database.row_factory = sqlite3.Row
+        return [dict(row) for row in database.execute("SELECT * FROM failures")]

@@ -120,8 +120,10 @@ def fetch(
         Job folder. Created if missing; with --resume, reopened.
     ids
         File of session ids, or - for standard input: plain lines (blank lines and # comments are skipped), a
-        table (CSV, TSV), JSON or JSON Lines, also compressed. The column is found by its content: replay
-        URLs, USER:SESSION pairs, or two columns. Repeated ids are fetched once. Can be repeated.
+        table (CSV, TSV), JSON or JSON Lines, also compressed, Parquet, or an Excel workbook, also with the
+        name of a sheet, as in tickets.xlsx#May. The column is found by its content: replay URLs, USER:SESSION
+        pairs, or two columns. The other columns are stored in the job and exported with its sessions.
+        Repeated ids are fetched once. Can be repeated.
     events
         Fetch the events of each session.
     summary
@@ -271,7 +273,7 @@ async def _run(client: FullStoryClient, request: _Request, resume_with: str, *, 
         request.folder, client=client, plan=request.plan, rescue_file=request.rescue_file
     ) as job:
         if request.ids:
-            await job.add(request.ids)
+            await job.add(request.ids.inputs())
         return await run_job(
             job, concurrency=request.concurrency, retry_failed=request.retry_failed, resume_with=resume_with,
             live=live,

@@ -14,9 +14,11 @@ from fullstory_async.errors import ConfigurationError
 from fullstory_async.jobs.export.databases import duckdb_writers, sqlite_writers
 from fullstory_async.jobs.export.files import atomic
 from fullstory_async.jobs.export.parquet import parquet_writer
-from fullstory_async.jobs.export.tables import Redaction, RowWriter, Table, Tables
+from fullstory_async.jobs.export.redaction import Redaction
+from fullstory_async.jobs.export.tables import Tables
 from fullstory_async.jobs.export.text import csv_writer, json_lines_writer
-from fullstory_async.jobs.storage.reader import JobReader
+from fullstory_async.jobs.storage.reader import RecordReader
+from fullstory_async.tables.columns import RowWriter, Schema, Table
 from fullstory_async.threads import GRACE, WorkerThread
 
 __all__ = ["ExportStopped", "Redact", "Redaction", "export", "export_in_thread"]
@@ -37,11 +39,12 @@ class ExportStopped(Exception):
 
 
 def export(
-    reader: JobReader,
+    reader: RecordReader,
     path: Path,
     *,
     redact: Redact = (),
     allow_missing: bool = False,
+    schema: Schema = "v2",
     progress: Callable[[int], object] | None = None,
     stopped: threading.Event | None = None,
 ) -> list[Path]:
@@ -51,10 +54,11 @@ def export(
         reader: the job.
         path: ``.jsonl``, ``.csv`` (both also ``.gz`` and ``.zst``), ``.parquet``, ``.duckdb`` or ``.sqlite``.
             A database holds all tables. In the other formats ``path`` holds the main table (events, or
-            summaries if there are no events), and ``NAME.summaries.SUFFIX`` and ``NAME.failures.SUFFIX``
-            beside it the others.
+            summaries if there are no events), and ``NAME.TABLE.SUFFIX`` beside it each of the others.
         redact: fields to redact wherever they are: names, or names with ``drop`` or ``hash``.
         allow_missing: accept names that occur nowhere in the job; otherwise they are taken for mistakes.
+        schema: ``v2``, ``v1`` for the tables of earlier versions, or ``warehouse`` for the columns that
+            FullStory's dbt package reads.
         progress: called with the number of sessions written so far.
         stopped: if set by another thread, ends the work; no file is left then.
 
@@ -68,32 +72,37 @@ def export(
         JobStorageError: writing failed.
     """
     redaction, rows = Redaction.of(redact, reader.secret), 0
-    tables = Tables(reader.plan, redaction)
-    with _open_writers(path, {name: tables.columns(name) for name in tables.names}) as (writers, written):
+    tables = Tables(reader.plan, redaction, schema, reader.organisation, reader.input_columns)
+    with _open_writers(path, {name: tables.columns(name) for name in tables.names}, schema) as (
+        writers,
+        written,
+    ):
         for count, record in enumerate(reader.records(), 1):
-            for name, row in tables.rows(record):
-                writers[name](row)
-                rows += 1
+            for name, made in tables.rows(record):
+                writers[name](made)
+                rows += len(made)
             if progress is not None:
                 progress(count)
             if stopped is not None and stopped.is_set():
                 raise ExportStopped
         # Before the files get their names: under a misspelt name, the data would be exported in clear text.
         if rows and redaction.missing and not allow_missing:
-            names = ", ".join(map(repr, redaction.missing))
             raise ConfigurationError(
-                f"nothing in the job is called {names}, so nothing was written: are the names to redact "
-                "right? allow_missing (--allow-missing) accepts them"
+                f"nothing in the job is called {redaction.describe_missing()}, so nothing was written: "
+                "are the names to redact right? allow_missing (--allow-missing) accepts them"
             )
+        if redaction is not redact:
+            redaction.warn()
     return written
 
 
 async def export_in_thread(
-    reader: JobReader,
+    reader: RecordReader,
     path: Path,
     *,
     redact: Redact = (),
     allow_missing: bool = False,
+    schema: Schema = "v2",
     progress: Callable[[int], object] | None = None,
     stopped: threading.Event | None = None,
 ) -> list[Path]:
@@ -107,7 +116,12 @@ async def export_in_thread(
         if progress is not None:
             loop.call_soon_threadsafe(progress, count)
 
-    options: dict[str, Any] = {"redact": redact, "allow_missing": allow_missing, "progress": report}
+    options: dict[str, Any] = {
+        "redact": redact,
+        "allow_missing": allow_missing,
+        "schema": schema,
+        "progress": report,
+    }
     thread = WorkerThread(f"the export {path}")
     try:
         return await thread.run(export, reader, path, stopped=stopped, **options)
@@ -119,7 +133,7 @@ async def export_in_thread(
 
 @contextmanager
 def _open_writers(
-    path: Path, tables: Mapping[str, Table]
+    path: Path, tables: Mapping[str, Table], schema: Schema
 ) -> Iterator[tuple[dict[str, RowWriter], list[Path]]]:
     """Open a writer for each table; yield them by name, and the files to come."""
     suffix = _suffix(path)
@@ -127,7 +141,7 @@ def _open_writers(
     with ExitStack() as stack:
         if kind in _ONE_FILE:
             part = stack.enter_context(atomic(path))
-            yield stack.enter_context(_ONE_FILE[kind](part, tables)), [path]
+            yield stack.enter_context(_ONE_FILE[kind](part, tables, schema=schema)), [path]
             return
         stem = path.name.removesuffix(suffix)
         paths = [path, *(path.with_name(f"{stem}.{name}{suffix}") for name in list(tables)[1:])]

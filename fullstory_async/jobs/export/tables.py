@@ -1,141 +1,45 @@
-"""The tables of an export: their columns, and a job's records as rows of them.
+"""The tables of a job: its records as rows.
 
-Ids are texts, since many readers can't hold 64-bit numbers exactly. Times are in UTC. Beside each parsed time
-is the original text, so that an event with an invalid time is not lost. Free-form values stay JSON.
+Ids are texts, since many readers can't hold 64-bit numbers exactly. Beside each time is the original text, so
+that an event with an invalid time is not lost. Free-form values stay JSON.
 """
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
 from fullstory_async.codec import decode_summary, events_with_times
-from fullstory_async.errors import ConfigurationError, DecodeError
+from fullstory_async.errors import DecodeError
+from fullstory_async.jobs.export.redaction import Redaction
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobPlan
-from fullstory_async.jobs.storage.records import Record
-from fullstory_async.jobs.storage.schema import fingerprint
+from fullstory_async.jobs.storage.records import JobFailure, Record
 from fullstory_async.messages import Response
-from fullstory_async.models import event_data
 from fullstory_async.session_id import SessionId
+from fullstory_async.tables.answer import ParsedEvent
+from fullstory_async.tables.columns import SCHEMAS, Column, Row, Schema, Table
+from fullstory_async.tables.events import EventColumns, columns_of_answer, columns_of_parsed
+from fullstory_async.tables.ids import SessionIds, replay_url
+from fullstory_async.tables.json_text import dump_json, replace_surrogates
+from fullstory_async.tables.pages import NO_TOTALS, page_rows, session_totals, visits_of
+from fullstory_async.tables.times import time_text
 
-__all__ = ["TABLES", "Column", "Redaction", "Row", "RowWriter", "Table", "Tables"]
+__all__ = ["Tables"]
 
-Row = dict[str, Any]
-RowWriter = Callable[[Row], None]
-"""Writes one row to the table that it was opened for."""
-Kind = Literal["text", "name", "integer", "boolean", "time", "json"]
-
-
-@attrs.frozen
-class Column:
-    """One column of a table."""
-
-    name: str
-    kind: Kind
-    """``name`` is a text with few distinct values."""
-
-    is_required: bool = False
-    """Whether it always has a value."""
-
-
-def _columns(**kinds: Kind) -> tuple[Column, ...]:
-    return tuple(Column(name, kind, name in ("session_id", "seq")) for name, kind in kinds.items())
-
-
-Table = tuple[Column, ...]
-
-TABLES: Mapping[str, Table] = {
-    "events": _columns(
-        session_id="text", seq="integer", event_type="name", event_time="time", event_time_raw="text",
-        source_type="name", device_id="text", view_id="text", properties="json", source_properties="json",
-        fetched_at="time",
-    ),
-    "summaries": _columns(
-        session_id="text", config_profile_id="text", summary="text", response="json", response_schema="json",
-        fetched_at="time",
-    ),
-    "failures": _columns(
-        session_id="text", operation="name", error="name", status="integer", code="text", message="text",
-        attempts="integer", may_have_cost="boolean", permanent="boolean", failed_at="time",
-    ),
-}  # fmt: skip
-"""Table → columns. ``seq`` numbers a session's events in the order of time."""
-
-_DOCUMENTED = [each for each in vars(event_data).values() if isinstance(each, type) and attrs.has(each)]
-_KNOWN = frozenset(
-    [column.name for columns in TABLES.values() for column in columns]
-    + [field.name for each in _DOCUMENTED for field in attrs.fields(each)]
-)
-"""Documented names: to redact one that occurs nowhere in the job is not a mistake."""
-
-
-@attrs.frozen
-class Redaction:
-    """The fields to redact, as a column or at any depth of the JSON in one."""
-
-    how: Mapping[str, Literal["drop", "hash"]]
-    secret: str = attrs.field(repr=False)
-    hidden: Counter[str] = attrs.field(factory=Counter, eq=False)
-    """Number of values redacted per name so far, nested ones included."""
-    seen: set[str] = attrs.field(factory=set, eq=False)
-    """Names seen so far, even if their value was null."""
-
-    @classmethod
-    def of(cls, fields: Any, secret: str) -> Redaction:
-        """Read ``["user_email"]``, or ``{"user_email": "hash"}``.
-
-        Raises:
-            ConfigurationError: it is something else.
-        """
-        if isinstance(fields, Redaction):
-            return fields
-        if isinstance(fields, str):
-            raise ConfigurationError(
-                "redact must be a list of names, or a mapping of names to 'drop' or 'hash'"
-            )
-        given: dict[Any, Any] = dict(fields) if isinstance(fields, Mapping) else dict.fromkeys(fields, "drop")
-        for name, how in given.items():
-            if not isinstance(name, str) or not name or how not in ("drop", "hash"):
-                raise ConfigurationError(
-                    f"redact takes 'drop' or 'hash' for a field's name, not {name!r}: {how!r}"
-                )
-        return cls(given, secret)
-
-    def apply(self, row: Row) -> Row:
-        """Return the row with its values redacted."""
-        if not self.how:
-            return row
-        redacted: Row = self._redact_inside(row)
-        return redacted
-
-    @property
-    def missing(self) -> list[str]:
-        """The names not seen so far that are neither a column nor a documented field."""
-        return sorted(set(self.how) - self.seen - _KNOWN)
-
-    def _redact_inside(self, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {
-                name: self._redact_value(name, item) if name in self.how else self._redact_inside(item)
-                for name, item in value.items()
-            }
-        return [self._redact_inside(item) for item in value] if isinstance(value, list) else value
-
-    def _redact_value(self, name: str, value: Any) -> Any:
-        self.seen.add(name)
-        if value is None:
-            return None
-        self.hidden[name] += 1
-        self._redact_inside(value)  # for the counts: the names inside are redacted with it
-        if self.how[name] == "drop":
-            return None
-        # Sorted: equal values have the same hash, in whatever order a response has their fields.
-        text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-        return fingerprint(self.secret, text)
+_JSON_COLUMNS = ("event_properties", "source_properties")
+_OF_EVENTS = ("view_id", "description")
+"""Columns of events that are redacted before other tables are made from them."""
+_DONE = frozenset(
+    {
+        *_JSON_COLUMNS, *_OF_EVENTS, "properties", "response", "response_schema", "user_uid", "user_email",
+        "browser", "operating_system", "device_type", "country", "city", "app_version", "page_url",
+        "page_path", "page_title", "element_text", "element_selector", "custom_name",
+    }
+)  # fmt: skip
+"""Columns that are redacted before they become rows: those of a field of the JSON are redacted with it."""
+_DONE_IN = {"failures": frozenset[str](), "pages": _DONE | {"url", "path", "title"}}
 
 
 @attrs.frozen
@@ -144,62 +48,154 @@ class Tables:
 
     plan: JobPlan
     redaction: Redaction
+    schema: Schema = "v2"
+    organisation: str | None = None
+    """The organisation, for replay URLs."""
+    inputs: Mapping[str, str] = attrs.field(factory=dict)
+    """Column of the tables that the ids came from → its name in the table ``sessions``."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """The tables of a job with this plan; the first is the main one."""
-        names = (("events",) if self.plan.events else ()) + (("summaries",) if self.plan.summary else ())
-        return (*names, "failures")
+        wanted = {
+            "events": self.plan.events,
+            "summaries": self.plan.summary is not None,
+            "sessions": True,
+            "pages": self.plan.events,
+            "failures": True,
+        }
+        return tuple(name for name in wanted if wanted[name] and name in SCHEMAS[self.schema])
 
     def columns(self, name: str) -> Table:
         """Return a table's columns. A redacted one may be null, and a hashed one is text."""
-        how = self.redaction.how
-        return tuple(
-            attrs.evolve(
-                column, is_required=False, kind="text" if how[column.name] == "hash" else column.kind
-            )
-            if column.name in how
-            else column
-            for column in TABLES[name]
-        )
+        return tuple(map(self._column, self._plain_columns(name)))
 
-    def rows(self, record: Record) -> Iterator[tuple[str, Row]]:
-        """Yield the rows of one session, each with its table."""
+    def _plain_columns(self, name: str) -> Table:
+        inputs = self.inputs.values() if name == "sessions" else ()
+        return (*SCHEMAS[self.schema][name], *(Column(each, "text") for each in inputs))
+
+    def _column(self, column: Column) -> Column:
+        how = self.redaction.how(self._name_of(column.name))
+        if how is None:
+            return column
+        return attrs.evolve(column, is_required=False, kind="text" if how == "hash" else column.kind)
+
+    def rows(self, record: Record) -> Iterator[tuple[str, list[Row]]]:
+        """Yield the rows of one session, table by table."""
         failures = list(record.failures.values())
-        for operation, table, make in (
-            (EVENTS, "events", _event_rows),
-            (SUMMARY, "summaries", self._summary_rows),
-        ):
-            if operation not in record.bodies:
-                continue
-            try:
-                for row in make(record):
-                    yield table, self.redaction.apply(row)
-            # One malformed response must not end the export of all others.
-            except DecodeError as error:
-                failures.append(record.malformed(operation, error))
-        for failure in failures:
-            row = attrs.asdict(
-                failure, recurse=False, filter=lambda field, _: field.name not in ("at", "body")
-            )
-            yield "failures", self.redaction.apply({**row, "failed_at": failure.at})
+        events = summary = None
+        try:
+            events = self._events(record)
+        # one malformed response must not end the export of all others
+        except DecodeError as error:
+            failures.append(record.malformed(EVENTS, error))
+        try:
+            summary = self._summary_row(record)
+        except DecodeError as error:
+            failures.append(record.malformed(SUMMARY, error))
+        visits = [] if events is None else visits_of(events)
+        made: dict[str, Callable[[], list[Row]]] = {
+            "events": lambda: [] if events is None else events.rows(SCHEMAS[self.schema]["events"]),
+            "summaries": lambda: [] if summary is None else [summary],
+            "sessions": lambda: [
+                self._session_row(
+                    record, NO_TOTALS if events is None else session_totals(events, visits), failures
+                )
+            ],
+            "pages": lambda: [] if events is None else page_rows(events, visits),
+            "failures": lambda: [self._failure_row(each) for each in failures],
+        }
+        for name in self.names:
+            if rows := made[name]():
+                yield name, self._redacted(name, rows)
 
-    def _summary_rows(self, record: Record) -> Iterator[Row]:
+    def _events(self, record: Record) -> EventColumns | None:
+        if EVENTS not in record.bodies:
+            return None
+        body, fetched_at = record.bodies[EVENTS], time_text(record.fetched[EVENTS])
+        if not self.redaction.rules:
+            columns = columns_of_answer(record.session_id, body, fetched_at)
+            if columns is not None:
+                return columns
+        parsed = [
+            ParsedEvent(
+                event.type, raw_time, event.device_id, event.view_id, event.source_type,
+                *self._redacted_json(event.data, event.source_properties),
+            )
+            for event, raw_time in events_with_times(Response(status=200, body=body))
+        ]  # fmt: skip
+        columns = columns_of_parsed(record.session_id, parsed, fetched_at)
+        redacted = {
+            name: self._redacted_values(name, columns.values[name])
+            for name in _OF_EVENTS
+            if self.redaction.how(name)
+        }
+        return attrs.evolve(columns, values={**columns.values, **redacted})
+
+    def _redacted_json(self, data: Any, source: Any) -> tuple[Any, Any]:
+        # before anything is computed from it: a description may quote a redacted field
+        names = ("properties", _JSON_COLUMNS[1]) if self.schema == "v1" else _JSON_COLUMNS
+        redacted = self.redaction.apply(dict(zip(names, (data, source), strict=True)))
+        return redacted[names[0]], redacted[names[1]]
+
+    def _redacted_values(self, name: str, values: Any) -> list[Any]:
+        return [self.redaction.apply({name: value})[name] for value in values]
+
+    def _redacted(self, table: str, rows: list[Row]) -> list[Row]:
+        if not self.redaction.rules:
+            return rows
+        names = [self._name_of(column.name) for column in self._plain_columns(table)]
+        done = _DONE_IN.get(table, _DONE)
+        redacted = []
+        for row in rows:
+            given = dict(zip(names, row, strict=True))
+            changed = self.redaction.apply({name: given[name] for name in names if name not in done})
+            redacted.append(tuple(changed.get(name, given[name]) for name in names))
+        return redacted
+
+    def _name_of(self, column: str) -> str:
+        """Return the name by which a column is redacted: an input's own, if that is redacted."""
+        own = next((name for name, each in self.inputs.items() if each == column), column)
+        return own if self.redaction.how(own) and not self.redaction.how(column) else column
+
+    def _summary_row(self, record: Record) -> Row | None:
+        if SUMMARY not in record.bodies:
+            return None
         response = Response(status=200, body=record.bodies[SUMMARY])
         found = decode_summary(response, SessionId(record.session_id), self.plan.summary)
-        yield {
-            "session_id": record.session_id, "config_profile_id": found.config_profile_id,
-            "summary": found.summary, "response": found.response, "response_schema": found.response_schema,
-            "fetched_at": record.fetched[SUMMARY],
-        }  # fmt: skip
+        given: dict[str, Any] = {"response": found.response, "response_schema": found.response_schema}
+        values = [
+            None if value is None else dump_json(value) for value in self.redaction.apply(given).values()
+        ]
+        return (
+            *self._ids(record.session_id), _clean(found.config_profile_id), _clean(found.summary), *values,
+            time_text(record.fetched[SUMMARY]),
+        )  # fmt: skip
+
+    def _failure_row(self, failure: JobFailure) -> Row:
+        return (
+            *self._ids(failure.session_id), failure.operation, failure.error, failure.status,
+            _clean(failure.code), _clean(failure.message), failure.attempts, failure.may_have_cost,
+            failure.permanent, time_text(failure.at),
+        )  # fmt: skip
+
+    def _session_row(self, record: Record, totals: tuple[Any, ...], failures: list[JobFailure]) -> Row:
+        state = (
+            "failed" if failures else "done" if record.bodies.keys() >= set(self.plan.operations) else "left"
+        )
+        fetched = [record.fetched[name] for name in self.plan.operations if name in record.fetched]
+        return (
+            *self._ids(record.session_id), *totals, replay_url(self.organisation, record.session_id), state,
+            failures[0].error if failures else None, time_text(fetched[0]) if fetched else None,
+            _clean(record.input), *(record.input_columns.get(name) for name in self.inputs),
+        )  # fmt: skip
+
+    def _ids(self, session_id: str) -> tuple[str | None, ...]:
+        ids = SessionIds.of(_clean(session_id) or "")
+        if self.schema == "v1":
+            return (ids.full_session_id,)
+        return ids.full_session_id, ids.device_id, ids.session_id
 
 
-def _event_rows(record: Record) -> Iterator[Row]:
-    response = Response(status=200, body=record.bodies[EVENTS])
-    for seq, (event, raw_time) in enumerate(events_with_times(response)):
-        yield {
-            "session_id": record.session_id, "seq": seq, "event_type": event.type,
-            "event_time": event.timestamp, "event_time_raw": raw_time, "source_type": event.source_type,
-            "device_id": event.device_id, "view_id": event.view_id, "properties": event.data,
-            "source_properties": event.source_properties, "fetched_at": record.fetched[EVENTS],
-        }  # fmt: skip
+def _clean(text: str | None) -> str | None:
+    return None if text is None else replace_surrogates(text)

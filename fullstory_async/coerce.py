@@ -69,8 +69,8 @@ def strings(value: Any) -> tuple[str, ...]:
 def timestamp(value: Any) -> datetime | None:
     """Read a time: ISO 8601, or epoch seconds or milliseconds as number or digits.
 
-    A time without a zone is in UTC. A value that can't be read becomes ``None``, and so does a time in the
-    year 1: services written in Go send ``0001-01-01T00:00:00Z`` where they have none.
+    A time without a zone is in UTC. A value that can't be read becomes ``None``, and so do a time in the
+    year 1, which services written in Go send where they have none, and one after the year 9999 in UTC.
     """
     try:
         # the dash of an ISO date is tested first: it is cheap, and decides nearly every time
@@ -85,9 +85,17 @@ def timestamp(value: Any) -> datetime | None:
             parsed = datetime.fromtimestamp(seconds, UTC)
     except (ValueError, TypeError, OverflowError, OSError):
         return None
-    if parsed.year == 1:
-        return None
-    return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
+    if parsed.tzinfo is None:
+        parsed = parsed.replace(tzinfo=UTC)
+    return parsed if 1 < parsed.year < 9999 or _is_in_range(parsed) else None
+
+
+def _is_in_range(when: datetime) -> bool:
+    """Return whether a time is after the year 1, and can be expressed in UTC."""
+    try:
+        return when.year > 1 and when.astimezone(UTC).year > 1
+    except OverflowError:
+        return False
 
 
 def _is_epoch(text: str) -> bool:

@@ -1,0 +1,49 @@
+"""Views of an exported database: rage clicks by element, errors by browser, ways from page to page."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+__all__ = ["views_for"]
+
+_VIEWS = {
+    "rage_clicks": (
+        "events",
+        """SELECT page_path, element_text, element_selector, COUNT(*) AS clicks,
+    COUNT(DISTINCT full_session_id) AS sessions
+FROM events
+WHERE {is_rage_click}
+GROUP BY page_path, element_text, element_selector
+ORDER BY clicks DESC, page_path, element_text, element_selector""",
+    ),
+    "errors_by_browser": (
+        "events",
+        """SELECT browser, COUNT(*) AS events, SUM(CASE WHEN is_error THEN 1 ELSE 0 END) AS errors,
+    COUNT(DISTINCT full_session_id) AS sessions,
+    COUNT(DISTINCT CASE WHEN is_error THEN full_session_id END) AS sessions_with_errors
+FROM events
+GROUP BY browser
+ORDER BY errors DESC, browser""",
+    ),
+    "page_flow": (
+        "pages",
+        """SELECT here.path AS from_path, next.path AS to_path, COUNT(*) AS times,
+    COUNT(DISTINCT here.full_session_id) AS sessions
+FROM pages AS here
+JOIN pages AS next ON next.full_session_id = here.full_session_id AND next.number = here.number + 1
+GROUP BY here.path, next.path
+ORDER BY times DESC, from_path, to_path""",
+    ),
+}
+
+
+def views_for(tables: Collection[str], *, is_rage_click: str) -> Iterator[str]:
+    """Yield the statements that create the views of these tables.
+
+    Args:
+        tables: the names of the tables.
+        is_rage_click: the condition that the list of an event's frustrations has a rage click.
+    """
+    for name, (table, query) in _VIEWS.items():
+        if table in tables:
+            yield f"CREATE VIEW {name} AS {query.format(is_rage_click=is_rage_click)}"

@@ -1,0 +1,91 @@
+"""An answer's events with their JSON left as slices, in either wire form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+__all__ = ["ParsedEvent", "SlicedEvent", "as_texts", "sliced_events"]
+
+E = TypeVar("E")
+
+_Text = str | int | float | bool | None
+"""A string, or what some responses have in its place."""
+_NULL = msgspec.Raw(b"null")
+
+
+class ParsedEvent(NamedTuple):
+    """An event of an answer that msgspec rejects, parsed by other means."""
+
+    type: str
+    time: Any
+    """As it was sent."""
+    device_id: str | None
+    view_id: str | None
+    source_type: str | None
+    data: Any
+    source: Any
+
+
+class SlicedEvent(msgspec.Struct, gc=False):
+    """An event in the live service's form."""
+
+    event_type: str = ""
+    event_time: _Text = None
+    event_properties: msgspec.Raw = _NULL
+    device_id: _Text = None
+    session_id: _Text = None
+    view_id: _Text = None
+    source_type: _Text = None
+    source_properties: msgspec.Raw = _NULL
+    # the keys of the other form must be absent, see `SessionEvent`
+    no_type: None = msgspec.field(default=None, name="type")
+    no_time: None = msgspec.field(default=None, name="timestamp")
+    no_data: None = msgspec.field(default=None, name="data")
+
+
+class _PublishedEvent(SlicedEvent, gc=False):
+    """An event in the published description's form."""
+
+    event_type: str = msgspec.field(default="", name="type")
+    event_time: _Text = msgspec.field(default=None, name="timestamp")
+    event_properties: msgspec.Raw = msgspec.field(default=_NULL, name="data")
+    no_type: None = msgspec.field(default=None, name="event_type")
+    no_time: None = msgspec.field(default=None, name="event_time")
+    no_data: None = msgspec.field(default=None, name="event_properties")
+
+
+class _Events(msgspec.Struct, Generic[E], gc=False):
+    events: list[E] | None = None
+
+
+_DECODERS: tuple[msgspec.json.Decoder[Any], ...] = (
+    msgspec.json.Decoder(_Events[SlicedEvent]), msgspec.json.Decoder(_Events[_PublishedEvent]),
+)  # fmt: skip
+
+
+def sliced_events(body: bytes) -> list[SlicedEvent] | None:
+    """Return the events in the answer's order; ``None`` if msgspec rejects the body."""
+    try:
+        # msgspec does not validate the strings that it skips, and slices are skipped
+        if not body.isascii():
+            str(body, "utf-8")
+        for decoder in _DECODERS:
+            try:
+                return decoder.decode(body).events or []
+            except msgspec.ValidationError:
+                # valid JSON in another form
+                continue
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return None
+
+
+def as_texts(values: Sequence[Any]) -> Sequence[str | None]:
+    """Return values as texts: strings as they are, others as their JSON."""
+    if {type(value) for value in values} <= {str, type(None)}:
+        return values
+    return [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]

@@ -1,0 +1,178 @@
+"""The rules on one event: its description for people, whether it is an error, signs of frustration.
+
+An event's documented fields come as attributes of any object, each with a value of its documented type or
+``None``: `SessionEvent` passes its typed views, and the tables pass `fields`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["describe", "frustrations_of", "is_error", "is_known"]
+
+_MAX_QUOTE = 60
+_MAX_MILLIS = 1e10
+"""Four months. Longer durations are implausible and shown in milliseconds."""
+
+
+def is_known(kind: str) -> bool:
+    """Return whether a type of event is documented, and so has fields to describe it by."""
+    return kind in _BY_TYPE
+
+
+def describe(kind: str, data: Any, source: Any) -> str:
+    """Return what happened, in one line without control characters.
+
+    Args:
+        kind: the event's type.
+        data: the documented fields of its properties, if the type is documented.
+        source: the documented fields of its source, needed for ``navigate`` only.
+    """
+    write = _BY_TYPE.get(kind)
+    return _one_line(kind.replace("_", " ") or "unknown event" if write is None else write(data, source))
+
+
+def is_error(kind: str, data: Any) -> bool:
+    """Return whether it is an exception, a console error, a failed request or an app crash."""
+    if kind in ("exception", "crash"):
+        return True
+    if kind == "console_message":
+        # the service keeps only errors today, so a missing level is one
+        return (data.console_message_level or "error").lower() == "error"
+    if kind == "request":
+        return data.request_status is None or not 100 <= data.request_status < 400
+    return False
+
+
+def frustrations_of(kind: str, data: Any) -> tuple[str, ...]:
+    """Return the signs of frustration of a click, or of the mouse.
+
+    They are ``rage click``, ``dead click``, ``error click`` and ``mouse thrash``.
+    """
+    if kind == "mouse_thrash":
+        return ("mouse thrash",)
+    if kind != "click":
+        return ()
+    signs = {
+        "rage click": (data.fs_rage_count or 0) > 0,
+        "dead click": (data.fs_dead_count or 0) > 0,
+        "error click": (data.fs_error_kind or "unknown").lower() != "unknown",
+    }
+    return tuple(sign for sign, is_present in signs.items() if is_present)
+
+
+def _one_line(text: str) -> str:
+    """Return a text from a web page as one printable line."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())
+
+
+def _quote(text: str | None, default: str = "") -> str:
+    plain = _one_line(text or "")
+    if not plain:
+        return default
+    return f"“{plain[: _MAX_QUOTE - 1]}…”" if len(plain) > _MAX_QUOTE else f"“{plain}”"
+
+
+def _element(target: Any) -> str:
+    """Return an element's text, or else the end of its selector."""
+    if target is None:
+        return "something"
+    if target.text and not target.masked and (shown := _quote(target.text)):
+        return shown
+    selector = (target.raw_selector or "").split(" > ")[-1]
+    return selector[:_MAX_QUOTE] or "something"
+
+
+def _seconds(millis: float | None) -> str:
+    if millis is None:
+        return "an unknown time"
+    if not -1000 < millis < _MAX_MILLIS:
+        return f"{millis:.3g} ms"
+    return f"{millis:.0f} ms" if millis < 1000 else f"{millis / 1000:.1f} s"
+
+
+def _compact(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False) if value else ""
+    return text[: _MAX_QUOTE - 1] + "…" if len(text) > _MAX_QUOTE else text
+
+
+def _on_target(verb: str) -> Callable[[Any, Any], str]:
+    return lambda data, _: f"{verb} {_element(data.target)}"
+
+
+def _navigate(data: Any, source: Any) -> str:
+    url = source.url
+    place = (url and (url.path or url.full_url)) or source.title or "a page"
+    verbs = {"reload": "Reloaded", "back_forward": "Went back or forward to", "prerender": "Prerendered"}
+    return f"{verbs.get(data.navigate_reason, 'Opened')} {place}"
+
+
+def _request(data: Any, _: Any) -> str:
+    url = data.request_url
+    place = (url and (url.path or url.full_url)) or "a URL"
+    status = "no response" if data.request_status is None else data.request_status
+    took = "" if data.request_duration_millis is None else f" after {_seconds(data.request_duration_millis)}"
+    return f"{data.request_method or 'Request'} {place} → {status}{took}"
+
+
+def _custom(data: Any, _: Any) -> str:
+    return f"{data.event_name or 'Custom event'} {_compact(data.event_properties)}"
+
+
+def _consent(data: Any, _: Any) -> str:
+    given = {True: "Gave consent", False: "Withdrew consent"}.get(data.is_consent_given, "Consent")
+    return f"{given}: {data.consent_scope}" if data.consent_scope else given
+
+
+def _identify(data: Any, _: Any) -> str:
+    return f"Identified as {data.user_display_name or data.user_id or data.user_email or 'somebody'}"
+
+
+def _element_seen(data: Any, _: Any) -> str:
+    return f"Saw {_element(data.target)} for {_seconds(data.element_visible_duration_millis)}"
+
+
+def _page_view(data: Any, _: Any) -> str:
+    return f"Viewed {_quote(data.page_name, 'a page')} for {_seconds(data.duration_millis)}"
+
+
+def _next_paint(data: Any, _: Any) -> str:
+    took = _seconds(data.interaction_to_next_paint_millis)
+    return f"Page responded to {data.event_name or 'an input'} after {took}"
+
+
+_BY_TYPE: dict[str, Callable[[Any, Any], str]] = {
+    "background": lambda *_: "Put the app into the background",
+    "change": _on_target("Changed"),
+    "click": _on_target("Clicked"),
+    "consent": _consent,
+    "console_message": lambda data, _: f"Console: {data.message or 'no text'}",
+    "copy": _on_target("Copied from"),
+    "crash": lambda *_: "The app crashed",
+    "cumulative_layout_shift": lambda data, _: f"The page's layout shifted by {data.cumulative_layout_shift}",
+    "custom": _custom,
+    "element_seen": _element_seen,
+    "exception": lambda data, _: f"Exception: {data.message or 'no text'}",
+    "first_input_delay": lambda data, _: f"First input waited {_seconds(data.first_input_delay_millis)}",
+    "force_restart": lambda data, _: f"Restarted the app after {_seconds(data.elapsed_millis)}",
+    "form_abandon": _on_target("Abandoned a form at"),
+    "highlight": _on_target("Highlighted"),
+    "identify": _identify,
+    "interaction_to_next_paint": _next_paint,
+    "keyboard_close": lambda *_: "Closed the keyboard",
+    "keyboard_open": lambda *_: "Opened the keyboard",
+    "load": lambda data, _: f"Page loaded in {_seconds(data.load_time_millis)}",
+    "low_memory": lambda *_: "The device ran low on memory",
+    "mouse_thrash": lambda *_: "Thrashed the mouse",
+    "navigate": _navigate,
+    "page_properties": lambda data, _: f"Page is {_quote(data.page_name, 'described')}",
+    "page_view": _page_view,
+    "paste": _on_target("Pasted into"),
+    "pinch_gesture": lambda data, _: f"Pinched {data.pinch_gesture_type or ''}",
+    "request": _request,
+}
+"""Documented type → how an event of it is described."""
