@@ -1,4 +1,4 @@
-"""The commands ``job status|results|failures|export|purge|accept-loss``, for job folders."""
+"""The commands ``job status|results|failures|export|backup|purge|accept-loss``, for job folders."""
 
 from __future__ import annotations
 
@@ -214,6 +214,28 @@ async def _export(
             )
         except ExportStopped:
             return received, None
+
+
+@job.command
+def backup(folder: Path, target: Path, /, *, quiet: Annotated[bool, _Flag] = False) -> Exit:
+    """Copy a job to a new folder, also while it is running.
+
+    The copy is a complete job, as of one moment: it can be exported, and resumed if the original is lost.
+    What was reserved for calls in flight counts as spent in it, and these calls are repeated.
+
+    Parameters
+    ----------
+    folder
+        Job folder.
+    target
+        New folder for the copy.
+    quiet
+        Print only warnings and errors.
+    """
+    copy = JobReader(folder).backup(target)
+    if not quiet:
+        sys.stderr.write(f"{copy}\n")
+    return Exit.OK
 
 
 @job.command
