@@ -5,28 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import threading
-from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import attrs
-from cyclopts import App, Parameter
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from cyclopts import App
 
+from fullstory_async.cli.commands.exports import exit_of, export
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
-from fullstory_async.cli.output import Output, print_rows, print_table, write_stderr
-from fullstory_async.cli.signals import on_interrupt
-from fullstory_async.errors import JobError
+from fullstory_async.cli.output import Output, print_rows, print_table
 from fullstory_async.jobs import Job, JobReader
-from fullstory_async.jobs.export import ExportStopped, Redaction, export_in_thread
 
 __all__ = ["job"]
-
-_Flag = Parameter(negative="")
-_Many = Parameter(negative="", consume_multiple=False)
 
 job = App(
     name="job",
@@ -87,7 +78,7 @@ def results(folder: Path, /, *, operation: str | None = None) -> Exit:
                 # spliced in as bytes, so that the service's JSON stays as received
                 sys.stdout.buffer.write(head[:-1] + b', "answer": ' + _one_line(body) + b"}\n")
     sys.stdout.buffer.flush()
-    return _exit_of(reader)
+    return exit_of(reader)
 
 
 @job.command
@@ -112,107 +103,10 @@ def failures(folder: Path, /, *, output: Output = "jsonl") -> Exit:
         print_table(StreamConsole(), ("session_id", "operation", "why"), cells)
     else:
         print_rows(rows)
-    return _exit_of(reader)
+    return exit_of(reader)
 
 
-@job.command
-def export(
-    folder: Path,
-    out: Path,
-    /,
-    *,
-    redact: Annotated[list[str] | None, _Many] = None,
-    allow_missing: Annotated[bool, _Flag] = False,
-) -> Exit:
-    """Export the results and failures of a job to files.
-
-    Exports are atomic: existing files are replaced only when the new ones are complete.
-
-    The suffix decides the format: .jsonl and .csv (also with .gz or .zst), .parquet, .duckdb, .sqlite. A
-    database holds all tables. In the other formats OUT holds the main table, one row per event (per summary
-    if the job has no events); files beside OUT, with .summaries and .failures in their names, hold the other
-    tables.
-
-    Example: fullstory-async job export friday.job friday.parquet --redact user_email=hash,ip_address
-
-    Parameters
-    ----------
-    folder
-        Job folder.
-    out
-        File to write.
-    redact
-        Fields to drop at any depth, such as user_email,ip_address, or to replace by a fingerprint, as in
-        user_email=hash. URLs and free text are not searched. If no field has the name, nothing is written.
-        Can be repeated.
-    allow_missing
-        Export even if no field has a name given to --redact.
-    """
-    hidden = _read_redactions(redact or [])
-    reader = JobReader(folder)
-    redaction = Redaction.of(hidden, reader.secret)
-    console = StreamConsole(stderr=True)
-    bar = Progress(
-        BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console,
-        disable=not console.is_live, transient=True,
-    )  # fmt: skip
-    task = bar.add_task("", total=_session_count(reader))
-    # older versions of rich print an empty line when a bar that draws nothing stops
-    with bar if console.is_live else nullcontext():
-        received, written = asyncio.run(
-            _export(reader, out, redaction, allow_missing, lambda done: bar.update(task, completed=done))
-        )
-    if written is None:
-        write_stderr("interrupted; nothing was written\n")
-        return Exit(128 + received[0])
-    sys.stderr.write("".join(f"{path}\n" for path in written))
-    for name, how in hidden.items():
-        count = f"{redaction.hidden[name]} values {'dropped' if how == 'drop' else 'replaced'}"
-        sys.stderr.write(f"{name}: {'no field has this name' if name in redaction.missing else count}\n")
-    return _exit_of(reader)
-
-
-def _read_redactions(given: list[str]) -> dict[str, Any]:
-    """Read ``field,field=how`` texts into field → how."""
-    hidden: dict[str, Any] = {}
-    for text in given:
-        for field in text.split(","):
-            name, _, how = field.strip().partition("=")
-            hidden[name] = how or "drop"
-    return hidden
-
-
-def _session_count(reader: JobReader) -> int | None:
-    """Return how many sessions the job has; None if the job is too damaged to say."""
-    # the export of a damaged job continues without a total, with the sessions that can be read
-    try:
-        return reader.status().sessions
-    except JobError:
-        return None
-
-
-async def _export(
-    reader: JobReader,
-    out: Path,
-    redaction: Redaction,
-    allow_missing: bool,
-    progress: Callable[[int], None],
-) -> tuple[list[int], list[Path] | None]:
-    """Return the signals that arrived, and the files, or None if one stopped it."""
-    received: list[int] = []
-    stopped = threading.Event()
-
-    def stop(number: int) -> None:
-        received.append(number)
-        stopped.set()
-
-    with on_interrupt(stop):
-        try:
-            return received, await export_in_thread(
-                reader, out, redact=redaction, allow_missing=allow_missing, progress=progress, stopped=stopped
-            )
-        except ExportStopped:
-            return received, None
+job.command(export)
 
 
 @job.command
@@ -281,14 +175,3 @@ def _one_line(body: bytes) -> bytes:
 def _failure_row(failure: Any) -> dict[str, Any]:
     row = attrs.asdict(failure, filter=lambda field, _: field.name != "body")
     return {**row, "at": failure.at.isoformat()}
-
-
-def _exit_of(reader: JobReader) -> Exit:
-    """Return the exit code after all records are read, and report damaged and missing ones."""
-    if reader.missing is not None:
-        sys.stderr.write(f"warning: the job {reader.missing}; these are the results that are there\n")
-        return Exit.SOME_FAILED
-    if reader.damaged:
-        sys.stderr.write(f"{reader.damaged} sessions can't be read: the job's file is damaged\n")
-        return Exit.SOME_FAILED
-    return Exit.OK
