@@ -183,7 +183,6 @@ def test_standard_output_gets_the_main_table_and_messages_go_elsewhere(
         (["-", "--format", "parquet"], "takes JSON Lines or CSV only"),
         (["-", "--format", "xlsx"], "--format"),
         (["out.csv", "--out-dir", "out"], "a file or a folder (--out-dir), and not both"),
-        ([], "needs a file or a folder"),
         (["--overwrit"], "unknown option --overwrit; a file of this name is ./--overwrit"),
     ],
 )

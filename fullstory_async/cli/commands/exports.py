@@ -92,6 +92,8 @@ def export(
     allow_missing
         Export even if no field has a name given to --redact.
     """
+    if out is None and out_dir is None:
+        raise UsageError("OUT is missing: name a file, or a folder with --out-dir")
     hidden = _read_redactions(redact or [])
     to_stdout = str(out) == "-"
     if to_stdout:
