@@ -26,6 +26,8 @@ _PART = re.compile(r"(?:event_date=[^/]+/)?part-[0-9]{4,}\.[a-z.]+")
 _OPEN_DATES = 64
 """Files that may be open at once: with more dates than this, a date may get several files."""
 _PRIVATE_FOLDER = 0o700
+_ANY_DATE = "1970-01-01"
+"""The date of an empty file, from which readers have the type of the column if no row has a date."""
 _NO_DATE = "__HIVE_DEFAULT_PARTITION__"
 """The value that stands for null in the name of a folder, for all programs that read partitions."""
 
@@ -174,9 +176,9 @@ class _Dates:
             self._files_of(date).add(some)
 
     def complete(self) -> None:
-        """Close the open files; without any row, null has a file."""
-        if not self._by_date:
-            self._files_of(_NO_DATE)
+        """Close the open files; without any date, an empty file has one."""
+        if not self._by_date.keys() - {_NO_DATE}:
+            self._files_of(_ANY_DATE)
         for files in self._by_date.values():
             files.complete()
 

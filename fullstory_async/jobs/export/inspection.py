@@ -19,7 +19,14 @@ from fullstory_async.jobs.export.found import DatabaseKind, Found, Occupant
 from fullstory_async.jobs.export.views import INFO_TABLE, VIEWS
 from fullstory_async.tables.columns import SCHEMA_VERSIONS, SCHEMAS, TABLES
 
-__all__ = ["SIDE_FILES", "descriptor_of", "inspect_target", "make_way", "merge_side_files"]
+__all__ = [
+    "SIDE_FILES",
+    "check_duckdb_name",
+    "descriptor_of",
+    "inspect_target",
+    "make_way",
+    "merge_side_files",
+]
 
 SIDE_FILES: Mapping[DatabaseKind, tuple[str, ...]] = {
     "sqlite": ("-wal", "-shm", "-journal"),
@@ -77,6 +84,23 @@ def descriptor_of(path: Path) -> int | None:
     if not _DESCRIPTOR.fullmatch(path.as_posix()):
         return None
     return _STANDARD[path.name] if path.name in _STANDARD else int(path.name)
+
+
+def check_duckdb_name(found: Found) -> None:
+    """Raise `ConfigurationError` if DuckDB could not open a file of this name, or not write to it."""
+    reason = None
+    try:
+        if "?" in os.fsencode(found.real).decode():
+            reason = "DuckDB takes a ? in its path for the end of the name"
+        found.real.with_name(f"{found.real.name}{SIDE_FILES['duckdb'][0]}").lstat()
+    except FileNotFoundError:
+        pass
+    except UnicodeDecodeError:
+        reason = "DuckDB takes only names in UTF-8"
+    except OSError as error:
+        reason = f"DuckDB adds .wal to its name ({error.strerror})"
+    if reason is not None:
+        raise ConfigurationError(f"{found.path} can't be written: {reason}")
 
 
 def merge_side_files(found: Found) -> None:

@@ -18,7 +18,7 @@ from fullstory_async.jobs.export.destination import Destination, database_of
 from fullstory_async.jobs.export.files import atomic, atomic_folder
 from fullstory_async.jobs.export.folders import FolderLayout, date_column, folder_writers
 from fullstory_async.jobs.export.found import DatabaseKind, Found
-from fullstory_async.jobs.export.inspection import inspect_target, merge_side_files
+from fullstory_async.jobs.export.inspection import check_duckdb_name, inspect_target, merge_side_files
 from fullstory_async.jobs.export.parquet import parquet_writer
 from fullstory_async.jobs.export.streams import opened_stream
 from fullstory_async.jobs.export.target import Action, decide
@@ -65,8 +65,8 @@ class ExportTarget:
             found += [_inspected(destination.path_of(name)) for name in list(tables)[1:]]
             if any(decide(each, destination) is not Action.WRITE for each in found[1:]):
                 raise ConfigurationError(f"beside {main.path} is a pipe in place of a file of the export")
-        if destination.database == "duckdb" and not _is_utf8(main.real):
-            raise ConfigurationError(f"{main.path} can't be written: DuckDB takes only names in UTF-8")
+        if destination.database == "duckdb":
+            check_duckdb_name(main)
         if action is Action.WRITE:
             for each in found:
                 merge_side_files(each)
@@ -130,14 +130,6 @@ class ExportTarget:
         if kind == "csv":
             return csv_writer(file, columns, compression=compression, bom=self.destination.bom)
         return json_lines_writer(file, columns, compression=compression)
-
-
-def _is_utf8(path: Path) -> bool:
-    try:
-        os.fsencode(path).decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _inspected(path: Path) -> Found:
