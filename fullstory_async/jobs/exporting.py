@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from fullstory_async.jobs.export import Redact, export_in_thread
-from fullstory_async.jobs.storage.reader import JobReader
+from fullstory_async.jobs.storage.reader import RecordReader
 from fullstory_async.tables.columns import Schema
 
 __all__ = ["ExportingJob"]
@@ -70,7 +70,7 @@ class ExportingJob:
             OSError: a pipe can't be written; `BrokenPipeError` if its reader has left.
         """
         return await export_in_thread(
-            JobReader(self.folder), path, out_dir=out_dir, file_format=file_format, overwrite=overwrite,
+            RecordReader(self.folder), path, out_dir=out_dir, file_format=file_format, overwrite=overwrite,
             append=append, partition_by=partition_by, rows_per_file=rows_per_file, bom=bom,
             schema=schema, redact=redact, allow_missing=allow_missing, progress=progress,
         )  # fmt: skip

@@ -16,7 +16,7 @@ from fullstory_async.tables.columns import Column, Row
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["arrow_schema", "import_pyarrow", "record_batch"]
+__all__ = ["arrow_schema", "column_batch", "import_pyarrow", "record_batch"]
 
 
 def import_pyarrow() -> ModuleType:
@@ -56,10 +56,14 @@ def record_batch(columns: Sequence[Column], rows: Iterable[Row]) -> pa.RecordBat
     Raises:
         ConfigurationError: pyarrow is not installed.
     """
+    # column by column: pyarrow is then several times as fast as with rows
+    return column_batch(columns, list(zip(*rows, strict=True)) or [()] * len(columns))
+
+
+def column_batch(columns: Sequence[Column], values: Sequence[Sequence[Any]]) -> pa.RecordBatch:
+    """Return columns of values as one Arrow record batch, see `record_batch`."""
     pyarrow = import_pyarrow()
     schema = arrow_schema(columns)
-    # column by column: pyarrow is then several times as fast as with rows
-    values = list(zip(*rows, strict=True)) or [()] * len(columns)
     arrays = [
         _times(pyarrow, each) if column.kind == "time" else pyarrow.array(each, field.type)
         for column, field, each in zip(columns, schema, values, strict=True)

@@ -71,6 +71,10 @@ class EventColumns:
         names = [_V1_NAMES.get(column.name, column.name) if is_v1 else column.name for column in table]
         return list(zip(*map(self._column, names), strict=False))
 
+    def lists(self, table: Table) -> list[list[Any]]:
+        """Return the values of each column of a table of the current schema."""
+        return [list(self._column(column.name)) for column in table]
+
     def _column(self, name: str) -> Iterable[Any]:
         if name in self.values:
             return self.values[name]

@@ -17,7 +17,7 @@ from fullstory_async.jobs.export.streams import ExportStopped
 from fullstory_async.jobs.export.tables import Tables
 from fullstory_async.jobs.export.target import Action
 from fullstory_async.jobs.export.writers import ExportTarget
-from fullstory_async.jobs.storage.reader import JobReader
+from fullstory_async.jobs.storage.reader import RecordReader
 from fullstory_async.tables.columns import Row, Schema
 from fullstory_async.threads import GRACE, WorkerThread
 
@@ -27,7 +27,7 @@ Redact = Iterable[str] | Mapping[str, Literal["drop", "hash"]] | Redaction
 
 
 def export(
-    reader: JobReader,
+    reader: RecordReader,
     path: str | os.PathLike[str] | None = None,
     *,
     out_dir: str | os.PathLike[str] | None = None,
@@ -102,7 +102,7 @@ def export(
 
 
 def _rows_of(
-    reader: JobReader,
+    reader: RecordReader,
     tables: Tables,
     progress: Callable[[int], object] | None = None,
     *,
@@ -117,7 +117,7 @@ def _rows_of(
             raise ExportStopped
 
 
-def _session_ids(reader: JobReader) -> Iterator[str]:
+def _session_ids(reader: RecordReader) -> Iterator[str]:
     return (record.session_id for record in reader.records(with_bodies=False))
 
 
@@ -132,7 +132,7 @@ def _check_names(redaction: Redaction, rows: int) -> None:
 
 
 async def export_in_thread(
-    reader: JobReader,
+    reader: RecordReader,
     path: str | os.PathLike[str] | None = None,
     *,
     progress: Callable[[int], object] | None = None,

@@ -1,0 +1,118 @@
+"""JobReader: reads a job as typed results and as tables, while it is being written or years later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from fullstory_async.codec import decode_events, decode_summary
+from fullstory_async.errors import ConfigurationError, DecodeError
+from fullstory_async.jobs.export.parquet import RowGroups
+from fullstory_async.jobs.export.redaction import Redaction
+from fullstory_async.jobs.export.tables import Tables
+from fullstory_async.jobs.plan import EVENTS, SUMMARY
+from fullstory_async.jobs.session import JobSession, session_of_row
+from fullstory_async.jobs.storage.passes import Pass
+from fullstory_async.jobs.storage.reader import RecordReader
+from fullstory_async.jobs.storage.records import JobFailure, JobResult, Record
+from fullstory_async.messages import Response
+from fullstory_async.session_id import SessionId
+from fullstory_async.tables.arrow import arrow_schema, import_pyarrow
+from fullstory_async.tables.columns import TABLES
+from fullstory_async.validators import shown
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["JobReader"]
+
+TableName = Literal["events", "sessions", "pages", "summaries", "failures"]
+
+T = TypeVar("T")
+
+
+class JobReader(RecordReader):
+    """Reads a job's folder. Its database is opened for each pass, and never written.
+
+    `results`, `sessions` and `failures` return a pass: ``async for`` reads it in a thread, and ``for`` reads
+    it in synchronous code. The other methods block for as long as they read.
+    """
+
+    def results(self) -> Pass[JobResult]:
+        """Return every session with its typed responses, in the order in which the ids were added."""
+        return Pass(self, self._result)
+
+    def sessions(self) -> Pass[JobSession]:
+        """Return every session in figures: also those without events, failed, or not fetched yet."""
+        tables = self._tables()
+        return Pass(self, lambda record: _sessions(tables, record))
+
+    def failures(self) -> Pass[JobFailure]:
+        """Return every failure, in the order in which the ids were added."""
+        return Pass(self, _failures, with_bodies=False)
+
+    def to_arrow(self, table: TableName) -> pa.RecordBatchReader:
+        """Return a table of the job as a stream of Arrow record batches.
+
+        pyarrow, pandas, polars and DuckDB read it batch by batch, so that a job larger than the memory can be
+        read. The folder is read meanwhile, by the thread that takes a batch.
+
+        Args:
+            table: ``events``, ``sessions``, ``pages``, ``summaries`` or ``failures``. A table that the job's
+                plan does not fill is empty.
+
+        Raises:
+            ConfigurationError: there is no such table, or pyarrow is not installed.
+            JobError: the job can't be read.
+        """
+        if table not in TABLES:
+            raise ConfigurationError(f"the table must be one of {', '.join(TABLES)}, not {shown(table)}")
+        schema = arrow_schema(self._tables().columns(table))
+        return import_pyarrow().RecordBatchReader.from_batches(schema, self._record_batches(table))
+
+    def _record_batches(self, table: str) -> Iterator[pa.RecordBatch]:
+        tables = self._tables()
+        groups = RowGroups(tables.columns(table))
+        with closing(self.records()) as records:
+            for record in records:
+                for name, rows in tables.rows(record):
+                    if name == table and (batch := groups.add(rows)) is not None:
+                        yield batch
+        if (batch := groups.take()) is not None:
+            yield batch
+
+    def _tables(self) -> Tables:
+        return Tables(self.plan, Redaction.of((), self.secret), organisation=self.organisation)
+
+    def _result(self, record: Record) -> Iterator[JobResult]:
+        failures = list(record.failures.values())
+
+        def decoded(operation: str, decode: Callable[[Response], T]) -> T | None:
+            if operation not in record.bodies:
+                return None
+            try:
+                return decode(Response(status=200, body=record.bodies[operation]))
+            except DecodeError as error:
+                failures.append(record.malformed(operation, error))
+                return None
+
+        events = decoded(EVENTS, lambda response: decode_events(response, SessionId(record.session_id)))
+        summary = decoded(
+            SUMMARY,
+            lambda response: decode_summary(response, SessionId(record.session_id), self.plan.summary),
+        )
+        yield JobResult(
+            session_id=record.session_id, events=events, summary=summary, failures=tuple(failures)
+        )
+
+
+def _sessions(tables: Tables, record: Record) -> Iterator[JobSession]:
+    for name, rows in tables.rows(record):
+        if name == "sessions":
+            for row in rows:
+                yield session_of_row(record, tables.columns(name), row)
+
+
+def _failures(record: Record) -> Iterator[JobFailure]:
+    yield from record.failures.values()

@@ -1,0 +1,64 @@
+"""The events of a session as an Arrow table, with the columns of an export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fullstory_async.errors import DecodeError
+from fullstory_async.models.event import SessionEvent
+from fullstory_async.models.event_decoding import read_events_with_times
+from fullstory_async.tables.answer import ParsedEvent
+from fullstory_async.tables.arrow import column_batch, import_pyarrow
+from fullstory_async.tables.columns import TABLES
+from fullstory_async.tables.events import EventColumns, columns_of_answer, columns_of_parsed
+from fullstory_async.tables.times import time_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["event_table"]
+
+
+def event_table(session_id: str, events: Sequence[SessionEvent], body: bytes) -> pa.Table:
+    """Return events as an Arrow table.
+
+    Args:
+        session_id: the full session id.
+        events: the events in order.
+        body: the response that they came from; empty for a selection of events.
+
+    Raises:
+        ConfigurationError: pyarrow is not installed.
+        DecodeError: an event is nested too deeply.
+    """
+    pyarrow = import_pyarrow()
+    columns = _columns_of_body(session_id, body) if body else _columns_of_events(session_id, events)
+    table = TABLES["events"]
+    return pyarrow.Table.from_batches([column_batch(table, columns.lists(table))])
+
+
+def _columns_of_body(session_id: str, body: bytes) -> EventColumns:
+    try:
+        columns = columns_of_answer(session_id, body, None)
+    except ValueError as error:
+        reason = str(error)
+    else:
+        if columns is not None:
+            return columns
+        pairs = read_events_with_times(body)
+        return columns_of_parsed(session_id, [_parsed(event, when) for event, when in pairs], None)
+    raise DecodeError(f"an event's properties can't be read: {reason}")
+
+
+def _columns_of_events(session_id: str, events: Sequence[SessionEvent]) -> EventColumns:
+    times = [None if event.timestamp is None else time_text(event.timestamp) for event in events]
+    parsed = [_parsed(event, when) for event, when in zip(events, times, strict=True)]
+    return columns_of_parsed(session_id, parsed, None)
+
+
+def _parsed(event: SessionEvent, when: Any) -> ParsedEvent:
+    return ParsedEvent(
+        event.type, when, event.device_id, event.view_id, event.source_type, event.data,
+        event.source_properties,
+    )  # fmt: skip
