@@ -34,7 +34,7 @@ from fullstory_async.jobs.storage.schema import fingerprint
 from fullstory_async.jobs.storage.statements import FailureRow
 from fullstory_async.jobs.storage.tasks import JobTask
 
-__all__ = ["HeldResult", "RescueFile"]
+__all__ = ["HeldResult", "RescueFile", "rescue_path"]
 
 _logger = logging.getLogger("fullstory_async.jobs")
 
@@ -42,6 +42,11 @@ _LOCK_SECONDS = 5.0
 """Seconds for which another job may keep a shared file locked."""
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 """No link leads elsewhere, and opening a pipe doesn't wait."""
+
+
+def rescue_path(folder: Path) -> Path:
+    """Return the rescue file of a job folder, unless the program names another one."""
+    return folder.with_name(f"{folder.name}.rescue")
 
 
 @attrs.frozen
@@ -81,7 +86,7 @@ class RescueFile:
     @classmethod
     def of_job(cls, folder: Path, secret: str, path: Path | None) -> RescueFile:
         """Return the file of a job: the one that is named, or one beside its folder."""
-        return cls(folder.with_name(f"{folder.name}.rescue") if path is None else path.resolve(), secret)
+        return cls(rescue_path(folder) if path is None else path.resolve(), secret)
 
     def append(self, results: Sequence[HeldResult]) -> None:
         """Add results, on disk. Raises `OSError`."""
