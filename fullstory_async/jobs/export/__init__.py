@@ -72,7 +72,7 @@ def export(
         JobStorageError: writing failed.
     """
     redaction, rows = Redaction.of(redact, reader.secret), 0
-    tables = Tables(reader.plan, redaction, schema, reader.organisation)
+    tables = Tables(reader.plan, redaction, schema, reader.organisation, reader.input_columns)
     with _open_writers(path, {name: tables.columns(name) for name in tables.names}, schema) as (
         writers,
         written,
@@ -87,11 +87,12 @@ def export(
                 raise ExportStopped
         # Before the files get their names: under a misspelt name, the data would be exported in clear text.
         if rows and redaction.missing and not allow_missing:
-            names = ", ".join(map(repr, redaction.missing))
             raise ConfigurationError(
-                f"nothing in the job is called {names}, so nothing was written: are the names to redact "
-                "right? allow_missing (--allow-missing) accepts them"
+                f"nothing in the job is called {redaction.describe_missing()}, so nothing was written: "
+                "are the names to redact right? allow_missing (--allow-missing) accepts them"
             )
+        if redaction is not redact:
+            redaction.warn()
     return written
 
 
