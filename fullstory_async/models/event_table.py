@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fullstory_async.errors import DecodeError
 from fullstory_async.models.event import SessionEvent
 from fullstory_async.models.event_decoding import read_events_with_times
 from fullstory_async.tables.answer import ParsedEvent
@@ -39,16 +38,11 @@ def event_table(session_id: str, events: Sequence[SessionEvent], body: bytes) ->
 
 
 def _columns_of_body(session_id: str, body: bytes) -> EventColumns:
-    try:
-        columns = columns_of_answer(session_id, body, None)
-    except ValueError as error:
-        reason = str(error)
-    else:
-        if columns is not None:
-            return columns
-        pairs = read_events_with_times(body)
-        return columns_of_parsed(session_id, [_parsed(event, when) for event, when in pairs], None)
-    raise DecodeError(f"an event's properties can't be read: {reason}")
+    columns = columns_of_answer(session_id, body, None)
+    if columns is not None:
+        return columns
+    pairs = read_events_with_times(body)
+    return columns_of_parsed(session_id, [_parsed(event, when) for event, when in pairs], None)
 
 
 def _columns_of_events(session_id: str, events: Sequence[SessionEvent]) -> EventColumns:
