@@ -1,8 +1,8 @@
 """FullStoryClient: opens, owns and closes what calls share, and offers the operations.
 
-A client has three states. It starts *unopened* and touches neither network nor event loop; ``async with``
-opens it; leaving the block closes it, and it can't be opened again. It closes what it made (the aiohttp
-session) and never what it was given (a session, a limiter).
+A client has three states. It starts *unopened* and touches neither network nor event loop; ``async with`` or
+`FullStoryClient.open` opens it; leaving the block or `FullStoryClient.close` closes it, and it can't be
+opened again. It closes what it made (the aiohttp session) and never what it was given (a session, a limiter).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class FullStoryClient:
         ledger: ActivationLedger | None = None,
         hooks: Hooks | None = None,
     ) -> None:
-        """Create a client; nothing is opened before ``async with``.
+        """Create a client; nothing is opened before ``async with`` or `open`.
 
         Args:
             api_key: the API key; read from ``FULLSTORY_API_KEY``, or the file that ``FULLSTORY_API_KEY_FILE``
@@ -147,13 +147,31 @@ class FullStoryClient:
         request = options.apply(endpoints.me())
         return await call_once(self.api, request, decode_key_owner, options.timeout)
 
+    async def open(self) -> Self:
+        """Open the client until `close`, for the cells of a notebook for example.
+
+        ``async with`` does both, and closes it whatever happens. Opening an open client does nothing.
+
+        Raises:
+            ClientStateError: it was closed, or opened in another event loop.
+        """
+        await _import_transport()
+        if self._transport.state is State.OPEN:
+            self._transport.check()
+        else:
+            await self._open()
+        return self
+
     async def __aenter__(self) -> Self:
         await _import_transport()
+        await self._open()
+        return self
+
+    async def _open(self) -> None:
         if isinstance(self._transport, UnopenedTransport) and self._transport.state is State.UNOPENED:
             self._transport = _transport_class()(self.config)
             self._pipeline.use(_guarded(self._transport, self.config.network))
         await self._transport.open()
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

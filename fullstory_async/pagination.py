@@ -14,6 +14,7 @@ from typing import Any, Generic, NoReturn, TypeVar, overload
 import attrs
 
 from fullstory_async.errors import PaginationError
+from fullstory_async.notebook_html import counted, table
 from fullstory_async.response_info import HasResponseInfo
 
 __all__ = ["Page", "Pager"]
@@ -49,6 +50,17 @@ class Page(HasResponseInfo, Sequence[T]):
 
     def __iter__(self) -> Iterator[T]:
         return iter(self.items)
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: the fields that an item's repr has."""
+        caption = f"Page with {counted(len(self), 'item')}{', not the last one' if self.next_token else ''}"
+        kinds: set[Any] = {type(item) for item in self}
+        if len(kinds) == 1 and attrs.has(kind := kinds.pop()):
+            names = [field.name for field in attrs.fields(kind) if field.repr]
+            return table(
+                caption, names, ([getattr(item, name) for name in names] for item in self), len(self)
+            )
+        return table(caption, ["item"], ([repr(item)] for item in self), len(self))
 
 
 class Pager(Generic[T]):

@@ -13,16 +13,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
+RUN_WITH_DATA = {"notebooks", "data"}
+"""Pages whose examples need pandas, polars and DuckDB, and build on one another: tests/data runs them."""
+
 
 def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def python_examples() -> dict[str, str]:
-    """Return every example in Python under the page and the number that it has there."""
+    """Return the examples in Python that are programs, under their page and the number that they have there."""
     return {
         f"{path.stem.lower()}_{number}": text
         for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+        if path.stem not in RUN_WITH_DATA
         for number, text in enumerate(blocks(path.read_text(encoding="utf-8"), "python"), 1)
     }
 

@@ -19,10 +19,12 @@ from fullstory_async.cli.exits import UsageError
 from fullstory_async.cli.id_files import IdText, open_ids
 from fullstory_async.cli.id_json import json_rows
 from fullstory_async.cli.id_tables import Records, find_table, is_comment, is_empty
-from fullstory_async.errors import ConfigurationError, InvalidSessionId, StorageError
+from fullstory_async.errors import ConfigurationError, StorageError
 from fullstory_async.ids.alike import comparable
+from fullstory_async.ids.inputs import SessionInput
 from fullstory_async.ids.rounding import LossCheck, LostDigits
 from fullstory_async.ids.rows import Row, RowReader
+from fullstory_async.jobs.storage.inputs import pack, unpack
 from fullstory_async.session_id import SessionId, UnusableId
 
 __all__ = ["IdInput", "read_ids"]
@@ -55,17 +57,18 @@ class IdInput:
         self._notes: list[str] = []
         # an empty name makes a temporary file that SQLite deletes on close
         self._database = sqlite3.connect("")
-        self._database.execute("CREATE TABLE given (text BLOB UNIQUE, reason TEXT)")
+        self._database.execute("CREATE TABLE given (text BLOB UNIQUE, reason TEXT, input BLOB)")
         self._database.execute("CREATE TABLE unusual (key BLOB, text BLOB)")
 
-    def add(self, text: str) -> None:
+    def add(self, given: SessionInput) -> None:
         """Add an id, or a text that is none. Raises `StorageError` if the disk is full."""
-        session_id = _id_or_unusable(text)
+        session_id = given.session_id
         reason = session_id.reason if isinstance(session_id, UnusableId) else None
         stored = _stored(session_id)
+        origin = pack(given.text, given.columns) if given.columns or given.text != session_id else None
         try:
-            row = (stored, None if reason is None else reason.encode("utf-8", "replace").decode())
-            is_new = self._database.execute("INSERT OR IGNORE INTO given VALUES (?, ?)", row).rowcount
+            row = (stored, None if reason is None else reason.encode("utf-8", "replace").decode(), origin)
+            is_new = self._database.execute("INSERT OR IGNORE INTO given VALUES (?, ?, ?)", row).rowcount
             key = _stored(comparable(session_id))
             if is_new and key != stored:
                 self._database.execute("INSERT INTO unusual VALUES (?, ?)", (key, stored))
@@ -109,8 +112,14 @@ class IdInput:
 
     def __iter__(self) -> Iterator[SessionId | UnusableId]:
         for stored, reason in self._database.execute("SELECT text, reason FROM given ORDER BY rowid"):
-            text = stored.decode("utf-8", "surrogatepass")
-            yield SessionId(text) if reason is None else UnusableId(text, reason)
+            yield _restored(stored, reason)
+
+    def inputs(self) -> Iterator[SessionId | UnusableId | SessionInput]:
+        """Yield the ids, with the text and the row that each came from if those say more than the id."""
+        query = "SELECT text, reason, input FROM given ORDER BY rowid"
+        for stored, reason, origin in self._database.execute(query):
+            session_id = _restored(stored, reason)
+            yield session_id if origin is None else SessionInput(session_id, *unpack(origin))
 
     def close(self) -> None:
         """Delete the ids."""
@@ -166,16 +175,16 @@ def _read_source(ids: IdInput, source: str, reader: RowReader, column: str | Non
     first = ""
     with open_ids(source) as text:
         for row in _rows(ids, text, reader, column):
-            if row.id is None:
+            if (given := row.input) is None:
                 ids.without_id += 1
                 continue
-            if isinstance(row.id, UnusableId):
-                unusable, first = unusable + 1, first or row.id.reason
+            if isinstance(given.session_id, UnusableId):
+                unusable, first = unusable + 1, first or given.session_id.reason
                 if strict:
-                    raise UsageError(f"can't be understood: {row.id.reason}")
+                    raise UsageError(f"can't be understood: {given.session_id.reason}")
             else:
                 usable += 1
-            ids.add(row.id)
+            ids.add(given)
         if text.not_utf_8:
             ids.note(f"{source} is not UTF-8 throughout; the rest was read as Windows-1252")
     if unusable > usable:
@@ -241,13 +250,9 @@ def _rows_text(count: int) -> str:
     return f"{count} row" if count == 1 else f"{count} rows"
 
 
-def _id_or_unusable(text: str) -> SessionId | UnusableId:
-    if isinstance(text, UnusableId):
-        return text
-    try:
-        return SessionId(text)
-    except InvalidSessionId as error:
-        return UnusableId(text, error.message)
+def _restored(stored: bytes, reason: str | None) -> SessionId | UnusableId:
+    text = stored.decode("utf-8", "surrogatepass")
+    return SessionId(text) if reason is None else UnusableId(text, reason)
 
 
 def _stored(text: str) -> bytes:

@@ -13,8 +13,6 @@ response's bytes still have, because an error would lose all the other fields.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar, get_args, get_origin
@@ -24,7 +22,8 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn
 
 from fullstory_async.errors import ConfigurationError, DecodeError
-from fullstory_async.models import KeyOwner, Session, SessionEvent, SessionSummary, coerce
+from fullstory_async.json_documents import read_text
+from fullstory_async.models import KeyOwner, Session, SessionSummary, coerce
 from fullstory_async.structuring import explain
 
 __all__ = ["structure", "structure_lenient"]
@@ -41,13 +40,6 @@ _KEYS: dict[type, dict[str, str]] = {
         "user_id": "user_id", "userId": "user_id", "UserId": "user_id",
         "app_url": "url", "url": "url", "fsUrl": "url", "fs_url": "url", "FsUrl": "url",
         "created": "created", "createdTime": "created", "created_time": "created", "CreatedTime": "created",
-    },
-    SessionEvent: {
-        "type": "type", "event_type": "type",
-        "timestamp": "timestamp", "event_time": "timestamp",
-        "data": "data", "event_properties": "data",
-        "device_id": "device_id", "session_id": "session_id", "view_id": "view_id",
-        "source_type": "source_type", "source_properties": "source_properties",
     },
     SessionSummary: {
         "sessionId": "session_id", "session_id": "session_id",
@@ -79,15 +71,6 @@ def structure(value: Any, cls: type[T], path: str = "$") -> T:
     raise DecodeError(f"the response has an unexpected structure: {mismatches}")
 
 
-def _read_string(value: Any, _: object = None) -> str:
-    """Read a string, or a number in its place: ids are int64 and come as either."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-        return json.dumps(value)
-    raise TypeError(f"expected text, not {type(value).__name__}")
-
-
 def _is_json_object(kind: Any) -> bool:
     return bool(kind == dict[str, Any])
 
@@ -108,7 +91,7 @@ def _register_model(converter: cattrs.Converter, cls: type) -> None:
 
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=True)
-    converter.register_structure_hook(str, _read_string)
+    converter.register_structure_hook(str, lambda value, _: read_text(value))
     converter.register_structure_hook(datetime | None, lambda value, _: coerce.timestamp(value))
     # open objects are kept as they are; cattrs would rebuild each of them
     converter.register_structure_hook_func(_is_json_object, lambda value, _: value)

@@ -19,11 +19,11 @@ from typing import Any
 import msgspec
 
 from fullstory_async import safe_json
-from fullstory_async.codec.converter import structure
-from fullstory_async.codec.events import decode_with_first, unsorted_events
-from fullstory_async.codec.responses import events_from_object, parse_json
+from fullstory_async.json_documents import parse_json
 from fullstory_async.models import SessionEvent
 from fullstory_async.models.event import PublishedEvent
+from fullstory_async.models.event_decoding import decode_with_first, unsorted_events
+from fullstory_async.models.event_fallback import build_event, build_events
 
 __all__ = ["IncrementalEventDecoder"]
 
@@ -99,7 +99,7 @@ class IncrementalEventDecoder:
             body = b'{"events":[' + body
         events = unsorted_events(body)
         if events is None:
-            return events_from_object(parse_json(body), first=self._returned)
+            return build_events(parse_json(body), first=self._returned)
         return events
 
     def _find_marker(self) -> bool:
@@ -132,7 +132,5 @@ class IncrementalEventDecoder:
             return None
         first, self._returned = self._returned, self._returned + len(items)
         return [
-            structure(item, SessionEvent, f"$.events[{n}]")
-            for n, item in enumerate(items, first)
-            if item is not None
+            build_event(item, f"$.events[{n}]") for n, item in enumerate(items, first) if item is not None
         ]

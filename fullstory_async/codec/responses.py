@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import Any
 
 import attrs
 import msgspec
 
-from fullstory_async import safe_json
 from fullstory_async.codec.converter import structure, structure_lenient
-from fullstory_async.codec.events import by_time, sorted_events, unsorted_events
 from fullstory_async.errors import DecodeError
+from fullstory_async.json_documents import parse_json, require_list, require_object
 from fullstory_async.messages import Response
 from fullstory_async.models import (
     KeyOwner,
@@ -24,7 +22,7 @@ from fullstory_async.models import (
     SessionSummary,
     coerce,
 )
-from fullstory_async.models.event import raw_times
+from fullstory_async.models.event_decoding import read_events, read_events_with_times
 from fullstory_async.pagination import Page
 from fullstory_async.session_id import SessionId
 
@@ -45,9 +43,6 @@ _TOKEN_KEYS = ("next_pagination_token", "nextPaginationToken", "pagination_token
 The third may also be an echo of the request's own.
 """
 
-_logger = logging.getLogger("fullstory_async.codec")
-
-
 _SESSION_LISTS = ("sessions", "results")
 """The list in a response of ``/sessions/v2``, and of ``/v2/sessions``."""
 
@@ -60,9 +55,9 @@ def decode_sessions(response: Response) -> Page[Session]:
     if isinstance(body, list):  # the oldest version of the API sends the bare list
         items: list[Any] = body
     else:
-        listing = _require_object(body)
+        listing = require_object(body)
         key = _session_list_key(listing)
-        items, token = _require_list(listing, key), _next_token(listing)
+        items, token = require_list(listing, key), _next_token(listing)
     place = "$" if key is None else f"$.{key}"
     sessions = tuple(
         attrs.evolve(_to_session(item, f"{place}[{i}]"), raw=raw)
@@ -108,8 +103,8 @@ def _not_a_session_list(body: dict[str, Any]) -> str | None:
 
 def decode_profiles(response: Response) -> Page[Profile]:
     """Decode a page of profiles, without unusable entries: null, or without an id."""
-    body = _require_object(_parse_body(response))
-    items = _require_list(body, "profiles")
+    body = require_object(_parse_body(response))
+    items = require_list(body, "profiles")
     raw_items = _raw_items(response.body, "profiles", items)
     profiles = (_to_profile(item, raw) for item, raw in zip(items, raw_items, strict=True))
     usable = tuple(profile for profile in profiles if profile.id)
@@ -118,7 +113,7 @@ def decode_profiles(response: Response) -> Page[Profile]:
 
 def decode_profile(response: Response) -> Profile:
     """Decode one profile."""
-    return _to_profile(_require_object(_parse_body(response)), response.body)
+    return _to_profile(require_object(_parse_body(response)), response.body)
 
 
 def _to_profile(item: Any, raw: bytes) -> Profile:
@@ -135,7 +130,7 @@ def _to_profile(item: Any, raw: bytes) -> Profile:
 
 def decode_key_owner(response: Response) -> KeyOwner:
     """Decode the owner of the API key."""
-    return attrs.evolve(structure(_require_object(_parse_body(response)), KeyOwner), raw=response.body)
+    return attrs.evolve(structure(require_object(_parse_body(response)), KeyOwner), raw=response.body)
 
 
 def decode_context(response: Response, session_id: SessionId) -> SessionContext:
@@ -145,7 +140,7 @@ def decode_context(response: Response, session_id: SessionId) -> SessionContext:
         response: the response.
         session_id: the requested session, for a response that does not repeat its id.
     """
-    body = _require_object(_parse_body(response))
+    body = require_object(_parse_body(response))
     # one layout wraps everything in ``context_data``
     data = body if body.get("context_data") is None else coerce.mapping(body["context_data"])
     fields = {**coerce.mapping(data.get("context")), "pages": data.get("pages")}
@@ -162,47 +157,12 @@ _CONTEXT_KEYS = {
 def decode_events(response: Response, session_id: SessionId) -> SessionEvents:
     """Decode a session's events, sorted by time."""
     body = b"{}" if response.status == 204 else response.body
-    events = sorted_events(body)
-    if events is None:
-        events = [event for event, _ in _fallback(body)]
-    return SessionEvents(str(session_id), events, raw=response.body)
+    return SessionEvents(str(session_id), read_events(body), raw=response.body)
 
 
 def events_with_times(response: Response) -> list[tuple[SessionEvent, str | None]]:
     """Decode a session's events, sorted by time, each with its time as it was sent."""
-    events = unsorted_events(response.body)
-    pairs = _fallback(response.body) if events is None else list(zip(events, raw_times(events), strict=True))
-    return [(event, when if when is None else str(when)) for event, when in _sort_pairs(pairs)]
-
-
-def _fallback(body: bytes) -> list[tuple[SessionEvent, Any]]:
-    """Decode events that msgspec rejects, each with its time as it was sent."""
-    document = parse_json(body)
-    _logger.debug("events: not strict JSON with the usual types, using the slow decoder")
-    items = (item for item in _require_list(_require_object(document), "events") if item is not None)
-    times = [_raw_time(item) if isinstance(item, dict) else None for item in items]
-    return _sort_pairs(list(zip(events_from_object(document), times, strict=True)))
-
-
-def _raw_time(item: dict[str, Any]) -> Any:
-    # the same precedence as in the converter's table: the live service's name first
-    live = item.get("event_time")
-    return item.get("timestamp") if live is None else live
-
-
-def _sort_pairs(pairs: list[tuple[SessionEvent, Any]]) -> list[tuple[SessionEvent, Any]]:
-    return by_time((pair[0].timestamp, pair) for pair in pairs)
-
-
-def events_from_object(document: Any, *, first: int = 0) -> list[SessionEvent]:
-    """Build the events of a parsed response, in its order.
-
-    Args:
-        document: the parsed response.
-        first: the first event's index, for the path in errors.
-    """
-    items = enumerate(_require_list(_require_object(document), "events"), first)
-    return [structure(item, SessionEvent, f"$.events[{n}]") for n, item in items if item is not None]
+    return read_events_with_times(response.body)
 
 
 def decode_summary(
@@ -215,7 +175,7 @@ def decode_summary(
         session_id: the requested session, for a response that does not repeat its id.
         config_profile_id: the requested profile, likewise.
     """
-    summary = structure(_require_object(_parse_body(response)), SessionSummary)
+    summary = structure(require_object(_parse_body(response)), SessionSummary)
     return attrs.evolve(
         summary,
         session_id=summary.session_id or str(session_id),
@@ -229,47 +189,9 @@ def _parse_body(response: Response) -> Any:
     return {} if response.status == 204 else parse_json(response.body)
 
 
-def parse_json(body: bytes) -> Any:
-    """Parse JSON as `safe_json.loads` does.
-
-    Raises:
-        DecodeError: the body is empty, is not valid JSON, or is nested too deeply.
-    """
-    try:
-        return safe_json.loads(body)
-    except ValueError as error:
-        reason = str(error)
-    size = len(body)
-    raise DecodeError(
-        f"the response ({size} bytes) can't be read as JSON: {reason}" if size else "the response is empty"
-    )
-
-
-def _require_object(value: Any, path: str = "$") -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise _unexpected("an object", value, path)
-    return value
-
-
 def _next_token(body: dict[str, Any]) -> str | None:
     tokens = (body.get(key) for key in _TOKEN_KEYS)
     return next((token for token in tokens if isinstance(token, str) and token), None)
-
-
-def _require_list(body: dict[str, Any], key: str) -> list[Any]:
-    """Return a list of the response; a missing one is empty."""
-    value = body.get(key)
-    # the service omits empty lists
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise _unexpected("a list", value, f"$.{key}")
-    return value
-
-
-def _unexpected(expected: str, value: Any, path: str) -> DecodeError:
-    kind = type(value).__name__
-    return DecodeError(f"the response has an unexpected structure: expected {expected}, not {kind} @ {path}")
 
 
 def _raw_items(body: bytes, key: str | None, items: list[Any]) -> list[bytes]:

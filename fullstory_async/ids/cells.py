@@ -14,7 +14,16 @@ import attrs
 from fullstory_async.errors import InvalidSessionId
 from fullstory_async.session_id import SessionId
 
-__all__ = ["Cell", "Kind", "is_damaged_pair", "is_long_half", "is_opaque_id", "long_pairs", "read_cell"]
+__all__ = [
+    "Cell",
+    "Kind",
+    "is_damaged_pair",
+    "is_long_half",
+    "is_missing",
+    "is_opaque_id",
+    "long_pairs",
+    "read_cell",
+]
 
 _STRIPPED = " \t\r\n\f\v\ufeff\u200b\u200e\u200f\u2060\u00a0\x1a\x00"
 """What programs leave around a value; the last two are the end mark of DOS and padding."""
@@ -128,12 +137,17 @@ def long_pairs(text: str) -> set[str]:
     return {re.sub("%3A|%253A|!", ":", pair, flags=re.IGNORECASE) for pair in _LONG_PAIR.findall(text)}
 
 
+def is_missing(value: Any) -> bool:
+    """Return whether a value of a table stands for none: ``None``, NaN, or NaT and NA of pandas."""
+    # NaN and NaT are the values that equal nothing; NA can't be compared
+    return value is None or type(value).__name__ == "NAType" or _is_nan(value)
+
+
 def _text_of(value: Any) -> str | None:
     """Return a value as text, without loss; ``None`` for a value that no id can be read from."""
     if isinstance(value, str):
         return str.__str__(value)
-    # NaN, and NaT of pandas, are the values that equal nothing; its NA can't be compared
-    if value is None or type(value).__name__ == "NAType" or _is_nan(value):
+    if is_missing(value):
         return ""
     if isinstance(value, (Decimal, Real)) and not isinstance(value, bool):
         return _number_text(value)

@@ -18,6 +18,7 @@ from fullstory_async.ids.cells import (
     read_cell,
 )
 from fullstory_async.ids.columns import Choice, choose, find_named
+from fullstory_async.ids.inputs import SessionInput, text_of_value
 from fullstory_async.ids.rounding import LossCheck
 from fullstory_async.session_id import SessionId, UnusableId
 
@@ -38,6 +39,19 @@ class Row:
     """The id, the text that is none, or ``None`` for a row without a value."""
     given: object = None
     """The value that was pushed."""
+    fields: Mapping[str, Any] | None = None
+    """Its columns, if it is a mapping; nested ones under their paths."""
+    id_columns: tuple[str, ...] = ()
+    """Those of the id."""
+
+    @property
+    def input(self) -> SessionInput | None:
+        """The id with its text and the other columns of its row; ``None`` without an id."""
+        if self.id is None:
+            return None
+        if self.fields is not None:
+            return SessionInput.of_row(self.id, self.fields, self.id_columns)
+        return SessionInput(self.id, text_of_value(self.given).strip())
 
 
 class RowReader:
@@ -103,9 +117,10 @@ class RowReader:
             try:
                 choice = self._choose([row])
             except ConfigurationError as error:
-                return Row(where, UnusableId(f"{row!r:.60}", f"{where}: {error.message}"), value)
+                return Row(where, UnusableId(f"{row!r:.60}", f"{where}: {error.message}"), value, row)
         cells = [read_cell(row.get(column)) for column in choice.columns]
-        return Row(where, self._read_cells(cells, where, allows_opaque=choice.allows_opaque), value)
+        found = self._read_cells(cells, where, allows_opaque=choice.allows_opaque)
+        return Row(where, found, value, row, choice.columns)
 
     def _read_cells(
         self, cells: list[Cell], where: str, *, allows_opaque: bool

@@ -42,12 +42,20 @@ class IdSource:
     alike: AlikeIds
     """Compares the ids of rows; who reads the ids adds those of texts."""
 
-    def __init__(self, ids: Any) -> None:
-        """Check what was given. Raises `ConfigurationError` if it is one id, or a whole table."""
+    def __init__(self, ids: Any, *, keeps_inputs: bool = False) -> None:
+        """Check what was given.
+
+        Args:
+            ids: the iterable.
+            keeps_inputs: return the id of a row as a `SessionInput`, with the row's other columns.
+
+        Raises:
+            ConfigurationError: it is one id, or a whole table.
+        """
         _require_many(ids)
         self.without_id = 0
         self.alike = AlikeIds()
-        self._ids = ids
+        self._ids, self._keeps_inputs = ids, keeps_inputs
         self._now: Iterator[Any] = iter(())
         self._later: AsyncIterator[Any] | None = None
         self._lock: asyncio.Lock | None = None
@@ -121,7 +129,7 @@ class IdSource:
             elif row.id is None:
                 self.without_id += 1
             else:
-                self._ready.append(row.id)
+                self._ready.append(row.input if self._keeps_inputs else row.id)
                 if isinstance(row.id, SessionId):
                     self.alike.add(row.id)
 

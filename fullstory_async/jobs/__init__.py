@@ -14,8 +14,8 @@ A job is a folder. `JobReader` reads it without a client, even while another pro
 from fullstory_async.jobs.added import Added
 from fullstory_async.jobs.job import Job
 from fullstory_async.jobs.plan import JobEstimate, JobPlan
+from fullstory_async.jobs.reader import JobReader
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
-from fullstory_async.jobs.storage.reader import JobReader
 from fullstory_async.jobs.storage.records import JobFailure, JobResult, JobStatus
 from fullstory_async.jobs.storage.state import Counts
 

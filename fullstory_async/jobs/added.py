@@ -10,9 +10,12 @@ import attrs
 
 from fullstory_async.errors import InvalidSessionId
 from fullstory_async.ids.alike import AlikeIds
+from fullstory_async.ids.inputs import SessionInput, text_of_value
 from fullstory_async.ids.source import End, IdSource
+from fullstory_async.jobs.storage.inputs import NewItem, pack
 from fullstory_async.jobs.storage.schema import replace_surrogates
 from fullstory_async.models import SessionRef, session_id_of, text_of
+from fullstory_async.session_id import SessionId
 
 __all__ = ["Added", "Batch", "iterate"]
 
@@ -41,27 +44,38 @@ class Batch:
 
     alike: AlikeIds
     """Collects the ids that may be alike, over all batches."""
-    usable: list[str] = attrs.field(factory=list)
-    unusable: list[tuple[str, InvalidSessionId]] = attrs.field(factory=list)
+    items: list[NewItem] = attrs.field(factory=list)
+    names: dict[str, None] = attrs.field(factory=dict)
+    """Names of the inputs' columns."""
 
-    def append(self, ref: SessionRef) -> bool:
+    def append(self, given: SessionRef | SessionInput) -> bool:
         """Add an id; return whether it is usable."""
+        ref = given.session_id if isinstance(given, SessionInput) else given
         try:
             session_id = session_id_of(ref)
         except InvalidSessionId as error:
-            self.unusable.append((replace_surrogates(text_of(ref)), error))
+            text = replace_surrogates(text_of(ref))
+            self.items.append(NewItem(text, self._packed(given, text), error))
             return False
-        self.usable.append(str(session_id))
+        self.items.append(NewItem(str(session_id), self._packed(given, session_id)))
         # a SessionId was compared by its owner
         if session_id is not ref:
             self.alike.add(session_id)
         return True
 
     def __len__(self) -> int:
-        return len(self.usable) + len(self.unusable)
+        return len(self.items)
+
+    def _packed(self, given: SessionRef | SessionInput, stored: str) -> bytes | None:
+        """Return what is kept of an input; ``None`` for an id that was given as it is stored."""
+        if isinstance(given, SessionInput):
+            self.names |= dict.fromkeys(given.columns)
+            return None if given.text == stored and not given.columns else pack(given.text, given.columns)
+        is_other = type(given) is not SessionId and isinstance(given, str) and given != stored
+        return pack(text_of_value(given), {}) if is_other else None
 
 
-async def iterate(source: IdSource) -> AsyncIterator[SessionRef]:
+async def iterate(source: IdSource) -> AsyncIterator[SessionRef | SessionInput]:
     """Yield the ids of a source; a long list doesn't block the event loop."""
     last = time.monotonic()
     while (ref := await source.next()) is not End.END:

@@ -17,14 +17,15 @@ from fullstory_async.client import FullStoryClient
 from fullstory_async.concurrency import shielded
 from fullstory_async.errors import ClientStateError, ConfigurationError, InvalidSessionId
 from fullstory_async.files.file_system import make_private, warn_of_no_permissions
+from fullstory_async.ids.inputs import SessionInput
 from fullstory_async.ids.source import IdSource
 from fullstory_async.jobs.added import Added, Batch, iterate
 from fullstory_async.jobs.export import Redact, export_in_thread
 from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimate_within_budget
+from fullstory_async.jobs.reader import JobReader
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.runner import Runner
 from fullstory_async.jobs.storage.lock import LOCK_NAME, JobLock
-from fullstory_async.jobs.storage.reader import JobReader
 from fullstory_async.jobs.storage.records import JobFailure, JobResult
 from fullstory_async.jobs.storage.schema import absolute_folder, as_job_error, replace_surrogates
 from fullstory_async.jobs.storage.state import Counts
@@ -36,6 +37,8 @@ from fullstory_async.threads import GRACE, WorkerThread
 __all__ = ["Job"]
 
 _BATCH = 1000
+Input = RefOrRow | SessionInput
+"""A session, or a row of a table that names one; a `SessionInput` has both already."""
 NETWORK_PATIENCE = 60.0
 _logger = logging.getLogger("fullstory_async.jobs")
 
@@ -146,8 +149,11 @@ class Job:
         """The numbers of items, responses and failures of the job, and what it has spent. A copy."""
         return attrs.evolve(self._opened.counts)
 
-    async def add(self, ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow]) -> Added:
+    async def add(self, ids: Iterable[Input] | AsyncIterable[Input]) -> Added:
         """Add sessions. Ids that the job has already are left as they are; each batch is saved as it comes.
+
+        The job keeps the text that an id came from, and the other columns of its row; of several rows with
+        one id, those of the first.
 
         Args:
             ids: any iterable of session ids, listed sessions, texts, or rows of a table as mappings.
@@ -155,7 +161,7 @@ class Job:
         Raises:
             ConfigurationError: no column has ids, or ids were rounded by another program.
         """
-        source, given, new, unusable = IdSource(ids), 0, 0, 0
+        source, given, new, unusable = IdSource(ids, keeps_inputs=True), 0, 0, 0
         batch = Batch(source.alike)
         source.start()
         await self._opened.mark_input(complete=False)
@@ -163,9 +169,9 @@ class Job:
             given += 1
             unusable += not batch.append(ref)
             if len(batch) >= _BATCH:
-                new += await self._opened.add(batch.usable, batch.unusable)
+                new += await self._opened.add(batch.items, batch.names)
                 batch = Batch(source.alike)
-        new += await self._opened.add(batch.usable, batch.unusable)
+        new += await self._opened.add(batch.items, batch.names)
         await self._opened.mark_input(complete=True)
         alike = source.alike.pairs(await self._known(source.alike.usual_forms))
         if alike:

@@ -13,6 +13,7 @@ from fullstory_async.errors import FullStoryError, Scope, TransportError
 from fullstory_async.http.hooks import Stats
 from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.jobs.storage.store import JobStore
+from fullstory_async.notebook_html import counted, fact_table
 
 __all__ = ["JobProgress", "JobReport", "ProgressReporter", "StopReason"]
 
@@ -90,6 +91,19 @@ class JobReport:
     """Number of calls that are still to be made, failures that are not permanent included."""
     seconds: float
     """Duration of the run."""
+
+    def _repr_html_(self) -> str:
+        """Return the report as a table, for notebooks."""
+        failed = ", ".join(f"{counted(n, 'call')} with {name}" for name, n in self.failed.most_common())
+        return fact_table(
+            f"Run of a job: {self.reason}",
+            {
+                "detail": self.detail, "responses": self.done, "of these new": self.new_responses,
+                "failed": failed, "left": self.left, "spent": self.spent, "of these at risk": self.at_risk,
+                "spent in this run": self.newly_spent, "dropped": self.dropped or None,
+                "seconds": f"{self.seconds:.1f}",
+            },
+        )  # fmt: skip
 
     done_now = Renamed("new_responses")
     spent_now = Renamed("newly_spent")

@@ -14,7 +14,6 @@ import attrs
 import msgspec
 
 from fullstory_async import safe_json
-from fullstory_async.codec.events import check_utf8
 from fullstory_async.errors import (
     DecodeError,
     FullStoryError,
@@ -29,6 +28,7 @@ from fullstory_async.jobs.byte_budget import OpenCall
 from fullstory_async.jobs.run_state import RunState, reconnect_backoff, was_not_sent
 from fullstory_async.jobs.storage.tasks import JobTask, SessionErased, request_for
 from fullstory_async.messages import Response
+from fullstory_async.models.event_decoding import check_utf8
 
 __all__ = ["JobCall", "require_json_object"]
 

@@ -17,6 +17,7 @@ import attrs
 
 from fullstory_async import validators
 from fullstory_async.models.coerce import mapping
+from fullstory_async.notebook_html import counted, fact_table, table
 from fullstory_async.response_info import HasResponseInfo
 
 __all__ = [
@@ -159,25 +160,38 @@ class SessionContext(HasResponseInfo):
         head, body = list(self._head()), list(self._body())
         return _fit("\n".join(head) + "\n", body, max_characters)
 
+    def _repr_html_(self) -> str:
+        """Return what is known of the session, and a table of its pages, for notebooks."""
+        facts = {name: ", ".join(map(str, values)) for name, values in self._facts().items()}
+        rows = ((page.title, page.url, page.tab, len(page.events)) for page in self.pages)
+        return fact_table("Context of a session", {"Session": self.session_id, **facts}) + table(
+            counted(len(self.pages), "page"), ("title", "url", "tab", "events"), rows, len(self.pages)
+        )
+
     def _head(self) -> Iterator[str]:
         yield f"# Session {_escape(self.session_id)}"
         yield ""
-        facts: dict[str, Any] = {"Replay": _url(self.session_url) if self.session_url else None}
-        facts["Began"] = None if self.created is None else self.created.isoformat(timespec="seconds")
+        if self.session_url:
+            yield f"- Replay: {_url(self.session_url)}"
+        for name, values in self._facts().items():
+            yield f"- {name}: {_join(*values)}"
+
+    def _facts(self) -> dict[str, list[Any]]:
+        """Return what is known of the session: for each name the values that are known."""
+        facts: dict[str, tuple[Any, ...]] = {}
+        if self.created is not None:
+            facts["Began"] = (self.created.isoformat(timespec="seconds"),)
         if (user := self.user) is not None:
-            facts["User"] = _join(user.display_name, user.email, user.user_uid)
-            facts["Properties"] = _join(
-                *(f"{name}: {value}" for name, value in mapping(user.properties).items())
-            )
+            facts["User"] = user.display_name, user.email, user.user_uid
+            facts["Properties"] = tuple(f"{name}: {v}" for name, v in mapping(user.properties).items())
         if (org := self.org) is not None:
-            facts["Organisation"] = _join(org.name, org.industry, org.domain)
+            facts["Organisation"] = org.name, org.industry, org.domain
         if (place := self.location) is not None:
-            facts["Place"] = _join(place.city, place.region, place.country)
+            facts["Place"] = place.city, place.region, place.country
         if (device := self.device) is not None:
-            facts["Device"] = _join(device.browser, device.operating_system)
-        for name, value in facts.items():
-            if value:
-                yield f"- {name}: {value}"
+            facts["Device"] = device.browser, device.operating_system
+        known = {name: [v for v in values if v not in (None, "")] for name, values in facts.items()}
+        return {name: values for name, values in known.items() if values}
 
     def _body(self) -> Iterator[str]:
         for page in self.pages:

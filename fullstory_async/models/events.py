@@ -14,7 +14,10 @@ import attrs
 from fullstory_async import validators
 from fullstory_async.models.event import SessionEvent
 from fullstory_async.models.event_data import IdentifyData
+from fullstory_async.models.event_decoding import read_events
 from fullstory_async.models.event_types import warn_about_event_type
+from fullstory_async.models.session import SessionRef, session_id_of
+from fullstory_async.notebook_html import counted, table
 from fullstory_async.response_info import HasResponseInfo
 
 __all__ = ["SessionEvents", "SessionPage"]
@@ -35,6 +38,23 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
 
     raw: bytes = attrs.field(default=b"", kw_only=True)
     """The response body, unchanged; empty for a selection of events."""
+
+    @classmethod
+    def from_json(cls, body: bytes | str, session_id: SessionRef | None = None) -> SessionEvents:
+        """Read a response that was kept, such as `raw`: ``SessionEvents.from_json(path.read_bytes())``.
+
+        Args:
+            body: the complete JSON of a response, in either wire form.
+            session_id: the session; by default the one that the events themselves name, if they do.
+
+        Raises:
+            DecodeError: the body is not a list of events.
+            InvalidSessionId: ``session_id`` can't be one.
+        """
+        raw = body.encode() if isinstance(body, str) else bytes(body)
+        events = read_events(raw)
+        name = _session_named_in(events) if session_id is None else str(session_id_of(session_id))
+        return cls(name, events, raw=raw)
 
     @overload
     def __getitem__(self, index: int) -> SessionEvent: ...
@@ -143,6 +163,21 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
     def __repr__(self) -> str:
         return f"SessionEvents(session_id={self.session_id!r}, {len(self)} events)"
 
+    def _repr_html_(self) -> str:
+        """Return a table of the first events, for notebooks."""
+        caption = f"Session {self.session_id}: {counted(len(self), 'event')} in {self.duration:,.0f} s"
+        rows = (
+            (
+                event.timestamp,
+                event.type,
+                event.description,
+                event.is_error or "",
+                ", ".join(event.frustrations),
+            )
+            for event in self
+        )
+        return table(caption, ("time (UTC)", "type", "description", "error", "frustrations"), rows, len(self))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.session_id, list(self), self.raw)
 
@@ -167,6 +202,12 @@ class SessionPage:
     def title(self) -> str | None:
         """The first title in its events."""
         return next((title for event in self.events if (title := event.source.title)), None)
+
+
+def _session_named_in(events: list[SessionEvent]) -> str:
+    """Return the full session id that the events name; empty if they name none."""
+    names = ((event.device_id, event.session_id) for event in events)
+    return next((f"{device}:{session}" for device, session in names if device and session), "")
 
 
 def _is_same_person(one: IdentifyData, other: IdentifyData) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from fullstory_async.notebook_html import fact_table, preformatted
 from fullstory_async.response_info import HasResponseInfo
 from fullstory_async.structuring import structure_strictly
 
@@ -47,6 +48,11 @@ class SessionSummary(HasResponseInfo):
         if not text and self.response is not None:
             text = json.dumps(self.response, ensure_ascii=False, indent=2)
         return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+    def _repr_html_(self) -> str:
+        """Return the summary and its profile, for notebooks."""
+        facts = {"session": self.session_id, "profile": self.config_profile_id}
+        return fact_table("Summary of a session", facts) + preformatted(self.text)
 
     def as_type(self, kind: type[T]) -> T:
         """Return the structured response as an instance of a class.

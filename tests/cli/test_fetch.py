@@ -20,8 +20,10 @@ import pytest
 from fullstory_async import SessionId
 from fullstory_async.cli.ids import IdInput
 from fullstory_async.cli.messages import estimate_text
+from fullstory_async.ids.inputs import SessionInput
 from fullstory_async.jobs import JobEstimate, JobReader
 from fullstory_async.sandbox.world import World
+from fullstory_async.session_id import UnusableId
 from tests.cli.conftest import Run
 from tests.cli.terminals import Terminals
 from tests.limits import SECONDS, wait_until
@@ -214,8 +216,8 @@ def test_with_two_budgets_the_one_that_was_reached_is_named(
 )
 def test_the_estimate_counts_ids_and_gives_durations_as_people_do(seconds: float, duration: str) -> None:
     ids = IdInput()
-    for text in ("1:2", "1:2", "..", "5"):
-        ids.add(text)
+    for given in (SessionId("1:2"), SessionId("1:2"), UnusableId("..", "a path"), SessionId("5")):
+        ids.add(SessionInput(given, given))
     estimate = JobEstimate(sessions=3, calls=2, activations=1, spent=4, max_activations=5, seconds=seconds)
     assert estimate_text(ids, estimate, adaptive=False) == (
         "3 sessions, 2 calls left, 1 duplicate dropped, 1 invalid id counted as failed, "

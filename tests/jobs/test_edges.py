@@ -26,6 +26,7 @@ from fullstory_async.errors import ConnectError
 from fullstory_async.http.call import Attempt
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.storage import compression, group_commit, schema
+from fullstory_async.jobs.storage.inputs import NewItem
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.jobs.storage.tasks import JobTask
 from fullstory_async.messages import Request, Response
@@ -324,12 +325,12 @@ async def test_a_failed_transaction_leaves_the_state_in_memory_as_it_was(
         raise sqlite3.OperationalError("disk I/O error")
 
     task = JobTask(1, "1:1", "events")
-    await store.add(["1:1"], [])
+    await store.add([NewItem("1:1")])
     before = store._state.copy()
     with monkeypatch.context() as broken:
         broken.setattr(JobStore, "_write_counters", fail)
         with pytest.raises(JobStorageError, match="disk I/O error"):
-            await store.add(["1:2", "1:3"], [])
+            await store.add([NewItem("1:2"), NewItem("1:3")])
         assert store._state == before
         with pytest.raises(JobStorageError, match="disk I/O error"):
             await store.reserve(task, 1)

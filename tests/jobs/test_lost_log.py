@@ -15,6 +15,7 @@ from fullstory_async import JobError, JobIncompleteError, SessionId
 from fullstory_async.cli import main
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.storage import commit_record
+from fullstory_async.jobs.storage.inputs import NewItem
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.jobs.storage.tasks import JobTask
 from tests.jobs.test_job import opened
@@ -37,7 +38,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 async def make(folder: Path, killed: Path, *, spent: int = IN_LOG) -> None:
     """Make a job of 20 sessions, and a copy as a kill leaves it: with responses in its log alone."""
     store = store_in(folder)
-    await store.add([f"1:{n}" for n in range(20)], [])
+    await store.add([NewItem(f"1:{n}") for n in range(20)])
     for seq in range(1, spent + 1):
         task = JobTask(seq, f"1:{seq}", "events")
         assert await store.reserve(task, 1)
@@ -201,7 +202,7 @@ async def test_a_file_and_a_log_of_different_times_are_noticed(tmp_path: Path) -
     """As a copy made while the job runs has them, if the log begins anew between the two."""
     folder, copy = tmp_path / "j", tmp_path / "copy"
     store = store_in(folder)
-    await store.add([f"1:{n}" for n in range(20)], [])
+    await store.add([NewItem(f"1:{n}") for n in range(20)])
     shutil.copytree(folder, copy)
     for seq in range(1, 9):
         if seq == 8:
@@ -245,7 +246,7 @@ async def test_spent_is_bounded_by_the_file_alone_however_much_was_spent(tmp_pat
     for cap, most in ((None, 205 + 100), (230, 230)):
         folder, copy = tmp_path / f"j{cap}", tmp_path / f"copy{cap}"
         store = store_in(folder, JobPlan(events=True, max_activations=cap))
-        await store.add([f"1:{n}" for n in range(300)], [])
+        await store.add([NewItem(f"1:{n}") for n in range(300)])
         await asyncio.gather(*(store.reserve(JobTask(n, f"1:{n}", "events"), 1) for n in range(1, 206)))
         copy.mkdir()
         shutil.copy(folder / MAIN, copy)
@@ -273,8 +274,8 @@ async def test_a_record_that_can_not_be_written_loses_no_commit(
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(commit_record.CommitRecord, "_put", fail)
-    await store.add(["1:1"], [])
-    await store.add(["1:2"], [])
+    await store.add([NewItem("1:1")])
+    await store.add([NewItem("1:2")])
     store.close()
     assert caplog.text.count("a lost log may go unnoticed: [Errno 5] Input/output error") == 1
     assert JobReader(tmp_path / "j").status().sessions == 2

@@ -16,6 +16,7 @@ from fullstory_async.files import storage_faults
 from fullstory_async.files.storage_faults import StorageFault, describe_fault, fault_of
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.export.files import atomic
+from fullstory_async.jobs.storage.inputs import NewItem
 from fullstory_async.jobs.storage.schema import RESERVE_NAME, as_job_error, check_in_place
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.jobs.storage.tasks import JobTask
@@ -93,7 +94,7 @@ async def test_a_write_that_the_system_refuses_is_no_full_disk(
 ) -> None:
     """A limit of the file's size makes SQLite report what it reports for a broken disk, or for a quota."""
     store = store_in(tmp_path / "j", EVENTS)
-    await store.add([f"1:{n}" for n in range(9)], [])
+    await store.add([NewItem(f"1:{n}") for n in range(9)])
     limit(resource.RLIMIT_FSIZE, 400_000)
     with pytest.raises(JobStorageError, match="the disk reports an input/output error"):
         await store.save_response(JobTask(1, "1:1", "events"), os.urandom(500_000), attempts=1, spent=1)

@@ -11,6 +11,7 @@ import pytest
 from fullstory_async import DecodeError, JobLockedError
 from fullstory_async.cli.messages import report_text
 from fullstory_async.jobs import Job, JobPlan, JobReader
+from fullstory_async.jobs.storage.inputs import NewItem
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.jobs.storage.tasks import JobTask
 from fullstory_async.sandbox import Fault
@@ -79,7 +80,7 @@ async def test_the_first_process_stops_and_its_paid_responses_are_kept(tmp_path:
 
 async def two_stores(folder: Path) -> tuple[JobStore, JobStore]:
     first = store_in(folder)
-    await first.add([f"1:{n}" for n in range(1, 7)], [])
+    await first.add([NewItem(f"1:{n}") for n in range(1, 7)])
     for seq in range(1, 7):
         assert await first.reserve(JobTask(seq, f"1:{seq}", "events"), 1)
     return first, JobStore(folder, EVENTS)

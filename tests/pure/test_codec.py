@@ -27,10 +27,10 @@ from fullstory_async import (
     SessionSummary,
 )
 from fullstory_async.codec import decode_events, decode_sessions, decode_summary
-from fullstory_async.codec.events import check_utf8
 from fullstory_async.messages import Response
 from fullstory_async.models.coerce import timestamp
 from fullstory_async.models.event import _NULL
+from fullstory_async.models.event_decoding import check_utf8
 
 ID = SessionId("5736495272951808:5629499534213120")
 MOMENT = datetime(2024, 5, 23, 14, 40, tzinfo=UTC)
@@ -45,6 +45,26 @@ LIVE_EVENT: dict[str, Any] = {
 def response_of(value: Any, status: int = 200) -> Response:
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
     return Response(status=status, body=body)
+
+
+def test_a_response_that_was_kept_is_read_again() -> None:
+    body = json.dumps(
+        {"events": [LIVE_EVENT, {"event_type": "=", "event_properties": {"n": math.nan}}]}
+    ).encode()
+    kept = decode_events(response_of(body), ID)
+    again = SessionEvents.from_json(kept.raw)
+    assert repr(again) == repr(kept)
+    assert again.raw == body
+    assert again[0] == kept[0]
+    assert (
+        SessionEvents.from_json(body.decode(), "https://app.fullstory.com/ui/A/session/1%3A2").session_id
+        == "1:2"
+    )
+    assert SessionEvents.from_json(b'{"events": [{"type": "click"}]}').session_id == ""
+    with pytest.raises(DecodeError, match=r"expected a list, not int @ \$\.events"):
+        SessionEvents.from_json(b'{"events": 5}')
+    with pytest.raises(DecodeError, match="empty"):
+        SessionEvents.from_json(b"")
 
 
 def events(*items: Any) -> SessionEvents:

@@ -84,6 +84,19 @@ async def test_what_is_under_way_when_it_closes_ends_too(
     assert len(server.requests) == 1
 
 
+async def test_a_client_can_stay_open_without_a_block() -> None:
+    async with raw_server(answer) as server:
+        client = client_of(server.url)
+        assert set(await asyncio.gather(client.open(), client.open())) == {client}
+        assert len(await client.sessions.events("1:2")) == 0
+        assert await client.open() is client  # a notebook's cell that runs again
+        with pytest.raises(ClientStateError, match="is open already"):
+            await client.__aenter__()
+        await client.close()
+        with pytest.raises(ClientStateError, match="is closed"):
+            await client.open()
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_client_whose_loop_has_ended_says_so(operation: str) -> None:
     client = open_in_a_loop_of_its_own("http://127.0.0.1:1")
@@ -93,6 +106,8 @@ def test_a_client_whose_loop_has_ended_says_so(operation: str) -> None:
             await OPERATIONS[operation](client)
         with pytest.raises(ClientStateError, match="is open already"):
             await client.__aenter__()
+        with pytest.raises(ClientStateError, match="opened in another event loop; make one for this loop"):
+            await client.open()
         await client.close()
 
     asyncio.run(use())

@@ -263,7 +263,7 @@ async def _check_profile(client: FullStoryClient, profile_id: str) -> None:
 async def _run(client: FullStoryClient, request: _Request, resume_with: str, *, live: bool) -> Exit:
     async with Job.open(request.folder, client=client, plan=request.plan) as job:
         if request.ids:
-            await job.add(request.ids)
+            await job.add(request.ids.inputs())
         return await run_job(
             job, concurrency=request.concurrency, retry_failed=request.retry_failed, resume_with=resume_with,
             live=live,

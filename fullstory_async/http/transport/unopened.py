@@ -16,7 +16,7 @@ __all__ = ["State", "UnopenedTransport"]
 class State(enum.Enum):
     """The states of a client; the value completes "the client …"."""
 
-    UNOPENED = "is not open yet: use 'async with FullStoryClient(…) as client:'"
+    UNOPENED = "is not open yet: use 'async with FullStoryClient(…) as client:', or 'await client.open()'"
     OPEN = "is open already"
     CLOSED = "is closed: make a new one"
 

@@ -14,9 +14,10 @@ from fullstory_async.errors import ConfigurationError
 from fullstory_async.jobs.export.databases import duckdb_writers, sqlite_writers
 from fullstory_async.jobs.export.files import atomic
 from fullstory_async.jobs.export.parquet import parquet_writer
-from fullstory_async.jobs.export.tables import Redaction, RowWriter, Table, Tables
+from fullstory_async.jobs.export.redaction import Redaction
+from fullstory_async.jobs.export.tables import RowWriter, Table, Tables
 from fullstory_async.jobs.export.text import csv_writer, json_lines_writer
-from fullstory_async.jobs.storage.reader import JobReader
+from fullstory_async.jobs.storage.reader import RecordReader
 from fullstory_async.threads import GRACE, WorkerThread
 
 __all__ = ["ExportStopped", "Redact", "Redaction", "export", "export_in_thread"]
@@ -37,7 +38,7 @@ class ExportStopped(Exception):
 
 
 def export(
-    reader: JobReader,
+    reader: RecordReader,
     path: Path,
     *,
     redact: Redact = (),
@@ -89,7 +90,7 @@ def export(
 
 
 async def export_in_thread(
-    reader: JobReader,
+    reader: RecordReader,
     path: Path,
     *,
     redact: Redact = (),

@@ -13,6 +13,7 @@ from fullstory_async.errors import JobError
 from fullstory_async.jobs.plan import JobPlan
 from fullstory_async.jobs.storage.commit_record import CommitRecord, Committed, read_record
 from fullstory_async.jobs.storage.completeness import Loss, check_integrity, find_loss, most_spent, number_in
+from fullstory_async.jobs.storage.inputs import add_input_column
 from fullstory_async.jobs.storage.ownership import new_run
 from fullstory_async.jobs.storage.schema import (
     CEILING,
@@ -73,6 +74,7 @@ def open_job(folder: Path, wanted: JobPlan | None, *, accept_loss: bool) -> Open
     with close_on_error(database, folder):
         # It is rolled back where it fails, by closing the database.
         database.execute("BEGIN IMMEDIATE")
+        add_input_column(database)
         meta = dict(database.execute("SELECT name, value FROM meta").fetchall())
         plan = _plan_of(meta, wanted, folder)
         if "plan" not in meta:

@@ -1,23 +1,23 @@
-"""JobReader: reads a job, while it is being written or years later."""
+"""RecordReader: reads a job's file as records, while it is being written or years later."""
 
 from __future__ import annotations
 
 import math
 import os
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from fullstory_async.activations import Activations
-from fullstory_async.codec import decode_events, decode_summary
-from fullstory_async.errors import DecodeError, JobError
+from fullstory_async.errors import JobError
 from fullstory_async.files.storage_faults import SQLITE_ERRORS
-from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobEstimate, JobPlan, estimate_within_budget
+from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimate_within_budget
 from fullstory_async.jobs.storage.completeness import Loss, evidence_of, loss_in
+from fullstory_async.jobs.storage.inputs import column_names, read_names
 from fullstory_async.jobs.storage.lock import LOCK_NAME, lock_holder
-from fullstory_async.jobs.storage.records import JobFailure, JobResult, JobStatus, Record
+from fullstory_async.jobs.storage.records import JobStatus, Record
 from fullstory_async.jobs.storage.recovery import RecoveryScan
 from fullstory_async.jobs.storage.schema import (
     COUNT_INVALID_IDS,
@@ -29,24 +29,18 @@ from fullstory_async.jobs.storage.schema import (
     open_reader,
     replace_surrogates,
 )
-from fullstory_async.messages import Response
 from fullstory_async.session_id import SessionId
-from fullstory_async.threads import WorkerThread
 
-__all__ = ["JobReader"]
-
-T = TypeVar("T")
-
-_BATCH = 50
-_BATCH_BYTES = 1_000_000
-"""A thread returns ``_BATCH`` records at a time, or fewer if their responses are larger than this."""
+__all__ = ["RecordReader"]
 
 
-class JobReader:
+class RecordReader:
     """Reads a job's folder. Its database is opened for each pass, and never written."""
 
     folder: Path
     plan: JobPlan
+    input_columns: dict[str, str]
+    """Column of the tables that the ids came from → its name in an export, such as ``input_ticket``."""
     damaged: int
     """Sessions that the last pass could not read, completely or partly; known at its end."""
 
@@ -59,6 +53,7 @@ class JobReader:
             self.plan = JobPlan.from_json(meta["plan"])
             self.secret: str = meta["secret"]
             self.spent: int = meta["spent"]
+            self.input_columns = column_names(read_names(meta.get("input_columns")))
             self.input_complete: bool = meta.get("input_complete") != 0
         except (KeyError, ValueError, TypeError) as error:
             raise JobError(f"the job {folder} is damaged at its root: {error}") from None
@@ -175,30 +170,6 @@ class JobReader:
             missing=self.missing,
         )
 
-    async def results(self) -> AsyncIterator[JobResult]:
-        """Yield every session, typed, in the order in which the ids were added."""
-        async with aclosing(self._batches(with_bodies=True)) as batches:
-            async for records in batches:
-                for record in records:
-                    yield self._typed(record)
-
-    async def failures(self) -> AsyncIterator[JobFailure]:
-        """Yield every failure, in the order in which the ids were added."""
-        async with aclosing(self._batches(with_bodies=False)) as batches:
-            async for records in batches:
-                for record in records:
-                    for failure in record.failures.values():
-                        yield failure
-
-    async def _batches(self, *, with_bodies: bool) -> AsyncGenerator[list[Record], None]:
-        thread, records = WorkerThread(f"the job {self.folder}"), self.records(with_bodies=with_bodies)
-        try:
-            while batch := await thread.run(_next_batch, records):
-                yield batch
-        finally:
-            # behind a batch that is still being read: closing a database in use crashes the process
-            thread.run_last(records.close)
-
     def records(self, *, with_bodies: bool = True) -> Generator[Record, None, None]:
         """Yield every intact item, and count the damaged ones in `damaged`."""
         self.damaged = 0
@@ -219,36 +190,3 @@ class JobReader:
             raise as_job_error(self.folder, error) from None
         finally:
             database.close()
-
-    def _typed(self, record: Record) -> JobResult:
-        failures = list(record.failures.values())
-
-        def decoded(operation: str, decode: Callable[[Response], T]) -> T | None:
-            if operation not in record.bodies:
-                return None
-            try:
-                return decode(Response(status=200, body=record.bodies[operation]))
-            except DecodeError as error:
-                failures.append(record.malformed(operation, error))
-                return None
-
-        events = decoded(EVENTS, lambda response: decode_events(response, SessionId(record.session_id)))
-        summary = decoded(
-            SUMMARY,
-            lambda response: decode_summary(response, SessionId(record.session_id), self.plan.summary),
-        )
-        return JobResult(
-            session_id=record.session_id, events=events, summary=summary, failures=tuple(failures)
-        )
-
-
-def _next_batch(iterator: Iterator[Record]) -> list[Record]:
-    """Return the next records; an empty list at the end."""
-    batch: list[Record] = []
-    size = 0
-    for record in iterator:
-        batch.append(record)
-        size += sum(map(len, record.bodies.values()))
-        if len(batch) >= _BATCH or size >= _BATCH_BYTES:
-            break
-    return batch

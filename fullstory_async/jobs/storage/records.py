@@ -42,6 +42,10 @@ class Record:
 
     seq: int
     session_id: str
+    input: str = attrs.field(repr=False)
+    """The text that the id came from; the id itself if it was given alone."""
+    input_columns: dict[str, str] = attrs.field(repr=False)
+    """The other columns of its row in a table, by the names that they have there."""
     bodies: dict[str, bytes] = attrs.field(repr=False)
     """Operation → the response's body."""
     fetched: dict[str, datetime]

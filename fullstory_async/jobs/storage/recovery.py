@@ -27,6 +27,7 @@ import attrs
 
 from fullstory_async.files.storage_faults import SQLITE_ERRORS
 from fullstory_async.jobs.storage.compression import CorruptRecord, decompress
+from fullstory_async.jobs.storage.inputs import Input, has_inputs, unpack
 from fullstory_async.jobs.storage.records import JobFailure, Record
 from fullstory_async.session_id import SessionId
 
@@ -35,7 +36,7 @@ __all__ = ["RecoveryScan"]
 _MAX_LOG_ITEMS = 1 << 20
 """Items beyond those that the file itself has room for: they may be in its log."""
 _ITEMS = (
-    "SELECT seq, session_id, "
+    "SELECT seq, session_id, {given}, "
     "(SELECT seq FROM items AS i INDEXED BY sqlite_autoindex_items_1 WHERE i.session_id = t.session_id) "
     "FROM items AS t WHERE seq BETWEEN ? AND ?"
 )
@@ -46,8 +47,8 @@ _FAILURE = tuple(
 _BLOCK = 200
 """Items whose ids are read at a time."""
 
-_Item = tuple[int, str, int | None]
-"""Number and id from the table, and the number that the index has for the id."""
+_Item = tuple[int, str, bytes | None, int | None]
+"""Number, id and input from the table, and the number that the index has for the id."""
 
 
 @attrs.define
@@ -60,19 +61,23 @@ class RecoveryScan:
     """Sessions that could not be read so far, completely or partly."""
     _items: int = attrs.field(default=0, init=False)
     _rows: int = attrs.field(default=0, init=False)
+    _query: str = attrs.field(init=False)
     _metadata_corrupt: bool = attrs.field(default=False, init=False)
     """Whether the recorded counts are themselves corrupt."""
+
+    def __attrs_post_init__(self) -> None:
+        self._query = _ITEMS.format(given="input" if has_inputs(self.database) else "NULL")
 
     def records(self, *, with_bodies: bool) -> Iterator[Record]:
         """Yield every intact item, in the order of their numbers."""
         version, recorded = self._version(), self._recorded_counts()
         last = self._last(recorded.get("last_seq"))
         for start in range(1, last + 1, _BLOCK):
-            for seq, session_id, seq_by_id in self._block(start, min(start + _BLOCK - 1, last)):
+            for seq, session_id, given, seq_by_id in self._block(start, min(start + _BLOCK - 1, last)):
                 try:
                     if seq != seq_by_id:
                         raise CorruptRecord("the item and its index differ")
-                    record = self._read(seq, session_id, with_bodies=with_bodies)
+                    record = self._read(seq, session_id, given, with_bodies=with_bodies)
                 except (*SQLITE_ERRORS, CorruptRecord):
                     self.damaged += 1
                     continue
@@ -130,7 +135,7 @@ class RecoveryScan:
 
     def _block(self, start: int, end: int) -> list[_Item]:
         try:
-            items = self.database.execute(_ITEMS, (start, end)).fetchall()
+            items = self.database.execute(self._query, (start, end)).fetchall()
         except SQLITE_ERRORS:
             items = None
         # A gap may be damage, or an erased item: reading one by one tells them apart.
@@ -140,14 +145,26 @@ class RecoveryScan:
 
     def _readable(self, seq: int) -> list[_Item]:
         try:
-            return self.database.execute(_ITEMS, (seq, seq)).fetchall()
+            return self.database.execute(self._query, (seq, seq)).fetchall()
         except SQLITE_ERRORS:
             self.damaged += 1
             return []
 
-    def _read(self, seq: int, session_id: str, *, with_bodies: bool) -> Record:
+    def _input(self, session_id: str, given: bytes | None) -> Input:
+        """Return an item's input; a damaged one is counted, and costs the session nothing else."""
+        try:
+            return (session_id, {}) if given is None else unpack(given)
+        except CorruptRecord:
+            self.damaged += 1
+            return session_id, {}
+
+    def _read(self, seq: int, session_id: str, given: bytes | None, *, with_bodies: bool) -> Record:
         """Read an item's rows. Raises `CorruptRecord` for values that no job ever wrote."""
-        record = Record(seq=seq, session_id=session_id, bodies={}, fetched={}, failures={})
+        text, columns = self._input(session_id, given)
+        record = Record(
+            seq=seq, session_id=session_id, input=text, input_columns=columns,
+            bodies={}, fetched={}, failures={},
+        )  # fmt: skip
         body_column = "t.body" if with_bodies else "NULL"
         try:
             for operation, at, body in self._rows_of("answers", seq, ("t.at", body_column)):

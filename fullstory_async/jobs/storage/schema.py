@@ -2,7 +2,7 @@
 
 A response and the settlement of its cost are always in one transaction. The tables:
 
-* ``items``: the sessions, each once, numbered in the order in which they were added;
+* ``items``: the sessions, each once, numbered in the order in which they were added, with their `inputs`;
 * ``answers`` and ``failures``: the result of a call, by item and operation. A call has a row in one of them
   or in neither. Failures are numbered in the order of time, so that a run can tell its own from those of
   earlier runs;
@@ -79,7 +79,7 @@ _APPLICATION_ID = 0x46534A42
 _VERSION = 1
 _SCHEMA = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
-    "CREATE TABLE items (seq INTEGER PRIMARY KEY AUTOINCREMENT, session_id TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE items (seq INTEGER PRIMARY KEY AUTOINCREMENT, session_id TEXT NOT NULL UNIQUE, input BLOB)",
     (
         "CREATE TABLE answers (seq INTEGER NOT NULL, operation TEXT NOT NULL, at REAL NOT NULL, "
         "attempts INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (seq, operation))"

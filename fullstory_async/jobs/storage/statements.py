@@ -51,11 +51,18 @@ def set_meta(database: sqlite3.Connection, **values: Any) -> None:
     database.execute(f"REPLACE INTO meta VALUES {rows}", flat)  # noqa: S608  (question marks)
 
 
-def insert_item(database: sqlite3.Connection, session_id: str) -> int | None:
-    """Insert an item; return its number, or ``None`` if it exists."""
-    if database.execute("SELECT 1 FROM items WHERE session_id = ?", (session_id,)).fetchone() is not None:
-        return None
-    return database.execute("INSERT INTO items (session_id) VALUES (?)", (session_id,)).lastrowid
+def insert_item(database: sqlite3.Connection, session_id: str, given: bytes | None) -> int | None:
+    """Insert an item with its input; return its number, or ``None`` if it exists.
+
+    An item keeps the first input that it was given.
+    """
+    found = database.execute("SELECT seq FROM items WHERE session_id = ?", (session_id,)).fetchone()
+    if found is None:
+        insert = "INSERT INTO items (session_id, input) VALUES (?, ?)"
+        return database.execute(insert, (session_id, given)).lastrowid
+    if given is not None:
+        database.execute("UPDATE items SET input = ? WHERE seq = ? AND input IS NULL", (given, *found))
+    return None
 
 
 def insert_responses(

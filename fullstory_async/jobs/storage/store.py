@@ -14,7 +14,7 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +27,7 @@ from fullstory_async.jobs.plan import JobPlan
 from fullstory_async.jobs.storage import ownership, statements
 from fullstory_async.jobs.storage.compression import compressor
 from fullstory_async.jobs.storage.group_commit import GroupCommitWriter
+from fullstory_async.jobs.storage.inputs import NewItem, add_names
 from fullstory_async.jobs.storage.opening import open_job
 from fullstory_async.jobs.storage.ownership import Sharing
 from fullstory_async.jobs.storage.rescue import RescuedResponse, RescueFile
@@ -99,9 +100,12 @@ class JobStore:
         """Responses saved since the job was opened, those erased afterwards included."""
         return self._committed.responses_saved
 
-    async def add(self, session_ids: list[str], unusable: Sequence[tuple[str, FullStoryError]]) -> int:
-        """Add sessions, and invalid ids as failures; return the number of new items."""
-        return await self._change(lambda database: self._add(database, session_ids, unusable))
+    async def add(self, items: Sequence[NewItem], names: Iterable[str] = ()) -> int:
+        """Add sessions, and invalid ids as failures, with the names of their inputs' columns.
+
+        Returns the number of new items.
+        """
+        return await self._change(lambda database: self._add(database, items, names))
 
     async def reserve(self, task: JobTask, activations: int) -> bool:
         """Reserve all activations that a call may cost, on disk, before it is sent.
@@ -257,31 +261,26 @@ class JobStore:
         self._is_marked = not state.raise_ceiling(self.plan.max_activations) and self._is_marked
         set_meta(self._database, **state.numbers())
 
-    def _add(
-        self,
-        database: sqlite3.Connection,
-        session_ids: list[str],
-        unusable: Sequence[tuple[str, FullStoryError]],
-    ) -> int:
+    def _add(self, database: sqlite3.Connection, items: Sequence[NewItem], names: Iterable[str]) -> int:
         counts = self._state.counts
         before = counts.items
         # Hardly any job has erased sessions, so a query for each id would nearly always be in vain.
         any_purged = database.execute("SELECT COUNT(*) FROM purged").fetchone()[0] > 0
-        for session_id in session_ids:
-            self._insert_item(database, session_id, any_purged=any_purged)
-        for text, error in unusable:
-            seq = self._insert_item(database, text, any_purged=any_purged)
-            if seq is not None:
+        for item in items:
+            seq = self._insert_item(database, item, any_purged=any_purged)
+            if seq is not None and item.error is not None:
                 counts.unusable += 1
                 for operation in self.plan.operations:
-                    self._save_failure(database, JobTask(seq, text, operation), error, None, True, 0, 0)
+                    task = JobTask(seq, item.text, operation)
+                    self._save_failure(database, task, item.error, None, True, 0, 0)
+        add_names(database, names)
         return counts.items - before
 
-    def _insert_item(self, database: sqlite3.Connection, text: str, *, any_purged: bool) -> int | None:
+    def _insert_item(self, database: sqlite3.Connection, item: NewItem, *, any_purged: bool) -> int | None:
         """Insert an item unless it exists or was erased; return its number if it is new."""
-        if any_purged and statements.is_purged(database, fingerprint(self.secret, text)):
+        if any_purged and statements.is_purged(database, fingerprint(self.secret, item.text)):
             return None
-        seq = statements.insert_item(database, text)
+        seq = statements.insert_item(database, item.text, item.given)
         if seq is not None:
             self._state.counts.items += 1
             self._state.last_seq = seq

@@ -1,22 +1,21 @@
 """Decode a complete body of events with msgspec; nested objects stay raw until they are read.
 
 Some bodies are rejected by msgspec and accepted by Python's ``json`` (``NaN``, lone surrogates, a byte
-order mark), or have fields of other types. ``json`` and the converter decode those instead: more slowly,
+order mark), or have fields of other types. ``json`` and `event_fallback` decode those instead: more slowly,
 with the same result, or with an error that names the path.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from fullstory_async.models import SessionEvent
-from fullstory_async.models.event import PublishedEvent, raw_times
+from fullstory_async.models.event import PublishedEvent, SessionEvent, raw_times
+from fullstory_async.models.event_fallback import by_time, fallback_events
 
-__all__ = ["by_time", "check_utf8", "decode_with_first", "sorted_events", "unsorted_events"]
+__all__ = ["check_utf8", "decode_with_first", "read_events", "read_events_with_times", "unsorted_events"]
 
 E = TypeVar("E")
 
@@ -60,14 +59,37 @@ def decode_with_first(decoders: Sequence[msgspec.json.Decoder[Any]], text: bytes
     return None
 
 
-def sorted_events(body: bytes) -> list[SessionEvent] | None:
-    """Return the events sorted by time; ``None`` if msgspec rejects the body."""
+def read_events(body: bytes) -> list[SessionEvent]:
+    """Return the events of a complete body, sorted by time.
+
+    Raises:
+        DecodeError: it is not JSON, or a value has the wrong type; the message has the path of each.
+    """
     events = unsorted_events(body)
+    if events is None:
+        return [event for event, _ in fallback_events(body)]
     # The service sends events in order today. To compare the strings is much cheaper than to parse every
     # time.
-    if events is None or _are_sorted(raw_times(events)):
+    if _are_sorted(raw_times(events)):
         return events
     return by_time((event.timestamp, event) for event in events)
+
+
+def read_events_with_times(body: bytes) -> list[tuple[SessionEvent, str | None]]:
+    """Return the events of a complete body, sorted by time, each with its time as it was sent.
+
+    Raises:
+        DecodeError: as for `read_events`.
+    """
+    events = unsorted_events(body)
+    pairs: list[tuple[SessionEvent, Any]]
+    if events is None:
+        pairs = fallback_events(body)
+    else:
+        pairs = by_time(
+            (each.timestamp, (each, when)) for each, when in zip(events, raw_times(events), strict=True)
+        )
+    return [(event, when if when is None else str(when)) for event, when in pairs]
 
 
 def check_utf8(body: bytes) -> None:
@@ -111,13 +133,3 @@ def _are_sorted(times: list[Any]) -> bool:
     # of times
     years, zones = joined[4::step], joined[step - 2 :: step]
     return years == "-" * count and zones == "Z" * count and times == sorted(times)
-
-
-def by_time(timed: Iterable[tuple[datetime | None, E]]) -> list[E]:
-    """Sort items by time, stably; one without a time stays behind its predecessor."""
-    keyed, latest = [], datetime.min.replace(tzinfo=UTC)
-    for when, item in timed:
-        latest = when or latest
-        keyed.append((latest, item))
-    keyed.sort(key=lambda pair: pair[0])
-    return [item for _, item in keyed]

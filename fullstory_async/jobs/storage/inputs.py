@@ -1,0 +1,112 @@
+"""The inputs of a job: for each item the text that its id came from, and the other columns of its row.
+
+They are a column of ``items`` that older versions neither have nor read. An item's input disappears with
+it, in those versions too, so an erased session leaves none. A folder without the column gets it when it is
+opened for writing.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import attrs
+import msgspec
+
+from fullstory_async.errors import FullStoryError
+from fullstory_async.files.storage_faults import SQLITE_ERRORS
+from fullstory_async.jobs.storage.compression import CorruptRecord
+from fullstory_async.jobs.storage.statements import get_meta, set_meta
+
+__all__ = [
+    "Input",
+    "NewItem",
+    "add_input_column",
+    "add_names",
+    "column_names",
+    "has_inputs",
+    "pack",
+    "read_names",
+    "unpack",
+]
+
+
+@attrs.frozen
+class NewItem:
+    """An item to add."""
+
+    text: str
+    """The id, or the text that is none."""
+    given: bytes | None = attrs.field(default=None, repr=False)
+    """Its packed input, unless the id itself was given alone."""
+    error: FullStoryError | None = None
+    """Why the text is no id."""
+
+
+Input = tuple[str, dict[str, str]]
+"""The text of an id, and column → text."""
+
+_NAMES = "input_columns"
+"""The name in ``meta`` of the columns' names, in the order in which they came."""
+_MAX_NAMES = 300
+"""Columns of all rows together, so that documents that share no fields don't make an endless table."""
+_CHECKSUM_BYTES = 4
+_decoder = msgspec.json.Decoder(Input)
+
+
+def has_inputs(database: sqlite3.Connection) -> bool:
+    """Return whether a job's file has the column; a file of an older version doesn't."""
+    try:
+        return any(name == "input" for _, name, *_ in database.execute("PRAGMA table_info(items)"))
+    except SQLITE_ERRORS:
+        return False
+
+
+def add_input_column(database: sqlite3.Connection) -> None:
+    """Give a file of an older version the column."""
+    if not has_inputs(database):
+        database.execute("ALTER TABLE items ADD COLUMN input BLOB")
+
+
+def pack(text: str, columns: Mapping[str, str]) -> bytes:
+    """Return an input as it is stored: JSON after its checksum."""
+    body = msgspec.json.encode((text, columns))
+    return zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body
+
+
+def unpack(stored: object) -> Input:
+    """Return a stored input. Raises `CorruptRecord` if it is damaged."""
+    if not isinstance(stored, bytes):
+        raise CorruptRecord(f"the input is {type(stored).__name__}")
+    mark, body = stored[:_CHECKSUM_BYTES], stored[_CHECKSUM_BYTES:]
+    if zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") != mark:
+        raise CorruptRecord("the input and its checksum differ")
+    found: Input = _decoder.decode(body)
+    return found
+
+
+def add_names(database: sqlite3.Connection, names: Iterable[str]) -> None:
+    """Remember the names of columns; those beyond the first 300 are not exported."""
+    known = read_names(get_meta(database, _NAMES))
+    new = [name for name in names if name not in known][: _MAX_NAMES - len(known)]
+    if new:
+        set_meta(database, **{_NAMES: msgspec.json.encode([*known, *new]).decode()})
+
+
+def read_names(stored: object) -> list[str]:
+    """Return the names of columns from ``meta``. Raises `ValueError` if they are damaged."""
+    return [] if stored is None else msgspec.json.decode(str(stored), type=list[str])
+
+
+def column_names(names: Sequence[str]) -> dict[str, str]:
+    """Return the column of an export for each of some names, as in ``Ticket No.`` → ``input_ticket_no``."""
+    taken: dict[str, str] = {}
+    for name in names:
+        plain = "input_" + (re.sub(r"\W+", "_", name.lower()).strip("_") or "column")
+        column, number = plain, 2
+        while column in taken.values():
+            column, number = f"{plain}_{number}", number + 1
+        taken[name] = column
+    return taken

@@ -1,0 +1,76 @@
+"""HTML for notebooks: small tables, in which text from web pages can't become markup.
+
+A notebook shows a result by its ``_repr_html_``. The HTML has no scripts, styles or links, its size is
+limited, and its tables have a caption and headers that a screen reader reads out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+__all__ = ["counted", "fact_table", "preformatted", "table"]
+
+_MAX_ROWS = 20
+_MAX_CELL = 200
+_MAX_TEXT = 4000
+_SPECIAL = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
+
+
+def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], count: int) -> str:
+    """Return a table of the first rows.
+
+    Args:
+        caption: what the table shows.
+        columns: the header of each column.
+        rows: the values of each row; those beyond the limit are not read.
+        count: the number of all rows.
+    """
+    head = "".join(f'<th scope="col">{_cell(name)}</th>' for name in columns)
+    lines = [f"<tr>{''.join(f'<td>{_cell(v)}</td>' for v in row)}</tr>" for row in islice(rows, _MAX_ROWS)]
+    if count > len(lines):
+        lines.append(f'<tr><td colspan="{len(columns)}">… and {count - len(lines):,} more</td></tr>')
+    body = "".join(lines)
+    return (
+        f"<table><caption>{_cell(caption)}</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table>"
+    )
+
+
+def fact_table(caption: str, facts: Mapping[str, Any]) -> str:
+    """Return a table of names and values, without those that are ``None`` or empty."""
+    rows = "".join(
+        f'<tr><th scope="row">{_cell(name)}</th><td>{_cell(value)}</td></tr>'
+        for name, value in facts.items()
+        if value not in (None, "")
+    )
+    return f"<table><caption>{_cell(caption)}</caption><tbody>{rows}</tbody></table>"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return ``1 event`` or ``2 events``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def preformatted(text: str) -> str:
+    """Return a text with its own line breaks."""
+    lines = _clip(text, _MAX_TEXT).split("\n")
+    return f"<pre>{chr(10).join(_escape(line) for line in lines)}</pre>"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = value.isoformat(sep=" ", timespec="milliseconds") if isinstance(value, datetime) else str(value)
+    return _escape(_clip(text, _MAX_CELL))
+
+
+def _clip(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _escape(text: str) -> str:
+    # characters that can't be seen may change the direction of the text behind them
+    return "".join(c if c.isprintable() else " " for c in text).translate(_SPECIAL)

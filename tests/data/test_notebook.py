@@ -1,0 +1,61 @@
+"""docs/notebooks.md runs as a notebook, in a kernel, against a sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+
+from fullstory_async.sandbox import Sandbox
+from tests.examples import ROOT, blocks
+from tests.limits import SECONDS
+
+CELLS = blocks((ROOT / "docs" / "notebooks.md").read_text(encoding="utf-8"), "python")
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    ready, over = threading.Event(), threading.Event()
+    made: list[Sandbox] = []
+
+    async def serve() -> None:
+        async with Sandbox(sessions=40, mean_events=30) as sandbox:
+            made.append(sandbox)
+            ready.set()
+            while not over.is_set():
+                await asyncio.sleep(0.01)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    assert ready.wait(SECONDS)
+    monkeypatch.setenv("FULLSTORY_BASE_URL", made[0].url)
+    monkeypatch.setenv("FULLSTORY_API_KEY", made[0].api_key)
+    yield made[0]
+    over.set()
+    thread.join()
+
+
+def test_the_notebook_of_the_docs_runs(sandbox: Sandbox, tmp_path: Path) -> None:
+    v4: Any = nbformat.v4
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in CELLS])
+    manager = AsyncKernelManager(kernel_name="python3", transport="ipc")
+    resources = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, km=manager, timeout=SECONDS, resources=resources).execute()
+    outputs = [output for cell in notebook.cells for output in cell.outputs]
+    assert [output for output in outputs if output.output_type == "stream" and output.name == "stderr"] == []
+    shown = [output.data["text/html"] for output in outputs if "text/html" in output.get("data", {})]
+    for text in (
+        "Page with",
+        "events in",
+        "Summary of a session",
+        "Run of a job: finished",
+        "duration_seconds",
+    ):
+        assert len([html for html in shown if text in html]) == 1, text
