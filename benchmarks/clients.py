@@ -222,8 +222,14 @@ async def generated(url: str) -> AsyncIterator[Fetch]:
         yield fetch
 
 
-def in_turns(client: Callable[[str], AbstractAsyncContextManager[Fetch]]) -> Client:
-    """Return a `Client` whose workers share one iterator of sessions, as users write it."""
+def in_turns(client: Callable[[str], AbstractAsyncContextManager[Fetch]], *, keeps: bool = True) -> Client:
+    """Return a `Client` whose workers share one iterator of sessions, as users write it.
+
+    Args:
+        client: fetches one session.
+        keeps: whether a worker keeps a result until it has the next one, as a program that processes it
+            would; otherwise the result is thrown away at once.
+    """
 
     @asynccontextmanager
     async def made(url: str) -> AsyncIterator[Walk]:
@@ -233,8 +239,11 @@ def in_turns(client: Callable[[str], AbstractAsyncContextManager[Fetch]]) -> Cli
                 left = iter(sessions)
 
                 async def work() -> None:
+                    result = None
                     for session in left:
-                        result = await fetch(session)  # kept until the next one has arrived
+                        found = await fetch(session)
+                        result = found if keeps else None
+                        del found
                     del result
 
                 await asyncio.gather(*(work() for _ in range(concurrency)))
@@ -258,3 +267,5 @@ CLIENTS: dict[str, Client] = {
     "ours, first event": in_turns(first_event),
     "ours, fan-out": fan_out,
 }
+_THROWN = {"aiohttp, bytes": over_aiohttp(lambda body: body), "aiohttp + orjson, dicts": over_aiohttp(orjson.loads), "ours, typed": typed, "ours, all read": touched}
+CLIENTS |= {f"{name}, thrown": in_turns(client, keeps=False) for name, client in _THROWN.items()}
