@@ -49,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("timeout") is None:
         config.option.timeout = A_TEST
-    # without bytecode, each worker and several hundred commands would compile the same files: a quarter of the CPU
+    # without bytecode, each worker and each command that a test starts would compile the same files again
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # commands that tests run must not ask whoever started the tests from a terminal

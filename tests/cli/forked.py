@@ -1,5 +1,6 @@
 """Commands as forks of one process that has imported the command line: real processes at a tenth of the price.
 
+Any number of them may run at a time, and a test may run a script of its own in the same way.
 A fork begins where `fullstory-async` begins, with standard streams as the interpreter makes them. At its end it does
 what the interpreter does with them, and leaves out the rest of the clean-up, which costs ten times as much as most commands.
 """
