@@ -22,7 +22,7 @@ _USABLE = 0.9
 _FIRST_CALLS = 4
 """Calls before the first response; each response allows as many more, so that the sizes are known in time."""
 _GROWTH = 10
-"""Responses may suddenly be larger by this factor: the disk has to have room for that, free or spare."""
+"""Responses may suddenly be larger by this factor on average: the disk has to have room, free or spare."""
 _MEMORY = 100
 """Responses after which an earlier one counts little."""
 _DEVIATIONS = 3.0
@@ -34,21 +34,21 @@ class SizeEstimate:
 
     count: int = 0
     largest: int = 0
-    _mean: float = 0.0
+    mean: float = 0.0
     _variance: float = 0.0
 
     def record(self, size: int) -> None:
         """Record the size of a response, in bytes."""
         self.count += 1
         weight = 1 / min(self.count, _MEMORY)
-        deviation = size - self._mean
-        self._mean += weight * deviation
+        deviation = size - self.mean
+        self.mean += weight * deviation
         self._variance = (1 - weight) * (self._variance + weight * deviation**2)
         self.largest = max(self.largest, size)
 
     def expected(self, calls: int) -> float:
         """Return the bytes that the responses of some calls hardly exceed together."""
-        likely = calls * self._mean + _DEVIATIONS * math.sqrt(calls * self._variance)
+        likely = calls * self.mean + _DEVIATIONS * math.sqrt(calls * self._variance)
         return min(likely, float(calls * self.largest))
 
 
@@ -93,8 +93,8 @@ class ByteBudget:
     def _most(self) -> float:
         """Bytes that the responses of all calls take at most, with one more; a large disk has that."""
         calls = self.open_calls + 1
-        likely = _GROWTH * self.sizes.expected(calls) if self.sizes.count else calls * MAX_BYTES
-        return self.held + likely
+        each = _GROWTH * self.sizes.mean if self.sizes.count else MAX_BYTES
+        return self.held + calls * each
 
     def open(self) -> OpenCall:
         """Count one more call, until its end."""

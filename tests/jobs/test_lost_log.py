@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fullstory_async import JobError, JobIncompleteError, SessionId
+from fullstory_async import JobError, JobIncompleteError, JobStorageError, SessionId
 from fullstory_async.cli import main
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.storage import commit_record
@@ -220,6 +220,33 @@ async def test_a_newer_file_over_an_older_copy_is_noticed(job: Path, tmp_path: P
             await opened_for_writing(copy)
         assert JobReader(copy).missing is not None
         assert (await opened_for_writing(copy, accept_loss=True))[1] >= spent
+
+
+@pytest.mark.row(95)
+async def test_a_backup_that_is_put_back_while_the_job_runs_is_noticed_and_spent_stays(
+    tmp_path: Path,
+) -> None:
+    folder, backup = tmp_path / "j", tmp_path / "backup"
+    store = store_in(folder)
+    await store.add([f"1:{n}" for n in range(20)], [])
+    shutil.copytree(folder, backup)
+    for seq in range(1, 8):
+        assert await store.reserve(JobTask(seq, f"1:{seq - 1}", "events"), 1)
+        await store.save_response(JobTask(seq, f"1:{seq - 1}", "events"), b"{}", attempts=1, spent=1)
+    assert await store.reserve(JobTask(8, "1:7", "events"), 1)
+    for name in (MAIN, LOG, INDEX, RECORD):
+        (folder / name).write_bytes((backup / name).read_bytes())
+    with pytest.raises(JobStorageError, match="replaced by an older copy"):
+        await store.save_response(JobTask(8, "1:7", "events"), b"{}", attempts=1, spent=1)
+    store.close()
+    with pytest.raises(JobIncompleteError):
+        await opened_for_writing(folder)
+    answered, spent = await opened_for_writing(folder, accept_loss=True)
+    assert (answered, spent >= 8) == (0, True)
+    reopened = JobStore(folder, None)
+    await reopened.spend_reserved()
+    assert reopened.counts.answered == 1  # the response that was rescued
+    reopened.close()
 
 
 @pytest.mark.row(95)

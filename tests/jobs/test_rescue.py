@@ -205,6 +205,7 @@ def test_damaged_and_foreign_lines_of_a_rescue_file_are_left_out(
     file.path.write_bytes(damaged)
     assert list(file.read()) == [*kept[:2], kept[3]]
     assert caplog.text.count("is damaged, and can't be taken in") == 3  # the line that broke off, twice
+    assert "1 results in" in caplog.text
     file.remove()
     assert list(file.read()) == []
     assert list(another.read()) == kept[1:2]

@@ -99,13 +99,18 @@ class RescueFile:
 
     def read(self) -> Iterator[HeldResult]:
         """Yield the results of this job; damaged lines are skipped. Raises `OSError`."""
+        foreign = 0
         try:
             with self._opened(os.O_RDONLY) as file:
                 for line in filter(bytes.strip, file):
-                    if not self._is_foreign(line) and (result := self._parse(line)) is not None:
+                    if self._is_foreign(line):
+                        foreign += 1
+                    elif (result := self._parse(line)) is not None:
                         yield result
         except FileNotFoundError:
             return
+        if foreign:
+            _logger.warning("%d results in %s are of other jobs, and stay there", foreign, self.path)
 
     def remove(self) -> None:
         """Remove this job's results, which are saved. Raises `OSError`."""

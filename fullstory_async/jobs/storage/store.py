@@ -237,6 +237,9 @@ class JobStore:
         self._owner, commits = ownership.owner_of(self._database)
         if self._owner != self._run:
             self._sharing = Sharing.TAKEN_OVER
+        elif commits < self._state.commits:  # the next opening must learn what this process knows
+            self._record.write(self._state.committed())
+            raise sqlite3.OperationalError("its file was replaced by an older copy while it ran")
         elif commits != self._state.commits:
             self._sharing = Sharing.SHARED
         self._state.commits = commits
@@ -247,15 +250,14 @@ class JobStore:
         self._unsaved.clear()
 
     def _write_counters(self) -> None:
-        state = self._state
-        state.commits += 1
+        self._state.commits += 1
         if self._sharing is not Sharing.ALONE:
-            ownership.recount(self._database, state)
+            ownership.recount(self._database, self._state)
         if self._sharing is Sharing.TAKEN_OVER:
-            set_meta(self._database, **{COMMITS: state.commits})
+            set_meta(self._database, **{COMMITS: self._state.commits})
             return
-        self._is_marked = not state.raise_ceiling(self.plan.max_activations) and self._is_marked
-        set_meta(self._database, **state.numbers())
+        self._is_marked = not self._state.raise_ceiling(self.plan.max_activations) and self._is_marked
+        set_meta(self._database, **self._state.numbers())
 
     def _add(self, database: sqlite3.Connection, items: Sequence[NewItem], names: Iterable[str]) -> int:
         counts = self._state.counts
@@ -297,8 +299,7 @@ class JobStore:
 
     def _take_in(self, database: sqlite3.Connection, rescued: list[HeldResult]) -> None:
         for each in rescued:
-            task = each.task
-            if not statements.is_unanswered(database, task):
+            if not statements.is_unanswered(database, task := each.task):
                 continue
             if each.failure is not None:
                 self._save_failure(database, task, each.failure, each.body, 0, 0)
@@ -329,8 +330,7 @@ class JobStore:
     def _delete_failure(self, database: sqlite3.Connection, task: JobTask) -> None:
         """Delete the failure of an earlier run, which a newer result replaces."""
         counts = self._state.counts
-        # the usual case needs no query
-        if counts.failed == 0 and self._sharing is Sharing.ALONE:
+        if counts.failed == 0 and self._sharing is Sharing.ALONE:  # the usual case needs no query
             return
         permanent = statements.delete_failure(database, task)
         if permanent is not None:
