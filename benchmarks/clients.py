@@ -253,19 +253,17 @@ def in_turns(client: Callable[[str], AbstractAsyncContextManager[Fetch]], *, kee
     return made
 
 
+THROWN = ", thrown away"
+"""Follows the name of a client whose results are thrown away at once."""
+FETCHES = {
+    "aiohttp, bytes": over_aiohttp(lambda body: body), "aiohttp + orjson, dicts": over_aiohttp(orjson.loads),
+    "aiohttp + json, dicts": over_aiohttp(json.loads), "aiohttp + json + cattrs": over_aiohttp(plain_cattrs),
+    "httpx + pydantic": httpx_pydantic, "openapi-python-client": generated, "ours, typed": typed,
+    "ours, all read": touched, "ours, streamed": streamed, "ours, first event": first_event,
+}  # fmt: skip
 CLIENTS: dict[str, Client] = {
     "sockets alone": sockets,
-    "aiohttp, bytes": in_turns(over_aiohttp(lambda body: body)),
-    "aiohttp + orjson, dicts": in_turns(over_aiohttp(orjson.loads)),
-    "aiohttp + json, dicts": in_turns(over_aiohttp(json.loads)),
-    "aiohttp + json + cattrs": in_turns(over_aiohttp(plain_cattrs)),
-    "httpx + pydantic": in_turns(httpx_pydantic),
-    "openapi-python-client": in_turns(generated),
-    "ours, typed": in_turns(typed),
-    "ours, all read": in_turns(touched),
-    "ours, streamed": in_turns(streamed),
-    "ours, first event": in_turns(first_event),
+    **{name: in_turns(client) for name, client in FETCHES.items()},
+    **{name + THROWN: in_turns(client, keeps=False) for name, client in FETCHES.items()},
     "ours, fan-out": fan_out,
 }
-_THROWN = {"aiohttp, bytes": over_aiohttp(lambda body: body), "aiohttp + orjson, dicts": over_aiohttp(orjson.loads), "ours, typed": typed, "ours, all read": touched}
-CLIENTS |= {f"{name}, thrown": in_turns(client, keeps=False) for name, client in _THROWN.items()}
