@@ -47,9 +47,6 @@ _SOURCE_COLUMNS = (
     "source_properties", "page_url", "page_path", "page_title", "browser", "operating_system", "device_type",
     "country", "city", "app_version",
 )  # fmt: skip
-_DERIVED_COLUMNS = (
-    "description", "is_error", "frustrations", "element_text", "element_selector", "custom_name",
-)  # fmt: skip
 _V1_NAMES = {
     "session_id": "full_session_id", "device_id": "event_device_id", "properties": "event_properties",
 }  # fmt: skip
@@ -240,28 +237,23 @@ def _columns(
 ) -> EventColumns:
     """Add the columns that are computed from the fields of each event and its source."""
     kinds = values["event_type"]
-    derived = [
-        _derived(kind, each, source.source) for kind, each, source in zip(kinds, fields, sources, strict=True)
-    ]
-    for names, rows in (
-        (_DERIVED_COLUMNS, derived), (_SOURCE_COLUMNS, [source.values for source in sources]),
-    ):  # fmt: skip
-        columns = zip(*rows, strict=True) if rows else repeat((), len(names))
-        values.update(zip(names, columns, strict=True))
+    of_sources = [source.values for source in sources]
+    columns = zip(*of_sources, strict=True) if of_sources else repeat((), len(_SOURCE_COLUMNS))
+    values.update(zip(_SOURCE_COLUMNS, columns, strict=True))
+    # column by column: a tuple for each event would be one more object for the garbage collector
+    targets = [each.target if isinstance(each, Targeted) else None for each in fields]
+    values |= {
+        "description": [
+            describe(k, each, s.source) for k, each, s in zip(kinds, fields, sources, strict=True)
+        ],
+        "is_error": list(map(is_error, kinds, fields)),
+        "frustrations": list(map(frustrations_of, kinds, fields)),
+        "element_text": [None if each is None or each.masked else each.text for each in targets],
+        "element_selector": [None if each is None else each.raw_selector for each in targets],
+        "custom_name": [each.event_name if isinstance(each, Custom) else None for each in fields],
+    }
     values["user_uid"], values["user_email"] = _users(kinds, fields)
     return EventColumns(ids, len(kinds), values, fetched_at)
-
-
-def _derived(kind: str, fields: Fields, source: Source) -> tuple[Any, ...]:
-    """Return the values of ``_DERIVED_COLUMNS``."""
-    text = selector = None
-    if isinstance(fields, Targeted) and fields.target is not None:
-        target = fields.target
-        text, selector = None if target.masked else target.text, target.raw_selector
-    return (
-        describe(kind, fields, source), is_error(kind, fields), frustrations_of(kind, fields), text, selector,
-        fields.event_name if isinstance(fields, Custom) else None,
-    )  # fmt: skip
 
 
 def _users(
