@@ -59,19 +59,19 @@ def frustrations_of(kind: str, data: Any) -> tuple[str, ...]:
         return ("mouse thrash",)
     if kind != "click":
         return ()
-    signs = {
-        "rage click": (data.fs_rage_count or 0) > 0,
-        "dead click": (data.fs_dead_count or 0) > 0,
-        "error click": (data.fs_error_kind or "unknown").lower() != "unknown",
-    }
-    return tuple(sign for sign, is_present in signs.items() if is_present)
+    signs: tuple[str, ...] = ("rage click",) if (data.fs_rage_count or 0) > 0 else ()
+    if (data.fs_dead_count or 0) > 0:
+        signs += ("dead click",)
+    if (data.fs_error_kind or "unknown").lower() != "unknown":
+        signs += ("error click",)
+    return signs
 
 
 def _one_line(text: str) -> str:
     """Return a text from a web page as one printable line."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in text)
-    # the only printable white space is a space
+    # of all white space, only the space is printable
     return " ".join(text.split()) if "  " in text or text[:1] == " " or text[-1:] == " " else text
 
 
