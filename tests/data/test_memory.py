@@ -79,6 +79,12 @@ def test_a_job_is_read_batch_by_batch(folder: Path, monkeypatch: pytest.MonkeyPa
     assert 20 <= first.num_rows < whole.num_rows
     assert 0 < len(read) < 10
     assert rows(pa.Table.from_batches([first, *stream])) == rows(whole)
+    # each batch has a dictionary of its own
+    types = [row["event_type"] for row in rows(whole)]
+    assert pd.DataFrame.from_arrow(JobReader(folder).to_arrow("events"))["event_type"].tolist() == types
+    assert pl.DataFrame(JobReader(folder).to_arrow("events"))["event_type"].to_list() == types
+    by_duckdb = duckdb.connect().from_arrow(JobReader(folder).to_arrow("events"))
+    assert sorted(name for (name,) in by_duckdb.select("event_type").fetchall()) == sorted(types)
 
 
 def test_pandas_polars_and_duckdb_take_the_events_as_they_are(events: SessionEvents) -> None:
