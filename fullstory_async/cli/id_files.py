@@ -12,20 +12,23 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
 from fullstory_async.cli.exits import UsageError
 from fullstory_async.jobs.storage.compression import zstd
 
-__all__ = ["IdText", "open_ids"]
+__all__ = ["IdText", "form_of", "open_ids"]
 
 _HEAD = 4096
 _CHUNK = 32_768
 _NOT_UTF_8 = re.compile("[\udc80-\udcff]+")
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_TABLES: dict[bytes, Literal["workbook", "parquet"]] = {
+    b"PK\x03\x04": "workbook", b"\xd0\xcf\x11\xe0": "workbook", b"PAR1": "parquet", b"PARE": "parquet",
+}  # fmt: skip
+_NAMES = {"workbook": "an Excel workbook", "parquet": "a Parquet file"}
 _OTHER_FORMATS = {
-    b"PK\x03\x04": "an Excel workbook or a ZIP archive", b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-    b"PAR1": "a Parquet file", b"%PDF": "a PDF", b"SQLite format 3\x00": "a SQLite database",
+    b"%PDF": "a PDF", b"SQLite format 3\x00": "a SQLite database",
     b"ORC": "an ORC file", b"Obj\x01": "an Avro file",
 }  # fmt: skip
 _BOMS = (
@@ -89,6 +92,17 @@ class _Rewound(io.RawIOBase):
         return len(data)
 
 
+def form_of(path: str) -> Literal["workbook", "parquet", "text"]:
+    """Return what a file is by its first bytes; a pipe, or a file that can't be read, counts as text."""
+    try:
+        if not Path(path).is_file():
+            return "text"
+        with Path(path).open("rb") as file:
+            return _TABLES.get(file.read(4), "text")
+    except OSError:
+        return "text"
+
+
 @contextmanager
 def open_ids(source: str) -> Iterator[IdText]:
     """Open a file, or standard input for ``-``, as text.
@@ -123,9 +137,11 @@ def _with_head(file: IO[bytes]) -> tuple[bytes, _Rewound]:
 def _decompressed(head: bytes, raw: _Rewound) -> Iterator[IO[bytes]]:
     """Give a file as it was before it was compressed; its content says how."""
     file = io.BufferedReader(raw)
-    for magic, form in _OTHER_FORMATS.items():
+    for magic, other in _OTHER_FORMATS.items():
         if head.startswith(magic):
-            raise UsageError(f"is {form}; save the ids as CSV or as text")
+            raise UsageError(f"is {other}; save the ids as CSV or as text")
+    if (form := _TABLES.get(head[:4])) is not None:
+        raise UsageError(f"is {_NAMES[form]}, which can only be read from a file")
     if head.startswith(b"\x1f\x8b"):
         yield cast("IO[bytes]", gzip.GzipFile(fileobj=file))
     elif head.startswith(b"\xfd7zXZ\x00"):

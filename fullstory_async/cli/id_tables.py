@@ -18,7 +18,7 @@ from fullstory_async.ids.cells import Kind, is_damaged_pair, is_opaque_id, long_
 from fullstory_async.ids.columns import choose, find_named, normalised_name
 from fullstory_async.session_id import SessionId
 
-__all__ = ["Records", "Table", "find_table", "is_comment", "is_empty"]
+__all__ = ["Records", "Table", "distinct_columns", "find_table", "is_comment", "is_empty"]
 
 _DELIMITERS = ("\t", ";", ",", "|")
 _IDS = (Kind.LINK, Kind.PAIR, Kind.SHORT_PAIR, Kind.SEVERAL, Kind.CUT, Kind.ROUNDED)
@@ -77,7 +77,7 @@ def find_table(lines: Sequence[str], delimiter: str | None, column: str | None) 
         if width == 1 and each != delimiter:
             continue
         has_header = not any(read_cell(cell).kind in _IDS for cell in rows[0])
-        table = Table(each, _columns(rows[0], has_header=has_header), has_header)
+        table = Table(each, distinct_columns(rows[0], has_header=has_header), has_header)
         dicts = [_as_row(table, row) for row in rows[has_header:]]
         has_ids = _has_ids(dicts) if column is None else find_named(column, table.columns) is not None
         similar = sum(len(row) == width for row in rows)
@@ -128,8 +128,8 @@ def _is_comment_row(cells: Sequence[str]) -> bool:
     return len(cells) == 1 and is_comment(cells[0])
 
 
-def _columns(cells: Sequence[str], *, has_header: bool) -> tuple[str, ...]:
-    """Return distinct names for the columns."""
+def distinct_columns(cells: Sequence[str], *, has_header: bool) -> tuple[str, ...]:
+    """Return distinct names for the columns of a header, or of a first row."""
     names = [cell.strip(" \t\ufeff\"'\u200b\u00a0") if has_header else "" for cell in cells]
     count = Counter(names)
     return tuple(

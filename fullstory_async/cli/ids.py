@@ -1,4 +1,4 @@
-"""Session ids from files or standard input: plain lines, a table, or JSON.
+"""Session ids from files or standard input: plain lines, a table, JSON, a workbook, or Parquet.
 
 The whole input is read and checked before the first request, so that a misread file costs no activation. It
 may hold millions of ids, so they are kept in a temporary database instead of in memory.
@@ -13,12 +13,15 @@ import itertools
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from fullstory_async.cli.exits import UsageError
-from fullstory_async.cli.id_files import IdText, open_ids
+from fullstory_async.cli.id_files import IdText, form_of, open_ids
 from fullstory_async.cli.id_json import json_rows
+from fullstory_async.cli.id_parquet import parquet_rows
 from fullstory_async.cli.id_tables import Records, find_table, is_comment, is_empty
+from fullstory_async.cli.id_workbooks import workbook_rows
 from fullstory_async.errors import ConfigurationError, StorageError
 from fullstory_async.ids.alike import comparable
 from fullstory_async.ids.inputs import SessionInput
@@ -173,20 +176,17 @@ def read_ids(
 def _read_source(ids: IdInput, source: str, reader: RowReader, column: str | None, *, strict: bool) -> None:
     usable = unusable = 0
     first = ""
-    with open_ids(source) as text:
-        for row in _rows(ids, text, reader, column):
-            if (given := row.input) is None:
-                ids.without_id += 1
-                continue
-            if isinstance(given.session_id, UnusableId):
-                unusable, first = unusable + 1, first or given.session_id.reason
-                if strict:
-                    raise UsageError(f"can't be understood: {given.session_id.reason}")
-            else:
-                usable += 1
-            ids.add(given)
-        if text.not_utf_8:
-            ids.note(f"{source} is not UTF-8 throughout; the rest was read as Windows-1252")
+    for row in _rows(ids, source, reader, column):
+        if (given := row.input) is None:
+            ids.without_id += 1
+            continue
+        if isinstance(given.session_id, UnusableId):
+            unusable, first = unusable + 1, first or given.session_id.reason
+            if strict:
+                raise UsageError(f"can't be understood: {given.session_id.reason}")
+        else:
+            usable += 1
+        ids.add(given)
     if unusable > usable:
         raise UsageError(
             f"can't be understood: {first}; a table needs a column with replay URLs or USER:SESSION pairs, "
@@ -196,11 +196,36 @@ def _read_source(ids: IdInput, source: str, reader: RowReader, column: str | Non
         raise UsageError("has no session ids")
 
 
-def _rows(ids: IdInput, text: IdText, reader: RowReader, column: str | None) -> Iterator[Row]:
+def _rows(ids: IdInput, source: str, reader: RowReader, column: str | None) -> Iterator[Row]:
     """Yield the rows of a file of any form."""
-    for number, value in _values(ids, text, column):
-        yield from reader.push(value, f"line {number}")
+    path, sheet = _split_sheet(source)
+    form = form_of(path)
+    if sheet is not None and form != "workbook":
+        raise UsageError(f"can't be read: only Excel workbooks have sheets, such as {sheet!r}")
+    if form == "text":
+        yield from _text_rows(ids, source, reader, column)
+        return
+    rows = parquet_rows(path) if form == "parquet" else workbook_rows(path, sheet, column, ids.note)
+    for where, value in rows:
+        yield from reader.push(value, where)
     yield from reader.finish()
+
+
+def _split_sheet(source: str) -> tuple[str, str | None]:
+    """Return a path and the sheet that is named behind it, as in ``tickets.xlsx#May``."""
+    path, mark, sheet = source.rpartition("#")
+    if not mark or source == "-" or Path(source).exists() or not Path(path).is_file():
+        return source, None
+    return path, sheet
+
+
+def _text_rows(ids: IdInput, source: str, reader: RowReader, column: str | None) -> Iterator[Row]:
+    with open_ids(source) as text:
+        for number, value in _values(ids, text, column):
+            yield from reader.push(value, f"line {number}")
+        yield from reader.finish()
+        if text.not_utf_8:
+            ids.note(f"{source} is not UTF-8 throughout; the rest was read as Windows-1252")
 
 
 def _values(ids: IdInput, text: IdText, column: str | None) -> Iterator[tuple[int, Any]]:

@@ -8,9 +8,18 @@ from pathlib import Path
 
 from fullstory_async.activations import Activations
 from fullstory_async.cli.ids import IdInput
+from fullstory_async.cli.output import printable
 from fullstory_async.jobs import Job, JobEstimate, JobReport, StopReason
+from fullstory_async.jobs.export import Redaction
 
-__all__ = ["consent_question", "consent_warning", "estimate_text", "report_text", "resume_command"]
+__all__ = [
+    "consent_question",
+    "consent_warning",
+    "estimate_text",
+    "redaction_text",
+    "report_text",
+    "resume_command",
+]
 
 
 def resume_command(folder: Path, connection: list[str], options: Mapping[str, object]) -> str:
@@ -45,6 +54,18 @@ def estimate_text(ids: IdInput, estimate: JobEstimate, *, adaptive: bool) -> str
         budget = _plural(estimate.activations, "activation")
         notes.append(f"the remaining budget of {budget} does not cover all calls")
     return ", ".join(notes) + "\n"
+
+
+def redaction_text(redaction: Redaction, given: Mapping[str, str]) -> str:
+    """Return one line for each name to redact: how many values, and similar fields that were left."""
+    lines, similar = [], redaction.near_misses
+    for name, how in given.items():
+        count = f"{redaction.hidden[name]} values {'dropped' if how == 'drop' else 'replaced'}"
+        line = f"{name}: {'no field has this name' if name in redaction.missing else count}"
+        if name in similar:
+            line += f"; similar fields were left as they are: {', '.join(map(printable, similar[name]))}"
+        lines.append(f"{line}\n")
+    return "".join(lines)
 
 
 def consent_question(ids: IdInput, estimate: JobEstimate) -> str:

@@ -13,6 +13,8 @@ from fullstory_async.session_id import SessionId, UnusableId
 
 __all__ = ["SessionInput", "text_of_value"]
 
+_LARGEST_EXACT = 2**53
+
 
 @attrs.frozen
 class SessionInput:
@@ -43,4 +45,7 @@ def text_of_value(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    # Excel and floating-point columns hold numbers without a fraction so
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST_EXACT:
+        return str(int(value))
     return value.isoformat() if isinstance(value, (date, time)) else str(value)

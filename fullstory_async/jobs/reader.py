@@ -83,7 +83,8 @@ class JobReader(RecordReader):
             yield batch
 
     def _tables(self) -> Tables:
-        return Tables(self.plan, Redaction.of((), self.secret), organisation=self.organisation)
+        nothing = Redaction.of((), self.secret)
+        return Tables(self.plan, nothing, organisation=self.organisation, inputs=self.input_columns)
 
     def _result(self, record: Record) -> Iterator[JobResult]:
         failures = list(record.failures.values())

@@ -64,12 +64,12 @@ TABLES: Mapping[str, Table] = {
         app_version="name", user_uid="text", user_email="text", fetched_at="time",
     ),
     "sessions": _columns(
-        "full_session_id", "state",
+        "full_session_id", "state", "input",
         **_IDS, user_uid="text", user_email="text", started_at="time", ended_at="time",
         duration_seconds="number", events="integer", pages="integer", errors="integer",
         rage_clicks="integer", dead_clicks="integer", error_clicks="integer", mouse_thrashes="integer",
         first_page="text", last_page="text", browser="name", operating_system="name", device_type="name",
-        country="name", replay_url="text", state="name", error="text", fetched_at="time",
+        country="name", replay_url="text", state="name", error="text", fetched_at="time", input="text",
     ),
     "pages": _columns(
         "full_session_id", "number", "events", "errors", "frustrations",

@@ -75,6 +75,12 @@ class EventColumns:
         """Return the values of each column of a table of the current schema."""
         return [list(self._column(column.name)) for column in table]
 
+    def take(self, indexes: Sequence[int]) -> EventColumns:
+        """Return some of the events; they keep their numbers."""
+        every = {**self.values, "seq": range(self.count)}
+        values = {name: [column[n] for n in indexes] for name, column in every.items()}
+        return EventColumns(self.ids, len(indexes), values, self.fetched_at)
+
     def _column(self, name: str) -> Iterable[Any]:
         if name in self.values:
             return self.values[name]
@@ -274,6 +280,8 @@ def _users(
     emails: list[str | None] = []
     ends = [*(n for n, *_ in found[1:]), len(kinds)]
     for (_, uid, email), end in zip(found, ends, strict=False):
+        # a later identification of the same user may leave the address out
+        known = emails[-1] if emails and uids[-1] == uid else None
         uids += [uid] * (end - len(uids))
-        emails += [email] * (end - len(emails))
+        emails += [email or known] * (end - len(emails))
     return uids or [None] * len(kinds), emails or [None] * len(kinds)

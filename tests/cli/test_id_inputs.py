@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 import random
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -230,9 +232,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "times": (table("name,start", "a,10:42", "b,11:07"), "no column holds session ids.*columns are: name, start"),
     "sessions of a conference": (table("session,guests", "9:30,10", "10:00,12", "11:45,7"), "no column holds session ids"),
     "tickets": (table("id,subject", "100,Help", "101,Help"), "no column holds session ids"),
-    "an Excel workbook": (b"PK\x03\x04" + bytes(100), "Excel workbook.*CSV"),
-    "an old workbook": (b"\xd0\xcf\x11\xe0" + bytes(100), "old Excel workbook"),
-    "Parquet": (b"PAR1" + bytes(100), "Parquet"),
+    "PDF": (b"%PDF-1.7" + bytes(100), "is a PDF; save the ids as CSV"),
     "a cut gzip file": (gzip.compress(f"{A}\n".encode() * 9)[:-9], "damaged or cut off"),
     "a damaged xz file": (lzma.compress(f"{A}\n".encode() * 9)[:-20], "damaged or cut off"),
     "a cut zstd file": (zstd.compress(f"{A}\n".encode() * 9)[:-5], "damaged or cut off"),
@@ -246,6 +246,24 @@ def test_a_file_without_usable_ids_is_refused_with_what_to_do(tmp_path: Path, na
     data, reason = REFUSED[name]
     with pytest.raises(UsageError, match=reason):
         read(tmp_path / "ids", data)
+
+
+@pytest.mark.parametrize(
+    ("data", "module", "reason"),
+    [
+        (b"PK\x03\x04", "python_calamine", r"is an Excel workbook, which needs: pip install .*\[xlsx\]"),
+        (b"PAR1", "pyarrow", r"is a Parquet file, which needs: pip install .*\[parquet\]"),
+    ],
+)
+def test_a_table_that_needs_an_extra_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, module: str, reason: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageError, match=reason):
+        read(tmp_path / "ids", data)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    with pytest.raises(UsageError, match="standard input is an? [EP].*, which can only be read from a file"):
+        read_ids(["-"])
 
 
 @pytest.mark.row(58)

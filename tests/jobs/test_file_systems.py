@@ -86,12 +86,12 @@ async def test_a_job_a_ledger_and_a_cache_work_without_links_locks_and_permissio
     assert JobReader(folder).status().holder is None
     assert len([each async for each in JobReader(folder).results()]) == 3
     async with Job.open(folder) as job:
-        for name in ("out.jsonl", "out.duckdb", "out.jsonl"):
+        for name in ("out.jsonl", "out.sqlite", "out.jsonl"):
             await job.export(tmp_path / name)
     warned = [record.getMessage() for record in caplog.records if record.name == "fullstory_async.files"]
     assert sum(f"{folder} can't be made private (chmod)" in text for text in warned) == 3  # once an opening
     assert names(tmp_path) == {
-        "cache", "j", "job.sqlite3", "job.sqlite3-commits", "ledger", "lock", "out.duckdb", "out.failures.jsonl", "out.jsonl", "spare-room"
+        "cache", "j", "job.sqlite3", "job.sqlite3-commits", "ledger", "lock", "out.failures.jsonl", "out.jsonl", "out.pages.jsonl", "out.sessions.jsonl", "out.sqlite", "spare-room"
     }  # fmt: skip
 
 

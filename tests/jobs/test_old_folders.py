@@ -72,7 +72,7 @@ async def test_it_is_read(folder: Path) -> None:
     assert (status.done, status.spent) == (7, 9)
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.zst", "csv", "parquet", "duckdb", "sqlite"])
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.zst", "csv", "sqlite"])
 def test_it_is_exported(folder: Path, tmp_path: Path, suffix: str) -> None:
     written = export(JobReader(folder), tmp_path / f"out.{suffix}")
     assert all(path.stat().st_size for path in written)

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
+from fullstory_async.cli.messages import redaction_text
 from fullstory_async.cli.output import write_stderr
 from fullstory_async.cli.signals import on_interrupt
 from fullstory_async.cli.streams import require_output
@@ -87,8 +88,10 @@ def export(
         Columns: v2, v1 as in earlier versions, or warehouse as FullStory's dbt package reads them.
     redact
         Fields to drop at any depth, such as user_email,ip_address, or to replace by a fingerprint, as in
-        user_email=hash. URLs and free text are not searched. If no field has the name, nothing is written.
-        Can be repeated.
+        user_email=hash. Case doesn't matter. A path such as event_properties.email stands for the fields
+        below others, and *email* for every name with it. Columns made of a redacted field are redacted with
+        it; URLs and free text are not searched. If no field has the name, nothing is written; similar names
+        are listed. Can be repeated.
     allow_missing
         Export even if no field has a name given to --redact.
     """
@@ -115,9 +118,7 @@ def export(
         return Exit(128 + received[0])
     if not to_stdout:
         sys.stderr.write("".join(f"{path}\n" for path in written))
-    for name, how in hidden.items():
-        count = f"{redaction.hidden[name]} values {'dropped' if how == 'drop' else 'replaced'}"
-        sys.stderr.write(f"{name}: {'no field has this name' if name in redaction.missing else count}\n")
+    sys.stderr.write(redaction_text(redaction, hidden))
     return exit_of(reader)
 
 

@@ -118,8 +118,10 @@ def fetch(
         Job folder. Created if missing; with --resume, reopened.
     ids
         File of session ids, or - for standard input: plain lines (blank lines and # comments are skipped), a
-        table (CSV, TSV), JSON or JSON Lines, also compressed. The column is found by its content: replay
-        URLs, USER:SESSION pairs, or two columns. Repeated ids are fetched once. Can be repeated.
+        table (CSV, TSV), JSON or JSON Lines, also compressed, Parquet, or an Excel workbook, also with the
+        name of a sheet, as in tickets.xlsx#May. The column is found by its content: replay URLs, USER:SESSION
+        pairs, or two columns. The other columns are stored in the job and exported with its sessions.
+        Repeated ids are fetched once. Can be repeated.
     events
         Fetch the events of each session.
     summary

@@ -78,15 +78,15 @@ def export(
         OSError: writing to a pipe failed; `BrokenPipeError` if its reader has left.
     """
     redaction = Redaction.of(redact, reader.secret)
-    tables = Tables(reader.plan, redaction, schema, reader.organisation)
+    tables = Tables(reader.plan, redaction, schema, reader.organisation, reader.input_columns)
     target = ExportTarget.of(
         {name: tables.columns(name) for name in tables.names}, path, out_dir, file_format,
         schema=schema, overwrite=overwrite, append=append, partition_by=partition_by,
         rows_per_file=rows_per_file, bom=bom,
     )  # fmt: skip
-    if target.action is Action.STREAM and redaction.how and not allow_missing:
+    if target.action is Action.STREAM and redaction.rules and not allow_missing:
         # Before the first row: what a pipe has got can't be taken out of it again.
-        checked = Redaction.of(redaction.how, reader.secret)
+        checked = Redaction(redaction.rules, redaction.secret)
         first = _rows_of(reader, attrs.evolve(tables, redaction=checked), stopped=stopped)
         _check_names(checked, sum(len(rows) for _, rows in first))
     count = 0
@@ -98,6 +98,8 @@ def export(
         # Before the files get their names: under a misspelt name, the data would be exported in clear text.
         if not allow_missing:
             _check_names(redaction, count)
+        if redaction is not redact:
+            redaction.warn()
     return target.paths
 
 
@@ -124,10 +126,9 @@ def _session_ids(reader: RecordReader) -> Iterator[str]:
 def _check_names(redaction: Redaction, rows: int) -> None:
     """Raise `ConfigurationError` if a name to redact is missing, unless there are no rows."""
     if rows and redaction.missing:
-        names = ", ".join(map(repr, redaction.missing))
         raise ConfigurationError(
-            f"nothing in the job is called {names}, so nothing was written: are the names to redact "
-            "right? allow_missing (--allow-missing) accepts them"
+            f"nothing in the job is called {redaction.describe_missing()}, so nothing was written: "
+            "are the names to redact right? allow_missing (--allow-missing) accepts them"
         )
 
 

@@ -6,7 +6,7 @@ that an event with an invalid time is not lost. Free-form values stay JSON.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -29,18 +29,17 @@ from fullstory_async.tables.times import time_text
 __all__ = ["Tables"]
 
 _JSON_COLUMNS = ("event_properties", "source_properties")
-_FROM_JSON = frozenset({"user_email", "browser", "operating_system", "country", "city"})
-"""Columns with the name of the field that they come from: they are redacted with the field."""
-_OF_EVENTS = frozenset(
+_OF_EVENTS = ("view_id", "description")
+"""Columns of events that are redacted before other tables are made from them."""
+_DONE = frozenset(
     {
-        "view_id", "page_url", "page_path", "page_title", "description", "element_text", "element_selector",
-        "custom_name", "device_type", "app_version", "user_uid",
+        *_JSON_COLUMNS, *_OF_EVENTS, "properties", "response", "response_schema", "user_uid", "user_email",
+        "browser", "operating_system", "device_type", "country", "city", "app_version", "page_url",
+        "page_path", "page_title", "element_text", "element_selector", "custom_name",
     }
 )  # fmt: skip
-"""Columns of events that are redacted before other tables are made from them."""
-
-_DONE = _FROM_JSON | _OF_EVENTS | {"properties", *_JSON_COLUMNS, "response", "response_schema"}
-"""Columns that are redacted before they become rows."""
+"""Columns that are redacted before they become rows: those of a field of the JSON are redacted with it."""
+_DONE_IN = {"failures": frozenset[str](), "pages": _DONE | {"url", "path", "title"}}
 
 
 @attrs.frozen
@@ -52,6 +51,8 @@ class Tables:
     schema: Schema = "v2"
     organisation: str | None = None
     """The organisation, for replay URLs."""
+    inputs: Mapping[str, str] = attrs.field(factory=dict)
+    """Column of the tables that the ids came from → its name in the table ``sessions``."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,10 +68,14 @@ class Tables:
 
     def columns(self, name: str) -> Table:
         """Return a table's columns. A redacted one may be null, and a hashed one is text."""
-        return tuple(map(self._column, SCHEMAS[self.schema][name]))
+        return tuple(map(self._column, self._plain_columns(name)))
+
+    def _plain_columns(self, name: str) -> Table:
+        inputs = self.inputs.values() if name == "sessions" else ()
+        return (*SCHEMAS[self.schema][name], *(Column(each, "text") for each in inputs))
 
     def _column(self, column: Column) -> Column:
-        how = self.redaction.how.get(column.name)
+        how = self.redaction.how(self._name_of(column.name))
         if how is None:
             return column
         return attrs.evolve(column, is_required=False, kind="text" if how == "hash" else column.kind)
@@ -108,7 +113,7 @@ class Tables:
         if EVENTS not in record.bodies:
             return None
         body, fetched_at = record.bodies[EVENTS], time_text(record.fetched[EVENTS])
-        if not self.redaction.how:
+        if not self.redaction.rules:
             columns = columns_of_answer(record.session_id, body, fetched_at)
             if columns is not None:
                 return columns
@@ -122,7 +127,8 @@ class Tables:
         columns = columns_of_parsed(record.session_id, parsed, fetched_at)
         redacted = {
             name: self._redacted_values(name, columns.values[name])
-            for name in _OF_EVENTS & self.redaction.how.keys()
+            for name in _OF_EVENTS
+            if self.redaction.how(name)
         }
         return attrs.evolve(columns, values={**columns.values, **redacted})
 
@@ -136,16 +142,21 @@ class Tables:
         return [self.redaction.apply({name: value})[name] for value in values]
 
     def _redacted(self, table: str, rows: list[Row]) -> list[Row]:
-        if not self.redaction.how:
+        if not self.redaction.rules:
             return rows
-        names = [column.name for column in SCHEMAS[self.schema][table]]
-        done = frozenset() if table == "failures" else _DONE
+        names = [self._name_of(column.name) for column in self._plain_columns(table)]
+        done = _DONE_IN.get(table, _DONE)
         redacted = []
         for row in rows:
             given = dict(zip(names, row, strict=True))
             changed = self.redaction.apply({name: given[name] for name in names if name not in done})
             redacted.append(tuple(changed.get(name, given[name]) for name in names))
         return redacted
+
+    def _name_of(self, column: str) -> str:
+        """Return the name by which a column is redacted: an input's own, if that is redacted."""
+        own = next((name for name, each in self.inputs.items() if each == column), column)
+        return own if self.redaction.how(own) and not self.redaction.how(column) else column
 
     def _summary_row(self, record: Record) -> Row | None:
         if SUMMARY not in record.bodies:
@@ -176,6 +187,7 @@ class Tables:
         return (
             *self._ids(record.session_id), *totals, replay_url(self.organisation, record.session_id), state,
             failures[0].error if failures else None, time_text(fetched[0]) if fetched else None,
+            _clean(record.input), *(record.input_columns.get(name) for name in self.inputs),
         )  # fmt: skip
 
     def _ids(self, session_id: str) -> tuple[str | None, ...]:

@@ -15,7 +15,7 @@ from fullstory_async.errors import ConfigurationError
 from fullstory_async.jobs.storage.compression import zstd
 from fullstory_async.tables.columns import Kind, Row, RowWriter, Table
 
-__all__ = ["csv_writer", "escape_formula", "json_lines_writer"]
+__all__ = ["csv_text", "csv_writer", "json_lines_writer"]
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """The last four are the full-width forms of the others, which some spreadsheets treat alike."""
@@ -61,20 +61,26 @@ def csv_writer(
     A missing value is an empty cell, and an empty text a quoted one. Cells that a spreadsheet would run as
     formulas are escaped with an apostrophe.
     """
-    to_cell = [_CELLS[column.kind] for column in table]
     with _opened(target, compression) as file:
         file.write(b"\xef\xbb\xbf" * bom)
-        file.write((",".join(_quoted(column.name) for column in table) + "\n").encode())
+        file.write(csv_text(table, (), with_header=True).encode())
 
         def write(rows: Sequence[Row]) -> None:
-            columns = []
-            for cell, values in zip(to_cell, zip(*rows, strict=True), strict=True):
-                # most columns have few distinct values in a session
-                cells = {value: cell(value) for value in set(values)}
-                columns.append([cells[value] for value in values])
-            file.write("".join(f"{','.join(row)}\n" for row in zip(*columns, strict=True)).encode())
+            file.write(csv_text(table, rows).encode())
 
         yield write
+
+
+def csv_text(table: Table, rows: Sequence[Row], *, with_header: bool = False) -> str:
+    """Return rows as lines of CSV."""
+    columns = []
+    for column, values in zip(table, zip(*rows, strict=True), strict=False):
+        cell = _CELLS[column.kind]
+        # most columns have few distinct values in a session
+        cells = {value: cell(value) for value in set(values)}
+        columns.append([cells[value] for value in values])
+    header = [[_quoted(column.name) for column in table]] if with_header else []
+    return "".join(f"{','.join(row)}\n" for row in (*header, *zip(*columns, strict=True)))
 
 
 @contextmanager
@@ -93,7 +99,7 @@ def _opened(target: Path | IO[bytes], compression: str) -> Iterator[IO[bytes]]:
             yield plain
 
 
-def escape_formula(text: str) -> str:
+def _escape_formula(text: str) -> str:
     """Put an apostrophe before a text that a spreadsheet would run as a formula."""
     # Numbers and pairs of them stay as they are: an id may be negative, and it should come back in as it is.
     if text.lstrip(_INVISIBLE)[:1] in _FORMULA_STARTS and not _NUMBER.fullmatch(text):
@@ -102,7 +108,7 @@ def escape_formula(text: str) -> str:
 
 
 def _text_cell(value: str | None) -> str:
-    return "" if value is None else _quoted(escape_formula(value))
+    return "" if value is None else _quoted(_escape_formula(value))
 
 
 def _json_cell(value: str | None) -> str:

@@ -54,9 +54,8 @@ class RecordReader:
             self.secret: str = meta["secret"]
             self.spent: int = meta["spent"]
             self.input_columns = column_names(read_names(meta.get("input_columns")))
-            self.organisation: str | None = meta.get(
-                "account"
-            )  # the name in the file, which existing jobs have
+            # the name in the file, which existing jobs have
+            self.organisation: str | None = meta.get("account")
             self.input_complete: bool = meta.get("input_complete") != 0
         except (KeyError, ValueError, TypeError) as error:
             raise JobError(f"the job {folder} is damaged at its root: {error}") from None
