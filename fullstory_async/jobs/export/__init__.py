@@ -88,7 +88,7 @@ def export(
     )  # fmt: skip
     if target.action is Action.STREAM and redaction.rules and not allow_missing:
         # Before the first row: what a pipe has got can't be taken out of it again.
-        checked = Redaction(redaction.rules, reader.secret)
+        checked = Redaction(redaction.rules, redaction.secret)
         first = _rows_of(reader, attrs.evolve(tables, redaction=checked), stopped=stopped)
         _check_names(checked, sum(len(rows) for _, rows in first))
     count = 0

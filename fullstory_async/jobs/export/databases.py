@@ -125,6 +125,8 @@ def duckdb_writers(
             folder = Path(name)
             made = folder / "database"
             with opened_duckdb(made, folder=folder) as database, ExitStack() as stack:
+                # Each checkpoint writes the last rows anew, and leaves a hole in the file.
+                database.execute("SET checkpoint_threshold = '1GB'")
                 for statement in _definitions(tables, DUCKDB_TYPES, schema, _DUCKDB_RAGE):
                     database.execute(statement)
                 yield {
