@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import json
 import sys
@@ -19,8 +18,13 @@ from rich.table import Table
 from rich.text import Text
 
 from fullstory_async.cli.consoles import StreamConsole
-from fullstory_async.jobs.export.text import escape_formula
+from fullstory_async.jobs.export.text import csv_text
 from fullstory_async.models import Session, UnknownEventTypeWarning
+from fullstory_async.tables.columns import Row
+from fullstory_async.tables.columns import Table as Columns
+from fullstory_async.tables.ids import SessionIds
+from fullstory_async.tables.json_text import representable
+from fullstory_async.tables.times import time_text
 
 __all__ = [
     "Output",
@@ -39,15 +43,16 @@ Output = Literal["jsonl", "table"]
 """The formats that most commands offer."""
 
 _URL_WIDTH = 200
-_UNBROKEN_COLUMNS = ("id", "url", "operation")
+_UNBROKEN_COLUMNS = ("full_session_id", "url", "operation")
 
 
 def as_row(item: attrs.AttrsInstance) -> dict[str, Any]:
-    """Return a model's fields as JSON-ready values."""
-    row = attrs.asdict(item, recurse=False, filter=lambda field, _: field.name != "raw")
-    if isinstance(item, Session):
-        row = {"id": item.id if item.session_id else "", **row}
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+    """Return a model's fields as JSON-ready values, with the names that an export's rows have."""
+    row = attrs.asdict(item, recurse=False, filter=lambda field, _: field.name not in ("raw", "user_id"))
+    if (session_id := row.pop("session_id", None)) is not None:
+        full_id = item.id if isinstance(item, Session) and session_id else session_id
+        row = {**SessionIds.of(str(full_id)).to_dict(), **row}
+    return {name: time_text(value) if isinstance(value, datetime) else value for name, value in row.items()}
 
 
 def print_rows_as(output: Output, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -71,17 +76,14 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
 
 
-def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print rows as CSV, safe to open in a spreadsheet or a terminal.
-
-    Cells that a spreadsheet would run as formulas are escaped, and control characters are replaced.
-    """
+def print_csv(table: Columns, rows: Sequence[Row]) -> None:
+    """Print rows as CSV, as an export writes them; on a terminal, without control characters."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([escape_formula(printable(row.get(column))) for column in columns])
+        sys.stdout.reconfigure(encoding="utf-8")
+    text = csv_text(table, rows, with_header=True)
+    if sys.stdout.isatty():
+        text = "".join(f"{printable(line)}\n" for line in text.split("\n")[:-1])
+    sys.stdout.write(text)
     sys.stdout.flush()
 
 
@@ -140,12 +142,14 @@ def _dump(value: Any, *, indent: int | None = None) -> str:
     """Return JSON, with non-ASCII characters escaped unless the output is UTF-8.
 
     Unprintable characters are always escaped: they could move a terminal's cursor, or end a line for some
-    readers.
+    readers. NaN and infinities are null, as in exports.
     """
-    if (sys.stdout.encoding or "").lower().replace("_", "-") not in ("utf-8", "utf8"):
-        return json.dumps(value, indent=indent)
-    lines = json.dumps(value, indent=indent, ensure_ascii=False).split("\n")
-    return "\n".join(line if line.isprintable() else _escape(line) for line in lines)
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("_", "-") in ("utf-8", "utf8")
+    try:
+        text = json.dumps(value, indent=indent, ensure_ascii=not is_utf8, allow_nan=False)
+    except ValueError:
+        text = json.dumps(representable(value), indent=indent, ensure_ascii=not is_utf8)
+    return "\n".join(line if line.isprintable() else _escape(line) for line in text.split("\n"))
 
 
 def _escape(line: str) -> str:

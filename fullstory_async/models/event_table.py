@@ -1,4 +1,4 @@
-"""The events of a session as an Arrow table, with the columns of an export."""
+"""The events of a session with the columns of an export, and as an Arrow table."""
 
 from __future__ import annotations
 
@@ -16,25 +16,35 @@ from fullstory_async.tables.times import time_text
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["event_table"]
+__all__ = ["EVENT_TABLE", "event_columns", "event_table"]
 
 
-def event_table(session_id: str, events: Sequence[SessionEvent], body: bytes) -> pa.Table:
-    """Return events as an Arrow table.
+EVENT_TABLE = tuple(column for column in TABLES["events"] if column.name != "fetched_at")
+"""The columns of events in memory: no one has kept when they were fetched."""
+
+
+def event_table(columns: EventColumns) -> pa.Table:
+    """Return events as an Arrow table, with all columns of an export.
+
+    Raises:
+        ConfigurationError: pyarrow is not installed.
+    """
+    table = TABLES["events"]
+    return import_pyarrow().Table.from_batches([column_batch(table, columns.lists(table))])
+
+
+def event_columns(session_id: str, events: Sequence[SessionEvent], body: bytes) -> EventColumns:
+    """Return the columns of events.
 
     Args:
         session_id: the full session id.
         events: the events in order.
-        body: the response that they came from; empty for a selection of events.
+        body: the response that they came from, if it is known.
 
     Raises:
-        ConfigurationError: pyarrow is not installed.
         DecodeError: an event is nested too deeply.
     """
-    pyarrow = import_pyarrow()
-    columns = _columns_of_body(session_id, body) if body else _columns_of_events(session_id, events)
-    table = TABLES["events"]
-    return pyarrow.Table.from_batches([column_batch(table, columns.lists(table))])
+    return _columns_of_body(session_id, body) if body else _columns_of_events(session_id, events)
 
 
 def _columns_of_body(session_id: str, body: bytes) -> EventColumns:

@@ -15,11 +15,14 @@ from fullstory_async import validators
 from fullstory_async.models.event import SessionEvent
 from fullstory_async.models.event_data import IdentifyData
 from fullstory_async.models.event_decoding import read_events
-from fullstory_async.models.event_table import event_table
+from fullstory_async.models.event_table import EVENT_TABLE, event_columns, event_table
 from fullstory_async.models.event_types import warn_about_event_type
 from fullstory_async.models.session import SessionRef, session_id_of
 from fullstory_async.notebook_html import counted, table
 from fullstory_async.response_info import HasResponseInfo
+from fullstory_async.tables.columns import Row, Table
+from fullstory_async.tables.dicts import rows_as_dicts
+from fullstory_async.tables.events import EventColumns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,6 +45,9 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
 
     raw: bytes = attrs.field(default=b"", kw_only=True)
     """The response body, unchanged; empty for a selection of events."""
+
+    _parent: SessionEvents | None = attrs.field(default=None, alias="parent", kw_only=True)
+    """The events that this is a selection of."""
 
     @classmethod
     def from_json(cls, body: bytes | str, session_id: SessionRef | None = None) -> SessionEvents:
@@ -120,9 +126,7 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
         views: dict[str | None, list[SessionEvent]] = {}
         for event in self:
             views.setdefault(event.view_id, []).append(event)
-        return tuple(
-            SessionPage(view_id, SessionEvents(self.session_id, group)) for view_id, group in views.items()
-        )
+        return tuple(SessionPage(view_id, self._selection(group)) for view_id, group in views.items())
 
     def users(self) -> tuple[IdentifyData, ...]:
         """Return the identified users, each person once with the latest data."""
@@ -145,33 +149,43 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
         return (max(times) - min(times)).total_seconds() if times else 0.0
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Return the events as dicts for JSON; times are ISO 8601 strings."""
-        return [
-            {
-                name: value.isoformat() if isinstance(value, datetime) else value
-                for name, value in attrs.asdict(event, recurse=False).items()
-            }
-            for event in self
-        ]
+        """Return the events as dicts for JSON, with the names and values of an export's rows.
+
+        ``event_properties`` and ``source_properties`` are nested, and times are texts in UTC. The events of a
+        selection have the numbers (``seq``) and the user that they have in their session.
+        """
+        return rows_as_dicts(*self.to_rows())
+
+    def to_rows(self) -> tuple[Table, list[Row]]:
+        """Return the columns of an export of events, and the events as rows of them."""
+        return EVENT_TABLE, self._columns().rows(EVENT_TABLE)
+
+    def _columns(self) -> EventColumns:
+        parent = self._parent
+        if parent is None:
+            return event_columns(self.session_id, self._events, self.raw)
+        # the user of an event is known from the events before it, which a selection may lack
+        numbers = {id(event): n for n, event in enumerate(parent)}
+        columns = event_columns(parent.session_id, list(parent), parent.raw)
+        return columns.take([numbers[id(event)] for event in self])
 
     def to_arrow(self) -> pa.Table:
         """Return the events as a ``pyarrow.Table``, with the columns of an export. Needs pyarrow.
 
-        Of a selection, ``seq`` numbers its own events, ``event_time_raw`` is the time as it was read, and the
-        user is the one that the selection identifies.
+        The events of a selection have the numbers (``seq``) and the user that they have in their session.
 
         Raises:
             ConfigurationError: pyarrow is not installed.
             DecodeError: an event is nested too deeply.
         """
-        return event_table(self.session_id, self._events, self.raw)
+        return event_table(self._columns())
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Return `to_arrow` through Arrow's PyCapsule interface: for pandas, polars and DuckDB."""
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     def _selection(self, events: list[SessionEvent]) -> SessionEvents:
-        return SessionEvents(self.session_id, events)
+        return SessionEvents(self.session_id, events, parent=self._parent or self)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SessionEvents):

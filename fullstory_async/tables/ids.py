@@ -28,6 +28,10 @@ class SessionIds:
         pair = _DECIMAL_PAIR.fullmatch(full_session_id)
         return cls(full_session_id) if pair is None else cls(full_session_id, pair[1], pair[2])
 
+    def to_dict(self) -> dict[str, str | None]:
+        """Return the columns by name."""
+        return attrs.asdict(self)
+
 
 def replay_url(organisation: str | None, full_session_id: str, *, host: str | None = None) -> str | None:
     """Return the URL at which the web app replays a session; ``None`` if the organisation is unknown.

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["dump_json", "may_be_huge", "replace_surrogates"]
+__all__ = ["dump_json", "may_be_huge", "replace_surrogates", "representable"]
 
 _NUMBERS = bytes.maketrans(b"123456789E", b"000000000e")
 _NOT_NUMBERS = bytes(set(range(256)) - set(b'0123456789eE-.,:"'))
@@ -37,7 +37,7 @@ def dump_json(value: Any) -> str:
 
     NaN, infinities and integers beyond a float's range are null, and a lone surrogate is U+FFFD.
     """
-    text = json.dumps(_representable(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(representable(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     return replace_surrogates(text)
 
 
@@ -46,11 +46,12 @@ def replace_surrogates(text: str) -> str:
     return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
-def _representable(value: Any) -> Any:
+def representable(value: Any) -> Any:
+    """Return a parsed value with null for numbers that JSON or a float can't hold."""
     if isinstance(value, dict):
-        return {name: _representable(item) for name, item in value.items()}
+        return {name: representable(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_representable(item) for item in value]
+        return [representable(item) for item in value]
     if isinstance(value, int | float) and not _is_finite(value):
         return None
     return value

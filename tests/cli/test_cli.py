@@ -73,7 +73,7 @@ def test_sessions(run: Run) -> None:
     code, out, err = run("sessions", "--email", "ada@example.com", "--sandbox")
     assert (code, err) == (0, "")
     assert len(lines(out)) == 20
-    assert set(lines(out)[0]) == {"id", "session_id", "user_id", "url", "created"}
+    assert set(lines(out)[0]) == {"full_session_id", "device_id", "session_id", "url", "created"}
     everything = lines(run("sessions", "--uid", "u-1", "--all", "--sandbox")[1])
     assert len(everything) == len(WORLD.of_user(uid="u-1", email=None))
     assert len(lines(run("sessions", "--uid", "u-1", "--limit", "3", "--sandbox")[1])) == 3
@@ -87,7 +87,7 @@ def test_events_and_summary(run: Run) -> None:
     code, out, _ = run("events", IDS[0], "--sandbox")
     assert code == 0
     assert len(lines(out)) == WORLD.sessions[SessionId(IDS[0])].event_count
-    assert {"type", "timestamp", "data"} <= set(lines(out)[0])
+    assert {"event_type", "event_time", "event_properties"} <= set(lines(out)[0])
     code, out, _ = run(
         "events", f"https://app.fullstory.com/ui/O/session/{IDS[0]}", "--sandbox", "--output", "table"
     )

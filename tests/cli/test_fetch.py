@@ -86,7 +86,7 @@ def test_from_the_ids_to_the_export(run: Run, tmp_path: Path) -> None:
     assert "Total: 6 results, 0 permanent failures, 0 calls left, 6 activations spent" in err
     assert "fullstory-async job export a.job out.jsonl" in err
     answers = lines(run("job", "results", "a.job")[1])
-    assert [(line["session_id"], line["operation"]) for line in answers] == [
+    assert [(line["full_session_id"], line["operation"]) for line in answers] == [
         (session_id, operation) for session_id in IDS[:3] for operation in ("events", "summary")
     ]
     assert len(answers[0]["answer"]["events"]) == WORLD.sessions[SessionId(IDS[0])].event_count
@@ -101,7 +101,7 @@ def test_from_the_ids_to_the_export(run: Run, tmp_path: Path) -> None:
     assert (code, out, err.splitlines()[:3]) == (
         0,
         "",
-        ["out.jsonl", "out.summaries.jsonl", "out.failures.jsonl"],
+        ["out.jsonl", "out.summaries.jsonl", "out.sessions.jsonl"],
     )
     rows = lines((tmp_path / "out.jsonl").read_text())
     assert len(rows) == sum(WORLD.sessions[SessionId(session_id)].event_count for session_id in IDS[:3])
@@ -115,7 +115,11 @@ def test_failures_are_reported_and_listed(run: Run, tmp_path: Path) -> None:
     code, _, err = run("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
     assert (code, "1 × NotFoundError" in err, "job failures j" in err) == (3, True, True)
     (failure,) = lines(run("job", "failures", "j")[1])
-    assert (failure["session_id"], failure["error"], failure["permanent"]) == ("1:2", "NotFoundError", True)
+    assert (failure["full_session_id"], failure["error"], failure["permanent"]) == (
+        "1:2",
+        "NotFoundError",
+        True,
+    )
     assert "NotFoundError" in run("job", "failures", "j", "--output", "table")[1]
 
 
@@ -510,10 +514,11 @@ def test_the_demo_leaves_files_behind_and_overwrites_none(run: Run, tmp_path: Pa
         assert "listens on http://127.0.0.1:" in err
         assert {p.name for p in (tmp_path / folder).iterdir()} == {
             "sessions.jsonl", "demo.job", "events.jsonl", "events.summaries.jsonl", "events.failures.jsonl",
+            "events.sessions.jsonl", "events.pages.jsonl",
             "replay.html",
         }  # fmt: skip
         assert (
-            len({line["session_id"] for line in lines((tmp_path / folder / "events.jsonl").read_text())})
+            len({line["full_session_id"] for line in lines((tmp_path / folder / "events.jsonl").read_text())})
             == 30
         )
 

@@ -21,6 +21,7 @@ from fullstory_async.cli.output import print_csv, print_json, print_rows
 from fullstory_async.cli.timeline import print_timeline
 from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.world import World
+from fullstory_async.tables.columns import Column
 from tests.cli.conftest import Run
 from tests.limits import SECONDS
 
@@ -62,21 +63,24 @@ def test_events_for_programs(run: Run) -> None:
     assert (code, len(everything)) == (0, WORLD.sessions[SessionId(ONE)].event_count)
     assert json.loads(run("events", ONE, "--sandbox", "--output", "json")[1]) == everything
     rows = list(csv.DictReader(io.StringIO(run("events", ONE, "--sandbox", "--output", "csv")[1])))
-    assert [row["type"] for row in rows] == [event["type"] for event in everything]
-    assert [json.loads(row["data"]) for row in rows] == [event["data"] for event in everything]
-    assert {"description", "is_error", "frustrations", "url"} <= set(rows[0])
+    assert [row["event_type"] for row in rows] == [event["event_type"] for event in everything]
+    assert [json.loads(row["event_properties"]) for row in rows] == [
+        event["event_properties"] for event in everything
+    ]
+    assert list(rows[0]) == list(everything[0])
+    assert [row["frustrations"] for row in rows] == ["|".join(row["frustrations"]) for row in everything]
 
 
 def test_selections_of_events(run: Run) -> None:
     everything = lines(run("events", ONE, "--sandbox")[1])
-    middle = everything[30]["timestamp"]
+    middle = everything[30]["event_time"]
 
     def chosen(*options: str) -> list[Any]:
         code, out, err = run("events", ONE, "--sandbox", *options)
         assert (code, err) == (0, "")
         return lines(out)
 
-    clicks = [event for event in everything if event["type"] == "click"]
+    clicks = [event for event in everything if event["event_type"] == "click"]
     assert clicks
     assert chosen("--type", "click") == clicks
     assert chosen("--type", "click,change") == chosen("--type", "click", "--type", "change")
@@ -86,7 +90,7 @@ def test_selections_of_events(run: Run) -> None:
     assert 0 < len(errors) < len(everything)
     both = chosen("--errors", "--frustrations")
     assert len(both) == len([e for e in everything if e in errors or e in frustrations])
-    assert chosen("--errors", "--type", "exception") == [e for e in errors if e["type"] == "exception"]
+    assert chosen("--errors", "--type", "exception") == [e for e in errors if e["event_type"] == "exception"]
 
 
 def test_an_unknown_type_is_a_warning(run: Run) -> None:
@@ -171,15 +175,14 @@ def test_cells_are_no_formulas_and_move_no_cursor(capsys: pytest.CaptureFixture[
             "g": "a\x1b[2Jb\nc",
             "h": "1e5",
             "i": "\uff1d1",
-            "j": {"=": "+"},
             "k": None,
         }
     ]
-    print_csv(tuple(rows[0]), rows)
+    print_csv(tuple(Column(name, "text") for name in rows[0]), [tuple(row.values()) for row in rows])
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert row == {
-        "a": "'=1+1", "b": "-5", "c": "'@x", "d": "' +x", "e": "\ufffd=x", "f": "'-x",
-        "g": "a\ufffd[2Jb\ufffdc", "h": "1e5", "i": "'\uff1d1", "j": '{"=": "+"}', "k": "",
+        "a": "'=1+1", "b": "-5", "c": "'@x", "d": "' +x", "e": "'\t=x", "f": "'-x",
+        "g": "a\x1b[2Jb\nc", "h": "1e5", "i": "'\uff1d1", "k": "",
     }  # fmt: skip
     evil = SessionEvents(
         "1:2",
@@ -217,7 +220,7 @@ def test_context(run: Run) -> None:
     )
     assert code == 0
     (row,) = lines(out)
-    assert row["session_id"] == ONE
+    assert row["full_session_id"] == ONE
     assert not {"org", "user"} & set(row)
     assert sum(len(page["events"]) for page in row["pages"]) <= 5
     code, out, _ = run("context", ONE, "--sandbox", "--markdown", "--max-characters", "700")
@@ -259,7 +262,7 @@ def test_summary_with_settings(run: Run, tmp_path: Path) -> None:
     )
     assert isinstance(row["response"]["errors"], int)
     events = lines(run("events", ONE, "--sandbox")[1])
-    out = run("summary", ONE, "--sandbox", "--end-timestamp", events[9]["timestamp"], "--output", "text")[1]
+    out = run("summary", ONE, "--sandbox", "--end-timestamp", events[9]["event_time"], "--output", "text")[1]
     assert "with 9 events" in out
 
 
@@ -289,9 +292,9 @@ def test_the_endpoint_of_a_list_can_be_chosen(run: Run, service: Sandbox) -> Non
         rows.append(lines(run("sessions", "--uid", "u-1", *options)[1]))
         assert service.requests[-1].raw_path.startswith(f"{path}?")
     assert (
-        [row["id"] for row in rows[0]]
-        == [row["id"] for row in rows[1]]
-        == [row["id"] for row in rows[2]]
+        [row["full_session_id"] for row in rows[0]]
+        == [row["full_session_id"] for row in rows[1]]
+        == [row["full_session_id"] for row in rows[2]]
         != []
     )
     code, _, err = run("sessions", "--uid", "u-1", "--list-api", "v3")
@@ -301,7 +304,7 @@ def test_the_endpoint_of_a_list_can_be_chosen(run: Run, service: Sandbox) -> Non
 def test_a_session_by_its_uid(run: Run) -> None:
     session = WORLD.sessions[SessionId(ONE)]
     (row,) = lines(run("sessions", "--session-uid", session.session_uid, "--sandbox")[1])
-    assert row["id"] == ONE
+    assert row["full_session_id"] == ONE
     code, _, err = run("sessions", "--session-uid", "x", "--uid", "u-1", "--sandbox")
     assert (code, "excludes email and uid" in err) == (2, True)
 
@@ -349,7 +352,9 @@ def test_id(run: Run) -> None:
     assert (code, err) == (0, "")
     assert lines(out) == [
         {
-            "session_id": "1:2",
+            "full_session_id": "1:2",
+            "device_id": "1",
+            "session_id": "2",
             "region": "na1",
             "org": "O",
             "replay_url": "https://app.fullstory.com/ui/O/session/1:2",

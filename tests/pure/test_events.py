@@ -7,6 +7,7 @@ import pickle
 import warnings
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -20,6 +21,8 @@ from fullstory_async.messages import Response
 from fullstory_async.models.event_data import EventData
 from fullstory_async.models.views import EVENT_TYPES, EventViews
 from fullstory_async.session_id import SessionId
+from fullstory_async.tables.columns import TABLES
+from fullstory_async.tables.rules import describe
 from tests.pure.test_id_rows import NaT
 
 T0 = datetime(2026, 5, 4, 10, tzinfo=UTC)
@@ -296,10 +299,19 @@ def test_selections_are_events_again_and_hold_no_answer() -> None:
 
 
 def test_to_dicts_is_ready_for_json() -> None:
-    (row,) = json.loads(json.dumps(SESSION[2:3] and SessionEvents("1:2", SESSION[2:3]).to_dicts()))
-    assert row["timestamp"] == "2026-05-04T10:00:02+00:00"
-    assert row["data"]["fs_rage_count"] == 4
-    assert set(row) == {field.name for field in attrs.fields(SessionEvent)}
+    (row,) = json.loads(json.dumps(SessionEvents("1:2", SESSION[2:3]).to_dicts()))
+    assert row["event_time"] == "2026-05-04T10:00:02.000000Z"
+    assert row["event_properties"]["fs_rage_count"] == 4
+    assert row["frustrations"] == ["rage click", "dead click", "error click"]
+    assert list(row) == [column.name for column in TABLES["events"] if column.name != "fetched_at"]
+
+
+def test_a_selection_keeps_the_numbers_and_the_user_of_its_session() -> None:
+    rows = [*SESSION.errors().to_dicts(), *SESSION.pages()[1].events.of_type("click").to_dicts()]
+    every = SESSION.to_dicts()
+    assert [row["seq"] for row in rows] == [4, 5, 7, 11, 3]
+    assert rows == [every[row["seq"]] for row in rows]
+    assert {(row["user_uid"], row["user_email"]) for row in every} == {("u-1", "a@b.c")}
 
 
 @pytest.mark.parametrize(
@@ -324,3 +336,11 @@ def test_to_dicts_is_ready_for_json() -> None:
 )  # fmt: skip
 def test_descriptions(one: SessionEvent, text: str) -> None:
     assert one.description == text
+
+
+def test_the_deepest_properties_that_can_be_decoded_can_be_described() -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(5000):
+        nested = {"a": nested}
+    event = SimpleNamespace(event_name="x", event_properties=nested)
+    assert describe("custom", event, None) == "x …"

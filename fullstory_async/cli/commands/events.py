@@ -23,10 +23,6 @@ __all__ = ["events"]
 EventOutput = Literal["jsonl", "json", "csv", "table", "timeline"]
 _Flag = Parameter(negative="")
 _Many = Parameter(negative="", consume_multiple=False)
-_CSV_COLUMNS = (
-    "timestamp", "type", "description", "is_error", "frustrations", "url", "view_id", "device_id",
-    "session_id", "source_type", "data", "source_properties",
-)  # fmt: skip
 
 
 @attrs.frozen(kw_only=True)
@@ -42,7 +38,8 @@ class _Filter:
     def select(self, events: SessionEvents) -> SessionEvents:
         """Return the events that match every condition that is set."""
         matching = events.between(self.since, self.until) if self.since or self.until else events
-        return SessionEvents(events.session_id, [event for event in matching if self._matches(event)])
+        selected = [event for event in matching if self._matches(event)]
+        return SessionEvents(events.session_id, selected, parent=events)
 
     def _matches(self, event: SessionEvent) -> bool:
         if self.types and event.type not in self.types:
@@ -89,7 +86,8 @@ def events(
     event_cache
         Let FullStory reuse an earlier result for the session, which is faster; --no-event-cache forbids it.
     output
-        JSON Lines, one JSON array or CSV for programs; a table or a timeline for people.
+        JSON Lines, one JSON array or CSV for programs, with an export's columns; a table or a timeline for
+        people.
     """
     start, end = read_time(since, "--since"), read_time(until, "--until")
     if start is not None and end is not None and start >= end:
@@ -127,21 +125,9 @@ def _print_events(events: SessionEvents, output: EventOutput) -> None:
         case "jsonl":
             print_rows(events.to_dicts())
         case "csv":
-            print_csv(_CSV_COLUMNS, map(_csv_row, events, events.to_dicts()))
+            print_csv(*events.to_rows())
         case "table":
             print_table(StreamConsole(), ("time", "type", "what", "marks"), map(_table_row, events))
-
-
-def _csv_row(event: SessionEvent, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return an event's fields, and what its views derive from them."""
-    url = event.source.url
-    return {
-        **fields,
-        "description": event.description,
-        "is_error": event.is_error,
-        "frustrations": ", ".join(event.frustrations),
-        "url": None if url is None else url.full_url,
-    }
 
 
 def _table_row(event: SessionEvent) -> dict[str, Any]:

@@ -11,11 +11,15 @@ from typing import Annotated, Any
 import attrs
 from cyclopts import App, Parameter
 
+from fullstory_async import safe_json
 from fullstory_async.cli.commands.exports import exit_of, export
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.output import Output, print_rows, print_table
 from fullstory_async.jobs import Job, JobReader
+from fullstory_async.tables.ids import SessionIds
+from fullstory_async.tables.json_text import representable
+from fullstory_async.tables.times import time_text
 
 __all__ = ["job"]
 
@@ -66,8 +70,8 @@ def status(
 def results(folder: Path, /, *, operation: str | None = None) -> Exit:
     """Print every result as one line of JSON.
 
-    The form is {"session_id": ..., "operation": ..., "answer": ...}. The value of answer is the JSON of the
-    service as received, but on one line and in UTF-8.
+    Each has the ids, the operation and, as answer, the JSON of the service
+    as received, but on one line, in UTF-8, and without NaN.
 
     Parameters
     ----------
@@ -84,7 +88,7 @@ def results(folder: Path, /, *, operation: str | None = None) -> Exit:
     for record in reader.records():
         for name, body in record.bodies.items():
             if operation in (None, name):
-                head = json.dumps({"session_id": record.session_id, "operation": name}).encode()
+                head = json.dumps({**SessionIds.of(record.session_id).to_dict(), "operation": name}).encode()
                 # spliced in as bytes, so that the service's JSON stays as received
                 sys.stdout.buffer.write(head[:-1] + b', "answer": ' + _one_line(body) + b"}\n")
     sys.stdout.buffer.flush()
@@ -110,7 +114,7 @@ def failures(folder: Path, /, *, output: Output = "jsonl") -> Exit:
     )
     if output == "table":
         cells = ({**row, "why": f"{row['error']}: {row['message']}"} for row in rows)
-        print_table(StreamConsole(), ("session_id", "operation", "why"), cells)
+        print_table(StreamConsole(), ("full_session_id", "operation", "why"), cells)
     else:
         print_rows(rows)
     return exit_of(reader)
@@ -208,13 +212,15 @@ def accept_loss(folder: Path, /, *, quiet: Annotated[bool, _Flag] = False) -> Ex
 
 
 def _one_line(body: bytes) -> bytes:
-    """Return a JSON text on one line and in UTF-8."""
+    """Return a JSON text on one line and in UTF-8; NaN and infinities are null."""
     # JSON may be in any Unicode encoding, but one file of JSON Lines has only one
     text = body.decode(json.detect_encoding(body), "surrogatepass").replace("\r", " ").replace("\n", " ")
+    if "NaN" in text or "Infinity" in text:
+        text = json.dumps(representable(safe_json.loads(body)), ensure_ascii=False)
     # a lone surrogate becomes its escape, which is the same JSON
     return text.encode(errors="backslashreplace")
 
 
 def _failure_row(failure: Any) -> dict[str, Any]:
-    row = attrs.asdict(failure, filter=lambda field, _: field.name != "body")
-    return {**row, "at": failure.at.isoformat()}
+    row = attrs.asdict(failure, filter=lambda field, _: field.name not in ("body", "session_id", "at"))
+    return {**SessionIds.of(failure.session_id).to_dict(), **row, "failed_at": time_text(failure.at)}

@@ -32,6 +32,8 @@ from fullstory_async.models import (
     SessionSummary,
     SliceOptions,
 )
+from fullstory_async.tables.ids import SessionIds
+from fullstory_async.tables.times import time_text
 
 __all__ = ["context", "id_", "sessions", "summary", "whoami"]
 
@@ -100,7 +102,7 @@ def sessions(
     )
     if not found:
         sys.stderr.write("no sessions\n")
-    print_rows_as(output, (as_row(session) for session in found), ("id", "created", "url"))
+    print_rows_as(output, (as_row(session) for session in found), ("full_session_id", "created", "url"))
     return Exit.OK
 
 
@@ -202,7 +204,7 @@ def summary(
     if output == "text":
         sys.stdout.write(found.text + "\n")
     else:
-        print_rows_as(output, [as_row(found)], ("session_id", "summary", "response"))
+        print_rows_as(output, [as_row(found)], ("full_session_id", "summary", "response"))
     return Exit.OK
 
 
@@ -260,7 +262,7 @@ def id_(text: str, /, *, org: str | None = None, output: Output = "jsonl") -> Ex
         sys.stderr.write("this is not a USER:SESSION pair, so FullStory may not know it\n")
     if link.url is None:
         sys.stderr.write("no replay URL: the text names no organisation; add --org (whoami prints it)\n")
-    row = {"session_id": str(link.id), "region": link.region, "org": link.org, "replay_url": link.url}
+    row = {**SessionIds.of(link.id).to_dict(), "region": link.region, "org": link.org, "replay_url": link.url}
     print_rows_as(output, [row], tuple(row))
     return Exit.OK
 
@@ -269,8 +271,9 @@ def _context_row(found: SessionContext) -> dict[str, Any]:
     """Return context as nested JSON-ready values, without the fields that are None."""
 
     def to_json(_: type, __: Any, value: Any) -> Any:
-        return value.isoformat() if isinstance(value, datetime) else value
+        return time_text(value) if isinstance(value, datetime) else value
 
-    return attrs.asdict(
+    row = attrs.asdict(
         found, filter=lambda field, value: field.name != "raw" and value is not None, value_serializer=to_json
     )
+    return {**SessionIds.of(row.pop("session_id")).to_dict(), **row}

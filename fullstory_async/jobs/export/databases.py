@@ -104,7 +104,7 @@ def sqlite_writer(database: sqlite3.Connection, name: str, columns: Table) -> Ro
 
     def write(rows: Sequence[Row]) -> None:
         if lists:
-            values: list[Any] = list(zip(*rows, strict=True))
+            values: list[Any] = list(zip(*rows, strict=True)) or [()] * len(columns)
             for n in lists:
                 values[n] = [None if texts is None else "|".join(texts) for texts in values[n]]
             database.executemany(insert, zip(*values, strict=True))
@@ -125,6 +125,8 @@ def duckdb_writers(
             folder = Path(name)
             made = folder / "database"
             with opened_duckdb(made, folder=folder) as database, ExitStack() as stack:
+                # Each checkpoint writes the last rows anew, and leaves a hole in the file.
+                database.execute("SET checkpoint_threshold = '1GB'")
                 for statement in _definitions(tables, DUCKDB_TYPES, schema, _DUCKDB_RAGE):
                     database.execute(statement)
                 yield {

@@ -15,14 +15,13 @@ from fullstory_async.errors import ConfigurationError
 from fullstory_async.jobs.storage.compression import zstd
 from fullstory_async.tables.columns import Kind, Row, RowWriter, Table
 
-__all__ = ["csv_writer", "escape_formula", "json_lines_writer"]
+__all__ = ["csv_text", "csv_writer", "json_lines_writer"]
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """The last four are the full-width forms of the others, which some spreadsheets treat alike."""
 _INVISIBLE = " \t\r\n\f\v\ufeff\u200b\u2060"
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(:-?[0-9]+)?")
 """A number, or a session id of one or two negative halves."""
-_QUOTED = re.compile('[",\r\n]')
 
 
 @contextmanager
@@ -38,7 +37,7 @@ def json_lines_writer(
 
         def write(rows: Sequence[Row]) -> None:
             # by columns: each step is one loop in C
-            columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
+            columns: list[Iterable[Any]] = list(zip(*rows, strict=True)) or [()] * len(table)
             for n in nested:
                 columns[n] = [None if text is None else msgspec.Raw(text) for text in columns[n]]
             file.write(encode(list(map(line, *columns))))
@@ -61,20 +60,34 @@ def csv_writer(
     A missing value is an empty cell, and an empty text a quoted one. Cells that a spreadsheet would run as
     formulas are escaped with an apostrophe.
     """
-    to_cell = [_CELLS[column.kind] for column in table]
     with _opened(target, compression) as file:
         file.write(b"\xef\xbb\xbf" * bom)
-        file.write((",".join(_quoted(column.name) for column in table) + "\n").encode())
+        file.write(csv_text(table, (), with_header=True).encode())
 
         def write(rows: Sequence[Row]) -> None:
-            columns = []
-            for cell, values in zip(to_cell, zip(*rows, strict=True), strict=True):
-                # most columns have few distinct values in a session
-                cells = {value: cell(value) for value in set(values)}
-                columns.append([cells[value] for value in values])
-            file.write("".join(f"{','.join(row)}\n" for row in zip(*columns, strict=True)).encode())
+            file.write(csv_text(table, rows).encode())
 
         yield write
+
+
+def csv_text(table: Table, rows: Sequence[Row], *, with_header: bool = False) -> str:
+    """Return rows as lines of CSV."""
+    columns = [
+        _cells(column.kind, values) for column, values in zip(table, zip(*rows, strict=True), strict=False)
+    ]
+    header = [[_quoted(column.name) for column in table]] if with_header else []
+    return "".join(f"{','.join(row)}\n" for row in (*header, *zip(*columns, strict=True)))
+
+
+def _cells(kind: Kind, values: Sequence[Any]) -> Sequence[str]:
+    cell = _CELLS[kind]
+    if values.count(values[0]) == len(values):
+        return [cell(values[0])] * len(values)
+    if kind == "time" and None not in values:
+        return values
+    # many columns have few distinct values in a session
+    cells = {value: cell(value) for value in set(values)}
+    return [cells[value] for value in values]
 
 
 @contextmanager
@@ -93,16 +106,15 @@ def _opened(target: Path | IO[bytes], compression: str) -> Iterator[IO[bytes]]:
             yield plain
 
 
-def escape_formula(text: str) -> str:
+def _escape_formula(text: str) -> str:
     """Put an apostrophe before a text that a spreadsheet would run as a formula."""
     # Numbers and pairs of them stay as they are: an id may be negative, and it should come back in as it is.
-    if text.lstrip(_INVISIBLE)[:1] in _FORMULA_STARTS and not _NUMBER.fullmatch(text):
-        return f"'{text}"
-    return text
+    start = text.lstrip(_INVISIBLE)[:1]
+    return f"'{text}" if start in _FORMULA_STARTS and not _NUMBER.fullmatch(text) else text
 
 
 def _text_cell(value: str | None) -> str:
-    return "" if value is None else _quoted(escape_formula(value))
+    return "" if value is None else _quoted(_escape_formula(value))
 
 
 def _json_cell(value: str | None) -> str:
@@ -111,7 +123,9 @@ def _json_cell(value: str | None) -> str:
 
 
 def _quoted(text: str) -> str:
-    return '"{}"'.format(text.replace('"', '""')) if not text or _QUOTED.search(text) else text
+    if '"' in text or "," in text or "\n" in text or "\r" in text or not text:
+        return '"{}"'.format(text.replace('"', '""'))
+    return text
 
 
 def _boolean_cell(value: bool | None) -> str:
