@@ -228,7 +228,7 @@ async def test_a_backup_that_is_put_back_while_the_job_runs_is_noticed_and_spent
 ) -> None:
     folder, backup = tmp_path / "j", tmp_path / "backup"
     store = store_in(folder)
-    await store.add([f"1:{n}" for n in range(20)], [])
+    await store.add([NewItem(f"1:{n}") for n in range(20)])
     shutil.copytree(folder, backup)
     for seq in range(1, 8):
         assert await store.reserve(JobTask(seq, f"1:{seq - 1}", "events"), 1)
