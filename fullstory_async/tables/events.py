@@ -26,6 +26,7 @@ from fullstory_async.tables.fields import (
     Identify,
     Location,
     Source,
+    Target,
     Targeted,
     Url,
     UserAgent,
@@ -37,12 +38,13 @@ from fullstory_async.tables.fields import (
 )
 from fullstory_async.tables.ids import SessionIds
 from fullstory_async.tables.json_text import dump_json, may_be_huge, replace_surrogates
-from fullstory_async.tables.rules import describe, frustrations_of, is_error
+from fullstory_async.tables.rules import FRUSTRATING, MAY_BE_ERROR, describe, frustrations_of, is_error
 from fullstory_async.tables.times import canonical_times, order_by_time
 
 __all__ = ["EventColumns", "columns_of_answer", "columns_of_parsed"]
 
 _NO_AGENT, _NO_URL, _NO_PLACE, _NO_DEVICE, _NO_APP = UserAgent(), Url(), Location(), Device(), App()
+_NO_TARGET = Target()
 _SOURCE_COLUMNS = (
     "source_properties", "page_url", "page_path", "page_title", "browser", "operating_system", "device_type",
     "country", "city", "app_version",
@@ -237,21 +239,25 @@ def _columns(
 ) -> EventColumns:
     """Add the columns that are computed from the fields of each event and its source."""
     kinds = values["event_type"]
-    of_sources = [source.values for source in sources]
-    columns = zip(*of_sources, strict=True) if of_sources else repeat((), len(_SOURCE_COLUMNS))
-    values.update(zip(_SOURCE_COLUMNS, columns, strict=True))
-    # column by column: a tuple for each event would be one more object for the garbage collector
-    targets = [each.target if isinstance(each, Targeted) else None for each in fields]
+    targets = [each.target or _NO_TARGET if isinstance(each, Targeted) else _NO_TARGET for each in fields]
     values |= {
         "description": [
-            describe(k, each, s.source) for k, each, s in zip(kinds, fields, sources, strict=True)
+            describe(kind, each, source.source)
+            for kind, each, source in zip(kinds, fields, sources, strict=True)
         ],
-        "is_error": list(map(is_error, kinds, fields)),
-        "frustrations": list(map(frustrations_of, kinds, fields)),
-        "element_text": [None if each is None or each.masked else each.text for each in targets],
-        "element_selector": [None if each is None else each.raw_selector for each in targets],
+        "is_error": [
+            kind in MAY_BE_ERROR and is_error(kind, each) for kind, each in zip(kinds, fields, strict=True)
+        ],
+        "frustrations": [
+            frustrations_of(kind, each) if kind in FRUSTRATING else ()
+            for kind, each in zip(kinds, fields, strict=True)
+        ],
+        "element_text": [None if target.masked else target.text for target in targets],
+        "element_selector": [target.raw_selector for target in targets],
         "custom_name": [each.event_name if isinstance(each, Custom) else None for each in fields],
     }
+    columns = zip(*(source.values for source in sources), strict=True) if sources else repeat(())
+    values |= dict(zip(_SOURCE_COLUMNS, columns, strict=False))
     values["user_uid"], values["user_email"] = _users(kinds, fields)
     return EventColumns(ids, len(kinds), values, fetched_at)
 

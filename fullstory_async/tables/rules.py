@@ -10,11 +10,15 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["describe", "frustrations_of", "is_error", "is_known"]
+__all__ = ["FRUSTRATING", "MAY_BE_ERROR", "describe", "frustrations_of", "is_error", "is_known"]
 
 _MAX_QUOTE = 60
 _MAX_MILLIS = 1e10
 """Four months. Longer durations are implausible and shown in milliseconds."""
+MAY_BE_ERROR = frozenset({"exception", "crash", "console_message", "request"})
+"""Types of events that may be errors."""
+FRUSTRATING = frozenset({"click", "mouse_thrash"})
+"""Types of events that may be signs of frustration."""
 
 
 def is_known(kind: str) -> bool:
@@ -67,7 +71,7 @@ def _one_line(text: str) -> str:
     """Return a text from a web page as one printable line."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in text)
-    # of all white space, only the space is printable
+    # the only printable white space is a space
     return " ".join(text.split()) if "  " in text or text[:1] == " " or text[-1:] == " " else text
 
 
