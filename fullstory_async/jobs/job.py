@@ -20,11 +20,12 @@ from fullstory_async.files.file_system import make_private, warn_of_no_permissio
 from fullstory_async.ids.inputs import SessionInput
 from fullstory_async.ids.source import IdSource
 from fullstory_async.jobs.added import Added, Batch, iterate
-from fullstory_async.jobs.export import Redact, export_in_thread
+from fullstory_async.jobs.exporting import ExportingJob
 from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimate_within_budget
 from fullstory_async.jobs.reader import JobReader
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.runner import Runner
+from fullstory_async.jobs.storage.backup import back_up_in_thread
 from fullstory_async.jobs.storage.lock import LOCK_NAME, JobLock
 from fullstory_async.jobs.storage.records import JobFailure, JobResult
 from fullstory_async.jobs.storage.schema import absolute_folder, as_job_error, replace_surrogates
@@ -43,7 +44,7 @@ NETWORK_PATIENCE = 60.0
 _logger = logging.getLogger("fullstory_async.jobs")
 
 
-class Job:
+class Job(ExportingJob):
     """A durable bulk job, opened by ``async with Job.open(folder, client=client, plan=plan) as job:``."""
 
     folder: Path
@@ -257,37 +258,9 @@ class Job:
         """Yield every failure, in the order in which the ids were added."""
         return JobReader(self.folder).failures()
 
-    async def export(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        redact: Redact = (),
-        allow_missing: bool = False,
-        progress: Callable[[int], object] | None = None,
-    ) -> list[Path]:
-        """Write the job's responses and failures to files; can be done at any time, and repeatedly.
-
-        Args:
-            path: ends in ``.jsonl``, ``.csv`` (both also with ``.gz`` or ``.zst``), ``.parquet``,
-                ``.duckdb`` or ``.sqlite``. A database holds all tables; otherwise ``path`` holds the main
-                one, and ``NAME.summaries.…`` and ``NAME.failures.…`` beside it the others. An existing file
-                is replaced only when the new one is complete.
-            redact: fields to redact, at any depth: names, or a mapping of names to ``drop`` or ``hash``.
-            allow_missing: accept names to redact that no field of the job has; else they are taken for
-                mistakes.
-            progress: called with the number of sessions written so far.
-
-        Returns:
-            The files.
-
-        Raises:
-            ConfigurationError: the format is unknown or needs an extra that is not installed, or no field
-                has a name to redact. Nothing is written then.
-            JobStorageError: a file can't be written.
-        """
-        return await export_in_thread(
-            JobReader(self.folder), Path(path), redact=redact, allow_missing=allow_missing, progress=progress
-        )
+    async def backup(self, target: str | os.PathLike[str]) -> Path:
+        """Copy the job to a new folder, also while it runs; return the folder. See `JobReader.backup`."""
+        return await back_up_in_thread(self.folder, target)
 
     async def purge(self, session_id: SessionRef) -> bool:
         """Erase a session from the job, as an erasure request demands, and never fetch it again.

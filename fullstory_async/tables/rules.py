@@ -71,7 +71,7 @@ def _one_line(text: str) -> str:
     """Return a text from a web page as one printable line."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in text)
-    # the only printable white space is a space
+    # of all white space, only the space is printable
     return " ".join(text.split()) if "  " in text or text[:1] == " " or text[-1:] == " " else text
 
 

@@ -126,7 +126,11 @@ def test_verbose_logs_each_request_and_no_e_mail(run: Run) -> None:
             "--job is missing. Did you mean",  # older versions of cyclopts quote the two names
         ),
         (("fetch", "--ids", "ids.txt", "--job"), 2, "--job needs a value."),
-        (("job", "export", "fri.job"), 2, "fullstory-async job export: OUT is missing."),
+        (
+            ("job", "export", "fri.job"),
+            2,
+            "fullstory-async: OUT is missing: name a file, or a folder with --out-dir",
+        ),
         (("job", "purge", "fri.job"), 2, "--session is missing."),
         (
             ("whoami", "--base-url", "http://example.com", "--api-key-file", "key"),

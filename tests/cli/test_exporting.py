@@ -14,6 +14,7 @@ from fullstory_async import ClientConfig, FullStoryClient, RateLimit
 from fullstory_async.jobs import Job, JobPlan
 from fullstory_async.sandbox import Fault, Sandbox
 from tests.cli.conftest import Run
+from tests.cli.forked import Forks
 from tests.cli.test_fetch import start
 from tests.limits import SECONDS, wait_until
 
@@ -154,3 +155,52 @@ def test_a_status_for_people_says_each_thing_once(small: Path, run: Run) -> None
         line.split()[0] for line in run("job", "status", str(small), "--output", "table")[1].splitlines()
     ]
     assert ("events" in names, "plan" in names) == (True, False)
+
+
+def test_standard_output_gets_the_main_table_and_messages_go_elsewhere(
+    small: Path, run: Run, forks: Forks, tmp_path: Path
+) -> None:
+    code, out, err = run("job", "export", str(small), "-", "--format", "jsonl", "--redact", "user_email")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert (code, err) == (0, f"user_email: {len(rows)} values dropped\n")  # the second reading counts
+    assert [row["seq"] for row in rows[:2]] == [0, 1]
+    assert run("job", "export", str(small), "events.jsonl", "--redact", "user_email")[0] == 0
+    assert out == (tmp_path / "events.jsonl").read_text()
+    with (tmp_path / "all.csv").open("ab") as file:
+        file.write(b"kept\n")
+        file.flush()
+        for target in ("-", "/dev/stdout"):
+            command = ("job", "export", str(small), target, "--format", "csv")
+            assert forks.run(*command, cwd=tmp_path, streams={1: file.fileno()}).code == 0
+    first, *rest = (tmp_path / "all.csv").read_text().splitlines()
+    assert (first, len(rest)) == ("kept", 2 * (1 + len(rows)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-"], "is a pipe or a terminal, which needs file_format (--format)"),
+        (["-", "--format", "parquet"], "takes JSON Lines or CSV only"),
+        (["-", "--format", "xlsx"], "--format"),
+        (["out.csv", "--out-dir", "out"], "a file or a folder (--out-dir), and not both"),
+        (["--overwrit"], "unknown option --overwrit; a file of this name is ./--overwrit"),
+    ],
+)
+def test_a_target_that_makes_no_sense_is_refused(
+    small: Path, run: Run, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    code, out, err = run("job", "export", str(small), *arguments)
+    assert (code, out, message in err, err.count("\n")) == (2, "", True, 1), err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_written_by_its_option_or_a_name_without_a_suffix(
+    small: Path, run: Run, tmp_path: Path
+) -> None:
+    options = ("--format", "csv", "--partition-by", "date", "--rows-per-file", "1", "--bom")
+    for target in (["out"], ["--out-dir", "out"]):
+        code, out, err = run("job", "export", str(small), *target, *options)
+        assert (code, out, err) == (0, "", "out\n")
+    files = sorted((tmp_path / "out" / "events" / "event_date=2026-05-04").iterdir())
+    assert [path.name for path in files] == [f"part-000{number}.csv" for number in range(6)]
+    assert all(path.read_bytes().startswith(b"\xef\xbb\xbf") for path in files)

@@ -44,7 +44,8 @@ PRINTING = (
     ("id", LINK), ("sandbox", "--list-faults"), ("--help",), ("job", "--help"), ("--version",),
     ("whoami",), ("sessions", "--uid", "u-1", "--output", "table"),
     ("profiles", "list"), ("profiles", "get", "support"), ("job", "status", "done.job"),
-    ("job", "results", "done.job"), ("job", "failures", "done.job", "--output", "table"),
+    ("job", "results", "done.job"), ("job", "export", "done.job", "-", "--format", "csv"),
+    ("job", "failures", "done.job", "--output", "table"),
     ("fetch", "--ids", "ids", "--events", "--job", "new.job", "--dry-run"),
 )  # fmt: skip
 PAYING = (

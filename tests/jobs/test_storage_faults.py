@@ -16,6 +16,7 @@ from fullstory_async.files import storage_faults
 from fullstory_async.files.storage_faults import StorageFault, describe_fault, fault_of
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.export.files import atomic
+from fullstory_async.jobs.export.found import Found
 from fullstory_async.jobs.storage.inputs import NewItem
 from fullstory_async.jobs.storage.schema import RESERVE_NAME, as_job_error, check_in_place
 from fullstory_async.jobs.storage.store import JobStore
@@ -123,7 +124,8 @@ async def test_a_process_without_free_descriptors_gets_that_as_the_reason(
         JobReader(tmp_path / "j")
     with pytest.raises(JobStorageError, match="too many files are open"):
         JobStore(tmp_path / "j", EVENTS)
-    with pytest.raises(JobStorageError, match="Too many open files"), atomic(tmp_path / "out.jsonl"):
+    out = tmp_path / "out.jsonl"
+    with pytest.raises(JobStorageError, match="Too many open files"), atomic(Found(out, out)):
         pass
 
 

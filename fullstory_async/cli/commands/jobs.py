@@ -1,29 +1,22 @@
-"""The commands ``job status|results|failures|export|purge|accept-loss``, for job folders."""
+"""The commands ``job status|results|failures|export|backup|purge|accept-loss``, for job folders."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
-import threading
-from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import attrs
 from cyclopts import App, Parameter
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from fullstory_async import safe_json
+from fullstory_async.cli.commands.exports import exit_of, export
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
-from fullstory_async.cli.messages import redaction_text
-from fullstory_async.cli.output import Output, print_rows, print_table, write_stderr
-from fullstory_async.cli.signals import on_interrupt
-from fullstory_async.errors import JobError
+from fullstory_async.cli.output import Output, print_rows, print_table
 from fullstory_async.jobs import Job, JobReader
-from fullstory_async.jobs.export import ExportStopped, Redaction, export_in_thread
 from fullstory_async.tables.ids import SessionIds
 from fullstory_async.tables.json_text import representable
 from fullstory_async.tables.times import time_text
@@ -31,7 +24,6 @@ from fullstory_async.tables.times import time_text
 __all__ = ["job"]
 
 _Flag = Parameter(negative="")
-_Many = Parameter(negative="", consume_multiple=False)
 
 job = App(
     name="job",
@@ -41,7 +33,13 @@ job = App(
 
 
 @job.command
-def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
+def status(
+    folder: Path,
+    /,
+    *,
+    output: Output = "jsonl",
+    as_json: Annotated[bool, Parameter(name="--json"), _Flag] = False,
+) -> Exit:
     """Print the state of a job, also while it is running.
 
     failed counts all failed calls; permanent counts those of them that only --retry-failed retries. spent
@@ -54,10 +52,12 @@ def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
         Job folder.
     output
         JSON Lines for programs, or a table for people.
+    as_json
+        Print JSON, the same as --output jsonl.
     """
     found = JobReader(folder).status()
     row = {"job": str(folder), **attrs.asdict(found, recurse=True)}
-    if output == "table":
+    if output == "table" and not as_json:
         plan = row.pop("plan")
         cells = {**row, **plan}
         print_table(StreamConsole(), ("name", "value"), [{"name": n, "value": v} for n, v in cells.items()])
@@ -92,7 +92,7 @@ def results(folder: Path, /, *, operation: str | None = None) -> Exit:
                 # spliced in as bytes, so that the service's JSON stays as received
                 sys.stdout.buffer.write(head[:-1] + b', "answer": ' + _one_line(body) + b"}\n")
     sys.stdout.buffer.flush()
-    return _exit_of(reader)
+    return exit_of(reader)
 
 
 @job.command
@@ -117,111 +117,36 @@ def failures(folder: Path, /, *, output: Output = "jsonl") -> Exit:
         print_table(StreamConsole(), ("full_session_id", "operation", "why"), cells)
     else:
         print_rows(rows)
-    return _exit_of(reader)
+    return exit_of(reader)
+
+
+job.command(export)
 
 
 @job.command
-def export(
-    folder: Path,
-    out: Path,
-    /,
-    *,
-    redact: Annotated[list[str] | None, _Many] = None,
-    allow_missing: Annotated[bool, _Flag] = False,
-) -> Exit:
-    """Export the results and failures of a job to files.
+def backup(folder: Path, target: Path, /, *, quiet: Annotated[bool, _Flag] = False) -> Exit:
+    """Copy a job to a new folder, also while it is running.
 
-    Exports are atomic: existing files are replaced only when the new ones are complete.
-
-    The suffix decides the format: .jsonl and .csv (also with .gz or .zst), .parquet, .duckdb, .sqlite. A
-    database holds all tables. In the other formats OUT holds the main table, one row per event (per summary
-    if the job has no events); files beside OUT, with .summaries and .failures in their names, hold the other
-    tables.
-
-    Example: fullstory-async job export friday.job friday.parquet --redact user_email=hash,ip_address
+    The copy is a complete job, as of one moment: it can be exported, and resumed if the original is lost.
+    What was reserved for calls in flight counts as spent in it, and these calls are repeated.
 
     Parameters
     ----------
     folder
         Job folder.
-    out
-        File to write.
-    redact
-        Fields to drop at any depth, such as user_email,ip_address, or to replace by a fingerprint, as in
-        user_email=hash. Case doesn't matter. A path such as event_properties.email stands for the fields
-        below others, and *email* for every name with it. Columns made of a redacted field are redacted with
-        it; URLs and free text are not searched. If no field has the name, nothing is written; similar names
-        are listed. Can be repeated.
-    allow_missing
-        Export even if no field has a name given to --redact.
+    target
+        New folder for the copy.
+    quiet
+        Print only warnings and errors.
     """
-    hidden = _read_redactions(redact or [])
-    reader = JobReader(folder)
-    redaction = Redaction.of(hidden, reader.secret)
-    console = StreamConsole(stderr=True)
-    bar = Progress(
-        BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console,
-        disable=not console.is_live, transient=True,
-    )  # fmt: skip
-    task = bar.add_task("", total=_session_count(reader))
-    # older versions of rich print an empty line when a bar that draws nothing stops
-    with bar if console.is_live else nullcontext():
-        received, written = asyncio.run(
-            _export(reader, out, redaction, allow_missing, lambda done: bar.update(task, completed=done))
-        )
-    if written is None:
-        write_stderr("interrupted; nothing was written\n")
-        return Exit(128 + received[0])
-    sys.stderr.write("".join(f"{path}\n" for path in written))
-    sys.stderr.write(redaction_text(redaction, hidden))
-    return _exit_of(reader)
-
-
-def _read_redactions(given: list[str]) -> dict[str, Any]:
-    """Read ``field,field=how`` texts into field → how."""
-    hidden: dict[str, Any] = {}
-    for text in given:
-        for field in text.split(","):
-            name, _, how = field.strip().partition("=")
-            hidden[name] = how or "drop"
-    return hidden
-
-
-def _session_count(reader: JobReader) -> int | None:
-    """Return how many sessions the job has; None if the job is too damaged to say."""
-    # the export of a damaged job continues without a total, with the sessions that can be read
-    try:
-        return reader.status().sessions
-    except JobError:
-        return None
-
-
-async def _export(
-    reader: JobReader,
-    out: Path,
-    redaction: Redaction,
-    allow_missing: bool,
-    progress: Callable[[int], None],
-) -> tuple[list[int], list[Path] | None]:
-    """Return the signals that arrived, and the files, or None if one stopped it."""
-    received: list[int] = []
-    stopped = threading.Event()
-
-    def stop(number: int) -> None:
-        received.append(number)
-        stopped.set()
-
-    with on_interrupt(stop):
-        try:
-            return received, await export_in_thread(
-                reader, out, redact=redaction, allow_missing=allow_missing, progress=progress, stopped=stopped
-            )
-        except ExportStopped:
-            return received, None
+    copy = JobReader(folder).backup(target)
+    if not quiet:
+        sys.stderr.write(f"{copy}\n")
+    return Exit.OK
 
 
 @job.command
-def purge(folder: Path, /, *, session: str) -> Exit:
+def purge(folder: Path, /, *, session: str, quiet: Annotated[bool, _Flag] = False) -> Exit:
     """Erase a session's results and id from a job, which never fetches it again.
 
     Files that were exported earlier are not changed.
@@ -232,6 +157,8 @@ def purge(folder: Path, /, *, session: str) -> Exit:
         Job folder.
     session
         Id of the session, in any form.
+    quiet
+        Print only warnings and errors.
     """
     # opening a job creates the folder, so a mistyped name must fail first
     JobReader(folder)
@@ -243,12 +170,13 @@ def purge(folder: Path, /, *, session: str) -> Exit:
     if not asyncio.run(erase()):
         sys.stderr.write(f"{folder} has nothing of this session, and will not fetch it\n")
         return Exit.NOT_FOUND
-    sys.stderr.write("erased\n")
+    if not quiet:
+        sys.stderr.write("erased\n")
     return Exit.OK
 
 
 @job.command
-def accept_loss(folder: Path, /) -> Exit:
+def accept_loss(folder: Path, /, *, quiet: Annotated[bool, _Flag] = False) -> Exit:
     """Continue a job whose file lacks its last commits.
 
     The log of a process that was killed may be gone or damaged, or only some of the job's files were copied.
@@ -260,6 +188,8 @@ def accept_loss(folder: Path, /) -> Exit:
     ----------
     folder
         Job folder.
+    quiet
+        Print only warnings and errors.
     """
     reader = JobReader(folder)
 
@@ -268,6 +198,8 @@ def accept_loss(folder: Path, /) -> Exit:
             return opened.counts.spent
 
     spent = asyncio.run(accept())
+    if quiet:
+        return Exit.OK
     if reader.missing is None:
         sys.stderr.write(f"the job {folder} is complete; {spent} activations are spent\n")
     else:
@@ -288,14 +220,3 @@ def _one_line(body: bytes) -> bytes:
 def _failure_row(failure: Any) -> dict[str, Any]:
     row = attrs.asdict(failure, filter=lambda field, _: field.name not in ("body", "session_id", "at"))
     return {**SessionIds.of(failure.session_id).to_dict(), **row, "failed_at": time_text(failure.at)}
-
-
-def _exit_of(reader: JobReader) -> Exit:
-    """Return the exit code after all records are read, and report damaged and missing ones."""
-    if reader.missing is not None:
-        sys.stderr.write(f"warning: the job {reader.missing}; these are the results that are there\n")
-        return Exit.SOME_FAILED
-    if reader.damaged:
-        sys.stderr.write(f"{reader.damaged} sessions can't be read: the job's file is damaged\n")
-        return Exit.SOME_FAILED
-    return Exit.OK

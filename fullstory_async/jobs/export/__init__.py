@@ -3,45 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import attrs
+
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.jobs.export.databases import duckdb_writers, sqlite_writers
-from fullstory_async.jobs.export.files import atomic
-from fullstory_async.jobs.export.parquet import parquet_writer
 from fullstory_async.jobs.export.redaction import Redaction
+from fullstory_async.jobs.export.streams import ExportStopped
 from fullstory_async.jobs.export.tables import Tables
-from fullstory_async.jobs.export.text import csv_writer, json_lines_writer
+from fullstory_async.jobs.export.target import Action
+from fullstory_async.jobs.export.writers import ExportTarget
 from fullstory_async.jobs.storage.reader import RecordReader
-from fullstory_async.tables.columns import RowWriter, Schema, Table
+from fullstory_async.tables.columns import Row, Schema
 from fullstory_async.threads import GRACE, WorkerThread
 
 __all__ = ["ExportStopped", "Redact", "Redaction", "export", "export_in_thread"]
 
 Redact = Iterable[str] | Mapping[str, Literal["drop", "hash"]] | Redaction
 
-_FILE_PER_TABLE: dict[str, Any] = {
-    ".jsonl": json_lines_writer, ".jsonl.gz": partial(json_lines_writer, compression="gz"),
-    ".jsonl.zst": partial(json_lines_writer, compression="zst"), ".csv": csv_writer,
-    ".csv.gz": partial(csv_writer, compression="gz"), ".csv.zst": partial(csv_writer, compression="zst"),
-    ".parquet": parquet_writer,
-}  # fmt: skip
-_ONE_FILE: dict[str, Any] = {".duckdb": duckdb_writers, ".sqlite": sqlite_writers, ".db": sqlite_writers}
-
-
-class ExportStopped(Exception):
-    """An export was stopped before its end; it left no file."""
-
 
 def export(
     reader: RecordReader,
-    path: Path,
+    path: str | os.PathLike[str] | None = None,
     *,
+    out_dir: str | os.PathLike[str] | None = None,
+    file_format: str | None = None,
+    overwrite: bool = False,
+    append: bool = False,
+    partition_by: Literal["date"] | None = None,
+    rows_per_file: int | None = None,
+    bom: bool = False,
     redact: Redact = (),
     allow_missing: bool = False,
     schema: Schema = "v2",
@@ -54,8 +49,20 @@ def export(
         reader: the job.
         path: ``.jsonl``, ``.csv`` (both also ``.gz`` and ``.zst``), ``.parquet``, ``.duckdb`` or ``.sqlite``.
             A database holds all tables. In the other formats ``path`` holds the main table (events, or
-            summaries if there are no events), and ``NAME.TABLE.SUFFIX`` beside it each of the others.
-        redact: fields to redact wherever they are: names, or names with ``drop`` or ``hash``.
+            summaries if there are no events), and ``NAME.TABLE.SUFFIX`` beside it the others. A pipe gets the
+            main table. A name without a suffix is that of a folder.
+        out_dir: a folder, in place of ``path``, with a folder of files for each table.
+        file_format: the format of the files in a folder (``parquet`` unless given), and of a pipe whose name
+            has no suffix: ``jsonl``, ``csv``, ``parquet``, ``csv.gz`` and so on.
+        overwrite: replace a database that no export made, a read-only file, or one of another user.
+        append: add to the tables of an earlier export in a ``.duckdb`` or ``.sqlite`` file. The rows of the
+            job's sessions are replaced, all others are kept.
+        partition_by: ``date`` gives events a folder for each date, such as ``event_date=2026-05-04``.
+        rows_per_file: the most rows of a file in a folder.
+        bom: begin CSV with a byte order mark, by which Excel recognises UTF-8.
+        redact: fields to redact wherever they are: names, paths and patterns, or a mapping of them to
+            ``drop`` or ``hash``. With a `Redaction`, the caller reads its ``near_misses``; otherwise similar
+            fields that were left are logged.
         allow_missing: accept names that occur nowhere in the job; otherwise they are taken for mistakes.
         schema: ``v2``, ``v1`` for the tables of earlier versions, or ``warehouse`` for the columns that
             FullStory's dbt package reads.
@@ -63,48 +70,77 @@ def export(
         stopped: if set by another thread, ends the work; no file is left then.
 
     Returns:
-        The files that were written.
+        The files that were written, or the folder.
 
     Raises:
-        ConfigurationError: the suffix is unknown, an extra is missing, the folder can't be written, or a name
-            to redact occurs nowhere. Nothing is written then.
+        ConfigurationError: the suffix is unknown, an extra is missing, the folder can't be written, what
+            stands there must be kept, or a name to redact occurs nowhere. Nothing is written then.
         ExportStopped: ``stopped`` was set before the end.
         JobStorageError: writing failed.
+        OSError: writing to a pipe failed; `BrokenPipeError` if its reader has left.
     """
-    redaction, rows = Redaction.of(redact, reader.secret), 0
+    redaction = Redaction.of(redact, reader.secret)
     tables = Tables(reader.plan, redaction, schema, reader.organisation, reader.input_columns)
-    with _open_writers(path, {name: tables.columns(name) for name in tables.names}, schema) as (
-        writers,
-        written,
-    ):
-        for count, record in enumerate(reader.records(), 1):
-            for name, made in tables.rows(record):
-                writers[name](made)
-                rows += len(made)
-            if progress is not None:
-                progress(count)
-            if stopped is not None and stopped.is_set():
-                raise ExportStopped
+    target = ExportTarget.of(
+        {name: tables.columns(name) for name in tables.names}, path, out_dir, file_format,
+        schema=schema, overwrite=overwrite, append=append, partition_by=partition_by,
+        rows_per_file=rows_per_file, bom=bom,
+    )  # fmt: skip
+    if target.action is Action.STREAM and redaction.rules and not allow_missing:
+        # Before the first row: what a pipe has got can't be taken out of it again.
+        checked = Redaction(redaction.rules, reader.secret)
+        first = _rows_of(reader, attrs.evolve(tables, redaction=checked), stopped=stopped)
+        _check_names(checked, sum(len(rows) for _, rows in first))
+    count = 0
+    with target.opened(_session_ids(reader), stopped) as writers:
+        for name, rows in _rows_of(reader, tables, progress, stopped=stopped):
+            count += len(rows)
+            if name in writers:
+                writers[name](rows)
         # Before the files get their names: under a misspelt name, the data would be exported in clear text.
-        if rows and redaction.missing and not allow_missing:
-            raise ConfigurationError(
-                f"nothing in the job is called {redaction.describe_missing()}, so nothing was written: "
-                "are the names to redact right? allow_missing (--allow-missing) accepts them"
-            )
-        if redaction is not redact:
-            redaction.warn()
-    return written
+        if not allow_missing:
+            _check_names(redaction, count)
+    if redaction is not redact:
+        redaction.warn()
+    return target.paths
+
+
+def _rows_of(
+    reader: RecordReader,
+    tables: Tables,
+    progress: Callable[[int], object] | None = None,
+    *,
+    stopped: threading.Event | None,
+) -> Iterator[tuple[str, Sequence[Row]]]:
+    """Yield the rows of each session, by table."""
+    for count, record in enumerate(reader.records(), 1):
+        yield from tables.rows(record)
+        if progress is not None:
+            progress(count)
+        if stopped is not None and stopped.is_set():
+            raise ExportStopped
+
+
+def _session_ids(reader: RecordReader) -> Iterator[str]:
+    return (record.session_id for record in reader.records(with_bodies=False))
+
+
+def _check_names(redaction: Redaction, rows: int) -> None:
+    """Raise `ConfigurationError` if a name to redact is missing, unless there are no rows."""
+    if rows and redaction.missing:
+        raise ConfigurationError(
+            f"nothing in the job is called {redaction.describe_missing()}, so nothing was written: are the "
+            "names to redact right? allow_missing (--allow-missing) accepts them"
+        )
 
 
 async def export_in_thread(
     reader: RecordReader,
-    path: Path,
+    path: str | os.PathLike[str] | None = None,
     *,
-    redact: Redact = (),
-    allow_missing: bool = False,
-    schema: Schema = "v2",
     progress: Callable[[int], object] | None = None,
     stopped: threading.Event | None = None,
+    **options: Any,
 ) -> list[Path]:
     """Run `export` in a thread; ``progress`` is called in the event loop.
 
@@ -116,52 +152,10 @@ async def export_in_thread(
         if progress is not None:
             loop.call_soon_threadsafe(progress, count)
 
-    options: dict[str, Any] = {
-        "redact": redact,
-        "allow_missing": allow_missing,
-        "schema": schema,
-        "progress": report,
-    }
-    thread = WorkerThread(f"the export {path}")
+    thread = WorkerThread(f"the export {path or options.get('out_dir')}")
     try:
-        return await thread.run(export, reader, path, stopped=stopped, **options)
+        return await thread.run(export, reader, path, progress=report, stopped=stopped, **options)
     except asyncio.CancelledError:
         stopped.set()
         await thread.finish(GRACE)
         raise
-
-
-@contextmanager
-def _open_writers(
-    path: Path, tables: Mapping[str, Table], schema: Schema
-) -> Iterator[tuple[dict[str, RowWriter], list[Path]]]:
-    """Open a writer for each table; yield them by name, and the files to come."""
-    suffix = _suffix(path)
-    kind = suffix.lower()
-    with ExitStack() as stack:
-        if kind in _ONE_FILE:
-            part = stack.enter_context(atomic(path))
-            yield stack.enter_context(_ONE_FILE[kind](part, tables, schema=schema)), [path]
-            return
-        stem = path.name.removesuffix(suffix)
-        paths = [path, *(path.with_name(f"{stem}.{name}{suffix}") for name in list(tables)[1:])]
-        parts = [stack.enter_context(atomic(each)) for each in paths]
-        yield (
-            {
-                name: stack.enter_context(_FILE_PER_TABLE[kind](part, columns))
-                for (name, columns), part in zip(tables.items(), parts, strict=True)
-            },
-            paths,
-        )
-
-
-def _suffix(path: Path) -> str:
-    """Return the suffix of a known format, in the case in which it was given."""
-    known = sorted({**_FILE_PER_TABLE, **_ONE_FILE}, key=len, reverse=True)
-    for suffix in known:
-        given = path.name[-len(suffix) :]
-        if given.lower() == suffix and path.name != given:
-            return given
-    raise ConfigurationError(
-        f"the format of {path.name} is not known: it must end in {', '.join(sorted(known))}"
-    )

@@ -11,23 +11,30 @@ from typing import TYPE_CHECKING, Any
 
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.files.file_system import PRIVATE_FILE, make_private
+from fullstory_async.jobs.export.duckdb_files import opened_duckdb
 from fullstory_async.jobs.export.parquet import RowGroups
-from fullstory_async.jobs.export.views import views_for
-from fullstory_async.tables.columns import SCHEMA_VERSIONS, Kind, Row, RowWriter, Schema, Table
+from fullstory_async.jobs.export.views import INFO_TABLE, views_for
+from fullstory_async.tables.columns import SCHEMA_VERSIONS, Column, Kind, Row, RowWriter, Schema, Table
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["INFO_TABLE", "duckdb_writers", "sqlite_writers"]
+__all__ = [
+    "DUCKDB_TYPES",
+    "SQLITE_TYPES",
+    "column_definition",
+    "duckdb_writer",
+    "duckdb_writers",
+    "sqlite_writer",
+    "sqlite_writers",
+    "table_definition",
+]
 
-INFO_TABLE = "fullstory_export"
-"""The table by which a database is known to be an export: one row with its schema and the version of it."""
-
-_SQLITE: Mapping[Kind, str] = {
+SQLITE_TYPES: Mapping[Kind, str] = {
     "text": "TEXT", "name": "TEXT", "json": "TEXT", "integer": "INTEGER", "number": "REAL",
     "boolean": "INTEGER", "time": "TEXT", "texts": "TEXT",
 }  # fmt: skip
-_DUCKDB: Mapping[Kind, str] = {
+DUCKDB_TYPES: Mapping[Kind, str] = {
     "text": "VARCHAR", "name": "VARCHAR", "json": "JSON", "integer": "BIGINT", "number": "DOUBLE",
     "boolean": "BOOLEAN", "time": "TIMESTAMP", "texts": "VARCHAR[]",
 }  # fmt: skip
@@ -50,9 +57,9 @@ def sqlite_writers(
         database.execute("PRAGMA journal_mode = OFF")
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSIONS[schema]}")
         database.execute("BEGIN")
-        for statement in _definitions(tables, _SQLITE, schema, _SQLITE_RAGE):
+        for statement in _definitions(tables, SQLITE_TYPES, schema, _SQLITE_RAGE):
             database.execute(statement)
-        yield {name: _sqlite_writer(database, name, columns) for name, columns in tables.items()}
+        yield {name: sqlite_writer(database, name, columns) for name, columns in tables.items()}
         database.execute("COMMIT")
     except sqlite3.Error as error:
         raise OSError(str(error)) from None
@@ -65,19 +72,34 @@ def _definitions(
 ) -> Iterator[str]:
     """Yield the statements that create the tables, the views, and what says which schema they have."""
     for name, columns in tables.items():
-        kinds = ", ".join(f'"{_escaped(column.name)}" {types[column.kind]}' for column in columns)
-        yield f"CREATE TABLE {name} ({kinds})"
+        yield table_definition(name, columns, types)
     yield f"CREATE TABLE {INFO_TABLE} AS SELECT '{schema}' AS name, {SCHEMA_VERSIONS[schema]} AS version"
     if schema == "v2":
         yield from views_for(tables, is_rage_click=is_rage_click)
+
+
+def table_definition(name: str, columns: Table, types: Mapping[Kind, str]) -> str:
+    """Return the statement that creates a table."""
+    return f"CREATE TABLE {name} ({', '.join(column_definition(column, types) for column in columns)})"
+
+
+def column_definition(column: Column, types: Mapping[Kind, str]) -> str:
+    """Return a column as a statement defines it."""
+    return f'"{_escaped(column.name)}" {types[column.kind]}'
+
+
+def _names(columns: Table) -> str:
+    return ", ".join(f'"{_escaped(column.name)}"' for column in columns)
 
 
 def _escaped(name: str) -> str:
     return name.replace('"', '""')
 
 
-def _sqlite_writer(database: sqlite3.Connection, name: str, columns: Table) -> RowWriter:
-    insert = f"INSERT INTO {name} VALUES ({', '.join('?' * len(columns))})"  # noqa: S608  (our own names)
+def sqlite_writer(database: sqlite3.Connection, name: str, columns: Table) -> RowWriter:
+    """Return the writer of a table of an open database."""
+    values = ", ".join("?" * len(columns))
+    insert = f"INSERT INTO {name} ({_names(columns)}) VALUES ({values})"  # noqa: S608  (our own names)
     lists = [n for n, column in enumerate(columns) if column.kind == "texts"]
 
     def write(rows: Sequence[Row]) -> None:
@@ -98,35 +120,34 @@ def duckdb_writers(
 ) -> Iterator[dict[str, RowWriter]]:
     """Write tables to a DuckDB file, by Arrow. Times are in UTC."""
     try:
-        import duckdb  # noqa: PLC0415  (an extra)
-    except ImportError:
-        raise ConfigurationError("a .duckdb file needs: pip install 'fullstory-async[duckdb]'") from None
-    try:
         # In a private folder: DuckDB makes its database and its temporary files readable by all.
-        with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as folder:
-            made = Path(folder, "database")
-            with duckdb.connect(str(made)) as database, ExitStack() as stack:
-                for statement in _definitions(tables, _DUCKDB, schema, _DUCKDB_RAGE):
+        with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as name:
+            folder = Path(name)
+            made = folder / "database"
+            with opened_duckdb(made, folder=folder) as database, ExitStack() as stack:
+                for statement in _definitions(tables, DUCKDB_TYPES, schema, _DUCKDB_RAGE):
                     database.execute(statement)
                 yield {
-                    name: stack.enter_context(_duckdb_writer(database, name, columns))
+                    name: stack.enter_context(duckdb_writer(database, name, columns))
                     for name, columns in tables.items()
                 }
             make_private(made, PRIVATE_FILE)
             made.replace(path)
-    except duckdb.Error as error:
-        raise OSError(str(error)) from None
+    except ImportError:
+        raise ConfigurationError("a .duckdb file needs: pip install 'fullstory-async[duckdb]'") from None
 
 
 @contextmanager
-def _duckdb_writer(database: duckdb.DuckDBPyConnection, name: str, columns: Table) -> Iterator[RowWriter]:
+def duckdb_writer(database: duckdb.DuckDBPyConnection, name: str, columns: Table) -> Iterator[RowWriter]:
+    """Open the writer of a table of an open database."""
     groups = RowGroups(columns)
     # a time of Arrow has a zone, which DuckDB's TIMESTAMP has not
     selected = ", ".join(
         f'"{_escaped(column.name)}"' + (" AT TIME ZONE 'UTC'" if column.kind == "time" else "")
         for column in columns
     )
-    insert = f"INSERT INTO {name} SELECT {selected} FROM batch"  # noqa: S608  (our own names)
+    into = f"{name} ({_names(columns)})"
+    insert = f"INSERT INTO {into} SELECT {selected} FROM batch"  # noqa: S608  (our own names)
 
     def load(batch: Any) -> None:
         if batch is not None:

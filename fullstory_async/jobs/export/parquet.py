@@ -27,7 +27,8 @@ def parquet_writer(path: Path, table: Table) -> Iterator[RowWriter]:
         import pyarrow.parquet as pq  # noqa: PLC0415  (an extra)
     except ImportError:
         raise ConfigurationError("a .parquet file needs: pip install 'fullstory-async[parquet]'") from None
-    with pq.ParquetWriter(path, arrow_schema(table), compression="zstd") as file:
+    # An open file: a name is taken for a URL by some versions, and must be UTF-8.
+    with path.open("wb") as raw, pq.ParquetWriter(raw, arrow_schema(table), compression="zstd") as file:
         groups = RowGroups(table)
 
         def write(rows: Sequence[Row]) -> None:

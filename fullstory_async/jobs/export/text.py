@@ -25,13 +25,15 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(:-?[0-9]+)?")
 
 
 @contextmanager
-def json_lines_writer(path: Path, table: Table, *, compression: str = "") -> Iterator[RowWriter]:
+def json_lines_writer(
+    target: Path | IO[bytes], table: Table, *, compression: str = ""
+) -> Iterator[RowWriter]:
     """Write rows as JSON Lines; JSON in them is nested, not quoted."""
     line = _line_type(table)
     nested = [n for n, column in enumerate(table) if column.kind == "json"]
     encode = msgspec.json.Encoder().encode_lines
 
-    with _opened(path, compression) as file:
+    with _opened(target, compression) as file:
 
         def write(rows: Sequence[Row]) -> None:
             # by columns: each step is one loop in C
@@ -50,13 +52,16 @@ def _line_type(table: Table) -> type[msgspec.Struct]:
 
 
 @contextmanager
-def csv_writer(path: Path, table: Table, *, compression: str = "") -> Iterator[RowWriter]:
-    """Write rows as CSV with a header.
+def csv_writer(
+    target: Path | IO[bytes], table: Table, *, compression: str = "", bom: bool = False
+) -> Iterator[RowWriter]:
+    """Write rows as CSV with a header, after a byte order mark if that is asked for.
 
     A missing value is an empty cell, and an empty text a quoted one. Cells that a spreadsheet would run as
     formulas are escaped with an apostrophe.
     """
-    with _opened(path, compression) as file:
+    with _opened(target, compression) as file:
+        file.write(b"\xef\xbb\xbf" * bom)
         file.write(csv_text(table, (), with_header=True).encode())
 
         def write(rows: Sequence[Row]) -> None:
@@ -86,9 +91,9 @@ def _cells(kind: Kind, values: Sequence[Any]) -> Sequence[str]:
 
 
 @contextmanager
-def _opened(path: Path, compression: str) -> Iterator[IO[bytes]]:
+def _opened(target: Path | IO[bytes], compression: str) -> Iterator[IO[bytes]]:
     with ExitStack() as stack:
-        plain = stack.enter_context(path.open("wb"))
+        plain = stack.enter_context(target.open("wb")) if isinstance(target, Path) else target
         if compression == "gz":
             # No name and no time in its header, so that equal exports are equal files.
             packed = gzip.GzipFile(filename="", fileobj=plain, mode="wb", mtime=0)

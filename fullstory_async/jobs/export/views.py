@@ -1,12 +1,15 @@
-"""Views of an exported database: rage clicks by element, errors by browser, ways from page to page."""
+"""Views of an exported database, and the table by which it is recognised."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-__all__ = ["views_for"]
+__all__ = ["INFO_TABLE", "VIEWS", "views_for"]
 
-_VIEWS = {
+INFO_TABLE = "fullstory_export"
+"""The table by which a database is known to be an export: one row with its schema and the version of it."""
+
+VIEWS = {
     "rage_clicks": (
         "events",
         """SELECT page_path, element_text, element_selector, COUNT(*) AS clicks,
@@ -35,6 +38,7 @@ GROUP BY here.path, next.path
 ORDER BY times DESC, from_path, to_path""",
     ),
 }
+"""View → the table that it needs, and its query."""
 
 
 def views_for(tables: Collection[str], *, is_rage_click: str) -> Iterator[str]:
@@ -44,6 +48,6 @@ def views_for(tables: Collection[str], *, is_rage_click: str) -> Iterator[str]:
         tables: the names of the tables.
         is_rage_click: the condition that the list of an event's frustrations has a rage click.
     """
-    for name, (table, query) in _VIEWS.items():
+    for name, (table, query) in VIEWS.items():
         if table in tables:
             yield f"CREATE VIEW {name} AS {query.format(is_rage_click=is_rage_click)}"

@@ -1,0 +1,119 @@
+"""Append to the tables of an earlier export, in one transaction of its database.
+
+The database is changed where it stands: other programs may have it open, and its other tables stay. If the
+process is killed, the database drops the transaction when it is opened next.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from itertools import islice
+from typing import Any
+
+from fullstory_async.errors import ConfigurationError, JobStorageError
+from fullstory_async.jobs.export.databases import (
+    DUCKDB_TYPES,
+    SQLITE_TYPES,
+    column_definition,
+    duckdb_writer,
+    sqlite_writer,
+    table_definition,
+)
+from fullstory_async.jobs.export.duckdb_files import opened_duckdb
+from fullstory_async.jobs.export.files import private_folder
+from fullstory_async.jobs.export.found import Found
+from fullstory_async.tables.columns import Kind, RowWriter, Table
+
+__all__ = ["append_writers"]
+
+_ID = "full_session_id"
+_BATCH = 10_000
+_PATIENCE = 5.0
+"""Seconds to wait for other programs that write to a SQLite file."""
+
+
+@contextmanager
+def append_writers(
+    found: Found, tables: Mapping[str, Table], session_ids: Iterable[str]
+) -> Iterator[dict[str, RowWriter]]:
+    """Delete the rows of sessions from the tables of an export, and add rows to them.
+
+    Args:
+        found: the database.
+        tables: the tables to write. One that the database lacks is created, and so is a column.
+        session_ids: the full ids of the sessions.
+
+    Raises:
+        ConfigurationError: a session can't be recognised in a table.
+        JobStorageError: the database can't be changed. It is as before then.
+    """
+    for name, columns in tables.items():
+        if not any(column.name == _ID and column.is_required for column in columns):
+            raise ConfigurationError(
+                f"append (--append) recognises a session by its {_ID}, which is not in the table {name} of "
+                "this export, or is redacted"
+            )
+    opened = _sqlite_writers if found.database == "sqlite" else _duckdb_writers
+    try:
+        with opened(found, tables, session_ids) as writers:
+            yield writers
+    except (OSError, sqlite3.Error) as error:
+        raise JobStorageError(f"nothing was appended to {found.path}: {error}") from None
+
+
+@contextmanager
+def _sqlite_writers(
+    found: Found, tables: Mapping[str, Table], session_ids: Iterable[str]
+) -> Iterator[dict[str, RowWriter]]:
+    # Closing it drops a transaction that was not committed.
+    with closing(sqlite3.connect(found.real, _PATIENCE, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        for ids in _id_batches(database.execute, session_ids):
+            database.executemany("INSERT INTO appended VALUES (?)", ((each,) for each in ids))
+        _make_room(database.execute, tables, SQLITE_TYPES)
+        yield {name: sqlite_writer(database, name, columns) for name, columns in tables.items()}
+        database.execute("COMMIT")
+
+
+@contextmanager
+def _duckdb_writers(
+    found: Found, tables: Mapping[str, Table], session_ids: Iterable[str]
+) -> Iterator[dict[str, RowWriter]]:
+    with private_folder(found) as folder, opened_duckdb(found.real, folder=folder) as database:
+        # DuckDB makes a log readable by all. A change of any size goes to the file at once instead.
+        database.execute("SET checkpoint_threshold = '0KB'")
+        database.execute("BEGIN")
+        for ids in _id_batches(database.execute, session_ids):
+            database.execute("INSERT INTO appended SELECT unnest(?)", [ids])
+        _make_room(database.execute, tables, DUCKDB_TYPES)
+        with ExitStack() as stack:
+            yield {
+                name: stack.enter_context(duckdb_writer(database, name, columns))
+                for name, columns in tables.items()
+            }
+        database.execute("COMMIT")
+
+
+def _id_batches(execute: Callable[..., Any], session_ids: Iterable[str]) -> Iterator[list[str]]:
+    """Create a table for ids, and yield them in portions to be put into it."""
+    execute("CREATE TEMP TABLE appended (id VARCHAR)")
+    left = iter(session_ids)
+    while ids := list(islice(left, _BATCH)):
+        yield ids
+
+
+def _make_room(execute: Callable[..., Any], tables: Mapping[str, Table], types: Mapping[Kind, str]) -> None:
+    """Create what the database lacks, and delete the rows of the sessions to come."""
+    present = {row[0] for row in execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()}
+    for name, columns in tables.items():
+        if name not in present:
+            execute(table_definition(name, columns, types))
+            continue
+        names = execute(f"SELECT name FROM pragma_table_info('{name}')")  # noqa: S608  (our own names)
+        known = {row[0] for row in names.fetchall()}
+        for column in columns:
+            if column.name not in known:
+                execute(f"ALTER TABLE {name} ADD COLUMN {column_definition(column, types)}")
+        execute(f"DELETE FROM {name} WHERE {_ID} IN (SELECT id FROM appended)")  # noqa: S608  (our own names)
