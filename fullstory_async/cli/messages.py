@@ -56,12 +56,17 @@ def estimate_text(ids: IdInput, estimate: JobEstimate, *, adaptive: bool) -> str
     return ", ".join(notes) + "\n"
 
 
-def redaction_text(redaction: Redaction, given: Mapping[str, str]) -> str:
-    """Return one line for each name to redact: how many values, and similar fields that were left."""
+def redaction_text(redaction: Redaction, given: Mapping[str, str], *, quiet: bool = False) -> str:
+    """Return one line for each name to redact: how many values, and similar fields that were left.
+
+    With ``quiet``, only the names that no field has, and those with similar fields.
+    """
     lines, similar = [], redaction.near_misses
     for name, how in given.items():
         count = f"{redaction.hidden[name]} values {'dropped' if how == 'drop' else 'replaced'}"
         line = f"{name}: {'no field has this name' if name in redaction.missing else count}"
+        if quiet and name not in similar and name not in redaction.missing:
+            continue
         if name in similar:
             line += f"; similar fields were left as they are: {', '.join(map(printable, similar[name]))}"
         lines.append(f"{line}\n")

@@ -38,11 +38,11 @@ class JobDisplay:
     left and the last error.
     """
 
-    def __init__(self, *, live: bool = True) -> None:
-        """Create a display. Without ``live``, a terminal gets plain lines too."""
+    def __init__(self, *, live: bool = True, quiet: bool = False) -> None:
+        """Create a display. Without ``live``, a terminal gets plain lines too; with ``quiet``, nothing."""
         # a log on the same terminal would break a live line
         console = StreamConsole(stderr=True)
-        self._live = live and console.is_live
+        self._live, self._quiet = live and not quiet and console.is_live, quiet
         self._progress = Progress(
             BarColumn(bar_width=12), MofNCompleteColumn(), TimeRemainingColumn(),
             TextColumn(
@@ -102,7 +102,7 @@ class JobDisplay:
         """Print a plain line every few seconds, even while no call ends."""
         while True:
             await asyncio.sleep(_LINE_INTERVAL)
-            if self._live or (now := self._latest) is None:
+            if self._live or self._quiet or (now := self._latest) is None:
                 continue
             text = Text.from_markup(self._text(now)).plain
             write_stderr(f"{now.done + now.failed} of {now.calls} calls, {text}\n")

@@ -12,7 +12,7 @@ from fullstory_async.errors import InvalidSessionId
 from fullstory_async.ids.alike import AlikeIds
 from fullstory_async.ids.inputs import SessionInput, text_of_value
 from fullstory_async.ids.source import End, IdSource
-from fullstory_async.jobs.storage.inputs import NewItem, pack
+from fullstory_async.jobs.storage.inputs import NewItem, distinct_names, pack
 from fullstory_async.jobs.storage.schema import replace_surrogates
 from fullstory_async.models import SessionRef, session_id_of, text_of
 from fullstory_async.session_id import SessionId
@@ -69,7 +69,7 @@ class Batch:
     def _packed(self, given: SessionRef | SessionInput, stored: str) -> bytes | None:
         """Return what is kept of an input; ``None`` for an id that was given as it is stored."""
         if isinstance(given, SessionInput):
-            self.names |= dict.fromkeys(given.columns)
+            self.names |= dict.fromkeys(distinct_names(given.columns))
             return None if given.text == stored and not given.columns else pack(given.text, given.columns)
         is_other = type(given) is not SessionId and isinstance(given, str) and given != stored
         return pack(text_of_value(given), {}) if is_other else None

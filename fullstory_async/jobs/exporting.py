@@ -55,7 +55,9 @@ class ExportingJob:
             bom: begin CSV with a byte order mark, for Excel.
             schema: the columns: ``v2``, ``v1`` as in earlier versions, or ``warehouse`` as FullStory's dbt
                 package reads them.
-            redact: fields to redact, at any depth: names, or a mapping of names to ``drop`` or ``hash``.
+            redact: fields to redact, at any depth: names, paths such as ``event_properties.email``, patterns
+                such as ``*email*``, or a mapping of them to ``drop`` or ``hash``. Similar fields that are
+                left are logged as a warning.
             allow_missing: accept names to redact that no field of the job has; else they are taken for
                 mistakes.
             progress: called with the number of sessions written so far.

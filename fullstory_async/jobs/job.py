@@ -25,6 +25,7 @@ from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimate_within_budg
 from fullstory_async.jobs.reader import JobReader
 from fullstory_async.jobs.report import JobProgress, JobReport, StopReason
 from fullstory_async.jobs.runner import Runner
+from fullstory_async.jobs.storage.backup import back_up_in_thread
 from fullstory_async.jobs.storage.lock import LOCK_NAME, JobLock
 from fullstory_async.jobs.storage.records import JobFailure, JobResult
 from fullstory_async.jobs.storage.schema import absolute_folder, as_job_error, replace_surrogates
@@ -256,6 +257,10 @@ class Job(ExportingJob):
     def failures(self) -> AsyncIterator[JobFailure]:
         """Yield every failure, in the order in which the ids were added."""
         return JobReader(self.folder).failures()
+
+    async def backup(self, target: str | os.PathLike[str]) -> Path:
+        """Copy the job to a new folder, also while it runs; return the folder. See `JobReader.backup`."""
+        return await back_up_in_thread(self.folder, target)
 
     async def purge(self, session_id: SessionRef) -> bool:
         """Erase a session from the job, as an erasure request demands, and never fetch it again.

@@ -172,7 +172,8 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
     def to_arrow(self) -> pa.Table:
         """Return the events as a ``pyarrow.Table``, with the columns of an export. Needs pyarrow.
 
-        Of a selection, ``seq`` numbers its own events, and the user is the one that it identifies.
+        Of a selection, ``seq`` numbers its own events, ``event_time_raw`` is the time as it was read, and the
+        user is the one that the selection identifies.
 
         Raises:
             ConfigurationError: pyarrow is not installed.
@@ -210,7 +211,7 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
             )
             for event in self
         )
-        return table(caption, ("time (UTC)", "type", "description", "error", "frustrations"), rows, len(self))
+        return table(caption, ("time", "type", "description", "error", "frustrations"), rows, len(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.session_id, list(self), self.raw)

@@ -26,6 +26,7 @@ from fullstory_async.tables.fields import (
     Identify,
     Location,
     Source,
+    Target,
     Targeted,
     Url,
     UserAgent,
@@ -37,18 +38,16 @@ from fullstory_async.tables.fields import (
 )
 from fullstory_async.tables.ids import SessionIds
 from fullstory_async.tables.json_text import dump_json, may_be_huge, replace_surrogates
-from fullstory_async.tables.rules import describe, frustrations_of, is_error
+from fullstory_async.tables.rules import FRUSTRATING, MAY_BE_ERROR, describe, frustrations_of, is_error
 from fullstory_async.tables.times import canonical_times, order_by_time
 
 __all__ = ["EventColumns", "columns_of_answer", "columns_of_parsed"]
 
 _NO_AGENT, _NO_URL, _NO_PLACE, _NO_DEVICE, _NO_APP = UserAgent(), Url(), Location(), Device(), App()
+_NO_TARGET = Target()
 _SOURCE_COLUMNS = (
     "source_properties", "page_url", "page_path", "page_title", "browser", "operating_system", "device_type",
     "country", "city", "app_version",
-)  # fmt: skip
-_DERIVED_COLUMNS = (
-    "description", "is_error", "frustrations", "element_text", "element_selector", "custom_name",
 )  # fmt: skip
 _V1_NAMES = {
     "session_id": "full_session_id", "device_id": "event_device_id", "properties": "event_properties",
@@ -240,28 +239,27 @@ def _columns(
 ) -> EventColumns:
     """Add the columns that are computed from the fields of each event and its source."""
     kinds = values["event_type"]
-    derived = [
-        _derived(kind, each, source.source) for kind, each, source in zip(kinds, fields, sources, strict=True)
-    ]
-    for names, rows in (
-        (_DERIVED_COLUMNS, derived), (_SOURCE_COLUMNS, [source.values for source in sources]),
-    ):  # fmt: skip
-        columns = zip(*rows, strict=True) if rows else repeat((), len(names))
-        values.update(zip(names, columns, strict=True))
+    targets = [each.target or _NO_TARGET if isinstance(each, Targeted) else _NO_TARGET for each in fields]
+    values |= {
+        "description": [
+            describe(kind, each, source.source)
+            for kind, each, source in zip(kinds, fields, sources, strict=True)
+        ],
+        "is_error": [
+            kind in MAY_BE_ERROR and is_error(kind, each) for kind, each in zip(kinds, fields, strict=True)
+        ],
+        "frustrations": [
+            frustrations_of(kind, each) if kind in FRUSTRATING else ()
+            for kind, each in zip(kinds, fields, strict=True)
+        ],
+        "element_text": [None if target.masked else target.text for target in targets],
+        "element_selector": [target.raw_selector for target in targets],
+        "custom_name": [each.event_name if isinstance(each, Custom) else None for each in fields],
+    }
+    columns = zip(*(source.values for source in sources), strict=True) if sources else repeat(())
+    values |= dict(zip(_SOURCE_COLUMNS, columns, strict=False))
     values["user_uid"], values["user_email"] = _users(kinds, fields)
     return EventColumns(ids, len(kinds), values, fetched_at)
-
-
-def _derived(kind: str, fields: Fields, source: Source) -> tuple[Any, ...]:
-    """Return the values of ``_DERIVED_COLUMNS``."""
-    text = selector = None
-    if isinstance(fields, Targeted) and fields.target is not None:
-        target = fields.target
-        text, selector = None if target.masked else target.text, target.raw_selector
-    return (
-        describe(kind, fields, source), is_error(kind, fields), frustrations_of(kind, fields), text, selector,
-        fields.event_name if isinstance(fields, Custom) else None,
-    )  # fmt: skip
 
 
 def _users(

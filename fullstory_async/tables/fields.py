@@ -16,8 +16,8 @@ from fullstory_async import coerce, safe_json
 from fullstory_async.errors import DecodeError
 
 __all__ = [
-    "App", "Custom", "Device", "Fields", "Identify", "Location", "Source", "Targeted", "Url", "UserAgent",
-    "fields_of", "parse", "parsed_fields_of", "read_fields", "source_of",
+    "App", "Custom", "Device", "Fields", "Identify", "Location", "Source", "Target", "Targeted", "Url",
+    "UserAgent", "fields_of", "parse", "parsed_fields_of", "read_fields", "source_of",
 ]  # fmt: skip
 
 T = TypeVar("T", bound=msgspec.Struct)

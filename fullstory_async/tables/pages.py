@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,9 +13,6 @@ from fullstory_async.tables.events import EventColumns
 
 __all__ = ["NO_TOTALS", "Visit", "page_rows", "session_totals", "visits_of"]
 
-_VISIT_COLUMNS = (
-    "view_id", "page_url", "page_path", "page_title", "event_time", "is_error", "frustrations",
-)  # fmt: skip
 _SIGNS = ("rage click", "dead click", "error click", "mouse thrash")
 NO_TOTALS: tuple[None, ...] = (None,) * 18
 """The totals of a session whose events are not known."""
@@ -34,6 +31,15 @@ class Visit:
     errors: int = 0
     frustrations: int = 0
 
+    def add(self, columns: EventColumns, start: int, end: int) -> None:
+        """Add some events to the visit."""
+        values = columns.values
+        self.title = self.title or _first(values["page_title"][start:end])
+        self.entered_at = self.entered_at or _first(values["event_time"][start:end])
+        self.events += end - start
+        self.errors += sum(values["is_error"][start:end])
+        self.frustrations += sum(map(len, values["frustrations"][start:end]))
+
 
 def visits_of(columns: EventColumns) -> list[Visit]:
     """Return the visits of a session in order.
@@ -43,9 +49,8 @@ def visits_of(columns: EventColumns) -> list[Visit]:
     """
     visits: list[Visit] = []
     open_visits: dict[str | None, Visit] = {}
-    for view_id, url, path, title, when, is_error, signs in zip(
-        *(columns.values[name] for name in _VISIT_COLUMNS), strict=True
-    ):
+    for start, end in _runs(columns):
+        view_id, url, path = (columns.values[name][start] for name in ("view_id", "page_url", "page_path"))
         visit = open_visits.get(view_id)
         if visit is None or (url is not None and visit.url not in (None, url)):
             if view_id is None and url is None:
@@ -54,12 +59,20 @@ def visits_of(columns: EventColumns) -> list[Visit]:
             visits.append(visit)
         if url is not None and visit.url is None:
             visit.url, visit.path = url, path
-        visit.title = visit.title or title
-        visit.entered_at = visit.entered_at or when
-        visit.events += 1
-        visit.errors += is_error
-        visit.frustrations += len(signs)
+        visit.add(columns, start, end)
     return visits
+
+
+def _runs(columns: EventColumns) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last number, plus one, of events in a row on one page of one view."""
+    views, urls = columns.values["view_id"], columns.values["page_url"]
+    start = 0
+    for n in range(1, columns.count):
+        if views[n] != views[start] or urls[n] != urls[start]:
+            yield start, n
+            start = n
+    if columns.count:
+        yield start, columns.count
 
 
 def page_rows(columns: EventColumns, visits: Sequence[Visit]) -> list[Row]:

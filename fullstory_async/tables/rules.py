@@ -10,11 +10,15 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["describe", "frustrations_of", "is_error", "is_known"]
+__all__ = ["FRUSTRATING", "MAY_BE_ERROR", "describe", "frustrations_of", "is_error", "is_known"]
 
 _MAX_QUOTE = 60
 _MAX_MILLIS = 1e10
 """Four months. Longer durations are implausible and shown in milliseconds."""
+MAY_BE_ERROR = frozenset({"exception", "crash", "console_message", "request"})
+"""Types of events that may be errors."""
+FRUSTRATING = frozenset({"click", "mouse_thrash"})
+"""Types of events that may be signs of frustration."""
 
 
 def is_known(kind: str) -> bool:
@@ -55,19 +59,20 @@ def frustrations_of(kind: str, data: Any) -> tuple[str, ...]:
         return ("mouse thrash",)
     if kind != "click":
         return ()
-    signs = {
-        "rage click": (data.fs_rage_count or 0) > 0,
-        "dead click": (data.fs_dead_count or 0) > 0,
-        "error click": (data.fs_error_kind or "unknown").lower() != "unknown",
-    }
-    return tuple(sign for sign, is_present in signs.items() if is_present)
+    signs: tuple[str, ...] = ("rage click",) if (data.fs_rage_count or 0) > 0 else ()
+    if (data.fs_dead_count or 0) > 0:
+        signs += ("dead click",)
+    if (data.fs_error_kind or "unknown").lower() != "unknown":
+        signs += ("error click",)
+    return signs
 
 
 def _one_line(text: str) -> str:
     """Return a text from a web page as one printable line."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(text.split())
+    # of all white space, only the space is printable
+    return " ".join(text.split()) if "  " in text or text[:1] == " " or text[-1:] == " " else text
 
 
 def _quote(text: str | None, default: str = "") -> str:

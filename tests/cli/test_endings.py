@@ -116,7 +116,7 @@ async def test_a_signal_at_the_very_end_does_not_cut_off_the_report(
     async with opened(sessions=3) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=JobPlan(events=True)) as job:
             await job.add(sandbox.session_ids)
-            assert await run_job(job, concurrency=4) == 0
+            assert (await run_job(job, concurrency=4))[0] == 0
     said = stderr.getvalue()
     assert ("Total: 3 results" in said, "Stopping" in said) == (True, False)
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import nbformat
 import pytest
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
 from fullstory_async.sandbox import Sandbox
@@ -45,9 +44,8 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
 def test_the_notebook_of_the_docs_runs(sandbox: Sandbox, tmp_path: Path) -> None:
     v4: Any = nbformat.v4
     notebook = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in CELLS])
-    manager = AsyncKernelManager(kernel_name="python3", transport="ipc")
     resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, km=manager, timeout=SECONDS, resources=resources).execute()
+    NotebookClient(notebook, kernel_name="python3", timeout=SECONDS, resources=resources).execute()
     outputs = [output for cell in notebook.cells for output in cell.outputs]
     assert [output for output in outputs if output.output_type == "stream" and output.name == "stderr"] == []
     shown = [output.data["text/html"] for output in outputs if "text/html" in output.get("data", {})]

@@ -52,7 +52,7 @@ def sections() -> dict[str, dict[str, str]]:
     """Return the blocks under each heading, by the program that they are for."""
     found: dict[str, dict[str, str]] = {}
     page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-    for part in re.split(r"^#+ ", page, flags=re.MULTILINE)[1:]:
+    for part in re.split(r"^#+ (?=[A-Z])", page, flags=re.MULTILINE)[1:]:
         blocks = found.setdefault(part.partition("\n")[0], {})
         for text in re.findall(r"^```(?:sql|python)\n(.*?)^```", part, re.MULTILINE | re.DOTALL):
             first = text.partition("\n")[0].lstrip("-# ").lower()

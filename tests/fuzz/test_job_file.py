@@ -44,7 +44,7 @@ async def make(folder: Path) -> None:
 
     async with raw_server(handler) as server, client_of(server.url) as client:
         async with Job.open(folder, client=client, plan=JobPlan(events=True, summary="support")) as job:
-            await job.add(IDS)
+            await job.add([{"id": each, "ticket": f"T{each}"} for each in IDS])
             report = await job.run()
             shutil.copytree(folder, folder.with_name("with a log"))
     assert report.reason == "finished"
@@ -67,15 +67,18 @@ async def read(folder: Path, known: Known) -> None:
     """Read everything, and compare it with what was stored."""
     reader = JobReader(folder)
     reader.status()
-    found = 0
+    found = inputs = wrong = 0
     for record in reader.records():
         session_id, bodies, failed = known[record.seq]
         assert record.session_id == session_id
+        inputs += record.input_columns == {"ticket": f"T{session_id}"}
+        wrong += record.input_columns not in ({}, {"ticket": f"T{session_id}"})
         assert record.bodies.items() <= bodies.items()
         assert set(record.failures) <= failed
         found += len(record.bodies) + len(record.failures)
     total = sum(len(bodies) + len(failed) for _, bodies, failed in known.values())
-    assert found == total or reader.damaged
+    assert (found, inputs) == (total, len(known)) or reader.damaged
+    assert not wrong
 
 
 async def results(folder: Path, known: Known) -> tuple[list[Any], list[Any]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import attrs
 import pytest
 
-from fullstory_async.jobs import JobPlan, JobReader
+from fullstory_async.jobs import JobPlan, JobReader, JobSession
+from fullstory_async.tables.columns import TABLES
 from tests.jobs.test_job import opened, run_once
 
 
@@ -52,3 +54,23 @@ async def test_an_asynchronous_pass_continues_where_it_was_left(folder: Path) ->
     assert first not in others
     assert len(others) == 5
     await results.aclose()
+
+
+def test_sessions_are_in_figures_whether_they_were_fetched_or_not(folder: Path) -> None:
+    found = list(JobReader(folder).sessions())
+    results = list(JobReader(folder).results())
+    assert [each.session_id for each in found] == [each.session_id for each in results]
+    assert [each.state for each in found] == ["done"] * 5 + ["failed"]
+    for each, result in zip(found[:5], results, strict=False):
+        assert result.events is not None
+        assert (each.events, each.errors) == (len(result.events), len(result.events.errors()))
+        times = [event.timestamp for event in result.events if event.timestamp is not None]
+        assert (each.started_at, each.ended_at) == (min(times), max(times))
+        assert each.duration_seconds == result.events.duration
+        assert each.input == each.session_id
+    assert (found[5].events, found[5].error, found[5].started_at) == (None, "InvalidSessionId", None)
+
+
+def test_a_session_in_figures_has_the_columns_of_its_table() -> None:
+    columns = {column.name for column in TABLES["sessions"]} - {"full_session_id", "device_id"}
+    assert columns <= {field.name for field in attrs.fields(JobSession)}

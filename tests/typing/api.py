@@ -22,6 +22,7 @@ from fullstory_async import (
     SessionId,
     SessionSummary,
 )
+from fullstory_async.jobs import JobFailure, JobReader, JobResult, JobSession
 from fullstory_async.sandbox import Fault, FaultRule, Sandbox
 
 
@@ -46,6 +47,20 @@ async def singles(client: FullStoryClient) -> None:
     assert_type(events[1:], list[SessionEvent])
     assert_type(events[0].data, dict[str, Any])
     assert_type(await client.sessions.summary(page[0]), SessionSummary)
+
+
+async def a_job(reader: JobReader) -> None:
+    for result in reader.results():
+        assert_type(result, JobResult)
+    async for session in reader.sessions():
+        assert_type(session, JobSession)
+    async for failure in reader.failures():
+        assert_type(failure, JobFailure)
+    assert_type(SessionEvents.from_json(b"{}", "1:2"), SessionEvents)
+
+
+async def a_notebook(client: FullStoryClient) -> None:
+    assert_type(await client.open(), FullStoryClient)
 
 
 async def many(client: FullStoryClient, ids: list[str], more: AsyncIterator[SessionId]) -> None:

@@ -134,7 +134,7 @@ async def _run(settings: _Settings) -> Exit:
             plan = JobPlan(events=True, summary=_PROFILE)
             async with Job.open(settings.job_folder, client=client, plan=plan) as job:
                 await job.add(listed)
-                code = await run_job(job, concurrency=settings.concurrency)
+                code, _ = await run_job(job, concurrency=settings.concurrency)
                 await job.export(settings.folder / "events.jsonl")
         _print_totals(sandbox, settings, len(listed), time.monotonic() - started, crashed)
         shown = _write_replay_page(sandbox, settings.folder)

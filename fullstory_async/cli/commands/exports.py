@@ -46,6 +46,7 @@ def export(
     schema: Schema = "v2",
     redact: Annotated[list[str] | None, _Many] = None,
     allow_missing: Annotated[bool, _Flag] = False,
+    quiet: Annotated[bool, _Flag] = False,
 ) -> Exit:
     """Export the results and failures of a job to files.
 
@@ -94,6 +95,8 @@ def export(
         are listed. Can be repeated.
     allow_missing
         Export even if no field has a name given to --redact.
+    quiet
+        Print no progress, only warnings and errors.
     """
     if out is None and out_dir is None:
         raise UsageError("OUT is missing: name a file, or a folder with --out-dir")
@@ -110,20 +113,22 @@ def export(
         _export(
             reader, out, out_dir=out_dir, file_format=file_format, overwrite=overwrite, append=append,
             partition_by=partition_by, rows_per_file=rows_per_file, bom=bom, schema=schema,
-            redact=redaction, allow_missing=allow_missing,
+            redact=redaction, allow_missing=allow_missing, quiet=quiet,
         )
     )  # fmt: skip
     if written is None:
         is_stream = to_stdout or (out is not None and out.is_fifo())
         write_stderr(f"interrupted; {'the output is incomplete' if is_stream else 'nothing was written'}\n")
         return Exit(128 + received[0])
-    if not to_stdout:
+    if not to_stdout and not quiet:
         sys.stderr.write("".join(f"{path}\n" for path in written))
-    sys.stderr.write(redaction_text(redaction, hidden))
+    sys.stderr.write(redaction_text(redaction, hidden, quiet=quiet))
     return exit_of(reader)
 
 
-async def _export(reader: JobReader, out: Path | None, **options: Any) -> tuple[list[int], list[Path] | None]:
+async def _export(
+    reader: JobReader, out: Path | None, *, quiet: bool, **options: Any
+) -> tuple[list[int], list[Path] | None]:
     """Return the signals that arrived, and the files, or None if one stopped it."""
     received: list[int] = []
     stopped = threading.Event()
@@ -134,7 +139,7 @@ async def _export(reader: JobReader, out: Path | None, **options: Any) -> tuple[
 
     console = StreamConsole(stderr=True)
     # a line that moves would be torn by data on the same terminal
-    is_live = console.is_live and not (out == _STDOUT and sys.stdout.isatty())
+    is_live = console.is_live and not quiet and not (out == _STDOUT and sys.stdout.isatty())
     bar = Progress(
         BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, disable=not is_live,
         transient=True,

@@ -15,6 +15,7 @@ from cyclopts import Parameter
 
 from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import Exit, UsageError
+from fullstory_async.cli.fetch_report import FetchEnd, reported
 from fullstory_async.cli.ids import IdInput, read_ids
 from fullstory_async.cli.job_plan import read_plan
 from fullstory_async.cli.messages import (
@@ -67,6 +68,9 @@ class _Request:
     concurrency: int
     retry_failed: bool
     ledger: ActivationLedger | None
+    quiet: bool
+    end: FetchEnd
+    """Gets the report of the run."""
 
 
 @attrs.frozen
@@ -99,6 +103,8 @@ def fetch(
     ledger: Path | None = None,
     monthly_cap: int | None = None,
     max_failures: str | None = None,
+    report: Path | None = None,
+    quiet: Annotated[bool, _Flag] = False,
     connection: Connection = Connection(),  # noqa: B008  (frozen)
 ) -> Exit:
     """Fetch events, summaries or both for many sessions. One activation per call.
@@ -155,39 +161,51 @@ def fetch(
         Maximum number of calls before the first success, as a number or a share of all calls such as 50%. If
         all of these fail, as with a 404, the ids are probably wrong: fetch asks whether to continue, or
         exits with 10. Saved in the job; 100% never stops. [default: 20]
+    report
+        File for a report in JSON: reason, exit code, counts and seconds. Written however the command ends.
+    quiet
+        Print no progress and no report of a run without failures, only questions, warnings and errors.
     """
-    if monthly_cap is not None and ledger is None:
+    with reported(report, job) as end:
+        counted = _open_ledger(ledger, monthly_cap)
+        # before any question or estimate; the job checks again when it opens
+        if resume and not dry_run:
+            raise_if_locked(job / LOCK_NAME)
+        if concurrency < 1:
+            raise UsageError("--concurrency must be 1 or more")
+        plan = read_plan(
+            job, events, summary, max_activations, max_failures, resume=resume, has_ids=ids is not None
+        )
+        given = _read_ids(ids, id_column, strict=strict, trust_ids=trust_ids)
+        request = _Request(
+            folder=job, plan=plan, ids=given, resume=resume, concurrency=concurrency,
+            retry_failed=retry_failed, ledger=counted, quiet=quiet, end=end,
+        )  # fmt: skip
+        asks = not yes and os.environ.get("FULLSTORY_YES") != "1"
+        with closing(request.ids):
+            pricing = connection.call(lambda client: _look_up(client, request, dry_run=dry_run))
+            estimate = _estimate(request, pricing)
+            if not quiet:
+                adaptive = connection.rate == "adaptive"
+                sys.stderr.write(estimate_text(request.ids, estimate, adaptive=adaptive))
+            if dry_run:
+                sys.stdout.write(json.dumps(attrs.asdict(estimate)) + "\n")
+                return end.returns(Exit.OK)
+            if asks and not _has_consent(request, estimate):
+                sys.stderr.write("nothing was spent, and nothing was changed\n")
+                return end.returns(Exit.INTERRUPTED)
+            options = {
+                "--concurrency": None if concurrency == _CONCURRENCY else concurrency,
+                "--ledger": ledger, "--monthly-cap": monthly_cap, "--retry-failed": retry_failed or None,
+                "--report": report, "--quiet": quiet or None,
+            }  # fmt: skip
+            return end.returns(_fetch(connection, request, options, asks=asks))
+
+
+def _open_ledger(path: Path | None, monthly_cap: int | None) -> ActivationLedger | None:
+    if monthly_cap is not None and path is None:
         raise UsageError("--monthly-cap needs --ledger")
-    counted = None if ledger is None else ActivationLedger(ledger, monthly_cap=monthly_cap)
-    # before any question or estimate; the job checks again when it opens
-    if resume and not dry_run:
-        raise_if_locked(job / LOCK_NAME)
-    if concurrency < 1:
-        raise UsageError("--concurrency must be 1 or more")
-    plan = read_plan(
-        job, events, summary, max_activations, max_failures, resume=resume, has_ids=ids is not None
-    )
-    given = _read_ids(ids, id_column, strict=strict, trust_ids=trust_ids)
-    request = _Request(
-        folder=job, plan=plan, ids=given, resume=resume,
-        concurrency=concurrency, retry_failed=retry_failed, ledger=counted,
-    )  # fmt: skip
-    asks = not yes and os.environ.get("FULLSTORY_YES") != "1"
-    with closing(request.ids):
-        pricing = connection.call(lambda client: _look_up(client, request, dry_run=dry_run))
-        estimate = _estimate(request, pricing)
-        sys.stderr.write(estimate_text(request.ids, estimate, adaptive=connection.rate == "adaptive"))
-        if dry_run:
-            sys.stdout.write(json.dumps(attrs.asdict(estimate)) + "\n")
-            return Exit.OK
-        if asks and not _has_consent(request, estimate):
-            sys.stderr.write("nothing was spent, and nothing was changed\n")
-            return Exit.INTERRUPTED
-        options = {
-            "--concurrency": None if concurrency == _CONCURRENCY else concurrency,
-            "--ledger": ledger, "--monthly-cap": monthly_cap, "--retry-failed": retry_failed or None,
-        }  # fmt: skip
-        return _fetch(connection, request, options, asks=asks)
+    return None if path is None else ActivationLedger(path, monthly_cap=monthly_cap)
 
 
 def _has_consent(request: _Request, estimate: JobEstimate) -> bool:
@@ -266,15 +284,22 @@ async def _run(client: FullStoryClient, request: _Request, resume_with: str, *, 
     async with Job.open(request.folder, client=client, plan=request.plan) as job:
         if request.ids:
             await job.add(request.ids.inputs())
-        return await run_job(
+        code, request.end.report = await run_job(
             job, concurrency=request.concurrency, retry_failed=request.retry_failed, resume_with=resume_with,
-            live=live,
+            live=live, quiet=request.quiet,
         )  # fmt: skip
+        return code
 
 
 async def run_job(
-    job: Job, *, concurrency: int, retry_failed: bool = False, resume_with: str = "", live: bool = True
-) -> Exit:
+    job: Job,
+    *,
+    concurrency: int,
+    retry_failed: bool = False,
+    resume_with: str = "",
+    live: bool = True,
+    quiet: bool = False,
+) -> tuple[Exit, JobReport]:
     """Run a job with a progress display and signal handlers, and report how it ended."""
     received: list[int] = []
     report: JobReport | None = None
@@ -289,10 +314,16 @@ async def run_job(
             )
 
     with on_interrupt(stop):
-        async with JobDisplay(live=live) as display:
+        async with JobDisplay(live=live, quiet=quiet) as display:
             report = await job.run(progress=display.show, concurrency=concurrency, retry_failed=retry_failed)
+        code = _exit_of(report, job, received)
         # while signals are still handled: another Ctrl-C must not cut the report off
-        write_stderr(report_text(report, job, resume_with))
+        if not quiet or code is not Exit.OK:
+            write_stderr(report_text(report, job, resume_with))
+    return code, report
+
+
+def _exit_of(report: JobReport, job: Job, received: list[int]) -> Exit:
     if report.reason is StopReason.INTERRUPTED and received:
         return Exit(128 + received[0])
     if report.reason is StopReason.FINISHED:

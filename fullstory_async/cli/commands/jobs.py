@@ -1,4 +1,4 @@
-"""The commands ``job status|results|failures|export|purge|accept-loss``, for job folders."""
+"""The commands ``job status|results|failures|export|backup|purge|accept-loss``, for job folders."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from fullstory_async import safe_json
 from fullstory_async.cli.commands.exports import exit_of, export
@@ -23,6 +23,8 @@ from fullstory_async.tables.times import time_text
 
 __all__ = ["job"]
 
+_Flag = Parameter(negative="")
+
 job = App(
     name="job",
     help="Inspect a job folder, export its results, or erase a session from it. Free; needs no key.",
@@ -31,7 +33,13 @@ job = App(
 
 
 @job.command
-def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
+def status(
+    folder: Path,
+    /,
+    *,
+    output: Output = "jsonl",
+    as_json: Annotated[bool, Parameter(name="--json"), _Flag] = False,
+) -> Exit:
     """Print the state of a job, also while it is running.
 
     failed counts all failed calls; permanent counts those of them that only --retry-failed retries. spent
@@ -44,10 +52,12 @@ def status(folder: Path, /, *, output: Output = "jsonl") -> Exit:
         Job folder.
     output
         JSON Lines for programs, or a table for people.
+    as_json
+        Print JSON, the same as --output jsonl.
     """
     found = JobReader(folder).status()
     row = {"job": str(folder), **attrs.asdict(found, recurse=True)}
-    if output == "table":
+    if output == "table" and not as_json:
         plan = row.pop("plan")
         cells = {**row, **plan}
         print_table(StreamConsole(), ("name", "value"), [{"name": n, "value": v} for n, v in cells.items()])
@@ -114,7 +124,29 @@ job.command(export)
 
 
 @job.command
-def purge(folder: Path, /, *, session: str) -> Exit:
+def backup(folder: Path, target: Path, /, *, quiet: Annotated[bool, _Flag] = False) -> Exit:
+    """Copy a job to a new folder, also while it is running.
+
+    The copy is a complete job, as of one moment: it can be exported, and resumed if the original is lost.
+    What was reserved for calls in flight counts as spent in it, and these calls are repeated.
+
+    Parameters
+    ----------
+    folder
+        Job folder.
+    target
+        New folder for the copy.
+    quiet
+        Print only warnings and errors.
+    """
+    copy = JobReader(folder).backup(target)
+    if not quiet:
+        sys.stderr.write(f"{copy}\n")
+    return Exit.OK
+
+
+@job.command
+def purge(folder: Path, /, *, session: str, quiet: Annotated[bool, _Flag] = False) -> Exit:
     """Erase a session's results and id from a job, which never fetches it again.
 
     Files that were exported earlier are not changed.
@@ -125,6 +157,8 @@ def purge(folder: Path, /, *, session: str) -> Exit:
         Job folder.
     session
         Id of the session, in any form.
+    quiet
+        Print only warnings and errors.
     """
     # opening a job creates the folder, so a mistyped name must fail first
     JobReader(folder)
@@ -136,12 +170,13 @@ def purge(folder: Path, /, *, session: str) -> Exit:
     if not asyncio.run(erase()):
         sys.stderr.write(f"{folder} has nothing of this session, and will not fetch it\n")
         return Exit.NOT_FOUND
-    sys.stderr.write("erased\n")
+    if not quiet:
+        sys.stderr.write("erased\n")
     return Exit.OK
 
 
 @job.command
-def accept_loss(folder: Path, /) -> Exit:
+def accept_loss(folder: Path, /, *, quiet: Annotated[bool, _Flag] = False) -> Exit:
     """Continue a job whose file lacks its last commits.
 
     The log of a process that was killed may be gone or damaged, or only some of the job's files were copied.
@@ -153,6 +188,8 @@ def accept_loss(folder: Path, /) -> Exit:
     ----------
     folder
         Job folder.
+    quiet
+        Print only warnings and errors.
     """
     reader = JobReader(folder)
 
@@ -161,6 +198,8 @@ def accept_loss(folder: Path, /) -> Exit:
             return opened.counts.spent
 
     spent = asyncio.run(accept())
+    if quiet:
+        return Exit.OK
     if reader.missing is None:
         sys.stderr.write(f"the job {folder} is complete; {spent} activations are spent\n")
     else:

@@ -60,7 +60,9 @@ def export(
         partition_by: ``date`` gives events a folder for each date, such as ``event_date=2026-05-04``.
         rows_per_file: the most rows of a file in a folder.
         bom: begin CSV with a byte order mark, by which Excel recognises UTF-8.
-        redact: fields to redact wherever they are: names, or names with ``drop`` or ``hash``.
+        redact: fields to redact wherever they are: names, paths and patterns, or a mapping of them to
+            ``drop`` or ``hash``. With a `Redaction`, the caller reads its ``near_misses``; otherwise similar
+            fields that were left are logged.
         allow_missing: accept names that occur nowhere in the job; otherwise they are taken for mistakes.
         schema: ``v2``, ``v1`` for the tables of earlier versions, or ``warehouse`` for the columns that
             FullStory's dbt package reads.
@@ -86,7 +88,7 @@ def export(
     )  # fmt: skip
     if target.action is Action.STREAM and redaction.rules and not allow_missing:
         # Before the first row: what a pipe has got can't be taken out of it again.
-        checked = Redaction(redaction.rules, redaction.secret)
+        checked = Redaction(redaction.rules, reader.secret)
         first = _rows_of(reader, attrs.evolve(tables, redaction=checked), stopped=stopped)
         _check_names(checked, sum(len(rows) for _, rows in first))
     count = 0
@@ -98,8 +100,8 @@ def export(
         # Before the files get their names: under a misspelt name, the data would be exported in clear text.
         if not allow_missing:
             _check_names(redaction, count)
-        if redaction is not redact:
-            redaction.warn()
+    if redaction is not redact:
+        redaction.warn()
     return target.paths
 
 
@@ -127,8 +129,8 @@ def _check_names(redaction: Redaction, rows: int) -> None:
     """Raise `ConfigurationError` if a name to redact is missing, unless there are no rows."""
     if rows and redaction.missing:
         raise ConfigurationError(
-            f"nothing in the job is called {redaction.describe_missing()}, so nothing was written: "
-            "are the names to redact right? allow_missing (--allow-missing) accepts them"
+            f"nothing in the job is called {redaction.describe_missing()}, so nothing was written: are the "
+            "names to redact right? allow_missing (--allow-missing) accepts them"
         )
 
 

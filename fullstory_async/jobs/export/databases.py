@@ -118,7 +118,7 @@ def sqlite_writer(database: sqlite3.Connection, name: str, columns: Table) -> Ro
 
     def write(rows: Sequence[Row]) -> None:
         if lists:
-            values: list[Any] = list(zip(*rows, strict=True))
+            values: list[Any] = list(zip(*rows, strict=True)) or [()] * len(columns)
             for n in lists:
                 values[n] = [None if texts is None else "|".join(texts) for texts in values[n]]
             database.executemany(insert, zip(*values, strict=True))

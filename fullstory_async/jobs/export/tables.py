@@ -71,8 +71,12 @@ class Tables:
         return tuple(map(self._column, self._plain_columns(name)))
 
     def _plain_columns(self, name: str) -> Table:
-        inputs = self.inputs.values() if name == "sessions" else ()
+        inputs = self._inputs if name == "sessions" else ()
         return (*SCHEMAS[self.schema][name], *(Column(each, "text") for each in inputs))
+
+    @property
+    def _inputs(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.inputs.values()))
 
     def _column(self, column: Column) -> Column:
         how = self.redaction.how(self._name_of(column.name))
@@ -155,8 +159,10 @@ class Tables:
 
     def _name_of(self, column: str) -> str:
         """Return the name by which a column is redacted: an input's own, if that is redacted."""
-        own = next((name for name, each in self.inputs.items() if each == column), column)
-        return own if self.redaction.how(own) and not self.redaction.how(column) else column
+        if self.redaction.how(column):
+            return column
+        own = (name for name, each in self.inputs.items() if each == column and self.redaction.how(name))
+        return next(own, column)
 
     def _summary_row(self, record: Record) -> Row | None:
         if SUMMARY not in record.bodies:
@@ -184,10 +190,13 @@ class Tables:
             "failed" if failures else "done" if record.bodies.keys() >= set(self.plan.operations) else "left"
         )
         fetched = [record.fetched[name] for name in self.plan.operations if name in record.fetched]
+        given = {
+            self.inputs[name]: value for name, value in record.input_columns.items() if name in self.inputs
+        }
         return (
             *self._ids(record.session_id), *totals, replay_url(self.organisation, record.session_id), state,
             failures[0].error if failures else None, time_text(fetched[0]) if fetched else None,
-            _clean(record.input), *(record.input_columns.get(name) for name in self.inputs),
+            _clean(record.input), *(given.get(name) for name in self._inputs),
         )  # fmt: skip
 
     def _ids(self, session_id: str) -> tuple[str | None, ...]:

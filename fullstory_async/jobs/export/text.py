@@ -22,7 +22,6 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _INVISIBLE = " \t\r\n\f\v\ufeff\u200b\u2060"
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(:-?[0-9]+)?")
 """A number, or a session id of one or two negative halves."""
-_QUOTED = re.compile('[",\r\n]')
 
 
 @contextmanager
@@ -38,7 +37,7 @@ def json_lines_writer(
 
         def write(rows: Sequence[Row]) -> None:
             # by columns: each step is one loop in C
-            columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
+            columns: list[Iterable[Any]] = list(zip(*rows, strict=True)) or [()] * len(table)
             for n in nested:
                 columns[n] = [None if text is None else msgspec.Raw(text) for text in columns[n]]
             file.write(encode(list(map(line, *columns))))
@@ -73,14 +72,22 @@ def csv_writer(
 
 def csv_text(table: Table, rows: Sequence[Row], *, with_header: bool = False) -> str:
     """Return rows as lines of CSV."""
-    columns = []
-    for column, values in zip(table, zip(*rows, strict=True), strict=False):
-        cell = _CELLS[column.kind]
-        # most columns have few distinct values in a session
-        cells = {value: cell(value) for value in set(values)}
-        columns.append([cells[value] for value in values])
+    columns = [
+        _cells(column.kind, values) for column, values in zip(table, zip(*rows, strict=True), strict=False)
+    ]
     header = [[_quoted(column.name) for column in table]] if with_header else []
     return "".join(f"{','.join(row)}\n" for row in (*header, *zip(*columns, strict=True)))
+
+
+def _cells(kind: Kind, values: Sequence[Any]) -> Sequence[str]:
+    cell = _CELLS[kind]
+    if values.count(values[0]) == len(values):
+        return [cell(values[0])] * len(values)
+    if kind == "time" and None not in values:
+        return values
+    # many columns have few distinct values in a session
+    cells = {value: cell(value) for value in set(values)}
+    return [cells[value] for value in values]
 
 
 @contextmanager
@@ -102,9 +109,8 @@ def _opened(target: Path | IO[bytes], compression: str) -> Iterator[IO[bytes]]:
 def _escape_formula(text: str) -> str:
     """Put an apostrophe before a text that a spreadsheet would run as a formula."""
     # Numbers and pairs of them stay as they are: an id may be negative, and it should come back in as it is.
-    if text.lstrip(_INVISIBLE)[:1] in _FORMULA_STARTS and not _NUMBER.fullmatch(text):
-        return f"'{text}"
-    return text
+    start = text.lstrip(_INVISIBLE)[:1]
+    return f"'{text}" if start in _FORMULA_STARTS and not _NUMBER.fullmatch(text) else text
 
 
 def _text_cell(value: str | None) -> str:
@@ -117,7 +123,9 @@ def _json_cell(value: str | None) -> str:
 
 
 def _quoted(text: str) -> str:
-    return '"{}"'.format(text.replace('"', '""')) if not text or _QUOTED.search(text) else text
+    if '"' in text or "," in text or "\n" in text or "\r" in text or not text:
+        return '"{}"'.format(text.replace('"', '""'))
+    return text
 
 
 def _boolean_cell(value: bool | None) -> str:

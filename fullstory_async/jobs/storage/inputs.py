@@ -7,10 +7,11 @@ opened for writing.
 
 from __future__ import annotations
 
+import functools
 import re
 import sqlite3
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import attrs
 import msgspec
@@ -26,6 +27,7 @@ __all__ = [
     "add_input_column",
     "add_names",
     "column_names",
+    "distinct_names",
     "has_inputs",
     "pack",
     "read_names",
@@ -72,7 +74,7 @@ def add_input_column(database: sqlite3.Connection) -> None:
 
 def pack(text: str, columns: Mapping[str, str]) -> bytes:
     """Return an input as it is stored: JSON after its checksum."""
-    body = msgspec.json.encode((text, columns))
+    body = msgspec.json.encode((text, dict(zip(distinct_names(columns), columns.values(), strict=True))))
     return zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body
 
 
@@ -100,13 +102,31 @@ def read_names(stored: object) -> list[str]:
     return [] if stored is None else msgspec.json.decode(str(stored), type=list[str])
 
 
-def column_names(names: Sequence[str]) -> dict[str, str]:
-    """Return the column of an export for each of some names, as in ``Ticket No.`` → ``input_ticket_no``."""
-    taken: dict[str, str] = {}
-    for name in names:
-        plain = "input_" + (re.sub(r"\W+", "_", name.lower()).strip("_") or "column")
-        column, number = plain, 2
-        while column in taken.values():
-            column, number = f"{plain}_{number}", number + 1
-        taken[name] = column
-    return taken
+def column_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the column of an export for each of some names, as in ``Ticket No.`` → ``input_ticket_no``.
+
+    Names that differ in case or punctuation only, as in two files, have the same column.
+    """
+    return {name: f"input_{_plain(name)}" for name in names}
+
+
+def distinct_names(columns: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of one row's columns, each with a column of its own in an export."""
+    return _distinct(tuple(columns))
+
+
+@functools.lru_cache(maxsize=256)
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    taken: set[str] = set()
+    distinct = []
+    for given in names:
+        name, number = given, 2
+        while _plain(name) in taken:
+            name, number = f"{given} {number}", number + 1
+        taken.add(_plain(name))
+        distinct.append(name)
+    return tuple(distinct)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\W+", "_", name.lower()).strip("_") or "column"

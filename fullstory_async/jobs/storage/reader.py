@@ -14,6 +14,7 @@ from fullstory_async.activations import Activations
 from fullstory_async.errors import JobError
 from fullstory_async.files.storage_faults import SQLITE_ERRORS
 from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimate_within_budget
+from fullstory_async.jobs.storage.backup import back_up
 from fullstory_async.jobs.storage.completeness import Loss, evidence_of, loss_in
 from fullstory_async.jobs.storage.inputs import column_names, read_names
 from fullstory_async.jobs.storage.lock import LOCK_NAME, lock_holder
@@ -84,6 +85,23 @@ class RecordReader:
         """Raise `JobIncompleteError` if the job's file lacks commits, and so can't be run."""
         if self._loss is not None:
             raise self._loss.refusal(self.folder)
+
+    def backup(self, target: str | os.PathLike[str]) -> Path:
+        """Copy the job to a new folder, also while another process runs it; return the folder.
+
+        The copy is complete as of one moment. What was reserved for calls in flight counts as spent in it. A
+        rescue file that the program named is not copied.
+
+        Args:
+            target: the folder; it must not exist.
+
+        Raises:
+            ConfigurationError: the target exists, or its parent doesn't.
+            JobIncompleteError: the job's file lacks commits.
+            JobError: the job is damaged, or the target can't be written.
+        """
+        self.check_complete()
+        return back_up(self.folder, target)
 
     def count(self, query: str) -> int:
         """Return the number that a query selects."""

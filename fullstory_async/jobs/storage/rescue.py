@@ -19,9 +19,14 @@ from fullstory_async.files.checksums import checksum
 from fullstory_async.files.file_system import PRIVATE_FILE, sync_folder
 from fullstory_async.jobs.storage.schema import fingerprint
 
-__all__ = ["RescueFile", "RescuedResponse"]
+__all__ = ["RescueFile", "RescuedResponse", "rescue_path"]
 
 _logger = logging.getLogger("fullstory_async.jobs")
+
+
+def rescue_path(folder: Path) -> Path:
+    """Return the rescue file of a job folder, unless the program names another one."""
+    return folder.with_name(f"{folder.name}.rescue")
 
 
 @attrs.frozen
@@ -47,7 +52,7 @@ class RescueFile:
     @classmethod
     def of_job(cls, folder: Path, secret: str, path: Path | None) -> RescueFile:
         """Return the file of a job: the one that is named, or one beside its folder."""
-        return cls(path or folder.with_name(f"{folder.name}.rescue"), fingerprint(secret, "rescue"))
+        return cls(path or rescue_path(folder), fingerprint(secret, "rescue"))
 
     def append(self, responses: Sequence[RescuedResponse]) -> None:
         """Add responses, on disk. Raises `OSError`."""
