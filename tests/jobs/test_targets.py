@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from fullstory_async import ConfigurationError, JobStorageError
-from fullstory_async.jobs import Job, JobReader
+from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.export import ExportStopped, export, inspection
 from fullstory_async.jobs.export import files as export_files
 from fullstory_async.jobs.export.destination import Destination
@@ -553,11 +553,25 @@ def test_tables_and_columns_that_are_missing_are_added(
     path = tmp_path / "all.sqlite"
     export(job, path)
     with closing(sqlite3.connect(path)) as database:
-        database.execute("DROP TABLE failures")
+        for each in ("VIEW rage_clicks", "VIEW page_flow", "TABLE pages", "TABLE failures"):
+            database.execute(f"DROP {each}")
         database.execute("ALTER TABLE sessions DROP COLUMN replay_url")
         database.commit()
-    export(newer, path, append=True)
-    assert (count(path, "failures"), count(path, "sessions WHERE replay_url IS NULL")) == (0, 3)
+        database.execute("PRAGMA journal_mode = WAL")
+        assert database.execute("SELECT count(*) FROM events").fetchone() == (5,)
+        export(newer, path, append=True)  # also while another program has it open
+    assert (count(path, "failures"), count(path, "pages"), count(path, "rage_clicks")) == (0, 0, 0)
+    assert (count(path, "page_flow"), count(path, "sessions WHERE replay_url IS NULL")) == (0, 3)
+
+
+async def test_jobs_with_other_columns_of_inputs_share_a_table(tmp_path: Path) -> None:
+    for name, row in (("a", {"session_id": "1:1", "ticket": "A"}), ("b", {"session_id": "2:2", "team": "x"})):
+        async with Job.open(tmp_path / name, plan=JobPlan(events=True)) as opened:
+            await opened.add([row])
+            await opened.export(tmp_path / "all.sqlite", append=True)
+    with closing(sqlite3.connect(tmp_path / "all.sqlite")) as database:
+        query = "SELECT full_session_id, input_ticket, input_team FROM sessions ORDER BY 1"
+        assert database.execute(query).fetchall() == [("1:1", "A", None), ("2:2", None, "x")]
 
 
 def test_an_append_that_fails_or_is_killed_leaves_the_old_state(
