@@ -123,12 +123,22 @@ def test_every_module_can_be_imported_without_a_warning() -> None:
 
 
 def test_the_public_names_are_exactly_those_in_all() -> None:
+    values = {name: getattr(fullstory_async, name) for name in fullstory_async.__all__}
     public = {
         name
         for name, value in vars(fullstory_async).items()
         if not name.startswith("_") and not inspect.ismodule(value)
     }
     assert public | {"__version__"} == set(fullstory_async.__all__)
+    # what type checkers read is what a program gets
+    blocks = [each for each in ast.parse(path_of("").read_text()).body if isinstance(each, ast.If)]
+    declared = {
+        alias.name: getattr(importlib.import_module(str(each.module)), alias.name)
+        for each in blocks[0].body
+        if isinstance(each, ast.ImportFrom)
+        for alias in each.names
+    }
+    assert declared == values
     assert list(fullstory_async.__all__) == sorted(fullstory_async.__all__)
 
 
@@ -208,6 +218,14 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def test_the_help_page_imports_no_library() -> None:
+    script = (
+        "from fullstory_async.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+        "import sys\nassert not {'attr', 'cyclopts', 'msgspec', 'rich', 'asyncio'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_the_event_loop_goes_on_while_the_network_client_is_imported() -> None:

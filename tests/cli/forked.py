@@ -290,6 +290,13 @@ def _stream(number: int, encoding: str) -> io.TextIOWrapper | None:
 
 if __name__ == "__main__":
     import fullstory_async.cli.app
+    import fullstory_async.cli.commands.demo
+    import fullstory_async.cli.commands.events
+    import fullstory_async.cli.commands.fetch
+    import fullstory_async.cli.commands.jobs
+    import fullstory_async.cli.commands.profiles
+    import fullstory_async.cli.commands.sandbox
+    import fullstory_async.cli.commands.sessions
     import fullstory_async.sandbox
     import fullstory_async.sandbox.faults  # noqa: F401  (the forks have them)
 

@@ -413,8 +413,8 @@ def test_ctrl_c_while_the_package_is_imported_is_no_traceback(tmp_path: Path) ->
         ["-Xdev", "-Bm", "fullstory_async"],
         [str(script)],
     ):
-        ended = run([sys.executable, *command])
+        ended = run([sys.executable, *command, "whoami"])
         assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
     # a program that imports the package keeps its own way
-    program = [sys.executable, "-c", "import fullstory_async"]
+    program = [sys.executable, "-c", "from fullstory_async import FullStoryClient"]
     assert run(program).stderr.endswith("KeyboardInterrupt\n")
