@@ -13,6 +13,7 @@ from fullstory_async.errors import ConfigurationError, DecodeError
 from fullstory_async.jobs.export import Redact, export
 from fullstory_async.jobs.export.parquet import RowGroups
 from fullstory_async.jobs.export.redaction import Redaction
+from fullstory_async.jobs.export.responses import response_columns
 from fullstory_async.jobs.export.tables import Tables
 from fullstory_async.jobs.plan import EVENTS, SUMMARY
 from fullstory_async.jobs.session import JobSession, session_of_row
@@ -71,8 +72,9 @@ class JobReader(RecordReader):
         """
         if table not in TABLES:
             raise ConfigurationError(f"the table must be one of {', '.join(TABLES)}, not {shown(table)}")
-        schema = arrow_schema(self._tables().columns(table))
-        return import_pyarrow().RecordBatchReader.from_batches(schema, self._record_batches(table))
+        tables = self._tables(table)
+        schema = arrow_schema(tables.columns(table))
+        return import_pyarrow().RecordBatchReader.from_batches(schema, self._record_batches(tables, table))
 
     def export(
         self,
@@ -97,8 +99,7 @@ class JobReader(RecordReader):
             allow_missing=allow_missing, progress=progress,
         )  # fmt: skip
 
-    def _record_batches(self, table: str) -> Iterator[pa.RecordBatch]:
-        tables = self._tables()
+    def _record_batches(self, tables: Tables, table: str) -> Iterator[pa.RecordBatch]:
         groups = RowGroups(tables.columns(table))
         with closing(self.records()) as records:
             for record in records:
@@ -108,9 +109,12 @@ class JobReader(RecordReader):
         if (batch := groups.take()) is not None:
             yield batch
 
-    def _tables(self) -> Tables:
-        nothing = Redaction.of((), self.secret)
-        return Tables(self.plan, nothing, organisation=self.organisation, inputs=self.input_columns)
+    def _tables(self, table: str = "") -> Tables:
+        responses = response_columns(self) if table == "summaries" else {}
+        return Tables(
+            self.plan, Redaction.of((), self.secret), organisation=self.organisation,
+            inputs=self.input_columns, responses=responses,
+        )  # fmt: skip
 
     def _result(self, record: Record) -> Iterator[JobResult]:
         failures = list(record.failures.values())

@@ -172,8 +172,7 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
     def to_arrow(self) -> pa.Table:
         """Return the events as a ``pyarrow.Table``, with the columns of an export. Needs pyarrow.
 
-        Of a selection, ``seq`` numbers its own events, ``event_time_raw`` is the time as it was read, and the
-        user is the one that the selection identifies.
+        The events of a selection have the numbers (``seq``) and the user that they have in their session.
 
         Raises:
             ConfigurationError: pyarrow is not installed.

@@ -101,7 +101,11 @@ def _seconds(millis: float | None) -> str:
 
 
 def _compact(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False) if value else ""
+    try:
+        text = json.dumps(value, ensure_ascii=False) if value else ""
+    except RecursionError:
+        # msgspec has decoded a few levels more than json encodes
+        return "…"
     return text[: _MAX_QUOTE - 1] + "…" if len(text) > _MAX_QUOTE else text
 
 

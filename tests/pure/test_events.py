@@ -7,6 +7,7 @@ import pickle
 import warnings
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -21,6 +22,7 @@ from fullstory_async.models.event_data import EventData
 from fullstory_async.models.views import EVENT_TYPES, EventViews
 from fullstory_async.session_id import SessionId
 from fullstory_async.tables.columns import TABLES
+from fullstory_async.tables.rules import describe
 from tests.pure.test_id_rows import NaT
 
 T0 = datetime(2026, 5, 4, 10, tzinfo=UTC)
@@ -334,3 +336,11 @@ def test_a_selection_keeps_the_numbers_and_the_user_of_its_session() -> None:
 )  # fmt: skip
 def test_descriptions(one: SessionEvent, text: str) -> None:
     assert one.description == text
+
+
+def test_the_deepest_properties_that_can_be_decoded_can_be_described() -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(5000):
+        nested = {"a": nested}
+    event = SimpleNamespace(event_name="x", event_properties=nested)
+    assert describe("custom", event, None) == "x …"

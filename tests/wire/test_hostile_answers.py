@@ -282,4 +282,4 @@ async def test_a_job_goes_on_and_records_what_failed(tmp_path: Path) -> None:
         assert found.events is None or not found.failures
         assert {failure.error for failure in found.failures} <= {"DecodeError"}
     exported = [json.loads(line) for line in files[0].read_text().splitlines()]
-    assert {row["session_id"] for row in exported} >= set(good)
+    assert {row["full_session_id"] for row in exported} >= set(good)

@@ -13,6 +13,7 @@ import attrs
 
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.jobs.export.redaction import Redaction
+from fullstory_async.jobs.export.responses import response_columns
 from fullstory_async.jobs.export.streams import ExportStopped
 from fullstory_async.jobs.export.tables import Tables
 from fullstory_async.jobs.export.target import Action
@@ -80,7 +81,8 @@ def export(
         OSError: writing to a pipe failed; `BrokenPipeError` if its reader has left.
     """
     redaction = Redaction.of(redact, reader.secret)
-    tables = Tables(reader.plan, redaction, schema, reader.organisation, reader.input_columns)
+    responses = response_columns(reader) if schema == "v2" else {}
+    tables = Tables(reader.plan, redaction, schema, reader.organisation, reader.input_columns, responses)
     target = ExportTarget.of(
         {name: tables.columns(name) for name in tables.names}, path, out_dir, file_format,
         schema=schema, overwrite=overwrite, append=append, partition_by=partition_by,

@@ -16,6 +16,7 @@ from fullstory_async.files.file_system import PRIVATE_FILE, make_private
 from fullstory_async.jobs.export.duckdb_files import opened_duckdb
 from fullstory_async.jobs.export.parquet import RowGroups
 from fullstory_async.jobs.export.views import INFO_TABLE, views_for
+from fullstory_async.tables.arrow import import_pyarrow
 from fullstory_async.tables.columns import SCHEMA_VERSIONS, Column, Kind, Row, RowWriter, Schema, Table
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ DUCKDB = Dialect(
     },
     "list_contains(frustrations, 'rage click')",
 )  # fmt: skip
+
+_JSON = {"ARROW:extension:name": "arrow.json", "ARROW:extension:metadata": ""}
 
 
 @contextmanager
@@ -138,15 +141,19 @@ def duckdb_writers(
         with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as name:
             folder = Path(name)
             made = folder / "database"
-            with opened_duckdb(made, folder=folder) as database, ExitStack() as stack:
-                # Each checkpoint writes the last rows anew, and leaves a hole in the file.
-                database.execute("SET checkpoint_threshold = '1GB'")
+            with opened_duckdb(made, folder=folder) as database:
                 for statement in _definitions(tables, DUCKDB, schema):
                     database.execute(statement)
-                yield {
-                    name: stack.enter_context(duckdb_writer(database, name, columns))
-                    for name, columns in tables.items()
-                }
+                # One transaction: otherwise every batch is written twice, to the log and to the file. The
+                # batches are too small for more than one thread to be of use.
+                database.execute("SET threads = 1")
+                database.execute("BEGIN")
+                with ExitStack() as writers:
+                    yield {
+                        name: writers.enter_context(duckdb_writer(database, name, columns))
+                        for name, columns in tables.items()
+                    }
+                database.execute("COMMIT")
             make_private(made, PRIVATE_FILE)
             made.replace(path)
     except ImportError:
@@ -157,19 +164,27 @@ def duckdb_writers(
 def duckdb_writer(database: duckdb.DuckDBPyConnection, name: str, columns: Table) -> Iterator[RowWriter]:
     """Open the writer of a table of an open database."""
     groups = RowGroups(columns)
-    # a time of Arrow has a zone, which DuckDB's TIMESTAMP has not
-    selected = ", ".join(
-        f'"{_escaped(column.name)}"' + (" AT TIME ZONE 'UTC'" if column.kind == "time" else "")
-        for column in columns
-    )
-    into = f"{name} ({_names(columns)})"
-    insert = f"INSERT INTO {into} SELECT {selected} FROM batch"  # noqa: S608  (our own names)
+    names = _names(columns)
+    insert = f"INSERT INTO {name} ({names}) SELECT {names} FROM batch"  # noqa: S608  (our own names)
 
     def load(batch: Any) -> None:
         if batch is not None:
-            database.register("batch", batch)
+            database.register("batch", _as_duckdb_has_it(batch, columns))
             database.execute(insert)
             database.unregister("batch")
 
     yield lambda rows: load(groups.add(rows))
     load(groups.take())
+
+
+def _as_duckdb_has_it(batch: Any, columns: Table) -> Any:
+    """Return a record batch with DuckDB's own types: it would convert times, and check all JSON again."""
+    pyarrow = import_pyarrow()
+    arrays, fields = [], []
+    for column, array, field in zip(columns, batch.columns, batch.schema, strict=True):
+        if column.kind == "time":
+            # a time of Arrow has a zone, which DuckDB's TIMESTAMP has not
+            array = array.cast(pyarrow.timestamp("us"))  # noqa: PLW2901
+        arrays.append(array)
+        fields.append(pyarrow.field(field.name, array.type, metadata=_JSON if column.kind == "json" else {}))
+    return pyarrow.Table.from_arrays(arrays, schema=pyarrow.schema(fields))

@@ -6,7 +6,7 @@ that an event with an invalid time is not lost. Free-form values stay JSON.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -14,6 +14,7 @@ import attrs
 from fullstory_async.codec import decode_summary, events_with_times
 from fullstory_async.errors import DecodeError
 from fullstory_async.jobs.export.redaction import Redaction
+from fullstory_async.jobs.export.responses import response_values
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobPlan
 from fullstory_async.jobs.storage.records import JobFailure, Record
 from fullstory_async.messages import Response
@@ -53,6 +54,8 @@ class Tables:
     """The organisation, for replay URLs."""
     inputs: Mapping[str, str] = attrs.field(factory=dict)
     """Column of the tables that the ids came from → its name in the table ``sessions``."""
+    responses: Mapping[str, Column] = attrs.field(factory=dict)
+    """Field of the summaries' responses → its column."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,8 +74,10 @@ class Tables:
         return tuple(map(self._column, self._plain_columns(name)))
 
     def _plain_columns(self, name: str) -> Table:
-        inputs = self._inputs if name == "sessions" else ()
-        return (*SCHEMAS[self.schema][name], *(Column(each, "text") for each in inputs))
+        further: Mapping[str, Iterable[Column]] = {
+            "sessions": (Column(each, "text") for each in self._inputs), "summaries": self.responses.values(),
+        }  # fmt: skip
+        return (*SCHEMAS[self.schema][name], *further.get(name, ()))
 
     @property
     def _inputs(self) -> tuple[str, ...]:
@@ -170,12 +175,11 @@ class Tables:
         response = Response(status=200, body=record.bodies[SUMMARY])
         found = decode_summary(response, SessionId(record.session_id), self.plan.summary)
         given: dict[str, Any] = {"response": found.response, "response_schema": found.response_schema}
-        values = [
-            None if value is None else dump_json(value) for value in self.redaction.apply(given).values()
-        ]
+        redacted = self.redaction.apply(given)
+        values = [None if value is None else dump_json(value) for value in redacted.values()]
         return (
             *self._ids(record.session_id), _clean(found.config_profile_id), _clean(found.summary), *values,
-            time_text(record.fetched[SUMMARY]),
+            time_text(record.fetched[SUMMARY]), *response_values(self.responses, redacted["response"]),
         )  # fmt: skip
 
     def _failure_row(self, failure: JobFailure) -> Row:

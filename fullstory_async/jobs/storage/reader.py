@@ -190,7 +190,7 @@ class RecordReader:
             missing=self.missing,
         )
 
-    def records(self, *, with_bodies: bool = True) -> Generator[Record, None, None]:
+    def records(self, *, with_bodies: bool | str = True) -> Generator[Record, None, None]:
         """Yield every intact item, and count the damaged ones in `damaged`."""
         self.damaged = 0
         database = open_reader(self.folder)

@@ -68,7 +68,7 @@ class RecoveryScan:
     def __attrs_post_init__(self) -> None:
         self._query = _ITEMS.format(given="input" if has_inputs(self.database) else "NULL")
 
-    def records(self, *, with_bodies: bool) -> Iterator[Record]:
+    def records(self, *, with_bodies: bool | str) -> Iterator[Record]:
         """Yield every intact item, in the order of their numbers."""
         version, recorded = self._version(), self._recorded_counts()
         last = self._last(recorded.get("last_seq"))
@@ -158,7 +158,7 @@ class RecoveryScan:
             self.damaged += 1
             return session_id, {}
 
-    def _read(self, seq: int, session_id: str, given: bytes | None, *, with_bodies: bool) -> Record:
+    def _read(self, seq: int, session_id: str, given: bytes | None, *, with_bodies: bool | str) -> Record:
         """Read an item's rows. Raises `CorruptRecord` for values that no job ever wrote."""
         text, columns = self._input(session_id, given)
         record = Record(
@@ -166,6 +166,8 @@ class RecoveryScan:
             bodies={}, fetched={}, failures={},
         )  # fmt: skip
         body_column = "t.body" if with_bodies else "NULL"
+        if isinstance(with_bodies, str):
+            body_column = f"CASE WHEN t.operation = '{with_bodies}' THEN t.body END"
         try:
             for operation, at, body in self._rows_of("answers", seq, ("t.at", body_column)):
                 record.fetched[operation] = datetime.fromtimestamp(at, UTC)
