@@ -26,7 +26,7 @@ __all__ = [
     "DUCKDB",
     "SQLITE",
     "Dialect",
-    "duckdb_writer",
+    "column_names",
     "duckdb_writers",
     "sqlite_writer",
     "sqlite_writers",
@@ -105,7 +105,8 @@ def _definitions(tables: Mapping[str, Table], dialect: Dialect, schema: Schema) 
     yield from dialect.views(tables, schema)
 
 
-def _names(columns: Table) -> str:
+def column_names(columns: Table) -> str:
+    """Return the names of columns, as a statement lists them."""
     return ", ".join(f'"{_escaped(column.name)}"' for column in columns)
 
 
@@ -116,7 +117,7 @@ def _escaped(name: str) -> str:
 def sqlite_writer(database: sqlite3.Connection, name: str, columns: Table) -> RowWriter:
     """Return the writer of a table of an open database."""
     values = ", ".join("?" * len(columns))
-    insert = f"INSERT INTO {name} ({_names(columns)}) VALUES ({values})"  # noqa: S608  (our own names)
+    insert = f"INSERT INTO {name} ({column_names(columns)}) VALUES ({values})"  # noqa: S608  (our own names)
     lists = [n for n, column in enumerate(columns) if column.kind == "texts"]
 
     def write(rows: Sequence[Row]) -> None:
@@ -144,16 +145,16 @@ def duckdb_writers(
             with opened_duckdb(made, folder=folder) as database:
                 for statement in _definitions(tables, DUCKDB, schema):
                     database.execute(statement)
-                # One transaction: otherwise every batch is written twice, to the log and to the file. The
-                # batches are too small for more than one thread to be of use.
+                # The batches are too small for more than one thread to be of use.
                 database.execute("SET threads = 1")
-                database.execute("BEGIN")
+                # Each checkpoint writes the last rows anew, and leaves a hole in the file.
+                database.execute("SET checkpoint_threshold = '1GB'")
+                # A transaction for each batch: DuckDB keeps the rows of one in memory.
                 with ExitStack() as writers:
                     yield {
-                        name: writers.enter_context(duckdb_writer(database, name, columns))
+                        name: writers.enter_context(_duckdb_writer(database, name, columns))
                         for name, columns in tables.items()
                     }
-                database.execute("COMMIT")
             make_private(made, PRIVATE_FILE)
             made.replace(path)
     except ImportError:
@@ -161,10 +162,9 @@ def duckdb_writers(
 
 
 @contextmanager
-def duckdb_writer(database: duckdb.DuckDBPyConnection, name: str, columns: Table) -> Iterator[RowWriter]:
-    """Open the writer of a table of an open database."""
+def _duckdb_writer(database: duckdb.DuckDBPyConnection, name: str, columns: Table) -> Iterator[RowWriter]:
     groups = RowGroups(columns)
-    names = _names(columns)
+    names = column_names(columns)
     insert = f"INSERT INTO {name} ({names}) SELECT {names} FROM batch"  # noqa: S608  (our own names)
 
     def load(batch: Any) -> None:
