@@ -97,7 +97,8 @@ def _duckdb_writers(
             database.execute(f"ATTACH '{quoted}' AS new (READ_ONLY)")
             for name, columns in tables.items():
                 names = column_names(columns)
-                database.execute(f"INSERT INTO {name} ({names}) SELECT {names} FROM new.{name}")  # noqa: S608  (our own)
+                added = f"INSERT INTO {name} ({names}) SELECT {names} FROM new.{name}"  # noqa: S608  (our own)
+                database.execute(added)
             database.execute("COMMIT")
 
 
