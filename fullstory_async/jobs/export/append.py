@@ -97,8 +97,8 @@ def _duckdb_writers(
             database.execute(f"ATTACH '{quoted}' AS new (READ_ONLY)")
             for name, columns in tables.items():
                 names = column_names(columns)
-                added = f"INSERT INTO {name} ({names}) SELECT {names} FROM new.{name}"  # noqa: S608  (our own)
-                database.execute(added)
+                rows = f"SELECT {names} FROM new.{name}"  # noqa: S608  (our own names)
+                database.execute(f"INSERT INTO {name} ({names}) {rows}")
             database.execute("COMMIT")
 
 
