@@ -76,9 +76,10 @@ DUCKDB = Dialect(
     has_structures=True,
 )  # fmt: skip
 
-_DUCKDB_ROWS = 4000
+_DUCKDB_ROWS = 2000
+"""Fewer rows at a time than in a file of Parquet: DuckDB has a copy of them."""
 _MEMORY_MB = 64
-_LARGE_BYTES = 16_000_000
+_LARGE_BYTES = 4_000_000
 _JSON = {"ARROW:extension:name": "arrow.json", "ARROW:extension:metadata": ""}
 
 
