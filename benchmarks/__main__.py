@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import fanout, fetching, jobs, limits, odds, report
+from benchmarks import exports, fanout, fetching, jobs, limits, odds, report
 
 SECTIONS = {
     "rivals": fetching.rivals, "peers": fetching.peers, "stalls": fetching.stalls, "bulk": fetching.bulk,
     "limits": limits.limits, "fanout": fanout.fan_out, "jobs": jobs.jobs,
-    "imports": odds.imports, "bomb": odds.bomb,
+    "exports": exports.exports, "imports": odds.imports, "bomb": odds.bomb,
 }  # fmt: skip
 
 

@@ -222,8 +222,14 @@ async def generated(url: str) -> AsyncIterator[Fetch]:
         yield fetch
 
 
-def in_turns(client: Callable[[str], AbstractAsyncContextManager[Fetch]]) -> Client:
-    """Return a `Client` whose workers share one iterator of sessions, as users write it."""
+def in_turns(client: Callable[[str], AbstractAsyncContextManager[Fetch]], *, keeps: bool = True) -> Client:
+    """Return a `Client` whose workers share one iterator of sessions, as users write it.
+
+    Args:
+        client: fetches one session.
+        keeps: whether a worker keeps a result until it has the next one, as a program that processes it
+            would; otherwise the result is thrown away at once.
+    """
 
     @asynccontextmanager
     async def made(url: str) -> AsyncIterator[Walk]:
@@ -233,8 +239,11 @@ def in_turns(client: Callable[[str], AbstractAsyncContextManager[Fetch]]) -> Cli
                 left = iter(sessions)
 
                 async def work() -> None:
+                    result = None
                     for session in left:
-                        result = await fetch(session)  # kept until the next one has arrived
+                        found = await fetch(session)
+                        result = found if keeps else None
+                        del found
                     del result
 
                 await asyncio.gather(*(work() for _ in range(concurrency)))
@@ -244,17 +253,17 @@ def in_turns(client: Callable[[str], AbstractAsyncContextManager[Fetch]]) -> Cli
     return made
 
 
+THROWN = ", thrown away"
+"""Follows the name of a client whose results are thrown away at once."""
+FETCHES = {
+    "aiohttp, bytes": over_aiohttp(lambda body: body), "aiohttp + orjson, dicts": over_aiohttp(orjson.loads),
+    "aiohttp + json, dicts": over_aiohttp(json.loads), "aiohttp + json + cattrs": over_aiohttp(plain_cattrs),
+    "httpx + pydantic": httpx_pydantic, "openapi-python-client": generated, "ours, typed": typed,
+    "ours, all read": touched, "ours, streamed": streamed, "ours, first event": first_event,
+}  # fmt: skip
 CLIENTS: dict[str, Client] = {
     "sockets alone": sockets,
-    "aiohttp, bytes": in_turns(over_aiohttp(lambda body: body)),
-    "aiohttp + orjson, dicts": in_turns(over_aiohttp(orjson.loads)),
-    "aiohttp + json, dicts": in_turns(over_aiohttp(json.loads)),
-    "aiohttp + json + cattrs": in_turns(over_aiohttp(plain_cattrs)),
-    "httpx + pydantic": in_turns(httpx_pydantic),
-    "openapi-python-client": in_turns(generated),
-    "ours, typed": in_turns(typed),
-    "ours, all read": in_turns(touched),
-    "ours, streamed": in_turns(streamed),
-    "ours, first event": in_turns(first_event),
+    **{name: in_turns(client) for name, client in FETCHES.items()},
+    **{name + THROWN: in_turns(client, keeps=False) for name, client in FETCHES.items()},
     "ours, fan-out": fan_out,
 }

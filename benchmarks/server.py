@@ -26,7 +26,7 @@ import attrs
 
 from benchmarks.bodies import FORMS, MIX, body_of, mixed_bodies
 
-__all__ = ["SIZES", "pin", "running"]
+__all__ = ["SIZES", "pin", "running", "with_ids"]
 
 SIZES = (10, 200, 2_000, 20_000)
 _PATH = re.compile(
@@ -76,9 +76,9 @@ class Bucket:
 _IDS = re.compile(rb'(\{"events":\[\{"device_id":")\d+(","session_id":")\d+')
 
 
-def answer_about(session: bytes, number: bytes, body: bytes) -> bytes:
-    """Return a response of which the first event has the ids of the request, as FullStory's have."""
-    return answer(_IDS.sub(rb"\g<1>%b\g<2>%b" % (session, number), body, count=1))
+def with_ids(device: bytes, session: bytes, body: bytes) -> bytes:
+    """Return a body of which the first event has the ids of the request, as FullStory's have."""
+    return _IDS.sub(rb"\g<1>%b\g<2>%b" % (device, session), body, count=1)
 
 
 def answer(body: bytes, status: str = "200 OK", more: str = "") -> bytes:
@@ -118,7 +118,7 @@ class Answering(asyncio.Protocol):
             return
         size, number = session.groups()
         body = self.answers[form, size if size != b"mix" else b"mix%d" % (int(number) % MIX)]
-        ready = answer_about(size, number, body)
+        ready = answer(with_ids(size, number, body))
         if name is not None:
             bucket = self.buckets.setdefault(name, Bucket(float(rate), float(burst)))
             if not bucket.admits(asyncio.get_running_loop().time()):

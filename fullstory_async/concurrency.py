@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-__all__ = ["Alarm", "Backoff", "shielded"]
+__all__ = ["Alarm", "Backoff", "StoragePatience", "shielded"]
 
 T = TypeVar("T")
 
@@ -18,6 +18,8 @@ _LATE = 0.5
 """Seconds after which a timer that was held up is late."""
 _CATCH_UP = 1.0
 """Seconds in which others read what has arrived, and save it."""
+_STORAGE_SECONDS = 10.0
+"""Seconds for which a single call waits for a local file; jobs wait longer."""
 
 
 async def shielded(work: Awaitable[T]) -> T:
@@ -93,3 +95,24 @@ class Backoff:
     def reset(self) -> None:
         """Start again with the first pause."""
         self.pause = self._first
+
+
+class StoragePatience:
+    """How long one call waits for a ledger or cache that can't be used; begins with its first failure."""
+
+    def __init__(self) -> None:
+        """Begin to wait."""
+        self._until = asyncio.get_running_loop().time() + _STORAGE_SECONDS
+        self._backoff = Backoff(0.1, 2.0)
+
+    async def pause(self, remaining: float) -> bool:
+        """Pause before another try; return False at once if it would come too late.
+
+        Args:
+            remaining: seconds that the call has left.
+        """
+        left = min(remaining, self._until - asyncio.get_running_loop().time())
+        if self._backoff.pause >= left:
+            return False
+        await self._backoff.sleep()
+        return True

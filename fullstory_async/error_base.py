@@ -12,10 +12,13 @@ from typing import ClassVar
 from fullstory_async.messages import Request, Response
 from fullstory_async.response_info import find_request_id
 
-__all__ = ["FullStoryError", "Scope", "describe_body", "mask_words"]
+__all__ = ["FullStoryError", "Scope", "describe_body", "mask_words", "without_secrets"]
 
 _SHOWN_BYTES = 200
 """Number of bytes of a body that are shown."""
+
+_LIKE_A_SECRET = re.compile(r"(?<![\w./])(?:na|eu)\d+\.[^\s'\"]*|(?<=:/)/?[^\s'\"/@]*@")
+"""An API key; the user and password of a URL."""
 
 _SAFE_WORDS = frozenset(
     {"html", "doctype", "events", "sessions", "profiles", "summary", "message", "code", "null"}
@@ -56,6 +59,8 @@ class FullStoryError(Exception):
 
     _shows_status: ClassVar[bool] = False
     """Whether the text begins with the HTTP status."""
+    _quotes_arguments: ClassVar[bool] = False
+    """Whether the message may quote what was given to this package, which may be a key in the wrong place."""
 
     request: Request | None
     """The call that failed."""
@@ -84,6 +89,7 @@ class FullStoryError(Exception):
         retry_after: float | None = None,
         may_have_cost: bool = False,
     ) -> None:
+        message = without_secrets(message) if self._quotes_arguments else message
         super().__init__(message)
         self.message = message
         self.request = request
@@ -153,6 +159,14 @@ def _span(seconds: float) -> str:
         if seconds >= 2 * unit:
             return f"{seconds / unit:.0f} {name}"
     return f"{seconds:.0f} s"
+
+
+def without_secrets(text: str) -> str:
+    """Return a text without what looks like an API key, or like the login in a URL.
+
+    For messages that quote what was given: it may be in the wrong place.
+    """
+    return _LIKE_A_SECRET.sub(lambda found: "/<secret>@" if found[0][-1] == "@" else "<secret>", text)
 
 
 def describe_body(status: int, content_type: str, body: bytes) -> str:

@@ -86,7 +86,6 @@ __all__ = [
     "UnexpectedResponseError",
 ]
 
-
 _TRANSIENT_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed in a moment."""
 _TRANSIENT_IF_ANNOUNCED = frozenset({421, *range(520, 530)})
@@ -97,6 +96,7 @@ class ConfigurationError(FullStoryError, ValueError):
     """A setting or an argument is wrong. Nothing was sent."""
 
     permanent = True
+    _quotes_arguments = True
 
 
 class ClientStateError(FullStoryError, RuntimeError):
@@ -108,6 +108,7 @@ class InvalidSessionId(FullStoryError, ValueError):
 
     scope = Scope.SESSION
     permanent = True
+    _quotes_arguments = True
 
 
 class ProgramError(FullStoryError):

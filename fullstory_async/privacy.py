@@ -34,6 +34,8 @@ _SHORTEST = 4
 """Length below which a text is too common to be replaced everywhere."""
 _LONGEST = 256
 """Length above which everything that holds the beginning of the text is replaced."""
+_LARGEST_BODY = 256 * 1024
+"""Bytes of the body of an error response that are kept."""
 _WITHOUT_FRAMES = frozenset({"fullstory_async", "aiohttp", "aiosignal"})
 """Packages whose frames hold the key, the URL or the body of a call."""
 
@@ -126,16 +128,19 @@ class Redactor:
         return _without_subject(reading, request).text
 
     def body(self, body: bytes, request: Request) -> bytes:
-        """Return the body of an error response without all of them, whatever its encoding and escapes."""
-        text = body.decode("utf-8", "surrogateescape")
+        """Return the body of an error response without all of them, whatever its encoding and escapes.
+
+        Only its beginning if it is large: the search takes time, in which nothing else runs.
+        """
+        text = body[:_LARGEST_BODY].decode("utf-8", "surrogateescape")
         return self.text(text, request).encode("utf-8", "surrogateescape")
 
     def headers(self, headers: Mapping[str, str], request: Request) -> dict[str, str]:
-        """Return the headers of a response without all of them."""
-        together = "\n".join(headers.values())
+        """Return the headers of a response without all of them, in names too."""
+        together = "\n".join([*headers, *headers.values()])
         if self.text(together, request) == together:
             return dict(headers)
-        return {name: self.text(value, request) for name, value in headers.items()}
+        return {self.text(name, request): self.text(value, request) for name, value in headers.items()}
 
 
 def redact_subject(text: str, request: Request) -> str:

@@ -58,7 +58,7 @@ class Secret:
         """Return a text with something else instead of this one: whole, cut, escaped or in base64."""
         if self._finder is None:
             hidden = self.reveal()
-            known = [finder_of(hidden, least=_SHORTEST, encoded=True)] if len(hidden) >= _SHORTEST else []
+            known = [finder_of(hidden, least=_SHORTEST)] if len(hidden) >= _SHORTEST else []
             self._finder = known.__iter__
         for finder in self._finder():
             reading = reading.without(finder, instead)

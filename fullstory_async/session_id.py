@@ -21,6 +21,7 @@ import unicodedata
 from typing import Self
 from urllib.parse import unquote
 
+from fullstory_async.error_base import without_secrets
 from fullstory_async.errors import InvalidSessionId
 
 __all__ = ["SessionId", "UnusableId"]
@@ -253,6 +254,8 @@ def _link_problem(text: str) -> str | None:
 
 def _segment_problem(text: str) -> str | None:
     """Return why a text can't be one path segment of an id, or ``None``."""
+    if without_secrets(text) != text:
+        return "looks like an API key"
     if any(map(str.isspace, text)):
         return "contains white space"
     if text in (".", ".."):

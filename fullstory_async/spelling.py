@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from html import unescape
+from urllib.parse import quote, quote_plus
 
 __all__ = ["Finder", "Reading", "finder_of"]
 
@@ -29,23 +30,30 @@ _PERCENT = "%(?:25)*"
 _MORE = f"{_PERCENT}[89abAB]{_HEX}"
 # a lookbehind, so that a long run of backslashes is tried once
 _BACKSLASHES = r"(?<!\\)\\+"
-# browsers do without the semicolon, unless an escape follows that stands for it or for another digit
-_END = r"(?:;|(?![0-9%\\]|&\#?\w{1,8};))"
-_HEX_END = rf"(?:;|(?!{_HEX}|[%\\]|&\#?\w{{1,8}};))"
+# browsers do without the semicolon, unless an escape follows that stands for it or for another digit; what
+# breaks a line may stand within an escape
+_GOES_ON = r"[%\\\r\n\0\u200b\u00ad]|=\r?\n|<w?br|&\#?\w{1,8};"
+_END = rf"(?:;|(?![0-9]|{_GOES_ON}))"
+_HEX_END = rf"(?:;|(?!{_HEX}|{_GOES_ON}))"
+_BREAK = rf"(?:=|\\(?!\r?\n[ \t]*[uUxX]{_HEX}))?\r?\n[ \t]*(?:[>|][>| \t]{{0,20}}|\#[ \t])?"
+"""The end of a line, as mails, headers, quotations and scripts go on after it."""
 _ESCAPE = re.compile(
-    r"(?=[\\%&=<])(?:"  # nearly all characters begin none
-    rf"(?:{_BACKSLASHES}|{_PERCENT})u(?P<high>[dD][89abAB]{_HEX}{{2}})"
-    rf"(?:\\+|{_PERCENT})u(?P<low>[dD][c-fC-F]{_HEX}{{2}})"
-    rf"|{_BACKSLASHES}(?:u(?P<json>{_HEX}{{4}})|u\{{(?P<braces>{_HEX}{{1,6}})\}}|x(?P<x>{_HEX}{{2}})"
+    r"(?=[\\%&=<\r\n\0\u200b\u00ad])(?:"  # nearly all characters begin none
+    rf"(?:{_BACKSLASHES}|{_PERCENT})[uU](?P<high>[dD][89abAB]{_HEX}{{2}})"
+    rf"(?:\\+|{_PERCENT})[uU](?P<low>[dD][c-fC-F]{_HEX}{{2}})"
+    rf"|{_BACKSLASHES}(?:[uU](?P<json>{_HEX}{{4}})|[uU]\{{(?P<braces>{_HEX}{{1,6}})\}}|[xX](?P<x>{_HEX}{{2}})"
     r"|[nrtbf0])"
     rf"|(?P<percent>{_PERCENT}(?:[0-7]{_HEX}|[c-dC-D]{_HEX}{_MORE}|[eE]{_HEX}(?:{_MORE}){{2}}"
-    rf"|[fF][0-7](?:{_MORE}){{3}}|{_HEX}{{2}}|u{_HEX}{{4}}))"
+    rf"|[fF][0-7](?:{_MORE}){{3}}|{_HEX}{{2}}|[uU]{_HEX}{{4}}))"
     rf"|&(?:amp;|\#38;|\#x26;)*(?:\#[xX]0*(?P<hex>{_HEX}{{1,6}}){_HEX_END}"
     rf"|\#0*(?P<decimal>[0-9]{{1,7}}){_END}"
     r"|(?P<name>[a-zA-Z][a-zA-Z0-9]{1,31};))"
-    r"|=\r?\n"
-    r"|</?(?i:wbr|br|b|i|u|p|em|strong|span|mark|code)(?:\s[^<>]{0,100})?/?>)"
+    rf"|{_BREAK}|[\0\u200b\u00ad]+"
+    r"|</?(?i:wbr|br|b|i|u|p|em|strong|span|mark|code|a|div|font|kbd|li|pre|samp|td|tt)"
+    r"(?:\s[^<>]{0,100})?/?>)"
 )
+_OWN = "!$'()*,/:?@"
+"""What our own requests leave as it is in a query."""
 _HEXADECIMAL = ("json", "braces", "x", "hex")
 
 
@@ -174,24 +182,36 @@ def _compact(text: str) -> str:
     return text.translate(_COMPACTING)
 
 
-def finder_of(text: str, *, least: int | None = None, encoded: bool = False) -> Finder:
-    """Prepare to find a text.
+def finder_of(text: str, *, least: int | None = None) -> Finder:
+    """Prepare to find a text, also in base64, as a part of something longer such as a URL.
 
     Args:
         text: the text itself.
         least: the number of consecutive characters that give it away; see `Form`.
-        encoded: whether base64 counts, as a part of something longer too.
     """
     found = {_compact(each): least for each in _layers(text)}
-    for before in range(3) if encoded else ():
+    # as it is, and as URLs have it: others escape more of it than we do
+    for part in {
+        text,
+        quote(text, "", errors="surrogatepass"),
+        quote_plus(text, _OWN, errors="surrogatepass"),
+    }:
+        for core in _in_base64(part):
+            enough = math.ceil(len(core) * 2 / 3) if least is None else least
+            found.setdefault(core, max(_CORE, enough) + (0 if least is None else _CORE // 2))
+    return Finder(Form(each, least=least) for each, least in found.items())
+
+
+def _in_base64(text: str) -> Iterator[str]:
+    """Yield what base64 makes of a text wherever it stands in something longer, compact."""
+    for before in range(3):
         content = b" " * before + text.encode("utf-8", "surrogatepass")
         # the characters at both ends also hold bits of what stands beside the text
         first, last = math.ceil(before * 4 / 3), len(content) * 4 // 3
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             core = _compact(encode(content).decode()[first:last])
             if len(core) >= _CORE:
-                found[core] = max(_CORE, least or 0) + _CORE // 2
-    return Finder(Form(each, least=least) for each, least in found.items())
+                yield core
 
 
 def _replaced(text: str, places: Iterable[tuple[int, int]], instead: str) -> str:
@@ -207,7 +227,7 @@ def _layers(text: str) -> Iterator[str]:
     """Yield a text as it is, and then with one layer of escapes less each time."""
     for _ in range(_LAYERS):
         yield text
-        if not ("%" in text or "&" in text or "\\" in text or "<" in text or "=" in text):
+        if not ("%" in text or "&" in text or "\\" in text or "<" in text or "\n" in text):
             return
         decoded = _ESCAPE.sub(_meaning, text)
         if decoded == text:
@@ -234,7 +254,7 @@ def _meaning(escape: re.Match[str]) -> str:
 
 def _unquoted(escape: str) -> str:
     """Return the character that one or more escapes with ``%`` stand for."""
-    if "u" in escape:
+    if "u" in escape.lower():
         return chr(int(escape[-4:], 16))
     content = bytes(int(each[-2:], 16) for each in escape.split("%")[1:])
     try:

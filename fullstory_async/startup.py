@@ -6,9 +6,9 @@ could catch a `KeyboardInterrupt` there. So the operating system ends the proces
 
 from __future__ import annotations
 
+import itertools
 import signal
 import sys
-from pathlib import PurePath
 
 __all__ = ["end_on_interrupt", "raise_on_interrupt"]
 
@@ -29,8 +29,10 @@ def raise_on_interrupt() -> None:
 
 def _is_command() -> bool:
     """Return whether this process was started as ``fullstory-async`` or ``python -m fullstory_async``."""
-    program = PurePath(next(iter(sys.argv), ""))  # a program that embeds Python may have none
-    if program.name == "-m":  # until the package is imported; then it is the path of ``__main__``
-        options = sys.orig_argv
-        return "-m" in options and options[options.index("-m") + 1 :][:1] == [_NAME]
-    return program.stem == "fullstory-async" or program.parts[-2:] == (_NAME, "__main__.py")
+    path = next(iter(sys.argv), "")  # a program that embeds Python may have none
+    if path == "-m":  # until the package is imported; then it is the path of ``__main__``
+        pairs = itertools.pairwise([*sys.orig_argv, ""])
+        return any((option.partition("m")[2] or name) == _NAME for option, name in pairs if option[:1] == "-")
+    # pathlib takes a while to be imported
+    *_, folder, file = ["", *path.replace("\\", "/").split("/")]
+    return file.partition(".")[0] == "fullstory-async" or (folder, file) == (_NAME, "__main__.py")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from datetime import datetime
 from numbers import Integral
@@ -11,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from fullstory_async.error_base import without_secrets
 from fullstory_async.errors import ConfigurationError
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
-_LIKE_A_KEY = re.compile(r"(?<![\w./])(?:na|eu)\d+\.[^\s'\"]*")
 _SHOWN = 200
 """Characters of a rejected value that a message shows."""
 MAX_INTEGER = 2**63 - 1
@@ -40,12 +39,12 @@ MAX_INTEGER = 2**63 - 1
 
 
 def shown(value: object) -> str:
-    """Return the repr of a rejected value, shortened, and without an API key that was given by mistake."""
+    """Return the repr of a rejected value, shortened, without an API key or a password in the wrong place."""
     try:
         text = repr(value)
     except ValueError:  # Python refuses to write integers of more than 4300 digits
         return "an integer with thousands of digits"
-    text = _LIKE_A_KEY.sub("<secret>", text)
+    text = without_secrets(text)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 

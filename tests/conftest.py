@@ -7,14 +7,18 @@ import importlib
 import inspect
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from tests.cli.forked import Forks
 from tests.faults.plugin import Outcomes
 from tests.limits import A_TEST, SECONDS
 from tests.patient_loop import PatientLoop
@@ -24,6 +28,10 @@ from tests.virtual_time import VirtualLoop
 settings.register_profile("default", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=2000, deadline=None)
 settings.load_profile("default")
+
+TESTS = Path(__file__).parent
+NOT_IMPORTED = {TESTS / "data"}
+"""Folders whose files import what most runs don't need; each has a conftest.py that decides."""
 
 UVLOOP = os.environ.get("FULLSTORY_UVLOOP") == "1"
 """Whether tests in real time run on uvloop instead of asyncio's own loop."""
@@ -41,6 +49,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("timeout") is None:
         config.option.timeout = A_TEST
+    # without bytecode, each worker and each command that a test starts would compile the same files again
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # commands that tests run must not ask whoever started the tests from a terminal
     os.environ["FULLSTORY_YES"] = "1"
     # under nohup, and in a shell's background jobs, they are ignored, which commands respect
@@ -54,6 +65,20 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "row(number): a test of that row of the fault matrix")
     config.pluginmanager.register(Outcomes(write=bool(config.getoption("write_reliability"))))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Import a share of the test files first: in a fresh copy, a worker then compiles some of them, not all."""
+    config = session.config
+    worker = getattr(config, "workerinput", None)
+    if worker is None or config.args != config.getini("testpaths"):
+        return
+    files = [file for file in sorted(TESTS.rglob("test_*.py")) if file.parent not in NOT_IMPORTED]
+    for file in files[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
+        # the collection imports it again, and reports what is wrong with it
+        with suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(".".join(file.relative_to(TESTS.parent).with_suffix("").parts))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -79,6 +104,13 @@ async def _leaving_nothing(test: Any, arguments: dict[str, Any]) -> None:
         await asyncio.sleep(0)
     left = asyncio.all_tasks() - {asyncio.current_task()}
     assert not left, f"the test left tasks behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Commands as processes, which cost little."""
+    with Forks() as forks:
+        yield forks
 
 
 @pytest.fixture(autouse=True)

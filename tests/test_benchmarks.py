@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fanout, jobs
+from benchmarks import exports, fanout, jobs
+from benchmarks.bodies import body_of
+from fullstory_async.jobs import JobReader
 
 
 def test_the_fan_out_benchmark_runs() -> None:
@@ -23,3 +25,9 @@ def test_the_single_call_benchmark_runs() -> None:
 @pytest.mark.parametrize("count", [1, 200])
 def test_the_job_benchmark_runs(tmp_path: Path, count: int) -> None:
     assert asyncio.run(jobs.many(count, tmp_path / "a.job")) > 0
+
+
+def test_the_job_of_the_export_benchmark_is_written(tmp_path: Path) -> None:
+    asyncio.run(exports.write_job(tmp_path / "a.job", 3, [body_of(2), body_of(4)]))
+    sizes = [len(each.events or ()) for each in JobReader(tmp_path / "a.job").results()]
+    assert sizes == [2, 4, 2]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
+from contextlib import redirect_stdout
+from functools import cache
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
@@ -145,19 +148,17 @@ def test_ci_runs_the_wire_tests_on_uvloop_too() -> None:
     assert "FULLSTORY_UVLOOP" in (ROOT / "noxfile.py").read_text()
 
 
-# docs/networks.md is about a company's network, which tests/wire/test_real_networks.py makes
-@pytest.mark.parametrize(
-    "page", sorted({name.rpartition("_")[0] for name in python_examples()} - {"networks"})
-)
-def test_the_python_examples_run_against_a_sandbox(tmp_path: Path, page: str) -> None:
-    """Those of a page one after the other in one process, each in a folder and with a sandbox of its own."""
-    examples = {name: text for name, text in python_examples().items() if name.rpartition("_")[0] == page}
+def test_the_python_examples_run_against_a_sandbox(tmp_path: Path) -> None:
+    """In one process, each with a folder and a sandbox of its own."""
+    # docs/networks.md is about a company's network, which tests/wire/test_real_networks.py makes
+    examples = {name: text for name, text in python_examples().items() if not name.startswith("networks_")}
     script = tmp_path / "examples.py"
-    script.write_text(_RUNNER.format(examples=examples, redis=_REDIS if "REDIS_URL" in str(examples) else ""))
+    script.write_text(_RUNNER.format(examples=examples, redis=_REDIS))
     command = [sys.executable, "-W", "error", str(script)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("ran an example of the docs\n") == len(examples)
+    ran = re.findall(r"^ran (\w+) of the docs$", done.stdout, re.MULTILINE)
+    assert ran == list(examples)
 
 
 _RUNNER = """
@@ -185,7 +186,7 @@ def run(name, example):
         os.chdir("..")
         over.set()
         thread.join()
-    print("ran an example of the docs")
+    print(f"ran {{name}} of the docs")
 
 {redis}
 for name, example in {examples!r}.items():
@@ -201,7 +202,15 @@ os.environ["REDIS_URL"] = f"redis://127.0.0.1:{server.server_address[1]}"
 """
 
 
-def test_the_commands_that_the_readme_shows_exist(capsys: pytest.CaptureFixture[str]) -> None:
+@cache  # as the docs show some commands many times
+def help_of(*command: str) -> str:
+    with redirect_stdout(io.StringIO()) as printed, pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert not ended.value.code, command
+    return printed.getvalue()
+
+
+def test_the_commands_that_the_readme_shows_exist() -> None:
     texts = [README, *(path.read_text() for path in (ROOT / "docs").glob("*.md"))]
     shown = [
         command.strip()
@@ -215,10 +224,7 @@ def test_the_commands_that_the_readme_shows_exist(capsys: pytest.CaptureFixture[
     for line in shown:
         words = shlex.split(line.split(">")[0])[1:]
         command = words[:2] if words[0] in ("profiles", "job") else words[:1]
-        with pytest.raises(SystemExit) as ended:
-            main([*command, "--help"])
-        assert not ended.value.code, line
-        printed = capsys.readouterr().out
+        printed = help_of(*command)
         for option in (word for word in words if word.startswith("--")):
             assert option in printed, f"{line}: no {option}"
 
@@ -239,13 +245,8 @@ def test_the_coverage_table_names_what_exists() -> None:
             assert callable(getattr(api, method[1]))
             assert f"client.{'.'.join(filter(None, method))}(" in guide
         for command in re.findall(r"`([^`]+)`", commands):
-            with pytest.raises(SystemExit) as ended:
-                main(
-                    [*command.split()[:2], "--help"]
-                    if "--" not in command
-                    else [command.split()[0], "--help"]
-                )
-            assert not ended.value.code
+            words = command.split()
+            assert help_of(*(words[:1] if "--" in command else words[:2]))
         heading = re.search(r"guide\.md#([\w-]+)", link)
         assert heading is not None
         assert heading[1] in [

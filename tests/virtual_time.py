@@ -29,11 +29,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         if not self._ready:
-            timers = [handle.when() for handle in self._scheduled if not handle._cancelled]
+            # asyncio's heap: the first one is the next, unless it was cancelled
+            timers = self._scheduled[:1]
+            if timers and timers[0]._cancelled:
+                timers = [handle for handle in self._scheduled if not handle._cancelled]
             if not timers and not self._stopping:
                 raise RuntimeError("deadlock: nothing is ready and no timer is set")
             if timers:
-                self._virtual_now = max(self._virtual_now, min(timers) + _STEP)
+                self._virtual_now = max(self._virtual_now, min(each.when() for each in timers) + _STEP)
         super()._run_once()  # type: ignore[misc]  # the stubs leave it out
 
 

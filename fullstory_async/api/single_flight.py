@@ -10,10 +10,12 @@ because a request of its own would cost another activation.
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 from collections.abc import Coroutine, Hashable
 from functools import partial
-from typing import Any, Generic, TypeVar
+from types import FunctionType
+from typing import Any, Generic, TypeVar, cast
 
 import attrs
 
@@ -128,15 +130,37 @@ def separate(error: E) -> E:
 
     Callers raise it through their own frames and note on it what they know, which is nobody else's business.
     """
-    # without __init__, whose arguments are not known; ``__new__`` keeps the ``args``
-    mine = type(error).__new__(type(error), *error.args)
+    copies: dict[int, BaseException] = {}
+    return cast("E", _copy(error, copies))
+
+
+def _copy(error: BaseException, copies: dict[int, BaseException]) -> BaseException:
+    """Copy an exception and its causes, which may form a circle; ``copies`` are those so far, by `id`."""
+    if id(error) in copies:
+        return copies[id(error)]
+    try:
+        mine = _same_again(error, copies)
+    except Exception:  # noqa: BLE001  (of a program's own class, which can be made in its own way only)
+        return copies.setdefault(id(error), error)
+    copies[id(error)] = mine
     mine.__dict__.update(vars(error))
     if "__notes__" in vars(error):
         mine.__notes__ = list(error.__notes__)
     if error.__cause__ is not None:
-        mine.__cause__ = separate(error.__cause__)
+        mine.__cause__ = _copy(error.__cause__, copies)
     mine.__suppress_context__ = True
     return mine.with_traceback(error.__traceback__)
+
+
+def _same_again(error: BaseException, copies: dict[int, BaseException]) -> BaseException:
+    cls = type(error)
+    if isinstance(error, BaseExceptionGroup):
+        return cls.__new__(cls, error.message, [_copy(each, copies) for each in error.exceptions])
+    if isinstance(cls.__init__, FunctionType):
+        # without it: its arguments are not known; ``__new__`` keeps the ``args``
+        return cls.__new__(cls, *error.args)
+    # a built-in one, such as an `OSError`, keeps more than its ``args``
+    return copy.copy(error)
 
 
 class SharedCalls(Generic[T]):

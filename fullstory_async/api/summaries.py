@@ -19,6 +19,7 @@ from fullstory_async.api.calls import ApiCall, Prepare
 from fullstory_async.api.context import ApiContext
 from fullstory_async.api.single_flight import SharedCall, Waiter
 from fullstory_async.codec import decode_summary, rfc3339, summary_body
+from fullstory_async.concurrency import StoragePatience
 from fullstory_async.errors import (
     APITimeoutError,
     ConfigurationError,
@@ -184,7 +185,15 @@ class SummaryCall(ApiCall[SessionSummary]):
         call.waits_for = api.cache.name
         if (writing := api.pending_writes.get(self._dedup_key)) is not None:
             await asyncio.wait([writing])
-        body = await api.cache.get(api.name, self.call.request)
+        patience, body = None, None
+        while True:
+            try:
+                body = await api.cache.get(api.name, self.call.request)
+                break
+            except StorageError:
+                patience = patience or StoragePatience()
+                if not await patience.pause(math.inf):  # the callers' own deadlines hold all the same
+                    raise
         call.waits_for = ""
         if body is None:
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import importlib
 import sys
 from collections.abc import Sequence
 
@@ -12,61 +13,42 @@ import cyclopts
 from cyclopts import App
 
 from fullstory_async._version import __version__
-from fullstory_async.cli.commands import sessions
-from fullstory_async.cli.commands.demo import demo
-from fullstory_async.cli.commands.events import events
-from fullstory_async.cli.commands.fetch import fetch
-from fullstory_async.cli.commands.jobs import job
-from fullstory_async.cli.commands.profiles import profiles
-from fullstory_async.cli.commands.sandbox import sandbox
+from fullstory_async.cli import commands
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError, exit_for, usage_text
 from fullstory_async.cli.output import warnings_as_messages
+from fullstory_async.cli.root import EPILOGUE, HELP, chosen
 from fullstory_async.errors import DecodeError, FullStoryError
 
 __all__ = ["output_lost", "run"]
 
-_HELP = """List FullStory sessions, fetch their events, generate context and AI summaries, and manage summary
-profiles.
-
-Data goes to standard output, messages and progress to standard error. To try it without a key, run
-`fullstory-async demo`, or any command with `--sandbox`.
-
-Each events, context and summary call costs one activation (common plans include 1 000 a month); everything
-else is free. FullStory offers this API for real-time activation, not for data export.
-"""
-_EPILOGUE = """Exit codes: 0 ok, 1 unexpected, 2 usage, 3 some ids failed, 4 authentication, 5 not found,
-6 rate limit or deadline, 7 activation budget, 8 service or network down, 9 not FullStory,
-10 no session found, 75 another process runs the job, 129 terminal closed, 130 interrupted,
-141 output closed, 143 terminated
-"""
-
 _WRITING = frozenset({errno.EBADF, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EAGAIN})
 """Errors of a descriptor that can't be written to."""
 
-app = App(
-    name="fullstory-async",
-    help=_HELP,
-    help_epilogue=_EPILOGUE,
-    help_format="markdown",
-    version=__version__,
-    print_error=False,  # `run` prints it
-    suppress_keyboard_interrupt=False,
-    result_action="return_value",
-)
-for command in (sessions.sessions, events, sessions.context, sessions.summary, fetch, sandbox, demo):
-    app.command(command)
-app.command(sessions.whoami)
-app.command(sessions.id_, name="id")
-app.command(profiles)
-app.command(job)
+
+def _app(arguments: Sequence[str]) -> App:
+    """Return the application with the command that is named, or with all of them."""
+    app = App(
+        name="fullstory-async",
+        help=HELP,
+        help_epilogue=EPILOGUE,
+        help_format="markdown",
+        version=__version__,
+        print_error=False,  # `run` prints it
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    for each in chosen(arguments):
+        module = importlib.import_module(f"{commands.__name__}.{each.module}")
+        app.command(getattr(module, each.attribute), name=each.name)
+    return app
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command, print its error in one line, and return its exit code."""
     try:
         with warnings_as_messages():
-            result = app(list(arguments), console=StreamConsole(), exit_on_error=False)
+            result = _app(arguments)(list(arguments), console=StreamConsole(), exit_on_error=False)
     except cyclopts.CycloptsError as error:
         sys.stderr.write(usage_text(error))
         return Exit.USAGE

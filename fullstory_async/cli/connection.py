@@ -199,7 +199,7 @@ class Connection:
         with_key = (self.client_cert, self.client_key)
         given = {
             # an option beats the environment, which `ClientConfig` reads
-            "api_key": self.api_key_file and read_key_file(self.api_key_file, "--api-key-file"),
+            "api_key": self.api_key_file and Secret(read_key_file(self.api_key_file, "--api-key-file")),
             "base_url": self.base_url, "proxy": self.proxy, "ssl": self.ca_file,
             "client_cert": self.client_cert if self.client_key is None else with_key,
         }  # fmt: skip

@@ -6,6 +6,7 @@ import enum
 
 from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
+from fullstory_async.error_base import without_secrets
 from fullstory_async.errors import (
     APITimeoutError,
     FullStoryError,
@@ -44,6 +45,9 @@ class Exit(enum.IntEnum):
 
 class UsageError(Exception):
     """The command can't do what it was asked to. No activation was spent."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
 
 
 def exit_for(error: BaseException) -> Exit:
@@ -94,7 +98,7 @@ def usage_text(error: CycloptsError) -> str:
         text = f"too many arguments: {', '.join(map(repr, error.unused_tokens or ()))}."
     else:
         text = str(error)
-    return f"{command}: {text} See '{command} --help'.\n"
+    return f"{command}: {without_secrets(text)} See '{command} --help'.\n"
 
 
 def _option_as_typed(error: MissingArgumentError) -> str | None:

@@ -2,7 +2,7 @@
 
 Standard output carries a command's data, so a command whose work is to print fails if that can't be written.
 Messages and progress go to standard error, whose loss changes nothing: `fetch`, `demo`, `sandbox`,
-`job export` and `job purge` succeed by what they leave behind.
+`job export` to files and `job purge` succeed by what they leave behind.
 """
 
 from __future__ import annotations

@@ -32,8 +32,6 @@ __all__ = ["ActivationLedger", "LedgerAccount", "LedgerReservation"]
 
 _logger = logging.getLogger("fullstory_async.files")
 
-_logger = logging.getLogger("fullstory_async.files")
-
 _TABLES = ("spent", "spent_copy")
 _SCHEMA = tuple(
     f"CREATE TABLE {table} (key TEXT NOT NULL, month TEXT NOT NULL, activations INTEGER NOT NULL, "
@@ -130,7 +128,17 @@ class ActivationLedger:
             ActivationBudgetError: the cap would be exceeded; nothing was counted.
             ConfigurationError, StorageError: the file can't be written.
         """
-        return await self._thread.run(self._add, key_fingerprint, activations, month or self._month())
+        return await self._thread.run(self._add, key_fingerprint, activations, month or self.month)
+
+    async def raise_to(self, key_fingerprint: str, activations: int) -> int:
+        """Raise the count of a key this month to a minimum; return what it was.
+
+        The cap does not matter: they are spent.
+
+        Raises:
+            ConfigurationError, StorageError: the file can't be written.
+        """
+        return await self._thread.run(self._raise_to, key_fingerprint, activations)
 
     async def reserve(self, key_fingerprint: str) -> LedgerReservation:
         """Count one activation of a key, before it is spent.
@@ -162,15 +170,17 @@ class ActivationLedger:
         if not await self._thread.finish(FINISH_SECONDS):
             _logger.warning("activations that were not spent may stay counted: %s is busy", self.name)
 
-    def _month(self) -> str:
+    @property
+    def month(self) -> str:
+        """The current month, such as ``2026-11``."""
         return time.strftime("%Y-%m", time.gmtime(self._clock()))
 
     def _spent(self, key: str) -> int:
         with self._file.transaction() as database:
-            return self._count(database, key, self._month())
+            return self._count(database, key, self.month)
 
     def _reserve(self, reservation: LedgerReservation) -> None:
-        reservation.month = self._add(reservation.key, 1, self._month())
+        reservation.month = self._add(reservation.key, 1, self.month)
 
     def _release(self, reservation: LedgerReservation) -> None:
         if reservation.month is None:
@@ -190,11 +200,16 @@ class ActivationLedger:
                     "--monthly-cap), or wait for the next month"
                 )
             # Never below 0, even if the file was replaced between a reservation and its release.
-            row = (key, month, max(0, before + activations))
-            for table in _TABLES:
-                query = f"REPLACE INTO {table} VALUES (?, ?, ?, ?)"  # noqa: S608  (one of two)
-                database.execute(query, (*row, checksum(*row)))
+            _write(database, key, month, max(0, before + activations))
         return month
+
+    def _raise_to(self, key: str, activations: int) -> int:
+        with self._file.transaction(immediate=True) as database:
+            month = self.month
+            counted = self._count(database, key, month)
+            if counted < activations:
+                _write(database, key, month, activations)
+        return counted
 
     def _count(self, database: sqlite3.Connection, key: str, month: str) -> int:
         """Return the activations of a key in a month.
@@ -210,11 +225,20 @@ class ActivationLedger:
             return max(intact)
         # Without a row nothing was spent, unless both are among those that can't be recognised any more.
         if all(None in _rows(database, table) for table in _TABLES):
-            raise StorageError(
+            damaged = StorageError(
                 f"the activation ledger {self.path} is damaged, and its count of this month can't be known, "
                 "so nothing more is spent: name another file, and lower its monthly cap by what was spent"
             )
+            damaged.permanent = True
+            raise damaged
         return 0
+
+
+def _write(database: sqlite3.Connection, key: str, month: str, activations: int) -> None:
+    row = (key, month, activations)
+    for table in _TABLES:
+        query = f"REPLACE INTO {table} VALUES (?, ?, ?, ?)"  # noqa: S608  (one of two)
+        database.execute(query, (*row, checksum(*row)))
 
 
 def _rows(

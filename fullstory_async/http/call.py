@@ -15,6 +15,7 @@ from typing import Protocol
 
 import attrs
 
+from fullstory_async.concurrency import StoragePatience
 from fullstory_async.errors import APITimeoutError, FullStoryError, RateLimitedError, Scope
 from fullstory_async.http.metering import Meter
 from fullstory_async.messages import Request, Response
@@ -106,6 +107,9 @@ class Call:
 
     waits_for: str = attrs.field(default="", init=False)
     """What its next attempt waits for, such as a file with its path; empty when it is sent."""
+
+    patience: StoragePatience | None = attrs.field(default=None, init=False, repr=False)
+    """Its wait for a ledger that fails; ``None`` if none has failed."""
 
     # Only the pipeline reads and writes the fields below.
     number: int = attrs.field(default=0, init=False)

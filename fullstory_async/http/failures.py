@@ -7,6 +7,7 @@ import logging
 
 import attrs
 
+from fullstory_async.concurrency import StoragePatience
 from fullstory_async.errors import (
     APIStatusError,
     DecodeError,
@@ -15,6 +16,7 @@ from fullstory_async.errors import (
     LimiterUnavailable,
     RateLimitedError,
     ServerError,
+    StorageError,
     TransportError,
 )
 from fullstory_async.http.call import Call
@@ -91,3 +93,11 @@ class FailureHandler:
             await asyncio.sleep(retry.delay)
         finally:
             self.observer.stats.waited += asyncio.get_running_loop().time() - began
+
+    async def wait_for_storage(self, call: Call, error: FullStoryError) -> bool:
+        """Pause for a ledger that can't be used; return False if the call ends with its error."""
+        # a job waits for its disk itself
+        if not isinstance(error, StorageError) or error.permanent or call.meter is not None:
+            return False
+        call.patience = call.patience or StoragePatience()
+        return await call.patience.pause(call.remaining)

@@ -2,8 +2,7 @@
 
 ``meter → rate limiter → transport → status → retry policy → next attempt``, then ``decode``. Waits of a call
 happen here. A call waits for its meter and for a retry with nothing in hand, and for a free connection with
-its token in hand. So it may be cancelled at any ``await``. How far it came is recorded in its
-`Call`.
+its token in hand. So it may be cancelled at any ``await``. How far it came is recorded in its `Call`.
 """
 
 from __future__ import annotations
@@ -60,8 +59,8 @@ class Pipeline:
     """Sends requests through a rate limiter and a transport, and retries as the policy says."""
 
     __slots__ = (
-        "_admission", "_contact", "_failures", "_ledger", "_observer", "_quota", "_rng", "_transport",
-        "limiter", "policy", "timeout",
+        "_admission", "_contact", "_failures", "_observer", "_quota", "_rng", "_transport",
+        "ledger", "limiter", "policy", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -78,7 +77,7 @@ class Pipeline:
     ) -> None:
         """Assemble the parts; ``timeout`` covers a whole call, in seconds."""
         self._transport = transport
-        self._ledger = ledger
+        self.ledger = ledger
         self.limiter = limiter
         self.policy = policy
         self.timeout = timeout
@@ -175,6 +174,8 @@ class Pipeline:
                         raise
                     await self._failures.wait(call, error, retry)
                 except FullStoryError as error:  # from a meter, or the client can't be used
+                    if await self._failures.wait_for_storage(call, error):
+                        continue
                     call.describe(error)
                     raise error from call.last_error
                 else:
@@ -187,9 +188,9 @@ class Pipeline:
                 reservation.release()
 
     def _reservation(self, call: Call) -> Reservation | None:
-        if not call.request.metered or (call.meter is None and self._ledger is None):
+        if not call.request.metered or (call.meter is None and self.ledger is None):
             return None
-        return Reservation(tuple(meter for meter in (call.meter, self._ledger) if meter is not None))
+        return Reservation(tuple(meter for meter in (call.meter, self.ledger) if meter is not None))
 
     async def _acquire(self, call: Call, reservation: Reservation | None) -> None:
         """Reserve what the attempt may cost, and take a token of the rate limiter."""

@@ -28,8 +28,9 @@ Halves = tuple[Any, Any]
 """The ids of a device and a session, as a response has them: text, a number, nothing or anything else."""
 
 _DECIMAL = re.compile(r"-?[0-9]{1,20}")
+_LARGEST = 10**20
 _EXACT = 2**53
-"""Beyond this, a proxy that writes JSON anew may have rounded a number."""
+"""From this on, a proxy that writes JSON anew may have rounded a number."""
 
 
 class _Event(TypedDict, total=False):
@@ -123,10 +124,10 @@ def _pair(body: Any) -> Iterator[Halves]:
 def _is_decimal(value: Any) -> bool:
     if isinstance(value, str):
         return _DECIMAL.fullmatch(value) is not None
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 def _is_same(asked: str, found: str | int) -> bool:
-    if isinstance(found, int) and abs(found) > _EXACT:
+    if isinstance(found, int) and abs(found) >= _EXACT:
         return float(found) == float(asked)
     return int(asked) == int(found)

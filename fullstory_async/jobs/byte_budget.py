@@ -21,6 +21,8 @@ _USABLE = 0.9
 """Share of the spare room that responses may take; SQLite needs the rest for its own pages."""
 _FIRST_CALLS = 4
 """Calls before the first response; each response allows as many more, so that the sizes are known in time."""
+_GROWTH = 10
+"""Responses may suddenly be larger by this factor on average: the disk has to have room, free or spare."""
 _MEMORY = 100
 """Responses after which an earlier one counts little."""
 _DEVIATIONS = 3.0
@@ -32,21 +34,21 @@ class SizeEstimate:
 
     count: int = 0
     largest: int = 0
-    _mean: float = 0.0
+    mean: float = 0.0
     _variance: float = 0.0
 
     def record(self, size: int) -> None:
         """Record the size of a response, in bytes."""
         self.count += 1
         weight = 1 / min(self.count, _MEMORY)
-        deviation = size - self._mean
-        self._mean += weight * deviation
+        deviation = size - self.mean
+        self.mean += weight * deviation
         self._variance = (1 - weight) * (self._variance + weight * deviation**2)
         self.largest = max(self.largest, size)
 
     def expected(self, calls: int) -> float:
         """Return the bytes that the responses of some calls hardly exceed together."""
-        likely = calls * self._mean + _DEVIATIONS * math.sqrt(calls * self._variance)
+        likely = calls * self.mean + _DEVIATIONS * math.sqrt(calls * self._variance)
         return min(likely, float(calls * self.largest))
 
 
@@ -74,13 +76,25 @@ class ByteBudget:
         """Whether no other call is open or unsaved."""
         return self.open_calls == 0 and self.held == 0
 
-    def allows(self, room: int) -> bool:
-        """Return whether one more call may be sent; ``room`` is the spare room, in bytes."""
+    def allows(self, room: int, free: float = math.inf) -> bool:
+        """Return whether one more call may be sent.
+
+        Args:
+            room: the spare room, in bytes.
+            free: the free room of the disk, in bytes.
+        """
         if self.is_idle:
             return True
         if self.open_calls >= _FIRST_CALLS * (1 + self.sizes.count):
             return False
-        return self.needed <= min(room, MAX_BYTES)
+        return self.needed <= min(room, MAX_BYTES) and self._most <= room + free
+
+    @property
+    def _most(self) -> float:
+        """Bytes that the responses of all calls take at most, with one more; a large disk has that."""
+        calls = self.open_calls + 1
+        each = _GROWTH * self.sizes.mean if self.sizes.count else MAX_BYTES
+        return self.held + calls * each
 
     def open(self) -> OpenCall:
         """Count one more call, until its end."""

@@ -91,8 +91,8 @@ class Job(ExportingJob):
             plan: what the job fetches for each session. An existing job keeps its plan; another one may only
                 add operations, or change ``max_activations``.
             accept_loss: open a job whose file lacks commits. All that may have been spent in them counts.
-            rescue_file: where paid responses are written that the job's file can't take, until the next run;
-                by default ``FOLDER.rescue``, beside the folder. Name one on another disk.
+            rescue_file: where paid results are written that the job's file can't take, until the next run; by
+                default ``FOLDER.rescue``, beside the folder. Name one on another disk; jobs may share it.
 
         Raises (from ``async with``):
             JobLockedError: another process runs the job; the message names it.
@@ -266,7 +266,7 @@ class Job(ExportingJob):
         """Erase a session from the job, as an erasure request demands, and never fetch it again.
 
         Returns whether the job had it. A call for it that is in flight is counted, and its response is not
-        kept. Exports that were made before are not changed.
+        kept. What is in the rescue file of it is erased too. Exports that were made before are not changed.
         """
         try:
             name = str(session_id_of(session_id))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import attrs
 
 from fullstory_async.codec import decode_events, decode_summary
 from fullstory_async.errors import ConfigurationError, DecodeError
+from fullstory_async.jobs.export import Redact, export
 from fullstory_async.jobs.export.parquet import RowGroups
 from fullstory_async.jobs.export.redaction import Redaction
 from fullstory_async.jobs.export.responses import response_columns
@@ -23,7 +26,7 @@ from fullstory_async.jobs.storage.records import JobFailure, JobResult, Record
 from fullstory_async.messages import Response
 from fullstory_async.session_id import SessionId
 from fullstory_async.tables.arrow import arrow_schema, import_pyarrow
-from fullstory_async.tables.columns import TABLES
+from fullstory_async.tables.columns import TABLES, Schema
 from fullstory_async.validators import shown
 
 if TYPE_CHECKING:
@@ -78,6 +81,29 @@ class JobReader(RecordReader):
             tables = attrs.evolve(tables, shapes=event_shapes(tables, self.records()))
         schema = arrow_schema(tables.columns(table))
         return import_pyarrow().RecordBatchReader.from_batches(schema, self._record_batches(tables, table))
+
+    def export(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        out_dir: str | os.PathLike[str] | None = None,
+        file_format: str | None = None,
+        overwrite: bool = False,
+        append: bool = False,
+        partition_by: Literal["date"] | None = None,
+        rows_per_file: int | None = None,
+        bom: bool = False,
+        schema: Schema = "v2",
+        redact: Redact = (),
+        allow_missing: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> list[Path]:
+        """Write the job's tables to files, with the options, results and errors of `Job.export`."""
+        return export(
+            self, path, out_dir=out_dir, file_format=file_format, overwrite=overwrite, append=append,
+            partition_by=partition_by, rows_per_file=rows_per_file, bom=bom, schema=schema, redact=redact,
+            allow_missing=allow_missing, progress=progress,
+        )  # fmt: skip
 
     def _record_batches(self, tables: Tables, table: str) -> Iterator[pa.RecordBatch]:
         groups = RowGroups(tables.columns(table))

@@ -77,7 +77,7 @@ class RunState:
                 await self._ask_for_room(budget.needed)
                 if store.writer.room.size < budget.needed:
                     raise store.writer.disk_full()
-            if budget.allows(store.writer.room.size):
+            if budget.allows(store.writer.room.size, store.writer.room.disk_free):
                 return budget.open()
             await changed.wait()
 

@@ -31,9 +31,11 @@ from fullstory_async.errors import (
     UnexpectedResponseError,
 )
 from fullstory_async.fanout import FanOut
+from fullstory_async.files.ledger import LedgerAccount
+from fullstory_async.jobs.ledger_floor import raise_ledger
 from fullstory_async.jobs.organisation import ask_who_responds, check_organisation
 from fullstory_async.jobs.report import JobProgress, JobReport, ProgressReporter, StopReason
-from fullstory_async.jobs.run_state import RunState
+from fullstory_async.jobs.run_state import RunState, reconnect_backoff
 from fullstory_async.jobs.storage.statements import count_refused
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.jobs.storage.tasks import pending_tasks
@@ -98,6 +100,7 @@ class Runner:
             await self.store.spend_reserved()
             # taken again: what a cancelled run has saved and released meanwhile is not this run's
             before, kept = self.store.counts.spent, self.store.responses_saved
+            await self._compare_with_ledger()
             if self._reason is None:
                 await self._check_organisation()
             await self._make_calls()
@@ -134,7 +137,7 @@ class Runner:
         )
 
     async def _write_rest(self) -> None:
-        """Write what is not on disk yet; the responses that can't be saved, to the rescue file."""
+        """Write what is not on disk yet; the results that can't be saved, to the rescue file."""
         try:
             await self.store.flush()
         except StorageError as error:
@@ -145,9 +148,9 @@ class Runner:
         self._state.dropped += lost
         path = self.store.writer.rescue_file.path
         if rescued:
-            self._detail += f"\n{rescued} paid responses are in {path}: the next run takes them in"
+            self._detail += f"\n{rescued} paid results are in {path}: the next run takes them in"
         elif lost:
-            self._detail += f"\n{lost} paid responses could not be written to {path} either"
+            self._detail += f"\n{lost} paid results could not be written to {path} either"
 
     async def _make_calls(self) -> None:
         """Make the pending calls; leave when all are over, or the run has ended and the grace period too."""
@@ -178,6 +181,19 @@ class Runner:
             return Brake(None)
         limit = self.store.plan.failure_limit(self._state.progress.calls)
         return Brake(limit, refused=await self.store.writer.run(count_refused))
+
+    async def _compare_with_ledger(self) -> None:
+        """Notice a ledger that was removed since the last run; wait for one that can't be used now."""
+        account, backoff = self.api.pipeline.ledger, reconnect_backoff()
+        while isinstance(account, LedgerAccount) and self._reason is None:
+            try:
+                await raise_ledger(self.store, account)
+            except StorageError as error:
+                if not self._state.can_wait_for_disk(error):
+                    raise
+                await backoff.sleep()
+            else:
+                return
 
     async def _check_organisation(self) -> None:
         """Refuse to mix organisations; without knowing the key's nothing is spent. `stop` ends the check."""

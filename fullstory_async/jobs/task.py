@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable
 from typing import Any
 
 import attrs
@@ -116,7 +117,11 @@ class JobCall:
             response = await self._fetch(call)
             self._is_settling = True
             place.received(len(response.body))
-            await self._save(call, response)
+            await self._save(
+                state.store.save_response(
+                    self._task, response.body, attempts=call.attempts, spent=call.at_risk
+                )
+            )
             state.offline_since = state.disk_failed_since = math.inf
         except SessionErased:
             # erased while it waited: nothing was reserved, and nothing is sent
@@ -139,11 +144,10 @@ class JobCall:
             state.notify_settled()
         return True
 
-    async def _save(self, call: Call, response: Response) -> None:
-        """Save a response; while the disk fails, hold it and wait."""
-        store = self._state.store
+    async def _save(self, saving: Awaitable[None]) -> None:
+        """Save a result; while the disk fails, hold it and wait."""
         try:
-            await store.save_response(self._task, response.body, attempts=call.attempts, spent=call.at_risk)
+            await saving
         except JobStorageError as error:
             if not await self._state.wait_until_saved(error):
                 raise
@@ -180,7 +184,9 @@ class JobCall:
         state.failed[type(error).__name__] += 1
         body = error.response.body if isinstance(error, DecodeError) and error.response else None
         permanent = error.scope is Scope.SESSION and error.permanent
-        await state.store.save_failure(self._task, error, body=body, permanent=permanent, spent=spent)
+        await self._save(
+            state.store.save_failure(self._task, error, body=body, permanent=permanent, spent=spent)
+        )
         raise error
 
     @property

@@ -24,6 +24,7 @@ import os
 from fullstory_async import validators
 from fullstory_async.deprecation import Renamed, warn_renamed
 from fullstory_async.errors import ClientStateError, ConfigurationError, LimiterUnavailable, RateLimitedError
+from fullstory_async.privacy import hide_arguments
 from fullstory_async.ratelimit.adaptive import AdaptiveRate
 from fullstory_async.ratelimit.bucket import HELD_BURST, Bucket, Level, LocalBucket
 from fullstory_async.ratelimit.limit import RateLimit
@@ -63,6 +64,7 @@ class RateLimiter:
     level: Level | None
     """Where a token stays in use until its request leaves; ``None`` if it drains from when it is taken."""
 
+    @hide_arguments
     def __init__(
         self,
         limit: RateLimit | None = None,

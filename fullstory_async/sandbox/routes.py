@@ -138,14 +138,21 @@ async def _serve_here(
     handler: Callable[[web.Request], Awaitable[web.Response]], public_host: str | None, request: web.Request
 ) -> web.Response:
     """Serve a request if its ``Host`` is this machine or the public URL's host."""
-    try:
-        host = URL(f"http://{request.headers.get('Host', '')}").host
-    except ValueError:
-        host = None
-    if host is not None and (is_loopback(host) or host == public_host):
+    if all(host is not None and (is_loopback(host) or host == public_host) for host in _hosts_of(request)):
         return await handler(request)
     text = "This sandbox serves this page to its own machine only; to serve it elsewhere, set public_url.\n"
     return web.Response(status=421, text=text)
+
+
+def _hosts_of(request: web.Request) -> tuple[str | None, ...]:
+    """Return the hosts that a request names: its ``Host``, and its target if that is a whole URL."""
+    header = request.headers.get("Host", "")
+    if set("@/\\?#") & set(header):
+        return (None,)
+    try:
+        return URL(f"http://{header}").host, request.url.host
+    except ValueError:
+        return (None,)
 
 
 def _page(html: bytes) -> web.Response:

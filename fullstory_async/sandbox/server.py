@@ -24,6 +24,7 @@ from fullstory_async.errors import ClientStateError, ConfigurationError
 from fullstory_async.ratelimit.limiter import RateLimit
 from fullstory_async.sandbox.faults.exchange import CallNext, Exchange, error_response
 from fullstory_async.sandbox.faults.rules import Fault, FaultRule, FaultRules
+from fullstory_async.sandbox.request_log import request_logger
 from fullstory_async.sandbox.routes import OPERATIONS, Work, admin_routes, routes
 from fullstory_async.sandbox.service import Service
 from fullstory_async.sandbox.state import ApiError, RecordedRequest, Recorder, TokenBucket, Wire
@@ -35,6 +36,8 @@ __all__ = ["Sandbox"]
 API_KEY = "na1.c2FuZGJveA/SANDBOX"
 _GZIP_FROM = 1024
 _LARGEST_BODY = 16 * 1024 * 1024
+_SHOWN_PATH = 200
+"""Characters of the path of a request that came without the key."""
 _LINGER = 5.0
 """Seconds for the rest of a body that is not kept, until its connection is closed."""
 
@@ -201,7 +204,7 @@ class Sandbox:
             ) from None
         self._port = listener.getsockname()[1]
         self._service.base_url = f"http://127.0.0.1:{self._port}"
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(app, access_log=None, logger=request_logger(), shutdown_timeout=1.0)
         await self._runner.setup()
         await web.SockSite(self._runner, listener).start()
         return self
@@ -326,15 +329,16 @@ async def _discard_body(exchange: Exchange) -> None:
 
 
 def _record_of(request: web.Request, operation: str, body: bytes | None) -> RecordedRequest:
-    """Return the record of a request; a body of ``None`` leaves the headers out too."""
-    headers = {} if body is None else request.headers
+    """Return the record of a request; of one without a body, which came without the key, only the path."""
+    is_kept = body is not None
+    headers = request.headers if is_kept else {}
     return RecordedRequest(
         operation=operation,
         method=request.method,
-        raw_path=request.raw_path,
-        query=dict(request.query),
+        raw_path=request.raw_path if is_kept else request.rel_url.raw_path[:_SHOWN_PATH],
+        query=dict(request.query) if is_kept else {},
         headers={k.lower(): v for k, v in headers.items() if k.lower() != "authorization"},
-        session_id=request.match_info.get("session_id"),
+        session_id=request.match_info.get("session_id") if is_kept else None,
         body=body or b"",
         at=time.monotonic(),
     )

@@ -51,12 +51,12 @@ class RecordedRequest:
     ``update profile``, ``delete profile``, ``whoami``, or ``unknown`` for any other path or method."""
     method: str
     raw_path: str
-    """Path and query as sent, still percent-encoded."""
+    """Path and query as sent, still percent-encoded; without the API key only the start of the path."""
     query: dict[str, str]
     headers: dict[str, str]
     """Header names are in lower case; the API key is not kept, and without it nothing is."""
     session_id: str | None
-    """Decoded session id of the path."""
+    """Decoded session id of the path; ``None`` if the request came without the API key."""
     body: bytes
     """Body as sent; empty if the request came without the API key."""
     at: float

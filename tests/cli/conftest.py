@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,13 +23,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         return int(ended.value.code or 0), printed.out, printed.err
 
     return run_command
-
-
-@pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
-    """Commands as processes, which cost little."""
-    with Forks() as forks:
-        yield forks
 
 
 @pytest.fixture

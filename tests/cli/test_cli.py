@@ -44,6 +44,7 @@ from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.world import World
 from fullstory_async.secret import Secret
 from tests.cli.conftest import Run
+from tests.cli.forked import Forks
 from tests.limits import SECONDS
 from tests.wire.proxies import bundle, certificate
 
@@ -253,15 +254,14 @@ def test_a_closed_pipe_is_silent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("fetch", "--help"), ("job", "export", "--help")])
-def test_help_into_a_closed_pipe_ends_as_data_does(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_help_into_a_closed_pipe_ends_as_data_does(
+    forks: Forks, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "fullstory_async", *arguments]
-    run = subprocess.run(
-        command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=SECONDS
-    )
+    ended = forks.run(*arguments, cwd=tmp_path, streams={1: writing})
     os.close(writing)
-    assert (run.returncode, run.stderr) == (141, "")
+    assert (ended.code, ended.err) == (141, "")
 
 
 def test_without_the_extra_it_says_what_to_install(

@@ -19,8 +19,9 @@ import pytest
 from fullstory_async.cli.commands.fetch import run_job
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from tests.cli.conftest import Run
+from tests.cli.forked import Forks
 from tests.cli.terminals import Terminals
-from tests.cli.test_fetch import IDS, ask, settings_of, start
+from tests.cli.test_fetch import IDS, ask
 from tests.cli.test_streams import buffered_or_not
 from tests.jobs.test_job import opened, run_once
 from tests.limits import SECONDS, wait_until
@@ -30,14 +31,12 @@ FETCH = ("fetch", "--ids", "ids", "--events", "--job", "j")
 
 
 @pytest.fixture
-def slow(tmp_path: Path) -> Iterator[dict[str, str]]:
+def slow(forks: Forks, tmp_path: Path) -> Iterator[dict[str, str]]:
     """A sandbox with slow responses, and a file of its ids; gives its URL and key."""
-    process = start("sandbox", "--port", "0", "--sessions", "50", "--mean-events", "5", "--latency", "0.2")
-    settings = settings_of(process)
-    (tmp_path / "ids").write_text("\n".join(ask(settings, "/_sandbox/sessions")["session_ids"]))
-    yield settings
-    process.kill()
-    process.communicate()
+    options = ("--sessions", "50", "--mean-events", "5", "--latency", "0.2")
+    with forks.sandbox(*options, cwd=tmp_path) as settings:
+        (tmp_path / "ids").write_text("\n".join(ask(settings, "/_sandbox/sessions")["session_ids"]))
+        yield settings
 
 
 def wait_for(settings: dict[str, str], activations: int) -> None:
@@ -46,18 +45,18 @@ def wait_for(settings: dict[str, str], activations: int) -> None:
 
 @buffered_or_not
 def test_a_closed_terminal_stops_it_in_good_order(
-    slow: dict[str, str], tmp_path: Path, environment: dict[str, str]
+    slow: dict[str, str], forks: Forks, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     terminal, inside = pty.openpty()
-    command = subprocess.Popen(
-        [sys.executable, "-m", "fullstory_async", *FETCH, "--concurrency", "4"], cwd=tmp_path,
-        env={**environment, "TERM": "xterm", **slow}, stdin=inside, stdout=inside, stderr=inside,
-    )  # fmt: skip
-    os.close(inside)
-    wait_for(slow, 4)
-    os.close(terminal)
-    command.send_signal(signal.SIGHUP)
-    assert command.wait(SECONDS) == 128 + signal.SIGHUP
+    variables = {**environment, "TERM": "xterm", **slow}
+    command = (*FETCH, "--concurrency", "4")
+    streams = dict.fromkeys(range(3), inside)
+    with forks.start(*command, cwd=tmp_path, streams=streams, environment=variables) as running:
+        os.close(inside)
+        wait_for(slow, 4)
+        os.close(terminal)
+        os.kill(running.pid, signal.SIGHUP)
+    assert running.wait().code == 128 + signal.SIGHUP
     status = JobReader(tmp_path / "j").status()
     assert 4 <= status.done == status.spent == ask(slow, "/_sandbox/stats")["activations"] < 50
 
@@ -83,20 +82,22 @@ def test_nohup_is_respected(slow: dict[str, str], tmp_path: Path) -> None:
     assert JobReader(tmp_path / "j").status().done == 50
 
 
-def test_the_resume_command_names_every_option_that_matters(slow: dict[str, str], tmp_path: Path) -> None:
-    command = start(
+def test_the_resume_command_names_every_option_that_matters(
+    slow: dict[str, str], forks: Forks, tmp_path: Path
+) -> None:
+    command = (
         *FETCH, "--concurrency", "3", "--retry-failed", "--ledger", "my ledger", "--monthly-cap", "900",
-        "--rate", "50",
-        "--burst", "2", "--timeout", "20", cwd=tmp_path, **slow,
+        "--rescue-file", "aside", "--rate", "50", "--burst", "2", "--timeout", "20", "--yes",
     )  # fmt: skip
-    wait_for(slow, 3)
-    command.send_signal(signal.SIGINT)
-    _, err = command.communicate(timeout=SECONDS)
-    assert command.returncode == 130
+    with forks.start(*command, cwd=tmp_path, environment=slow) as running:
+        wait_for(slow, 3)
+        os.kill(running.pid, signal.SIGINT)
+    ended = running.wait()
+    assert ended.code == 130
     assert (
         "To resume: fullstory-async fetch --job j --resume --rate 50 --burst 2 --timeout 20 --concurrency 3 "
-        "--ledger 'my ledger' --monthly-cap 900 --retry-failed\n"
-    ) in err.replace("50.0", "50").replace("2.0 ", "2 ").replace("20.0", "20")
+        "--ledger 'my ledger' --monthly-cap 900 --retry-failed --rescue-file aside\n"
+    ) in ended.err.replace("50.0", "50").replace("2.0 ", "2 ").replace("20.0", "20")
 
 
 class Interrupting(io.StringIO):
@@ -121,28 +122,36 @@ async def test_a_signal_at_the_very_end_does_not_cut_off_the_report(
     assert ("Total: 3 results" in said, "Stopping" in said) == (True, False)
 
 
+HOLDING = """
+import sys
+from pathlib import Path
+from fullstory_async.jobs.storage.lock import JobLock
+
+lock = JobLock(Path(sys.argv[1]) / "lock")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
 @contextmanager
-def taken(folder: Path) -> Iterator[int]:
+def taken(folder: Path, forks: Forks) -> Iterator[int]:
     """Hold a job's lock from another process."""
-    script = (
-        "import sys; from pathlib import Path; from fullstory_async.jobs.storage.lock import JobLock\n"
-        "lock = JobLock(Path(sys.argv[1]) / 'lock'); print('held', flush=True); sys.stdin.read()"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", script, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert holder.stdout is not None
-    holder.stdout.readline()
-    try:
-        yield holder.pid
-    finally:
-        holder.communicate()
+    reading, writing = os.pipe()
+    with forks.start(str(folder), script=HOLDING, cwd=folder, streams={0: reading}) as holder:
+        os.close(reading)
+        wait_until(lambda: holder.out == "held\n")
+        try:
+            yield holder.pid
+        finally:
+            os.close(writing)
 
 
-def test_a_job_that_another_process_runs_is_refused_before_anything_else(run: Run, tmp_path: Path) -> None:
+def test_a_job_that_another_process_runs_is_refused_before_anything_else(
+    run: Run, forks: Forks, tmp_path: Path
+) -> None:
     (tmp_path / "ids").write_text(IDS[0])
     assert run(*FETCH, "--sandbox", "--rate", "1000")[0] == 0
-    with taken(tmp_path / "j") as pid:
+    with taken(tmp_path / "j", forks) as pid:
         code, out, err = run(
             "fetch", "--job", "j", "--resume", "--base-url", "http://127.0.0.1:9", "--ids", "-"
         )

@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
@@ -21,10 +21,12 @@ from fullstory_async import SessionId
 from fullstory_async.cli.ids import IdInput
 from fullstory_async.cli.messages import estimate_text
 from fullstory_async.ids.inputs import SessionInput
-from fullstory_async.jobs import JobEstimate, JobReader
+from fullstory_async.jobs import Job, JobEstimate, JobPlan, JobReader
+from fullstory_async.jobs.storage.rescue import HeldResult
 from fullstory_async.sandbox.world import World
 from fullstory_async.session_id import UnusableId
 from tests.cli.conftest import Run
+from tests.cli.forked import Forks
 from tests.cli.terminals import Terminals
 from tests.limits import SECONDS, wait_until
 
@@ -32,17 +34,6 @@ WORLD = World(0, 20, 200, 200)
 IDS = [str(session_id) for session_id, session in WORLD.sessions.items() if session.event_count < 60][:6]
 FAST = ("--rate", "1000", "--sandbox")
 STOPPING = "Stopping: waiting up to 5 s for calls in flight"
-
-
-def read_until(stream: IO[str] | None, text: str) -> str:
-    """Return what a stream says up to the line that holds a text."""
-    assert stream is not None
-    said = ""
-    for line in iter(stream.readline, ""):
-        said += line
-        if text in line:
-            return said
-    raise AssertionError(f"it ended without {text!r}: {said}")
 
 
 def lines(text: str) -> list[Any]:
@@ -56,26 +47,10 @@ def start(*arguments: str, cwd: Path | None = None, **environment: str) -> subpr
     )  # fmt: skip
 
 
-def settings_of(process: subprocess.Popen[str]) -> dict[str, str]:
-    """Return what a sandbox prints first: where it is, and its key."""
-    assert process.stdout is not None
-    lines = [process.stdout.readline().strip().partition("=") for _ in range(2)]
-    return {name: value for name, _, value in lines}
-
-
-def close_outputs(process: subprocess.Popen[str]) -> None:
-    for stream in (process.stdout, process.stderr):
-        assert stream is not None
-        stream.close()
-
-
 @pytest.fixture
-def served() -> Iterator[dict[str, str]]:
+def served(forks: Forks, tmp_path: Path) -> Iterator[dict[str, str]]:
     """A sandbox in a process of its own; gives its URL and key."""
-    process = start(
-        "sandbox",
-        "--port",
-        "0",
+    options = (
         "--sessions",
         "50",
         "--mean-events",
@@ -87,10 +62,8 @@ def served() -> Iterator[dict[str, str]]:
         "--quota",
         "60",
     )
-    yield settings_of(process)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(SECONDS) == 0
-    close_outputs(process)
+    with forks.sandbox(*options, cwd=tmp_path) as settings:
+        yield settings
 
 
 def ask(served: dict[str, str], path: str) -> dict[str, Any]:
@@ -179,6 +152,25 @@ def test_an_erased_session_is_gone(run: Run, tmp_path: Path) -> None:
     assert run("job", "purge", "j", "--session", IDS[0])[0] == 5
     assert IDS[0] not in run("job", "results", "j")[1]
     assert run("job", "purge", "nothing", "--session", IDS[0])[0] == 2
+
+
+def test_rescued_results_are_taken_in_from_where_the_command_says(run: Run, tmp_path: Path) -> None:
+    """And erased there, although the job itself is never told of the place."""
+
+    async def leave_rescued() -> None:
+        async with Job.open(tmp_path / "j", plan=JobPlan(events=True), rescue_file=tmp_path / "aside") as job:
+            await job.add(IDS[:3])
+            held = [HeldResult(seq, IDS[seq - 1], "events", 1.0, 1, b'{"events": []}') for seq in (1, 2)]
+            assert job._store is not None
+            job._store.writer.rescue_file.append(held)
+
+    asyncio.run(leave_rescued())
+    assert run("job", "purge", "j", "--session", IDS[0], "--rescue-file", "aside")[0] == 0
+    assert IDS[0] not in (tmp_path / "aside").read_text()
+    code, _, err = run("fetch", "--job", "j", "--resume", "--rescue-file", "aside", *FAST)
+    assert (code, "2 results" in err) == (0, True), err
+    assert JobReader(tmp_path / "j").status().spent == 1
+    assert not (tmp_path / "aside").exists()
 
 
 def test_a_ledger_caps_the_month_over_jobs(run: Run, tmp_path: Path) -> None:
@@ -299,31 +291,19 @@ def test_an_existing_job_is_continued_only_with_resume(run: Run, tmp_path: Path)
     assert (code, "can't change that" in err) == (2, True)
 
 
-def test_the_sessions_of_a_user_go_through_a_pipe_into_a_job(tmp_path: Path) -> None:
-    listing = start("sessions", "--email", "ada@example.com", "--all", "--sandbox")
-    command = [
-        sys.executable,
-        "-m",
-        "fullstory_async",
-        "fetch",
-        "--ids",
-        "-",
-        "--events",
-        "--job",
-        "ada.job",
-        "--yes",
-    ]
-    fetching = subprocess.run(
-        [*command, *FAST], stdin=listing.stdout, capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS
-    )
-    assert listing.stdout is not None
-    listing.stdout.close()
+def test_the_sessions_of_a_user_go_through_a_pipe_into_a_job(forks: Forks, tmp_path: Path) -> None:
+    listing = ("sessions", "--email", "ada@example.com", "--all", "--sandbox")
+    fetching = ("fetch", "--ids", "-", "--events", "--job", "ada.job", "--yes", *FAST)
+    reading, writing = os.pipe()
+    with forks.start(*listing, cwd=tmp_path, streams={1: writing}) as listed:
+        os.close(writing)
+        with forks.start(*fetching, cwd=tmp_path, streams={0: reading}) as fetched:
+            os.close(reading)
     ada = sum(session.user.email == "ada@example.com" for session in WORLD.sessions.values())
-    assert (listing.wait(SECONDS), fetching.returncode) == (0, 0), fetching.stderr
+    ended = fetched.wait()
+    assert (listed.wait().code, ended.code) == (0, 0), ended.err
     assert ada > 1
-    assert f"Total: {ada} results, 0 permanent failures, 0 calls left" in fetching.stderr
-    assert listing.stderr is not None
-    listing.stderr.close()
+    assert f"Total: {ada} results, 0 permanent failures, 0 calls left" in ended.err
 
 
 def test_the_end_of_input_at_the_question_ends_its_line(terminals: Terminals, tmp_path: Path) -> None:
@@ -370,78 +350,80 @@ def test_a_dry_run_on_a_job_changes_nothing(run: Run, tmp_path: Path) -> None:
     assert run("job", "status", "j")[1] == before
 
 
-def test_a_sandbox_of_its_own_process_serves_jobs(served: dict[str, str], tmp_path: Path) -> None:
+def test_a_sandbox_of_its_own_process_serves_jobs(
+    served: dict[str, str], forks: Forks, tmp_path: Path
+) -> None:
     ids = ask(served, "/_sandbox/sessions")["session_ids"]
     (tmp_path / "ids").write_text("\n".join(ids))
-    command = start(
-        "fetch", "--ids", "ids", "--events", "--rate", "200", "--job", "j", cwd=tmp_path, **served
-    )
-    _, err = command.communicate(timeout=SECONDS)
-    assert command.returncode == 0, err
+    first = ("fetch", "--ids", "ids", "--events", "--rate", "200", "--job", "j", "--yes")
+    ended = forks.run(*first, cwd=tmp_path, environment=served)
+    assert ended.code == 0, ended.err
     stats = ask(served, "/_sandbox/stats")
     assert (stats["activations"], stats["by_status"]) == (50, {"200": 51})  # and one for whose key it is
-    again = start(
-        "fetch", "--job", "j", "--resume", "--summary", "support", "--rate", "200", cwd=tmp_path, **served
-    )
-    _, err = again.communicate(timeout=SECONDS)
-    assert (again.returncode, "Rate limited" in err) == (6, True), err
+    again = ("fetch", "--job", "j", "--resume", "--summary", "support", "--rate", "200", "--yes")
+    ended = forks.run(*again, cwd=tmp_path, environment=served)
+    assert (ended.code, "Rate limited" in ended.err) == (6, True), ended.err
     assert JobReader(tmp_path / "j").status().done == 60  # the sandbox's quota
 
 
 @pytest.mark.row(22)
-def test_a_wrong_key_stops_the_job(served: dict[str, str], tmp_path: Path) -> None:
+def test_a_wrong_key_stops_the_job(served: dict[str, str], forks: Forks, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(500)))
     wrong = {**served, "FULLSTORY_API_KEY": "na1.wrong"}
-    command = start(
-        "fetch", "--ids", "ids", "--events", "--concurrency", "4", "--job", "j", cwd=tmp_path, **wrong
-    )
-    _, err = command.communicate(timeout=SECONDS)
-    assert (command.returncode, "Key rejected" in err) == (4, True), err
+    command = ("fetch", "--ids", "ids", "--events", "--concurrency", "4", "--job", "j", "--yes")
+    ended = forks.run(*command, cwd=tmp_path, environment=wrong)
+    assert (ended.code, "Key rejected" in ended.err) == (4, True), ended.err
     assert ask(served, "/_sandbox/stats")["requests"] <= 12
 
 
 @pytest.mark.row(42)
-def test_an_interrupt_keeps_what_was_paid_for(served: dict[str, str], tmp_path: Path) -> None:
+def test_an_interrupt_keeps_what_was_paid_for(served: dict[str, str], forks: Forks, tmp_path: Path) -> None:
     ids = ask(served, "/_sandbox/sessions")["session_ids"]
     (tmp_path / "ids").write_text("\n".join(ids))
-    arguments = ("fetch", "--ids", "ids", "--events", "--concurrency", "5", "--rate", "200", "--job", "j")
-    command = start(*arguments, cwd=tmp_path, **served)
-    wait_until(lambda: ask(served, "/_sandbox/stats")["activations"] > 5)
-    command.send_signal(signal.SIGINT)
-    _, err = command.communicate(timeout=SECONDS)
-    assert command.returncode == 130, err
-    assert "Stopping: waiting up to 5 s for calls in flight" in err
+    first = (
+        "fetch",
+        "--ids",
+        "ids",
+        "--events",
+        "--concurrency",
+        "5",
+        "--rate",
+        "200",
+        "--job",
+        "j",
+        "--yes",
+    )
+    with forks.start(*first, cwd=tmp_path, environment=served) as command:
+        wait_until(lambda: ask(served, "/_sandbox/stats")["activations"] > 5)
+        os.kill(command.pid, signal.SIGINT)
+    ended = command.wait()
+    assert ended.code == 130, ended.err
+    assert STOPPING in ended.err
     charged = ask(served, "/_sandbox/stats")["activations"]
     status = JobReader(tmp_path / "j").status()
     assert 5 < status.done == status.spent == charged < 50
-    assert "To resume: fullstory-async fetch --job j --resume --rate 200" in err
-    last = start("fetch", "--job", "j", "--resume", "--rate", "200", cwd=tmp_path, **served)
-    last.communicate(timeout=SECONDS)
-    assert (last.returncode, ask(served, "/_sandbox/stats")["activations"]) == (0, 50)
+    assert "To resume: fullstory-async fetch --job j --resume --rate 200" in ended.err
+    again = ("fetch", "--job", "j", "--resume", "--rate", "200", "--yes")
+    last = forks.run(*again, cwd=tmp_path, environment=served)
+    assert (last.code, ask(served, "/_sandbox/stats")["activations"]) == (0, 50)
 
 
 @pytest.mark.row(42)
-def test_a_second_interrupt_ends_it_at_once(tmp_path: Path) -> None:
-    slow = start("sandbox", "--port", "0", "--sessions", "5", "--fault", "stall() operation=events")
-    settings = settings_of(slow)
+def test_a_second_interrupt_ends_it_at_once(forks: Forks, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text("\n".join(f"1:{n}" for n in range(9)))
-    command = start(
-        "fetch", "--ids", "ids", "--events", "--concurrency", "3", "--job", "j", cwd=tmp_path, **settings
-    )
-    wait_until(lambda: ask(settings, "/_sandbox/stats")["requests"] == 4)
-    command.send_signal(signal.SIGTERM)
-    err = read_until(command.stderr, STOPPING)
-    command.send_signal(signal.SIGINT)
-    assert command.stderr is not None
-    err += command.stderr.read()
-    command.communicate(timeout=SECONDS)
-    assert command.returncode == 143, err
+    first = ("fetch", "--ids", "ids", "--events", "--concurrency", "3", "--job", "j", "--yes")
+    with forks.sandbox("--sessions", "5", "--fault", "stall() operation=events", cwd=tmp_path) as settings:
+        with forks.start(*first, cwd=tmp_path, environment=settings) as command:
+            wait_until(lambda: ask(settings, "/_sandbox/stats")["requests"] == 4)
+            os.kill(command.pid, signal.SIGTERM)
+            command.send(signal.SIGINT, after=STOPPING)
+    ended = command.wait()
+    assert ended.code == 143, ended.err
     assert (
-        "Total: 0 results, 0 permanent failures, 9 calls left, 3 activations spent, 3 of them at risk" in err
+        "Total: 0 results, 0 permanent failures, 9 calls left, 3 activations spent, 3 of them at risk"
+        in ended.err
     )
-    assert "3 calls interrupted in flight, or" in err
-    slow.kill()
-    slow.communicate()
+    assert "3 calls interrupted in flight, or" in ended.err
 
 
 async def test_without_a_terminal_a_plain_line_is_printed_now_and_then(

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ import pytest
 from fullstory_async.sandbox.faults import catalogue
 from fullstory_async.sandbox.world import World
 from tests.cli.conftest import Run
+from tests.cli.forked import Forks
 from tests.limits import SECONDS
 
 ID = str(next(iter(World(0, 1, 2, 200).sessions)))
@@ -85,15 +85,10 @@ def test_what_it_prints_on_a_terminal_is_pasted_into_a_shell(tmp_path: Path) -> 
     assert not [line for line in pasted.splitlines() if not re.match(r"export FULLSTORY_\w+=\S+$", line)]
 
 
-def test_a_public_url_and_a_fault_from_the_command_line_act(run: Callable[..., tuple[int, str, str]]) -> None:
-    command = [
-        sys.executable, "-m", "fullstory_async", "sandbox", "--port", "0", "--users", "1", "--sessions", "2",
-        "--public-url", "https://sandbox.test/", "--fault", "empty_lists_omitted",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    try:
-        url, key = (process.stdout.readline().strip().partition("=")[2] for _ in range(2))
+def test_a_public_url_and_a_fault_from_the_command_line_act(run: Run, forks: Forks, tmp_path: Path) -> None:
+    options = ("--public-url", "https://sandbox.test/", "--fault", "empty_lists_omitted")
+    with forks.sandbox("--users", "1", "--sessions", "2", *options, cwd=tmp_path) as settings:
+        url, key = settings.values()
         found = {}
         for uid in ("u-1", "nobody"):
             request = urllib.request.Request(
@@ -101,27 +96,20 @@ def test_a_public_url_and_a_fault_from_the_command_line_act(run: Callable[..., t
             )
             with urllib.request.urlopen(request) as answer:
                 found[uid] = json.load(answer)
-    finally:
-        os.kill(process.pid, signal.SIGINT)
-        process.wait(SECONDS)
-        process.stdout.close()
     bases = {each["fsUrl"].partition("/ui/")[0] for each in found["u-1"]["sessions"]}
     assert (bases, found["nobody"]) == ({"https://sandbox.test"}, {})
     code, _, err = run("sandbox", "--public-url", "sandbox.test", "--port", "0")
     assert (code, "public_url must be like 'https://sandbox.test'" in err) == (2, True)
 
 
-def test_faults_from_the_command_line_act() -> None:
-    command = [
-        sys.executable, "-m", "fullstory_async", "sandbox", "--port", "0", "--users", "1", "--sessions", "2",
-        "--fault", "status(503) operation=whoami times=2", "--fault",
-        "html_error_page(418) operation=whoami skip=1",
+def test_faults_from_the_command_line_act(forks: Forks, tmp_path: Path) -> None:
+    options = (
+        "--users", "1", "--sessions", "2", "--fault", "status(503) operation=whoami times=2",
+        "--fault", "html_error_page(418) operation=whoami skip=1",
         "--fault", f"status(410) session_id={ID.replace(':', '!')}",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    try:
-        url, key = (process.stdout.readline().strip().partition("=")[2] for _ in range(2))
+    )  # fmt: skip
+    with forks.sandbox(*options, cwd=tmp_path) as settings:
+        url, key = settings.values()
         request = urllib.request.Request(f"{url}/me", headers={"Authorization": f"Basic {key}"})
         statuses = []
         for _ in range(4):
@@ -136,9 +124,4 @@ def test_faults_from_the_command_line_act() -> None:
         caught.value.close()
         with urllib.request.urlopen(f"{url}/_sandbox/stats") as answer:
             assert json.load(answer)["by_status"] == {"503": 2, "200": 1, "418": 1, "410": 1}
-    finally:
-        os.kill(process.pid, signal.SIGINT)
-        process.wait(SECONDS)
-        process.stdout.close()
     assert statuses == [503, 503, 200, 418]
-    assert process.returncode in (0, 130)

@@ -407,9 +407,14 @@ def test_ctrl_c_while_the_package_is_imported_is_no_traceback(tmp_path: Path) ->
     def run(command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, env=settings, capture_output=True, text=True)
 
-    for command in (["-m", "fullstory_async"], [str(script)]):
-        ended = run([sys.executable, *command])
+    for command in (
+        ["-m", "fullstory_async"],
+        ["-mfullstory_async"],
+        ["-Xdev", "-Bm", "fullstory_async"],
+        [str(script)],
+    ):
+        ended = run([sys.executable, *command, "whoami"])
         assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
     # a program that imports the package keeps its own way
-    program = [sys.executable, "-c", "import fullstory_async"]
+    program = [sys.executable, "-c", "from fullstory_async import FullStoryClient"]
     assert run(program).stderr.endswith("KeyboardInterrupt\n")

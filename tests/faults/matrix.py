@@ -451,7 +451,7 @@ ROWS += (
     ),
     Row(
         104,
-        "The disk is full while large responses are in flight: 32 of 4 MB, 128 of 0.3 MB, a few large ones among many small",
+        "The disk is full while large responses are in flight: 32 of 4 MB, 64 of 1 MB, 128 of 0.3 MB, first ones of 20 MB, a few large ones among many small, suddenly ten times larger ones",
         "No paid response is lost. A job sends only as many calls as their responses, learnt from those so far, fit into its spare room, which grows up to 64 MiB (at most half of the free space). So memory stays flat as well",
     ),
     Row(
@@ -488,5 +488,35 @@ ROWS += (
         111,
         "An `http://` base URL by the name of this machine (`localhost`), which leads to another machine",
         "`ConfigurationError` when the connection is there, before anything is written to it, unless `allow_http` is set; also with a given session, and behind its proxy",
+    ),
+    Row(
+        112,
+        "Several jobs, or other programs, fill the disk of a job",
+        "It looks at the free room after each commit, and counts the disk as full before its spare room is needed. That is given back in parts, so that no other job spends it on further calls",
+    ),
+    Row(
+        113,
+        "A rescue file is damaged, shared by several jobs, a link or pipe that another user has put there, readable by others, or can't be read",
+        "Damaged results are left out with a warning, and another job's stay for that job. Links and pipes are not followed, and the file is made private. One that can't be read ends the run before anything is spent, with its name",
+    ),
+    Row(
+        114,
+        "The ledger's file is removed or replaced between two runs of a job",
+        "The next run raises the ledger to what the job itself has certainly spent with it this month, and warns: what other programs have spent is lost. A file that is removed while it is used is a `StorageError`",
+    ),
+    Row(
+        120,
+        "A part of an unasked response on a kept-alive connection, which the parser has read and forgets with the next request",
+        "The connection carries no further request, so the rest can't break or shift a paid response; a response that merely comes in pieces keeps its connection",
+    ),
+    Row(
+        121,
+        "The API key, or a URL with a password, is given in another place: as a file, a variable, a number, a session id",
+        "The error's message names the setting and shows `<secret>` in its place, on the command line too; nothing was sent",
+    ),
+    Row(
+        122,
+        "Behind a shared request, the program's own code raises an exception that can't be copied, such as pydantic's `ValidationError`",
+        "Every caller gets a `ProgramError` at once, its cause as it is; before, they waited until their time was over",
     ),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter, defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ Name = tuple[str, str]
 """A test's file below ``tests`` and its function."""
 
 
+@cache  # as it parses all tests
 def marked() -> dict[int, list[Name]]:
     """Return the tests of each row, by file and place."""
     found: dict[int, list[Name]] = defaultdict(list)

@@ -261,6 +261,32 @@ def elsewhere(address: aiohttp.AddrInfoType) -> socket.socket:
 
 
 @pytest.mark.row(111)
+async def test_row_111_a_connection_of_another_client_that_may_use_it() -> None:
+    """In a session that both were given, the one with ``allow_http`` leaves its connection to the other."""
+    arrived = list[bytes]()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.read(1000):
+            arrived.append(head)
+            writer.write(http(b"{}"))
+        writer.close()
+
+    connector = aiohttp.TCPConnector(socket_factory=elsewhere)
+    async with (
+        await asyncio.start_server(answer, "127.0.0.1", 0) as server,
+        aiohttp.ClientSession(connector=connector) as session,
+    ):
+        url = f"http://localhost:{server.sockets[0].getsockname()[1]}"
+        async with client_of(url, session=session, allow_http=True) as client:
+            await client.whoami()
+        async with client_of(url, session=session, retry=QUICK) as client:
+            assert type(await error_of(client.whoami())) is ConfigurationError
+        async with client_of(url, session=session, allow_http=True) as client:
+            await client.whoami()
+    assert len(arrived) == 2
+
+
+@pytest.mark.row(111)
 @pytest.mark.parametrize("given", [False, True])
 async def test_row_111_localhost_is_another_machine(given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     connector, arrived, opened = partial(aiohttp.TCPConnector, socket_factory=elsewhere), list[bytes](), 0

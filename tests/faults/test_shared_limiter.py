@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import re
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +22,7 @@ from fullstory_async import ClientConfig, FullStoryClient, LimiterUnavailable, R
 from fullstory_async.cluster import RedisRateLimiter
 from fullstory_async.jobs import Job, JobPlan, StopReason
 from fullstory_async.sandbox import Fault, Sandbox
+from tests.cli.forked import Forks
 from tests.faults.calls import QUICK, error_of
 from tests.faults.redis_servers import (
     BINARY,
@@ -263,7 +263,7 @@ async def test_row_48_one_that_is_of_no_use_is_an_error_that_says_so(answer: byt
 
 
 WORKER = """
-import asyncio, sys, time
+import asyncio, os, sys, time
 from fullstory_async import ClientConfig, FullStoryClient, RateLimit
 from fullstory_async.cluster import RedisRateLimiter
 
@@ -272,7 +272,7 @@ async def main(redis, url, key, rate, burst, seconds):
     async with RedisRateLimiter(redis, config) as limiter, FullStoryClient(config=config, limiter=limiter) as client:
         await client.whoami()
         print("ready", flush=True)
-        sys.stdin.readline()
+        os.read(0, 1)
         end = time.monotonic() + float(seconds)
         done = standstill = 0
 
@@ -297,24 +297,29 @@ asyncio.run(main(*sys.argv[1:]))
 
 @pytest.mark.row(48)
 @pytest.mark.parametrize("redis", KINDS_OF_LONG_ONES, indirect=True)
-async def test_row_48_four_processes_keep_to_one_limit(redis: RedisServer) -> None:
+async def test_row_48_four_processes_keep_to_one_limit(
+    redis: RedisServer, forks: Forks, tmp_path: Path
+) -> None:
     limit = RateLimit(50, 10)
     async with Sandbox(users=1, sessions=4, mean_events=3) as sandbox:
         arguments = (redis.url, sandbox.url, sandbox.api_key, limit.rate, limit.burst, 1.5)
-        workers = [
-            await asyncio.create_subprocess_exec(
-                sys.executable, "-W", "error", "-c", WORKER, *map(str, arguments),
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            )
-            for _ in range(4)
-        ]  # fmt: skip
-        for worker in workers:
-            assert worker.stdout is not None
-            assert await worker.stdout.readline() == b"ready\n"
-        here = Load([])
-        printed = await asyncio.gather(*(worker.communicate(b"\n") for worker in workers))
-        await here.stop()
-        done, standstill = zip(*(map(float, text.split()) for text, _ in printed), strict=True)
+        reading, writing = os.pipe()
+        with ExitStack() as stack:
+            workers = [
+                stack.enter_context(
+                    forks.start(*map(str, arguments), script=WORKER, cwd=tmp_path, streams={0: reading})
+                )
+                for _ in range(4)
+            ]
+            os.close(reading)
+            await until(lambda: all(worker.out == "ready\n" for worker in workers))
+            here = Load([])
+            os.write(writing, b"\n\n\n\n")
+            await until(lambda: not any(worker.exists() for worker in workers))
+            os.close(writing)
+            await here.stop()
+        printed = [worker.wait().out.removeprefix("ready\n") for worker in workers]
+        done, standstill = zip(*(map(float, text.split()) for text in printed), strict=True)
         assert min(done) > 0
         assert sum(done) > limit.burst
         keeps_the_limit(arrivals(sandbox), max(*standstill, here.standstill), limit)

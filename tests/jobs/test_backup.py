@@ -16,7 +16,7 @@ from fullstory_async import ConfigurationError, JobError, JobIncompleteError
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.storage.backup import BackupStopped, back_up
 from fullstory_async.jobs.storage.inputs import NewItem
-from fullstory_async.jobs.storage.rescue import RescuedResponse, RescueFile, rescue_path
+from fullstory_async.jobs.storage.rescue import HeldResult, RescueFile, rescue_path
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.jobs.storage.tasks import JobTask
 
@@ -94,9 +94,7 @@ async def test_rescued_responses_are_copied_too(tmp_path: Path) -> None:
     store = await running(tmp_path / "j")
     secret = store.secret
     store.close()
-    RescueFile.of_job(tmp_path / "j", secret, None).append(
-        [RescuedResponse(6, "1:6", "events", 0.0, 1, b"[]")]
-    )
+    RescueFile.of_job(tmp_path / "j", secret, None).append([HeldResult(6, "1:6", "events", 0.0, 1, b"[]")])
     JobReader(tmp_path / "j").backup(tmp_path / "copy")
     assert [each.seq for each in RescueFile.of_job(tmp_path / "copy", secret, None).read()] == [6]
     assert stat.S_IMODE(rescue_path(tmp_path / "copy").stat().st_mode) == 0o600

@@ -82,10 +82,10 @@ async def test_a_call_that_may_have_been_charged_is_not_made_again_while_the_net
 async def test_what_was_charged_before_the_months_cap_was_reached_counts(tmp_path: Path) -> None:
     ledger = ActivationLedger(tmp_path / "ledger", monthly_cap=5)
     async with opened(client={"retry": REPEATING}) as (sandbox, client):
-        client.api.pipeline._ledger = None
+        client.api.pipeline.ledger = None
         from fullstory_async.files.ledger import LedgerAccount
 
-        client.api.pipeline._ledger = LedgerAccount(ledger, client.config.key_fingerprint)
+        client.api.pipeline.ledger = LedgerAccount(ledger, client.config.key_fingerprint)
         sandbox.inject(Fault.status(500, charged=True), operation="events", times=None)
         report = await run_once(tmp_path / "j", client, EVENTS, sandbox.session_ids, concurrency=1)
         assert (report.reason, report.spent, sandbox.activations) == ("budget reached", 5, 5)

@@ -37,7 +37,8 @@ from fullstory_async.jobs import Job, JobPlan, JobReader, StopReason, circuit_br
 from fullstory_async.jobs.report import JobProgress, JobReport
 from fullstory_async.jobs.storage.lock import JobLock, lock_holder
 from fullstory_async.sandbox import Fault, Sandbox
-from tests.limits import SECONDS
+from tests.cli.forked import Forks
+from tests.limits import SECONDS, until, wait_until
 
 BOTH = JobPlan(events=True, summary="support")
 
@@ -374,23 +375,16 @@ asyncio.run(main())
 
 
 @pytest.mark.row(45)
-async def test_one_process_at_a_time_and_a_dead_ones_lock_is_none(tmp_path: Path) -> None:
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path / "j")], stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdout is not None
-    try:
-        assert await asyncio.to_thread(holder.stdout.readline) == "held\n"
+async def test_one_process_at_a_time_and_a_dead_ones_lock_is_none(forks: Forks, tmp_path: Path) -> None:
+    with forks.start(str(tmp_path / "j"), script=HOLDER, cwd=tmp_path) as holder:
+        await until(lambda: holder.out == "held\n")
         with pytest.raises(JobLockedError, match=rf"process {holder.pid} on .* since"):
             async with Job.open(tmp_path / "j", plan=JobPlan(events=True)):
                 pass
         status = JobReader(tmp_path / "j").status()  # reading is allowed
         assert status.holder is not None
         assert (status.sessions, f"process {holder.pid} on" in status.holder) == (0, True)
-    finally:
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()
-        holder.stdout.close()
+        os.kill(holder.pid, signal.SIGKILL)
     assert JobReader(tmp_path / "j").status().holder is None
     async with Job.open(tmp_path / "j", plan=JobPlan(events=True)) as job:
         assert job.counts.items == 0
@@ -411,19 +405,15 @@ os._exit(0)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="run it on a system with os.fork, such as Linux")
-def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(tmp_path: Path) -> None:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", FORKED, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True
-    )
-    assert parent.stdout is not None
-    child = int(parent.stdout.readline())
-    parent.wait()
+def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(forks: Forks, tmp_path: Path) -> None:
+    with forks.start(str(tmp_path / "lock"), script=FORKED, cwd=tmp_path) as parent:
+        wait_until(lambda: parent.out.endswith("\n"))
+        child = int(parent.out)
     try:
         assert lock_holder(tmp_path / "lock") is None
         JobLock(tmp_path / "lock").release()
     finally:
         os.kill(child, signal.SIGKILL)
-        parent.stdout.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="run it on a system with modes of files, such as Linux")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fullstory_async import JobError, JobIncompleteError, SessionId
+from fullstory_async import JobError, JobIncompleteError, JobStorageError, SessionId
 from fullstory_async.cli import main
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.storage import commit_record
@@ -195,6 +195,58 @@ async def test_an_older_file_in_the_place_of_a_newer_one_is_noticed(tmp_path: Pa
     assert JobReader(tmp_path / "j").missing is not None
     with pytest.raises(JobIncompleteError, match="its last . commits, with 0 responses"):
         await opened_for_writing(tmp_path / "j")
+
+
+@pytest.mark.row(95)
+async def test_a_newer_file_over_an_older_copy_is_noticed(job: Path, tmp_path: Path) -> None:
+    """The older record knows nothing of the commits in the log that was not copied."""
+    backup = Path(shutil.copytree(job, tmp_path / "backup"))
+    async with Job.open(job) as closed:
+        store = closed._store
+        assert store is not None
+        for seq in range(IN_LOG + 1, IN_LOG + 5):
+            task = JobTask(seq, f"1:{seq}", "events")
+            assert await store.reserve(task, 1)
+            await store.save_response(task, b"{}", attempts=1, spent=1)
+        shutil.copy(job / MAIN, backup / MAIN)
+        spent = closed.counts.spent
+    for older in ((LOG, RECORD), (RECORD,)):
+        copy = Path(shutil.copytree(backup, tmp_path / str(len(older))))
+        keep(MAIN, *older)(copy)
+        with pytest.raises(JobError):
+            await opened_for_writing(copy)
+        (copy / LOG).unlink(missing_ok=True)
+        with pytest.raises(JobIncompleteError, match="nothing says how many"):
+            await opened_for_writing(copy)
+        assert JobReader(copy).missing is not None
+        assert (await opened_for_writing(copy, accept_loss=True))[1] >= spent
+
+
+@pytest.mark.row(95)
+async def test_a_backup_that_is_put_back_while_the_job_runs_is_noticed_and_spent_stays(
+    tmp_path: Path,
+) -> None:
+    folder, backup = tmp_path / "j", tmp_path / "backup"
+    store = store_in(folder)
+    await store.add([NewItem(f"1:{n}") for n in range(20)])
+    shutil.copytree(folder, backup)
+    for seq in range(1, 8):
+        assert await store.reserve(JobTask(seq, f"1:{seq - 1}", "events"), 1)
+        await store.save_response(JobTask(seq, f"1:{seq - 1}", "events"), b"{}", attempts=1, spent=1)
+    assert await store.reserve(JobTask(8, "1:7", "events"), 1)
+    for name in (MAIN, LOG, INDEX, RECORD):
+        (folder / name).write_bytes((backup / name).read_bytes())
+    with pytest.raises(JobStorageError, match="replaced by an older copy"):
+        await store.save_response(JobTask(8, "1:7", "events"), b"{}", attempts=1, spent=1)
+    store.close()
+    with pytest.raises(JobIncompleteError):
+        await opened_for_writing(folder)
+    answered, spent = await opened_for_writing(folder, accept_loss=True)
+    assert (answered, spent >= 8) == (0, True)
+    reopened = JobStore(folder, None)
+    await reopened.spend_reserved()
+    assert reopened.counts.answered == 1  # the response that was rescued
+    reopened.close()
 
 
 @pytest.mark.row(95)

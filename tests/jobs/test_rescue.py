@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import stat
 from collections.abc import AsyncIterator
@@ -17,20 +18,27 @@ from fullstory_async import (
     ActivationLedger,
     ClientConfig,
     ConfigurationError,
+    DecodeError,
     FullStoryClient,
     RateLimit,
     StorageError,
 )
+from fullstory_async.files.ledger import LedgerAccount
 from fullstory_async.jobs import Job, JobPlan, JobReader, run_state
+from fullstory_async.jobs.ledger_floor import raise_ledger
 from fullstory_async.jobs.report import JobProgress, JobReport
 from fullstory_async.jobs.storage import group_commit, schema
-from fullstory_async.jobs.storage.rescue import RescuedResponse, RescueFile
+from fullstory_async.jobs.storage.inputs import NewItem
+from fullstory_async.jobs.storage.rescue import HeldResult, RescueFile
+from fullstory_async.jobs.storage.statements import FailureRow
 from fullstory_async.jobs.storage.store import JobStore
-from fullstory_async.sandbox import Sandbox
+from fullstory_async.sandbox import Fault, Sandbox
 from tests.jobs.test_job import opened
+from tests.jobs.test_lost_log import store_in
 from tests.jobs.test_storage_faults import sqlite_error
 
 EVENTS = JobPlan(events=True)
+DECEMBER = 1_796_083_200.0
 CONCURRENCY = 8
 
 
@@ -95,7 +103,7 @@ async def test_responses_that_the_disk_never_takes_are_rescued_and_taken_in(
     assert (report.reason, report.dropped) == ("storage failed", 0)
     rescued = charged - report.done
     assert rescued > 0
-    assert f"{rescued} paid responses are in {tmp_path / 'j.rescue'}" in report.detail
+    assert f"{rescued} paid results are in {tmp_path / 'j.rescue'}" in report.detail
     assert stat.S_IMODE((tmp_path / "j.rescue").stat().st_mode) == 0o600
     disk.error = None
     async with opened(sessions=30) as (sandbox, client), Job.open(tmp_path / "j", client=client) as job:
@@ -175,23 +183,131 @@ async def test_closing_rescues_what_a_cancelled_run_has_left(tmp_path: Path, dis
         assert sandbox.activations < 2 * 30 - done
 
 
+def results(count: int) -> list[HeldResult]:
+    return [HeldResult(n, f"1:{n}", "events", 1.5, 1, b"\xff{}" * n) for n in range(1, count + 1)]
+
+
+@pytest.mark.row(113)
 def test_damaged_and_foreign_lines_of_a_rescue_file_are_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    file = RescueFile(tmp_path / "j.rescue", "ours")
-    kept = [RescuedResponse(n, f"1:{n}", "events", 1.5, 1, b"\xff{}" * n) for n in range(1, 4)]
+    """Another job's lines stay until it takes them in itself."""
+    file, another = (RescueFile(tmp_path / "rescue", secret) for secret in ("ours", "another"))
+    failure = FailureRow.of(DecodeError("odd"), permanent=True)
+    kept = [*results(3), HeldResult(4, "1:4", "summary", 2.5, 2, None, failure)]
     file.append(kept[:1])
-    RescueFile(file.path, "another").append(kept[1:2])
+    another.append(kept[1:2])
     with file.path.open("ab") as other:
         other.write(b'{"seq": 7, "session')
     file.append(kept[1:])
-    damaged = file.path.read_bytes().replace(b'"1:3"', b'"1:4"')
+    damaged = file.path.read_bytes().replace(b'"1:3"', b'"1:5"')
     assert list(file.read()) == kept
     file.path.write_bytes(damaged)
-    assert list(file.read()) == kept[:2]
-    assert "damaged or of another job" in caplog.text
+    assert list(file.read()) == [*kept[:2], kept[3]]
+    assert caplog.text.count("is damaged, and can't be taken in") == 3  # the line that broke off, twice
+    assert "1 results in" in caplog.text
     file.remove()
     assert list(file.read()) == []
+    assert list(another.read()) == kept[1:2]
+    another.remove()
+    assert list(tmp_path.iterdir()) == []
+    another.remove()
+
+
+def test_one_session_is_erased_from_a_rescue_file(tmp_path: Path) -> None:
+    file, another = (RescueFile(tmp_path / "rescue", secret) for secret in ("ours", "another"))
+    file.append(results(3))
+    another.append(results(3))
+    file.erase("1:2")
+    assert [each.session_id for each in file.read()] == ["1:1", "1:3"]
+    assert len(list(another.read())) == 3
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+
+
+@pytest.mark.row(113)
+def test_a_rescue_file_is_no_link_no_pipe_and_nobody_elses_to_read(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_bytes(b"precious")
+    place = tmp_path / "j.rescue"
+    place.symlink_to(tmp_path / "victim")
+    file = RescueFile.of_job(tmp_path / "j", "ours", None)
+    assert file.path == place
+    with pytest.raises(OSError, match="symbolic"):
+        file.append(results(1))
+    assert (tmp_path / "victim").read_bytes() == b"precious"
+    place.unlink()
+    os.mkfifo(place)
+    with pytest.raises(OSError, match="not a regular file"):
+        file.append(results(1))
+    place.unlink()
+    place.touch(0o644)
+    file.append(results(1))
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+    # a link that the program names itself is followed
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    named = RescueFile.of_job(tmp_path / "j", "ours", tmp_path / "link")
+    named.append(results(1))
+    named.remove()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.row(113)
+async def test_a_rescue_file_that_can_not_be_read_keeps_its_job_from_paying_again(tmp_path: Path) -> None:
+    async with opened(sessions=3) as (sandbox, client):
+        (tmp_path / "j.rescue").mkdir()
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids)
+            report = await job.run()
+            assert (report.reason, sandbox.activations) == ("storage failed", 0)
+            assert f"the rescue file {tmp_path / 'j.rescue'}, which may hold paid results" in report.detail
+            (tmp_path / "j.rescue").rmdir()
+            assert (await job.run()).reason == "finished"
+
+
+@pytest.mark.row(105)
+async def test_failures_that_may_have_been_paid_for_are_held_and_rescued_too(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among them a response that can't be read; none of these calls is made again."""
+    monkeypatch.setattr(run_state, "STORAGE_PATIENCE", 0.05)
+    async with opened(sessions=3) as (sandbox, client):
+        unreadable, unknown, _ = sandbox.session_ids
+        sandbox.inject(Fault.invalid_json(), session_id=unreadable)
+        sandbox.inject(Fault.status(404), session_id=unknown)
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids)
+            save = JobStore.save_failure
+
+            async def break_and_save(self: JobStore, *arguments: Any, **options: Any) -> None:
+                disk.error = sqlite_error("SQLITE_IOERR_WRITE")
+                await save(self, *arguments, **options)
+
+            monkeypatch.setattr(JobStore, "save_failure", break_and_save)
+            first = await job.run()
+        assert (first.reason, first.dropped) == ("storage failed", 0)
+        disk.error = None
+        asked = len(sandbox.requests)
+        monkeypatch.setattr(JobStore, "save_failure", save)
+        async with Job.open(tmp_path / "j", client=client) as job:
+            second = await job.run()
+            assert (second.reason, job.counts.answered, job.counts.permanent) == ("finished", 1, 2)
+            bodies = {each.session_id: each.body async for each in job.failures()}
+        again = [each.session_id for each in sandbox.requests[asked:] if each.session_id]
+        assert unreadable not in again
+        assert bodies[unreadable]
+        assert second.spent == len(again) + first.spent
+        assert not (tmp_path / "j.rescue").exists()
+
+
+async def test_a_purge_erases_what_was_rescued_of_the_session(tmp_path: Path) -> None:
+    store = store_in(tmp_path / "j", EVENTS)
+    await store.add([NewItem("1:1"), NewItem("1:2")])
+    store.writer.rescue_file.append(results(2))
+    assert await store.purge("1:2")
+    assert b"1:2" not in (tmp_path / "j.rescue").read_bytes()
+    await store.spend_reserved()
+    assert store.counts.answered == 1
+    store.close()
+    assert not (tmp_path / "j.rescue").exists()
 
 
 @asynccontextmanager
@@ -253,3 +369,49 @@ async def test_a_ledger_that_never_worked_is_a_wrong_path(tmp_path: Path) -> Non
     (tmp_path / "ledger").unlink()
     with pytest.raises(StorageError, match="it is gone"):
         await ledger.spent("key")
+
+
+@pytest.mark.row(114)
+async def test_a_ledger_that_is_removed_between_runs_does_not_begin_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = ActivationLedger(tmp_path / "ledger", monthly_cap=12)
+    async with opened_with(ledger) as (sandbox, client):
+        async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids[:10])
+            assert (await job.run()).reason == "finished"
+            await job.add(sandbox.session_ids)
+        ledger.path.unlink()
+        again = ActivationLedger(ledger.path, monthly_cap=12)
+        client.api.pipeline.ledger = LedgerAccount(again, client.config.key_fingerprint)
+        async with Job.open(tmp_path / "j", client=client) as job:
+            report = await job.run(concurrency=1)
+        assert (report.reason, report.spent, sandbox.activations) == ("budget reached", 12, 12)
+        assert await again.spent(client.config.key_fingerprint) == 12
+        assert "counted 0 activations this month" in caplog.text
+        caplog.clear()
+        async with Job.open(tmp_path / "j", client=client) as job:
+            assert (await job.run()).reason == "budget reached"
+        assert caplog.text == ""
+
+
+@pytest.mark.row(114)
+async def test_another_month_another_ledger_and_another_key_begin_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor does what was possibly not charged count: the ledger may never have counted it."""
+    store, now = store_in(tmp_path / "j", EVENTS), [DECEMBER - 60]
+    ledgers = [ActivationLedger(tmp_path / name, clock=lambda: now[0]) for name in ("one", "two")]
+    for ledger, key, seconds in (
+        (ledgers[0], "a", -60), (ledgers[0], "b", -60), (ledgers[1], "b", -60), (ledgers[1], "b", 60),
+    ):  # fmt: skip
+        now[0] = DECEMBER + seconds
+        await raise_ledger(store, LedgerAccount(ledger, key))
+        store._state.counts.spent += 7
+        store._state.counts.at_risk += 4
+        await store.flush()
+        assert await ledger.spent(key) == 0
+    await raise_ledger(store, LedgerAccount(ledger, key))
+    assert await ledger.spent(key) == 3
+    assert caplog.text.count("alone has spent 3") == 1
+    store.close()

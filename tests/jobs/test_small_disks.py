@@ -14,8 +14,9 @@ import pytest
 
 from fullstory_async import FullStoryClient
 from fullstory_async.http.call import Attempt
-from fullstory_async.jobs import JobPlan, JobReader
+from fullstory_async.jobs import Job, JobPlan, JobReader, run_state
 from fullstory_async.jobs.byte_budget import MAX_BYTES, ByteBudget, OpenCall, SizeEstimate
+from fullstory_async.jobs.report import JobProgress
 from fullstory_async.messages import Request, Response
 from tests.jobs.test_job import opened, run_once
 
@@ -33,7 +34,8 @@ class LargeResponses:
         self._real = pipeline._transport
         pipeline._transport = self
         text = base64.b64encode(os.urandom(max(sizes)))  # hardly compressible
-        self._bodies = [b'{"events": [{"event_type": "%s"}]}' % text[:size] for size in sizes]
+        bodies = {size: b'{"events": [{"event_type": "%s"}]}' % text[:size] for size in set(sizes)}
+        self._bodies = [bodies[size] for size in sizes]
         self.sent = self.in_flight = self.most_bytes = 0
 
     def check(self) -> object:
@@ -69,12 +71,20 @@ def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
 @pytest.mark.row(104)
 @pytest.mark.parametrize(
     ("disk", "concurrency", "sizes"),
-    [(40, 32, (4 * MB,)), (22, 128, (3 * MB // 10,)), (40, 64, (20_000, 20_000, 20_000, 2 * MB))],
+    [
+        (40, 32, (4 * MB,)),
+        (22, 128, (3 * MB // 10,)),
+        (40, 64, (20_000, 20_000, 20_000, 2 * MB)),
+        (40, 64, (MB,)),  # the log of the earlier ones is not copied into the file in their room
+        (50, 8, (20 * MB,)),  # the first response alone says how large they are
+        (60, 32, (*(200_000,) * 150, *(2 * MB,) * 50)),  # suddenly ten times as large
+    ],
     indirect=["disk"],
 )
 async def test_a_disk_that_becomes_full_has_room_for_all_responses_in_flight(
-    disk: Path, concurrency: int, sizes: tuple[int, ...]
+    disk: Path, concurrency: int, sizes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(run_state, "STORAGE_PATIENCE", 0.1)
     async with opened(sessions=1) as (_, client):
         served = LargeResponses(client, *sizes)
         report = await run_once(
@@ -82,8 +92,52 @@ async def test_a_disk_that_becomes_full_has_room_for_all_responses_in_flight(
         )
     assert (report.reason, report.dropped) == ("storage failed", 0)
     assert "full" in report.detail
-    assert report.done == report.spent == served.sent > 4
+    assert report.done == report.spent == served.sent >= 1
     assert JobReader(disk / "j").status().done == served.sent
+
+
+@pytest.mark.row(112)
+@pytest.mark.parametrize("disk", [40], indirect=True)
+async def test_jobs_on_one_disk_leave_each_other_their_spare_room(disk: Path) -> None:
+    """Room that one of them gives back is not taken for further calls of another."""
+
+    async def run(name: str) -> tuple[int, int, int]:
+        async with opened(sessions=1) as (_, client):
+            served = LargeResponses(client, 300_000)
+            ids = [f"1:{n}" for n in range(300)]
+            report = await run_once(disk / name, client, EVENTS, ids, concurrency=32)
+            assert (report.reason, report.dropped) == ("storage failed", 0)
+            return served.sent, report.done, report.spent
+
+    for sent, done, spent in await asyncio.gather(*(run(f"j{n}") for n in range(3))):
+        assert sent == done == spent
+
+
+@pytest.mark.row(112)
+@pytest.mark.parametrize("disk", [20], indirect=True)
+async def test_a_disk_that_another_program_fills_is_full_before_the_spare_room_is_needed(disk: Path) -> None:
+    async with opened(sessions=40) as (sandbox, client):
+        async with Job.open(disk / "j", client=client, plan=EVENTS) as job:
+            await job.add(sandbox.session_ids)
+
+            def fill(now: JobProgress) -> None:
+                if now.done >= 5 and not (disk / "other").exists():
+                    rest = shutil.disk_usage(disk).free - 64 * 1024
+                    (disk / "other").write_bytes(bytes(rest))
+
+            report = await job.run(concurrency=4, progress=fill)
+        assert (report.reason, report.done, report.spent) == (
+            "storage failed",
+            sandbox.activations,
+            report.done,
+        )
+        assert "full" in report.detail
+        assert report.done < 15
+        assert (disk / "j" / "spare-room").stat().st_size > 0
+        (disk / "other").unlink()
+        async with Job.open(disk / "j", client=client) as job:
+            report = await job.run()
+        assert (report.reason, sandbox.activations) == ("finished", 40)
 
 
 async def test_large_responses_leave_the_memory_flat(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from fullstory_async.jobs.storage.records import Record
 from fullstory_async.tables.columns import Column
 
 FIELDS = {
-    "tone": {"type": "string"}, "Tone": {"type": "string"}, "calls": {"type": "integer"},
-    "score": {"type": "number"}, "solved": {"type": "boolean"}, "steps": {"type": "array"}, "schema": {},
+    "tone": {"type": "STRING"}, "Tone": {"type": "string"}, "calls": {"type": "INTEGER"},
+    "score": {"type": "number"}, "solved": {"type": "BOOLEAN"}, "steps": {"type": "ARRAY"}, "schema": {},
 }  # fmt: skip
 
 

@@ -19,8 +19,20 @@ import pytest
 from rich.pretty import pretty_repr
 
 import fullstory_async
-from fullstory_async import ClientConfig, ConfigurationError, FullStoryClient, Secret
+from fullstory_async import (
+    ClientConfig,
+    ConfigurationError,
+    FullStoryClient,
+    InvalidSessionId,
+    RateLimiter,
+    Secret,
+    SessionId,
+    SummaryCache,
+)
+from fullstory_async.cli.app import run
 from fullstory_async.cluster import RedisRateLimiter
+from fullstory_async.jobs import JobReader
+from fullstory_async.sandbox import Sandbox
 
 KEY = "na1.CANARY/0f3a+="
 PACKAGE = Path(fullstory_async.__file__).parent
@@ -127,6 +139,11 @@ WRONG: dict[str, Callable[[], object]] = {
     "a key as base URL": lambda: ClientConfig(base_url=KEY),
     "a key as list API": lambda: ClientConfig(list_api=cast("Any", KEY)),
     "a key as cache": lambda: FullStoryClient(KEY, summary_cache=cast("Any", KEY), ledger=cast("Any", KEY)),
+    "a key as a file": lambda: ClientConfig(ssl=KEY),
+    "a key of the limiter": lambda: RateLimiter(cast("Any", KEY)),
+    "a key as a timeout": lambda: RedisRateLimiter(URL, ClientConfig(api_key=KEY), timeout=cast("Any", KEY)),
+    "a URL in another place": lambda: ClientConfig(max_wait=cast("Any", f"http://u:{KEY}@h")),
+    "a URL as a file": lambda: ClientConfig(ssl=Path(f"http://u:{KEY[4:10]}@h")),
     "an odd value": lambda: ClientConfig(api_key=KEY, proxy_auth=cast("Any", Odd())),
     "an odd value of the client": lambda: FullStoryClient(KEY, hooks=cast("Any", Odd())),
     "a proxy of a wrong type": lambda: ClientConfig(api_key=KEY, proxy=cast("Any", f"http://u:{KEY}@h".encode())),
@@ -142,9 +159,57 @@ WRONG: dict[str, Callable[[], object]] = {
 @pytest.mark.row(100)
 @pytest.mark.parametrize("how", WRONG)
 def test_row_100_no_constructor_shows_what_it_was_given(how: str) -> None:
-    with pytest.raises((ConfigurationError, TypeError, ZeroDivisionError)) as caught:
+    with pytest.raises((ConfigurationError, InvalidSessionId, TypeError, ZeroDivisionError)) as caught:
         WRONG[how]()
     assert "CANARY" not in shown_frames(caught.value)
     for frame, _ in traceback.walk_tb(caught.value.__traceback__):
         if frame.f_code.co_filename != __file__:  # also what hides in a subclass of str
             assert "CANARY" not in "".join(each for each in frame.f_locals.values() if isinstance(each, str))
+
+
+@pytest.mark.row(121)
+@pytest.mark.parametrize(
+    "name", ["FULLSTORY_API_KEY_FILE", "FULLSTORY_BASE_URL", "HTTPS_PROXY", "SSL_CERT_FILE"]
+)
+def test_row_121_no_variable_is_shown_that_holds_the_key(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mistake is a likely one, and the message goes to the log of a service or of CI."""
+    for value in (KEY, f"Basic {KEY}", f"ftp://u:{KEY[:9]}@h"):
+        monkeypatch.setenv(name, value)
+        with pytest.raises(ConfigurationError, match=name) as caught:
+            ClientConfig(api_key=None if "KEY" in name else "k", trust_env=True)
+        assert "CANARY" not in shown_frames(caught.value)
+
+
+MISPLACED: dict[str, Callable[[], object]] = {
+    "a key as a session id": lambda: SessionId(KEY.replace("/", "_")),
+    "a key as a path": lambda: SummaryCache(cast("Any", [KEY])),
+    "a public URL": lambda: Sandbox(public_url=f"https://{KEY[4:10]}@sandbox.test"),
+    "a key as a job": lambda: JobReader(cast("Any", [KEY])),
+}
+
+
+@pytest.mark.row(121)
+@pytest.mark.parametrize("how", MISPLACED)
+def test_row_121_no_message_shows_a_key_in_a_wrong_place(how: str) -> None:
+    with pytest.raises((ConfigurationError, InvalidSessionId)) as caught:
+        MISPLACED[how]()
+    assert "CANARY" not in f"{caught.value} {caught.value!r} {caught.value.message}"
+    assert "<secret>" in str(caught.value)
+
+
+@pytest.mark.row(121)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["whoami", "--api-key-file", KEY], [f"--api-key={KEY}", "whoami"], ["whoami", KEY], ["whoami", "--rate", KEY], ["whoami", "--timeout", KEY],
+        ["whoami", f"http://u:{KEY[:9]}@h"], ["whoami", "--ca-file", f"http://u:{KEY[:9]}@h"], ["events", KEY.replace("/", "_"), "--sandbox"],
+        ["sandbox", "--public-url", f"https://{KEY[:9]}@h"], ["fetch", "--job", "j", "--events", "--max-failures", KEY], ["sessions", "--after", KEY, "--uid", "u"],
+    ],
+)  # fmt: skip
+def test_row_121_no_usage_error_shows_the_key(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    shown = "".join(capsys.readouterr())
+    assert "CANARY" not in shown
+    assert "fullstory-async" in shown

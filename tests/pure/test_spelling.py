@@ -11,6 +11,7 @@ from collections.abc import Callable
 from urllib.parse import quote, unquote
 
 import pytest
+from yarl import URL
 
 from fullstory_async import Secret
 from fullstory_async.messages import Request
@@ -84,9 +85,26 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "invisible places to break": lambda text: wrapped(text, "\u200b", 3),
     "lines of a header, folded": lambda text: wrapped(text, "\r\n "),
     "a line that goes on": lambda text: wrapped(text, "\\\n  ", 5),
+    "lines of a quotation": lambda text: wrapped(text, "\n > > ", 9),
+    "lines of a comment": lambda text: wrapped(text, "\n# ", 9),
+    "a link": lambda text: wrapped(text, "</a><a href='#'>", 9),
+    "JavaScript, upper case": lambda text: "".join(f"\\X{ord(c):02X}" if ord(c) < 256 else f"\\U{{{ord(c):X}}}" for c in text),
     "UTF-16": "\0".join,
     "marked": lambda text: f"{text[:5]}<EM class='hit'>{text[5:9]}</EM>{text[9:]}",
 }  # fmt: skip
+
+
+BROKEN = (
+    "lines",
+    "lines of a header",
+    "places to break",
+    "invisible places to break",
+    "lines of a mail",
+    "lines of a quotation",
+    "UTF-16",
+)
+"""What also breaks up the escapes of another spelling."""
+ESCAPED = ("percent, everything", "percent, three times", "HTML, decimal", "HTML, hexadecimal", "HTML, named", "JSON, every character", "a URL in JSON in HTML")  # fmt: skip
 
 
 def asking(**query: str) -> Request:
@@ -107,6 +125,21 @@ def test_row_101_no_spelling_is_overlooked(how: str) -> None:
         assert REDACTOR.text(said, ABOUT) == f"(no «{instead}» & {instead}, please)"
         assert REDACTOR.body(said.encode(), ABOUT).decode() == f"(no «{instead}» & {instead}, please)"
     assert REDACTOR.headers({"x": write(KEY)}, ABOUT) == {"x": "[the API key]"}
+    assert REDACTOR.headers({f"x-{write(KEY)}": "y"}, ABOUT) == {"x-[the API key]": "y"}
+
+
+@pytest.mark.row(101)
+@pytest.mark.parametrize("how", BROKEN)
+def test_row_101_an_escape_may_be_broken_up(how: str) -> None:
+    """A server that wraps lines, or writes UTF-16, does so after it has escaped what it quotes."""
+    about = asking(email="Anne.canary+1@mail.example.org", uid='uid canary/7 & "e"')
+    for name in ESCAPED:
+        for instead, hidden in (
+            ("[the API key]", KEY),
+            *((f"[the {name}]", text) for name, text in about.query),
+        ):
+            said = SPELLINGS[how](SPELLINGS[name](hidden))
+            assert REDACTOR.text(f"no «{said}» here", about) == f"no «{instead}» here", (name, said)
 
 
 @pytest.mark.row(101)
@@ -137,11 +170,37 @@ def test_row_101_a_key_in_base64_is_found(form: str) -> None:
             assert len(unquote(left)) <= len(form) * 2 + 6, said
 
 
+@pytest.mark.row(101)
+@pytest.mark.parametrize("value", [EMAIL, UID])
+def test_row_101_a_url_in_base64_is_found(value: str) -> None:
+    """Pages of gateways that block a request often carry its address that way."""
+    for text in (
+        value,
+        quote(value, safe=""),
+        quote(value, safe="@"),
+        str(URL("/sessions/v2").with_query(email=value)),
+    ):
+        for before in ("", "x", "xy"):
+            said = base64.b64encode(f"{before}?email={text}&limit=1".encode()).decode()
+            for write in (str, percent, lambda text: wrapped(text, "\n", 20)):
+                assert "[the " in (shown := REDACTOR.text(f"blocked: {write(said)}", ABOUT))
+                assert len(unquote(shown)) < len("blocked: ") + len(said) - len(value) + len("[the email]"), (
+                    shown
+                )
+
+
+def test_a_large_body_of_an_error_is_cut() -> None:
+    """The search takes time, in which the event loop does nothing else."""
+    body = b"%41" * 1_000_000 + KEY.encode()
+    assert REDACTOR.body(body, ABOUT) == body[: 256 * 1024]
+    assert REDACTOR.body(KEY.encode() + body, ABOUT) == b"[the API key]"
+
+
 def test_others_are_left_as_they_are() -> None:
     about = asking(email="mary@b.test", uid="customer-12345")
     for said in (
         "the customer is unknown", "nobody@b.test, see help.b.test and b.test/x", "customer-9876 is unknown", "na1 Canary",
-        "na1.Other/0f3a", "%zz &nope; &#; \\u12 \\ %", "a \\u00fc, 100 %25 & <b>bold</b>",
+        "na1.Other/0f3a", "%zz &nope; &#; \\u12 \\ %", "a \\u00fc, 100 %25 & <b>bold</b>", "one\n> two\n# three\n- four", base64.b64encode(b"GET /sessions/v2?email=anna@b.test").decode(),
     ):  # fmt: skip
         assert redact_subject(said, about) == said
         assert REDACTOR.text(said, about) == said
@@ -159,6 +218,7 @@ HOSTILE = {
     "backslashes": "\\", "percents": "%", "escaped percents": "%25", "escapes of escapes": "25", "lone leads": "%c3%25", "long leads": "%f0%2525",
     "ampersands": "&", "escaped ampersands": "&amp;", "amps": "amp;", "zeros": "&#0", "letters": "&a", "spaces": " ", "tags": "<", "broken tags": "<b ",
     "the key's blocks": KEY[:4], "the key but one": KEY[:7], "the beginning of the e-mail": EMAIL[:10], "escapes": "\\u0063", "entities": "&#99;", "equal signs": "=",
+    "lines": "\n", "quotations": "\n> > ", "ends of lines": "\r", "backslashes before lines": "\\\n", "broken entities": "&#\n9", "soft hyphens": "\u00ad\n", "beginnings of quotations": "\n>",
     "surrogates": "\\ud83d\\", "keys": f"{KEY} ",
 }  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Coroutine
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import pytest
 
@@ -179,6 +179,50 @@ async def test_row_103_those_who_share_a_failed_request_share_no_exception(statu
                 other for other in people if other != person and other in str([f.locals for f in frames])
             ] == []
             seen = seen.__cause__ or seen.__context__
+
+
+class Restored(Exception):
+    """It can't be made again in any way that is known for exceptions."""
+
+    def __new__(cls, *, code: int) -> Self:
+        """Make it."""
+        return super().__new__(cls, code)
+
+    def __init__(self, *, code: int) -> None:
+        super().__init__("no", code)
+
+
+def in_a_circle() -> ValueError:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    return first
+
+
+@pytest.mark.row(122)
+@pytest.mark.parametrize(
+    "defect",
+    [
+        Restored(code=3), in_a_circle(), FileNotFoundError(2, "missing", "a.txt"), UnicodeDecodeError("utf-8", b"x", 0, 1, "why"),
+        ExceptionGroup("group", [ValueError("inner"), Restored(code=4)]),
+    ],
+    ids=lambda each: type(each).__name__,
+)  # fmt: skip
+async def test_row_122_any_defect_behind_a_shared_request_reaches_its_callers(defect: Exception) -> None:
+    """Of whatever class: one that can't be copied is the same for all of them."""
+
+    def fail(_: object) -> NoReturn:
+        raise defect
+
+    sessions = make_sessions(FakeTransport(answer=fail, seconds=1.0))
+    found = await asyncio.gather(sessions.summary("1:2"), sessions.summary("1:2"), return_exceptions=True)
+    for error in found:
+        assert isinstance(error, ProgramError)
+        assert (type(error.__cause__), str(error.__cause__)) == (type(defect), str(defect))
+    causes = [error.__cause__ for error in found if isinstance(error, ProgramError)]
+    assert (causes[0] is causes[1]) == isinstance(defect, Restored)
+    if isinstance(defect, ExceptionGroup):
+        inner = [each.exceptions[0] for each in causes if isinstance(each, ExceptionGroup)]
+        assert (len(inner), inner[0] is inner[1], str(inner[0])) == (2, False, "inner")
 
 
 async def test_a_defect_behind_a_shared_request_is_reported_to_each_caller_alone() -> None:

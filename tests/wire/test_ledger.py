@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,10 +30,12 @@ from fullstory_async import (
     RetryPolicy,
     ServerError,
     StorageError,
+    concurrency,
 )
 from fullstory_async.files import private_database
 from fullstory_async.jobs import Job, JobPlan, StopReason
 from fullstory_async.sandbox import Fault, Sandbox
+from tests.cli.forked import Forks
 from tests.limits import SECONDS
 from tests.wire.servers import client_of, raw_server
 from tests.wire.test_transport import hang, silent_listener
@@ -173,10 +175,13 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-def test_several_processes_share_a_cap(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HAMMER, str(tmp_path / "ledger.db")]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    assert sum(int(process.communicate(timeout=SECONDS)[0]) for process in running) == 150
+def test_several_processes_share_a_cap(forks: Forks, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        running = [
+            stack.enter_context(forks.start(str(tmp_path / "ledger.db"), script=HAMMER, cwd=tmp_path))
+            for _ in range(3)
+        ]
+    assert sum(int(process.wait().out) for process in running) == 150
     assert asyncio.run(ActivationLedger(tmp_path / "ledger.db").spent("key")) == 150
 
 
@@ -228,6 +233,7 @@ async def test_a_ledger_that_can_not_be_written_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(private_database, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(concurrency, "_STORAGE_SECONDS", 0.05)
     ledger = ActivationLedger(tmp_path / "ledger.db")
     async with opened(ledger) as (sandbox, client):
         await client.sessions.events(sandbox.session_ids[0])

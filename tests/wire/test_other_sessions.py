@@ -80,6 +80,8 @@ RIGHT: list[tuple[str, Any, str]] = [
     ("events", {"events": [{"device_id": int(DEVICE), "session_id": f"0{SESSION}"}]}, ASKED),
     # rounded by a proxy that wrote the JSON anew
     ("events", {"events": [{"device_id": 1200330044005500700, "session_id": 1}]}, "1200330044005500660:1"),
+    ("events", {"events": [{"device_id": 2**53, "session_id": -(2**53)}]}, f"{2**53 + 1}:-{2**53 + 1}"),
+    ("events", {"events": [{"device_id": 10**400, "session_id": 1}, {"device_id": 5.0, "session_id": True}]}, ASKED),
     ("events", {"events": [event(GUIDS)]}, ASKED),
     ("events", {"events": [{"session_id": "12"}, {"device_id": "-5"}]}, ASKED),
     ("events", {"events": [event(OTHER)]}, GUIDS),
@@ -160,6 +162,65 @@ async def test_row_107_a_job_keeps_the_body_and_asks_again_when_it_is_resumed(tm
         assert (report.spent, report.at_risk, report.failed) == (1, 0, {"DecodeError": 1})
         failures = [failure async for failure in JobReader(tmp_path / "j").failures()]
         assert [(each.body, each.permanent) for each in failures] == [(wrong, False)]
+
+
+BODY = json.dumps({"events": [event(ASKED)]}).encode()
+LENGTH = http(BODY)
+CHUNKED = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: Chunked\r\n\r\n"
+    + f"{len(BODY):x}\r\n".encode()
+    + BODY
+    + b"\r\n0\r\n\r\n"
+)
+PARTS = [http(b"{}")[:20], b"H", b"HTTP/1.1 103 Early Hints\r\nLink: x", b"HTTP/1.1 100 Continue\r\n\r\n", b"no HTTP"]  # fmt: skip
+
+
+@pytest.mark.row(120)
+@pytest.mark.parametrize("whole", [LENGTH, CHUNKED])
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_row_120_a_part_of_an_unasked_response_ends_its_connection(at_once: bool, whole: bytes) -> None:
+    """The parser forgets a head that is incomplete when the next request is sent; its rest would break that."""
+    carried: list[object] = []
+
+    async def respond(connection: Connection) -> None:
+        carried.append(connection.writer)
+        pieces = [whole, PARTS[connection.number // 2]] if connection.number % 2 else [whole]
+        if at_once:
+            pieces = [b"".join(pieces)]
+        for piece in pieces:
+            await connection.send(piece)
+            for _ in range(10):  # until the client has read it
+                await asyncio.sleep(0)
+
+    async with raw_server(respond) as server, client_of(server.url) as client:
+        for _ in PARTS:
+            for _ in range(2):
+                await client.sessions.events(ASKED)
+                await asyncio.sleep(0.01)
+    again = [carried[at] is carried[at + 1] for at in range(len(carried) - 1)]
+    assert again == [at % 2 == 1 for at in range(len(again))]
+
+
+@pytest.mark.row(120)
+async def test_row_120_pieces_of_a_response_keep_their_connection() -> None:
+    """However it is divided: a head in two pieces, a body in many, an interim response before it."""
+    carried: list[object] = []
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    ways = [
+        [LENGTH[:30], LENGTH[30:]], [LENGTH[:-9], LENGTH[-9:-3], LENGTH[-3:]], [interim, LENGTH], [interim + LENGTH],
+        [CHUNKED[:-5], CHUNKED[-5:]], [CHUNKED[:-2], CHUNKED[-2:]], [CHUNKED[:90], CHUNKED[90:150], CHUNKED[150:]], [CHUNKED], [LENGTH],
+    ]  # fmt: skip
+
+    async def respond(connection: Connection) -> None:
+        carried.append(connection.writer)
+        for piece in ways[connection.number - 1]:
+            await connection.send(piece)
+            await asyncio.sleep(0.002)
+
+    async with raw_server(respond) as server, client_of(server.url) as client:
+        for _ in ways:
+            await client.sessions.events(ASKED)
+    assert len(set(map(id, carried))) == 1
 
 
 @pytest.mark.row(107)

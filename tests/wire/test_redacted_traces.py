@@ -30,7 +30,8 @@ def recording(seen: list[str]) -> aiohttp.TraceConfig:
             params.headers["traceparent"] = TRACE
         if isinstance(params, aiohttp.TraceRequestEndParams):
             response = params.response
-            seen.extend(map(str, (response.url, response.real_url, response.request_info.real_url)))
+            info = response.request_info
+            seen.extend(map(str, (response.url, response.real_url, info.url, info.real_url, repr(info))))
         if isinstance(params, aiohttp.TraceRequestExceptionParams):
             seen.append(repr(params.exception))
 
@@ -72,7 +73,7 @@ async def test_lists_are_traced_without_the_user(redacts: bool, seen: list[str])
     shown = " ".join(seen)
     assert [word in shown for word in ("ada", "u-1", "bob", "?")] == [not redacts] * 4
     assert {"/events" in each for each in seen} == {True, False}
-    assert len(seen) == 5 * len(sandbox.requests)  # the start, and four of the end
+    assert len(seen) == 7 * len(sandbox.requests)  # the start, and six of the end
 
 
 async def test_also_in_a_given_session_after_a_failure_and_through_proxies(

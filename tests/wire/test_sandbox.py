@@ -232,6 +232,34 @@ async def test_without_the_key_no_body_is_waited_for_or_kept() -> None:
     assert sandbox.stats()["by_status"] == {"401": 5, "200": 1}
 
 
+async def test_what_is_no_http_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Without the line that was rejected: it may hold a key."""
+    async with Sandbox(users=1, sessions=1, mean_events=2) as sandbox:
+        for head in (
+            f"GET /me HTTP/1.1\nHost: x\nAuthorization: Basic {sandbox.api_key}\0\n\n",
+            "\x16\x03\x01\n\n",
+            "GET / HTTP/1.1\n\n",
+        ):
+            assert b" 400 " in await raw_response(sandbox, head)
+    assert [record.name for record in caplog.records] == ["fullstory_async.sandbox"] * len(caplog.records)
+    assert len(caplog.text.splitlines()) == len(caplog.records) >= 2
+    assert sandbox.api_key not in caplog.text
+
+
+async def test_without_the_key_little_of_the_path_is_kept() -> None:
+    """Whoever can connect could fill the memory with paths, queries and ids of sessions."""
+    async with Sandbox(users=1, sessions=1, mean_events=2) as sandbox:
+        for number in range(3):
+            path = f"/v2/sessions/{number}{'x' * 4000}/events?{'y' * 3000}={'z' * 1000}"
+            assert b"401" in await raw_response(sandbox, f"GET {path} HTTP/1.1\nHost: localhost\n\n")
+        stats = sandbox.stats()
+    assert [(each.raw_path[:17], each.query, each.session_id) for each in sandbox.requests] == [
+        (f"/v2/sessions/{number}xxx", {}, None) for number in range(3)
+    ]
+    assert len(repr(sandbox.requests)) + len(str(stats)) < 2000
+    assert stats["by_operation"] == {"events": 3}
+
+
 async def test_its_pages_are_served_under_its_own_names_only() -> None:
     async with Sandbox(
         users=1, sessions=1, mean_events=2, public_url="https://Sandbox.test:8443/x"
@@ -249,7 +277,7 @@ async def test_its_pages_are_served_under_its_own_names_only() -> None:
         )
         others = (
             "evil.test", "127.0.0.1.evil.test", "localhost.evil.test:80", "192.168.0.1",
-            "x.sandbox.test", "", "a b", "[::1", "0.0.0.0",
+            "x.sandbox.test", "", "a b", "[::1", "0.0.0.0", "evil.test@localhost", "localhost/evil.test", "localhost#", "localhost?",
         )  # fmt: skip
         for path in pages:
             for host in own:
@@ -257,6 +285,14 @@ async def test_its_pages_are_served_under_its_own_names_only() -> None:
             for host in others:
                 said = await raw_response(sandbox, f"GET {path} HTTP/1.1\nHost: {host}\n\n")
                 assert b" 421 " in said or b" 400 " in said, (path, host)
+        for target, host in (
+            ("http://evil.test/_sandbox/stats", "localhost"),
+            ("http://localhost/", "evil.test"),
+        ):
+            assert b" 421 " in await raw_response(sandbox, f"GET {target} HTTP/1.1\nHost: {host}\n\n")
+        assert b" 200 " in await raw_response(
+            sandbox, "GET http://a.localhost/ HTTP/1.1\nHost: localhost\n\n"
+        )
         # the API is protected by its key
         head = f"GET /me HTTP/1.1\nHost: gateway.test\nAuthorization: Basic {sandbox.api_key}\n\n"
         assert b" 200 " in await raw_response(sandbox, head)

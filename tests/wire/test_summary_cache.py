@@ -6,9 +6,8 @@ import asyncio
 import logging
 import sqlite3
 import stat
-import subprocess
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -29,10 +28,12 @@ from fullstory_async import (
     SessionId,
     StorageError,
     SummaryCache,
+    concurrency,
 )
 from fullstory_async.files import private_database
 from fullstory_async.messages import Request
 from fullstory_async.sandbox import Fault, Sandbox
+from tests.cli.forked import Forks
 from tests.limits import SECONDS
 
 ASK = Request(operation="summary", path="/v2/sessions/1%3A2/summary", session_id="1:2")
@@ -170,15 +171,14 @@ asyncio.run(main(sys.argv[1], sys.argv[2]))
 """
 
 
-def test_several_processes_with_several_threads_share_a_file(tmp_path: Path) -> None:
+def test_several_processes_with_several_threads_share_a_file(forks: Forks, tmp_path: Path) -> None:
     path = tmp_path / "s.db"
-    running = [
-        subprocess.Popen([sys.executable, "-c", HAMMER, str(path), str(n)], stderr=subprocess.PIPE)
-        for n in range(3)
-    ]
+    with ExitStack() as stack:
+        running = [
+            stack.enter_context(forks.start(str(path), str(n), script=HAMMER, cwd=tmp_path)) for n in range(3)
+        ]
     for process in running:
-        _, errors = process.communicate(timeout=SECONDS)
-        assert process.returncode == 0, errors.decode()
+        assert process.wait().code == 0, process.wait().err
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert database.execute("SELECT COUNT(*) FROM summaries").fetchone() == (120,)
@@ -188,6 +188,7 @@ async def test_a_file_that_is_held_by_somebody_else_fails_that_call_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(private_database, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(concurrency, "_STORAGE_SECONDS", 0.05)
     cache = SummaryCache(tmp_path / "s.db")
     await cache.clear()
     async with Sandbox(users=1, sessions=3, mean_events=5) as sandbox, client_of(sandbox, cache) as client:

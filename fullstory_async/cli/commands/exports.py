@@ -121,7 +121,8 @@ def export(
         )
     )  # fmt: skip
     if written is None:
-        write_stderr(f"interrupted; {'the output is incomplete' if to_stdout else 'nothing was written'}\n")
+        is_stream = to_stdout or (out is not None and out.is_fifo())
+        write_stderr(f"interrupted; {'the output is incomplete' if is_stream else 'nothing was written'}\n")
         return Exit(128 + received[0])
     if not to_stdout and not quiet:
         sys.stderr.write("".join(f"{path}\n" for path in written))

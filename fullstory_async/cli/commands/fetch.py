@@ -68,6 +68,7 @@ class _Request:
     concurrency: int
     retry_failed: bool
     ledger: ActivationLedger | None
+    rescue_file: Path | None
     quiet: bool
     end: FetchEnd
     """Gets the report of the run."""
@@ -103,6 +104,7 @@ def fetch(
     ledger: Path | None = None,
     monthly_cap: int | None = None,
     max_failures: str | None = None,
+    rescue_file: Path | None = None,
     report: Path | None = None,
     quiet: Annotated[bool, _Flag] = False,
     connection: Connection = Connection(),  # noqa: B008  (frozen)
@@ -161,6 +163,9 @@ def fetch(
         Maximum number of calls before the first success, as a number or a share of all calls such as 50%. If
         all of these fail, as with a 404, the ids are probably wrong: fetch asks whether to continue, or
         exits with 10. Saved in the job; 100% never stops. [default: 20]
+    rescue_file
+        File for paid results that the job folder can't take, best on another disk. The next run with the
+        same file takes them in. [default: the job folder's name with .rescue, beside it]
     report
         File for a report in JSON: reason, exit code, counts and seconds. Written however the command ends.
     quiet
@@ -179,7 +184,7 @@ def fetch(
         given = _read_ids(ids, id_column, strict=strict, trust_ids=trust_ids)
         request = _Request(
             folder=job, plan=plan, ids=given, resume=resume, concurrency=concurrency,
-            retry_failed=retry_failed, ledger=counted, quiet=quiet, end=end,
+            retry_failed=retry_failed, ledger=counted, rescue_file=rescue_file, quiet=quiet, end=end,
         )  # fmt: skip
         asks = not yes and os.environ.get("FULLSTORY_YES") != "1"
         with closing(request.ids):
@@ -197,7 +202,7 @@ def fetch(
             options = {
                 "--concurrency": None if concurrency == _CONCURRENCY else concurrency,
                 "--ledger": ledger, "--monthly-cap": monthly_cap, "--retry-failed": retry_failed or None,
-                "--report": report, "--quiet": quiet or None,
+                "--rescue-file": rescue_file, "--report": report, "--quiet": quiet or None,
             }  # fmt: skip
             return end.returns(_fetch(connection, request, options, asks=asks))
 
@@ -281,7 +286,9 @@ async def _check_profile(client: FullStoryClient, profile_id: str) -> None:
 
 
 async def _run(client: FullStoryClient, request: _Request, resume_with: str, *, live: bool) -> Exit:
-    async with Job.open(request.folder, client=client, plan=request.plan) as job:
+    async with Job.open(
+        request.folder, client=client, plan=request.plan, rescue_file=request.rescue_file
+    ) as job:
         if request.ids:
             await job.add(request.ids.inputs())
         code, request.end.report = await run_job(

@@ -146,10 +146,12 @@ def backup(folder: Path, target: Path, /, *, quiet: Annotated[bool, _Flag] = Fal
 
 
 @job.command
-def purge(folder: Path, /, *, session: str, quiet: Annotated[bool, _Flag] = False) -> Exit:
+def purge(
+    folder: Path, /, *, session: str, rescue_file: Path | None = None, quiet: Annotated[bool, _Flag] = False
+) -> Exit:
     """Erase a session's results and id from a job, which never fetches it again.
 
-    Files that were exported earlier are not changed.
+    Its rescued results are erased too. Files that were exported earlier are not changed.
 
     Parameters
     ----------
@@ -157,6 +159,8 @@ def purge(folder: Path, /, *, session: str, quiet: Annotated[bool, _Flag] = Fals
         Job folder.
     session
         Id of the session, in any form.
+    rescue_file
+        File that fetch was given as --rescue-file.
     quiet
         Print only warnings and errors.
     """
@@ -164,7 +168,7 @@ def purge(folder: Path, /, *, session: str, quiet: Annotated[bool, _Flag] = Fals
     JobReader(folder)
 
     async def erase() -> bool:
-        async with Job.open(folder) as opened:
+        async with Job.open(folder, rescue_file=rescue_file) as opened:
             return await opened.purge(session)
 
     if not asyncio.run(erase()):

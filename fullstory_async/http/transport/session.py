@@ -37,6 +37,7 @@ from fullstory_async.http.transport.certificate_probe import CertificateProbe
 from fullstory_async.http.transport.deadlines import Deadlines
 from fullstory_async.http.transport.descriptors import connection_limit
 from fullstory_async.http.transport.name_lookup import new_resolver
+from fullstory_async.http.transport.redacted_traces import sent_to
 from fullstory_async.http.transport.response_reader import ResponseReader
 from fullstory_async.http.transport.tracking import TimedAttempt, TrackedRequest
 from fullstory_async.http.transport.unopened import State
@@ -209,7 +210,7 @@ class Transport:
         )  # fmt: skip
         middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = (timed.block_resend,)
         if self._config.redact_traces and request.operation == "list":
-            middlewares, url = (timed.block_resend, _to(url)), url.with_query(None)
+            middlewares, url = (timed.block_resend, sent_to(url)), url.with_query(None)
         try:
             with timed:
                 response = await session.request(
@@ -249,18 +250,6 @@ class Transport:
         if self._owned:
             return {**body, **request.headers}
         return {**self._common, **body, **request.headers}
-
-
-def _to(url: URL) -> aiohttp.ClientMiddlewareType:
-    """Return a middleware that sends a request to another URL than the one that is traced."""
-
-    async def send(
-        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        request.url = url
-        return await handler(request)
-
-    return send
 
 
 def _network_of(session: aiohttp.ClientSession, network: Network, base_url: URL) -> Network:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import re
 import select
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -31,10 +30,11 @@ from fullstory_async.errors import ConfigurationError
 from fullstory_async.http.call import Attempt
 from fullstory_async.http.transport.aiohttp_errors import ConnectionDropped, raised_by_hook
 from fullstory_async.http.transport.deadlines import Deadline, Deadlines
+from fullstory_async.http.transport.framing import FRAMING, SHORTEST_HEAD, tidied
 from fullstory_async.networks import is_loopback
 from fullstory_async.secret import Secret
 
-__all__ = ["TimedAttempt", "TrackedRequest"]
+__all__ = ["TimedAttempt", "TrackedRequest", "variant"]
 
 _MOST_ENDED = 10
 """Connections that others used last, or nobody, and that one request finds ended and drops."""
@@ -104,13 +104,15 @@ class TimedAttempt(Deadline):
             # also a response that nobody asked for: it would be taken for this request's
             if protocol.should_close or protocol.poll():
                 raise IdleConnectionEnded
+            if self._local_only and not protocol.is_checked:  # another client of the session may send there
+                _check_is_local(protocol.transport)
             protocol.expects_head = True
         elif protocol is not None:
             self.attempt.reused = False
             self._check_unused(protocol, shared=shared)
             if self._local_only:
                 _check_is_local(protocol.transport)
-            TrackedConnection.adopt(protocol)
+            TrackedConnection.adopt(protocol, is_checked=self._local_only)
         now = self._deadlines.clock()
         if now >= self._latest:
             raise TimeoutError  # the timer has had no turn of the loop yet
@@ -128,7 +130,7 @@ class TimedAttempt(Deadline):
         """Stand as a middleware between aiohttp's own retries and the connection."""
         if not isinstance(request, TrackedRequest):
             # a given session makes requests of a class of its own
-            request.__class__ = _variant(SharedRequest, type(request))
+            request.__class__ = variant(SharedRequest, type(request))
         cast("TrackedRequest", request).timed = self
         if (level := self.attempt.level) is not None:
             level.unsent += 1
@@ -212,14 +214,23 @@ class TrackedConnection(ResponseHandler):
 
     poll: Callable[[], object]
     """Returns something true if there is anything to read, without waiting."""
+    is_checked: bool
+    """Whether it is known to lead to this machine."""
     expects_head = False
     """Whether the next bytes are those of a response's head."""
+    remaining: int | None = None
+    """Bytes of the response that are still to come; ``None`` if its head did not say."""
+    is_chunked = False
+    """Whether the response comes in chunks, and has not ended."""
+    latest = b""
+    """The last bytes of such a response so far."""
 
     @staticmethod
-    def adopt(protocol: ResponseHandler) -> None:
+    def adopt(protocol: ResponseHandler, *, is_checked: bool) -> None:
         """Make one of a connection that aiohttp has just made; its response comes next."""
-        protocol.__class__ = _variant(TrackedConnection, type(protocol))
+        protocol.__class__ = variant(TrackedConnection, type(protocol))
         tracked = cast("TrackedConnection", protocol)
+        tracked.is_checked = is_checked
         tracked.poll, tracked.expects_head = _poller(protocol.transport, _READABLE), True
         if protocol.transport is not None:
             protocol.transport.set_protocol(protocol)  # uvloop remembers the methods of the class before
@@ -227,22 +238,40 @@ class TrackedConnection(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         """Pass bytes to the parser; a head is tidied first if that may be necessary."""
         if self.expects_head:
-            self.expects_head = False
+            self.expects_head, self._payload, self.remaining, self.is_chunked = False, None, None, False
             body_at = data.find(b"\r\n\r\n") + 4
-            framing = _FRAMING.findall(data, 0, body_at)
+            framing = FRAMING.findall(data, 0, body_at)
+            length = int(framing[0][:18]) if len(framing) == 1 and framing[0].isdigit() else -1
             # nearly every response: one length, no more bytes than that, and a status that may have a body
-            is_usual = (
-                len(framing) == 1
-                and framing[0].isdigit()
-                and len(data) - body_at <= int(framing[0][:18])
-                and data[9:12] != b"204"
-            )
-            if body_at >= _SHORTEST_HEAD and not is_usual:
+            is_usual = len(data) - body_at <= length and data[9:12] != b"204"
+            if body_at >= SHORTEST_HEAD and not is_usual:
                 self._receive_head(data[:body_at], framing)
                 if body_at < len(data):
                     self.data_received(data[body_at:])
                 return
+            if is_usual:
+                self.remaining = length - (len(data) - body_at)
+        elif data:  # none where aiohttp reads on after a pause
+            self._count(data)
         super().data_received(data)
+        if self.is_chunked and self._payload is not None and self._payload.is_eof():
+            self.is_chunked, self.remaining = False, 0
+            if self.latest != _END_OF_CHUNKS:
+                self.force_close()
+
+    def _count(self, data: bytes) -> None:
+        """Close the connection after bytes that are no part of the response to a request.
+
+        The parser forgets the beginning of a head when the next request is sent.
+        """
+        if self.remaining is not None:
+            self.remaining -= len(data)
+            if self.remaining < 0:
+                self.force_close()
+        elif self.is_chunked:
+            self.latest = (self.latest + data[-len(_END_OF_CHUNKS) :])[-len(_END_OF_CHUNKS) :]
+        elif self._payload is not None and self._payload.is_eof():
+            self.force_close()
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         """Record a failure, also for who reads a body that the parser has given up on.
@@ -256,34 +285,21 @@ class TrackedConnection(ResponseHandler):
     def _receive_head(self, head: bytes, framing: list[bytes]) -> None:
         status = head[9:12]
         self.expects_head = status[:1] == b"1"  # an interim response: another one follows
-        tidy = _tidied(head)
+        tidy = tidied(head)
+        if b"chunked" in map(bytes.lower, framing):
+            self.is_chunked = True
+        elif framing and framing[0].isdigit() and len(set(framing)) == 1:
+            self.remaining = int(framing[0][:18])
         super().data_received(tidy)
         if tidy != head or (status == b"204" and framing not in ([], [b"0"])):
             self.force_close()  # the body of a 204 would be taken for the next response
 
 
-_FRAMING = re.compile(rb"\n(?i:content-length|transfer-encoding):[ \t]*([^\r\n]*)")
-_SHORTEST_HEAD = len(b"HTTP/1.1 200\r\n\r\n")
-_LENGTH, _CODING = b"content-length:", b"transfer-encoding:"
-
-
-def _tidied(head: bytes) -> bytes:
-    """Return a head with one ``Content-Length``, if all agree; with none beside ``Transfer-Encoding``."""
-    lines = head.split(b"\r\n")
-    lengths = [line for line in lines if line[: len(_LENGTH)].lower() == _LENGTH]
-    values = {value.strip() for line in lengths for value in line[len(_LENGTH) :].split(b",")}
-    others = [line for line in lines if line not in lengths]
-    if any(line[: len(_CODING)].lower() == _CODING for line in lines):
-        return b"\r\n".join(others)
-    if len(values) != 1 or (len(lengths) == 1 and b"," not in lengths[0]):
-        return head
-    return b"\r\n".join([others[0], b"Content-Length: " + values.pop(), *others[1:]])
-
-
+_END_OF_CHUNKS = b"\r\n\r\n"
 _VARIANTS: dict[tuple[type[Any], type[Any]], type[Any]] = {}
 
 
-def _variant(tracked: type[Any], cls: type[Any]) -> type[Any]:
+def variant(tracked: type[Any], cls: type[Any]) -> type[Any]:
     """Return a subclass of both classes, for an object that aiohttp has made."""
     if (tracked, cls) not in _VARIANTS:
         bases = (tracked,) if issubclass(tracked, cls) else (tracked, cls)

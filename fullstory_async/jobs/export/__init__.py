@@ -99,7 +99,7 @@ def export(
         target = attrs.evolve(target, tables={name: tables.columns(name) for name in tables.names})
     if target.action is Action.STREAM and redaction.rules and not allow_missing:
         # Before the first row: what a pipe has got can't be taken out of it again.
-        checked = Redaction(redaction.rules, reader.secret)
+        checked = Redaction(redaction.rules, redaction.secret)
         first = _rows_of(reader, attrs.evolve(tables, redaction=checked), stopped=stopped)
         _check_names(checked, sum(len(rows) for _, rows in first))
     count = 0

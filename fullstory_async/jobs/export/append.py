@@ -13,18 +13,11 @@ from itertools import islice
 from typing import Any
 
 from fullstory_async.errors import ConfigurationError, JobStorageError
-from fullstory_async.jobs.export.databases import (
-    DUCKDB_TYPES,
-    SQLITE_TYPES,
-    column_definition,
-    duckdb_writer,
-    sqlite_writer,
-    table_definition,
-)
+from fullstory_async.jobs.export.databases import DUCKDB, SQLITE, Dialect, duckdb_writer, sqlite_writer
 from fullstory_async.jobs.export.duckdb_files import opened_duckdb
 from fullstory_async.jobs.export.files import private_folder
 from fullstory_async.jobs.export.found import Found
-from fullstory_async.tables.columns import Kind, RowWriter, Table
+from fullstory_async.tables.columns import RowWriter, Table
 
 __all__ = ["append_writers"]
 
@@ -72,7 +65,7 @@ def _sqlite_writers(
         database.execute("BEGIN IMMEDIATE")
         for ids in _id_batches(database.execute, session_ids):
             database.executemany("INSERT INTO appended VALUES (?)", ((each,) for each in ids))
-        _make_room(database.execute, tables, SQLITE_TYPES)
+        _make_room(database.execute, tables, SQLITE)
         yield {name: sqlite_writer(database, name, columns) for name, columns in tables.items()}
         database.execute("COMMIT")
 
@@ -87,7 +80,7 @@ def _duckdb_writers(
         database.execute("BEGIN")
         for ids in _id_batches(database.execute, session_ids):
             database.execute("INSERT INTO appended SELECT unnest(?)", [ids])
-        _make_room(database.execute, tables, DUCKDB_TYPES)
+        _make_room(database.execute, tables, DUCKDB)
         with ExitStack() as stack:
             yield {
                 name: stack.enter_context(duckdb_writer(database, name, columns))
@@ -104,16 +97,19 @@ def _id_batches(execute: Callable[..., Any], session_ids: Iterable[str]) -> Iter
         yield ids
 
 
-def _make_room(execute: Callable[..., Any], tables: Mapping[str, Table], types: Mapping[Kind, str]) -> None:
+def _make_room(execute: Callable[..., Any], tables: Mapping[str, Table], dialect: Dialect) -> None:
     """Create what the database lacks, and delete the rows of the sessions to come."""
     present = {row[0] for row in execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()}
     for name, columns in tables.items():
         if name not in present:
-            execute(table_definition(name, columns, types))
+            execute(dialect.table(name, columns))
             continue
         names = execute(f"SELECT name FROM pragma_table_info('{name}')")  # noqa: S608  (our own names)
         known = {row[0] for row in names.fetchall()}
         for column in columns:
             if column.name not in known:
-                execute(f"ALTER TABLE {name} ADD COLUMN {column_definition(column, types)}")
+                execute(f"ALTER TABLE {name} ADD COLUMN {dialect.column(column)}")
         execute(f"DELETE FROM {name} WHERE {_ID} IN (SELECT id FROM appended)")  # noqa: S608  (our own names)
+    # Appending is for the current schema, the one with views.
+    for view in dialect.views(tables, "v2"):
+        execute(view)

@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.files.file_system import PRIVATE_FILE, make_private
 from fullstory_async.jobs.export.duckdb_files import opened_duckdb
@@ -22,30 +24,58 @@ if TYPE_CHECKING:
     import duckdb
 
 __all__ = [
-    "DUCKDB_TYPES",
-    "SQLITE_TYPES",
-    "column_definition",
+    "DUCKDB",
+    "SQLITE",
+    "Dialect",
     "duckdb_writer",
     "duckdb_writers",
     "sqlite_writer",
     "sqlite_writers",
-    "table_definition",
 ]
 
-SQLITE_TYPES: Mapping[Kind, str] = {
-    "text": "TEXT", "name": "TEXT", "json": "TEXT", "integer": "INTEGER", "number": "REAL",
-    "boolean": "INTEGER", "time": "TEXT", "texts": "TEXT",
-}  # fmt: skip
-DUCKDB_TYPES: Mapping[Kind, str] = {
-    "text": "VARCHAR", "name": "VARCHAR", "json": "JSON", "integer": "BIGINT", "number": "DOUBLE",
-    "boolean": "BOOLEAN", "time": "TIMESTAMP", "texts": "VARCHAR[]",
-}  # fmt: skip
 
 _DUCKDB_ROWS = 2000
 """Fewer rows at a time than in a file of Parquet: DuckDB has a copy of them."""
 _JSON = {"ARROW:extension:name": "arrow.json", "ARROW:extension:metadata": ""}
-_SQLITE_RAGE = "'|' || frustrations || '|' LIKE '%|rage click|%'"
-_DUCKDB_RAGE = "list_contains(frustrations, 'rage click')"
+
+
+@attrs.frozen
+class Dialect:
+    """What two kinds of databases say differently."""
+
+    types: Mapping[Kind, str]
+    is_rage_click: str
+    """The condition that an event's frustrations have a rage click."""
+
+    def table(self, name: str, columns: Table) -> str:
+        """Return the statement that creates a table."""
+        return f"CREATE TABLE {name} ({', '.join(map(self.column, columns))})"
+
+    def column(self, column: Column) -> str:
+        """Return a column as a statement defines it."""
+        kind = self.types[column.kind] if column.shape is None else _duckdb_type(column.shape)
+        return f'"{_escaped(column.name)}" {kind}'
+
+    def views(self, tables: Mapping[str, Table], schema: Schema) -> Iterator[str]:
+        """Yield the statements that create the views of these tables that are not there."""
+        if schema == "v2":
+            yield from views_for(tables, is_rage_click=self.is_rage_click)
+
+
+SQLITE = Dialect(
+    {
+        "text": "TEXT", "name": "TEXT", "json": "TEXT", "integer": "INTEGER", "number": "REAL",
+        "boolean": "INTEGER", "time": "TEXT", "texts": "TEXT",
+    },
+    "'|' || frustrations || '|' LIKE '%|rage click|%'",
+)  # fmt: skip
+DUCKDB = Dialect(
+    {
+        "text": "VARCHAR", "name": "VARCHAR", "json": "JSON", "integer": "BIGINT", "number": "DOUBLE",
+        "boolean": "BOOLEAN", "time": "TIMESTAMP", "texts": "VARCHAR[]",
+    },
+    "list_contains(frustrations, 'rage click')",
+)  # fmt: skip
 
 
 @contextmanager
@@ -64,7 +94,7 @@ def sqlite_writers(
         database.execute("PRAGMA page_size = 32768")
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSIONS[schema]}")
         database.execute("BEGIN")
-        for statement in _definitions(tables, SQLITE_TYPES, schema, _SQLITE_RAGE):
+        for statement in _definitions(tables, SQLITE, schema):
             database.execute(statement)
         yield {name: sqlite_writer(database, name, columns) for name, columns in tables.items()}
         database.execute("COMMIT")
@@ -74,26 +104,12 @@ def sqlite_writers(
         database.close()
 
 
-def _definitions(
-    tables: Mapping[str, Table], types: Mapping[Kind, str], schema: Schema, is_rage_click: str
-) -> Iterator[str]:
+def _definitions(tables: Mapping[str, Table], dialect: Dialect, schema: Schema) -> Iterator[str]:
     """Yield the statements that create the tables, the views, and what says which schema they have."""
     for name, columns in tables.items():
-        yield table_definition(name, columns, types)
+        yield dialect.table(name, columns)
     yield f"CREATE TABLE {INFO_TABLE} AS SELECT '{schema}' AS name, {SCHEMA_VERSIONS[schema]} AS version"
-    if schema == "v2":
-        yield from views_for(tables, is_rage_click=is_rage_click)
-
-
-def table_definition(name: str, columns: Table, types: Mapping[Kind, str]) -> str:
-    """Return the statement that creates a table."""
-    return f"CREATE TABLE {name} ({', '.join(column_definition(column, types) for column in columns)})"
-
-
-def column_definition(column: Column, types: Mapping[Kind, str]) -> str:
-    """Return a column as a statement defines it."""
-    kind = types[column.kind] if column.shape is None or types is SQLITE_TYPES else _duckdb_type(column.shape)
-    return f'"{_escaped(column.name)}" {kind}'
+    yield from dialect.views(tables, schema)
 
 
 def _duckdb_type(shape: Shape) -> str:
@@ -105,7 +121,7 @@ def _duckdb_type(shape: Shape) -> str:
         fields = (f'"{_escaped(names[name])}" {_duckdb_type(each)}' for name, each in shape.fields.items())
         return f"STRUCT({', '.join(fields)})"
     kinds: dict[str, Kind] = {"boolean": "boolean", "integer": "integer", "number": "number"}
-    return DUCKDB_TYPES[kinds.get(shape, "text")]
+    return DUCKDB.types[kinds.get(shape, "text")]
 
 
 def _names(columns: Table) -> str:
@@ -145,7 +161,7 @@ def duckdb_writers(
             folder = Path(name)
             made = folder / "database"
             with opened_duckdb(made, folder=folder) as database:
-                for statement in _definitions(tables, DUCKDB_TYPES, schema, _DUCKDB_RAGE):
+                for statement in _definitions(tables, DUCKDB, schema):
                     database.execute(statement)
                 # the batches are too small for more than one thread to be of use
                 database.execute("SET threads = 1")

@@ -11,6 +11,7 @@ from typing import Any
 __all__ = ["opened_duckdb"]
 
 _MEMORY = "512MB"
+"""Enough for a value of 100 MB, for which DuckDB takes four times as much."""
 
 
 @contextmanager

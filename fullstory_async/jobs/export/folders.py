@@ -25,6 +25,10 @@ _NOTE = "_export.json"
 _PART = re.compile(r"(?:event_date=[^/]+/)?part-[0-9]{4,}\.[a-z.]+")
 _OPEN_DATES = 64
 """Files that may be open at once: with more dates than this, a date may get several files."""
+_WAITING_BYTES = 32_000_000
+"""Bytes of rows that wait to be written to the files of their dates."""
+_ROW_BYTES = 500
+"""About what a row takes beside its JSON."""
 _PRIVATE_FOLDER = 0o700
 _ANY_DATE = "1970-01-01"
 """The date of an empty file, from which readers have the type of the column if no row has a date."""
@@ -163,24 +167,41 @@ class _Dates:
     """The column of the time."""
     stack: ExitStack
     """Closes the files if the export fails."""
+    _waiting: dict[str, list[Row]] = attrs.field(factory=dict, init=False)
+    """The rows of each date that are not written yet."""
+    _sizes: dict[str, int] = attrs.field(factory=dict, init=False)
+    """About how many bytes they take."""
+    _json: list[int] = attrs.field(init=False)
     _by_date: dict[str, _Files] = attrs.field(factory=dict, init=False)
     _open: dict[str, _Files] = attrs.field(factory=dict, init=False)
     """The dates whose file is open, the one that was used last at the end."""
 
+    def __attrs_post_init__(self) -> None:
+        self._json = [n for n, column in enumerate(self.table.columns) if column.kind == "json"]
+
     def add(self, rows: Sequence[Row]) -> None:
-        by_date: dict[str, list[Row]] = {}
         for row in rows:
             time = row[self.place]
-            by_date.setdefault(_NO_DATE if time is None else time[:10], []).append(row)
-        for date, some in by_date.items():
-            self._files_of(date).add(some)
+            date = _NO_DATE if time is None else time[:10]
+            self._waiting.setdefault(date, []).append(row)
+            size = _ROW_BYTES + sum(len(row[n] or "") for n in self._json)
+            self._sizes[date] = self._sizes.get(date, 0) + size
+        # Written in large portions, and with one limit for all dates: each portion is a group of Parquet.
+        while sum(self._sizes.values()) > _WAITING_BYTES:
+            self._write(max(self._sizes, key=self._sizes.__getitem__))
 
     def complete(self) -> None:
         """Close the open files; without any date, an empty file has one."""
+        for date in list(self._waiting):
+            self._write(date)
         if not self._by_date.keys() - {_NO_DATE}:
             self._files_of(_ANY_DATE)
         for files in self._by_date.values():
             files.complete()
+
+    def _write(self, date: str) -> None:
+        del self._sizes[date]
+        self._files_of(date).add(self._waiting.pop(date))
 
     def _files_of(self, date: str) -> _Files:
         files = self._by_date.get(date)

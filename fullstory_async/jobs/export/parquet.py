@@ -21,8 +21,14 @@ _GROUP_BYTES = 32_000_000
 
 
 @contextmanager
-def parquet_writer(path: Path, table: Table) -> Iterator[RowWriter]:
-    """Write rows to a Parquet file, with JSON as text."""
+def parquet_writer(path: Path, table: Table, *, at_once: bool = False) -> Iterator[RowWriter]:
+    """Write rows to a Parquet file, with JSON as text.
+
+    Args:
+        path: the file.
+        table: the columns.
+        at_once: whether the rows of one call are a group, instead of being collected.
+    """
     try:
         import pyarrow.parquet as pq  # noqa: PLC0415  (an extra)
     except ImportError:
@@ -32,7 +38,10 @@ def parquet_writer(path: Path, table: Table) -> Iterator[RowWriter]:
         groups = RowGroups(table)
 
         def write(rows: Sequence[Row]) -> None:
-            if (batch := groups.add(rows)) is not None:
+            batch = groups.add(rows)
+            if batch is None and at_once:
+                batch = groups.take()
+            if batch is not None:
                 file.write_batch(batch)
 
         yield write

@@ -57,7 +57,8 @@ def _columns(properties: Any) -> dict[str, Column]:
             name = f"{plain}_{number}"
         taken.add(name.lower())
         kind = schema.get("type") if isinstance(schema, dict) else None
-        columns[field] = Column(name, _KINDS.get(kind, "json") if isinstance(kind, str) else "json")
+        # FullStory writes its types in capitals, and JSON Schema does not
+        columns[field] = Column(name, _KINDS.get(kind.lower(), "json") if isinstance(kind, str) else "json")
     return columns
 
 

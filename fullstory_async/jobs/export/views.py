@@ -42,7 +42,7 @@ ORDER BY times DESC, from_path, to_path""",
 
 
 def views_for(tables: Collection[str], *, is_rage_click: str) -> Iterator[str]:
-    """Yield the statements that create the views of these tables.
+    """Yield the statements that create the views of these tables, where they are missing.
 
     Args:
         tables: the names of the tables.
@@ -50,4 +50,4 @@ def views_for(tables: Collection[str], *, is_rage_click: str) -> Iterator[str]:
     """
     for name, (table, query) in VIEWS.items():
         if table in tables:
-            yield f"CREATE VIEW {name} AS {query.format(is_rage_click=is_rage_click)}"
+            yield f"CREATE VIEW IF NOT EXISTS {name} AS {query.format(is_rage_click=is_rage_click)}"

@@ -123,7 +123,9 @@ class ExportTarget:
         """Open one file of one table."""
         if self.destination.is_text:
             return self._opened_text(path, columns)
-        return parquet_writer(path, columns)
+        # Rows with a date come in portions that are large enough already.
+        is_dated = self.destination.partition_by is not None and date_column(columns) is not None
+        return parquet_writer(path, columns, at_once=is_dated)
 
     def _opened_text(self, file: Path | IO[bytes], columns: Table) -> AbstractContextManager[RowWriter]:
         kind, _, compression = self.destination.suffix.removeprefix(".").partition(".")

@@ -13,6 +13,7 @@ checksum, so that a write that is cut off leaves the other one.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import struct
@@ -30,7 +31,7 @@ _logger = logging.getLogger("fullstory_async.jobs")
 
 RECORD_SUFFIX = "-commits"
 """The record's name is the database's with this suffix, so that ``cp job.sqlite3*`` copies both."""
-_SLOT = struct.Struct(">8s16sQQQQ")
+_SLOT = struct.Struct(">8s16s8s8sQQQQ")
 _MAGIC = b"FSJBcom1"
 _CHECKSUM = struct.Struct(">I")
 _SLOT_BYTES = 512
@@ -51,19 +52,32 @@ class Committed:
     answered: int
     boot: bytes = b""
     """The boot of the machine that wrote the record: after another one, it may be a second old."""
+    runs: tuple[bytes, ...] = ()
+    """Marks of the run that wrote the record and, until its first commit, of the one before."""
+
+    def is_of(self, run: object) -> bool:
+        """Return whether a database with this run's token wrote the record, and not an older copy of it."""
+        return not self.runs or _mark_of(run) in self.runs
 
 
 class CommitRecord:
     """The record of a job that is open for writing."""
 
-    def __init__(self, database: Path, now: Committed) -> None:
+    def __init__(self, database: Path, now: Committed, *, run: str, previous: object) -> None:
         """Open the record, or create it, and record the database as it is.
+
+        Args:
+            database: the job's file.
+            now: its last commit.
+            run: the token of the run that makes the next commit.
+            previous: the token of the run that made the last one.
 
         Raises:
             OSError: it can't be written.
         """
         path = _path_of(database)
         self._path, self._boot = path, current_boot()
+        self._runs = (_mark_of(run), _mark_of(previous))
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
         self._file: int | None = os.open(path, flags, PRIVATE_FILE)
         self._failed = False
@@ -84,6 +98,7 @@ class CommitRecord:
         """
         if self._file is None:
             return
+        self._runs = (self._runs[0], self._runs[0])
         try:
             self._put(self._file, now.commits, now)
             if time.monotonic() - self._synced >= _SYNC_SECONDS:
@@ -106,7 +121,7 @@ class CommitRecord:
             os.close(file)
 
     def _put(self, file: int, slot: int, now: Committed) -> None:
-        content = _SLOT.pack(_MAGIC, self._boot, now.commits, now.spent, now.items, now.answered)
+        content = _SLOT.pack(_MAGIC, self._boot, *self._runs, now.commits, now.spent, now.items, now.answered)
         os.lseek(file, slot % 2 * _SLOT_BYTES, os.SEEK_SET)
         os.write(file, (content + _CHECKSUM.pack(zlib.crc32(content))).ljust(_SLOT_BYTES, b"\0"))
 
@@ -129,10 +144,14 @@ def _decoded(slot: bytes) -> Committed | None:
     if len(slot) < _SLOT.size + _CHECKSUM.size:
         return None
     content = slot[: _SLOT.size]
-    magic, boot, commits, spent, items, answered = _SLOT.unpack(content)
+    magic, boot, run, previous, commits, spent, items, answered = _SLOT.unpack(content)
     if magic != _MAGIC or _CHECKSUM.unpack_from(slot, _SLOT.size)[0] != zlib.crc32(content):
         return None
-    return Committed(commits, spent, items, answered, boot)
+    return Committed(commits, spent, items, answered, boot, (run, previous))
+
+
+def _mark_of(run: object) -> bytes:
+    return hashlib.blake2b(str(run).encode(), digest_size=8).digest()
 
 
 def _path_of(database: Path) -> Path:

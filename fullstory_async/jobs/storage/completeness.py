@@ -5,7 +5,8 @@ Three numbers are compared, which don't depend on the log that may be missing:
 * ``commits`` in the database counts its commits; the `CommitRecord` beside it has the number that it must
   reach.
 * ``unclean`` is put into the main file, through a checkpoint, before a run commits anything, and is removed
-  when the job is closed. An unclean file without a record is a copy without its log, or half of a copy.
+  when the job is closed. An unclean file without a record, or with the one of an earlier run, is a copy
+  without its log, or half of a copy.
 * ``spent_ceiling``, also kept in the main file, is never smaller than what is spent or reserved. It is raised
   in large steps, each with a checkpoint. So even a main file alone has an upper bound of what was spent.
 """
@@ -28,6 +29,7 @@ from fullstory_async.jobs.storage.schema import (
     COMMITS,
     DATABASE_NAME,
     RESERVED,
+    RUN,
     UNCLEAN,
     as_job_error,
     close_on_error,
@@ -128,17 +130,19 @@ def find_loss(folder: Path) -> Loss | None:
 
 def loss_in(meta: Mapping[str, Any], evidence: Evidence) -> Loss | None:
     """Return what a database lacks."""
-    if evidence.record is None and number_in(meta, UNCLEAN):
-        return Loss(None, None, most_spent(meta))
+    commits, record = number_in(meta, COMMITS), evidence.record
+    is_older = record is None or (record.commits <= commits and not record.is_of(meta.get(RUN)))
+    if is_older and number_in(meta, UNCLEAN):
+        in_file = 0 if evidence.file is None else evidence.file.spent
+        return Loss(None, None, max(most_spent(meta), in_file))
     found = [each for each in (evidence.record, evidence.file) if each is not None]
     known = max(found, key=lambda each: each.commits, default=None)
-    if known is None or known.commits <= number_in(meta, COMMITS):
+    if known is None or known.commits <= commits:
         return None
     # After a restart of the machine the record itself may lack the last second.
     is_exact = known.boot and known.boot == current_boot()
     spent = max(known.spent, _used(meta) if is_exact else most_spent(meta))
-    missing = known.commits - number_in(meta, COMMITS)
-    return Loss(missing, max(0, known.answered - number_in(meta, "answered")), spent)
+    return Loss(known.commits - commits, max(0, known.answered - number_in(meta, "answered")), spent)
 
 
 def _has_log(path: Path) -> bool:

@@ -20,14 +20,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import attrs
 
 from fullstory_async.errors import ClientStateError, JobStorageError
 from fullstory_async.files.storage_faults import StorageFault, describe_fault, fault_of
-from fullstory_async.jobs.storage.rescue import RescuedResponse, RescueFile
-from fullstory_async.jobs.storage.schema import DATABASE_NAME
+from fullstory_async.jobs.storage.rescue import HeldResult, RescueFile
+from fullstory_async.jobs.storage.schema import DATABASE_NAME, checkpoint_wal, set_checkpoints
 from fullstory_async.jobs.storage.spare_room import SpareRoom
 
 __all__ = ["GroupCommitWriter"]
@@ -39,6 +39,12 @@ T = TypeVar("T")
 _MAX_GROUP = 512
 _PATIENCE = 30.0
 """Seconds that another program may keep the file locked."""
+_CHECKPOINT_ATTEMPTS = 20
+_CHECKPOINT_DELAY = 0.1
+_LOG_SHARE = 1.05
+"""Bytes of the log for a byte of a response, with the heads of its pages."""
+_BYTES_PER_CHANGE = 32 * 1024
+"""Bytes of the log for the other pages that a change writes."""
 
 
 @attrs.frozen
@@ -47,8 +53,8 @@ class _Change:
     future: asyncio.Future[Any] | None = None
     """Resolved when the change is on disk; ``None`` if no caller waits for it."""
     outside_transaction: bool = False
-    rescue: RescuedResponse | None = None
-    """The paid response that would be lost if the change were; such a change is held until it is on disk."""
+    rescue: HeldResult | None = None
+    """The paid result that would be lost if the change were; such a change is held until it is on disk."""
 
 
 class GroupCommitWriter:
@@ -91,7 +97,7 @@ class GroupCommitWriter:
         work: Callable[[sqlite3.Connection], T],
         *,
         outside_transaction: bool = False,
-        rescue: RescuedResponse | None = None,
+        rescue: HeldResult | None = None,
     ) -> T:
         """Make a change; it is on disk when this returns.
 
@@ -100,7 +106,7 @@ class GroupCommitWriter:
         Args:
             work: the change.
             outside_transaction: run it on its own; SQLite requires that for a checkpoint.
-            rescue: the paid response that it saves.
+            rescue: the paid result that it saves.
 
         Raises:
             JobStorageError: it can't be written. One with a ``rescue`` is held all the same, and written with
@@ -119,20 +125,57 @@ class GroupCommitWriter:
         """
         self._changes.put(_Change(work))
 
+    async def fill_room(self) -> None:
+        """Complete the spare room for another run."""
+        await self.run(lambda _: self._fill_room(), outside_transaction=True)
+
     async def grow_room(self, wanted: float) -> None:
         """Make the spare room larger, as far as the disk allows."""
         await self.run(lambda _: self.room.grow(wanted), outside_transaction=True)
+
+    async def clear_wal(self) -> bool:
+        """Empty the log, which still holds erased pages; return False while another program reads it."""
+        for _ in range(_CHECKPOINT_ATTEMPTS):
+            if await self.run(checkpoint_wal, outside_transaction=True):
+                return True
+            await asyncio.sleep(_CHECKPOINT_DELAY)
+        return False
 
     def disk_full(self) -> JobStorageError:
         """Return the error of a call that is not sent, because its response would have no room."""
         return JobStorageError(f"the job {self._folder} can't be written: the disk is full")
 
-    async def read_rescued(self) -> list[RescuedResponse]:
-        """Return the responses that an earlier run has rescued."""
-        return await self.run(lambda _: list(self.rescue_file.read()), outside_transaction=True)
+    async def read_rescued(self) -> list[HeldResult]:
+        """Return the results that an earlier run has rescued."""
+        return await self._with_rescued(lambda file: list(file.read()))
+
+    async def remove_rescued(self) -> None:
+        """Remove the rescued results, which are saved now."""
+        await self._with_rescued(RescueFile.remove)
+
+    async def erase_rescued(self, session_id: str) -> None:
+        """Erase the rescued results of one session."""
+        await self._with_rescued(lambda file: file.erase(session_id))
+
+    async def _with_rescued(self, work: Callable[[RescueFile], T]) -> T:
+        """Read or change the rescue file; an error of it is not one of the job's file."""
+
+        def do(_: sqlite3.Connection) -> tuple[T | None, OSError | None]:
+            try:
+                return work(self.rescue_file), None
+            except OSError as error:
+                return None, error
+
+        result, error = await self.run(do, outside_transaction=True)
+        if error is not None:
+            raise JobStorageError(
+                f"the rescue file {self.rescue_file.path}, which may hold paid results of the job "
+                f"{self._folder}, can't be used: {error.strerror or error}"
+            )
+        return cast("T", result)
 
     async def rescue_held(self) -> tuple[int, int]:
-        """Write the responses that are held to the rescue file; return the numbers of rescued and lost."""
+        """Write the results that are held to the rescue file; return the numbers of rescued and lost."""
         return await self.run(lambda _: self._rescue(), outside_transaction=True)
 
     def close(self) -> None:
@@ -172,7 +215,9 @@ class GroupCommitWriter:
                 results = self._execute(group)
             except Exception as error:  # noqa: BLE001  (or all callers would wait forever)
                 fault = fault_of(error, self._folder / DATABASE_NAME)
-                if fault is StorageFault.FULL and self.room.free():
+                if fault is StorageFault.FULL and self.room.free(_bytes_of(group)):
+                    # What is in the log would take its room a second time, in the file.
+                    set_checkpoints(self._database, automatic=False)
                     continue
                 # Patience: the responses that wait here may have been paid for.
                 if fault is StorageFault.LOCKED and time.monotonic() < min(until, self._patient_until):
@@ -188,8 +233,13 @@ class GroupCommitWriter:
                     failure.permanent = not fault.may_pass
                 _notify(group, failures)
             else:
+                self.room.look_at_disk()
                 _notify(group, results)
             return
+
+    def _fill_room(self) -> None:
+        self.room.fill()
+        set_checkpoints(self._database, automatic=not self.room.is_used)
 
     def _rescue(self) -> tuple[int, int]:
         held = [change.rescue for change in self._retried if change.rescue is not None]
@@ -199,9 +249,9 @@ class GroupCommitWriter:
         try:
             self.rescue_file.append(held)
         except OSError as error:
-            _logger.log(logging.ERROR, "%d paid responses can't be written to %s: %s", len(held), path, error)
+            _logger.log(logging.ERROR, "%d paid results can't be written to %s: %s", len(held), path, error)
             return 0, len(held)
-        _logger.warning("%d paid responses are in %s: run the job again", len(held), path)
+        _logger.warning("%d paid results are in %s: run the job again", len(held), path)
         self._retried = [change for change in self._retried if change.rescue is None]
         return len(held), 0
 
@@ -216,6 +266,12 @@ class GroupCommitWriter:
             return [change.work(self._database) for change in group]
         with self._transaction():
             return [change.work(self._database) for change in group]
+
+
+def _bytes_of(group: list[_Change]) -> int:
+    """Return the bytes that a group takes in the log at most."""
+    responses = sum(len(change.rescue.body or b"") for change in group if change.rescue is not None)
+    return round(responses * _LOG_SHARE) + len(group) * _BYTES_PER_CHANGE
 
 
 def _notify(group: list[_Change], results: list[Any]) -> None:

@@ -25,7 +25,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
     import msvcrt
 
-__all__ = ["LOCK_NAME", "JobLock", "lock_holder", "raise_if_locked"]
+__all__ = ["LOCK_NAME", "JobLock", "is_contended", "lock_holder", "lock_with_retry", "raise_if_locked"]
 
 LOCK_NAME = "lock"
 
@@ -52,7 +52,7 @@ class JobLock:
         self._lock_file: LockFile | None = None
         file = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
         try:
-            _lock_with_retry(file)
+            lock_with_retry(file)
         except OSError as error:
             holder = Holder.read(file)
             os.close(file)
@@ -141,8 +141,13 @@ def _release_in_child(lock: weakref.ref[JobLock]) -> None:
         inherited.release()
 
 
-def _lock_with_retry(file: int) -> None:
-    """Lock a file. Tries twice, since `lock_holder` holds a lock for a moment."""
+def is_contended(error: OSError) -> bool:
+    """Return whether a file can't be locked because another process has locked it."""
+    return error.errno in _CONTENDED
+
+
+def lock_with_retry(file: int) -> None:
+    """Lock an open file. Tries twice, since `lock_holder` holds a lock for a moment. Raises `OSError`."""
     try:
         _lock(file)
     except OSError as error:

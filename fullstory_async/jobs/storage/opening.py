@@ -85,7 +85,9 @@ def open_job(folder: Path, wanted: JobPlan | None, *, accept_loss: bool) -> Open
         if loss is not None and not accept_loss:
             raise loss.refusal(folder)
         run, state = new_run(), _settled(meta, StoreState(counts), loss, plan)
-        record = _open_record(folder / DATABASE_NAME, state.committed(), loss)
+        record = _open_record(
+            folder / DATABASE_NAME, state.committed(), loss, run=run, previous=meta.get(RUN)
+        )
         try:
             set_meta(database, plan=plan.to_json(), **{RUN: run, UNCLEAN: 1}, **state.numbers())
             database.execute("COMMIT")
@@ -139,10 +141,14 @@ def _settled(meta: Mapping[str, Any], state: StoreState, loss: Loss | None, plan
     return state
 
 
-def _open_record(path: Path, now: Committed, loss: Loss | None) -> CommitRecord:
+def _open_record(
+    path: Path, now: Committed, loss: Loss | None, *, run: str, previous: object
+) -> CommitRecord:
     """Open the record, before the database says that it has one.
 
     A loss stays visible in it until the commit that accepts it.
     """
-    known = read_record(path) or attrs.evolve(now, commits=now.commits - (loss is None))
-    return CommitRecord(path, attrs.evolve(known, spent=now.spent))
+    known = read_record(path)
+    if known is None or (loss is not None and loss.commits is None):
+        known = attrs.evolve(now, commits=now.commits - (loss is None))
+    return CommitRecord(path, attrs.evolve(known, spent=now.spent), run=run, previous=previous)

@@ -55,10 +55,13 @@ __all__ = [
     "open_reader",
     "open_writer",
     "replace_surrogates",
+    "set_checkpoints",
 ]
 
 DATABASE_NAME = "job.sqlite3"
 BUSY_SECONDS = 2.0
+_CHECKPOINT_PAGES = 1000
+"""SQLite's own default."""
 # The names on disk are older than those in the code. They stay, since every existing job has them.
 RESERVE_NAME = "spare-room"
 """The disk reserve, see `GroupCommitWriter`."""
@@ -316,6 +319,11 @@ def backfill_wal(database: sqlite3.Connection) -> bool:
     except sqlite3.Error:  # the log keeps everything, and the next commit tries again
         return False
     return bool(pages == done)
+
+
+def set_checkpoints(database: sqlite3.Connection, *, automatic: bool) -> None:
+    """Let SQLite copy the log into the file after large commits, as it does by default, or not."""
+    database.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES if automatic else 0}")
 
 
 def new_secret() -> str:

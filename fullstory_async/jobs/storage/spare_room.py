@@ -1,12 +1,13 @@
-"""SpareRoom: a file that has no other use than to be deleted when the disk is full.
+"""SpareRoom: a file that has no other use than to give its room back when the disk is full.
 
 The disk may become full at any moment, and the responses in flight may have been paid for by then. The room
 of this file is where they are written. It is as large as all of them together, so it grows with the
-responses.
+responses. It is given back in parts, since other programs, and jobs beside this one, take what is free.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from pathlib import Path
@@ -23,20 +24,27 @@ _SHARE = 2
 _MIN_BYTES = 128 * 1024
 _STEP_BYTES = 8 * _MIB
 """It grows by this much at least, so that it does so rarely."""
+_PART_BYTES = _MIB
+"""It gives back this much at least."""
+_LOW_BYTES = 128 * 1024
+"""With less free room than this the disk counts as full, also if it was another program that filled it."""
 
 
 class SpareRoom:
     """The spare room of one job folder."""
 
     size: int
-    """Its bytes; 0 if it was used."""
+    """Its bytes."""
     is_used: bool
     """Whether the disk was full: calls in flight can still be saved, no others."""
+    disk_free: float
+    """Free bytes of the disk after the last commit; infinite where the system doesn't say."""
 
     def __init__(self, folder: Path) -> None:
         """Create the file, or complete it."""
         self._folder = folder
         self._path = folder / RESERVE_NAME
+        self.disk_free = math.inf
         self.fill()
 
     def fill(self) -> None:
@@ -46,8 +54,9 @@ class SpareRoom:
             self.size = self._path.stat().st_size if self._path.exists() else 0
             self._extend(_USUAL_BYTES)
         except OSError:
-            self.free()
+            self.free(self.size)
         self.is_used = self.size < _MIN_BYTES
+        self.look_at_disk()
 
     def shrink(self) -> None:
         """Give back what a finished run needs no longer."""
@@ -64,18 +73,31 @@ class SpareRoom:
                 self._cut(before)
         return self.size
 
-    def free(self) -> bool:
-        """Delete the file; return whether that made room."""
+    def free(self, wanted: int) -> bool:
+        """Give back room for some bytes; return whether that made room."""
+        left = self.size - max(wanted, _PART_BYTES)
         try:
-            self._path.unlink()
+            if left >= _MIN_BYTES:
+                os.truncate(self._path, left)
+            else:
+                self._path.unlink()
         except OSError:
             return False
-        self.is_used, self.size = True, 0
+        self.is_used, self.size = True, max(0, left)
         return True
+
+    def look_at_disk(self) -> None:
+        """Update what is free on the disk; with hardly anything left, the disk counts as full."""
+        try:
+            disk = shutil.disk_usage(self._folder)
+        except OSError:  # the commit that follows says why
+            return
+        # A bucket behind FUSE may report no size at all.
+        self.disk_free = disk.free if disk.total else math.inf
+        self.is_used = self.is_used or self.disk_free < _LOW_BYTES
 
     def _extend(self, wanted: int) -> None:
         disk = shutil.disk_usage(self._folder)
-        # A bucket behind FUSE may report no size at all.
         free = disk.free if disk.total else _SHARE * wanted
         wanted = min(wanted, (free + self.size) // _SHARE)
         if wanted <= self.size:

@@ -10,12 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
+
 from fullstory_async.errors import FullStoryError
 from fullstory_async.jobs.storage.schema import COUNT_INVALID_IDS, replace_surrogates
 from fullstory_async.jobs.storage.state import Counts
 from fullstory_async.jobs.storage.tasks import JobTask
 
 __all__ = [
+    "FailureRow",
     "ResponseRow",
     "count_refused",
     "count_rows",
@@ -33,6 +36,34 @@ __all__ = [
 
 ResponseRow = tuple[int, str, float, int, bytes]
 """Item, operation, time, attempts, body."""
+
+
+@attrs.frozen
+class FailureRow:
+    """Why a call failed."""
+
+    error: str
+    """The name of the error's class."""
+    status: int | None
+    code: str | None
+    message: str
+    attempts: int
+    may_have_cost: bool
+    permanent: bool
+
+    @classmethod
+    def of(cls, error: FullStoryError, *, permanent: bool) -> FailureRow:
+        """Return the row of an error."""
+        return cls(
+            error=type(error).__name__,
+            status=error.status,
+            code=None if error.code is None else replace_surrogates(str(error.code)),
+            message=replace_surrogates(error.message),
+            attempts=error.attempts,
+            may_have_cost=error.may_have_cost,
+            permanent=permanent,
+        )
+
 
 _ROWS_PER_INSERT = 199
 """Responses that one statement inserts at most: older SQLites bind 999 values, five for each."""
@@ -93,13 +124,12 @@ def _has_item(database: sqlite3.Connection, seq: int) -> bool:
 
 
 def insert_failure(
-    database: sqlite3.Connection, task: JobTask, error: FullStoryError, body: bytes | None, *, permanent: bool
+    database: sqlite3.Connection, task: JobTask, failure: FailureRow, body: bytes | None
 ) -> None:
     """Insert a failure; ``body`` is a compressed response that could not be read."""
-    code = None if error.code is None else replace_surrogates(str(error.code))
     values = (
-        task.seq, task.operation, time.time(), error.attempts, type(error).__name__, error.status, code,
-        replace_surrogates(error.message), error.may_have_cost, permanent, body,
+        task.seq, task.operation, time.time(), failure.attempts, failure.error, failure.status, failure.code,
+        failure.message, failure.may_have_cost, failure.permanent, body,
     )  # fmt: skip
     database.execute("INSERT INTO failures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 

@@ -9,7 +9,6 @@ Every change is part of a transaction of `GroupCommitWriter`, which may hold cha
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import sqlite3
@@ -17,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
@@ -30,7 +29,7 @@ from fullstory_async.jobs.storage.group_commit import GroupCommitWriter
 from fullstory_async.jobs.storage.inputs import NewItem, add_names
 from fullstory_async.jobs.storage.opening import open_job
 from fullstory_async.jobs.storage.ownership import Sharing
-from fullstory_async.jobs.storage.rescue import RescuedResponse, RescueFile
+from fullstory_async.jobs.storage.rescue import HeldResult, RescueFile
 from fullstory_async.jobs.storage.schema import (
     COMMITS,
     UNCLEAN,
@@ -40,7 +39,7 @@ from fullstory_async.jobs.storage.schema import (
     fingerprint,
 )
 from fullstory_async.jobs.storage.state import Counts, ReserveResult
-from fullstory_async.jobs.storage.statements import ResponseRow, count_rows, set_meta
+from fullstory_async.jobs.storage.statements import FailureRow, ResponseRow, count_rows, set_meta
 from fullstory_async.jobs.storage.tasks import JobTask, SessionErased
 
 __all__ = ["JobStore"]
@@ -48,9 +47,6 @@ __all__ = ["JobStore"]
 _logger = logging.getLogger("fullstory_async.jobs")
 
 T = TypeVar("T")
-
-_CHECKPOINT_ATTEMPTS = 20
-_CHECKPOINT_DELAY = 0.1
 
 
 class JobStore:
@@ -133,10 +129,9 @@ class JobStore:
     async def save_response(self, task: JobTask, body: bytes, *, attempts: int, spent: int) -> None:
         """Save a response and what it cost."""
         at_risk = max(0, spent - 1)  # the last of them is the response's own
-        rescue = RescuedResponse(task.seq, task.session_id, task.operation, time.time(), attempts, body)
         await self.writer.run(
             lambda database: self._save_response(database, task, body, attempts, spent, at_risk),
-            rescue=rescue,
+            rescue=self._held(task, attempts, body),
         )
 
     async def save_failure(
@@ -144,8 +139,10 @@ class JobStore:
     ) -> None:
         """Save why a call failed and what it may have cost."""
         at_risk = max(0, spent - (body is not None))  # a body that was received was paid for
+        failure = FailureRow.of(error, permanent=permanent)
         await self.writer.run(
-            lambda database: self._save_failure(database, task, error, body, permanent, spent, at_risk)
+            lambda database: self._save_failure(database, task, failure, body, spent, at_risk),
+            rescue=self._held(task, error.attempts, body, failure),
         )
 
     def release_later(self, task: JobTask, *, spent: int) -> None:
@@ -165,10 +162,10 @@ class JobStore:
     async def spend_reserved(self) -> None:
         """Begin another run: count what an earlier one left reserved, and take in what was rescued."""
         await self._change(lambda _: self._state.spend_reserved())
-        self.writer.room.fill()
+        await self.writer.fill_room()
         if rescued := await self.writer.read_rescued():
             await self._change(lambda database: self._take_in(database, rescued))
-            await self.writer.run(lambda _: self.writer.rescue_file.remove(), outside_transaction=True)
+            await self.writer.remove_rescued()
 
     async def flush(self) -> None:
         """Wait until all requested changes are on disk."""
@@ -177,11 +174,9 @@ class JobStore:
     async def purge(self, session_id: str) -> bool:
         """Erase a session permanently; return whether it was in the job."""
         found = await self._change(lambda database: self._purge(database, session_id))
-        # The erased pages are still in the log, which can be emptied only while nobody reads from it.
-        for _ in range(_CHECKPOINT_ATTEMPTS):
-            if await self.writer.run(checkpoint_wal, outside_transaction=True):
-                return found
-            await asyncio.sleep(_CHECKPOINT_DELAY)
+        await self.writer.erase_rescued(session_id)
+        if await self.writer.clear_wal():
+            return found
         raise JobStorageError(
             f"the session is erased from the job {self.folder}, but another program is reading the job, "
             "so its log still holds the session: stop that program and erase it again"
@@ -233,7 +228,8 @@ class JobStore:
             raise
         if self._sharing is not Sharing.TAKEN_OVER:
             # Before a caller continues: it may send a request that the ceiling has to cover.
-            self._is_marked = self._is_marked or backfill_wal(self._database)
+            is_full = self.writer.room.is_used  # then no request follows, and the file must not grow
+            self._is_marked = self._is_marked or (not is_full and backfill_wal(self._database))
             self._record.write(self._state.committed())
 
     def _look_for_others(self) -> None:
@@ -241,6 +237,9 @@ class JobStore:
         self._owner, commits = ownership.owner_of(self._database)
         if self._owner != self._run:
             self._sharing = Sharing.TAKEN_OVER
+        elif commits < self._state.commits:  # the next opening must learn what this process knows
+            self._record.write(self._state.committed())
+            raise sqlite3.OperationalError("its file was replaced by an older copy while it ran")
         elif commits != self._state.commits:
             self._sharing = Sharing.SHARED
         self._state.commits = commits
@@ -251,15 +250,14 @@ class JobStore:
         self._unsaved.clear()
 
     def _write_counters(self) -> None:
-        state = self._state
-        state.commits += 1
+        self._state.commits += 1
         if self._sharing is not Sharing.ALONE:
-            ownership.recount(self._database, state)
+            ownership.recount(self._database, self._state)
         if self._sharing is Sharing.TAKEN_OVER:
-            set_meta(self._database, **{COMMITS: state.commits})
+            set_meta(self._database, **{COMMITS: self._state.commits})
             return
-        self._is_marked = not state.raise_ceiling(self.plan.max_activations) and self._is_marked
-        set_meta(self._database, **state.numbers())
+        self._is_marked = not self._state.raise_ceiling(self.plan.max_activations) and self._is_marked
+        set_meta(self._database, **self._state.numbers())
 
     def _add(self, database: sqlite3.Connection, items: Sequence[NewItem], names: Iterable[str]) -> int:
         counts = self._state.counts
@@ -272,7 +270,8 @@ class JobStore:
                 counts.unusable += 1
                 for operation in self.plan.operations:
                     task = JobTask(seq, item.text, operation)
-                    self._save_failure(database, task, item.error, None, True, 0, 0)
+                    failure = FailureRow.of(item.error, permanent=True)
+                    self._save_failure(database, task, failure, None, 0, 0)
         add_names(database, names)
         return counts.items - before
 
@@ -287,14 +286,9 @@ class JobStore:
         return seq
 
     def _save_response(
-        self,
-        database: sqlite3.Connection,
-        task: JobTask,
-        body: bytes,
-        attempts: int,
-        spent: int,
-        at_risk: int,
-    ) -> None:
+        self, database: sqlite3.Connection, task: JobTask, body: bytes,
+        attempts: int, spent: int, at_risk: int,
+    ) -> None:  # fmt: skip
         self._state.release(task, spent, at_risk)
         if task.seq in self._state.erased:
             return
@@ -303,17 +297,24 @@ class JobStore:
         self._state.counts.answered += 1
         self._state.responses_saved += 1
 
-    def _take_in(self, database: sqlite3.Connection, rescued: list[RescuedResponse]) -> None:
+    def _take_in(self, database: sqlite3.Connection, rescued: list[HeldResult]) -> None:
         for each in rescued:
-            task = JobTask(each.seq, each.session_id, each.operation)
-            if statements.is_unanswered(database, task):
+            if not statements.is_unanswered(database, task := each.task):
+                continue
+            if each.failure is not None:
+                self._save_failure(database, task, each.failure, each.body, 0, 0)
+            elif each.body is not None:
                 self._save_response(database, task, each.body, each.attempts, 0, 0)
-                # it was counted as possibly charged, before its response was there
-                self._state.counts.at_risk -= min(1, self._state.counts.at_risk)
+            # it was counted as possibly charged, before its response was there
+            self._state.counts.at_risk -= min(each.body is not None, self._state.counts.at_risk)
+
+    def _held(self, task: JobTask, *result: Any) -> HeldResult | None:
+        """Return what is kept of a result while it can't be saved; nothing of an erased session."""
+        return None if task.seq in self._committed.erased else HeldResult.of(task, *result)
 
     def _save_failure(
-        self, database: sqlite3.Connection, task: JobTask, error: FullStoryError, body: bytes | None,
-        permanent: bool, spent: int, at_risk: int,
+        self, database: sqlite3.Connection, task: JobTask, failure: FailureRow, body: bytes | None,
+        spent: int, at_risk: int,
     ) -> None:  # fmt: skip
         self._state.release(task, spent, at_risk)
         if task.seq in self._state.erased:
@@ -322,15 +323,14 @@ class JobStore:
             return
         self._delete_failure(database, task)
         compressed = None if body is None else self._compress([body])[0]
-        statements.insert_failure(database, task, error, compressed, permanent=permanent)
+        statements.insert_failure(database, task, failure, compressed)
         self._state.counts.failed += 1
-        self._state.counts.permanent += permanent
+        self._state.counts.permanent += failure.permanent
 
     def _delete_failure(self, database: sqlite3.Connection, task: JobTask) -> None:
         """Delete the failure of an earlier run, which a newer result replaces."""
         counts = self._state.counts
-        # the usual case needs no query
-        if counts.failed == 0 and self._sharing is Sharing.ALONE:
+        if counts.failed == 0 and self._sharing is Sharing.ALONE:  # the usual case needs no query
             return
         permanent = statements.delete_failure(database, task)
         if permanent is not None:
