@@ -27,16 +27,11 @@ __all__ = [
     "DUCKDB",
     "SQLITE",
     "Dialect",
-    "duckdb_writer",
+    "column_names",
     "duckdb_writers",
     "sqlite_writer",
     "sqlite_writers",
 ]
-
-
-_DUCKDB_ROWS = 2000
-"""Fewer rows at a time than in a file of Parquet: DuckDB has a copy of them."""
-_JSON = {"ARROW:extension:name": "arrow.json", "ARROW:extension:metadata": ""}
 
 
 @attrs.frozen
@@ -46,6 +41,8 @@ class Dialect:
     types: Mapping[Kind, str]
     is_rage_click: str
     """The condition that an event's frustrations have a rage click."""
+    has_structures: bool = False
+    """Whether a column can have other columns in it."""
 
     def table(self, name: str, columns: Table) -> str:
         """Return the statement that creates a table."""
@@ -53,7 +50,8 @@ class Dialect:
 
     def column(self, column: Column) -> str:
         """Return a column as a statement defines it."""
-        kind = self.types[column.kind] if column.shape is None else _duckdb_type(column.shape)
+        shape = column.shape if self.has_structures else None
+        kind = self.types[column.kind] if shape is None else _duckdb_type(shape)
         return f'"{_escaped(column.name)}" {kind}'
 
     def views(self, tables: Mapping[str, Table], schema: Schema) -> Iterator[str]:
@@ -75,7 +73,14 @@ DUCKDB = Dialect(
         "boolean": "BOOLEAN", "time": "TIMESTAMP", "texts": "VARCHAR[]",
     },
     "list_contains(frustrations, 'rage click')",
+    has_structures=True,
 )  # fmt: skip
+
+_DUCKDB_ROWS = 2000
+"""Fewer rows at a time than in a file of Parquet: DuckDB has a copy of them."""
+_MEMORY_MB = 64
+_LARGE_BYTES = 4_000_000
+_JSON = {"ARROW:extension:name": "arrow.json", "ARROW:extension:metadata": ""}
 
 
 @contextmanager
@@ -124,7 +129,8 @@ def _duckdb_type(shape: Shape) -> str:
     return DUCKDB.types[kinds.get(shape, "text")]
 
 
-def _names(columns: Table) -> str:
+def column_names(columns: Table) -> str:
+    """Return the names of columns, as a statement lists them."""
     return ", ".join(f'"{_escaped(column.name)}"' for column in columns)
 
 
@@ -135,7 +141,7 @@ def _escaped(name: str) -> str:
 def sqlite_writer(database: sqlite3.Connection, name: str, columns: Table) -> RowWriter:
     """Return the writer of a table of an open database."""
     values = ", ".join("?" * len(columns))
-    insert = f"INSERT INTO {name} ({_names(columns)}) VALUES ({values})"  # noqa: S608  (our own names)
+    insert = f"INSERT INTO {name} ({column_names(columns)}) VALUES ({values})"  # noqa: S608  (our own names)
     lists = [n for n, column in enumerate(columns) if column.kind == "texts"]
 
     def write(rows: Sequence[Row]) -> None:
@@ -163,13 +169,15 @@ def duckdb_writers(
             with opened_duckdb(made, folder=folder) as database:
                 for statement in _definitions(tables, DUCKDB, schema):
                     database.execute(statement)
-                # the batches are too small for more than one thread to be of use
+                # The batches are too small for more than one thread to be of use.
                 database.execute("SET threads = 1")
-                # with less, texts of 20 MB don't fit; with more, it only keeps more of the file
-                database.execute("SET memory_limit = '128MB'")
+                # Each checkpoint writes the last rows anew, and leaves a hole in the file.
+                database.execute("SET checkpoint_threshold = '1GB'")
+                database.execute(f"SET memory_limit = '{_MEMORY_MB}MB'")
+                # A transaction for each batch: DuckDB keeps the rows of one in memory.
                 with ExitStack() as writers:
                     yield {
-                        name: writers.enter_context(duckdb_writer(database, name, columns))
+                        name: writers.enter_context(_duckdb_writer(database, name, columns))
                         for name, columns in tables.items()
                     }
             make_private(made, PRIVATE_FILE)
@@ -179,14 +187,16 @@ def duckdb_writers(
 
 
 @contextmanager
-def duckdb_writer(database: duckdb.DuckDBPyConnection, name: str, columns: Table) -> Iterator[RowWriter]:
-    """Open the writer of a table of an open database."""
+def _duckdb_writer(database: duckdb.DuckDBPyConnection, name: str, columns: Table) -> Iterator[RowWriter]:
     groups = RowGroups(columns, rows=_DUCKDB_ROWS)
-    names = _names(columns)
+    names = column_names(columns)
     insert = f"INSERT INTO {name} ({names}) SELECT {names} FROM batch"  # noqa: S608  (our own names)
 
     def load(batch: Any) -> None:
         if batch is not None:
+            if batch.nbytes > _LARGE_BYTES:
+                # A single value can be as large as a response, and takes several times as much.
+                database.execute(f"SET memory_limit = '{_MEMORY_MB + batch.nbytes // 250_000}MB'")
             database.register("batch", _as_duckdb_has_it(batch, columns))
             database.execute(insert)
             database.unregister("batch")
