@@ -136,8 +136,8 @@ def loss_in(meta: Mapping[str, Any], evidence: Evidence) -> Loss | None:
     """Return what a database lacks."""
     commits, record = number_in(meta, COMMITS), evidence.record
     is_older = record is None or (record.commits <= commits and not record.is_of(meta.get(RUN)))
-    # The record of a file whose log was not copied is at most one commit behind, unless it is an older copy.
-    is_older = is_older or (not evidence.has_log and record is not None and record.commits < commits - 1)
+    # A commit that the record lacks, since its process was killed between the two, is still in the log.
+    is_older = is_older or (not evidence.has_log and record is not None and record.commits < commits)
     if is_older and number_in(meta, UNCLEAN):
         in_file = 0 if evidence.file is None else evidence.file.spent
         return Loss(None, None, max(most_spent(meta), in_file))

@@ -91,8 +91,8 @@ def open_job(folder: Path, wanted: JobPlan | None, *, accept_loss: bool) -> Open
         try:
             set_meta(database, plan=plan.to_json(), **{RUN: run, UNCLEAN: 1}, **state.numbers())
             database.execute("COMMIT")
-            is_marked = checkpoint_wal(database)
             record.write(state.committed())
+            is_marked = checkpoint_wal(database)
             files = FilesInPlace(folder)
         except BaseException:
             record.close()

@@ -226,10 +226,10 @@ class JobStore:
             self._unsaved.clear()
             raise
         if self._sharing is not Sharing.TAKEN_OVER:
+            self._record.write(self._state.committed())
             # Before a caller continues: it may send a request that the ceiling has to cover.
             is_full = self.writer.room.is_used  # then no request follows, and the file must not grow
             self._is_marked = self._is_marked or (not is_full and backfill_wal(self._database))
-            self._record.write(self._state.committed())
 
     def _look_for_others(self) -> None:
         """Notice another process that has opened the job or still writes to it, and damaged files."""
