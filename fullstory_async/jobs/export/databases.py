@@ -18,6 +18,7 @@ from fullstory_async.jobs.export.parquet import RowGroups
 from fullstory_async.jobs.export.views import INFO_TABLE, views_for
 from fullstory_async.tables.arrow import import_pyarrow
 from fullstory_async.tables.columns import SCHEMA_VERSIONS, Column, Kind, Row, RowWriter, Schema, Table
+from fullstory_async.tables.shapes import ListShape, Shape, StructShape
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 
+_DUCKDB_ROWS = 4000
 _JSON = {"ARROW:extension:name": "arrow.json", "ARROW:extension:metadata": ""}
 
 
@@ -50,7 +52,9 @@ class Dialect:
 
     def column(self, column: Column) -> str:
         """Return a column as a statement defines it."""
-        return f'"{_escaped(column.name)}" {self.types[column.kind]}'
+        # only DuckDB gets columns with a shape
+        kind = self.types[column.kind] if column.shape is None else _struct_type(column.shape)
+        return f'"{_escaped(column.name)}" {kind}'
 
     def views(self, tables: Mapping[str, Table], schema: Schema) -> Iterator[str]:
         """Yield the statements that create the views of these tables that are not there."""
@@ -106,6 +110,18 @@ def _definitions(tables: Mapping[str, Table], dialect: Dialect, schema: Schema) 
     yield from dialect.views(tables, schema)
 
 
+def _struct_type(shape: Shape) -> str:
+    """Return DuckDB's type of a structure or a part of one."""
+    if isinstance(shape, ListShape):
+        return f"{_struct_type(shape.items)}[]"
+    if isinstance(shape, StructShape):
+        names = shape.names()
+        fields = (f'"{_escaped(names[name])}" {_struct_type(each)}' for name, each in shape.fields.items())
+        return f"STRUCT({', '.join(fields)})"
+    kinds: dict[str, Kind] = {"boolean": "boolean", "integer": "integer", "number": "number"}
+    return DUCKDB.types[kinds.get(shape, "text")]
+
+
 def _names(columns: Table) -> str:
     return ", ".join(f'"{_escaped(column.name)}"' for column in columns)
 
@@ -145,16 +161,14 @@ def duckdb_writers(
             with opened_duckdb(made, folder=folder) as database:
                 for statement in _definitions(tables, DUCKDB, schema):
                     database.execute(statement)
-                # One transaction: otherwise every batch is written twice, to the log and to the file. The
-                # batches are too small for more than one thread to be of use.
+                # the batches are too small for more than one thread to be of use
                 database.execute("SET threads = 1")
-                database.execute("BEGIN")
+                database.execute("SET memory_limit = '64MB'")
                 with ExitStack() as writers:
                     yield {
                         name: writers.enter_context(duckdb_writer(database, name, columns))
                         for name, columns in tables.items()
                     }
-                database.execute("COMMIT")
             make_private(made, PRIVATE_FILE)
             made.replace(path)
     except ImportError:
@@ -164,7 +178,7 @@ def duckdb_writers(
 @contextmanager
 def duckdb_writer(database: duckdb.DuckDBPyConnection, name: str, columns: Table) -> Iterator[RowWriter]:
     """Open the writer of a table of an open database."""
-    groups = RowGroups(columns)
+    groups = RowGroups(columns, rows=_DUCKDB_ROWS)
     names = _names(columns)
     insert = f"INSERT INTO {name} ({names}) SELECT {names} FROM batch"  # noqa: S608  (our own names)
 
@@ -187,5 +201,6 @@ def _as_duckdb_has_it(batch: Any, columns: Table) -> Any:
             # a time of Arrow has a zone, which DuckDB's TIMESTAMP has not
             array = array.cast(pyarrow.timestamp("us"))  # noqa: PLW2901
         arrays.append(array)
-        fields.append(pyarrow.field(field.name, array.type, metadata=_JSON if column.kind == "json" else {}))
+        metadata = _JSON if column.kind == "json" and column.shape is None else None
+        fields.append(pyarrow.field(field.name, array.type, metadata=metadata))
     return pyarrow.Table.from_arrays(arrays, schema=pyarrow.schema(fields))
