@@ -94,6 +94,7 @@ class JobReader(RecordReader):
         rows_per_file: int | None = None,
         bom: bool = False,
         schema: Schema = "v2",
+        json: Literal["text", "struct"] = "text",
         redact: Redact = (),
         allow_missing: bool = False,
         progress: Callable[[int], object] | None = None,
@@ -101,8 +102,8 @@ class JobReader(RecordReader):
         """Write the job's tables to files, with the options, results and errors of `Job.export`."""
         return export(
             self, path, out_dir=out_dir, file_format=file_format, overwrite=overwrite, append=append,
-            partition_by=partition_by, rows_per_file=rows_per_file, bom=bom, schema=schema, redact=redact,
-            allow_missing=allow_missing, progress=progress,
+            partition_by=partition_by, rows_per_file=rows_per_file, bom=bom, schema=schema, json=json,
+            redact=redact, allow_missing=allow_missing, progress=progress,
         )  # fmt: skip
 
     def _record_batches(self, tables: Tables, table: str) -> Iterator[pa.RecordBatch]:

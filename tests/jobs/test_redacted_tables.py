@@ -64,7 +64,8 @@ def cells(redact: Any, schema: Schema = "v2") -> dict[str, list[Any]]:
         ("custom_name", "SECRET-name"), ("e-mail", "SECRET-input"), ("input_E_mail", "SECRET-input"),
         ("*mail*", "SECRET-mail"), ("*mail*", "SECRET-input"), ("source_properties", "SECRET-title"),
         ("event_properties", "SECRET-text"), ("device_id", "6100490361070812345"),
-        ("full_session_id", "1511755620562823211"), ("full_session_id", "6100490361070812345"),
+        ("first_page", "SECRET-url"), ("last_page", "SECRET-url"), ("properties", "SECRET-mail"),
+        ("properties.user_email", "SECRET-mail"), ("full_session_id", "1511755620562823211"), ("full_session_id", "6100490361070812345"),
     ],
 )  # fmt: skip
 def test_no_other_column_keeps_the_value(name: str, secret: str) -> None:
@@ -72,6 +73,19 @@ def test_no_other_column_keeps_the_value(name: str, secret: str) -> None:
     for how in ("drop", "hash"):
         kept = {column for column, values in cells({name: how}).items() if secret in repr(values)}
         assert not kept, how
+
+
+@pytest.mark.parametrize("name", ["properties", "event_properties", "event_properties.user_email", "PROP*"])
+def test_v1_has_other_names_for_the_same(name: str) -> None:
+    found = repr(cells({name: "drop"}, "v1"))
+    assert "SECRET-mail" not in found
+    assert "SECRET-title" in found
+
+
+@pytest.mark.parametrize(("name", "schema"), [("event_properties", "v2"), ("source_properties", "warehouse")])
+def test_a_json_column_is_null_or_a_fingerprint(name: str, schema: Schema) -> None:
+    assert set(cells([name], schema)[f"events.{name}"]) == {None}
+    assert {len(value) for value in cells({name: "hash"}, schema)[f"events.{name}"]} == {16}
 
 
 @pytest.mark.parametrize(
