@@ -54,7 +54,7 @@ class RowGroups:
     """Collects rows until they are a large group: memory use stays flat."""
 
     table: Table
-    rows: int = _GROUP
+    rows: int = attrs.field(factory=lambda: _GROUP)
     """How many rows are a large group."""
     _rows: list[Row] = attrs.field(factory=list, init=False)
     _bytes: int = attrs.field(default=0, init=False)
