@@ -611,6 +611,12 @@ def test_what_can_not_be_appended_to_is_refused(job: JobReader, tmp_path: Path) 
     export(job, path)
     with pytest.raises(ConfigurationError, match="or is redacted"):
         export(job, path, append=True, redact={"full_session_id": "hash"})
+    before = path.read_bytes()
+    with pytest.raises(
+        ConfigurationError, match="the column is_error of the table events has the type INTEGER"
+    ):
+        export(job, path, append=True, redact={"is_error": "hash"})
+    assert path.read_bytes() == before
     with closing(sqlite3.connect(path)) as database:
         database.execute("UPDATE fullstory_export SET version = 9")
         database.commit()
