@@ -23,6 +23,7 @@ from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.export import ExportStopped, export, inspection
 from fullstory_async.jobs.export import files as export_files
 from fullstory_async.jobs.export.destination import Destination
+from fullstory_async.jobs.export.folders import foreign_files
 from fullstory_async.jobs.export.found import Found, Occupant
 from fullstory_async.jobs.export.target import Action, decide
 from tests.jobs.stored import event, stored_job
@@ -122,7 +123,7 @@ OURS: dict[str, Any] = {"occupant": Occupant.FILE, "database": "sqlite", "schema
         (FOLDER, {}, Action.WRITE),
         (FOLDER, {"occupant": Occupant.FOLDER}, Action.WRITE),
         (FOLDER, {"occupant": Occupant.FILE}, "is a file, not a folder"),
-        (FOLDER, {"occupant": Occupant.FOLDER, "foreign": tuple("abcde")}, r"\(a, b, c and 2 more\): choose a folder"),
+        (FOLDER, {"occupant": Occupant.FOLDER, "foreign": tuple("abcde")}, r"\(a, b, c and more\): choose a folder"),
         (FOLDER, {"occupant": Occupant.FOLDER, "is_of_another_user": True}, "belongs to another user"),
     ],
 )  # fmt: skip
@@ -153,8 +154,8 @@ def test_what_stands_at_the_target_decides(
         ({"path": "nul\0.csv"}, "null"),
         ({"path": "x" * 300 + ".csv"}, "File name too long"),
         ({"path": "x" * 250 + ".csv"}, "File name too long"),
-        ({"path": "no/out.csv"}, "can't be written: No such file or directory"),
-        ({"out_dir": "no/out"}, "can't be written: No such file or directory"),
+        ({"path": "no/out.csv"}, "can't be written: the folder .*no doesn.t exist"),
+        ({"out_dir": "no/out"}, "can't be written: the folder .*no doesn.t exist"),
         ({"out_dir": "a", "partition_by": "date", "redact": {"event_time": "hash"}}, "needs the events' times"),
     ],
 )  # fmt: skip
@@ -454,6 +455,13 @@ def test_a_folder_with_other_things_is_never_replaced(job: JobReader, tmp_path: 
         with pytest.raises(ConfigurationError, match="holds what no export made"):
             export(job, folder, overwrite=overwrite)
     assert (folder / name).read_text() == "{}"
+
+
+def test_only_the_first_files_of_a_large_folder_are_looked_at(tmp_path: Path) -> None:
+    for n in range(20):
+        (tmp_path / str(n)).mkdir()
+        (tmp_path / str(n) / "mine").touch()
+    assert len(foreign_files(tmp_path)) == 4
 
 
 def test_a_file_added_to_an_exported_folder_is_kept(job: JobReader, tmp_path: Path) -> None:
