@@ -6,12 +6,14 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 import pytest
 
+from fullstory_async import InvalidSessionId
 from fullstory_async.jobs import JobPlan
 from fullstory_async.jobs.export.redaction import Redaction
 from fullstory_async.jobs.export.tables import Tables
-from fullstory_async.jobs.storage.records import Record
+from fullstory_async.jobs.storage.records import JobFailure, Record
 from fullstory_async.tables.columns import Schema
 
 ID = "6100490361070812345:1511755620562823211"
@@ -109,3 +111,16 @@ def test_the_table_of_sessions_has_the_inputs() -> None:
     assert found["sessions.input"] == [RECORD.input]
     assert (found["sessions.input_e_mail"], found["sessions.input_ticket"]) == (["SECRET-input"], ["T1"])
     assert not [column for column in cells([], "v1") if "input" in column]
+
+
+def test_a_text_that_is_no_id_has_no_replay_url() -> None:
+    failure = JobFailure(
+        session_id="no id", operation="events", error=InvalidSessionId.__name__, status=None, code=None,
+        message="", attempts=0, may_have_cost=False, permanent=True, at=datetime(2026, 5, 4, tzinfo=UTC),
+    )  # fmt: skip
+    record = attrs.evolve(RECORD, session_id="no id", bodies={}, fetched={}, failures={"events": failure})
+    for each, url in ((record, None), (RECORD, f"https://app.fullstory.com/ui/O/session/{ID}")):
+        tables = Tables(JobPlan(events=True), Redaction.of((), "secret"), organisation="O")
+        names = [column.name for column in tables.columns("sessions")]
+        (row,) = dict(tables.rows(each))["sessions"]
+        assert row[names.index("replay_url")] == url

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from fullstory_async.codec import decode_summary, events_with_times
-from fullstory_async.errors import DecodeError
+from fullstory_async.errors import DecodeError, InvalidSessionId
 from fullstory_async.jobs.export.redaction import Redaction
 from fullstory_async.jobs.export.responses import response_values
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobPlan
@@ -235,8 +235,11 @@ class Tables:
         given = {
             self.inputs[name]: value for name, value in record.input_columns.items() if name in self.inputs
         }
+        # a text that is no id has no page
+        is_id = all(failure.error != InvalidSessionId.__name__ for failure in failures)
+        url = replay_url(self.organisation, record.session_id) if is_id else None
         return (
-            *self._ids(record.session_id), *totals, replay_url(self.organisation, record.session_id), state,
+            *self._ids(record.session_id), *totals, url, state,
             failures[0].error if failures else None, time_text(fetched[0]) if fetched else None,
             _clean(record.input), *(given.get(name) for name in self._inputs),
         )  # fmt: skip
