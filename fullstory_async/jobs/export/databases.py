@@ -98,6 +98,8 @@ def sqlite_writers(
     try:
         # No journal: a file that fails half way is deleted, and never gets its name.
         database.execute("PRAGMA journal_mode = OFF")
+        # large pages: an event takes more than a kilobyte
+        database.execute("PRAGMA page_size = 32768")
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSIONS[schema]}")
         database.execute("BEGIN")
         for statement in _definitions(tables, SQLITE, schema):
