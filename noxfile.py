@@ -178,6 +178,14 @@ def data(session: nox.Session) -> None:
 
 
 @nox.session
+def frameworks(session: nox.Session) -> None:
+    """Take models as fields of pydantic and responses of FastAPI, and run coroutines with trio."""
+    install_locked(session)
+    session.install("fastapi>=0.115", "trio>=0.27")
+    session.run("pytest", "-n", "0", "tests/frameworks", *session.posargs, env={"FULLSTORY_FRAMEWORKS": "1"})
+
+
+@nox.session
 def instrumentation(session: nox.Session) -> None:
     """Check ``redact_traces`` with the newest instrumentations of aiohttp, Sentry's and OpenTelemetry's."""
     session.install("sentry-sdk>=2.75", "opentelemetry-instrumentation-aiohttp-client>=0.66b1")

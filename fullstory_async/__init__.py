@@ -53,7 +53,7 @@ if typing.TYPE_CHECKING:
         UnexpectedRedirect,
         UnexpectedResponseError,
     )
-    from fullstory_async.fanout import FanOut, Outcome
+    from fullstory_async.fanout import FanOut
     from fullstory_async.files.ledger import ActivationLedger
     from fullstory_async.files.summary_cache import SummaryCache
     from fullstory_async.http.hooks import (
@@ -86,6 +86,7 @@ if typing.TYPE_CHECKING:
         SliceOptions,
         UnknownEventTypeWarning,
     )
+    from fullstory_async.outcome import Failure, Outcome, Success
     from fullstory_async.pagination import Page, Pager
     from fullstory_async.ratelimit.limiter import RateLimit, RateLimiter
     from fullstory_async.response_info import ResponseInfo
@@ -113,6 +114,7 @@ __all__ = [
     "ErrorInSuccess",
     "EventOptions",
     "EventStream",
+    "Failure",
     "FanOut",
     "FullStoryClient",
     "FullStoryError",
@@ -164,6 +166,7 @@ __all__ = [
     "SliceOptions",
     "Stats",
     "StorageError",
+    "Success",
     "SummaryCache",
     "TransportError",
     "UnexpectedRedirect",
@@ -174,8 +177,8 @@ __all__ = [
 
 _HOMES = (
     "_version", "errors", "response_info", "secret", "session_id", "pagination", "config", "retry",
-    "ratelimit.limiter", "models", "http.hooks", "files.ledger", "files.summary_cache", "fanout",
-    "api.streaming", "client",
+    "ratelimit.limiter", "models", "http.hooks", "files.ledger", "files.summary_cache", "outcome",
+    "fanout", "api.streaming", "client",
 )  # fmt: skip
 """The modules of the public names; each is imported when one of its names is first used.
 

@@ -12,7 +12,7 @@ import importlib
 import sys
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self, cast
 
 import attrs
 
@@ -34,7 +34,7 @@ from fullstory_async.networks import Network
 from fullstory_async.privacy import Redactor, hide_arguments
 from fullstory_async.ratelimit.limiter import RateLimiter
 from fullstory_async.secret import Secret
-from fullstory_async.threads import WorkerThread
+from fullstory_async.threads import WorkerThread, running_loop
 from fullstory_async.validators import shown
 
 if TYPE_CHECKING:
@@ -51,9 +51,10 @@ _TRANSPORT = "fullstory_async.http.transport.session"
 class FullStoryClient:
     """An asynchronous client for the FullStory Sessions API."""
 
-    sessions: SessionsAPI
+    # the classes, until a client has instances of its own: help() and mocks know them from here
+    sessions: SessionsAPI = cast("SessionsAPI", SessionsAPI)
     """The operations on sessions."""
-    profiles: ProfilesAPI
+    profiles: ProfilesAPI = cast("ProfilesAPI", ProfilesAPI)
     """The operations on summary profiles."""
     config: ClientConfig
     """The settings, including those from the environment."""
@@ -153,8 +154,9 @@ class FullStoryClient:
         ``async with`` does both, and closes it whatever happens. Opening an open client does nothing.
 
         Raises:
-            ClientStateError: it was closed, or opened in another event loop.
+            ClientStateError: it was closed, or opened in another event loop, or asyncio doesn't run.
         """
+        running_loop()
         await _import_transport()
         if self._transport.state is State.OPEN:
             self._transport.check()
@@ -163,6 +165,7 @@ class FullStoryClient:
         return self
 
     async def __aenter__(self) -> Self:
+        running_loop()
         await _import_transport()
         await self._open()
         return self
@@ -191,13 +194,19 @@ class FullStoryClient:
         if self._ledger is not None:
             await self._ledger.finish()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a FullStoryClient owns connections and can't be pickled or copied: pickle its config, and make "
+            "a client from it in each process (the key is not pickled, but read from that environment)"
+        )
+
     def __enter__(self) -> None:
         raise TypeError("FullStoryClient is asynchronous: use 'async with'")
 
     def __exit__(self, *_: object) -> None: ...
 
     def __repr__(self) -> str:
-        if not hasattr(self, "sessions"):  # its construction failed, and a traceback shows it
+        if "sessions" not in vars(self):  # its construction failed, and a traceback shows it
             return "FullStoryClient(not made)"
         return f"FullStoryClient({self.config.base_url!r}, {self._transport.state.name.lower()})"
 

@@ -18,6 +18,7 @@ import attrs
 from fullstory_async.errors import ConfigurationError, FullStoryError
 from fullstory_async.http.call import Call
 from fullstory_async.http.options import checked_headers
+from fullstory_async.json_ready import JsonReady
 from fullstory_async.messages import Request, Response
 from fullstory_async.response_info import REQUEST_ID_HEADERS
 
@@ -40,7 +41,7 @@ _logger = logging.getLogger("fullstory_async.hooks")
 
 
 @attrs.define
-class Stats:
+class Stats(JsonReady):
     """What a client has done since it was created."""
 
     requests: int = 0
