@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self, cast
 
@@ -73,7 +73,7 @@ class FullStoryClient:
         limiter: RateLimiter | None = None,
         summary_cache: SummaryCache | None = None,
         ledger: ActivationLedger | None = None,
-        hooks: Hooks | None = None,
+        hooks: Hooks | Sequence[Hooks] | None = None,
     ) -> None:
         """Create a client; nothing is opened before ``async with`` or `open`.
 
@@ -87,13 +87,15 @@ class FullStoryClient:
             summary_cache: a file that keeps summaries, so that the same one is not paid for twice; by default
                 nothing is kept.
             ledger: a file that counts what the key spends per month, over all clients and jobs that share it.
-            hooks: functions to call on each request, response, retry and 429.
+            hooks: functions to call on each request, response, retry and 429; several such as
+                ``(tracing(), metering())`` are called in this order.
 
         Raises:
             ConfigurationError: no key, or an unusable setting.
         """
         if isinstance(api_key, str):
             api_key = Secret(api_key)  # so that the locals of no frame show it
+        hooks = () if hooks is None else (hooks,) if isinstance(hooks, Hooks) else hooks
         _check_types(config, limiter, summary_cache, ledger, hooks)
         if config is None:
             config = ClientConfig(api_key=api_key)
@@ -220,8 +222,9 @@ def _check_types(config: object, limiter: object, cache: object, ledger: object,
         raise ConfigurationError(f"summary_cache must be a SummaryCache, not {shown(cache)}")
     if ledger is not None and not isinstance(ledger, ActivationLedger):
         raise ConfigurationError(f"ledger must be an ActivationLedger, not {shown(ledger)}")
-    if hooks is not None and not isinstance(hooks, Hooks):
-        raise ConfigurationError(f"hooks must be Hooks, not {type(hooks).__name__}")
+    for each in hooks if isinstance(hooks, (tuple, list)) else (hooks,):
+        if not isinstance(each, Hooks):
+            raise ConfigurationError(f"hooks must be Hooks, or a list of them, not {type(each).__name__}")
 
 
 def _guarded(transport: Transport | UnopenedTransport, network: Network) -> call.Transport:
