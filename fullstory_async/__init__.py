@@ -89,6 +89,7 @@ if typing.TYPE_CHECKING:
     from fullstory_async.outcome import Failure, Outcome, Success
     from fullstory_async.pagination import Page, Pager
     from fullstory_async.ratelimit.limiter import RateLimit, RateLimiter
+    from fullstory_async.ratelimit.unshared import UnsharedLimiterWarning
     from fullstory_async.response_info import ResponseInfo
     from fullstory_async.retry import RetryPolicy
     from fullstory_async.secret import Secret
@@ -172,13 +173,14 @@ __all__ = [
     "UnexpectedRedirect",
     "UnexpectedResponseError",
     "UnknownEventTypeWarning",
+    "UnsharedLimiterWarning",
     "__version__",
 ]
 
 _HOMES = (
     "_version", "errors", "response_info", "secret", "session_id", "pagination", "config", "retry",
     "ratelimit.limiter", "models", "http.hooks", "files.ledger", "files.summary_cache", "outcome",
-    "fanout", "api.streaming", "client",
+    "fanout", "ratelimit.unshared", "api.streaming", "client",
 )  # fmt: skip
 """The modules of the public names; each is imported when one of its names is first used.
 

@@ -33,6 +33,7 @@ from fullstory_async.models import KeyOwner
 from fullstory_async.networks import Network
 from fullstory_async.privacy import Redactor, hide_arguments
 from fullstory_async.ratelimit.limiter import RateLimiter
+from fullstory_async.ratelimit.unshared import OPEN_CLIENTS
 from fullstory_async.secret import Secret
 from fullstory_async.threads import WorkerThread, running_loop
 from fullstory_async.validators import shown
@@ -176,7 +177,9 @@ class FullStoryClient:
         if isinstance(self._transport, UnopenedTransport) and self._transport.state is State.UNOPENED:
             self._transport = _transport_class()(self.config)
             self._pipeline.use(_guarded(self._transport, self.config.network))
+        OPEN_CLIENTS.check(self.api.name, self.limiter)
         await self._transport.open()
+        OPEN_CLIENTS.add(self, self.api.name, self.limiter)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -193,6 +196,7 @@ class FullStoryClient:
             await self.api.finish()
         finally:
             await self._transport.close()
+            OPEN_CLIENTS.remove(self)
         if self._ledger is not None:
             await self._ledger.finish()
 

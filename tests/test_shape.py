@@ -214,7 +214,7 @@ async def main():
             turns += 1
             await asyncio.sleep(0)
     counting = asyncio.create_task(count())
-    async with FullStoryClient("na1.key"), FullStoryClient("na1.key"):
+    async with FullStoryClient("na1.key"), FullStoryClient("na1.other"):
         pass
     assert turns > 20, turns
     counting.cancel()
