@@ -20,7 +20,7 @@ LEVELS = {
     "environment": 3, "tables": 3, "networks": 4,
     "models": 4, "brake": 4, "stop_rule": 4, "ids": 4, "ratelimit": 4, "retry": 4,
     "config": 5, "codec": 5, "fanout": 5, "files": 5,
-    "http": 6, "cluster": 6,
+    "http": 6, "cluster": 6, "streams": 6,
     "api": 7, "sandbox": 7, "telemetry": 7,
     "client": 8,
     "jobs": 9, "": 9,
