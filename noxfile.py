@@ -63,6 +63,7 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
     session.run("python", "-m", "tests.examples")  # type-check the examples of README and docs
     session.run("pyright")
+    session.run("pyright", "examples")
 
 
 @nox.session
@@ -175,6 +176,14 @@ def data(session: nox.Session) -> None:
     """Read exports and tables back with pyarrow, pandas, polars, DuckDB and SQLite."""
     install_locked(session)
     session.run("pytest", "-n", "2", "tests/data", *session.posargs, env={"FULLSTORY_DATA": "1"})
+
+
+@nox.session
+def frameworks(session: nox.Session) -> None:
+    """Take models as fields of pydantic and responses of FastAPI, and run coroutines with trio."""
+    install_locked(session)
+    session.install("fastapi>=0.115", "trio>=0.27")
+    session.run("pytest", "-n", "0", "tests/frameworks", *session.posargs, env={"FULLSTORY_FRAMEWORKS": "1"})
 
 
 @nox.session

@@ -136,6 +136,10 @@ def test_ci_reads_exports_back_with_the_programs_that_people_have() -> None:
     assert re.search(r"^FULLSTORY_DATA=1 .*tests/data$", CI, re.MULTILINE)
 
 
+def test_ci_tries_the_frameworks_that_take_models() -> None:
+    assert re.search(r"^\S+/nox .*--session frameworks", CI, re.MULTILINE)
+
+
 def test_the_readme_names_every_error() -> None:
     public = [getattr(fullstory_async, name) for name in fullstory_async.__all__]
     errors = {each.__name__ for each in public if isinstance(each, type) and issubclass(each, FullStoryError)}
