@@ -24,12 +24,12 @@ def summarise(session: WorldSession, events: list[Json], options: Json) -> Json:
     if isinstance(session.summary, Mapping):
         return {"response": session.summary, **({} if schema is None else {"response_schema": schema})}
     facts = _facts(session, apply_slice(events, options))
-    if session.summary is not None:
-        facts["summary"] = session.summary
     # the prompts show in the text, so that a caller sees which of them arrived
     prompts = " … ".join(filter(None, (llm.get("pre_prompt"), llm.get("post_prompt"))))
     if prompts:
         facts["summary"] = f"Asked “{prompts[:_SHOWN_PROMPT]}”: {facts['summary']}"
+    if session.summary is not None:
+        facts["summary"] = session.summary
     if schema is None:
         return {"summary": facts["summary"]}
     return {"response": _value_by_schema(schema, facts, ""), "response_schema": schema}
