@@ -19,6 +19,7 @@ import attrs
 from fullstory_async.api import ApiContext, ListEndpoints, ProfilesAPI, SessionsAPI, call_once
 from fullstory_async.codec import decode_key_owner
 from fullstory_async.config import ClientConfig
+from fullstory_async.declared import Declared
 from fullstory_async.errors import ConfigurationError, StorageError
 from fullstory_async.files.ledger import ActivationLedger, LedgerAccount
 from fullstory_async.files.summary_cache import SummaryCache
@@ -28,7 +29,7 @@ from fullstory_async.http.hooks import Hooks, Stats
 from fullstory_async.http.options import CallOptions, ExtraQuery
 from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.http.transport.proxy_guard import ProxyGuard
-from fullstory_async.http.transport.unopened import State, UnopenedTransport
+from fullstory_async.http.transport.unopened import ClientTransport, State, UnopenedTransport
 from fullstory_async.models import KeyOwner
 from fullstory_async.networks import Network
 from fullstory_async.privacy import Redactor, hide_arguments
@@ -51,15 +52,15 @@ _TRANSPORT = "fullstory_async.http.transport.session"
 class FullStoryClient:
     """An asynchronous client for the FullStory Sessions API."""
 
-    sessions: SessionsAPI
+    sessions = Declared(SessionsAPI)
     """The operations on sessions."""
-    profiles: ProfilesAPI
+    profiles = Declared(ProfilesAPI)
     """The operations on summary profiles."""
-    config: ClientConfig
+    config = Declared(ClientConfig)
     """The settings, including those from the environment."""
-    limiter: RateLimiter
+    limiter = Declared(RateLimiter)
     """The rate limiter; pass it to other clients that use the same key."""
-    api: ApiContext
+    api = Declared(ApiContext)
     """What the operations share; for other parts of this package, such as jobs."""
 
     @hide_arguments
@@ -73,6 +74,7 @@ class FullStoryClient:
         summary_cache: SummaryCache | None = None,
         ledger: ActivationLedger | None = None,
         hooks: Hooks | None = None,
+        transport: ClientTransport | None = None,
     ) -> None:
         """Create a client; nothing is opened before ``async with`` or `open`.
 
@@ -87,6 +89,7 @@ class FullStoryClient:
                 nothing is kept.
             ledger: a file that counts what the key spends per month, over all clients and jobs that share it.
             hooks: functions to call on each request, response, retry and 429.
+            transport: what sends requests in place of the network, such as `testing.FakeTransport`.
 
         Raises:
             ConfigurationError: no key, or an unusable setting.
@@ -106,11 +109,13 @@ class FullStoryClient:
             )
         self.config = config
         self.limiter = limiter or RateLimiter(config.rate_limit, max_wait=config.max_wait)
-        self._transport: Transport | UnopenedTransport = UnopenedTransport()
+        self._transport: ClientTransport = UnopenedTransport() if transport is None else transport
         network = config.network
         if session is not None:
-            self._transport = transport = _transport_class()(config, session)
-            network = transport.network
+            if transport is not None:
+                raise ConfigurationError("give either a session or a transport: a transport needs no session")
+            self._transport = opened = _transport_class()(config, session)
+            network = opened.network
         self._ledger = ledger
         redactor = Redactor(config.api_key, network.secrets)
         self._pipeline = Pipeline(
@@ -155,7 +160,7 @@ class FullStoryClient:
         Raises:
             ClientStateError: it was closed, or opened in another event loop.
         """
-        await _import_transport()
+        await self._prepare()
         if self._transport.state is State.OPEN:
             self._transport.check()
         else:
@@ -163,9 +168,13 @@ class FullStoryClient:
         return self
 
     async def __aenter__(self) -> Self:
-        await _import_transport()
+        await self._prepare()
         await self._open()
         return self
+
+    async def _prepare(self) -> None:
+        if isinstance(self._transport, UnopenedTransport):
+            await _import_transport()
 
     async def _open(self) -> None:
         if isinstance(self._transport, UnopenedTransport) and self._transport.state is State.UNOPENED:
@@ -215,7 +224,7 @@ def _check_types(config: object, limiter: object, cache: object, ledger: object,
         raise ConfigurationError(f"hooks must be Hooks, not {type(hooks).__name__}")
 
 
-def _guarded(transport: Transport | UnopenedTransport, network: Network) -> call.Transport:
+def _guarded(transport: ClientTransport, network: Network) -> call.Transport:
     return transport if network.proxy is None else ProxyGuard(transport, network)
 
 
