@@ -80,11 +80,10 @@ class Sandbox:
         Raises:
             ConfigurationError: an invalid value.
         """
-        own = None
-        if isinstance(sessions, Iterable) and not isinstance(sessions, str):
-            own, sessions = tuple(sessions), 0
+        own = None if isinstance(sessions, int) else _own_sessions(sessions)
+        count = sessions if isinstance(sessions, int) else 0
         for name, number, least, most in (
-            ("users", users, 1, math.inf), ("sessions", sessions, 0, math.inf),
+            ("users", users, 1, math.inf), ("sessions", count, 0, math.inf),
             ("mean_events", mean_events, 1, MOST_EVENTS), ("latency", latency, 0, math.inf),
             ("port", port, 0, 65535), ("activation_quota", activation_quota or 0, 0, math.inf),
         ):  # fmt: skip
@@ -99,7 +98,7 @@ class Sandbox:
             )
         self._recorder = Recorder()
         self.requests = self._recorder.requests
-        world = World(seed, users if own is None else 0, sessions, mean_events)
+        world = World(seed, users if own is None else 0, count, mean_events)
         for each in own or ():
             add_to_world(world, each)
         public_url = _checked_public_url(public_url)
@@ -267,6 +266,13 @@ class Sandbox:
             await self._runner.cleanup()
             self._runner = None
             await self._serving.cancel()
+
+
+def _own_sessions(sessions: Iterable[SandboxSession]) -> tuple[SandboxSession, ...]:
+    if isinstance(sessions, str) or not isinstance(sessions, Iterable):
+        wanted = "a whole number or SandboxSession objects"
+        raise ConfigurationError(f"the sandbox's sessions must be {wanted}, not {validators.shown(sessions)}")
+    return tuple(sessions)
 
 
 def _checked_public_url(value: str | None) -> str | None:

@@ -33,6 +33,8 @@ class FakeTransport:
     """Every request so far, with the time of the event loop at which it was sent."""
     state: State
     """Whether the client that uses it is open."""
+    script: list[Scripted]
+    """What is left of the script."""
     respond: Callable[[Request], Scripted] | None
     """Makes the responses once the script is used up."""
     slots: asyncio.Semaphore | None
@@ -55,7 +57,7 @@ class FakeTransport:
         self.sent = []
         self.state = State.UNOPENED
         self.slots = None
-        self._script = list(script)
+        self.script = list(script)
         self.respond = respond
         self._seconds = seconds
 
@@ -100,8 +102,8 @@ class FakeTransport:
         Raises:
             AssertionError: the script is used up.
         """
-        if self._script:
-            scripted = self._script.pop(0)
+        if self.script:
+            scripted = self.script.pop(0)
         elif self.respond is not None:
             scripted = self.respond(request)
         else:

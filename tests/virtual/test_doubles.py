@@ -15,6 +15,7 @@ from fullstory_async import (
     ProgramError,
     RateLimitedError,
 )
+from fullstory_async.api import SessionsAPI
 from fullstory_async.http.transport.session import Transport
 from fullstory_async.testing import FakeTransport, Request, Response, json_response
 from tests.virtual_time import now
@@ -123,4 +124,4 @@ def test_an_attribute_that_is_not_set_yet() -> None:
     with pytest.raises(AttributeError, match="this FullStoryClient has no limiter yet"):
         _ = client.limiter
     assert repr(client) == "FullStoryClient(not made)"
-    assert isinstance(FullStoryClient("na1.test").sessions, FullStoryClient.sessions)
+    assert isinstance(FullStoryClient("na1.test").sessions, SessionsAPI)

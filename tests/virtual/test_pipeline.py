@@ -320,14 +320,14 @@ async def test_an_outage_stays_within_two_percent_of_one_request_per_call() -> N
         with pytest.raises(ServerError):
             await pipeline.fetch(LIST, lambda _: None)
     assert len(transport.sent) <= 10_200
-    transport._script = [json_response(status=503), OK]
+    transport.script = [json_response(status=503), OK]
     transport.respond = lambda _: OK
     for _ in range(100):
         try:
             await pipeline.fetch(LIST, lambda _: None)
         except ServerError:
             continue
-    transport._script = [lost(), OK]
+    transport.script = [lost(), OK]
     assert (await pipeline.fetch(LIST, lambda _: None))[1] == 2  # successes have refilled the budget
 
 
@@ -371,7 +371,7 @@ async def test_cancelling_at_any_wait_leaves_the_pipeline_usable(seconds: float)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    transport._script, transport.respond = [], lambda _: OK
+    transport.script, transport.respond = [], lambda _: OK
     await asyncio.wait_for(pipeline.fetch(LIST, lambda _: None), 5)
 
 
@@ -390,14 +390,14 @@ async def test_retries_that_are_never_made_use_no_budget_up(failure: Callable[[]
     transport = FakeTransport()
     pipeline = make_pipeline(transport)
     for _ in range(200):
-        transport._script = [failure()]
+        transport.script = [failure()]
         task = asyncio.create_task(pipeline.fetch(LIST, lambda _: None))
         await asyncio.sleep(0.1)  # it waits for its second attempt
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
         await asyncio.sleep(1)
-    transport._script = [failure(), OK]
+    transport.script = [failure(), OK]
     assert (await pipeline.fetch(LIST, lambda _: None))[1] == 2
 
 

@@ -6,14 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio.pytest_plugin
 import pytest
 
 import fullstory_async.client
 import fullstory_async.sandbox
 import fullstory_async.testing
+from fullstory_async import pytest_plugin
 from tests.examples import ROOT, blocks
-
-__all__: list[str] = []
 
 pytest_plugins = ["pytester"]
 
@@ -26,13 +26,14 @@ PAGE = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     # whether or not this package is installed, the plugin is loaded once, by its name
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    pytester.plugins = []
     return pytester
 
 
 def run_tests(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
-    plugins = ("-p", "fullstory_async.pytest_plugin", "-p", "anyio.pytest_plugin", "-p", "no:cacheprovider")
-    return pytester.runpytest_inprocess("-W", "error", "--strict-markers", *plugins, *options)
+    # as objects, since other tests may have imported them before pytest could rewrite their assertions
+    plugins = [pytest_plugin, anyio.pytest_plugin]
+    arguments = ("-W", "error", "--strict-markers", "-p", "no:cacheprovider", *options)
+    return pytester.runpytest_inprocess(*arguments, plugins=plugins)
 
 
 def test_the_tests_of_the_docs_pass_with_anyio(run: pytest.Pytester) -> None:

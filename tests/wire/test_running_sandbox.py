@@ -57,13 +57,15 @@ async def test_it_runs_beside_the_loop_of_the_test() -> None:
 
 
 def test_its_port_is_free_when_the_block_ends() -> None:
+    used: list[Sandbox] = []
     with pytest.raises(ZeroDivisionError):
         with running_sandbox() as sandbox:
-            port = sandbox._port
+            used.append(sandbox)
+            assert sandbox.url
             raise ZeroDivisionError
     with pytest.raises(ClientStateError):
-        _ = sandbox.url
-    socket.create_server(("127.0.0.1", port)).close()
+        _ = used[0].url
+    socket.create_server(("127.0.0.1", used[0]._port)).close()
 
 
 def test_what_can_not_run_is_reported_where_it_was_asked_for() -> None:
