@@ -14,7 +14,7 @@ been paid for, and only then is the error raised. Leaving the ``async with`` blo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -69,7 +69,7 @@ class Work(Protocol[T_co]):
         """Start no further attempt."""
         ...
 
-    async def run(self) -> T_co:
+    def run(self) -> Coroutine[Any, Any, T_co]:
         """Make the call."""
         ...
 

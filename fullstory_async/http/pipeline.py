@@ -171,11 +171,7 @@ class Pipeline:
                 except (TransportError, APIStatusError, DecodeError) as error:
                     if error.may_have_cost and reservation is not None:
                         reservation.spend()
-                    self._failures.record(call, error)
-                    retry = self._failures.decide(call, error, retries)
-                    if retry is None:
-                        raise
-                    await self._failures.wait(call, error, retry)
+                    await self._failures.handle(call, error, retries)
                 except FullStoryError as error:  # from a meter, or the client can't be used
                     if await self._failures.wait_for_storage(call, error):
                         continue
