@@ -200,6 +200,13 @@ def frameworks(session: nox.Session) -> None:
 
 
 @nox.session
+def pages(session: nox.Session) -> None:
+    """Open the web pages in headless Chromium, which has to be installed."""
+    install_locked(session)
+    session.run("pytest", "-n", "2", "tests/pages", *session.posargs, env={"FULLSTORY_PAGES": "1"})
+
+
+@nox.session
 def instrumentation(session: nox.Session) -> None:
     """Check ``redact_traces`` with the newest instrumentations of aiohttp, Sentry's and OpenTelemetry's."""
     session.install("sentry-sdk>=2.75", "opentelemetry-instrumentation-aiohttp-client>=0.66b1")

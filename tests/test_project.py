@@ -145,6 +145,11 @@ def test_ci_runs_the_recipes_for_tests_of_users() -> None:
     assert "FULLSTORY_RECIPES" in (ROOT / "noxfile.py").read_text()
 
 
+def test_ci_opens_the_web_pages_in_a_browser() -> None:
+    assert "chromium" in re.findall(r"^install (\S+) ", CI, re.MULTILINE)
+    assert re.search(r"^FULLSTORY_PAGES=1 .*tests/pages$", CI, re.MULTILINE)
+
+
 def test_the_readme_names_every_error() -> None:
     public = [getattr(fullstory_async, name) for name in fullstory_async.__all__]
     errors = {each.__name__ for each in public if isinstance(each, type) and issubclass(each, FullStoryError)}
