@@ -20,7 +20,7 @@ from fullstory_async.cli.output import write_stderr
 from fullstory_async.errors import JobError
 from fullstory_async.files.file_system import PRIVATE_FILE
 from fullstory_async.jobs import JobReader, JobReport
-from fullstory_async.tables.times import time_text
+from fullstory_async.json_ready import time_text
 
 __all__ = ["FetchEnd", "reported"]
 

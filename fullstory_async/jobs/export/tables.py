@@ -17,6 +17,7 @@ from fullstory_async.jobs.export.redaction import Redaction
 from fullstory_async.jobs.export.responses import response_values
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobPlan
 from fullstory_async.jobs.storage.records import JobFailure, Record
+from fullstory_async.json_ready import time_text
 from fullstory_async.messages import Response
 from fullstory_async.session_id import SessionId
 from fullstory_async.tables.answer import ParsedEvent
@@ -26,7 +27,6 @@ from fullstory_async.tables.ids import SessionIds, replay_url
 from fullstory_async.tables.json_text import dump_json, replace_surrogates
 from fullstory_async.tables.pages import NO_TOTALS, page_rows, session_totals, visits_of
 from fullstory_async.tables.shapes import StructShape
-from fullstory_async.tables.times import time_text
 
 __all__ = ["Tables"]
 
