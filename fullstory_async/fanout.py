@@ -14,7 +14,7 @@ been paid for, and only then is the error raised. Leaving the ``async with`` blo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -67,7 +67,7 @@ class Work(Protocol[T_co]):
         """Start no further attempt."""
         ...
 
-    async def run(self) -> T_co:
+    def run(self) -> Coroutine[Any, Any, T_co]:
         """Make the call."""
         ...
 
@@ -186,11 +186,12 @@ class FanOut(Generic[T]):
                 worker.cancel()
 
     async def _work(self) -> None:
-        worker = asyncio.current_task()
+        worker, source = asyncio.current_task(), self._source
+        waits_for_ids = source.is_async
         while not self._stopping:
             self._calls[worker] = None
             try:
-                ref = await self._source.next()
+                ref = await source.next() if waits_for_ids else source.next_now()
                 # the id source itself may have stopped the work
                 if ref is End.END or self._stopping:
                     return
@@ -224,16 +225,17 @@ class FanOut(Generic[T]):
                 return None
             # the call is over: a stop must not cancel the delivery of its outcome
             del self._calls[worker]
-            self._stop_by_rule(error, started)
-            failed, elapsed = strip_traceback(error), now() - started
+            ended = now()
+            self._stop_by_rule(error, started, ended)
+            failed, elapsed = strip_traceback(error), ended - started
             return Failure(session_id=call.session_id, error=failed, attempts=error.attempts, elapsed=elapsed)
-        self._stop_by_rule(None, started)
+        ended = now()
+        self._stop_by_rule(None, started, ended)
         return Success(
-            session_id=call.session_id, value=value, attempts=call.attempts, elapsed=now() - started
+            session_id=call.session_id, value=value, attempts=call.attempts, elapsed=ended - started
         )
 
-    def _stop_by_rule(self, error: FullStoryError | None, started: float) -> None:
-        now = asyncio.get_running_loop().time()
+    def _stop_by_rule(self, error: FullStoryError | None, started: float, now: float) -> None:
         if (fatal := self._rule.after(error, started=started, now=now)) is not None:
             self._fail(fatal)
 

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Any
 
 from fullstory_async.errors import ConfigurationError, JobStorageError
-from fullstory_async.jobs.export.databases import DUCKDB, SQLITE, Dialect, duckdb_writer, sqlite_writer
+from fullstory_async.jobs.export.databases import (
+    DUCKDB,
+    SQLITE,
+    Dialect,
+    column_names,
+    duckdb_writers,
+    sqlite_writer,
+)
 from fullstory_async.jobs.export.duckdb_files import opened_duckdb
 from fullstory_async.jobs.export.files import private_folder
 from fullstory_async.jobs.export.found import Found
@@ -74,19 +81,25 @@ def _sqlite_writers(
 def _duckdb_writers(
     found: Found, tables: Mapping[str, Table], session_ids: Iterable[str]
 ) -> Iterator[dict[str, RowWriter]]:
-    with private_folder(found) as folder, opened_duckdb(found.real, folder=folder) as database:
-        # DuckDB makes a log readable by all. A change of any size goes to the file at once instead.
-        database.execute("SET checkpoint_threshold = '0KB'")
-        database.execute("BEGIN")
-        for ids in _id_batches(database.execute, session_ids):
-            database.execute("INSERT INTO appended SELECT unnest(?)", [ids])
-        _make_room(database.execute, tables, DUCKDB)
-        with ExitStack() as stack:
-            yield {
-                name: stack.enter_context(duckdb_writer(database, name, columns))
-                for name, columns in tables.items()
-            }
-        database.execute("COMMIT")
+    with private_folder(found) as folder:
+        # In one transaction, DuckDB keeps the rows of all batches in memory, but not those of another file.
+        new = folder / "new"
+        with duckdb_writers(new, tables, schema="v2") as writers:
+            yield writers
+        with opened_duckdb(found.real, folder=folder) as database:
+            # DuckDB makes a log readable by all. A change of any size goes to the file at once instead.
+            database.execute("SET checkpoint_threshold = '0KB'")
+            database.execute("BEGIN")
+            for ids in _id_batches(database.execute, session_ids):
+                database.execute("INSERT INTO appended SELECT unnest(?)", [ids])
+            _make_room(database.execute, tables, DUCKDB)
+            quoted = str(new).replace("'", "''")
+            database.execute(f"ATTACH '{quoted}' AS new (READ_ONLY)")
+            for name, columns in tables.items():
+                names = column_names(columns)
+                rows = f"SELECT {names} FROM new.{name}"  # noqa: S608  (our own names)
+                database.execute(f"INSERT INTO {name} ({names}) {rows}")
+            database.execute("COMMIT")
 
 
 def _id_batches(execute: Callable[..., Any], session_ids: Iterable[str]) -> Iterator[list[str]]:

@@ -26,6 +26,7 @@ from fullstory_async.tables.events import EventColumns, columns_of_answer, colum
 from fullstory_async.tables.ids import SessionIds, replay_url
 from fullstory_async.tables.json_text import dump_json, replace_surrogates
 from fullstory_async.tables.pages import NO_TOTALS, page_rows, session_totals, visits_of
+from fullstory_async.tables.shapes import StructShape
 
 __all__ = ["Tables"]
 
@@ -56,6 +57,8 @@ class Tables:
     """Column of the tables that the ids came from → its name in the table ``sessions``."""
     responses: Mapping[str, Column] = attrs.field(factory=dict)
     """Field of the summaries' responses → its column."""
+    shapes: Mapping[str, StructShape] = attrs.field(factory=dict)
+    """JSON column of the events → its structure, if it has one."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,7 +74,10 @@ class Tables:
 
     def columns(self, name: str) -> Table:
         """Return a table's columns. A redacted one may be null, and a hashed one is text."""
-        return tuple(map(self._column, self._plain_columns(name)))
+        columns = tuple(map(self._column, self._plain_columns(name)))
+        if name != "events":
+            return columns
+        return tuple(attrs.evolve(column, shape=self.shapes.get(column.name)) for column in columns)
 
     def _plain_columns(self, name: str) -> Table:
         further: Mapping[str, Iterable[Column]] = {
