@@ -12,13 +12,14 @@ import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, Self, cast
+from typing import TYPE_CHECKING, NoReturn, Self
 
 import attrs
 
 from fullstory_async.api import ApiContext, ListEndpoints, ProfilesAPI, SessionsAPI, call_once
 from fullstory_async.codec import decode_key_owner
 from fullstory_async.config import ClientConfig
+from fullstory_async.declared import Declared
 from fullstory_async.errors import ConfigurationError, StorageError
 from fullstory_async.files.ledger import ActivationLedger, LedgerAccount
 from fullstory_async.files.summary_cache import SummaryCache
@@ -28,7 +29,7 @@ from fullstory_async.http.hooks import Hooks, Stats
 from fullstory_async.http.options import CallOptions, ExtraQuery
 from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.http.transport.proxy_guard import ProxyGuard
-from fullstory_async.http.transport.unopened import State, UnopenedTransport
+from fullstory_async.http.transport.unopened import ClientTransport, State, UnopenedTransport
 from fullstory_async.models import KeyOwner
 from fullstory_async.networks import Network
 from fullstory_async.privacy import Redactor, hide_arguments
@@ -52,16 +53,15 @@ _TRANSPORT = "fullstory_async.http.transport.session"
 class FullStoryClient:
     """An asynchronous client for the FullStory Sessions API."""
 
-    # the classes, until a client has instances of its own: help() and mocks know them from here
-    sessions: SessionsAPI = cast("SessionsAPI", SessionsAPI)
+    sessions = Declared(SessionsAPI)
     """The operations on sessions."""
-    profiles: ProfilesAPI = cast("ProfilesAPI", ProfilesAPI)
+    profiles = Declared(ProfilesAPI)
     """The operations on summary profiles."""
-    config: ClientConfig
+    config = Declared(ClientConfig)
     """The settings, including those from the environment."""
-    limiter: RateLimiter
+    limiter = Declared(RateLimiter)
     """The rate limiter; pass it to other clients that use the same key."""
-    api: ApiContext
+    api = Declared(ApiContext)
     """What the operations share; for other parts of this package, such as jobs."""
 
     @hide_arguments
@@ -75,6 +75,7 @@ class FullStoryClient:
         summary_cache: SummaryCache | None = None,
         ledger: ActivationLedger | None = None,
         hooks: Hooks | Sequence[Hooks] | None = None,
+        transport: ClientTransport | None = None,
     ) -> None:
         """Create a client; nothing is opened before ``async with`` or `open`.
 
@@ -90,6 +91,7 @@ class FullStoryClient:
             ledger: a file that counts what the key spends per month, over all clients and jobs that share it.
             hooks: functions to call on each request, response, retry and 429; several such as
                 ``(tracing(), metering())`` are called in this order.
+            transport: what sends requests in place of the network, such as `testing.FakeTransport`.
 
         Raises:
             ConfigurationError: no key, or an unusable setting.
@@ -110,11 +112,13 @@ class FullStoryClient:
             )
         self.config = config
         self.limiter = limiter or RateLimiter(config.rate_limit, max_wait=config.max_wait)
-        self._transport: Transport | UnopenedTransport = UnopenedTransport()
+        self._transport: ClientTransport = UnopenedTransport() if transport is None else transport
         network = config.network
         if session is not None:
-            self._transport = transport = _transport_class()(config, session)
-            network = transport.network
+            if transport is not None:
+                raise ConfigurationError("give either a session or a transport: a transport needs no session")
+            self._transport = opened = _transport_class()(config, session)
+            network = opened.network
         self._ledger = ledger
         redactor = Redactor(config.api_key, network.secrets)
         self._pipeline = Pipeline(
@@ -159,8 +163,7 @@ class FullStoryClient:
         Raises:
             ClientStateError: it was closed, or opened in another event loop, or asyncio doesn't run.
         """
-        running_loop()
-        await _import_transport()
+        await self._prepare()
         if self._transport.state is State.OPEN:
             self._transport.check()
         else:
@@ -168,10 +171,14 @@ class FullStoryClient:
         return self
 
     async def __aenter__(self) -> Self:
-        running_loop()
-        await _import_transport()
+        await self._prepare()
         await self._open()
         return self
+
+    async def _prepare(self) -> None:
+        running_loop()
+        if isinstance(self._transport, UnopenedTransport):
+            await _import_transport()
 
     async def _open(self) -> None:
         if isinstance(self._transport, UnopenedTransport) and self._transport.state is State.UNOPENED:
@@ -231,7 +238,7 @@ def _check_types(config: object, limiter: object, cache: object, ledger: object,
             raise ConfigurationError(f"hooks must be Hooks, or a list of them, not {type(each).__name__}")
 
 
-def _guarded(transport: Transport | UnopenedTransport, network: Network) -> call.Transport:
+def _guarded(transport: ClientTransport, network: Network) -> call.Transport:
     return transport if network.proxy is None else ProxyGuard(transport, network)
 
 

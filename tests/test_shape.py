@@ -97,6 +97,7 @@ def test_only_the_transport_imports_the_network_client() -> None:
     assert "if TYPE_CHECKING:\n    import aiohttp\n" in path_of("client").read_text()
     assert {m for m in MODULES if "from aiohttp import" in path_of(m).read_text()} == {
         "sandbox.server",
+        "sandbox.serving",
         "sandbox.faults.bodies",
         "sandbox.faults.connections",
         "sandbox.faults.contents",

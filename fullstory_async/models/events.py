@@ -19,6 +19,7 @@ from fullstory_async.models.event_decoding import read_events
 from fullstory_async.models.event_table import EVENT_TABLE, event_columns, event_table
 from fullstory_async.models.event_types import warn_about_event_type
 from fullstory_async.models.session import SessionRef, session_id_of
+from fullstory_async.models.summary import SessionSummary
 from fullstory_async.notebook_html import counted, table
 from fullstory_async.response_info import HasResponseInfo
 from fullstory_async.tables.columns import Row, Table
@@ -151,6 +152,25 @@ class SessionEvents(HasResponseInfo, JsonReady, Sequence[SessionEvent]):
         # min and max, not the ends: an event without a readable time is not sorted
         times = [event.timestamp for event in self if event.timestamp is not None]
         return (max(times) - min(times)).total_seconds() if times else 0.0
+
+    def to_html(self, *, summary: SessionSummary | str | None = None) -> str:
+        """Return a page for people: one HTML file without scripts, which loads nothing.
+
+        It has a time strip, the events page by page, a switch for problems only and a choice of types. Its
+        size is limited, and a note says how many events it leaves out.
+
+        Args:
+            summary: a summary to show at its top.
+        """
+        # a page is seldom asked for, and its style sheet is large
+        from fullstory_async.models.event_page import EventPage  # noqa: PLC0415
+
+        session = self._parent or self
+        text = summary.text if isinstance(summary, SessionSummary) else summary or ""
+        return EventPage(
+            session_id=self.session_id, events=self, session=session, duration=session.duration,
+            users=session.users(), summary=text,
+        ).to_html()  # fmt: skip
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return the events as dicts for JSON, with the names and values of an export's rows.
