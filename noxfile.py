@@ -63,6 +63,7 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
     session.run("python", "-m", "tests.examples")  # type-check the examples of README and docs
     session.run("pyright")
+    session.run("pyright", "examples")
 
 
 @nox.session
@@ -188,6 +189,21 @@ def recipes(session: nox.Session) -> None:
     session.install("anyio>=4.6", "pytest-asyncio>=1.5", "pytest-recording>=0.14", "vcrpy>=9.4")
     command = (*command, "-p", "no:asyncio", "-p", "no:anyio", "-p", "no:recording")
     session.run(*command, "tests/recipes/test_recipes.py", *session.posargs, env=environment)
+
+
+@nox.session
+def frameworks(session: nox.Session) -> None:
+    """Take models as fields of pydantic and responses of FastAPI, and run coroutines with trio."""
+    install_locked(session)
+    session.install("fastapi>=0.115", "trio>=0.27")
+    session.run("pytest", "-n", "0", "tests/frameworks", *session.posargs, env={"FULLSTORY_FRAMEWORKS": "1"})
+
+
+@nox.session
+def pages(session: nox.Session) -> None:
+    """Open the web pages in headless Chromium, which has to be installed."""
+    install_locked(session)
+    session.run("pytest", "-n", "2", "tests/pages", *session.posargs, env={"FULLSTORY_PAGES": "1"})
 
 
 @nox.session

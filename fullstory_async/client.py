@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 import attrs
 
@@ -34,8 +34,9 @@ from fullstory_async.models import KeyOwner
 from fullstory_async.networks import Network
 from fullstory_async.privacy import Redactor, hide_arguments
 from fullstory_async.ratelimit.limiter import RateLimiter
+from fullstory_async.ratelimit.unshared import OPEN_CLIENTS
 from fullstory_async.secret import Secret
-from fullstory_async.threads import WorkerThread
+from fullstory_async.threads import WorkerThread, running_loop
 from fullstory_async.validators import shown
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class FullStoryClient:
         limiter: RateLimiter | None = None,
         summary_cache: SummaryCache | None = None,
         ledger: ActivationLedger | None = None,
-        hooks: Hooks | None = None,
+        hooks: Hooks | Sequence[Hooks] | None = None,
         transport: ClientTransport | None = None,
     ) -> None:
         """Create a client; nothing is opened before ``async with`` or `open`.
@@ -88,7 +89,8 @@ class FullStoryClient:
             summary_cache: a file that keeps summaries, so that the same one is not paid for twice; by default
                 nothing is kept.
             ledger: a file that counts what the key spends per month, over all clients and jobs that share it.
-            hooks: functions to call on each request, response, retry and 429.
+            hooks: functions to call on each request, response, retry and 429; several such as
+                ``(tracing(), metering())`` are called in this order.
             transport: what sends requests in place of the network, such as `testing.FakeTransport`.
 
         Raises:
@@ -96,6 +98,7 @@ class FullStoryClient:
         """
         if isinstance(api_key, str):
             api_key = Secret(api_key)  # so that the locals of no frame show it
+        hooks = () if hooks is None else (hooks,) if isinstance(hooks, Hooks) else hooks
         _check_types(config, limiter, summary_cache, ledger, hooks)
         if config is None:
             config = ClientConfig(api_key=api_key)
@@ -158,7 +161,7 @@ class FullStoryClient:
         ``async with`` does both, and closes it whatever happens. Opening an open client does nothing.
 
         Raises:
-            ClientStateError: it was closed, or opened in another event loop.
+            ClientStateError: it was closed, or opened in another event loop, or asyncio doesn't run.
         """
         await self._prepare()
         if self._transport.state is State.OPEN:
@@ -173,6 +176,7 @@ class FullStoryClient:
         return self
 
     async def _prepare(self) -> None:
+        running_loop()
         if isinstance(self._transport, UnopenedTransport):
             await _import_transport()
 
@@ -180,7 +184,9 @@ class FullStoryClient:
         if isinstance(self._transport, UnopenedTransport) and self._transport.state is State.UNOPENED:
             self._transport = _transport_class()(self.config)
             self._pipeline.use(_guarded(self._transport, self.config.network))
+        OPEN_CLIENTS.check(self.api.name, self.limiter)
         await self._transport.open()
+        OPEN_CLIENTS.add(self, self.api.name, self.limiter)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -197,8 +203,15 @@ class FullStoryClient:
             await self.api.finish()
         finally:
             await self._transport.close()
+            OPEN_CLIENTS.remove(self)
         if self._ledger is not None:
             await self._ledger.finish()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a FullStoryClient owns connections and can't be pickled or copied: pickle its config, and make "
+            "a client from it in each process (the key is not pickled, but read from that environment)"
+        )
 
     def __enter__(self) -> None:
         raise TypeError("FullStoryClient is asynchronous: use 'async with'")
@@ -206,7 +219,7 @@ class FullStoryClient:
     def __exit__(self, *_: object) -> None: ...
 
     def __repr__(self) -> str:
-        if not hasattr(self, "sessions"):  # its construction failed, and a traceback shows it
+        if "sessions" not in vars(self):  # its construction failed, and a traceback shows it
             return "FullStoryClient(not made)"
         return f"FullStoryClient({self.config.base_url!r}, {self._transport.state.name.lower()})"
 
@@ -220,8 +233,9 @@ def _check_types(config: object, limiter: object, cache: object, ledger: object,
         raise ConfigurationError(f"summary_cache must be a SummaryCache, not {shown(cache)}")
     if ledger is not None and not isinstance(ledger, ActivationLedger):
         raise ConfigurationError(f"ledger must be an ActivationLedger, not {shown(ledger)}")
-    if hooks is not None and not isinstance(hooks, Hooks):
-        raise ConfigurationError(f"hooks must be Hooks, not {type(hooks).__name__}")
+    for each in hooks if isinstance(hooks, (tuple, list)) else (hooks,):
+        if not isinstance(each, Hooks):
+            raise ConfigurationError(f"hooks must be Hooks, or a list of them, not {type(each).__name__}")
 
 
 def _guarded(transport: ClientTransport, network: Network) -> call.Transport:

@@ -1,4 +1,4 @@
-"""The examples of README and docs, which the tests run; ``python -m tests.examples`` has mypy check them all.
+"""The examples of README and docs, which the tests run; ``python -m tests.examples`` has mypy check them and examples/.
 
 Mypy comes with the extra ``dev`` and the tests do without it, so that is a part of ``nox -s types``.
 """
@@ -36,7 +36,7 @@ def python_examples() -> dict[str, str]:
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
-        files = []
+        files = sorted((ROOT / "examples").glob("*.py"))
         for name, text in python_examples().items():
             files.append(Path(folder, f"{IMPORTED_AS.get(name, name)}.py"))
             files[-1].write_text(text, encoding="utf-8")

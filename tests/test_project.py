@@ -136,9 +136,18 @@ def test_ci_reads_exports_back_with_the_programs_that_people_have() -> None:
     assert re.search(r"^FULLSTORY_DATA=1 .*tests/data$", CI, re.MULTILINE)
 
 
+def test_ci_tries_the_frameworks_that_take_models() -> None:
+    assert re.search(r"^\S+/nox .*--session frameworks", CI, re.MULTILINE)
+
+
 def test_ci_runs_the_recipes_for_tests_of_users() -> None:
     assert re.search(r"^\S+/nox .*--session recipes", CI, re.MULTILINE)
     assert "FULLSTORY_RECIPES" in (ROOT / "noxfile.py").read_text()
+
+
+def test_ci_opens_the_web_pages_in_a_browser() -> None:
+    assert "chromium" in re.findall(r"^install (\S+) ", CI, re.MULTILINE)
+    assert re.search(r"^FULLSTORY_PAGES=1 .*tests/pages$", CI, re.MULTILINE)
 
 
 def test_the_readme_names_every_error() -> None:

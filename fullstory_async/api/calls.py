@@ -6,9 +6,9 @@ single call prepares one, a fan-out one per id.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -61,9 +61,9 @@ class ApiCall(Generic[T]):
         """Start no further attempt."""
         self.call.stopping = True
 
-    async def run(self) -> T:
+    def run(self) -> Coroutine[Any, Any, T]:
         """Make the call and return its result."""
-        return await self.api.pipeline.fetch(self.call, self.decode)
+        return self.api.pipeline.fetch(self.call, self.decode)
 
 
 Prepare = Callable[[SessionRef], ApiCall[T]]

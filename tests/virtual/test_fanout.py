@@ -15,6 +15,7 @@ from fullstory_async import (
     AuthenticationError,
     ClientStateError,
     ConfigurationError,
+    Failure,
     FullStoryError,
     InvalidSessionId,
     NotFoundError,
@@ -26,6 +27,7 @@ from fullstory_async import (
     Scope,
     Session,
     SessionId,
+    Success,
     fanout,
 )
 from fullstory_async.messages import Request, Response
@@ -205,6 +207,29 @@ async def test_ids_are_taken_only_as_workers_and_the_consumer_get_on() -> None:
 
 
 @pytest.mark.row(24)
+async def test_an_outcome_unwraps_to_its_value_or_its_error() -> None:
+    async def fetch(session_id: str, at_risk: AtRisk) -> tuple[object, int]:
+        if session_id == "1:1":
+            raise NotFoundError("no such session")
+        return "v", 1
+
+    good, bad, unusable = await collect(fan_out(["1:0", "1:1", "a b"], fetch, concurrency=1))
+    assert isinstance(good, Success)
+    assert good.unwrap() == "v"
+    for failed, error in ((bad, NotFoundError), (unusable, InvalidSessionId)):
+        assert isinstance(failed, Failure)
+        for _ in range(2):
+            with pytest.raises(error) as caught:
+                failed.unwrap()
+            assert caught.value is failed.error
+            assert len(caught.traceback) == 2  # of this call alone
+    match good:
+        case Success(value=value):
+            assert value == "v"
+        case Failure():
+            pytest.fail("a success is no failure")
+
+
 async def test_a_failed_call_is_an_outcome() -> None:
     def answer(request: Request) -> Response:
         return json_response({"message": "gone"}, 404) if request.session_id == "1:3" else EMPTY
@@ -635,6 +660,8 @@ async def test_wrong_use_says_what_to_write() -> None:
     results = fan_out(ids(1), echo(), concurrency=1)
     with pytest.raises(ClientStateError, match="async with"):
         aiter(results)
+    with pytest.raises(ClientStateError, match="open the fan-out first: async with"):
+        await anext(results)
     with pytest.raises(TypeError, match="async with"), results:
         pass
     await collect(results)

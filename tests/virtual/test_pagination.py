@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from typing import Any
@@ -39,6 +40,40 @@ async def test_awaiting_gives_the_first_page_each_time() -> None:
     pager = pager_of(THREE, asked)
     assert list(await pager) == list(await pager) == [1, 2]
     assert asked == [None, None]
+
+
+async def test_a_task_can_be_made_of_a_pager() -> None:
+    asked: list[str | None] = []
+    pager = pager_of(THREE, asked)
+    assert list(await asyncio.create_task(pager)) == [1, 2]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(pager) for _ in range(2)]
+    assert [list(task.result()) for task in tasks] == [[1, 2], [1, 2]]
+    assert asked == [None, None, None]
+
+
+async def test_tasks_of_one_pager_wait_and_fail_and_are_cancelled_each_for_itself() -> None:
+    started: list[int] = []
+
+    async def fetch(token: str | None) -> Page[int]:
+        started.append(number := len(started))
+        await asyncio.sleep(10 - number)
+        if number == 1:
+            raise PaginationError("no")
+        return Page(items=(number,))
+
+    pager = Pager(fetch)
+    tasks = [asyncio.create_task(pager) for _ in range(4)]
+    never_started = asyncio.create_task(pager)
+    never_started.cancel()
+    await asyncio.sleep(1)
+    tasks[2].cancel()
+    results = await asyncio.gather(*tasks, never_started, return_exceptions=True)
+    assert [type(result) for result in results] == [
+        Page, PaginationError, asyncio.CancelledError, Page, asyncio.CancelledError,
+    ]  # fmt: skip
+    assert [results[0], results[3]] == [Page(items=(0,)), Page(items=(3,))]
+    assert list(await asyncio.wait_for(pager, 60)) == [4]
 
 
 async def test_iteration_goes_on_after_an_empty_page() -> None:

@@ -436,7 +436,7 @@ async def test_what_calls_wait_is_added_up() -> None:
 async def test_a_lost_request_is_told_of_with_its_own_seconds() -> None:
     told: list[ResponseReceived] = []
     transport = FakeTransport([lost(), lost(), OK], respond=lambda _: OK, seconds=4)
-    pipeline = make_pipeline(transport, hooks=Hooks(on_response=told.append))
+    pipeline = make_pipeline(transport, hooks=[Hooks(on_response=told.append)])
     await pipeline.fetch(LIST, lambda _: None)
     task = asyncio.create_task(pipeline.fetch(LIST, lambda _: None))
     await asyncio.sleep(1.5)
