@@ -94,13 +94,15 @@ class FailureHandler:
             retry.delay,
         )  # fmt: skip
         self.observer.retry_planned(call, error, retry.delay)
+        call.wait_seconds = 0.0
         if retry.throttled:
             return
         began = asyncio.get_running_loop().time()
         try:
             await asyncio.sleep(retry.delay)
         finally:
-            self.observer.stats.waited += asyncio.get_running_loop().time() - began
+            call.wait_seconds = asyncio.get_running_loop().time() - began
+            self.observer.stats.waited += call.wait_seconds
 
     async def wait_for_storage(self, call: Call, error: FullStoryError) -> bool:
         """Pause for a ledger that can't be used; return False if the call ends with its error."""

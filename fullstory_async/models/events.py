@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import attrs
 
 from fullstory_async import validators
+from fullstory_async.json_ready import JsonReady
 from fullstory_async.models.event import SessionEvent
 from fullstory_async.models.event_data import IdentifyData
 from fullstory_async.models.event_decoding import read_events
@@ -32,7 +33,7 @@ __all__ = ["SessionEvents", "SessionPage"]
 
 
 @attrs.frozen(eq=False, repr=False)
-class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
+class SessionEvents(HasResponseInfo, JsonReady, Sequence[SessionEvent]):
     """The events of one session, sorted by time: a sequence.
 
     The service does not promise an order. Events with the same time stay in the response's order, and an
@@ -42,7 +43,8 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
     session_id: str
     """The requested session."""
 
-    _events: list[SessionEvent] = attrs.field(factory=list, alias="events")
+    events: list[SessionEvent] = attrs.field(factory=list)
+    """The events as a list. Public so that encoders that read fields, such as msgspec's, include them."""
 
     raw: bytes = attrs.field(default=b"", kw_only=True)
     """The response body, unchanged; empty for a selection of events."""
@@ -70,15 +72,17 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
     @overload
     def __getitem__(self, index: int) -> SessionEvent: ...
     @overload
-    def __getitem__(self, index: slice) -> list[SessionEvent]: ...
-    def __getitem__(self, index: int | slice) -> SessionEvent | list[SessionEvent]:
-        return self._events[index]
+    def __getitem__(self, index: slice) -> SessionEvents: ...
+    def __getitem__(self, index: int | slice) -> SessionEvent | SessionEvents:
+        if isinstance(index, slice):
+            return self._selection(self.events[index])
+        return self.events[index]
 
     def __iter__(self) -> Iterator[SessionEvent]:
-        return iter(self._events)
+        return iter(self.events)
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self.events)
 
     def of_type(self, *types: str) -> SessionEvents:
         """Return the events of these types: ``events.of_type("click", "change")``.
@@ -183,7 +187,7 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
     def _columns(self) -> EventColumns:
         parent = self._parent
         if parent is None:
-            return event_columns(self.session_id, self._events, self.raw)
+            return event_columns(self.session_id, self.events, self.raw)
         # the user of an event is known from the events before it, which a selection may lack
         numbers = {id(event): n for n, event in enumerate(parent)}
         columns = event_columns(parent.session_id, list(parent), parent.raw)
@@ -237,7 +241,7 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
 
 
 @attrs.frozen
-class SessionPage:
+class SessionPage(JsonReady):
     """The events of one view: a page load, a screen or a tab."""
 
     view_id: str | None

@@ -18,9 +18,9 @@ from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.output import Output, print_rows, print_table, write_stderr
 from fullstory_async.jobs import Job, JobReader
 from fullstory_async.jobs.export.page_files import write_page
+from fullstory_async.json_ready import time_text
 from fullstory_async.tables.ids import SessionIds
 from fullstory_async.tables.json_text import representable
-from fullstory_async.tables.times import time_text
 
 __all__ = ["job"]
 

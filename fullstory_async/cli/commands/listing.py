@@ -56,8 +56,8 @@ def sessions(
 ) -> Exit:
     """List a user's sessions with their replay URLs. Free.
 
-    The column `id` is the full session id, USER:SESSION, that all other commands take; user_id and session_id
-    are its halves. `fetch` finds it by itself:
+    The column full_session_id is the id that all other commands take, and exports join by; device_id and
+    session_id are its halves. `fetch` finds it by itself:
 
     fullstory-async sessions --uid u-1 --all | fullstory-async fetch --ids - --events --job u-1.job
 

@@ -21,6 +21,7 @@ from fullstory_async.cli.streams import require_output
 from fullstory_async.client import FullStoryClient
 from fullstory_async.errors import FullStoryError, NotFoundError
 from fullstory_async.files.summary_cache import SummaryCache
+from fullstory_async.json_ready import time_text
 from fullstory_async.models import (
     CacheOptions,
     ContextOptions,
@@ -33,7 +34,6 @@ from fullstory_async.models import (
     SliceOptions,
 )
 from fullstory_async.tables.ids import SessionIds
-from fullstory_async.tables.times import time_text
 
 __all__ = ["context", "id_", "summary", "whoami"]
 
