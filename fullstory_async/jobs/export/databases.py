@@ -18,6 +18,7 @@ from fullstory_async.jobs.export.parquet import RowGroups
 from fullstory_async.jobs.export.views import INFO_TABLE, views_for
 from fullstory_async.tables.arrow import import_pyarrow
 from fullstory_async.tables.columns import SCHEMA_VERSIONS, Column, Kind, Row, RowWriter, Schema, Table
+from fullstory_async.tables.rows import columns_of
 from fullstory_async.tables.shapes import ListShape, Shape, StructShape
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def sqlite_writer(database: sqlite3.Connection, name: str, columns: Table) -> Ro
 
     def write(rows: Sequence[Row]) -> None:
         if lists:
-            values: list[Any] = list(zip(*rows, strict=True)) or [()] * len(columns)
+            values: list[Any] = list(columns_of(rows, len(columns)))
             for n in lists:
                 values[n] = [None if texts is None else "|".join(texts) for texts in values[n]]
             database.executemany(insert, zip(*values, strict=True))

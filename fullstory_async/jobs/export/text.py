@@ -14,6 +14,7 @@ import msgspec
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.jobs.storage.compression import zstd
 from fullstory_async.tables.columns import Kind, Row, RowWriter, Table
+from fullstory_async.tables.rows import columns_of
 
 __all__ = ["csv_text", "csv_writer", "json_lines_writer"]
 
@@ -37,7 +38,7 @@ def json_lines_writer(
 
         def write(rows: Sequence[Row]) -> None:
             # by columns: each step is one loop in C
-            columns: list[Iterable[Any]] = list(zip(*rows, strict=True)) or [()] * len(table)
+            columns: list[Iterable[Any]] = list(columns_of(rows, len(table)))
             for n in nested:
                 columns[n] = [None if text is None else msgspec.Raw(text) for text in columns[n]]
             file.write(encode(list(map(line, *columns))))
@@ -73,7 +74,9 @@ def csv_writer(
 def csv_text(table: Table, rows: Sequence[Row], *, with_header: bool = False) -> str:
     """Return rows as lines of CSV."""
     columns = [
-        _cells(column.kind, values) for column, values in zip(table, zip(*rows, strict=True), strict=False)
+        _cells(column.kind, values)
+        for column, values in zip(table, columns_of(rows, len(table)), strict=True)
+        if rows
     ]
     header = [[_quoted(column.name) for column in table]] if with_header else []
     return "".join(f"{','.join(row)}\n" for row in (*header, *zip(*columns, strict=True)))
