@@ -190,17 +190,14 @@ def duckdb_writers(
 @contextmanager
 def _duckdb_writer(database: duckdb.DuckDBPyConnection, name: str, columns: Table) -> Iterator[RowWriter]:
     groups = RowGroups(columns, rows=ROW_GROUP)
-    names = column_names(columns)
-    insert = f"INSERT INTO {name} ({names}) SELECT {names} FROM batch"  # noqa: S608  (our own names)
 
     def load(batch: Any) -> None:
         if batch is not None:
             if batch.nbytes > _LARGE_BYTES:
                 # A single value can be as large as a response, and takes several times as much.
                 database.execute(f"SET memory_limit = '{_MEMORY_MB + batch.nbytes // 250_000}MB'")
-            database.register("batch", _as_duckdb_has_it(batch, columns))
-            database.execute(insert)
-            database.unregister("batch")
+            # not by a name: the transaction would keep each batch that had one
+            database.from_arrow(_as_duckdb_has_it(batch, columns)).insert_into(name)
             if batch.nbytes > _LARGE_BYTES:
                 # too few rows for a group, which would stay in memory
                 database.execute("COMMIT")
