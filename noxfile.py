@@ -63,7 +63,6 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
     session.run("python", "-m", "tests.examples")  # type-check the examples of README and docs
     session.run("pyright")
-    session.run("pyright", "examples")
 
 
 @nox.session
