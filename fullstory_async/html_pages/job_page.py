@@ -16,7 +16,7 @@ __all__ = ["JobRecord", "Ranking", "job_page"]
 _MAX_TITLE = 120
 _STYLE = """
 td:not(:first-child),th:not(:first-child){font-variant-numeric:tabular-nums}
-th{color:var(--dim)}
+th{color:var(--dim);overflow-wrap:normal}
 @media(max-width:40rem){table{display:block;overflow-x:auto}}
 """
 

@@ -12,6 +12,7 @@ from fullstory_async.notebook_html import counted, escape
 __all__ = ["Payment", "spending"]
 
 _BARS = 200
+_USUAL_BARS = 40
 _STEPS = (
     ("second", timedelta(seconds=1)), ("10 seconds", timedelta(seconds=10)), ("minute", timedelta(minutes=1)),
     ("10 minutes", timedelta(minutes=10)), ("hour", timedelta(hours=1)), ("6 hours", timedelta(hours=6)),
@@ -39,8 +40,10 @@ def spending(payments: Sequence[Payment]) -> Iterator[str]:
     counts = Counter((min(int((each.at - first) / step), _BARS - 1), each.is_at_risk) for each in payments)
     bars = max(number for number, _ in counts) + 1
     highest = max(counts[number, False] + counts[number, True] for number in range(bars))
+    # a short job has a few bars of the usual width, not one that fills the page
+    width = max(bars, _USUAL_BARS) * _WIDTH
     label = f"{counted(len(payments), 'activation')}, at most {highest:,} per {name}"
-    yield f'<figure><svg viewBox="0 0 {bars * _WIDTH} {_HEIGHT}" preserveAspectRatio="none" '
+    yield f'<figure><svg viewBox="0 0 {width} {_HEIGHT}" preserveAspectRatio="none" '
     yield f'height="{_HEIGHT * 2}" role="img" aria-label="{escape(label)}">'
     for number in range(bars):
         paid, at_risk = counts[number, False], counts[number, True]
@@ -49,10 +52,10 @@ def spending(payments: Sequence[Payment]) -> Iterator[str]:
             yield f"<g><title>{start}: {paid:,} paid, {at_risk:,} at risk</title>"
             yield _bar(number, 0, paid, highest, "act")
             yield _bar(number, paid, at_risk, highest, "warn") + "</g>"
-    yield f"</svg><figcaption><span>{first.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC</span>"
+    span = " to ".join(f"{each.astimezone(UTC):%Y-%m-%d %H:%M:%S}" for each in (first, last))
+    yield f"</svg><figcaption><span>{span} UTC</span>"
     yield '<span class="key act">results</span><span class="key warn">at risk: possibly not charged</span>'
-    yield f"<span>at most {highest:,} per {name}</span>"
-    yield f'<span class="end">{last.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC</span></figcaption></figure>'
+    yield f"<span>at most {highest:,} per {name}</span></figcaption></figure>"
 
 
 def _bar(number: int, below: int, count: int, highest: int, look: str) -> str:
