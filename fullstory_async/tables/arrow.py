@@ -1,4 +1,4 @@
-"""Tables in Arrow: the schema of columns, and record batches of rows. Needs pyarrow, the extra ``parquet``.
+"""Tables in Arrow: the schema of columns, and record batches of their values. Needs the extra ``parquet``.
 
 Texts with few distinct values are dictionary-encoded, times have microseconds in UTC, and lists of texts are
 lists. JSON stays text.
@@ -7,18 +7,18 @@ lists. JSON stays text.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.tables.columns import Column, Kind, Row
+from fullstory_async.tables.columns import Column, Kind
 from fullstory_async.tables.shapes import ListShape, Shape, StructShape, fit
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["arrow_schema", "column_batch", "import_pyarrow", "record_batch"]
+__all__ = ["arrow_schema", "column_batch", "import_pyarrow"]
 
 
 def import_pyarrow() -> ModuleType:
@@ -55,22 +55,16 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     )
 
 
-def record_batch(columns: Sequence[Column], rows: Iterable[Row]) -> pa.RecordBatch:
-    """Return rows as one Arrow record batch.
+def column_batch(columns: Sequence[Column], values: Sequence[Sequence[Any]]) -> pa.RecordBatch:
+    """Return columns of values as one Arrow record batch.
 
     Args:
         columns: the table's columns.
-        rows: values in the order of the columns. The texts of one column have less than 2 GiB together.
+        values: those of each column. The texts of one column have less than 2 GiB together.
 
     Raises:
         ConfigurationError: pyarrow is not installed.
     """
-    # column by column: pyarrow is then several times as fast as with rows
-    return column_batch(columns, list(zip(*rows, strict=True)) or [()] * len(columns))
-
-
-def column_batch(columns: Sequence[Column], values: Sequence[Sequence[Any]]) -> pa.RecordBatch:
-    """Return columns of values as one Arrow record batch, see `record_batch`."""
     pyarrow = import_pyarrow()
     schema = arrow_schema(columns)
     arrays = []

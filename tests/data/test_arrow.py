@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from fullstory_async import ConfigurationError
-from fullstory_async.tables.arrow import arrow_schema, record_batch
+from fullstory_async.tables.arrow import arrow_schema, column_batch
 from fullstory_async.tables.columns import TABLES, Column, Kind
+from fullstory_async.tables.rows import columns_of
 
 VALUES: dict[Kind, tuple[Any, Any]] = {
     "text": ("Zoë 東京 \0\u2028", "Zoë 東京 \0\u2028"), "name": ("click", "click"), "integer": (2**53 + 1, 2**53 + 1),
@@ -23,16 +24,16 @@ COLUMNS = tuple(Column(f"a_{kind}", kind) for kind in VALUES)
 
 def test_each_kind_keeps_its_values_and_its_nulls() -> None:
     rows = [tuple(given for given, _ in VALUES.values()), (None,) * len(VALUES)]
-    batch = record_batch(COLUMNS, rows)
+    batch = column_batch(COLUMNS, columns_of(rows, len(COLUMNS)))
     expected = {f"a_{kind}": value for kind, (_, value) in VALUES.items()}
     assert batch.to_pylist() == [expected, dict.fromkeys(expected)]
     assert batch.schema == arrow_schema(COLUMNS)
-    assert record_batch(COLUMNS, []).num_rows == 0
+    assert column_batch(COLUMNS, columns_of([], len(COLUMNS))).num_rows == 0
 
 
 def test_times_of_all_years_are_kept() -> None:
     texts = ["0001-01-02T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z", "1969-12-31T23:59:59.999999Z"]
-    [times] = record_batch([Column("at", "time")], [(text,) for text in texts]).columns
+    [times] = column_batch([Column("at", "time")], [texts]).columns
     assert [value.as_py().strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27) for value in times] == texts
     assert times.type == pa.timestamp("us", tz="UTC")
 

@@ -22,6 +22,7 @@ from fullstory_async.models.views import EVENT_TYPES
 from fullstory_async.tables.columns import Row, Table
 from fullstory_async.tables.events import columns_of_answer
 from fullstory_async.tables.ids import SessionIds
+from fullstory_async.tables.rows import ColumnRows, columns_of
 from fullstory_async.tables.times import canonical_time, canonical_times
 from tests.odd_answers import FAR_TIMES, ODD_BODIES, TIMES, event
 
@@ -183,3 +184,20 @@ def test_an_event_is_known_by_a_stable_hash() -> None:
     ]  # fmt: skip
     assert ids() == ids()
     assert len(set(ids())) == 3
+
+
+def test_rows_kept_as_columns_are_the_same_rows() -> None:
+    plain = [(1, "a"), (2, "b"), (3, "c")]
+    rows = ColumnRows(columns_of(plain, 2))
+    assert list(rows) == plain
+    assert rows[1] == plain[1]
+    assert list(rows[1:]) == plain[1:]
+    assert columns_of([], 2) == [(), ()]
+
+
+@pytest.mark.parametrize(
+    "last", ["2026-05-04T10:60:00.000Z", "2026-05-04T10:00:60.000Z", "2026-05-04T24:00:00.000Z"]
+)
+def test_a_time_that_no_clock_shows_is_read_as_it_is_alone(last: str) -> None:
+    times = ["2026-05-04T10:00:00.000Z", last]
+    assert canonical_times(times) == list(map(canonical_time, times))

@@ -13,7 +13,7 @@ import attrs
 
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.files.file_system import PRIVATE_FILE, make_private
-from fullstory_async.jobs.export.duckdb_files import ROW_GROUP, created_duckdb
+from fullstory_async.jobs.export.duckdb_files import created_duckdb
 from fullstory_async.jobs.export.parquet import RowGroups
 from fullstory_async.jobs.export.views import INFO_TABLE, views_for
 from fullstory_async.tables.arrow import import_pyarrow
@@ -80,8 +80,10 @@ DUCKDB = Dialect(
     has_structures=True,
 )  # fmt: skip
 
-_MEMORY_MB = 64
-_LARGE_BYTES = 32_000_000
+_DUCKDB_ROWS = 2048
+"""Fewer rows at a time than in a file of Parquet: DuckDB has a copy of them."""
+_MEMORY_MB = 24
+_LARGE_BYTES = 4_000_000
 _JSON = {"ARROW:extension:name": "arrow.json", "ARROW:extension:metadata": ""}
 
 
@@ -192,7 +194,7 @@ def duckdb_writers(
 
 @contextmanager
 def _duckdb_writer(database: duckdb.DuckDBPyConnection, name: str, columns: Table) -> Iterator[RowWriter]:
-    groups = RowGroups(columns, rows=ROW_GROUP)
+    groups = RowGroups(columns, rows=_DUCKDB_ROWS)
 
     def load(batch: Any) -> None:
         if batch is not None:

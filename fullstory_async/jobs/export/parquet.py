@@ -70,7 +70,7 @@ class RowGroups:
         columns = columns_of(rows, len(self.table))
         for mine, more in zip(self._columns, columns, strict=True):
             mine.extend(more)
-        self._bytes += sum(len(text) for n in self._json for text in columns[n] if text)
+        self._bytes += sum(sum(map(len, filter(None, columns[n]))) for n in self._json)
         return self.take() if len(self._columns[0]) >= self.rows or self._bytes >= _GROUP_BYTES else None
 
     def take(self) -> Any | None:
