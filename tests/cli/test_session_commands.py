@@ -77,7 +77,7 @@ def test_selections_of_events(run: Run) -> None:
 
     def chosen(*options: str) -> list[Any]:
         code, out, err = run("events", ONE, "--sandbox", *options)
-        assert (code, err) == (0, "")
+        assert (code, err) == (0, "1 activation spent (in the sandbox)\n")
         return lines(out)
 
     clicks = [event for event in everything if event["event_type"] == "click"]
@@ -96,9 +96,11 @@ def test_selections_of_events(run: Run) -> None:
 def test_an_unknown_type_is_a_warning(run: Run) -> None:
     code, out, err = run("events", ONE, "--sandbox", "--type", "hovered_over")
     assert (code, out) == (0, "")
-    assert re.fullmatch(r"fullstory-async: 'hovered_over' is not a known event type; .*\n", err)
+    assert re.fullmatch(
+        r"fullstory-async: 'hovered_over' is not a known event type; .*\n1 activation .*\n", err
+    )
     code, _, err = run("context", ONE, "--sandbox", "--set", "events.include_types=Added to Cart")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "1 activation spent (in the sandbox)\n")
 
 
 @pytest.mark.parametrize(
