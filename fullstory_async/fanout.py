@@ -95,9 +95,10 @@ class Outcome(Generic[T]):
 
     @property
     def response_info(self) -> ResponseInfo | None:
-        """Request id, attempts and elapsed time of the call, failed or not; see the result's own."""
+        """How the call went and what it cost, failed or not; see the result's own."""
         if self.error is not None:
-            return ResponseInfo(self.error.request_id, self.attempts, self.elapsed)
+            charged = int(self.error.may_have_cost)
+            return ResponseInfo(self.error.request_id, self.attempts, self.elapsed, charged)
         return self.value.response_info if isinstance(self.value, HasResponseInfo) else None
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, TypeVar
 
 from cyclopts import Parameter
 
+from fullstory_async import safe_json
 from fullstory_async.activations import Activations
 from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import UsageError
@@ -120,16 +121,17 @@ def _response(path: Path) -> Response:
 
 def _as_response(body: bytes) -> bytes:
     """Return the rows that ``events`` printed as a response of the service, and a response unchanged."""
-    text = body.strip()
-    if text.startswith(b"["):
-        return b'{"events":' + text + b"}"
-    lines = text.splitlines()
+    given = body.strip()
     try:
-        first = json.loads(lines[0]) if lines else None
-    except ValueError:  # a response over several lines
+        rows = safe_json.loads(given) if given[:1] == b"[" else [*map(safe_json.loads, given.splitlines())]
+    except ValueError:  # a response over several lines, or anything else
         return body
-    is_row = isinstance(first, dict) and "event_type" in first
-    return b'{"events":[' + b",".join(lines) + b"]}" if is_row else body
+    if not all(isinstance(row, dict) and "event_type" in row for row in rows):
+        return body
+    # the time as the service spelled it, which an export has beside its own
+    events = [{**row, "event_time": row.get("event_time_raw") or row.get("event_time")} for row in rows]
+    text = json.dumps({"events": events}, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="backslashreplace")  # a lone surrogate becomes JSON's escape of it
 
 
 def _said(source: Path, found: R) -> R:

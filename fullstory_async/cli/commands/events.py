@@ -113,7 +113,7 @@ def events(
 def _obtain(session_id: str, event_cache: bool | None, reuse: Reuse, connection: Connection) -> SessionEvents:
     """Return the events of a file, of a job's folder, of the cache or of a call."""
     reuse.check(event_cache=event_cache)
-    if reuse.from_ is None and Path(session_id).is_file():
+    if reuse.from_ is None and Path(session_id).exists():
         require_output()
         return saved_events(Path(session_id), None)
     wanted = read_session_id(session_id)
