@@ -67,6 +67,7 @@ def test_what_was_printed_is_printed_again_in_any_form(
     assert run("events", one, "--from", "one.jsonl", "--type", "click")[0] == 0
     code, _, err = run("events", other, "--from", "one.jsonl")
     assert (code, f"holds the events of {one}" in err) == (2, True)
+    assert run("events", "9:" + "9" * 5000)[0] == 2  # too long for the name of a file, and for an id
     (tmp_path / "raw.json").write_bytes(b'{\n"events": []\n}')
     assert run("events", "raw.json", "--output", "json")[:2] == (0, "[]\n")
     (tmp_path / "raw.json").write_text("nothing")

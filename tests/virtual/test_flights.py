@@ -385,3 +385,20 @@ async def test_a_shared_request_that_ends_in_a_429_is_given_up_once_for_all() ->
     assert all(isinstance(error, RateLimitedError) for error in outcomes)
     assert {(error.attempts, error.may_have_cost) for error in outcomes} == {(3, False)}
     assert len(transport.sent) == 3  # and not three for each
+
+
+async def test_a_caller_with_more_time_waits_on_for_the_rate_limiter() -> None:
+    transport = FakeTransport(answer=lambda _: json_response({"events": []}))
+    sessions = make_sessions(transport, RateLimiter(RateLimit(0.05, 1)))
+    await sessions.events("1:9")  # takes the only token; the next one comes after 20 seconds
+    hasty = asyncio.create_task(ended(sessions.events("1:2", timeout=3)))
+    await asyncio.sleep(1)
+    patient = asyncio.create_task(ended(sessions.events("1:2", timeout=60)))
+    error, seconds = await hasty
+    assert isinstance(error, APITimeoutError)
+    assert not error.may_have_cost
+    assert seconds == pytest.approx(3, abs=0.01)
+    result, seconds = await patient
+    assert result.activations == 0
+    assert seconds < 30
+    assert len(transport.sent) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -113,7 +114,8 @@ def events(
 def _obtain(session_id: str, event_cache: bool | None, reuse: Reuse, connection: Connection) -> SessionEvents:
     """Return the events of a file, of a job's folder, of the cache or of a call."""
     reuse.check(event_cache=event_cache)
-    if reuse.from_ is None and Path(session_id).exists():
+    # not `Path.exists`, which raises an error for a text that is too long for a name
+    if reuse.from_ is None and os.path.exists(session_id):  # noqa: PTH110
         require_output()
         return saved_events(Path(session_id), None)
     wanted = read_session_id(session_id)
