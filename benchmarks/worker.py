@@ -40,15 +40,11 @@ async def run(
     async with CLIENTS[client](url) as walk:
         await walk([f"{session}:{n}" for n in range(min(concurrency, requests))], concurrency)  # warm-up
         before, worst = peak_memory(), [0.0]
-        beat = asyncio.create_task(heartbeat(worst)) if stall else None
-        await asyncio.sleep(0.01)
-        worst[0] = 0.0
+        if stall:
+            record_steps(worst)
         started, cpu = time.perf_counter(), time.process_time()
         await walk([f"{session}:{n}" for n in range(requests)], concurrency)
         took, cpu = time.perf_counter() - started, time.process_time() - cpu
-        if beat is not None:
-            await asyncio.sleep(0.005)
-            beat.cancel()
         grown = peak_memory() - before
         return {
             "rate": requests / took, "cpu": cpu / requests, "stall": worst[0], "memory": grown,
@@ -56,16 +52,19 @@ async def run(
         }  # fmt: skip
 
 
-async def heartbeat(worst: list[float]) -> None:
-    """Record in ``worst`` the most CPU time that this thread took between two turns of a timer.
+def record_steps(worst: list[float]) -> None:
+    """Record in ``worst`` the most CPU time that one step of the event loop takes, from now on.
 
     CPU time, because another process on the same core makes the wall time of a step longer, not its work.
     """
-    last = time.thread_time()
-    while True:
-        await asyncio.sleep(0.001)
-        now = time.thread_time()
-        worst[0], last = max(worst[0], now - last), now
+    run_step = asyncio.Handle._run  # noqa: SLF001  (asyncio has no public way to see its steps)
+
+    def measured(handle: asyncio.Handle) -> None:
+        started = time.thread_time()
+        run_step(handle)
+        worst[0] = max(worst[0], time.thread_time() - started)
+
+    asyncio.Handle._run = measured  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def main() -> None:

@@ -19,12 +19,12 @@ from rich.text import Text
 
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.jobs.export.text import csv_text
+from fullstory_async.json_ready import time_text
 from fullstory_async.models import Session, UnknownEventTypeWarning
 from fullstory_async.tables.columns import Row
 from fullstory_async.tables.columns import Table as Columns
 from fullstory_async.tables.ids import SessionIds
 from fullstory_async.tables.json_text import representable
-from fullstory_async.tables.times import time_text
 
 __all__ = [
     "Output",

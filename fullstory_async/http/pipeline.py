@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 import attrs
@@ -72,7 +72,7 @@ class Pipeline:
         timeout: float,
         contact: Contact | None = None,
         ledger: Meter | None = None,
-        hooks: Hooks | None = None,
+        hooks: Sequence[Hooks] = (),
         rng: Callable[[], float] = random.random,
     ) -> None:
         """Assemble the parts; ``timeout`` covers a whole call, in seconds."""
@@ -158,7 +158,10 @@ class Pipeline:
             while True:
                 try:
                     try:
-                        await self._acquire(call, reservation)
+                        if reservation is None:
+                            await self._take_token(call)
+                        else:
+                            await self._acquire(call, reservation)
                         retries.attempt_started()
                         result = await self._exchange(call, decode, streamed=streamed)
                     finally:
@@ -168,11 +171,7 @@ class Pipeline:
                 except (TransportError, APIStatusError, DecodeError) as error:
                     if error.may_have_cost and reservation is not None:
                         reservation.spend()
-                    self._failures.record(call, error)
-                    retry = self._failures.decide(call, error, retries)
-                    if retry is None:
-                        raise
-                    await self._failures.wait(call, error, retry)
+                    await self._failures.handle(call, error, retries)
                 except FullStoryError as error:  # from a meter, or the client can't be used
                     if await self._failures.wait_for_storage(call, error):
                         continue
@@ -192,9 +191,9 @@ class Pipeline:
             return None
         return Reservation(tuple(meter for meter in (call.meter, self.ledger) if meter is not None))
 
-    async def _acquire(self, call: Call, reservation: Reservation | None) -> None:
+    async def _acquire(self, call: Call, reservation: Reservation) -> None:
         """Reserve what the attempt may cost, and take a token of the rate limiter."""
-        if reservation is None or not reservation.is_due:
+        if not reservation.is_due:
             await self._take_token(call)
             return
         call.waits_for = f"its turn to reserve an activation in {reservation.names}"
@@ -231,7 +230,9 @@ class Pipeline:
                 error.request = call.request
                 raise
             finally:
-                self.stats.waited += asyncio.get_running_loop().time() - began
+                seconds = asyncio.get_running_loop().time() - began
+                self.stats.waited += seconds
+                call.wait_seconds += seconds
         call.admitted = asyncio.get_running_loop().time()
         if call.deadline == math.inf:
             # the time of a patient call starts here: it may have queued for hours behind others
@@ -247,7 +248,7 @@ class Pipeline:
         else:
             response = await self._send_over_slot(slots, call, streamed=streamed)
         received = response
-        if isinstance(response, StreamedResponse):
+        if streamed and isinstance(response, StreamedResponse):
             received = await read_head(call.request, response, call.deadline)
         contact, expected = self._contact, EXPECTED_START.get(call.request.operation)
         start = None if expected is None else expected.match(received.body)
@@ -264,7 +265,7 @@ class Pipeline:
             if isinstance(response, StreamedResponse):
                 response.close()
             raise failure
-        if isinstance(response, StreamedResponse):
+        if streamed and isinstance(response, StreamedResponse):
             response = with_head(response, received.body)
         self._observer.stats.activations += call.request.metered
         session_id = call.request.session_id

@@ -76,21 +76,30 @@ class IdSource:
             losses.require()
         self._now = iter(self._ids)
 
+    @property
+    def is_async(self) -> bool:
+        """Whether the ids come from an async iterable, for which `next` waits."""
+        return self._lock is not None
+
     async def next(self) -> Any | Literal[End.END]:
         """Return the next id, or `End.END`. Raises `ConfigurationError` for rows without a column of ids."""
         if self._lock is None:
-            # the usual case: an id that needs no look at others
-            if not self._ready and not self._ended and not self._rows.holds_rows:
-                ref = next(self._now, End.END)
-                if type(ref) is SessionId or (isinstance(ref, str) and self._texts >= _CHECKED_TEXTS):
-                    return ref
-                self._take(ref)
+            return self.next_now()
+        async with self._lock:
             while not self._ready and not self._ended:
-                self._take(next(self._now, End.END))
-        else:
-            async with self._lock:
-                while not self._ready and not self._ended:
-                    self._take(await self._next_later())
+                self._take(await self._next_later())
+        return self._ready.popleft() if self._ready else End.END
+
+    def next_now(self) -> Any | Literal[End.END]:
+        """Return the next id as `next` does, of a plain iterable."""
+        # the usual case: an id that needs no look at others
+        if not self._ready and not self._ended and not self._rows.holds_rows:
+            ref = next(self._now, End.END)
+            if type(ref) is SessionId or (isinstance(ref, str) and self._texts >= _CHECKED_TEXTS):
+                return ref
+            self._take(ref)
+        while not self._ready and not self._ended:
+            self._take(next(self._now, End.END))
         return self._ready.popleft() if self._ready else End.END
 
     async def close(self) -> None:

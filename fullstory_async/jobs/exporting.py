@@ -32,6 +32,7 @@ class ExportingJob:
         rows_per_file: int | None = None,
         bom: bool = False,
         schema: Schema = "v2",
+        json: Literal["text", "struct"] = "text",
         redact: Redact = (),
         allow_missing: bool = False,
         progress: Callable[[int], object] | None = None,
@@ -55,6 +56,8 @@ class ExportingJob:
             bom: begin CSV with a byte order mark, for Excel.
             schema: the columns: ``v2``, ``v1`` as in earlier versions, or ``warehouse`` as FullStory's dbt
                 package reads them.
+            json: ``struct`` writes the JSON columns of events as structures, to Parquet and DuckDB, where all
+                values of a column are objects. Parts with values of different types stay JSON text.
             redact: fields to redact, at any depth: names, paths such as ``event_properties.email``, patterns
                 such as ``*email*``, or a mapping of them to ``drop`` or ``hash``. Similar fields that are
                 left are logged as a warning.
@@ -74,5 +77,5 @@ class ExportingJob:
         return await export_in_thread(
             RecordReader(self.folder), path, out_dir=out_dir, file_format=file_format, overwrite=overwrite,
             append=append, partition_by=partition_by, rows_per_file=rows_per_file, bom=bom,
-            schema=schema, redact=redact, allow_missing=allow_missing, progress=progress,
+            schema=schema, json=json, redact=redact, allow_missing=allow_missing, progress=progress,
         )  # fmt: skip

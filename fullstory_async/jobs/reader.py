@@ -17,6 +17,7 @@ from fullstory_async.jobs.export import Redact, export
 from fullstory_async.jobs.export.parquet import RowGroups
 from fullstory_async.jobs.export.redaction import Redaction
 from fullstory_async.jobs.export.responses import response_columns
+from fullstory_async.jobs.export.structures import event_shapes
 from fullstory_async.jobs.export.tables import Tables
 from fullstory_async.jobs.plan import EVENTS, SUMMARY
 from fullstory_async.jobs.session import JobSession, session_of_row
@@ -102,7 +103,7 @@ class JobReader(RecordReader):
         """Return every failure, in the order in which the ids were added."""
         return Pass(self, _failures, with_bodies=False)
 
-    def to_arrow(self, table: TableName) -> pa.RecordBatchReader:
+    def to_arrow(self, table: TableName, *, json: Literal["text", "struct"] = "text") -> pa.RecordBatchReader:
         """Return a table of the job as a stream of Arrow record batches.
 
         pyarrow, pandas, polars and DuckDB read it batch by batch, so that a job larger than the memory can be
@@ -111,6 +112,7 @@ class JobReader(RecordReader):
         Args:
             table: ``events``, ``sessions``, ``pages``, ``summaries`` or ``failures``. A table that the job's
                 plan does not fill is empty.
+            json: ``struct`` for structures in place of JSON text, as in an export. Reads the job twice.
 
         Raises:
             ConfigurationError: there is no such table, or pyarrow is not installed.
@@ -119,6 +121,8 @@ class JobReader(RecordReader):
         if table not in TABLES:
             raise ConfigurationError(f"the table must be one of {', '.join(TABLES)}, not {shown(table)}")
         tables = self._tables(table)
+        if json == "struct":
+            tables = attrs.evolve(tables, shapes=event_shapes(tables, self.records()))
         schema = arrow_schema(tables.columns(table))
         return import_pyarrow().RecordBatchReader.from_batches(schema, self._record_batches(tables, table))
 
@@ -134,6 +138,7 @@ class JobReader(RecordReader):
         rows_per_file: int | None = None,
         bom: bool = False,
         schema: Schema = "v2",
+        json: Literal["text", "struct"] = "text",
         redact: Redact = (),
         allow_missing: bool = False,
         progress: Callable[[int], object] | None = None,
@@ -141,9 +146,32 @@ class JobReader(RecordReader):
         """Write the job's tables to files, with the options, results and errors of `Job.export`."""
         return export(
             self, path, out_dir=out_dir, file_format=file_format, overwrite=overwrite, append=append,
-            partition_by=partition_by, rows_per_file=rows_per_file, bom=bom, schema=schema, redact=redact,
-            allow_missing=allow_missing, progress=progress,
+            partition_by=partition_by, rows_per_file=rows_per_file, bom=bom, schema=schema, json=json,
+            redact=redact, allow_missing=allow_missing, progress=progress,
         )  # fmt: skip
+
+    def to_html(self, *, title: str | None = None) -> str:
+        """Return a report of the job for people: one HTML file without scripts, which loads nothing.
+
+        It has totals, activations over time, failures by kind, pages by rage clicks and errors by browser.
+        Pages are named by their paths; no user is named, unless a path or a failure's message does. Reads the
+        whole job.
+
+        Args:
+            title: the heading; by default the name of the folder.
+
+        Raises:
+            JobError: the job can't be read.
+        """
+        # a report is seldom asked for
+        from fullstory_async.html_pages.job_page import job_page  # noqa: PLC0415
+        from fullstory_async.jobs.job_figures import JobFigures  # noqa: PLC0415
+
+        figures, tables = JobFigures(), self._tables()
+        with closing(self.records()) as records:
+            for record in records:
+                figures.add(record, tables)
+        return job_page(figures.to_record(title or self.folder.name, self.status(), self.damaged))
 
     def _record_batches(self, tables: Tables, table: str) -> Iterator[pa.RecordBatch]:
         groups = RowGroups(tables.columns(table))

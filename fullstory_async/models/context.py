@@ -17,6 +17,7 @@ import attrs
 
 from fullstory_async import validators
 from fullstory_async.coerce import mapping
+from fullstory_async.json_ready import JsonReady
 from fullstory_async.notebook_html import counted, fact_table, table
 from fullstory_async.response_info import HasResponseInfo
 
@@ -37,7 +38,7 @@ _MAX_TEXT = 300
 
 
 @attrs.frozen(kw_only=True)
-class OrgContext:
+class OrgContext(JsonReady):
     """The organisation that the session belongs to."""
 
     org_id: str | None = None
@@ -48,7 +49,7 @@ class OrgContext:
 
 
 @attrs.frozen(kw_only=True)
-class UserContext:
+class UserContext(JsonReady):
     """The user that the session belongs to."""
 
     user_uid: str | None = None
@@ -60,7 +61,7 @@ class UserContext:
 
 
 @attrs.frozen(kw_only=True)
-class LocationContext:
+class LocationContext(JsonReady):
     """The device's location."""
 
     country: str | None = None
@@ -69,7 +70,7 @@ class LocationContext:
 
 
 @attrs.frozen(kw_only=True)
-class ScreenSize:
+class ScreenSize(JsonReady):
     """Width and height in pixels."""
 
     width_pixels: int | None = None
@@ -77,7 +78,7 @@ class ScreenSize:
 
 
 @attrs.frozen(kw_only=True)
-class DeviceContext:
+class DeviceContext(JsonReady):
     """The browser, the operating system and the screen."""
 
     browser: str | None = None
@@ -87,7 +88,7 @@ class DeviceContext:
 
 
 @attrs.frozen(kw_only=True)
-class ContextEvent:
+class ContextEvent(JsonReady):
     """One event of a context. Its types have dashes, unlike those of `SessionEvent`."""
 
     type: str = ""
@@ -105,7 +106,7 @@ class ContextEvent:
 
 
 @attrs.frozen(kw_only=True)
-class ContextPage:
+class ContextPage(JsonReady):
     """One page and its events."""
 
     url: str | None = None
@@ -116,7 +117,7 @@ class ContextPage:
 
 
 @attrs.frozen(kw_only=True)
-class SessionContext(HasResponseInfo):
+class SessionContext(HasResponseInfo, JsonReady):
     """A compact description of a session: user, location, device, pages, events."""
 
     session_id: str = ""

@@ -219,7 +219,10 @@ EVENT_TYPES = frozenset({*_WEB, *_MOBILE, *_ON_ARRIVAL})
 
 
 def events_of(world: World, session: WorldSession) -> Iterator[Json]:
-    """Generate a session's events in live form, the same on every call."""
+    """Generate a session's events in live form, the same on every call; or return its own."""
+    if session.events is not None:
+        yield from session.events
+        return
     rng = world.rng(session, "events")
     scene = _Scene(rng, session)
     table = _MOBILE if session.mobile else _WEB

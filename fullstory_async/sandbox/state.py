@@ -12,13 +12,30 @@ from typing import Any, Literal
 
 import attrs
 
+from fullstory_async.errors import ConfigurationError
 from fullstory_async.ratelimit.limiter import RateLimit
 
-__all__ = ["ActivationMeter", "ApiError", "RecordedRequest", "Recorder", "TokenBucket", "Wire"]
+__all__ = [
+    "OPERATIONS",
+    "ActivationMeter",
+    "ApiError",
+    "RecordedRequest",
+    "RecordedRequests",
+    "Recorder",
+    "TokenBucket",
+    "Wire",
+    "check_operation",
+]
 
 Wire = Literal["live", "spec"]
 """The form of responses: the live service's, as FullStory documents it, or that of a published third-party
 OpenAPI description, which client generators use."""
+
+OPERATIONS = (
+    "whoami", "list", "events", "summary", "context", "profiles", "create profile", "profile",
+    "update profile", "delete profile", "unknown",
+)  # fmt: skip
+"""Name of each operation; ``unknown`` is any other path or method."""
 
 _KEPT_REQUESTS = 100_000
 _MONTH = 30 * 24 * 3600
@@ -69,6 +86,34 @@ class RecordedRequest:
     """Activations charged for this request."""
 
 
+class RecordedRequests(list[RecordedRequest]):
+    """All requests so far, as a list, oldest first."""
+
+    def of(self, operation: str | None = None, *, session_id: str | None = None) -> list[RecordedRequest]:
+        """Return the requests of one operation, about one session, or both.
+
+        Args:
+            operation: named as in `RecordedRequest`; ``None`` for all.
+            session_id: full id of a session; ``None`` for all.
+
+        Raises:
+            ConfigurationError: there is no such operation.
+        """
+        check_operation(operation)
+        return [
+            each
+            for each in self
+            if operation in (None, each.operation) and session_id in (None, each.session_id)
+        ]
+
+
+def check_operation(operation: str | None) -> None:
+    """Raise `ConfigurationError` unless there is an operation of this name; ``None`` stands for all."""
+    if operation is not None and operation not in OPERATIONS:
+        known = ", ".join(OPERATIONS)
+        raise ConfigurationError(f"there is no operation {operation!r}; there are {known}")
+
+
 class ActivationMeter:
     """Counts activations, in total and by session, up to a quota."""
 
@@ -91,7 +136,7 @@ class Recorder:
     """Keeps the latest requests, and counts all of them."""
 
     def __init__(self) -> None:
-        self.requests: list[RecordedRequest] = []
+        self.requests = RecordedRequests()
         self._by_status: Counter[str] = Counter()
         self._by_operation: Counter[str] = Counter()
         self._by_session: Counter[str] = Counter()

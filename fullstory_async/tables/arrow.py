@@ -6,12 +6,14 @@ lists. JSON stays text.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.tables.columns import Column, Row
+from fullstory_async.tables.columns import Column, Kind, Row
+from fullstory_async.tables.shapes import ListShape, Shape, StructShape, fit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +44,14 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     pyarrow = import_pyarrow()
     kinds = _types(pyarrow)
     return pyarrow.schema(
-        [pyarrow.field(each.name, kinds[each.kind], nullable=not each.is_required) for each in columns]
+        [
+            pyarrow.field(
+                each.name,
+                kinds[each.kind] if each.shape is None else _type_of(pyarrow, each.shape),
+                nullable=not each.is_required,
+            )
+            for each in columns
+        ]
     )
 
 
@@ -64,11 +73,28 @@ def column_batch(columns: Sequence[Column], values: Sequence[Sequence[Any]]) -> 
     """Return columns of values as one Arrow record batch, see `record_batch`."""
     pyarrow = import_pyarrow()
     schema = arrow_schema(columns)
-    arrays = [
-        _times(pyarrow, each) if column.kind == "time" else pyarrow.array(each, field.type)
-        for column, field, each in zip(columns, schema, values, strict=True)
-    ]
+    arrays = []
+    for column, field, each in zip(columns, schema, values, strict=True):
+        if column.kind == "time":
+            arrays.append(_times(pyarrow, each))
+            continue
+        if (shape := column.shape) is not None:
+            each = [None if text is None else fit(shape, json.loads(text)) for text in each]  # noqa: PLW2901
+        arrays.append(pyarrow.array(each, field.type))
     return pyarrow.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _type_of(pyarrow: ModuleType, shape: Shape) -> Any:
+    """Return the Arrow type of a structure or a part of one."""
+    if isinstance(shape, ListShape):
+        return pyarrow.list_(_type_of(pyarrow, shape.items))
+    if isinstance(shape, StructShape):
+        names = shape.names()
+        return pyarrow.struct(
+            [(names[field], _type_of(pyarrow, each)) for field, each in shape.fields.items()]
+        )
+    kinds: dict[str, Kind] = {"boolean": "boolean", "integer": "integer", "number": "number"}
+    return _types(pyarrow)[kinds.get(shape, "text")]
 
 
 def _types(pyarrow: ModuleType) -> dict[str, Any]:

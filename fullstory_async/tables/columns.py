@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import attrs
 
+from fullstory_async.tables.shapes import StructShape
+
 __all__ = ["SCHEMAS", "SCHEMA_VERSIONS", "TABLES", "Column", "Kind", "Row", "RowWriter", "Schema", "Table"]
 
 Kind = Literal["text", "name", "integer", "number", "boolean", "time", "json", "texts"]
@@ -32,6 +34,9 @@ class Column:
 
     is_required: bool = False
     """Whether it always has a value."""
+
+    shape: StructShape | None = None
+    """The structure as which Parquet, DuckDB and Arrow have a JSON column; others have its text."""
 
 
 Table = tuple[Column, ...]

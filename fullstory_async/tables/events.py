@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import repeat
+from itertools import groupby, repeat
 from typing import Any, NamedTuple
 
 import attrs
@@ -30,6 +30,7 @@ from fullstory_async.tables.fields import (
     Targeted,
     Url,
     UserAgent,
+    check_depths,
     fields_of,
     parse,
     parsed_fields_of,
@@ -173,6 +174,7 @@ def _properties(
 ) -> tuple[list[str], list[Fields]]:
     """Return each event's properties as JSON, and the fields that columns need."""
     texts = [_text(part) if is_one_line else _on_one_line(part) for part in parts]
+    check_depths(parts)
     fields = list(map(fields_of, kinds, parts))
     if may_be_huge(parts):
         for n, part in enumerate(parts):
@@ -196,20 +198,17 @@ def _sources(events: Sequence[SlicedEvent], *, is_one_line: bool) -> list[_Sourc
     """Return each event's source; equal ones are one object."""
     known: dict[bytes, _SourceColumns] = {}
     found: list[_SourceColumns] = []
-    previous: Any = None
-    for event in events:
-        part = event.source_properties
-        # mostly equal to the one before it, and comparing is cheaper than hashing
-        if part != previous:
-            previous, key = part, bytes(part)
-            if key not in known:
-                known[key] = _read_source(part, is_one_line=is_one_line)
-            columns = known[key]
-        found.append(columns)
+    # runs of equal ones: comparing is cheaper than hashing
+    for part, run in groupby(event.source_properties for event in events):
+        key = bytes(part)
+        if key not in known:
+            known[key] = _read_source(part, is_one_line=is_one_line)
+        found += [known[key]] * len(tuple(run))
     return found
 
 
 def _read_source(part: msgspec.Raw, *, is_one_line: bool) -> _SourceColumns:
+    check_depths((part,))
     if may_be_huge((part,)):
         return _parsed_source(parse(part))
     return _source_columns(source_of(part), _text(part) if is_one_line else _on_one_line(part))

@@ -121,6 +121,11 @@ def test_failures_are_reported_and_listed(run: Run, tmp_path: Path) -> None:
         True,
     )
     assert "NotFoundError" in run("job", "failures", "j", "--output", "table")[1]
+    assert run("job", "report", "j", "j.html", "--title", "Friday") == (0, "", "j.html\n")
+    page = (tmp_path / "j.html").read_text()
+    assert "<h1>Friday</h1>" in page
+    assert "NotFoundError" in page
+    assert run("job", "report", "j", "j/job.sqlite3")[0] == 2
 
 
 def test_a_budget_ends_a_run_and_a_larger_one_resumes_it(run: Run, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import pytest
 from fullstory_async import ConfigurationError
 from fullstory_async.jobs import JobReader
 from fullstory_async.jobs.export import export
+from fullstory_async.jobs.export.databases import column_names
 from tests.jobs.stored import event, stored_job
 
 EVENTS = {
@@ -205,17 +206,20 @@ def test_an_export_with_tables_of_the_user_is_appended_to(
 
 
 def test_an_append_that_fails_or_is_killed_leaves_the_old_state(
-    job: JobReader, newer: JobReader, tmp_path: Path
+    job: JobReader, newer: JobReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, killed = tmp_path / "all.duckdb", tmp_path / "killed.duckdb"
     export(job, path)
     before = rows(path, "SELECT * FROM events")
 
-    def kill(_: int) -> None:
+    def kill(columns: Any) -> str:
         assert not [name for name in left(tmp_path) if name.endswith(".wal")]  # all could read it
         shutil.copy(path, killed)
+        return column_names(columns)
 
-    export(newer, path, append=True, progress=kill)
+    monkeypatch.setattr("fullstory_async.jobs.export.append.column_names", kill)  # within the transaction
+    export(newer, path, append=True)
+    monkeypatch.undo()
     assert rows(killed, "SELECT * FROM events") == before
     with pytest.raises(ConfigurationError, match="nothing in the job"):
         export(newer, killed, append=True, redact=["zzz"])
@@ -266,3 +270,25 @@ def test_a_database_that_another_process_has_open_is_refused(job: JobReader, tmp
                 export(job, path, **options)  # type: ignore[arg-type]
         process.stdin.close()
     export(job, path)
+
+
+def test_columns_of_other_types_are_not_appended_to(job: JobReader, newer: JobReader, tmp_path: Path) -> None:
+    plain, structures = tmp_path / "plain.duckdb", tmp_path / "structures.duckdb"
+    job.export(plain)
+    job.export(structures, json="struct")
+    with pytest.raises(ConfigurationError, match="the column seq of the table events has the type BIGINT"):
+        newer.export(plain, append=True, redact={"seq": "hash"})
+    with pytest.raises(ConfigurationError, match="the column event_properties .* has the type STRUCT"):
+        newer.export(structures, append=True)
+    for path in (plain, structures):
+        assert rows(path, "SELECT count(*) FROM events") == [(5,)]
+
+
+def test_a_column_is_there_in_any_case(job: JobReader, newer: JobReader, tmp_path: Path) -> None:
+    path = tmp_path / "all.duckdb"
+    job.export(path)
+    with duckdb.connect(str(path)) as database:
+        database.execute("DROP VIEW rage_clicks; DROP VIEW errors_by_browser")
+        database.execute("ALTER TABLE events RENAME browser TO Browser")
+    newer.export(path, append=True)
+    assert rows(path, "SELECT count(*) FROM events") == [(4,)]

@@ -505,6 +505,16 @@ ROWS += (
         "The next run raises the ledger to what the job itself has certainly spent with it this month, and warns: what other programs have spent is lost. A file that is removed while it is used is a `StorageError`",
     ),
     Row(
+        115,
+        "A job's log (`-wal`) is removed, or it or the job's file is cut off, while the job runs",
+        "Removed: every commit is copied into the file at once, so a kill loses nothing, and a warning says so. Cut off: the job stops before its next commit and sends nothing more, since SQLite would copy zeros over good pages; responses in flight go to the rescue file, and the next opening says what is missing",
+    ),
+    Row(
+        116,
+        "The process is forked while it has a job open",
+        "The job stays the parent's: the child gets `ClientStateError`, and its end changes nothing in the folder",
+    ),
+    Row(
         120,
         "A part of an unasked response on a kept-alive connection, which the parser has read and forgets with the next request",
         "The connection carries no further request, so the rest can't break or shift a paid response; a response that merely comes in pieces keeps its connection",

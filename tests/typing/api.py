@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, assert_type
 
 from fullstory_async import (
     ClientConfig,
+    Failure,
     FullStoryClient,
     FullStoryError,
     Outcome,
@@ -21,6 +23,7 @@ from fullstory_async import (
     SessionEvents,
     SessionId,
     SessionSummary,
+    Success,
 )
 from fullstory_async.jobs import JobFailure, JobReader, JobResult, JobSession
 from fullstory_async.sandbox import Fault, FaultRule, Sandbox
@@ -44,7 +47,7 @@ async def singles(client: FullStoryClient) -> None:
     async for event in stream:
         assert_type(event, SessionEvent)
     assert_type(events[0], SessionEvent)
-    assert_type(events[1:], list[SessionEvent])
+    assert_type(events[1:], SessionEvents)
     assert_type(events[0].data, dict[str, Any])
     assert_type(await client.sessions.summary(page[0]), SessionSummary)
 
@@ -74,6 +77,39 @@ async def many(client: FullStoryClient, ids: list[str], more: AsyncIterator[Sess
     async with client.sessions.summaries_many(more, config_profile_id="support") as summaries:
         async for other in summaries:
             assert_type(other.value, SessionSummary | None)
+
+
+def narrow(outcome: Outcome[SessionEvents]) -> None:
+    assert_type(outcome.unwrap(), SessionEvents)
+    if outcome.error is None:
+        assert_type(outcome, Success[SessionEvents])
+        assert_type(outcome.value, SessionEvents)
+    else:
+        assert_type(outcome, Failure)
+        assert_type(outcome.error, FullStoryError)
+    if outcome.value is not None:
+        assert_type(outcome.value, SessionEvents)
+    match outcome:
+        case Success(value=value):
+            assert_type(value, SessionEvents)
+        case Failure(error=error):
+            assert_type(error, FullStoryError)
+    if isinstance(outcome, Failure):
+        assert_type(outcome.error, FullStoryError)
+    else:
+        assert_type(outcome.value, SessionEvents)
+
+
+async def tasks(client: FullStoryClient) -> None:
+    task = asyncio.create_task(client.sessions.list(uid="u-1"))
+    assert_type(await task, Page[Session])
+    async with asyncio.TaskGroup() as group:
+        assert_type(await group.create_task(client.sessions.list(uid="u-1")), Page[Session])
+
+
+def as_json(events: SessionEvents, page: Page[Session]) -> None:
+    assert_type(events.to_dict(), dict[str, Any])
+    assert_type(page.to_dict(), dict[str, Any])
 
 
 def settings() -> FullStoryClient:

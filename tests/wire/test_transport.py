@@ -26,12 +26,16 @@ from fullstory_async import (
     ResponseTooLarge,
     RetryPolicy,
     ServerError,
+    SessionEvents,
+    SessionId,
     TransportError,
     UnexpectedRedirect,
     UnexpectedResponseError,
 )
+from fullstory_async.codec import decode_events
 from fullstory_async.http.transport.aiohttp_errors import from_aiohttp as _translated
-from fullstory_async.messages import Request
+from fullstory_async.http.transport.response_reader import ResponseReader
+from fullstory_async.messages import Request, Response
 from tests.limits import SECONDS
 from tests.virtual_time import now
 from tests.wire.servers import KEY, Connection, Handler, client_of, http, raw_server
@@ -615,3 +619,28 @@ async def test_row_110_no_token_is_held_once_a_request_has_left_or_failed() -> N
             await client.sessions.events("1:2")
     assert limiter.level.unsent == 0
     assert held[:2] == [0, 0]
+
+
+async def test_the_event_loop_has_a_turn_between_the_receipt_and_the_decoding_of_a_large_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fullstory_async.http.transport.session._LARGE", 0)
+    turns: list[str] = []
+    read, decode = ResponseReader.read, decode_events
+
+    async def noted(*arguments: Any) -> Response:
+        received = await read(*arguments)
+        asyncio.get_running_loop().call_soon(turns.append, "turn")
+        return received
+
+    def decoded(response: Response, session_id: SessionId) -> SessionEvents:
+        turns.append("decode")
+        return decode(response, session_id)
+
+    monkeypatch.setattr(ResponseReader, "read", noted)
+    monkeypatch.setattr("fullstory_async.api.calls.decode_events", decoded)
+    async with raw_server(answering(http(b'{"events":[{"event_type":"click"}]}'))) as server:
+        async with client_of(server.url) as client:
+            events = await client.sessions.events("1:2")
+    assert [event.type for event in events] == ["click"]
+    assert turns == ["turn", "decode"]

@@ -44,6 +44,7 @@ def export(
     rows_per_file: int | None = None,
     bom: Annotated[bool, _Flag] = False,
     schema: Schema = "v2",
+    json: Literal["text", "struct"] = "text",
     redact: Annotated[list[str] | None, _Many] = None,
     allow_missing: Annotated[bool, _Flag] = False,
     quiet: Annotated[bool, _Flag] = False,
@@ -87,6 +88,9 @@ def export(
         Begin CSV with a byte order mark, by which Excel recognises UTF-8.
     schema
         Columns: v2, v1 as in earlier versions, or warehouse as FullStory's dbt package reads them.
+    json
+        With struct, events in Parquet and DuckDB have structures in place of JSON text. Parts whose values
+        have different types stay text.
     redact
         Fields to drop at any depth, such as user_email,ip_address, or to replace by a fingerprint, as in
         user_email=hash. Case doesn't matter. A path such as event_properties.email stands for the fields
@@ -112,7 +116,7 @@ def export(
     received, written = asyncio.run(
         _export(
             reader, out, out_dir=out_dir, file_format=file_format, overwrite=overwrite, append=append,
-            partition_by=partition_by, rows_per_file=rows_per_file, bom=bom, schema=schema,
+            partition_by=partition_by, rows_per_file=rows_per_file, bom=bom, schema=schema, json=json,
             redact=redaction, allow_missing=allow_missing, quiet=quiet,
         )
     )  # fmt: skip

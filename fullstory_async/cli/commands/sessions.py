@@ -20,6 +20,7 @@ from fullstory_async.cli.streams import require_output
 from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ListApi
 from fullstory_async.errors import FullStoryError, NotFoundError
+from fullstory_async.json_ready import time_text
 from fullstory_async.models import (
     CacheOptions,
     ContextOptions,
@@ -32,7 +33,6 @@ from fullstory_async.models import (
     SliceOptions,
 )
 from fullstory_async.tables.ids import SessionIds
-from fullstory_async.tables.times import time_text
 
 __all__ = ["context", "id_", "sessions", "summary", "whoami"]
 
@@ -63,8 +63,8 @@ def sessions(
 ) -> Exit:
     """List a user's sessions with their replay URLs. Free.
 
-    The column `id` is the full session id, USER:SESSION, that all other commands take; user_id and session_id
-    are its halves. `fetch` finds it by itself:
+    The column full_session_id is the id that all other commands take, and exports join by; device_id and
+    session_id are its halves. `fetch` finds it by itself:
 
     fullstory-async sessions --uid u-1 --all | fullstory-async fetch --ids - --events --job u-1.job
 

@@ -48,6 +48,9 @@ from fullstory_async.secret import Secret
 
 __all__ = ["Transport"]
 
+_LARGE = 4 * 1024 * 1024
+"""Bytes of a body after which the event loop has a turn before the body is decoded."""
+
 
 class Transport:
     """Sends requests through an aiohttp session of its own, or through a given one."""
@@ -225,7 +228,7 @@ class Transport:
                         return self._reader.stream(
                             response, request, attempt.started, read_timeout=read_timeout
                         )
-                    return await self._reader.read(response, request, attempt.started)
+                    received = await self._reader.read(response, request, attempt.started)
                 except BaseException:
                     response.close()  # an unread body would block the next request on its connection
                     raise
@@ -239,6 +242,10 @@ class Transport:
             if is_new and isinstance(raised, ConnectionDropped):
                 error = await self._probe.explain(error, deadline)
             raise error from None
+        if len(received.body) > _LARGE:
+            # to join megabytes and to decode them are a step of the event loop each; no deadline counts here
+            await asyncio.sleep(0)
+        return received
 
     def _url(self, request: Request) -> URL:
         url = self._base.with_path(self._prefix + request.path, encoded=True)

@@ -15,6 +15,7 @@ from fullstory_async.errors import ConfigurationError
 from fullstory_async.jobs.export.redaction import Redaction
 from fullstory_async.jobs.export.responses import response_columns
 from fullstory_async.jobs.export.streams import ExportStopped
+from fullstory_async.jobs.export.structures import event_shapes
 from fullstory_async.jobs.export.tables import Tables
 from fullstory_async.jobs.export.target import Action
 from fullstory_async.jobs.export.writers import ExportTarget
@@ -41,6 +42,7 @@ def export(
     redact: Redact = (),
     allow_missing: bool = False,
     schema: Schema = "v2",
+    json: Literal["text", "struct"] = "text",
     progress: Callable[[int], object] | None = None,
     stopped: threading.Event | None = None,
 ) -> list[Path]:
@@ -67,6 +69,9 @@ def export(
         allow_missing: accept names that occur nowhere in the job; otherwise they are taken for mistakes.
         schema: ``v2``, ``v1`` for the tables of earlier versions, or ``warehouse`` for the columns that
             FullStory's dbt package reads.
+        json: ``struct`` writes the JSON columns of events as structures to Parquet and DuckDB, where all
+            values of a column are objects. Parts with values of different types stay JSON text. Reads the
+            job twice.
         progress: called with the number of sessions written so far.
         stopped: if set by another thread, ends the work; no file is left then.
 
@@ -86,8 +91,12 @@ def export(
     target = ExportTarget.of(
         {name: tables.columns(name) for name in tables.names}, path, out_dir, file_format,
         schema=schema, overwrite=overwrite, append=append, partition_by=partition_by,
-        rows_per_file=rows_per_file, bom=bom,
+        rows_per_file=rows_per_file, bom=bom, json=json,
     )  # fmt: skip
+    if json == "struct":
+        again = attrs.evolve(tables, redaction=Redaction(redaction.rules, reader.secret))
+        tables = attrs.evolve(tables, shapes=event_shapes(again, reader.records()))
+        target = attrs.evolve(target, tables={name: tables.columns(name) for name in tables.names})
     if target.action is Action.STREAM and redaction.rules and not allow_missing:
         # Before the first row: what a pipe has got can't be taken out of it again.
         checked = Redaction(redaction.rules, redaction.secret)

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Any
 
 from fullstory_async.errors import ConfigurationError, JobStorageError
-from fullstory_async.jobs.export.databases import DUCKDB, SQLITE, Dialect, duckdb_writer, sqlite_writer
+from fullstory_async.jobs.export.databases import (
+    DUCKDB,
+    SQLITE,
+    Dialect,
+    column_names,
+    duckdb_writers,
+    sqlite_writer,
+)
 from fullstory_async.jobs.export.duckdb_files import opened_duckdb
 from fullstory_async.jobs.export.files import private_folder
 from fullstory_async.jobs.export.found import Found
@@ -39,7 +46,7 @@ def append_writers(
         session_ids: the full ids of the sessions.
 
     Raises:
-        ConfigurationError: a session can't be recognised in a table.
+        ConfigurationError: a session can't be recognised in a table, or a column has another type there.
         JobStorageError: the database can't be changed. It is as before then.
     """
     for name, columns in tables.items():
@@ -74,19 +81,25 @@ def _sqlite_writers(
 def _duckdb_writers(
     found: Found, tables: Mapping[str, Table], session_ids: Iterable[str]
 ) -> Iterator[dict[str, RowWriter]]:
-    with private_folder(found) as folder, opened_duckdb(found.real, folder=folder) as database:
-        # DuckDB makes a log readable by all. A change of any size goes to the file at once instead.
-        database.execute("SET checkpoint_threshold = '0KB'")
-        database.execute("BEGIN")
-        for ids in _id_batches(database.execute, session_ids):
-            database.execute("INSERT INTO appended SELECT unnest(?)", [ids])
-        _make_room(database.execute, tables, DUCKDB)
-        with ExitStack() as stack:
-            yield {
-                name: stack.enter_context(duckdb_writer(database, name, columns))
-                for name, columns in tables.items()
-            }
-        database.execute("COMMIT")
+    with private_folder(found) as folder:
+        # In one transaction, DuckDB keeps the rows of all batches in memory, but not those of another file.
+        new = folder / "new"
+        with duckdb_writers(new, tables, schema="v2") as writers:
+            yield writers
+        with opened_duckdb(found.real, folder=folder) as database:
+            # DuckDB makes a log readable by all. A change of any size goes to the file at once instead.
+            database.execute("SET checkpoint_threshold = '0KB'")
+            database.execute("BEGIN")
+            for ids in _id_batches(database.execute, session_ids):
+                database.execute("INSERT INTO appended SELECT unnest(?)", [ids])
+            _make_room(database.execute, tables, DUCKDB)
+            quoted = str(new).replace("'", "''")
+            database.execute(f"ATTACH '{quoted}' AS new (READ_ONLY)")
+            for name, columns in tables.items():
+                names = column_names(columns)
+                rows = f"SELECT {names} FROM new.{name}"  # noqa: S608  (our own names)
+                database.execute(f"INSERT INTO {name} ({names}) {rows}")
+            database.execute("COMMIT")
 
 
 def _id_batches(execute: Callable[..., Any], session_ids: Iterable[str]) -> Iterator[list[str]]:
@@ -104,11 +117,19 @@ def _make_room(execute: Callable[..., Any], tables: Mapping[str, Table], dialect
         if name not in present:
             execute(dialect.table(name, columns))
             continue
-        names = execute(f"SELECT name FROM pragma_table_info('{name}')")  # noqa: S608  (our own names)
-        known = {row[0] for row in names.fetchall()}
+        info = execute(f"SELECT name, type FROM pragma_table_info('{name}')")  # noqa: S608  (our own names)
+        # both databases take names for one that differ in case only
+        known = {present.lower(): kind for present, kind in info.fetchall()}
         for column in columns:
-            if column.name not in known:
+            there, wanted = known.get(column.name.lower()), dialect.type_of(column)
+            if there is None:
                 execute(f"ALTER TABLE {name} ADD COLUMN {dialect.column(column)}")
+            elif there != wanted:
+                raise ConfigurationError(
+                    f"nothing was appended: the column {column.name} of the table {name} has the type "
+                    f"{there} there, and {wanted} in this export. Append with the same --redact, --json and "
+                    "response schema, or export to a new file"
+                )
         execute(f"DELETE FROM {name} WHERE {_ID} IN (SELECT id FROM appended)")  # noqa: S608  (our own names)
     # Appending is for the current schema, the one with views.
     for view in dialect.views(tables, "v2"):

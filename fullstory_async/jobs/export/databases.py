@@ -18,6 +18,7 @@ from fullstory_async.jobs.export.parquet import RowGroups
 from fullstory_async.jobs.export.views import INFO_TABLE, views_for
 from fullstory_async.tables.arrow import import_pyarrow
 from fullstory_async.tables.columns import SCHEMA_VERSIONS, Column, Kind, Row, RowWriter, Schema, Table
+from fullstory_async.tables.shapes import ListShape, Shape, StructShape
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,14 +27,11 @@ __all__ = [
     "DUCKDB",
     "SQLITE",
     "Dialect",
-    "duckdb_writer",
+    "column_names",
     "duckdb_writers",
     "sqlite_writer",
     "sqlite_writers",
 ]
-
-
-_JSON = {"ARROW:extension:name": "arrow.json", "ARROW:extension:metadata": ""}
 
 
 @attrs.frozen
@@ -43,6 +41,8 @@ class Dialect:
     types: Mapping[Kind, str]
     is_rage_click: str
     """The condition that an event's frustrations have a rage click."""
+    has_structures: bool = False
+    """Whether a column can have other columns in it."""
 
     def table(self, name: str, columns: Table) -> str:
         """Return the statement that creates a table."""
@@ -50,7 +50,12 @@ class Dialect:
 
     def column(self, column: Column) -> str:
         """Return a column as a statement defines it."""
-        return f'"{_escaped(column.name)}" {self.types[column.kind]}'
+        return f'"{_escaped(column.name)}" {self.type_of(column)}'
+
+    def type_of(self, column: Column) -> str:
+        """Return the type of a column."""
+        shape = column.shape if self.has_structures else None
+        return self.types[column.kind] if shape is None else _duckdb_type(shape)
 
     def views(self, tables: Mapping[str, Table], schema: Schema) -> Iterator[str]:
         """Yield the statements that create the views of these tables that are not there."""
@@ -71,7 +76,14 @@ DUCKDB = Dialect(
         "boolean": "BOOLEAN", "time": "TIMESTAMP", "texts": "VARCHAR[]",
     },
     "list_contains(frustrations, 'rage click')",
+    has_structures=True,
 )  # fmt: skip
+
+_DUCKDB_ROWS = 2000
+"""Fewer rows at a time than in a file of Parquet: DuckDB has a copy of them."""
+_MEMORY_MB = 64
+_LARGE_BYTES = 4_000_000
+_JSON = {"ARROW:extension:name": "arrow.json", "ARROW:extension:metadata": ""}
 
 
 @contextmanager
@@ -86,6 +98,8 @@ def sqlite_writers(
     try:
         # No journal: a file that fails half way is deleted, and never gets its name.
         database.execute("PRAGMA journal_mode = OFF")
+        # large pages: an event takes more than a kilobyte
+        database.execute("PRAGMA page_size = 32768")
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSIONS[schema]}")
         database.execute("BEGIN")
         for statement in _definitions(tables, SQLITE, schema):
@@ -106,7 +120,20 @@ def _definitions(tables: Mapping[str, Table], dialect: Dialect, schema: Schema) 
     yield from dialect.views(tables, schema)
 
 
-def _names(columns: Table) -> str:
+def _duckdb_type(shape: Shape) -> str:
+    """Return DuckDB's type of a structure or a part of one."""
+    if isinstance(shape, ListShape):
+        return f"{_duckdb_type(shape.items)}[]"
+    if isinstance(shape, StructShape):
+        names = shape.names()
+        fields = (f'"{_escaped(names[name])}" {_duckdb_type(each)}' for name, each in shape.fields.items())
+        return f"STRUCT({', '.join(fields)})"
+    kinds: dict[str, Kind] = {"boolean": "boolean", "integer": "integer", "number": "number"}
+    return DUCKDB.types[kinds.get(shape, "text")]
+
+
+def column_names(columns: Table) -> str:
+    """Return the names of columns, as a statement lists them."""
     return ", ".join(f'"{_escaped(column.name)}"' for column in columns)
 
 
@@ -117,7 +144,7 @@ def _escaped(name: str) -> str:
 def sqlite_writer(database: sqlite3.Connection, name: str, columns: Table) -> RowWriter:
     """Return the writer of a table of an open database."""
     values = ", ".join("?" * len(columns))
-    insert = f"INSERT INTO {name} ({_names(columns)}) VALUES ({values})"  # noqa: S608  (our own names)
+    insert = f"INSERT INTO {name} ({column_names(columns)}) VALUES ({values})"  # noqa: S608  (our own names)
     lists = [n for n, column in enumerate(columns) if column.kind == "texts"]
 
     def write(rows: Sequence[Row]) -> None:
@@ -145,16 +172,17 @@ def duckdb_writers(
             with opened_duckdb(made, folder=folder) as database:
                 for statement in _definitions(tables, DUCKDB, schema):
                     database.execute(statement)
-                # One transaction: otherwise every batch is written twice, to the log and to the file. The
-                # batches are too small for more than one thread to be of use.
+                # The batches are too small for more than one thread to be of use.
                 database.execute("SET threads = 1")
-                database.execute("BEGIN")
+                # Each checkpoint writes the last rows anew, and leaves a hole in the file.
+                database.execute("SET checkpoint_threshold = '1GB'")
+                database.execute(f"SET memory_limit = '{_MEMORY_MB}MB'")
+                # A transaction for each batch: DuckDB keeps the rows of one in memory.
                 with ExitStack() as writers:
                     yield {
-                        name: writers.enter_context(duckdb_writer(database, name, columns))
+                        name: writers.enter_context(_duckdb_writer(database, name, columns))
                         for name, columns in tables.items()
                     }
-                database.execute("COMMIT")
             make_private(made, PRIVATE_FILE)
             made.replace(path)
     except ImportError:
@@ -162,14 +190,16 @@ def duckdb_writers(
 
 
 @contextmanager
-def duckdb_writer(database: duckdb.DuckDBPyConnection, name: str, columns: Table) -> Iterator[RowWriter]:
-    """Open the writer of a table of an open database."""
-    groups = RowGroups(columns)
-    names = _names(columns)
+def _duckdb_writer(database: duckdb.DuckDBPyConnection, name: str, columns: Table) -> Iterator[RowWriter]:
+    groups = RowGroups(columns, rows=_DUCKDB_ROWS)
+    names = column_names(columns)
     insert = f"INSERT INTO {name} ({names}) SELECT {names} FROM batch"  # noqa: S608  (our own names)
 
     def load(batch: Any) -> None:
         if batch is not None:
+            if batch.nbytes > _LARGE_BYTES:
+                # A single value can be as large as a response, and takes several times as much.
+                database.execute(f"SET memory_limit = '{_MEMORY_MB + batch.nbytes // 250_000}MB'")
             database.register("batch", _as_duckdb_has_it(batch, columns))
             database.execute(insert)
             database.unregister("batch")
@@ -187,5 +217,6 @@ def _as_duckdb_has_it(batch: Any, columns: Table) -> Any:
             # a time of Arrow has a zone, which DuckDB's TIMESTAMP has not
             array = array.cast(pyarrow.timestamp("us"))  # noqa: PLW2901
         arrays.append(array)
-        fields.append(pyarrow.field(field.name, array.type, metadata=_JSON if column.kind == "json" else {}))
+        metadata = _JSON if column.kind == "json" and column.shape is None else None
+        fields.append(pyarrow.field(field.name, array.type, metadata=metadata))
     return pyarrow.Table.from_arrays(arrays, schema=pyarrow.schema(fields))

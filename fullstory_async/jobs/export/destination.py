@@ -29,6 +29,11 @@ def _check_partition(_: object, __: object, partition: Any) -> None:
         raise ConfigurationError(f"partition_by (--partition-by) takes 'date', not {partition!r}")
 
 
+def _check_json(_: object, __: object, form: Any) -> None:
+    if form not in ("text", "struct"):
+        raise ConfigurationError(f"json (--json) takes 'text' or 'struct', not {form!r}")
+
+
 @attrs.frozen
 class Destination:
     """Where an export goes, in which format, and what it may do to what is there."""
@@ -45,6 +50,7 @@ class Destination:
     rows_per_file: int | None = attrs.field(default=None, validator=_check_rows)
     bom: bool = False
     """Whether CSV begins with a byte order mark."""
+    json: str = attrs.field(default="text", validator=_check_json)
 
     def __attrs_post_init__(self) -> None:
         """Check the options against each other."""
@@ -55,6 +61,10 @@ class Destination:
             )
         if self.bom and not self.suffix.startswith(".csv"):
             raise ConfigurationError("bom (--bom) is for CSV")
+        if self.json == "struct" and (self.suffix not in (".parquet", ".duckdb") or self.append):
+            raise ConfigurationError(
+                "structures (json='struct', --json struct) are for new Parquet and DuckDB files"
+            )
         if self.append and self.overwrite:
             raise ConfigurationError("append (--append) and overwrite (--overwrite) exclude each other")
 

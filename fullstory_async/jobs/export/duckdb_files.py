@@ -10,8 +10,8 @@ from typing import Any
 
 __all__ = ["opened_duckdb"]
 
-_MEMORY = "512MB"
-"""Enough for a value of 100 MB, for which DuckDB takes four times as much."""
+_MEMORY = "256MB"
+"""Enough for a value as large as a whole response, for which DuckDB takes three times as much."""
 
 
 @contextmanager

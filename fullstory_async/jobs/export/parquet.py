@@ -54,6 +54,8 @@ class RowGroups:
     """Collects rows until they are a large group: memory use stays flat."""
 
     table: Table
+    rows: int = attrs.field(factory=lambda: _GROUP)
+    """How many rows are a large group."""
     _rows: list[Row] = attrs.field(factory=list, init=False)
     _bytes: int = attrs.field(default=0, init=False)
     _json: list[int] = attrs.field(init=False)
@@ -65,7 +67,7 @@ class RowGroups:
         """Add rows; return a record batch of all rows so far if they are many."""
         self._rows += rows
         self._bytes += sum(len(row[n] or "") for n in self._json for row in rows)
-        return self.take() if len(self._rows) >= _GROUP or self._bytes >= _GROUP_BYTES else None
+        return self.take() if len(self._rows) >= self.rows or self._bytes >= _GROUP_BYTES else None
 
     def take(self) -> Any | None:
         """Return the rows that are left as a record batch, or ``None`` if there are none."""

@@ -23,7 +23,8 @@ _ORIGINS: Mapping[str, tuple[str, ...]] = {
     "app_version": ("source_properties.app.version",), "element_text": ("event_properties.target.text",),
     "element_selector": ("event_properties.target.raw_selector",), "user_uid": ("event_properties.user_id",),
     "custom_name": ("event_properties.event_name",), "device_id": _OF_IDS, "session_id": _OF_IDS,
-    "full_session_id": (*_OF_IDS, "device_id", "session_id"),
+    "full_session_id": (*_OF_IDS, "device_id", "session_id"), "properties": ("event_properties",),
+    "first_page": ("source_properties.url.full_url",), "last_page": ("source_properties.url.full_url",),
 }  # fmt: skip
 """Column → the fields with the same value that have other names."""
 _MIN_PART = 4
@@ -85,6 +86,10 @@ def read_rules(fields: Any) -> tuple[Rule, ...]:
                 f"redact takes 'drop' or 'hash' for a field's name, not {name!r}: {how!r}"
             )
         rules.append(Rule.of(name, how))
+        first, _, rest = name.partition(".")
+        # the schema v1 calls it so
+        if rest and first.casefold() == "properties":
+            rules.append(Rule.of(name, how, f"event_properties.{rest}"))
         column = re.compile(fnmatch.translate(name.casefold()))
         rules += [
             Rule.of(name, how, path) for each in _ORIGINS if column.match(each) for path in _ORIGINS[each]

@@ -85,9 +85,23 @@ def _cells(kind: Kind, values: Sequence[Any]) -> Sequence[str]:
         return [cell(values[0])] * len(values)
     if kind == "time" and None not in values:
         return values
+    if kind == "json":
+        return _json_cells(values)
     # many columns have few distinct values in a session
     cells = {value: cell(value) for value in set(values)}
     return [cells[value] for value in values]
+
+
+def _json_cells(values: Sequence[str | None]) -> list[str]:
+    """Write long texts, which are the same object several times in a row, or once only."""
+    cells: list[str] = []
+    previous: str | None = None
+    shown = ""
+    for value in values:
+        if value is not previous:
+            previous, shown = value, _json_cell(value)
+        cells.append(shown)
+    return cells
 
 
 @contextmanager
