@@ -105,7 +105,7 @@ def test_a_jobs_folder_and_saved_responses_are_read_without_a_key(
     assert service.activations == before
     refused = {
         ("events", other, *from_job): "has no result of 'events'",
-        ("events", "friday.job"): "name a session, and the folder with --from",
+        ("events", "friday.job"): "name a session, and a job's folder with --from",
         ("summary", one, *from_job, "--profile", "sales"): "of the profile 'support' only",
         ("summary", one, *from_job, "--set", "llm.pre_prompt=x"): "--set can't be used",
         ("context", one, *from_job): "jobs have no contexts",

@@ -114,11 +114,13 @@ def events(
 def _obtain(session_id: str, event_cache: bool | None, reuse: Reuse, connection: Connection) -> SessionEvents:
     """Return the events of a file, of a job's folder, of the cache or of a call."""
     reuse.check(event_cache=event_cache)
-    # not `Path.exists`, which raises an error for a text that is too long for a name
-    if reuse.from_ is None and os.path.exists(session_id):  # noqa: PTH110
+    # not `Path.is_file`, which raises an error for a text that is too long for a name
+    if reuse.from_ is None and os.path.isfile(session_id):  # noqa: PTH113
         require_output()
         return saved_events(Path(session_id), None)
     wanted = read_session_id(session_id)
+    if reuse.from_ is None and not wanted.is_pair and os.path.isdir(session_id):  # noqa: PTH112
+        raise UsageError(f"{session_id} is a folder: name a session, and a job's folder with --from")
     require_output()
     if reuse.from_ is not None:
         return saved_events(reuse.from_, wanted)
