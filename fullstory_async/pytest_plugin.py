@@ -39,6 +39,9 @@ def fullstory_sandbox(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
 
     The marker ``fullstory`` sets its options.
     """
+    import attrs  # noqa: PLC0415
+
+    from fullstory_async.config import ClientConfig  # noqa: PLC0415
     from fullstory_async.errors import ConfigurationError  # noqa: PLC0415
     from fullstory_async.testing import running_sandbox  # noqa: PLC0415
 
@@ -48,8 +51,10 @@ def fullstory_sandbox(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
             sandbox = stack.enter_context(running_sandbox(**options))
         except ConfigurationError as error:
             pytest.fail(f"@pytest.mark.{_MARKER}: {error}", pytrace=False)
-        # the developer's own key is not for tests
-        monkeypatch.delenv("FULLSTORY_API_KEY_FILE", raising=False)
+        # the developer's own settings are not for tests
+        settings = [each.alias for each in attrs.fields(ClientConfig)]
+        for name in ("api_key_file", *settings):
+            monkeypatch.delenv(f"FULLSTORY_{name}".upper(), raising=False)
         monkeypatch.setenv("FULLSTORY_API_KEY", sandbox.api_key)
         monkeypatch.setenv("FULLSTORY_BASE_URL", sandbox.url)
         yield sandbox

@@ -194,7 +194,17 @@ class SessionContext(HasResponseInfo, JsonReady):
         known = {name: [v for v in values if v not in (None, "")] for name, values in facts.items()}
         return {name: values for name, values in known.items() if values}
 
+    def _start(self) -> datetime | None:
+        """Return what times count from: the session's first event, as in a timeline of its events.
+
+        The first one of the context may be a later one. So it is the session's start, unless the clock of the
+        user's device is behind the service's.
+        """
+        times = [event.timestamp for page in self.pages for event in page.events]
+        return min((when for when in (self.created, *times) if when is not None), default=None)
+
     def _body(self) -> Iterator[str]:
+        start = self._start()
         for page in self.pages:
             yield ""
             tab = "" if page.tab is None else f" (tab {page.tab})"
@@ -204,18 +214,17 @@ class SessionContext(HasResponseInfo, JsonReady):
                 yield _url(page.url)
                 yield ""
             for event in page.events:
-                yield self._line(event)
+                yield _line(event, start)
 
-    def _line(self, event: ContextEvent) -> str:
-        when = ""
-        if event.timestamp is not None:
-            since = None if self.created is None else (event.timestamp - self.created).total_seconds()
-            clock = event.timestamp.strftime("%H:%M:%S")
-            when = f"{clock} " if since is None or since < 0 else f"{_offset(since)} "
-        text = event.description or event.content or ""
-        # most descriptions quote the content already
-        content = event.content if event.content and event.content not in text else None
-        return f"- {when}**{_escape(event.type or 'event')}** {_join(text, content)}".rstrip()
+
+def _line(event: ContextEvent, start: datetime | None) -> str:
+    when = ""
+    if event.timestamp is not None and start is not None:
+        when = f"{_offset((event.timestamp - start).total_seconds())} "
+    text = event.description or event.content or ""
+    # most descriptions quote the content already
+    content = event.content if event.content and event.content not in text else None
+    return f"- {when}**{_escape(event.type or 'event')}** {_join(text, content)}".rstrip()
 
 
 def _offset(seconds: float) -> str:

@@ -110,9 +110,10 @@ def _moment(event: SessionEvent, start: datetime | None) -> Moment:
     when, signs = event.timestamp, event.frustrations
     look = look_of(event, signs)
     at = None if when is None or start is None else (when - start).total_seconds()
-    marks: tuple[tuple[Look, str], ...] = (("error", "error"),) if look == "error" else ()
-    marks += tuple(("warn", sign) for sign in signs)
+    marks: list[tuple[Look, str]] = [("warn", sign) for sign in signs]
+    if look == "error":
+        marks.insert(0, ("error", "error"))
     return Moment(
         at=at, clock="" if at is None else clock(at), anchor="" if when is None else when.isoformat(),
-        kind=event.type, text=event.description, look=look, marks=marks,
+        kind=event.type, text=event.description, look=look, marks=tuple(marks),
     )  # fmt: skip

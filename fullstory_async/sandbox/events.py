@@ -229,8 +229,10 @@ def events_of(world: World, session: WorldSession) -> Iterator[Json]:
     kinds, weights = list(table), [weight for weight, _ in table.values()]
     origin = _Origin.of(scene)
     clock, left_on_page = session.created, 0
-    for _ in range(session.event_count):
-        clock += timedelta(milliseconds=rng.randint(5, 8000))
+    for number in range(session.event_count):
+        pause = timedelta(milliseconds=rng.randint(5, 8000))
+        # a session begins with its first event
+        clock += pause if number else timedelta()
         if left_on_page == 0 and not session.mobile:
             # every page gets a few events before the next one
             left_on_page = rng.randint(4, 24)

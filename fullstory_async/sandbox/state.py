@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import Counter
 from typing import Any, Literal
@@ -140,6 +141,9 @@ class Recorder:
         self._by_status: Counter[str] = Counter()
         self._by_operation: Counter[str] = Counter()
         self._by_session: Counter[str] = Counter()
+        self._open: dict[int, RecordedRequest] = {}
+        # a test may read the counts in another thread
+        self._lock = threading.Lock()
 
     def begin(self, record: RecordedRequest) -> None:
         """Add a request on arrival."""
@@ -147,6 +151,7 @@ class Recorder:
             # in place, because callers hold this list as `Sandbox.requests`
             del self.requests[: _KEPT_REQUESTS // 2]
         self.requests.append(record)
+        self._open[id(record)] = record
         self._by_operation[record.operation] += 1
         if record.session_id is not None:
             self._by_session[record.session_id] += 1
@@ -154,14 +159,20 @@ class Recorder:
     def end(self, record: RecordedRequest, bytes_sent: int) -> None:
         """Count a request by how it ended."""
         record.bytes_sent = bytes_sent
-        self._by_status["dropped" if record.status is None else str(record.status)] += 1
+        with self._lock:
+            del self._open[id(record)]
+            self._by_status["dropped" if record.status is None else str(record.status)] += 1
 
     def stats(self, meter: ActivationMeter) -> dict[str, Any]:
         """Return all counts since the start, as ``/_sandbox/stats`` serves them."""
+        with self._lock:
+            # a client has its response before the server is done with it
+            sent = Counter(str(each.status) for each in [*self._open.values()] if each.status is not None)
+            by_status = self._by_status + sent
         return {
             "requests": self._by_operation.total(),
             "activations": meter.total,
-            "by_status": dict(self._by_status),
+            "by_status": dict(by_status),
             "by_operation": dict(self._by_operation),
             "by_session": {
                 session_id: {"requests": count, "activations": meter.by_session[session_id]}

@@ -30,7 +30,6 @@ from fullstory_async.tables.fields import (
     Targeted,
     Url,
     UserAgent,
-    check_depths,
     fields_of,
     parse,
     parsed_fields_of,
@@ -174,7 +173,6 @@ def _properties(
 ) -> tuple[list[str], list[Fields]]:
     """Return each event's properties as JSON, and the fields that columns need."""
     texts = [_text(part) if is_one_line else _on_one_line(part) for part in parts]
-    check_depths(parts)
     fields = list(map(fields_of, kinds, parts))
     if may_be_huge(parts):
         for n, part in enumerate(parts):
@@ -208,7 +206,6 @@ def _sources(events: Sequence[SlicedEvent], *, is_one_line: bool) -> list[_Sourc
 
 
 def _read_source(part: msgspec.Raw, *, is_one_line: bool) -> _SourceColumns:
-    check_depths((part,))
     if may_be_huge((part,)):
         return _parsed_source(parse(part))
     return _source_columns(source_of(part), _text(part) if is_one_line else _on_one_line(part))

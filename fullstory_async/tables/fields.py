@@ -7,7 +7,7 @@ by `coerce`, as the typed views of `SessionEvent` are: the result is the same.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_args
 
 import msgspec
@@ -17,7 +17,7 @@ from fullstory_async.errors import DecodeError
 
 __all__ = [
     "App", "Custom", "Device", "Fields", "Identify", "Location", "Source", "Target", "Targeted", "Url",
-    "UserAgent", "check_depths", "fields_of", "parse", "parsed_fields_of", "read_fields", "source_of",
+    "UserAgent", "fields_of", "parse", "parsed_fields_of", "read_fields", "source_of",
 ]  # fmt: skip
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -180,16 +180,6 @@ _DECODERS: Mapping[str, Callable[[Any], Any]] = {
 }
 _decode_source = msgspec.json.Decoder(Source).decode
 _ERRORS = (msgspec.MsgspecError, RecursionError)
-
-
-def check_depths(texts: Iterable[Any]) -> None:
-    """Raise `DecodeError` if one of some slices is nested more deeply than a parsed one may be."""
-    for text in texts:
-        # one level takes at least two bytes
-        if len(text) > 2 * safe_json.MAX_DEPTH:
-            part = bytes(text)
-            if part.count(b"[") + part.count(b"{") > safe_json.MAX_DEPTH:
-                parse(part)
 
 
 def fields_of(kind: str, text: Any) -> Fields:

@@ -109,6 +109,19 @@ def test_deep_values_end_in_text(tmp_path: Path) -> None:
         assert database.execute("SELECT event_properties.a.a IS NOT NULL FROM events").fetchall() == [(True,)]
 
 
+def test_a_column_with_a_value_that_is_too_deep_stays_text(tmp_path: Path) -> None:
+    deep: Any = [1]
+    for _ in range(400):
+        deep = {"a": deep}
+    apart: Any = {"device_id": None, "session_id": None}
+    events = [event("2026-05-04T10:00:00Z", data=data, **apart) for data in ({"a": 1}, deep)]
+    job = stored_job(tmp_path / "a.job", {"1:1": events})
+    job.export(tmp_path / "out.parquet", json="struct")
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert [text[:5] for text in table["event_properties"].to_pylist()] == ['{"a":', '{"a":']
+    assert table["source_properties"].to_pylist()[0]["url"] == {"full_url": "https://x.test/"}
+
+
 def test_shapes() -> None:
     assert merge(shape_of([1]), shape_of([1.5, None])) == shape_of([2.5])
     assert merge(shape_of({"a": 1}), shape_of([1])) == "json"

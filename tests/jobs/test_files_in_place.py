@@ -114,7 +114,7 @@ async def test_a_forked_process_leaves_the_job_to_its_parent(tmp_path: Path) -> 
             try:
                 asyncio.events._set_running_loop(None)
                 try:
-                    asyncio.run(save(store, 4))
+                    asyncio.run(asyncio.wait_for(save(store, 4), 5))
                 except ClientStateError:
                     code = 0
                 job._close_files()

@@ -643,3 +643,10 @@ def test_a_locked_database_is_not_appended_to(
         database.execute("BEGIN IMMEDIATE")
         with pytest.raises(JobStorageError, match="nothing was appended to .* database is locked"):
             export(job, path, append=True)
+
+
+async def test_the_warehouse_gets_nothing_of_a_job_without_events(tmp_path: Path) -> None:
+    async with Job.open(tmp_path / "a.job", plan=JobPlan(summary="support")) as opened:
+        with pytest.raises(ConfigurationError, match="has events only"):
+            await opened.export(tmp_path / "out.jsonl", schema="warehouse")
+    assert left(tmp_path) == ["a.job"]

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from fullstory_async import DecodeError
 from fullstory_async.coerce import timestamp
 from fullstory_async.jobs.export.databases import sqlite_writers
 from fullstory_async.jobs.export.text import csv_text, json_lines_writer
@@ -183,14 +182,3 @@ def test_an_event_is_known_by_a_stable_hash() -> None:
     ]  # fmt: skip
     assert ids() == ids()
     assert len(set(ids())) == 3
-
-
-@pytest.mark.parametrize("name", ["event_properties", "source_properties"])
-def test_rows_end_where_the_events_own_values_end(name: str) -> None:
-    def rows(levels: int) -> list[Row]:
-        value = '{"a":' * levels + "1" + "}" * levels
-        return rows_of(b'{"events":[{"event_type":"custom","%s":%s}]}' % (name.encode(), value.encode()))[1]
-
-    assert len(rows(240)) == 1
-    with pytest.raises(DecodeError, match="nested too deeply"):
-        rows(300)

@@ -25,8 +25,10 @@ from fullstory_async import (
     SessionSummary,
     Success,
 )
+from fullstory_async.api import ProfilesAPI, SessionsAPI
 from fullstory_async.jobs import JobFailure, JobReader, JobResult, JobSession
-from fullstory_async.sandbox import Fault, FaultRule, Sandbox
+from fullstory_async.sandbox import Fault, FaultRule, RecordedRequest, Sandbox, SandboxSession, SandboxUser
+from fullstory_async.testing import FakeTransport, Request, json_response, running_sandbox, vcr_settings
 
 
 async def singles(client: FullStoryClient) -> None:
@@ -129,3 +131,23 @@ def faults(sandbox: Sandbox) -> None:
     Fault.stall("long")  # type: ignore[arg-type]
     Fault.wrong_shape("round")  # type: ignore[arg-type]
     Fault.huge_header(charged=False)  # type: ignore[call-arg]
+
+
+def testing(sandbox: Sandbox) -> None:
+    with running_sandbox(sessions=[SandboxSession(user=SandboxUser(email="ada@example.com"))]) as running:
+        assert_type(running, Sandbox)
+    with running_sandbox(wire="dead"):  # type: ignore[arg-type]
+        pass
+    with running_sandbox(session=5):  # type: ignore[call-arg]
+        pass
+    assert_type(sandbox.requests.of("events", session_id="1:2"), list[RecordedRequest])
+    assert_type(sandbox.add_session(SandboxSession(events=[{"event_type": "click"}])), SessionId)
+    assert_type(sandbox.sessions_of(email="ada@example.com"), list[SessionId])
+    sandbox.respond("summary", "1:2", "All went well.")
+    sandbox.respond("list", "1:2", {})  # type: ignore[arg-type]
+    assert_type(SandboxSession.from_response(b"", summary="x"), SandboxSession)
+    assert_type(vcr_settings(), dict[str, Any])
+    client = FullStoryClient("na1.test", transport=FakeTransport(respond=lambda _: json_response()))
+    assert_type(client.sessions, SessionsAPI)
+    assert_type(client.profiles, ProfilesAPI)
+    assert_type(FakeTransport().requests, list[Request])

@@ -65,7 +65,8 @@ def test_synchronous(fullstory_sandbox):
         urllib.request.urlopen(fullstory_sandbox.url + "/me")
 
 def test_the_environment_leads_to_it(fullstory_sandbox):
-    assert "FULLSTORY_API_KEY_FILE" not in os.environ
+    assert not {"FULLSTORY_API_KEY_FILE", "FULLSTORY_PROXY", "FULLSTORY_RATE_LIMIT"} & os.environ.keys()
+    assert os.environ["FULLSTORY_OWN"] == "stays"
     config = FullStoryClient().config
     assert config.base_url == fullstory_sandbox.url
     assert config.api_key.reveal() == fullstory_sandbox.api_key
@@ -97,6 +98,9 @@ def anyio_backend():
 def test_fixtures_and_marks(run: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FULLSTORY_API_KEY", "na1.own")
     monkeypatch.setenv("FULLSTORY_API_KEY_FILE", "/nowhere")
+    monkeypatch.setenv("FULLSTORY_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("FULLSTORY_RATE_LIMIT", "1")
+    monkeypatch.setenv("FULLSTORY_OWN", "stays")
     run.makepyfile(FIXTURES)
     run_tests(run).assert_outcomes(passed=4)
 

@@ -46,6 +46,14 @@ def test_several_loops_threads_and_processes_use_one(
         sandbox.assert_paid(4)
 
 
+def test_records_are_complete_as_soon_as_a_response_is_received() -> None:
+    with running_sandbox(sessions=1, mean_events=3) as sandbox:
+        for number in range(1, 20):
+            asyncio.run(use(sandbox))
+            assert sandbox.requests[-1].status == 200
+            assert sandbox.stats()["by_status"] == {"200": number}
+
+
 async def test_it_runs_beside_the_loop_of_the_test() -> None:
     with running_sandbox(sessions=1, latency=0.01) as sandbox:
         sandbox.inject(Fault.status(404), operation="events")

@@ -15,6 +15,7 @@ from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.option_parsing import read_session_id, read_time, reject_typo
 from fullstory_async.cli.output import print_csv, print_json, print_rows, print_table
+from fullstory_async.cli.pages import show_page
 from fullstory_async.cli.reuse import Reuse, saved_events
 from fullstory_async.cli.streams import require_output
 from fullstory_async.cli.timeline import print_timeline
@@ -23,7 +24,7 @@ from fullstory_async.models.event_types import check_event_type, warn_about_even
 
 __all__ = ["events"]
 
-EventOutput = Literal["jsonl", "json", "csv", "table", "timeline"]
+EventOutput = Literal["jsonl", "json", "csv", "table", "timeline", "html"]
 _Flag = Parameter(negative="")
 _Many = Parameter(negative="", consume_multiple=False)
 
@@ -64,6 +65,7 @@ def events(
     frustrations: Annotated[bool, _Flag] = False,
     event_cache: bool | None = None,
     output: EventOutput = "jsonl",
+    open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
     reuse: Reuse = Reuse(),  # noqa: B008  (frozen)
     connection: Connection = Connection(),  # noqa: B008
 ) -> Exit:
@@ -75,6 +77,8 @@ def events(
     fullstory-async events ID > one.jsonl; fullstory-async events one.jsonl --output timeline
 
     Example: fullstory-async events ID --errors --frustrations --output timeline
+
+    Example: fullstory-async events ID --output html --open
 
     Parameters
     ----------
@@ -93,9 +97,13 @@ def events(
     event_cache
         Let FullStory reuse an earlier result for the session, which is faster; --no-event-cache forbids it.
     output
-        JSON Lines, one JSON array or CSV for programs, with an export's columns; a table or a timeline for
-        people.
+        JSON Lines, one JSON array or CSV for programs, with an export's columns; a table, a timeline or a web
+        page for people.
+    open_
+        Open the web page in the browser. It stays in a temporary file.
     """
+    if open_ and output != "html":
+        raise UsageError("--open goes with --output html")
     start, end = read_time(since, "--since"), read_time(until, "--until")
     if start is not None and end is not None and start >= end:
         raise UsageError("--since must be before --until")
@@ -106,6 +114,8 @@ def events(
     selected = selection.select(found)
     if output == "timeline":
         print_timeline(StreamConsole(), found, selected)
+    elif output == "html":
+        show_page(selected.to_html(), in_browser=open_)
     else:
         _print_events(selected, output)
     return Exit.OK

@@ -43,6 +43,8 @@ class Rule:
     given: str
     how: How
     parts: tuple[re.Pattern[str], ...]
+    ends: tuple[re.Pattern[str], ...] = ()
+    """For each part but the last, the path from it on: a field's name may have dots in it."""
 
     @classmethod
     def of(cls, given: str, how: How, path: str | None = None) -> Rule:
@@ -50,7 +52,8 @@ class Rule:
         parts = (path or given).split(".")
         if not all(parts):
             raise ConfigurationError(f"redact takes names, paths such as a.b, and patterns, not {given!r}")
-        return cls(given, how, tuple(re.compile(fnmatch.translate(part.casefold())) for part in parts))
+        ends = (".".join(parts[n:]) for n in range(len(parts) - 1))
+        return cls(given, how, tuple(map(_pattern, parts)), tuple(map(_pattern, ends)))
 
     def step(self, depth: int, name: str) -> tuple[int, bool]:
         """Go down to a field.
@@ -63,10 +66,10 @@ class Rule:
             How many parts there are with this field, and whether the rule stands for it.
         """
         is_next = self.parts[depth].match(name) is not None
+        is_rest = any(end.match(name) for end in self.ends[: depth + 1])
         if depth < len(self.parts) - 1:
-            # the whole path may be the name of one field
-            return depth + is_next, len(self.parts) > 1 and name == self.given.casefold()
-        return depth, is_next
+            return depth + is_next, is_rest
+        return depth, is_next or is_rest
 
     def is_end(self, name: str) -> bool:
         """Return whether a field of this name may be one that the rule stands for."""
@@ -90,11 +93,15 @@ def read_rules(fields: Any) -> tuple[Rule, ...]:
         # the schema v1 calls it so
         if rest and first.casefold() == "properties":
             rules.append(Rule.of(name, how, f"event_properties.{rest}"))
-        column = re.compile(fnmatch.translate(name.casefold()))
+        column = _pattern(name)
         rules += [
             Rule.of(name, how, path) for each in _ORIGINS if column.match(each) for path in _ORIGINS[each]
         ]
     return tuple(rules)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(fnmatch.translate(text.casefold()))
 
 
 def _is_pattern(name: str) -> bool:
