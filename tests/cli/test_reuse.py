@@ -24,11 +24,11 @@ def test_one_session_is_looked_at_in_eight_ways_and_paid_for_once(
 ) -> None:
     one, _ = ids_of(service)
     said = []
-    for output in ("jsonl", "json", "csv", "table", "timeline"):
+    for output in ("jsonl", "json", "csv", "table", "timeline", "html"):
         code, out, err = run("events", one, "--cache", "one.db", "--output", output)
         assert (code, bool(out)) == (0, True)
         said.append(err)
-    assert said == ["1 activation spent\n"] + ["0 activations spent (from one.db)\n"] * 4
+    assert said == ["1 activation spent\n"] + ["0 activations spent (from one.db)\n"] * 5
     assert run("summary", one, "--cache", "one.db", "--output", "text")[2] == "1 activation spent\n"
     assert run("summary", one, "--cache", "one.db", "--output", "table")[2].startswith("0 activations spent")
 
