@@ -64,7 +64,7 @@ class Work(Protocol[T_co]):
         ...
 
     def stop(self) -> None:
-        """Start no further attempt."""
+        """Start no further attempt, not even one that would begin before a cancellation arrives."""
         ...
 
     def run(self) -> Coroutine[Any, Any, T_co]:
@@ -171,10 +171,11 @@ class FanOut(Generic[T]):
         """
         self._stopping = True
         for worker, call in list(self._calls.items()):
-            if call is None or call.droppable:
-                self._cancel([worker])
-            else:
+            is_droppable = call is None or call.droppable
+            if call is not None:
                 call.stop()
+            if is_droppable:
+                self._cancel([worker])
 
     def _cancel(self, workers: Iterable[asyncio.Task[None] | None]) -> None:
         for worker in workers:

@@ -38,7 +38,7 @@ class Success(Generic[T]):
 
     @property
     def response_info(self) -> ResponseInfo | None:
-        """Request id, attempts and elapsed time of the call; the value's own."""
+        """How the call went and what it cost; the value's own."""
         return self.value.response_info if isinstance(self.value, HasResponseInfo) else None
 
     def unwrap(self) -> T:
@@ -67,8 +67,9 @@ class Failure:
 
     @property
     def response_info(self) -> ResponseInfo:
-        """Request id, attempts and elapsed time of the call."""
-        return ResponseInfo(self.error.request_id, self.attempts, self.elapsed)
+        """How the call went and what it may have cost."""
+        charged = int(self.error.may_have_cost)
+        return ResponseInfo(self.error.request_id, self.attempts, self.elapsed, charged)
 
     def unwrap(self) -> NoReturn:
         """Raise the error."""

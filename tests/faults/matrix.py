@@ -331,7 +331,7 @@ ROWS += (
     ),
     Row(
         75,
-        "The file of the ledger, the summary cache or a job is locked by another program, or its disk is slow",
+        "The file of the ledger, the response cache or a job is locked by another program, or its disk is slow",
         "Deadlines, `asyncio.timeout` and cancellations hold; the message names the file. What must be settled goes on in the background, and closing waits for it, 30 s at most",
     ),
     Row(
@@ -426,7 +426,7 @@ ROWS += (
     ),
     Row(
         99,
-        "The ledger or the summary cache is damaged: a changed row, any byte, a lost end",
+        "The ledger or the response cache is damaged: a changed row, any byte, a lost end",
         "Rows have checksums. A damaged summary is dropped with a warning and generated again; of a damaged count the copy is used, and without an intact one nothing more is spent. It never goes down. Every error is a `ConfigurationError` or a `StorageError`",
     ),
     Row(
