@@ -178,6 +178,13 @@ def data(session: nox.Session) -> None:
 
 
 @nox.session
+def mcp(session: nox.Session) -> None:
+    """Serve agents over MCP, with the SDK's own client in both generations of the protocol."""
+    install_locked(session)
+    session.run("pytest", "-n", "2", "tests/agents", *session.posargs, env={"FULLSTORY_MCP": "1"})
+
+
+@nox.session
 def instrumentation(session: nox.Session) -> None:
     """Check ``redact_traces`` with the newest instrumentations of aiohttp, Sentry's and OpenTelemetry's."""
     session.install("sentry-sdk>=2.75", "opentelemetry-instrumentation-aiohttp-client>=0.66b1")
