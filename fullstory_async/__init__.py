@@ -55,6 +55,7 @@ if typing.TYPE_CHECKING:
     )
     from fullstory_async.fanout import FanOut, Outcome
     from fullstory_async.files.ledger import ActivationLedger
+    from fullstory_async.files.response_cache import ResponseCache
     from fullstory_async.files.summary_cache import SummaryCache
     from fullstory_async.http.hooks import (
         Hooks,
@@ -145,6 +146,7 @@ __all__ = [
     "RequestJoined",
     "RequestSent",
     "RequestThrottled",
+    "ResponseCache",
     "ResponseInfo",
     "ResponseReceived",
     "ResponseSchema",
@@ -174,8 +176,8 @@ __all__ = [
 
 _HOMES = (
     "_version", "errors", "response_info", "secret", "session_id", "pagination", "config", "retry",
-    "ratelimit.limiter", "models", "http.hooks", "files.ledger", "files.summary_cache", "fanout",
-    "api.streaming", "client",
+    "ratelimit.limiter", "models", "http.hooks", "files.ledger", "files.response_cache",
+    "files.summary_cache", "fanout", "api.streaming", "client",
 )  # fmt: skip
 """The modules of the public names; each is imported when one of its names is first used.
 

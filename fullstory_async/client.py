@@ -16,12 +16,19 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from fullstory_async.api import ApiContext, ListEndpoints, ProfilesAPI, SessionsAPI, call_once
+from fullstory_async.api import (
+    ApiContext,
+    ListEndpoints,
+    ProfilesAPI,
+    ResponseStore,
+    SessionsAPI,
+    call_once,
+)
 from fullstory_async.codec import decode_key_owner
 from fullstory_async.config import ClientConfig
+from fullstory_async.deprecation import warn_renamed
 from fullstory_async.errors import ConfigurationError, StorageError
 from fullstory_async.files.ledger import ActivationLedger, LedgerAccount
-from fullstory_async.files.summary_cache import SummaryCache
 from fullstory_async.http import call, endpoints
 from fullstory_async.http.contact import Contact
 from fullstory_async.http.hooks import Hooks, Stats
@@ -70,7 +77,8 @@ class FullStoryClient:
         config: ClientConfig | None = None,
         session: aiohttp.ClientSession | None = None,
         limiter: RateLimiter | None = None,
-        summary_cache: SummaryCache | None = None,
+        cache: ResponseStore | None = None,
+        summary_cache: ResponseStore | None = None,
         ledger: ActivationLedger | None = None,
         hooks: Hooks | None = None,
     ) -> None:
@@ -83,8 +91,9 @@ class FullStoryClient:
             session: an aiohttp session to use. It is not closed, and its own middlewares are not called.
             limiter: a rate limiter to share with other clients of the same key, instead of
                 ``config.rate_limit``.
-            summary_cache: a file that keeps summaries, so that the same one is not paid for twice; by default
-                nothing is kept.
+            cache: a `ResponseCache`, a file that keeps responses so that the same one is not paid for twice,
+                or a `JobReader`, whose folder has responses already; by default nothing is kept.
+            summary_cache: the former name of ``cache``.
             ledger: a file that counts what the key spends per month, over all clients and jobs that share it.
             hooks: functions to call on each request, response, retry and 429.
 
@@ -93,7 +102,10 @@ class FullStoryClient:
         """
         if isinstance(api_key, str):
             api_key = Secret(api_key)  # so that the locals of no frame show it
-        _check_types(config, limiter, summary_cache, ledger, hooks)
+        if summary_cache is not None:
+            warn_renamed("FullStoryClient(summary_cache=…)", "cache", stacklevel=4)
+            cache = summary_cache if cache is None else cache
+        _check_types(config, limiter, cache, ledger, hooks)
         if config is None:
             config = ClientConfig(api_key=api_key)
         elif api_key is not None:
@@ -119,7 +131,7 @@ class FullStoryClient:
             ledger=None if ledger is None else LedgerAccount(ledger, config.key_fingerprint), hooks=hooks,
         )  # fmt: skip
         name = f"{config.base_url} {config.key_fingerprint}"
-        self.api = ApiContext(self._pipeline, name, summary_cache, lists=ListEndpoints(config.list_api))
+        self.api = ApiContext(self._pipeline, name, cache, lists=ListEndpoints(config.list_api))
         self.sessions = SessionsAPI(self.api)
         self.profiles = ProfilesAPI(self.api)
 
@@ -181,7 +193,7 @@ class FullStoryClient:
     async def close(self) -> None:
         """Close the client and the session that it made. Closing again does nothing.
 
-        It waits, 30 seconds at most, until summaries that were paid for are cached and activations that were
+        It waits, 30 seconds at most, until responses that were paid for are cached and activations that were
         not spent are released in the ledger.
         """
         try:
@@ -207,8 +219,8 @@ def _check_types(config: object, limiter: object, cache: object, ledger: object,
         raise ConfigurationError(f"config must be a ClientConfig, not {type(config).__name__}")
     if limiter is not None and not isinstance(limiter, RateLimiter):
         raise ConfigurationError(f"limiter must be a RateLimiter, not {type(limiter).__name__}")
-    if cache is not None and not isinstance(cache, SummaryCache):
-        raise ConfigurationError(f"summary_cache must be a SummaryCache, not {shown(cache)}")
+    if cache is not None and not isinstance(cache, ResponseStore):
+        raise ConfigurationError(f"cache must be a ResponseCache or a JobReader, not {shown(cache)}")
     if ledger is not None and not isinstance(ledger, ActivationLedger):
         raise ConfigurationError(f"ledger must be an ActivationLedger, not {shown(ledger)}")
     if hooks is not None and not isinstance(hooks, Hooks):

@@ -66,7 +66,7 @@ class Work(Protocol[T_co]):
         ...
 
     def stop(self) -> None:
-        """Start no further attempt."""
+        """Start no further attempt, not even one that would begin before a cancellation arrives."""
         ...
 
     async def run(self) -> T_co:
@@ -95,9 +95,10 @@ class Outcome(Generic[T]):
 
     @property
     def response_info(self) -> ResponseInfo | None:
-        """Request id, attempts and elapsed time of the call, failed or not; see the result's own."""
+        """How the call went and what it cost, failed or not; see the result's own."""
         if self.error is not None:
-            return ResponseInfo(self.error.request_id, self.attempts, self.elapsed)
+            charged = int(self.error.may_have_cost)
+            return ResponseInfo(self.error.request_id, self.attempts, self.elapsed, charged)
         return self.value.response_info if isinstance(self.value, HasResponseInfo) else None
 
 
@@ -199,10 +200,11 @@ class FanOut(Generic[T]):
         """
         self._stopping = True
         for worker, call in list(self._calls.items()):
-            if call is None or call.droppable:
-                self._cancel([worker])
-            else:
+            is_droppable = call is None or call.droppable
+            if call is not None:
                 call.stop()
+            if is_droppable:
+                self._cancel([worker])
 
     def _cancel(self, workers: Iterable[asyncio.Task[None] | None]) -> None:
         for worker in workers:

@@ -7,10 +7,16 @@ It is no field of the result: two results with the same content stay equal, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import attrs
 
-__all__ = ["REQUEST_ID_HEADERS", "HasResponseInfo", "ResponseInfo", "find_request_id", "set_response_info"]
+__all__ = [
+    "REQUEST_ID_HEADERS", "HasResponseInfo", "ResponseInfo", "ResultSource", "find_request_id",
+    "set_response_info",
+]  # fmt: skip
+
+ResultSource = Literal["service", "shared", "cache"]
 
 REQUEST_ID_HEADERS = (
     "x-request-id", "request-id", "x-correlation-id", "x-cloud-trace-context", "x-amzn-requestid",
@@ -29,9 +35,13 @@ class ResponseInfo:
     request_id: str | None = None
     """The service's number of the request, for questions to its support; ``None`` if it sent none."""
     attempts: int = 0
-    """Number of times that the request was sent; 0 if a `SummaryCache` had the result."""
+    """Number of times that the request was sent; 0 if a cache had the result."""
     elapsed: float = 0.0
     """Seconds from the call's start to the result, waits included; of a stream to its first byte."""
+    activations: int = 0
+    """Activations that this call cost, those of failed attempts included that may have been charged."""
+    source: ResultSource = "service"
+    """``service``, ``shared`` for the request of an equal call, which has the cost, or ``cache``."""
 
 
 class HasResponseInfo:
@@ -43,8 +53,18 @@ class HasResponseInfo:
 
     @property
     def response_info(self) -> ResponseInfo | None:
-        """Request id, attempts and elapsed time; ``None`` for what a program made, selected or copied."""
+        """How it came and what it cost; ``None`` for what a program made, selected or copied."""
         return getattr(self, "_response_info", None)
+
+    @property
+    def activations(self) -> int:
+        """Activations that the call cost: 0 from a cache or an equal call's request, otherwise 1 or more.
+
+        More than 1 only where a `RetryPolicy` retries requests that were sent. 0 for what isn't metered, and
+        for what a program made, selected or copied.
+        """
+        info = self.response_info
+        return 0 if info is None else info.activations
 
 
 set_response_info: Callable[[HasResponseInfo, ResponseInfo], None]

@@ -2,27 +2,37 @@
 
 The functions here check the arguments of an operation once and return what prepares its call for a session. A
 single call prepares one, a fan-out one per id.
+
+Equal calls that run at the same time share one request, see `single_flight`. Every caller waits with its own
+timeout and decodes the response for itself, because parts of a result can be changed by whoever has it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import asyncio
+import math
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 
+from fullstory_async.api.caching import Result, read_through
 from fullstory_async.api.context import ApiContext
+from fullstory_async.api.single_flight import SharedCall, Waiter
 from fullstory_async.codec import decode_context, decode_events
+from fullstory_async.errors import APITimeoutError, RateLimitedError
 from fullstory_async.http import endpoints
 from fullstory_async.http.call import Call
 from fullstory_async.http.options import CallOptions
 from fullstory_async.messages import Query, Request, Response
 from fullstory_async.models import SessionContext, SessionEvents, SessionRef, session_id_of
+from fullstory_async.response_info import ResponseInfo, set_response_info
 from fullstory_async.session_id import SessionId
 
 __all__ = ["ApiCall", "Prepare", "call_once", "context_call", "events_call"]
 
+R = TypeVar("R", bound=Result)
 T = TypeVar("T")
 
 
@@ -34,39 +44,116 @@ async def call_once(
 
 
 @attrs.define(eq=False)
-class ApiCall(Generic[T]):
+class ApiCall(Generic[R]):
     """One operation on one session, ready to run, alone or as the `Work` of a fan-out."""
 
     api: ApiContext
     session_id: SessionId
-    call: Call
-    decode: Callable[[Response], T]
+    call: SharedCall[R]
+    """The call to start, unless an equal one is in flight."""
+    decode: Callable[[Response], R]
+    waiter: Waiter[R] | None = None
+    """Its wait, for its own request or for another call's."""
 
     @property
     def attempts(self) -> int:
-        """Attempts so far."""
-        return self.call.attempts
+        """Attempts so far while this call waited."""
+        return 0 if self.waiter is None else self.waiter.attempts
 
     @property
     def droppable(self) -> bool:
         """Whether cancelling the call now loses nothing that may have been paid for."""
-        return self.call.droppable
+        return self.waiter is None or not self.waiter.at_risk
 
     @property
     def gave_up(self) -> bool:
         """Whether the call ended only because it was stopped."""
-        return self.call.gave_up
+        return self.waiter is not None and self.waiter.gave_up
 
     def stop(self) -> None:
-        """Start no further attempt."""
+        """Start no further attempt, and wait for none."""
         self.call.stopping = True
+        if self.waiter is not None:
+            self.waiter.stop()
 
-    def run(self) -> Coroutine[Any, Any, T]:
-        """Make the call and return its result."""
-        return self.api.pipeline.fetch(self.call, self.decode)
+    async def run(self) -> R:
+        """Return the result of a request in flight for the same question, of the cache, or of a request."""
+        api, call, request = self.api, self.call, self.call.request
+        timeout = math.inf if call.patient else call.timeout or api.pipeline.timeout
+        waiter = self.waiter = Waiter(asyncio.get_running_loop().time(), timeout, call.stopping)
+        call.key = request.method, request.path, request.query, request.body, *sorted(request.headers.items())
+        joined = api.shared.get(call.key)
+        # mostly there is none, and a function less on the way
+        if joined is not None and (shared := await self._join_any(waiter)) is not None:
+            return shared
+        api.shared[call.key] = call
+        if api.cache is None:
+            work = api.pipeline.fetch(call, self.decode)
+        else:
+            call.set_timer(waiter)  # it also ends the wait for a file
+            work = read_through(api, api.cache, call, self.decode)
+        call.task = asyncio.ensure_future(work)
+        call.task.add_done_callback(call.settle)
+        result = await call.wait(waiter, api.shared)
+        if api.pending_writes:
+            await self._until_written(waiter)
+        return result
+
+    async def _join_any(self, waiter: Waiter[R]) -> R | None:
+        """Return the result of an equal call in flight; None if there is none, or the last one gave up."""
+        api, call, now = self.api, self.call, asyncio.get_running_loop().time
+        api.pipeline.check()
+        while (joined := api.shared.get(call.key)) is not None and joined.is_open:
+            try:
+                result = await self._joined(waiter, joined)
+            except APITimeoutError as error:
+                if waiter.deadline <= now() or error.may_have_cost:
+                    raise
+            except RateLimitedError as error:
+                # the other call may have given up because it was less patient than this one
+                took_over = error.response is None or call.patient
+                if not took_over or waiter.gave_up:
+                    raise
+            else:
+                await self._until_written(waiter)
+                return self._own(result, waiter)
+        if waiter.timeout != math.inf:
+            call.timeout = max(0.0, waiter.deadline - now())
+        return None
+
+    async def _joined(self, waiter: Waiter[R], joined: SharedCall[R]) -> R:
+        """Wait for the call of another caller, and report the wait."""
+        failure: str | None = None
+        began = asyncio.get_running_loop().time()
+        joined.prepare_wait(waiter)
+        try:
+            return await joined.wait(waiter, self.api.shared)
+        except BaseException as error:
+            failure = type(error).__name__
+            raise
+        finally:
+            self.api.pipeline.joined(joined, failure, asyncio.get_running_loop().time() - began)
+
+    def _own(self, result: R, waiter: Waiter[R]) -> R:
+        """Return a result of another call once more, as this call's own."""
+        own = self.decode(Response(status=200 if result.raw else 204, body=result.raw))
+        came, elapsed = result.response_info, asyncio.get_running_loop().time() - waiter.started
+        if came is None or came.source == "cache":
+            info = ResponseInfo(elapsed=elapsed, source="cache")
+        else:
+            info = ResponseInfo(came.request_id, waiter.attempts, elapsed, source="shared")
+        set_response_info(own, info)
+        return own
+
+    async def _until_written(self, waiter: Waiter[R]) -> None:
+        """Wait until the result is in the cache, so that the next call finds it there."""
+        if (writing := self.api.pending_writes.get(self.call.key)) is not None:
+            # a write that takes longer than this call has is finished anyway
+            left = waiter.deadline - asyncio.get_running_loop().time()
+            await asyncio.wait([writing], timeout=None if left == math.inf else max(0.0, left))
 
 
-Prepare = Callable[[SessionRef], ApiCall[T]]
+Prepare = Callable[[SessionRef], ApiCall[R]]
 """Prepares the call for a session. Raises `InvalidSessionId`."""
 
 
@@ -76,9 +163,9 @@ def events_call(
     """Prepare calls for events; the query is that of `endpoints.events_query`."""
 
     def prepare(ref: SessionRef) -> ApiCall[SessionEvents]:
-        session_id = session_id_of(ref)
+        session_id = ref if type(ref) is SessionId else session_id_of(ref)
         request = endpoints.session_events(session_id, query)
-        call = Call(options.apply(request), options.timeout, patient=patient)
+        call = SharedCall[SessionEvents](options.apply(request), options.timeout, patient=patient)
         return ApiCall(api, session_id, call, partial(decode_events, session_id=session_id))
 
     return prepare
@@ -92,7 +179,7 @@ def context_call(
     def prepare(ref: SessionRef) -> ApiCall[SessionContext]:
         session_id = session_id_of(ref)
         request = endpoints.session_context(session_id, body=body)
-        call = Call(options.apply(request), options.timeout, patient=patient)
+        call = SharedCall[SessionContext](options.apply(request), options.timeout, patient=patient)
         return ApiCall(api, session_id, call, partial(decode_context, session_id=session_id))
 
     return prepare

@@ -52,6 +52,10 @@ class SessionsAPI:
     Every call raises a `FullStoryError` if it fails: `TransportError` without a usable response,
     `APIStatusError` for an error status, `DecodeError` for a response that can't be read,
     `ConfigurationError` or `InvalidSessionId` for arguments that can't be sent.
+
+    Equal calls of `events`, `context` or `summary` on this client that run at the same time share one request
+    and its cost; the result's ``activations`` say what a call cost. With ``FullStoryClient(cache=…)`` a
+    cached result is free. A ``priority`` call that joins a request without priority waits at its pace.
     """
 
     __slots__ = ("_api",)
@@ -220,10 +224,6 @@ class SessionsAPI:
     ) -> SessionSummary:
         """Generate a summary of a session. Costs one activation; takes seconds to minutes.
 
-        Equal calls on this client that run at the same time share one request and its cost. With
-        ``FullStoryClient(summary_cache=…)`` a cached summary is free. A ``priority`` call that joins a
-        request without priority waits at that request's pace.
-
         Args:
             session_id: which session.
             config_profile_id: the summary profile. The live service has a default profile; the published
@@ -254,7 +254,7 @@ class SessionsAPI:
 
         Args:
             ids: session ids, listed sessions, texts or rows (mappings); any iterable or async iterable,
-                consumed lazily. A duplicate id is fetched and paid for twice.
+                consumed lazily. A duplicate id is fetched twice, unless both calls run at the same time.
             enable_event_cache: as for `events`.
             concurrency: the most calls that run at a time; the rate limit applies to all of them together.
             max_failures: the most calls that are started before the first success. If all of these fail for

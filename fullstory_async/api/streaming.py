@@ -39,7 +39,7 @@ class EventStream(AsyncGenerator[SessionEvent, None]):
 
     @property
     def response_info(self) -> ResponseInfo | None:
-        """Request id, attempts and elapsed time; ``None`` before the first event."""
+        """Request id, attempts, elapsed time and activations; ``None`` before the first event."""
         return self._arrival.response_info
 
     def __aiter__(self) -> AsyncIterator[SessionEvent]:
@@ -74,7 +74,8 @@ async def _streamed_events(
     call = Call(request, timeout)
     response = await api.pipeline.stream(call)
     request_id = find_request_id(response.headers)
-    set_response_info(arrival, ResponseInfo(request_id, call.attempts, now() - started))
+    activations = call.charged + request.metered
+    set_response_info(arrival, ResponseInfo(request_id, call.attempts, now() - started, activations))
     decoder, ready = IncrementalEventDecoder(), deque[SessionEvent]()
     failed: FullStoryError | None = None
     is_named = False

@@ -20,12 +20,12 @@ import attrs
 from cyclopts import Parameter, Token
 from yarl import URL
 
+from fullstory_async.api import ResponseStore
 from fullstory_async.cli.exits import UsageError
 from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ClientConfig, ListApi
 from fullstory_async.environment import read_key_file
 from fullstory_async.files.ledger import ActivationLedger
-from fullstory_async.files.summary_cache import SummaryCache
 from fullstory_async.ratelimit.limiter import RateLimit
 from fullstory_async.secret import Secret
 
@@ -101,14 +101,14 @@ class Connection:
         self,
         operation: Callable[[FullStoryClient], Awaitable[T]],
         *,
-        summary_cache: SummaryCache | None = None,
+        cache: ResponseStore | None = None,
         ledger: ActivationLedger | None = None,
         list_api: ListApi | None = None,
     ) -> T:
         """Run an operation with an open client, and return its result."""
 
         async def run() -> T:
-            async with self._open(summary_cache, ledger, list_api) as client:
+            async with self._open(cache, ledger, list_api) as client:
                 return await operation(client)
 
         with _request_log() if self.verbose else nullcontext():
@@ -140,7 +140,7 @@ class Connection:
 
     @asynccontextmanager
     async def _open(
-        self, summary_cache: SummaryCache | None, ledger: ActivationLedger | None, list_api: ListApi | None
+        self, cache: ResponseStore | None, ledger: ActivationLedger | None, list_api: ListApi | None
     ) -> AsyncIterator[FullStoryClient]:
         """Open a client, and with ``--sandbox`` the sandbox that it talks to."""
         config = self._config(
@@ -152,9 +152,7 @@ class Connection:
 
                 server = await stack.enter_async_context(Sandbox())
                 config = attrs.evolve(config, api_key=server.api_key, base_url=server.url)
-            yield await stack.enter_async_context(
-                FullStoryClient(config=config, summary_cache=summary_cache, ledger=ledger)
-            )
+            yield await stack.enter_async_context(FullStoryClient(config=config, cache=cache, ledger=ledger))
 
     def _config(self, list_api: ListApi | None) -> ClientConfig:
         settings: dict[str, object] = self._sandbox() if self.sandbox else self._network()

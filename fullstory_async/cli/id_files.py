@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from fullstory_async.cli.exits import UsageError
-from fullstory_async.jobs.storage.compression import zstd
+from fullstory_async.files.compression import zstd
 
 __all__ = ["IdText", "form_of", "open_ids"]
 

@@ -1,1 +1,1 @@
-"""Private SQLite files: the activation ledger and the summary cache."""
+"""Private SQLite files: the activation ledger and the response cache."""

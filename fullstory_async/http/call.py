@@ -38,6 +38,8 @@ class Attempt:
     """Whether it went over a connection that is known to have served an earlier request."""
     connected: asyncio.Event | None = None
     """Set when it has a connection; ``None`` if nobody waits for that."""
+    latest: float = 0.0
+    """Loop time until which it may take, if that is later than the deadline with which it was sent."""
     connection: asyncio.Transport | None = None
     """What it was sent over."""
     level: Level | None = None
@@ -113,6 +115,8 @@ class Call:
 
     # Only the pipeline reads and writes the fields below.
     number: int = attrs.field(default=0, init=False)
+    extended_to: float = attrs.field(default=0.0, init=False)
+    """Loop time until which others wait for it, who have more time than the one who started it."""
     added_headers: Mapping[str, str] = attrs.field(default=NO_HEADERS, init=False, repr=False)
     """The headers that hooks gave the latest attempt."""
     started: float = attrs.field(default=0.0, init=False)
@@ -144,6 +148,13 @@ class Call:
     def remaining(self) -> float:
         """Seconds until its deadline."""
         return self.deadline - asyncio.get_running_loop().time()
+
+    def extend(self, deadline: float) -> None:
+        """Give the call time until a later deadline, also an attempt that is in flight."""
+        self.extended_to = max(self.extended_to, deadline)
+        self.deadline = max(self.deadline, deadline)
+        if self.attempt is not None:
+            self.attempt.latest = self.extended_to
 
     def drop_connection(self) -> None:
         """Close the connection of the latest attempt: its next response may belong to another request."""

@@ -121,7 +121,7 @@ class Pipeline:
         self._transport.check()
         call.started = asyncio.get_running_loop().time()
         call.timeout = self.timeout if call.timeout is None else call.timeout
-        call.deadline = math.inf if call.patient else call.started + call.timeout
+        call.deadline = math.inf if call.patient else max(call.started + call.timeout, call.extended_to)
         call.number = next(self._observer.numbers)
         failure: BaseException
         try:
@@ -238,7 +238,7 @@ class Pipeline:
         call.admitted = asyncio.get_running_loop().time()
         if call.deadline == math.inf:
             # the time of a patient call starts here: it may have queued for hours behind others
-            call.deadline = call.admitted + (call.timeout or self.timeout)
+            call.deadline = max(call.admitted + (call.timeout or self.timeout), call.extended_to)
         elif call.deadline <= call.admitted:
             raise call.out_of_time() from call.last_error
 
@@ -297,7 +297,8 @@ class Pipeline:
             # `find_request_id`, without a call on the way of every request
             request_id = next(filter(None, map(response.headers.get, REQUEST_ID_HEADERS)), None)
             elapsed = asyncio.get_running_loop().time() - call.started
-            set_response_info(result, ResponseInfo(request_id, call.attempts, elapsed))
+            activations = call.charged + call.request.metered
+            set_response_info(result, ResponseInfo(request_id, call.attempts, elapsed, activations))
         return result
 
     def _judge(self, request: Request, response: Response) -> FullStoryError | None:

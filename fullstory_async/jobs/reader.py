@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -23,10 +24,13 @@ from fullstory_async.jobs.session import JobSession, session_of_row
 from fullstory_async.jobs.storage.passes import Pass
 from fullstory_async.jobs.storage.reader import RecordReader
 from fullstory_async.jobs.storage.records import JobFailure, JobResult, Record
-from fullstory_async.messages import Response
+from fullstory_async.jobs.storage.tasks import JobTask, request_for
+from fullstory_async.messages import Request, Response
+from fullstory_async.models import SessionRef, session_id_of
 from fullstory_async.session_id import SessionId
 from fullstory_async.tables.arrow import arrow_schema, import_pyarrow
 from fullstory_async.tables.columns import TABLES, Schema
+from fullstory_async.threads import WorkerThread
 from fullstory_async.validators import shown
 
 if TYPE_CHECKING:
@@ -44,7 +48,47 @@ class JobReader(RecordReader):
 
     `results`, `sessions` and `failures` return a pass: ``async for`` reads it in a thread, and ``for`` reads
     it in synchronous code. The other methods block for as long as they read.
+
+    It is a cache too: with ``FullStoryClient(cache=JobReader(folder))``, a call that the job has made for the
+    same session, with the same profile and without further options, costs nothing. Other calls are made, and
+    paid for, and the folder stays as it is.
     """
+
+    @property
+    def name(self) -> str:
+        """The job with its folder, for messages."""
+        return f"the job {self.folder}"
+
+    def keeps(self, request: Request) -> bool:
+        """Return whether the job makes such requests; for the client, as the next two."""
+        return request.operation in self.plan.operations and request.session_id is not None
+
+    async def get(self, _account: str, request: Request) -> bytes | None:
+        """Return the response that the job has to the same request.
+
+        Raises:
+            JobError: the job can't be read.
+        """
+        session_id, operation = SessionId(request.session_id or ""), request.operation
+        made = request_for(JobTask(0, session_id, operation), self.plan)
+        if attrs.evolve(request, priority=made.priority) != made:
+            return None
+        read = partial(self.record_of, session_id, with_bodies=operation)
+        record = await WorkerThread(self.name).run(read)
+        return None if record is None else record.bodies.get(operation)
+
+    async def put(self, *_: object) -> None:
+        """Do nothing: only a run of the job stores responses."""
+
+    def result(self, session_id: SessionRef) -> JobResult | None:
+        """Return one session with its typed responses; None if the job doesn't have it.
+
+        Raises:
+            InvalidSessionId: this isn't a session id.
+            JobError: the session is damaged, or the job can't be read.
+        """
+        record = self.record_of(session_id_of(session_id))
+        return None if record is None else next(self._result(record))
 
     def results(self) -> Pass[JobResult]:
         """Return every session with its typed responses, in the order in which the ids were added."""

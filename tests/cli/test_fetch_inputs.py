@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fullstory_async.cli import id_files
+from fullstory_async.files.compression import zstd
 from fullstory_async.jobs import JobReader
-from fullstory_async.jobs.storage.compression import zstd
 from fullstory_async.sandbox import Sandbox
 
 Run = Callable[..., tuple[int, str, str]]

@@ -17,7 +17,7 @@ import pytest
 
 from fullstory_async.cli.exits import UsageError
 from fullstory_async.cli.ids import IdInput, read_ids
-from fullstory_async.jobs.storage.compression import zstd
+from fullstory_async.files.compression import zstd
 
 _RANDOM = random.Random(15)
 IDS = [f"{_RANDOM.randrange(10**18, 2**63)}:{_RANDOM.randrange(10**18, 2**63)}" for _ in range(50)]

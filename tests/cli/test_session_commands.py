@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import json
 import re
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,34 +20,11 @@ from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.world import World
 from fullstory_async.tables.columns import Column
 from tests.cli.conftest import Run
-from tests.limits import SECONDS
 
 WORLD = World(0, 20, 200, 200)
 ONE = next(
     str(i) for i, session in WORLD.sessions.items() if 60 < session.event_count < 90 and not session.mobile
 )
-
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """A sandbox that lives as long as the test, and is what commands connect to by their environment."""
-    ready, over, made = threading.Event(), threading.Event(), []
-
-    async def serve() -> None:
-        async with Sandbox() as sandbox:
-            made.append(sandbox)
-            ready.set()
-            while not over.is_set():
-                await asyncio.sleep(0.01)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    assert ready.wait(SECONDS)
-    monkeypatch.setenv("FULLSTORY_BASE_URL", made[0].url)
-    monkeypatch.setenv("FULLSTORY_API_KEY", made[0].api_key)
-    yield made[0]
-    over.set()
-    thread.join()
 
 
 def lines(text: str) -> list[Any]:
@@ -77,7 +51,7 @@ def test_selections_of_events(run: Run) -> None:
 
     def chosen(*options: str) -> list[Any]:
         code, out, err = run("events", ONE, "--sandbox", *options)
-        assert (code, err) == (0, "")
+        assert (code, err) == (0, "1 activation spent (in the sandbox)\n")
         return lines(out)
 
     clicks = [event for event in everything if event["event_type"] == "click"]
@@ -96,9 +70,11 @@ def test_selections_of_events(run: Run) -> None:
 def test_an_unknown_type_is_a_warning(run: Run) -> None:
     code, out, err = run("events", ONE, "--sandbox", "--type", "hovered_over")
     assert (code, out) == (0, "")
-    assert re.fullmatch(r"fullstory-async: 'hovered_over' is not a known event type; .*\n", err)
+    assert re.fullmatch(
+        r"fullstory-async: 'hovered_over' is not a known event type; .*\n1 activation .*\n", err
+    )
     code, _, err = run("context", ONE, "--sandbox", "--set", "events.include_types=Added to Cart")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "1 activation spent (in the sandbox)\n")
 
 
 @pytest.mark.parametrize(

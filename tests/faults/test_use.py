@@ -77,7 +77,7 @@ async def test_row_38_a_fan_out_does_as_it_is_told() -> None:
         async with client.sessions.events_many([one, other, one]) as results:
             outcomes = [outcome.session_id async for outcome in results]
     assert sorted(outcomes) == sorted([one, other, one])
-    assert len(sandbox.requests) == sandbox.activations == 3
+    assert len(sandbox.requests) == sandbox.activations == 2  # the same id, in flight at the same time
 
 
 PLACES = {

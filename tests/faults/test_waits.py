@@ -25,8 +25,8 @@ from fullstory_async import (
     FullStoryClient,
     RateLimit,
     RateLimiter,
+    ResponseCache,
     StorageError,
-    SummaryCache,
 )
 from fullstory_async.cluster.redis_store import RedisStore
 from fullstory_async.concurrency import shielded
@@ -56,9 +56,9 @@ def locked(path: Path) -> Iterator[None]:
 @asynccontextmanager
 async def metered(folder: Path) -> AsyncIterator[tuple[Sandbox, FullStoryClient, ActivationLedger]]:
     """Run a client with a ledger and a cache, both of which exist."""
-    ledger, cache = ActivationLedger(folder / "ledger"), SummaryCache(folder / "cache")
+    ledger, cache = ActivationLedger(folder / "ledger"), ResponseCache(folder / "cache")
     sandbox = Sandbox(users=1, sessions=3, mean_events=2)
-    async with connected(sandbox, ledger=ledger, summary_cache=cache) as client:
+    async with connected(sandbox, ledger=ledger, cache=cache) as client:
         await client.sessions.events(sandbox.session_ids[0])
         await client.sessions.summary(sandbox.session_ids[0])
         yield sandbox, client, ledger
@@ -161,7 +161,7 @@ async def test_row_75_closing_waits_no_longer_than_it_says(
         async def put(*_: object) -> None:
             await over.wait()
 
-        monkeypatch.setattr(SummaryCache, "put", put)
+        monkeypatch.setattr(ResponseCache, "put", put)
         # a paid summary is returned in time, cached or not
         assert (await client.sessions.summary(sandbox.session_ids[1], timeout=0.2)).text
         reservation = await ledger.reserve("key")
@@ -169,7 +169,7 @@ async def test_row_75_closing_waits_no_longer_than_it_says(
             ledger.release(reservation)
             await client.close()
         assert f"the activation ledger {ledger.path} is busy" in caplog.text
-        assert f"not be cached: 1; the summary cache {tmp_path / 'cache'} is busy" in caplog.text
+        assert f"not be cached: 1; the response cache {tmp_path / 'cache'} is busy" in caplog.text
         over.set()
 
 
@@ -301,16 +301,16 @@ async def test_row_77_a_job_whose_block_anyio_ends_is_closed_in_the_background(t
 
 FORK = """
 import asyncio, multiprocessing, os, sys, traceback
-from fullstory_async import ActivationLedger, ClientConfig, FullStoryClient, RateLimit, RateLimiter, SummaryCache
+from fullstory_async import ActivationLedger, ClientConfig, FullStoryClient, RateLimit, RateLimiter, ResponseCache
 from fullstory_async.sandbox import Sandbox
 
 folder = sys.argv[1]
 limiter = RateLimiter(RateLimit(1000, 1000))
-ledger, cache = ActivationLedger(f"{folder}/ledger"), SummaryCache(f"{folder}/cache")
+ledger, cache = ActivationLedger(f"{folder}/ledger"), ResponseCache(f"{folder}/cache")
 
 async def use(url, key, session):
     config = ClientConfig(api_key=key, base_url=url)
-    async with FullStoryClient(config=config, limiter=limiter, ledger=ledger, summary_cache=cache) as client:
+    async with FullStoryClient(config=config, limiter=limiter, ledger=ledger, cache=cache) as client:
         await client.sessions.events(session)
         await client.sessions.summary(session)
         return await ledger.spent(config.key_fingerprint)

@@ -23,9 +23,10 @@ from fullstory_async import (
     RetryPolicy,
 )
 from fullstory_async.errors import ConnectError
+from fullstory_async.files import compression
 from fullstory_async.http.call import Attempt
 from fullstory_async.jobs import Job, JobPlan, JobReader
-from fullstory_async.jobs.storage import compression, group_commit, schema
+from fullstory_async.jobs.storage import group_commit, schema
 from fullstory_async.jobs.storage.inputs import NewItem
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.jobs.storage.tasks import JobTask

@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 
 from fullstory_async import ClientConfig, ConfigurationError, FullStoryClient
+from fullstory_async.files.compression import zstd
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.export import export, text
-from fullstory_async.jobs.storage.compression import zstd
 from fullstory_async.sandbox import Sandbox
 from tests.exported import expected_rows, iso, make_job, names, same
 from tests.limits import until

@@ -25,7 +25,7 @@ from fullstory_async import (
     FullStoryClient,
     JobError,
     JobLockedError,
-    SummaryCache,
+    ResponseCache,
 )
 from fullstory_async.files.lock_file import Holder, LockFile, LockFileHeld, holder_of
 from fullstory_async.files.private_database import make_private_file
@@ -67,9 +67,9 @@ async def test_a_job_a_ledger_and_a_cache_work_without_links_locks_and_permissio
     folder = tmp_path / "j"
     folder.mkdir(mode=0o755)
     async with Sandbox(users=1, sessions=3, mean_events=3) as sandbox:
-        ledger, cache = ActivationLedger(tmp_path / "ledger"), SummaryCache(tmp_path / "cache")
+        ledger, cache = ActivationLedger(tmp_path / "ledger"), ResponseCache(tmp_path / "cache")
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
-        async with FullStoryClient(config=config, ledger=ledger, summary_cache=cache) as client:
+        async with FullStoryClient(config=config, ledger=ledger, cache=cache) as client:
             async with Job.open(folder, client=client, plan=JobPlan(events=True)) as job:
                 await job.add(sandbox.session_ids)
                 with pytest.raises(

@@ -25,9 +25,9 @@ from fullstory_async import (
     FullStoryClient,
     InvalidSessionId,
     RateLimiter,
+    ResponseCache,
     Secret,
     SessionId,
-    SummaryCache,
 )
 from fullstory_async.cli.app import run
 from fullstory_async.cluster import RedisRateLimiter
@@ -138,7 +138,7 @@ WRONG: dict[str, Callable[[], object]] = {
     "a key in another place": lambda: ClientConfig(rate_limit=cast("Any", KEY)),
     "a key as base URL": lambda: ClientConfig(base_url=KEY),
     "a key as list API": lambda: ClientConfig(list_api=cast("Any", KEY)),
-    "a key as cache": lambda: FullStoryClient(KEY, summary_cache=cast("Any", KEY), ledger=cast("Any", KEY)),
+    "a key as cache": lambda: FullStoryClient(KEY, cache=cast("Any", KEY), ledger=cast("Any", KEY)),
     "a key as a file": lambda: ClientConfig(ssl=KEY),
     "a key of the limiter": lambda: RateLimiter(cast("Any", KEY)),
     "a key as a timeout": lambda: RedisRateLimiter(URL, ClientConfig(api_key=KEY), timeout=cast("Any", KEY)),
@@ -182,7 +182,7 @@ def test_row_121_no_variable_is_shown_that_holds_the_key(name: str, monkeypatch:
 
 MISPLACED: dict[str, Callable[[], object]] = {
     "a key as a session id": lambda: SessionId(KEY.replace("/", "_")),
-    "a key as a path": lambda: SummaryCache(cast("Any", [KEY])),
+    "a key as a path": lambda: ResponseCache(cast("Any", [KEY])),
     "a public URL": lambda: Sandbox(public_url=f"https://{KEY[4:10]}@sandbox.test"),
     "a key as a job": lambda: JobReader(cast("Any", [KEY])),
 }

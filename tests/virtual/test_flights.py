@@ -111,11 +111,39 @@ async def test_one_403_of_a_shared_request_is_one_denial() -> None:
     assert len(outcomes) == 30
 
 
-async def test_events_and_context_are_never_shared() -> None:
-    transport = FakeTransport(answer=lambda _: json_response({}), seconds=1)
+async def test_events_and_context_are_shared_too() -> None:
+    one = json_response({"events": [{"event_type": "click"}]})
+    transport = FakeTransport(
+        answer=lambda request: one if request.operation == "events" else json_response({}), seconds=1
+    )
     sessions = make_sessions(transport)
-    await asyncio.gather(*(sessions.context("1:2") for _ in range(3)))
-    assert len(transport.sent) == 3
+    events = await asyncio.gather(*(sessions.events("1:2") for _ in range(3)))
+    contexts = await asyncio.gather(*(sessions.context("1:2") for _ in range(3)))
+    assert [request.operation for _, request in transport.sent] == ["events", "context"]
+    assert all(each == events[0] and len(each) == 1 for each in events)
+    assert len({id(each) for each in (*events, *contexts)}) == 6
+    assert [each.activations for each in events] == [each.activations for each in contexts] == [1, 0, 0]
+    assert [each.response_info.source for each in events if each.response_info] == [
+        "service",
+        "shared",
+        "shared",
+    ]
+
+
+async def test_a_caller_with_more_time_keeps_the_request_of_one_with_less() -> None:
+    transport = FakeTransport(answer=lambda _: json_response({"events": []}), seconds=10)
+    sessions = make_sessions(transport)
+    hasty = asyncio.create_task(ended(sessions.events("1:2", timeout=3)))
+    await asyncio.sleep(1)
+    patient = asyncio.create_task(ended(sessions.events("1:2", timeout=30)))
+    error, seconds = await hasty
+    assert isinstance(error, APITimeoutError)
+    assert error.may_have_cost
+    assert seconds == pytest.approx(3, abs=0.01)
+    result, seconds = await patient
+    assert result.activations == 0
+    assert seconds == pytest.approx(9, abs=0.01)
+    assert len(transport.sent) == 1
 
 
 async def test_one_that_leaves_does_not_take_the_others_along() -> None:

@@ -21,8 +21,8 @@ from fullstory_async import (
     Hooks,
     RateLimit,
     RateLimiter,
+    ResponseCache,
     RetryPolicy,
-    SummaryCache,
 )
 from fullstory_async.sandbox import Sandbox
 from tests.limits import SECONDS
@@ -111,15 +111,13 @@ def client_of(
     *,
     session: aiohttp.ClientSession | None = None,
     limiter: RateLimiter | None = None,
-    summary_cache: SummaryCache | None = None,
+    cache: ResponseCache | None = None,
     ledger: ActivationLedger | None = None,
     **settings: Any,
 ) -> FullStoryClient:
     settings = {"rate_limit": FAST, "retry": ONCE, **settings}
     config = ClientConfig(api_key=KEY, base_url=url, **settings)
-    return FullStoryClient(
-        config=config, session=session, limiter=limiter, summary_cache=summary_cache, ledger=ledger
-    )
+    return FullStoryClient(config=config, session=session, limiter=limiter, cache=cache, ledger=ledger)
 
 
 @asynccontextmanager
@@ -128,7 +126,7 @@ async def connected(
     *,
     hooks: Hooks | None = None,
     limiter: RateLimiter | None = None,
-    summary_cache: SummaryCache | None = None,
+    cache: ResponseCache | None = None,
     ledger: ActivationLedger | None = None,
     **settings: Any,
 ) -> AsyncIterator[FullStoryClient]:
@@ -137,7 +135,7 @@ async def connected(
         settings = {"rate_limit": FAST, **settings}
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, **settings)
         async with FullStoryClient(
-            config=config, hooks=hooks, limiter=limiter, summary_cache=summary_cache, ledger=ledger
+            config=config, hooks=hooks, limiter=limiter, cache=cache, ledger=ledger
         ) as client:
             yield client
 

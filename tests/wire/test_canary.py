@@ -40,13 +40,13 @@ from fullstory_async import (
     ProfileConfiguration,
     RequestSent,
     RequestThrottled,
+    ResponseCache,
     ResponseReceived,
     RetryPlanned,
     RetryPolicy,
     Secret,
     Session,
     SessionEvent,
-    SummaryCache,
 )
 from fullstory_async.http.transport.session import Transport
 from fullstory_async.jobs import Job, JobPlan
@@ -489,9 +489,9 @@ async def test_no_file_holds_the_key(tmp_path: Path) -> None:
             else RAW_FAULTS["a refusal that quotes"](connection)
         )
 
-    cache, ledger = SummaryCache(tmp_path / "cache"), ActivationLedger(tmp_path / "ledger")
+    cache, ledger = ResponseCache(tmp_path / "cache"), ActivationLedger(tmp_path / "ledger")
     async with raw_server(handler) as server:
-        async with client_of(server.url, summary_cache=cache, ledger=ledger) as client:
+        async with client_of(server.url, cache=cache, ledger=ledger) as client:
             await client.sessions.summary("1:2")
             async with Job.open(
                 tmp_path / "job", client=client, plan=JobPlan(events=True, summary="p")

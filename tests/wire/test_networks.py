@@ -343,7 +343,7 @@ async def test_row_83_a_proxy_gets_its_login_and_never_the_key(
             url = url.replace("//", "//ada:a%20secret%2Fword@")
             del settings["proxy_auth"]
         async with client_of(server.url, proxy=url, **settings) as client:
-            await asyncio.gather(*(client.sessions.events("1:2") for _ in range(20)))
+            await asyncio.gather(*(client.sessions.events(f"1:{n}") for n in range(20)))
             for _ in range(3):
                 await client.sessions.events("1:2")
     assert (len(server.requests), proxy.logins) == (23, [])
@@ -444,13 +444,13 @@ async def test_row_84_the_first_login_may_fail_otherwise_or_be_cancelled(tmp_pat
         async with raw_server(hang) as silent, client_of(server.url, proxy=silent.url, **login) as client:
             first = asyncio.ensure_future(client.sessions.events("1:2"))
             await until(lambda: len(silent.requests) == 1)
-            others = [asyncio.ensure_future(client.sessions.events("1:2", timeout=0.1)) for _ in range(3)]
+            others = [asyncio.ensure_future(client.sessions.events(f"2:{n}", timeout=0.1)) for n in range(3)]
             for error in await asyncio.gather(*others, return_exceptions=True):
                 assert isinstance(error, APITimeoutError)
                 assert (error.sent, error.may_have_cost) == (False, False)
                 assert "waited for the proxy to accept another" in error.message
             assert len(silent.requests) == 1
-            next_one = asyncio.ensure_future(client.sessions.events("1:2"))
+            next_one = asyncio.ensure_future(client.sessions.events("1:3"))
             first.cancel()
             await until(lambda: len(silent.requests) == 2)
             next_one.cancel()
@@ -477,7 +477,7 @@ async def test_a_tunnel_that_stands_lets_the_others_go_before_its_response(tmp_p
     async with raw_server(handler, tls=server_context()) as server, proxy_server(LOGIN) as proxy:
         settings: dict[str, Any] = {"proxy_auth": tuple(LOGIN.split(":")), "ssl": bundle(tmp_path)}
         async with client_of(server.url, proxy=proxy.url, **settings) as client:
-            await asyncio.gather(*(client.sessions.events("1:2") for _ in range(2)))
+            await asyncio.gather(*(client.sessions.events(f"1:{n}") for n in range(2)))
     assert len(server.requests) == 2
 
 

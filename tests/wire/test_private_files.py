@@ -1,4 +1,4 @@
-"""The ledger and the summary cache as files: damaged, of an earlier format, of another journal, of another clock."""
+"""The ledger and the response cache as files: damaged, of an earlier format, of another journal, of another clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import pytest
 
-from fullstory_async import ActivationLedger, ConfigurationError, FullStoryError, StorageError, SummaryCache
+from fullstory_async import ActivationLedger, ConfigurationError, FullStoryError, ResponseCache, StorageError
 from fullstory_async.messages import Request
 
 ASK = Request(operation="summary", path="/v2/sessions/1%3A2/summary", session_id="1:2")
@@ -60,7 +60,7 @@ async def outcome(call: Awaitable[object], errors: tuple[type[FullStoryError], .
 @pytest.mark.row(98)
 async def test_a_summary_of_a_clock_that_was_ahead_is_not_used(tmp_path: Path) -> None:
     now = [TIME]
-    cache = SummaryCache(tmp_path / "s.db", ttl=60, clock=lambda: now[0])
+    cache = ResponseCache(tmp_path / "s.db", ttl=60, clock=lambda: now[0])
     await cache.put("a", ASK, b"right")
     now[0] += 10 * 365 * 86_400
     await cache.put("a", attrs.evolve(ASK, path="/ahead"), b"from the future")
@@ -82,17 +82,17 @@ async def test_a_damaged_entry_is_dropped_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "s.db"
-    cache, other = SummaryCache(path), attrs.evolve(ASK, path="/other")
+    cache, other = ResponseCache(path), attrs.evolve(ASK, path="/other")
     changes = (
-        "body = CAST(replace(body, 'ri', 'wr') AS BLOB)", "body = 'text'", "body = 7", "stored = stored - 1",
+        "body = CAST(substr(body, 1, 5) AS BLOB)", "body = 'text'", "body = 7", "stored = stored - 1",
         "expires = expires + 1e9", "session_id = '3:4'", "checksum = x'00'", "checksum = 'text'",
     )  # fmt: skip
     for change in changes:
         await cache.put("a", ASK, b"right")
         await cache.put("a", other, b"kept")
         caplog.clear()
-        key = execute(path, "SELECT key FROM summaries WHERE body = CAST('right' AS BLOB)")[0][0][0]
-        execute(path, f"UPDATE summaries SET {change} WHERE key = '{key}'")
+        key = execute(path, "SELECT key FROM responses ORDER BY stored, rowid LIMIT 1")[0][0][0]
+        execute(path, f"UPDATE responses SET {change} WHERE key = '{key}'")
         assert await cache.get("a", ASK) is None, change
         assert caplog.text.count("damaged entry") == 1
         assert await cache.get("a", other) == b"kept"
@@ -144,7 +144,7 @@ async def test_whatever_byte_is_damaged_the_errors_are_ours_and_nothing_wrong_is
             assert not isinstance(found, int) or found == 7, "spent has changed"
 
     async def use_cache() -> None:
-        cache = SummaryCache(path, clock=lambda: TIME)
+        cache = ResponseCache(path, clock=lambda: TIME)
         found = await outcome(cache.get("a", ASK), (ConfigurationError, StorageError))
         assert found is None or isinstance(found, FullStoryError) or found == b"body" * 50
         await outcome(cache.put("a", ASK, b"x"), (ConfigurationError, StorageError))
@@ -154,7 +154,7 @@ async def test_whatever_byte_is_damaged_the_errors_are_ours_and_nothing_wrong_is
     await ledger_at(path).add("other", 3, month="2026-10")
     files: list[tuple[bytes, Callable[[], Awaitable[None]]]] = [(path.read_bytes(), use_ledger)]
     path.unlink()
-    await SummaryCache(path, clock=lambda: TIME).put("a", ASK, b"body" * 50)
+    await ResponseCache(path, clock=lambda: TIME).put("a", ASK, b"body" * 50)
     files.append((path.read_bytes(), use_cache))
     rounds = int(os.environ.get("FULLSTORY_DAMAGED_FILES", "20"))
     for content, use in files:
@@ -178,15 +178,16 @@ async def test_files_of_the_first_version_stay_readable(tmp_path: Path) -> None:
     assert execute(tmp_path / "l.db", old) == [[(900, None)]]
 
     path = tmp_path / "s.db"
-    await SummaryCache(path, clock=lambda: TIME).put("a", ASK, b"paid")
-    ((row,),) = execute(path, "SELECT key, session_id, stored, expires, hex(body) FROM summaries")
+    await ResponseCache(path, clock=lambda: TIME).put("a", ASK, b'{"summary": "paid"}')
+    ((row,),) = execute(path, "SELECT key, session_id, stored, expires FROM responses")
     path.unlink()
-    key, session_id, stored, expires, body = row
+    key, session_id, stored, expires = row
+    body = b'{"summary": "paid"}'.hex()
     insert = f"INSERT INTO summaries VALUES ('{key}', '{session_id}', {stored}, {expires}, x'{body}')"
     execute(path, *FIRST_CACHE, insert)
-    assert await SummaryCache(path, clock=lambda: TIME + 1).get("a", ASK) == b"paid"
-    await SummaryCache(path, clock=lambda: TIME + 1).put("a", attrs.evolve(ASK, path="/other"), b"new")
-    assert execute(path, "SELECT COUNT(*) FROM summaries", "PRAGMA user_version") == [[(2,)], [(2,)]]
+    assert await ResponseCache(path, clock=lambda: TIME + 1).get("a", ASK) == b'{"summary": "paid"}'
+    await ResponseCache(path, clock=lambda: TIME + 1).put("a", attrs.evolve(ASK, path="/other"), b"new")
+    assert execute(path, "SELECT COUNT(*) FROM responses", "PRAGMA user_version") == [[(2,)], [(3,)]]
 
 
 @pytest.mark.row(95)

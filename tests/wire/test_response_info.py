@@ -22,10 +22,10 @@ from fullstory_async import (
     FullStoryClient,
     NotFoundError,
     ProfileConfiguration,
+    ResponseCache,
     ResponseInfo,
     RetryPolicy,
     SessionSummary,
-    SummaryCache,
 )
 from fullstory_async.response_info import HasResponseInfo, find_request_id
 from fullstory_async.sandbox import Fault, Sandbox
@@ -111,7 +111,7 @@ async def test_streams_and_outcomes_know_it_too() -> None:
 
 
 async def test_who_shares_a_request_or_finds_a_summary_in_the_cache_knows_so(tmp_path: Path) -> None:
-    async with opened(summary_cache=SummaryCache(tmp_path / "cache")) as (sandbox, client):
+    async with opened(cache=ResponseCache(tmp_path / "cache")) as (sandbox, client):
         session_id = sandbox.session_ids[0]
         together = await asyncio.gather(*[client.sessions.summary(session_id) for _ in range(3)])
         cached = await client.sessions.summary(session_id)

@@ -362,7 +362,10 @@ async def test_a_given_sessions_small_pool_is_waited_for_without_losing_time() -
             ) as client:
                 async with client.sessions.events_many([f"1:{n}" for n in range(6)]) as results:
                     assert all([o.error is None async for o in results])
-                calls = (client.sessions.events("1:2", timeout=seconds) for seconds in (0.18, 0.1, 0.1))
+                calls = (
+                    client.sessions.events(f"1:{n}", timeout=seconds)
+                    for n, seconds in enumerate((0.18, 0.1, 0.1))
+                )
                 raised = await asyncio.gather(*calls, return_exceptions=True)
     errors = [error for error in raised if isinstance(error, TransportError)]
     assert sorted(error.sent for error in errors) == [False, False, True]
@@ -383,7 +386,7 @@ async def test_calls_that_wait_for_a_given_sessions_pool_have_not_begun() -> Non
                     asyncio.get_running_loop().call_later(0.2, results.stop)
                     assert len([o async for o in results]) == 2
                 assert (len(server.requests), client.stats.requests) == (2, 2)
-                tasks = [asyncio.create_task(client.sessions.events("1:2")) for _ in range(20)]
+                tasks = [asyncio.create_task(client.sessions.events(f"1:{n}")) for n in range(20)]
                 await asyncio.sleep(0.1)
                 for task in tasks:
                     task.cancel()

@@ -18,8 +18,8 @@ from fullstory_async import (
     ClientConfig,
     FullStoryClient,
     RateLimit,
+    ResponseCache,
     StorageError,
-    SummaryCache,
     concurrency,
 )
 from fullstory_async.files.private_database import PrivateDatabase
@@ -92,11 +92,11 @@ async def test_calls_wait_and_send_nothing_meanwhile(
 ) -> None:
     ledger, cache = (
         ActivationLedger(tmp_path / "files" / "ledger"),
-        SummaryCache(tmp_path / "files" / "cache"),
+        ResponseCache(tmp_path / "files" / "cache"),
     )
     async with Sandbox(users=1, sessions=2, mean_events=5) as sandbox:
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
-        async with FullStoryClient(config=config, ledger=ledger, summary_cache=cache) as client:
+        async with FullStoryClient(config=config, ledger=ledger, cache=cache) as client:
             one, two = sandbox.session_ids
             await client.sessions.summary(one)
             set_broken(True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import attrs
@@ -13,6 +14,7 @@ from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.option_parsing import read_session_id, read_time, reject_typo
 from fullstory_async.cli.output import print_csv, print_json, print_rows, print_table
+from fullstory_async.cli.reuse import Reuse, saved_events
 from fullstory_async.cli.streams import require_output
 from fullstory_async.cli.timeline import print_timeline
 from fullstory_async.models import SessionEvent, SessionEvents
@@ -61,18 +63,22 @@ def events(
     frustrations: Annotated[bool, _Flag] = False,
     event_cache: bool | None = None,
     output: EventOutput = "jsonl",
+    reuse: Reuse = Reuse(),  # noqa: B008  (frozen)
     connection: Connection = Connection(),  # noqa: B008
 ) -> Exit:
     """Fetch all events of a session, in time order. Costs one activation.
 
-    The filters select what is printed; the cost is the same.
+    The filters select what is printed; the cost is the same. With --cache, repeating the command is free. A
+    file that this command wrote, or a saved response, is printed again in any form without a call:
+
+    fullstory-async events ID > one.jsonl; fullstory-async events one.jsonl --output timeline
 
     Example: fullstory-async events ID --errors --frustrations --output timeline
 
     Parameters
     ----------
     session_id
-        A USER:SESSION pair, a client id, or a replay URL.
+        A USER:SESSION pair, a client id, or a replay URL; or a file with saved events.
     type_
         Print only events of this type, such as click. Can be repeated.
     since
@@ -95,15 +101,28 @@ def events(
     selection = _Filter(
         types=_read_types(type_ or ()), since=start, until=end, errors=errors, frustrations=frustrations
     )
-    wanted = read_session_id(session_id)
-    require_output()
-    found = connection.call(lambda client: client.sessions.events(wanted, enable_event_cache=event_cache))
+    found = _obtain(session_id, event_cache, reuse, connection)
     selected = selection.select(found)
     if output == "timeline":
         print_timeline(StreamConsole(), found, selected)
     else:
         _print_events(selected, output)
     return Exit.OK
+
+
+def _obtain(session_id: str, event_cache: bool | None, reuse: Reuse, connection: Connection) -> SessionEvents:
+    """Return the events of a file, of a job's folder, of the cache or of a call."""
+    reuse.check(event_cache=event_cache)
+    if reuse.from_ is None and Path(session_id).exists():
+        require_output()
+        return saved_events(Path(session_id), None)
+    wanted = read_session_id(session_id)
+    require_output()
+    if reuse.from_ is not None:
+        return saved_events(reuse.from_, wanted)
+    return reuse.fetch(
+        connection, lambda client: client.sessions.events(wanted, enable_event_cache=event_cache)
+    )
 
 
 def _read_types(given: list[str] | tuple[()]) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import attrs
@@ -16,11 +15,11 @@ from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.links import SessionLink
 from fullstory_async.cli.option_parsing import read_session_id, read_settings, read_time
 from fullstory_async.cli.output import Output, as_row, print_rows, print_rows_as
+from fullstory_async.cli.reuse import Reuse
 from fullstory_async.cli.streams import require_output
 from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ListApi
 from fullstory_async.errors import FullStoryError, NotFoundError
-from fullstory_async.files.summary_cache import SummaryCache
 from fullstory_async.models import (
     CacheOptions,
     ContextOptions,
@@ -113,6 +112,7 @@ def context(
     markdown: Annotated[bool, _Flag] = False,
     max_characters: int | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set"), _Many] = None,
+    reuse: Reuse = Reuse(),  # noqa: B008  (frozen)
     connection: Connection = Connection(),  # noqa: B008
 ) -> Exit:
     """Describe a session compactly for your own LLM prompt. Costs one activation.
@@ -137,8 +137,11 @@ def context(
         raise UsageError("--max-characters must be 1 or more")
     groups: dict[str, Any] = read_settings(set_ or (), _CONTEXT_GROUPS)
     wanted = read_session_id(session_id)
+    reuse.check(set=set_)
     require_output()
-    found = connection.call(lambda client: client.sessions.context(wanted, **groups))
+    found = reuse.context(wanted) or reuse.fetch(
+        connection, lambda client: client.sessions.context(wanted, **groups)
+    )
     if markdown:
         limits = {} if max_characters is None else {"max_characters": max_characters}
         sys.stdout.write(found.to_markdown(**limits))
@@ -154,8 +157,8 @@ def summary(
     profile: str | None = None,
     end_timestamp: str | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set"), _Many] = None,
-    cache: Path | None = None,
     output: Literal["jsonl", "table", "text"] = "jsonl",
+    reuse: Reuse = Reuse(),  # noqa: B008  (frozen)
     connection: Connection = Connection(),  # noqa: B008
 ) -> Exit:
     """Generate an AI summary of a session. Costs one activation.
@@ -175,8 +178,6 @@ def summary(
         Override an option of the profile, as group.field=value. Groups: llm, slice, context, events, cache.
         Lists are appended to the profile's lists, and empty values change nothing. @FILE reads the value from
         a file; llm.response_schema takes a JSON Schema. Can be repeated.
-    cache
-        File that keeps summaries for a day: repeating a summary is then free.
     output
         JSON Lines for programs; a table, or only the text, for people.
     """
@@ -184,23 +185,19 @@ def summary(
     groups: dict[str, Any] = read_settings(set_ or (), _SUMMARY_GROUPS)
     overrides = ProfileConfiguration(**groups) if groups else None
     wanted = read_session_id(session_id)
+    reuse.check(set=set_, end_timestamp=end_timestamp)
     require_output()
 
-    async def summarise(client: FullStoryClient) -> tuple[SessionSummary, bool]:
+    async def summarise(client: FullStoryClient) -> SessionSummary:
         try:
-            found = await client.sessions.summary(
+            return await client.sessions.summary(
                 wanted, config_profile_id=profile, end_timestamp=end, overrides=overrides
             )
         except NotFoundError as error:
             await _note_unknown_profile(client, profile, error)
             raise
-        return found, client.stats.requests == 0
 
-    found, was_cached = connection.call(
-        summarise, summary_cache=None if cache is None else SummaryCache(cache)
-    )
-    if was_cached:
-        sys.stderr.write(f"from {cache}: nothing was spent\n")
+    found = reuse.summary(wanted, profile) or reuse.fetch(connection, summarise)
     if output == "text":
         sys.stdout.write(found.text + "\n")
     else:

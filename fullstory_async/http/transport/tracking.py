@@ -16,8 +16,6 @@ the head of a response is tidied before it reaches the parser, and the rest is p
 from __future__ import annotations
 
 import asyncio
-import functools
-import select
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -31,6 +29,7 @@ from fullstory_async.http.call import Attempt
 from fullstory_async.http.transport.aiohttp_errors import ConnectionDropped, raised_by_hook
 from fullstory_async.http.transport.deadlines import Deadline, Deadlines
 from fullstory_async.http.transport.framing import FRAMING, SHORTEST_HEAD, tidied
+from fullstory_async.http.transport.polling import ENDED, READABLE, has_unread, poller
 from fullstory_async.networks import is_loopback
 from fullstory_async.secret import Secret
 
@@ -47,7 +46,9 @@ class IdleConnectionEnded(Exception):
 class TimedAttempt(Deadline):
     """The deadline of an attempt: the connect timeout at first, then the read timeout."""
 
-    __slots__ = ("_ended", "_latest", "_local_only", "_login", "_read", "attempt", "key", "response")
+    __slots__ = (
+        "_ended", "_latest", "_local_only", "_login", "_phase_ends", "_read", "attempt", "key", "response",
+    )  # fmt: skip
 
     attempt: Attempt
     """The record of how far it came."""
@@ -75,7 +76,8 @@ class TimedAttempt(Deadline):
         self.key, self._login, self._local_only = key, login, local_only
         self._latest, self._read, self.attempt = latest, read, attempt
         self._ended, self.response = 0, None
-        super().__init__(deadlines, min(latest, deadlines.clock() + connect))
+        self._phase_ends = deadlines.clock() + connect
+        super().__init__(deadlines, min(latest, self._phase_ends))
 
     @property
     def received(self) -> int | None:
@@ -114,7 +116,7 @@ class TimedAttempt(Deadline):
                 _check_is_local(protocol.transport)
             TrackedConnection.adopt(protocol, is_checked=self._local_only)
         now = self._deadlines.clock()
-        if now >= self._latest:
+        if now >= max(self._latest, self.attempt.latest):
             raise TimeoutError  # the timer has had no turn of the loop yet
         self.attempt.sent = True
         if (level := self.attempt.level) is not None:
@@ -122,7 +124,16 @@ class TimedAttempt(Deadline):
             level.leave(now)
         if self.attempt.connected is not None:
             self.attempt.connected.set()
-        self.reschedule(min(self._latest, now + self._read))
+        self._phase_ends = now + self._read
+        self.reschedule(min(self._latest, self._phase_ends))
+
+    def expire(self) -> None:
+        """End the attempt, unless a caller with more time has joined its call."""
+        latest = min(self.attempt.latest, self._phase_ends)
+        if latest > self.deadline:
+            self.reschedule(latest)
+        else:
+            super().expire()
 
     async def block_resend(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -157,8 +168,8 @@ class TimedAttempt(Deadline):
 
     def _check_unused(self, protocol: ResponseHandler, *, shared: bool) -> None:
         """Raise if a connection that is new here has ended, or the server has sent something on it."""
-        is_unread = protocol.should_close or _has_unread(protocol.transport)
-        if is_unread or (shared and _poller(protocol.transport, _ENDED)()):
+        is_unread = protocol.should_close or has_unread(protocol.transport)
+        if is_unread or (shared and poller(protocol.transport, ENDED)()):
             if shared and self._ended < _MOST_ENDED:
                 self._ended += 1
                 raise IdleConnectionEnded
@@ -231,7 +242,7 @@ class TrackedConnection(ResponseHandler):
         protocol.__class__ = variant(TrackedConnection, type(protocol))
         tracked = cast("TrackedConnection", protocol)
         tracked.is_checked = is_checked
-        tracked.poll, tracked.expects_head = _poller(protocol.transport, _READABLE), True
+        tracked.poll, tracked.expects_head = poller(protocol.transport, READABLE), True
         if protocol.transport is not None:
             protocol.transport.set_protocol(protocol)  # uvloop remembers the methods of the class before
 
@@ -315,34 +326,3 @@ def _check_is_local(transport: asyncio.Transport | None) -> None:
             f"the connection leads to {peer[0]}, not to this machine, so the API key would cross the network "
             "unencrypted; use https:// (a program may pass allow_http=True, the command line --allow-http)"
         )
-
-
-_READABLE = getattr(select, "POLLIN", 0)
-_ENDED = getattr(select, "POLLRDHUP", 0)
-"""What polls ask for; they report a connection that was reset or closed in any case."""
-
-
-def _poller(transport: asyncio.Transport | None, events: int) -> Callable[[], object]:
-    """Return a function that polls a connection's socket without waiting, and returns what it found."""
-    # in the kernel: what asyncio knows is as old as the loop's last turn
-    connection = None if transport is None else transport.get_extra_info("socket")
-    if connection is None:
-        return tuple
-    if not hasattr(select, "poll"):  # Windows
-        return functools.partial(_readable, connection)
-    poll = select.poll()
-    poll.register(connection, events)
-    return functools.partial(poll.poll, 0)
-
-
-def _has_unread(transport: asyncio.Transport | None) -> bool:
-    """Return whether a connection without TLS has data to read and has not ended."""
-    # after the handshake of TLS there is data that isn't part of any response
-    if transport is None or transport.get_extra_info("sslcontext") is not None or not _ENDED:
-        return False
-    found = cast("list[tuple[int, int]]", _poller(transport, _READABLE | _ENDED)())
-    return any(events == _READABLE for _, events in found)
-
-
-def _readable(connection: Any) -> list[Any]:
-    return select.select([connection], [], [], 0)[0]

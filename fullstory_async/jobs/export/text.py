@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 import msgspec
 
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.jobs.storage.compression import zstd
+from fullstory_async.files.compression import zstd
 from fullstory_async.tables.columns import Kind, Row, RowWriter, Table
 
 __all__ = ["csv_text", "csv_writer", "json_lines_writer"]

@@ -17,8 +17,8 @@ import attrs
 import msgspec
 
 from fullstory_async.errors import FullStoryError
+from fullstory_async.files.compression import CorruptRecord
 from fullstory_async.files.storage_faults import SQLITE_ERRORS
-from fullstory_async.jobs.storage.compression import CorruptRecord
 from fullstory_async.jobs.storage.statements import get_meta, set_meta
 
 __all__ = [

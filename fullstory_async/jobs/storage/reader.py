@@ -12,6 +12,7 @@ from typing import Any
 
 from fullstory_async.activations import Activations
 from fullstory_async.errors import JobError
+from fullstory_async.files.compression import CorruptRecord
 from fullstory_async.files.storage_faults import SQLITE_ERRORS
 from fullstory_async.jobs.plan import JobEstimate, JobPlan, estimate_within_budget
 from fullstory_async.jobs.storage.backup import back_up
@@ -200,6 +201,19 @@ class RecordReader:
         finally:
             self.damaged = max(scan.damaged, 0 if self._loss is None else self._loss.unreadable)
             database.close()
+
+    def record_of(self, session_id: SessionId, *, with_bodies: bool | str = True) -> Record | None:
+        """Return the item of one session; None if the job doesn't have it.
+
+        Raises:
+            JobError: it is damaged, or the job can't be read.
+        """
+        with self._opened() as database:
+            scan = RecoveryScan(database, (self.folder / DATABASE_NAME).stat().st_size)
+            try:
+                return scan.find(session_id, with_bodies=with_bodies)
+            except CorruptRecord as error:
+                raise JobError(f"the session {session_id} in {self.folder} is damaged: {error}") from None
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:

@@ -25,8 +25,8 @@ from typing import Any
 
 import attrs
 
+from fullstory_async.files.compression import CorruptRecord, decompress
 from fullstory_async.files.storage_faults import SQLITE_ERRORS
-from fullstory_async.jobs.storage.compression import CorruptRecord, decompress
 from fullstory_async.jobs.storage.inputs import Input, has_inputs, unpack
 from fullstory_async.jobs.storage.records import JobFailure, Record
 from fullstory_async.session_id import SessionId
@@ -89,6 +89,20 @@ class RecoveryScan:
             self._count_missing(recorded)
         if self._metadata_corrupt:
             self.damaged = max(1, self.damaged)
+
+    def find(self, session_id: str, *, with_bodies: bool | str) -> Record | None:
+        """Return the item of a session; None if there is none.
+
+        Raises:
+            CorruptRecord: it is damaged.
+        """
+        found = self.database.execute("SELECT seq FROM items WHERE session_id = ?", (session_id,)).fetchone()
+        if found is None:
+            return None
+        for seq, name, given, seq_by_id in self._readable(found[0]):
+            if (seq, name) == (seq_by_id, session_id):
+                return self._read(seq, name, given, with_bodies=with_bodies)
+        raise CorruptRecord("the item and its index differ")
 
     def _version(self) -> int | None:
         """Return a number that changes when another connection writes to the file."""

@@ -22,9 +22,9 @@ import attrs
 
 from fullstory_async.activations import Activations
 from fullstory_async.errors import ActivationBudgetError, FullStoryError, JobStorageError
+from fullstory_async.files.compression import compressor
 from fullstory_async.jobs.plan import JobPlan
 from fullstory_async.jobs.storage import ownership, statements
-from fullstory_async.jobs.storage.compression import compressor
 from fullstory_async.jobs.storage.group_commit import GroupCommitWriter
 from fullstory_async.jobs.storage.inputs import NewItem, add_names
 from fullstory_async.jobs.storage.opening import open_job

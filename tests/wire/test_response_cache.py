@@ -1,4 +1,4 @@
-"""SummaryCache: what is found again, what is not, and what the file is like."""
+"""ResponseCache: what is found again, what is not, and what the file is like."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from fullstory_async import (
     LLMOptions,
     ProfileConfiguration,
     RateLimit,
+    ResponseCache,
     ServerError,
     Session,
     SessionId,
     StorageError,
-    SummaryCache,
     concurrency,
 )
 from fullstory_async.files import private_database
@@ -39,11 +39,11 @@ from tests.limits import SECONDS
 ASK = Request(operation="summary", path="/v2/sessions/1%3A2/summary", session_id="1:2")
 
 
-def client_of(sandbox: Sandbox, cache: SummaryCache | None, **settings: Any) -> FullStoryClient:
+def client_of(sandbox: Sandbox, cache: ResponseCache | None, **settings: Any) -> FullStoryClient:
     config = ClientConfig(
         api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=RateLimit(1000, 1000), **settings
     )
-    return FullStoryClient(config=config, summary_cache=cache)
+    return FullStoryClient(config=config, cache=cache)
 
 
 async def test_the_same_summary_costs_nothing_after_a_restart(tmp_path: Path) -> None:
@@ -52,14 +52,14 @@ async def test_the_same_summary_costs_nothing_after_a_restart(tmp_path: Path) ->
         one, other = sandbox.session_ids
         found = []
         for _ in range(2):  # as two runs of a program
-            async with client_of(sandbox, SummaryCache(path)) as client:
+            async with client_of(sandbox, ResponseCache(path)) as client:
                 found += await asyncio.gather(
                     *(client.sessions.summary(one, config_profile_id="triage") for _ in range(50))
                 )
                 assert client.stats.activations == sandbox.activations - (1 if len(found) > 50 else 0)
         assert sandbox.activations == 1
         assert all(each == found[0] and each.raw == found[0].raw for each in found)
-        async with client_of(sandbox, SummaryCache(path)) as client:
+        async with client_of(sandbox, ResponseCache(path)) as client:
             async with client.sessions.summaries_many([one, other], config_profile_id="triage") as results:
                 attempts = {outcome.session_id: outcome.attempts async for outcome in results}
         assert attempts == {one: 0, other: 1}
@@ -67,7 +67,7 @@ async def test_the_same_summary_costs_nothing_after_a_restart(tmp_path: Path) ->
 
 
 async def test_another_key_host_profile_prompt_or_time_is_another_summary(tmp_path: Path) -> None:
-    cache = SummaryCache(tmp_path / "summaries.db")
+    cache = ResponseCache(tmp_path / "summaries.db")
     prompt = ProfileConfiguration(llm=LLMOptions(pre_prompt="x"))
     calls: list[dict[str, Any]] = [
         {}, {"config_profile_id": "support"}, {"overrides": prompt}, {"config_profile_id": "support", "overrides": prompt},
@@ -82,8 +82,9 @@ async def test_another_key_host_profile_prompt_or_time_is_another_summary(tmp_pa
         assert sandbox.activations == len(calls)
         async with client_of(sandbox, cache) as client:
             account = client.api.name
-            await client.sessions.summary(one, extra_headers={"X-Trace": "1"})  # headers do not count
-        assert sandbox.activations == len(calls)
+            for _ in range(2):
+                await client.sessions.summary(one, extra_headers={"Accept-Language": "de"})
+        assert sandbox.activations == len(calls) + 1
     assert sandbox.api_key not in account
     assert await cache.get(f"{account}x", sandbox_request(one)) is None
     other = ClientConfig(api_key="na1.other")
@@ -94,14 +95,14 @@ def sandbox_request(session_id: SessionId) -> Request:
     return Request(operation="summary", path=f"/v2/sessions/{session_id}/summary", session_id=session_id)
 
 
-async def test_events_and_errors_are_never_kept(tmp_path: Path) -> None:
-    cache = SummaryCache(tmp_path / "summaries.db")
+async def test_events_and_errors_are_not_kept_unless_asked_for(tmp_path: Path) -> None:
+    cache = ResponseCache(tmp_path / "summaries.db")
     async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox, client_of(sandbox, cache) as client:
         (one,) = sandbox.session_ids
         for _ in range(2):
             await client.sessions.events(one)
             await client.sessions.context(one)
-        assert sandbox.activations == 4
+        assert sandbox.activations == 3
         sandbox.inject(Fault.status(500), operation="summary")
         with pytest.raises(ServerError):
             await client.sessions.summary(one)
@@ -109,12 +110,12 @@ async def test_events_and_errors_are_never_kept(tmp_path: Path) -> None:
         assert (await client.sessions.summary(one)).text == ""
         assert (await client.sessions.summary(one)).text
         assert sandbox.stats()["by_operation"]["summary"] == 3  # an empty answer is asked again as well
-        assert sandbox.activations == 5
+        assert sandbox.activations == 4
 
 
 async def test_time_to_live(tmp_path: Path) -> None:
     now = [1000.0]
-    cache = SummaryCache(tmp_path / "s.db", ttl=60, clock=lambda: now[0])
+    cache = ResponseCache(tmp_path / "s.db", ttl=60, clock=lambda: now[0])
     await cache.put("a", ASK, b"body")
     now[0] += 59.9
     assert await cache.get("a", ASK) == b"body"
@@ -125,7 +126,7 @@ async def test_time_to_live(tmp_path: Path) -> None:
 
 
 async def test_a_session_can_be_forgotten_without_a_trace(tmp_path: Path) -> None:
-    cache = SummaryCache(tmp_path / "s.db")
+    cache = ResponseCache(tmp_path / "s.db")
     await cache.put("a", ASK, b"secret of 1:2")
     await cache.put("b", ASK, b"secret of 1:2, too")
     await cache.put("a", attrs.evolve(ASK, path="/other", session_id="3:4"), b"other")
@@ -139,15 +140,15 @@ async def test_a_session_can_be_forgotten_without_a_trace(tmp_path: Path) -> Non
 @pytest.mark.skipif(sys.platform == "win32", reason="run it on a system with modes of files, such as Linux")
 async def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
-    await SummaryCache(path).put("a", ASK, b"x")
+    await ResponseCache(path).put("a", ASK, b"x")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     path.chmod(0o644)
-    await SummaryCache(str(path)).get("a", ASK)
+    await ResponseCache(str(path)).get("a", ASK)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 async def test_many_at_once_in_a_new_file(tmp_path: Path) -> None:
-    caches = [SummaryCache(tmp_path / "s.db") for _ in range(4)]
+    caches = [ResponseCache(tmp_path / "s.db") for _ in range(4)]
     requests = [attrs.evolve(ASK, path=f"/{n}") for n in range(40)]
     await asyncio.gather(*(caches[n % 4].put("a", request, b"%d" % n) for n, request in enumerate(requests)))
     assert [await caches[0].get("a", request) for request in requests] == [b"%d" % n for n in range(40)]
@@ -155,11 +156,11 @@ async def test_many_at_once_in_a_new_file(tmp_path: Path) -> None:
 
 HAMMER = """
 import asyncio, sys
-from fullstory_async import SummaryCache
+from fullstory_async import ResponseCache
 from fullstory_async.messages import Request
 
 async def main(path, who):
-    cache = SummaryCache(path)
+    cache = ResponseCache(path)
     async def one(n):
         request = Request(operation="summary", path=f"/{who}/{n}", session_id="1:2")
         assert await cache.get("a", request) is None
@@ -181,7 +182,7 @@ def test_several_processes_with_several_threads_share_a_file(forks: Forks, tmp_p
         assert process.wait().code == 0, process.wait().err
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert database.execute("SELECT COUNT(*) FROM summaries").fetchone() == (120,)
+        assert database.execute("SELECT COUNT(*) FROM responses").fetchone() == (120,)
 
 
 async def test_a_file_that_is_held_by_somebody_else_fails_that_call_and_no_more(
@@ -189,7 +190,7 @@ async def test_a_file_that_is_held_by_somebody_else_fails_that_call_and_no_more(
 ) -> None:
     monkeypatch.setattr(private_database, "_BUSY_SECONDS", 0.05)
     monkeypatch.setattr(concurrency, "_STORAGE_SECONDS", 0.05)
-    cache = SummaryCache(tmp_path / "s.db")
+    cache = ResponseCache(tmp_path / "s.db")
     await cache.clear()
     async with Sandbox(users=1, sessions=3, mean_events=5) as sandbox, client_of(sandbox, cache) as client:
         with closing(sqlite3.connect(cache.path)) as other:
@@ -205,10 +206,10 @@ async def test_a_name_is_a_name_and_one_clients_time_to_live_is_not_anothers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    await SummaryCache(":memory:").put("a", ASK, b"x")
-    assert await SummaryCache(tmp_path / ":memory:").get("a", ASK) == b"x"
+    await ResponseCache(":memory:").put("a", ASK, b"x")
+    assert await ResponseCache(tmp_path / ":memory:").get("a", ASK) == b"x"
     now = [1000.0]
-    lasting, brief = (SummaryCache("s.db", ttl=ttl, clock=lambda: now[0]) for ttl in (1000, 1))
+    lasting, brief = (ResponseCache("s.db", ttl=ttl, clock=lambda: now[0]) for ttl in (1000, 1))
     await lasting.put("a", ASK, b"kept")
     now[0] += 10
     assert await brief.get("a", ASK) is None
@@ -217,7 +218,7 @@ async def test_a_name_is_a_name_and_one_clients_time_to_live_is_not_anothers(
 
 
 async def test_every_spelling_of_a_session_is_forgotten(tmp_path: Path) -> None:
-    cache = SummaryCache(tmp_path / "s.db")
+    cache = ResponseCache(tmp_path / "s.db")
     for ref in (
         "1:2",
         "https://app.fullstory.com/ui/O/session/1%3A2",
@@ -237,20 +238,20 @@ async def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path
     with sqlite3.connect(other) as database:
         database.execute("CREATE TABLE t (a)")
     database.close()
-    await SummaryCache(later).clear()
+    await ResponseCache(later).clear()
     with sqlite3.connect(later) as database:
-        database.execute("PRAGMA user_version = 3")
+        database.execute("PRAGMA user_version = 4")
     database.close()
     said = {
         text: "not a database",
         other: "something else",
-        later: "format 3",
+        later: "format 4",
         tmp_path: "unable to open",
         tmp_path / "no" / "s.db": "No such file",
     }
     before = {path: path.read_bytes() for path in (text, other, later)}
     for path, reason in said.items():
-        for call in (SummaryCache(path).get("a", ASK), SummaryCache(path).put("a", ASK, b"x")):
+        for call in (ResponseCache(path).get("a", ASK), ResponseCache(path).put("a", ASK, b"x")):
             with pytest.raises(ConfigurationError, match=reason):
                 await call
     assert before == {path: path.read_bytes() for path in before}
@@ -264,15 +265,15 @@ async def test_a_cache_that_can_not_be_read_costs_nothing_and_one_that_can_not_b
     path.write_text("no database, and long enough to be read as one " * 100)
     async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox:
         (one,) = sandbox.session_ids
-        async with client_of(sandbox, SummaryCache(path)) as client:
+        async with client_of(sandbox, ResponseCache(path)) as client:
             with pytest.raises(ConfigurationError, match="can't be used"):
                 await client.sessions.summary(one)
             assert sandbox.activations == 0
             path.unlink()
-            cache = SummaryCache(path)
+            cache = ResponseCache(path)
 
-        class Full(SummaryCache):
-            def _put(self, key: str, session_id: str, body: bytes) -> None:
+        class Full(ResponseCache):
+            def _put(self, key: str, session_id: str, ttl: float, body: bytes) -> None:
                 raise ConfigurationError("the disk is full")
 
         async with client_of(sandbox, Full(path)) as client:
@@ -286,20 +287,20 @@ async def test_a_cache_that_can_not_be_read_costs_nothing_and_one_that_can_not_b
     "arguments", [{"path": ""}, {"path": 3}, {"path": "x", "ttl": 0}, {"path": "x", "ttl": -1}, {"path": "x", "ttl": "1"}, {"path": "x", "ttl": float("inf")}]
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(arguments: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="summary cache"):
-        SummaryCache(**arguments)
+    with pytest.raises(ConfigurationError, match="response cache"):
+        ResponseCache(**arguments)
 
 
 def test_a_client_takes_only_a_cache() -> None:
-    with pytest.raises(ConfigurationError, match="summary_cache must be"):
-        FullStoryClient("k", summary_cache=cast("Any", "file.db"))
+    with pytest.raises(ConfigurationError, match="cache must be"):
+        FullStoryClient("k", cache=cast("Any", "file.db"))
 
 
 async def test_a_file_that_another_process_holds_loses_no_summary(tmp_path: Path) -> None:
     path = tmp_path / "summaries.db"
     async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox:
         (one,) = sandbox.session_ids
-        async with client_of(sandbox, SummaryCache(path)) as client:
+        async with client_of(sandbox, ResponseCache(path)) as client:
             await client.sessions.summary(one, config_profile_id="triage")
             with closing(sqlite3.connect(path, isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
@@ -309,7 +310,7 @@ async def test_a_file_that_another_process_holds_loses_no_summary(tmp_path: Path
                 assert other.in_transaction is False
         assert summary == again
         assert sandbox.activations == 2
-        async with client_of(sandbox, SummaryCache(path)) as client:
+        async with client_of(sandbox, ResponseCache(path)) as client:
             assert await client.sessions.summary(one) == summary
         assert sandbox.activations == 2
 
@@ -318,14 +319,14 @@ async def test_a_damaged_summary_is_asked_for_again(tmp_path: Path, caplog: pyte
     path = tmp_path / "summaries.db"
     async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox:
         (one,) = sandbox.session_ids
-        async with client_of(sandbox, SummaryCache(path)) as client:
+        async with client_of(sandbox, ResponseCache(path)) as client:
             summary = await client.sessions.summary(one)
         for bought, checksum in enumerate(("checksum", "NULL"), start=2):
             with closing(sqlite3.connect(path)) as database, database:
                 change = f"body = substr(body, 1, length(body) - 5), checksum = {checksum}"
-                database.execute(f"UPDATE summaries SET {change}")
+                database.execute(f"UPDATE responses SET {change}")
             caplog.clear()
-            async with client_of(sandbox, SummaryCache(path)) as client:
+            async with client_of(sandbox, ResponseCache(path)) as client:
                 assert await client.sessions.summary(one) == summary
                 assert await client.sessions.summary(one) == summary
             assert sandbox.activations == bought
@@ -338,7 +339,7 @@ async def test_a_client_whose_closing_is_cancelled_is_closed_and_what_was_paid_f
     path = tmp_path / "summaries.db"
     async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox:
         (one,) = sandbox.session_ids
-        client = await client_of(sandbox, SummaryCache(path)).__aenter__()
+        client = await client_of(sandbox, ResponseCache(path)).__aenter__()
         await client.sessions.summary(one, config_profile_id="triage")
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -358,6 +359,6 @@ async def test_a_client_whose_closing_is_cancelled_is_closed_and_what_was_paid_f
             while sandbox._runner.server.connections:
                 await asyncio.sleep(0.01)
         await client.close()  # again, and now to its end
-        async with client_of(sandbox, SummaryCache(path)) as client:
+        async with client_of(sandbox, ResponseCache(path)) as client:
             await client.sessions.summary(one)
         assert sandbox.activations == 2
