@@ -18,7 +18,9 @@ __all__ = ["LEASE", "Claims"]
 
 LEASE = 6.0
 """Seconds after which a claim lapses that is not renewed."""
-_SCHEMA = ("CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID",)
+_SCHEMA = (
+    "CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID",
+)
 
 
 class Claims:

@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+from fullstory_async.agents.claims import LEASE
 from fullstory_async.agents.spending import Decision, Spent, Terms, decide, question, refusal
-from fullstory_async.agents.store import LEASE, Answer, AnswerStore, Wanted
+from fullstory_async.agents.store import Answer, AnswerStore, Wanted
 from fullstory_async.client import FullStoryClient
 from fullstory_async.errors import FullStoryError
 from fullstory_async.files.ledger import ActivationLedger
@@ -113,7 +114,7 @@ class AgentDesk:
             async with self._claimed(wanted):
                 # another agent may have bought it since this one has looked
                 stored = await self.store.get(wanted)
-                if stored is not None and (not refresh or stored.fetched >= asked):
+                if stored is not None and not (refresh and _is_before(stored, asked)):
                     self._spent -= 1
                     return stored, 0
                 body = await self._fetch(wanted)
@@ -156,3 +157,7 @@ class AgentDesk:
         del self._buying[wanted]
         if not task.cancelled():
             task.exception()  # retrieved, although every agent that waited may have been cancelled
+
+
+def _is_before(answer: Answer, asked: datetime) -> bool:
+    return answer.fetched is None or answer.fetched < asked

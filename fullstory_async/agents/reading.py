@@ -114,7 +114,7 @@ class Reader:
 
 
 def _cut(text: str, max_tokens: int) -> str:
-    """Return the beginning of a text that has at most so many tokens."""
+    """Return the beginning of a text, up to a number of tokens."""
     if token_count(text) <= max_tokens:
         return text
     lines: list[str] = []

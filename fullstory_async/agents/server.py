@@ -83,10 +83,10 @@ async def find_sessions(
         found = await sessions.list(
             email=email or None, uid=uid or None, session_uid=session_uid or None, limit=limit
         )
-        stored = await office.desk.store.stored()
+        stored = {each.id for each in found.items if await office.desk.store.get(_wanted("events", each.id))}
         lines = [
             f"{each.id} {f'{each.created:%Y-%m-%d %H:%M:%S}Z' if each.created else 'time unknown'}"
-            + (" stored: free to open" if str(each.id) in stored else "")
+            + (" stored: free to open" if each.id in stored else "")
             for each in found.items
         ]
     return "\n".join(lines) or "no sessions; check the address or id with a person"
@@ -247,7 +247,7 @@ def _can_ask(ctx: _Context) -> bool:
 
 def _wanted(operation: str, session_id: str, profile: str = "") -> Wanted:
     with _as_tool_errors():
-        return Wanted(str(SessionId(session_id)), operation, profile)
+        return Wanted(SessionId(session_id), operation, profile)
 
 
 @contextmanager

@@ -27,10 +27,10 @@ def map_of(events: SessionEvents) -> str:
     return "\n".join(filter(None, _lines(events)))
 
 
-def may_have_grown(events: SessionEvents, fetched: datetime) -> str:
+def may_have_grown(events: SessionEvents, fetched: datetime | None) -> str:
     """Return a note on a session that was younger than a day when it was fetched; empty for older ones."""
     start = _start(events)
-    if start is None or fetched - start >= _GROWS:
+    if start is None or fetched is None or fetched - start >= _GROWS:
         return ""
     hours = max(0.0, (fetched - start).total_seconds()) / 3600
     return (

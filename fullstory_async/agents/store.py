@@ -1,56 +1,56 @@
-"""AnswerStore: the responses that were paid for, in a file, so that each is paid for once.
+"""AnswerStore: the responses that were paid for, so that each is paid for once.
 
-Several servers can share a file: most programs start one of their own. The one that buys a response claims it
-first, and renews the claim while it waits; the claim of a process that died lapses after some seconds.
+It is the `ResponseCache` that the client and the command line use too, so that each of them finds what the
+others have paid for. Here a response has no time to live. A job's folder can be searched as well.
 """
 
 from __future__ import annotations
 
-import secrets
-import time
-import zlib
-from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime
 
 import attrs
 
-from fullstory_async.files.checksums import checksum, is_intact
-from fullstory_async.files.private_database import PrivateDatabase
-from fullstory_async.threads import WorkerThread
+from fullstory_async.agents.claims import Claims
+from fullstory_async.api import ResponseStore
+from fullstory_async.codec import context_body
+from fullstory_async.files.response_cache import ResponseCache
+from fullstory_async.http import endpoints
+from fullstory_async.messages import Request
+from fullstory_async.session_id import SessionId
 
-__all__ = ["LEASE", "Answer", "AnswerStore", "Wanted"]
+__all__ = ["FOREVER", "Answer", "AnswerStore", "Wanted"]
 
-_SCHEMA = (
-    (
-        "CREATE TABLE answers (account TEXT NOT NULL, session_id TEXT NOT NULL, operation TEXT NOT NULL, "
-        "profile TEXT NOT NULL, fetched REAL NOT NULL, body BLOB NOT NULL, checksum BLOB NOT NULL, "
-        "PRIMARY KEY (account, session_id, operation, profile)) WITHOUT ROWID"
-    ),
-    (
-        "CREATE TABLE claims (account TEXT NOT NULL, session_id TEXT NOT NULL, operation TEXT NOT NULL, "
-        "profile TEXT NOT NULL, owner TEXT NOT NULL, until REAL NOT NULL, "
-        "PRIMARY KEY (account, session_id, operation, profile)) WITHOUT ROWID"
-    ),
-)
-_OF_ONE = "account = ? AND session_id = ? AND operation = ? AND profile = ?"
-_FAST = 1
-"""zlib's level: a large response shrinks to a tenth in a fifth of a second."""
+FOREVER = 100 * 366 * 86_400.0
+"""Seconds for which a response is kept."""
 
 
-LEASE = 6.0
-"""Seconds after which a claim lapses that is not renewed."""
+_CONTEXT = context_body(slice=None, context=None, events=None, cache=None, media=None)
 
 
 @attrs.frozen
 class Wanted:
     """What an agent asked for; equal ones have the same response."""
 
-    session_id: str
+    session_id: SessionId
     operation: str
     """``events``, ``context`` or ``summary``."""
     profile: str = ""
     """The profile of a summary; empty for the default one."""
+
+    @property
+    def request(self) -> Request:
+        """The request that the client sends for it."""
+        match self.operation:
+            case "events":
+                return endpoints.session_events(self.session_id)
+            case "context":
+                return endpoints.session_context(self.session_id, body=_CONTEXT)
+            case _:
+                profile = self.profile or None
+                return endpoints.session_summary(self.session_id, config_profile_id=profile)
 
 
 @attrs.frozen
@@ -58,94 +58,53 @@ class Answer:
     """A response, and when it was fetched."""
 
     body: bytes = attrs.field(repr=False)
-    fetched: datetime
+    fetched: datetime | None
+    """``None`` for one of a job."""
 
 
 class AnswerStore:
-    """The stored responses of one account. The file is readable only by its owner."""
+    """The stored responses of one account, and the claims to those that are being bought."""
 
-    path: Path
-    """The file."""
-
-    def __init__(self, path: Path, account: str, clock: Callable[[], float] = time.time) -> None:
-        """Name a file, which is created when it is first used, and the account that its responses are of."""
-        self.path = path.expanduser().absolute()
+    def __init__(self, cache: ResponseCache, account: str, jobs: Sequence[ResponseStore] = ()) -> None:
+        """Use a cache, and the folders of jobs, which are only read."""
+        self._claims = Claims(cache.path.with_name(f"{cache.path.name}.claims"))
+        self._cache = cache
         self._account = account
-        self._owner = secrets.token_hex(8)
-        self._clock = clock
-        self._file = PrivateDatabase(
-            path=self.path, what="store of responses", application_id=0x46534147, version=1, schema=_SCHEMA
-        )
-        self._thread = WorkerThread(f"the store of responses {self.path}")
+        self._jobs = jobs
 
-    async def get(self, wanted: Wanted) -> Answer | None:
-        """Return a stored response. Raises `ConfigurationError`, `StorageError`."""
-        return await self._thread.run(self._get, wanted)
-
-    async def put(self, wanted: Wanted, body: bytes) -> Answer:
-        """Store a response in place of an earlier one. Raises `ConfigurationError`, `StorageError`."""
-        return await self._thread.run(self._put, wanted, body)
+    async def check(self) -> None:
+        """Raise `ConfigurationError` or `StorageError` if the files can't be used."""
+        await self._claims.release("")
+        await self._cache.stored_at(self._account, endpoints.me())
 
     async def claim(self, wanted: Wanted) -> bool:
-        """Claim the right to buy a response, or renew it; return whether no other server has it.
+        """Claim the right to buy a response, or renew the claim; return whether no other server has it.
 
         Raises:
-            ConfigurationError, StorageError: the file can't be written.
+            ConfigurationError, StorageError: the file of claims can't be written.
         """
-        return await self._thread.run(self._claim, wanted)
+        return await self._claims.claim(self._key(wanted))
 
     async def release(self, wanted: Wanted) -> None:
         """Give a claim back. Raises `ConfigurationError`, `StorageError`."""
-        await self._thread.run(self._release, wanted)
+        await self._claims.release(self._key(wanted))
 
-    async def stored(self) -> set[str]:
-        """Return the sessions whose events are stored. Raises `ConfigurationError`, `StorageError`."""
-        return await self._thread.run(self._stored)
+    async def get(self, wanted: Wanted) -> Answer | None:
+        """Return a stored response. Raises `FullStoryError` if a file can't be read."""
+        request = wanted.request
+        if (body := await self._cache.get(self._account, request)) is not None:
+            return Answer(body, await self._cache.stored_at(self._account, request))
+        for job in self._jobs:
+            if job.keeps(request) and (body := await job.get(self._account, request)) is not None:
+                return Answer(body, None)
+        return None
 
-    def _get(self, wanted: Wanted) -> Answer | None:
-        with self._file.transaction() as database:
-            query = f"SELECT fetched, body, checksum FROM answers WHERE {_OF_ONE}"  # noqa: S608  (a constant)
-            found = database.execute(query, self._key(wanted)).fetchone()
-        if found is None:
-            return None
-        fetched, body, stored_checksum = found
-        # a damaged row is fetched again, and then replaced
-        if not is_intact(stored_checksum, *self._key(wanted), fetched, body):
-            return None
-        return Answer(zlib.decompress(body), _time(fetched))
+    async def put(self, wanted: Wanted, body: bytes) -> Answer:
+        """Store a response in place of an earlier one. Raises `ConfigurationError`, `StorageError`."""
+        await self._cache.put(self._account, wanted.request, body)
+        return Answer(body, await self._cache.stored_at(self._account, wanted.request))
 
-    def _put(self, wanted: Wanted, body: bytes) -> Answer:
-        fetched, packed = float(self._clock()), zlib.compress(body, _FAST)
-        row = (*self._key(wanted), fetched, packed)
-        with self._file.transaction() as database:
-            database.execute("REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, checksum(*row)))
-        return Answer(body, _time(fetched))
-
-    def _stored(self) -> set[str]:
-        with self._file.transaction() as database:
-            query = "SELECT session_id FROM answers WHERE account = ? AND operation = 'events'"
-            return {session_id for (session_id,) in database.execute(query, (self._account,))}
-
-    def _claim(self, wanted: Wanted) -> bool:
-        now, key = float(self._clock()), self._key(wanted)
-        with self._file.transaction(immediate=True) as database:
-            query = f"SELECT 1 FROM claims WHERE {_OF_ONE} AND owner != ? AND until > ? AND until <= ?"  # noqa: S608
-            # a claim further ahead than any can be was made by a clock that was wrong
-            if database.execute(query, (*key, self._owner, now, now + LEASE)).fetchone():
-                return False
-            database.execute(
-                "REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?)", (*key, self._owner, now + LEASE)
-            )
-        return True
-
-    def _release(self, wanted: Wanted) -> None:
-        with self._file.transaction() as database:
-            statement = f"DELETE FROM claims WHERE {_OF_ONE} AND owner = ?"  # noqa: S608
-            database.execute(statement, (*self._key(wanted), self._owner))
-
-    def _key(self, wanted: Wanted) -> tuple[str, str, str, str]:
-        return self._account, wanted.session_id, wanted.operation, wanted.profile
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    def _key(self, wanted: Wanted) -> str:
+        """Return a hash that identifies a response without revealing its session."""
+        parts = (self._account, wanted.session_id, wanted.operation, wanted.profile)
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -25,7 +25,7 @@ def as_data(text: str) -> str:
 
 
 def one_line(text: str | None, longest: int) -> str:
-    """Return a text as one printable line of at most so many characters."""
+    """Return a text as one printable line, cut at a number of characters."""
     plain = " ".join("".join(c if c.isprintable() else " " for c in (text or "")[: longest * 2]).split())
     return plain if len(plain) <= longest else plain[: longest - 1] + "…"
 

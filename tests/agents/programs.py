@@ -18,7 +18,8 @@ from fullstory_async.agents.desk import AgentDesk
 from fullstory_async.agents.reading import Reader
 from fullstory_async.agents.server import Office, make_server
 from fullstory_async.agents.spending import Terms
-from fullstory_async.agents.store import AnswerStore
+from fullstory_async.agents.store import FOREVER, AnswerStore
+from fullstory_async.files.response_cache import ResponseCache
 from fullstory_async.jobs.export import Redaction
 from fullstory_async.sandbox import Sandbox
 
@@ -35,7 +36,7 @@ class Person:
     spend: bool = True
     asked: list[str] = attrs.field(factory=list)
 
-    async def __call__(self, _: Any, params: mcp_types.ElicitRequestParams) -> mcp_types.ElicitResult:
+    async def __call__(self, context: Any, params: mcp_types.ElicitRequestParams) -> mcp_types.ElicitResult:
         self.asked.append(params.message)
         content: dict[str, Any] | None = {"spend": self.spend} if self.action == "accept" else None
         return mcp_types.ElicitResult(action=self.action, content=content)
@@ -96,7 +97,8 @@ async def house(
     ledger = None if monthly_cap is None else ActivationLedger(folder / "ledger", monthly_cap=monthly_cap)
     config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
     async with FullStoryClient(config=config, ledger=ledger) as client:
-        store = AnswerStore(folder / "store", client.api.name)
+        cache = ResponseCache(folder / "store", ttl=FOREVER, events_ttl=FOREVER)
+        store = AnswerStore(cache, client.api.name)
         desk = AgentDesk(client, store, Terms(budget=budget, ask_from=ask_from), ledger)
         yield House(sandbox, desk, make_server(Office(desk, Reader(Redaction.of(redact, "secret")))))
         await desk.finish()

@@ -57,7 +57,7 @@ def test_a_map_says_what_there_is() -> None:
 
 
 def test_a_map_is_small_whatever_the_session_holds() -> None:
-    odd = [(f"{'type' * 30} {n}", {}) for n in range(300)]
+    odd: list[tuple[str, dict[str, Any]]] = [(f"{'type' * 30} {n}", {}) for n in range(300)]
     text = map_of(events(*odd, ("identify", {"user_display_name": "x" * 900}), path="/p" * 900))
     assert token_count(text) < 250
 
@@ -155,7 +155,7 @@ def test_short_texts() -> None:
     assert one_line("abcdef", 4) == "abc…"
     assert one_line(None, 4) == ""
     assert counts_text({"b": 2, "a": 2, "c": 9}, 2) == "c 9, a 2, 1 more"
-    assert token_count("Clicked “Pay” 1234567") == 7
+    assert token_count("Clicked “Pay” 1234567") == 8
 
 
 async def test_a_claim_lapses_unless_it_is_renewed(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import secrets
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +22,8 @@ from fullstory_async.client import FullStoryClient
 from fullstory_async.environment import read_key_file
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.files.ledger import ActivationLedger
+from fullstory_async.files.response_cache import ResponseCache
+from fullstory_async.jobs import JobReader
 from fullstory_async.jobs.export import Redaction
 
 __all__ = ["mcp"]
@@ -28,6 +31,8 @@ __all__ = ["mcp"]
 _Many = Parameter(negative="", consume_multiple=False)
 _MIN_TOKEN = 16
 """Characters of a bearer token."""
+_MAX_BYTES = 4 * 1024**3
+"""Bytes of compressed responses that the store keeps."""
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 """Hosts that only programs on this machine can reach."""
 
@@ -48,6 +53,7 @@ class _Plan:
 
     terms: Terms
     store: Path | None
+    jobs: Sequence[JobReader]
     redaction: Redaction
     ledger: ActivationLedger | None
     http: tuple[str, int, str] | None
@@ -57,6 +63,7 @@ class _Plan:
 def mcp(
     *,
     store: Path | None = None,
+    job: Annotated[list[Path] | None, _Many] = None,
     budget: int = 10,
     ask_from: Annotated[int | Literal["never"], Parameter(converter=_read_ask_from)] = 0,
     ledger: Path | None = None,
@@ -78,8 +85,10 @@ def mcp(
     Parameters
     ----------
     store
-        File that keeps the responses, readable only by you, so that no session is paid for twice. [default: a
-        temporary file, deleted at the end]
+        File that keeps the responses, readable only by you, so that no session is paid for twice; the same as
+        --cache of other commands. [default: a temporary file, deleted at the end]
+    job
+        Job folder whose sessions agents can read for free. Can be repeated.
     budget
         Maximum number of activations that this run spends.
     ask_from
@@ -110,7 +119,8 @@ def mcp(
         names = ", ".join(redaction.missing)
         sys.stderr.write(f"warning: --redact: no documented field is named {names}\n")
     plan = _Plan(
-        terms=terms, store=store, redaction=redaction, ledger=open_ledger(ledger, monthly_cap),
+        terms=terms, store=store, jobs=[*map(JobReader, job or [])], redaction=redaction,
+        ledger=open_ledger(ledger, monthly_cap),
         http=(host, port, _read_token(token_file)) if transport == "http" else None,
     )  # fmt: skip
     return connection.call(lambda client: _serve(client, plan), ledger=plan.ledger)
@@ -141,12 +151,13 @@ async def _serve(client: FullStoryClient, plan: _Plan) -> Exit:
         ) from None
     from fullstory_async.agents.desk import AgentDesk  # noqa: PLC0415
     from fullstory_async.agents.reading import Reader  # noqa: PLC0415
-    from fullstory_async.agents.store import AnswerStore  # noqa: PLC0415
+    from fullstory_async.agents.store import FOREVER, AnswerStore  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="fullstory-") as folder, first_signal() as stopped:
         path = Path(folder, "responses.db") if plan.store is None else plan.store
-        desk = AgentDesk(client, AnswerStore(path, client.api.name), plan.terms, plan.ledger)
-        await desk.store.stored()  # a file that can't be used is reported now, not to an agent
+        cache = ResponseCache(path, ttl=FOREVER, events_ttl=FOREVER, max_bytes=_MAX_BYTES)
+        desk = AgentDesk(client, AnswerStore(cache, client.api.name, plan.jobs), plan.terms, plan.ledger)
+        await desk.store.check()  # a file that can't be used is reported now, not to an agent
         server = make_server(Office(desk, Reader(plan.redaction)))
         if plan.http is None:
             has_ended = await serve_stdio(server, stopped)
