@@ -13,10 +13,11 @@ from fullstory_async.agents.session_map import map_of, may_have_grown
 from fullstory_async.agents.store import Answer
 from fullstory_async.agents.text import as_data, one_line, token_count
 from fullstory_async.agents.timeline import Selection, timeline_page
-from fullstory_async.codec import decode_context, decode_summary
+from fullstory_async.codec import IncrementalEventDecoder, decode_context, decode_summary
 from fullstory_async.jobs.export import Redaction
 from fullstory_async.messages import Response
-from fullstory_async.models import SessionEvents
+from fullstory_async.models import SessionEvent, SessionEvents
+from fullstory_async.models.event_fallback import by_time
 from fullstory_async.session_id import SessionId
 from fullstory_async.threads import WorkerThread
 
@@ -24,6 +25,8 @@ __all__ = ["Reader"]
 
 _KEPT = 4
 """Decoded sessions that are kept, so that the next page of a timeline is ready at once."""
+_PIECE = 256 * 1024
+"""Bytes that are decoded in one step."""
 _CHARACTERS = 3
 """Characters of a token, at least, in prose."""
 
@@ -83,7 +86,7 @@ class Reader:
         key = (session_id, answer.fetched)
         events = self._decoded.pop(key, None)
         if events is None:
-            events = SessionEvents.from_json(self._redacted(answer.body), session_id)
+            events = _events_of(self._redacted(answer.body), session_id)
         self._decoded[key] = events
         if len(self._decoded) > _KEPT:
             self._decoded.popitem(last=False)
@@ -111,6 +114,20 @@ class Reader:
         elif isinstance(value, dict):
             value = self._redaction.apply(value)
         return json.dumps(value).encode()
+
+
+def _events_of(body: bytes, session_id: str) -> SessionEvents:
+    """Return the events of a response, decoded in pieces, so that other threads can go on.
+
+    Raises:
+        DecodeError: the response can't be read.
+    """
+    decoder, view = IncrementalEventDecoder(), memoryview(body)
+    events: list[SessionEvent] = []
+    for start in range(0, len(view), _PIECE):
+        events += decoder.feed(view[start : start + _PIECE])
+    events += decoder.finish()
+    return SessionEvents(session_id, by_time((event.timestamp, event) for event in events))
 
 
 def _cut(text: str, max_tokens: int) -> str:

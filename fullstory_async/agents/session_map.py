@@ -1,4 +1,4 @@
-"""The map of a session: what an agent needs before it looks closer, in about 120 tokens for any size."""
+"""The map of a session: what an agent needs before it looks closer, in about 150 tokens for any size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fullstory_async.models.described import clock
 
 __all__ = ["map_of", "may_have_grown"]
 
-_MOST = 5
+_MOST = 4
 """Entries of each list."""
 _WIDTH = 40
 """Characters of each text."""

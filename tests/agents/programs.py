@@ -20,6 +20,7 @@ from fullstory_async.agents.server import Office, make_server
 from fullstory_async.agents.spending import Terms
 from fullstory_async.agents.store import FOREVER, AnswerStore
 from fullstory_async.files.response_cache import ResponseCache
+from fullstory_async.jobs import JobReader
 from fullstory_async.jobs.export import Redaction
 from fullstory_async.sandbox import Sandbox
 
@@ -92,13 +93,14 @@ async def house(
     ask_from: int | None = None,
     monthly_cap: int | None = None,
     redact: tuple[str, ...] = (),
+    jobs: tuple[JobReader, ...] = (),
 ) -> AsyncIterator[House]:
     """Serve a sandbox, which is started, in this process."""
     ledger = None if monthly_cap is None else ActivationLedger(folder / "ledger", monthly_cap=monthly_cap)
     config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
     async with FullStoryClient(config=config, ledger=ledger) as client:
         cache = ResponseCache(folder / "store", ttl=FOREVER, events_ttl=FOREVER)
-        store = AnswerStore(cache, client.api.name)
+        store = AnswerStore(cache, client.api.name, jobs)
         desk = AgentDesk(client, store, Terms(budget=budget, ask_from=ask_from), ledger)
         yield House(sandbox, desk, make_server(Office(desk, Reader(Redaction.of(redact, "secret")))))
         await desk.finish()

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from fullstory_async import ClientConfig, FullStoryClient, ResponseCache, StorageError
 from fullstory_async.agents.text import token_count
+from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.sandbox import Fault, Sandbox
 from tests.agents.programs import GENERATIONS, Generation, Person, house
 
@@ -226,3 +228,52 @@ async def test_a_large_session_holds_up_nobody(tmp_path: Path) -> None:
             await agent.call("open_session", session_id=wanted)
             counting.cancel()
             assert turns > 20, (turns, time.perf_counter() - started)
+
+
+async def test_python_the_command_line_and_agents_share_what_was_paid_for(tmp_path: Path) -> None:
+    async with Sandbox(sessions=2) as sandbox, house(sandbox, tmp_path) as served:
+        one, two = sandbox.session_ids
+        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
+        cache = ResponseCache(tmp_path / "store", events_ttl=86_400)  # as --cache of a command
+        async with FullStoryClient(config=config, cache=cache) as client, served.agent("legacy") as agent:
+            for _ in range(2):
+                await client.sessions.events(one)
+                await client.sessions.context(one)
+                await client.sessions.summary(one)
+                for tool in ("open_session", "session_context", "session_summary"):
+                    assert (await agent.call(tool, session_id=one)).endswith("cost: 0")
+            assert sandbox.activations == 3
+            await agent.call("open_session", session_id=two)
+            assert (await client.sessions.events(two)).activations == 0
+        assert sandbox.activations == 4
+
+
+async def test_agents_read_the_sessions_of_a_job_for_free(tmp_path: Path) -> None:
+    async with Sandbox(sessions=3) as sandbox:
+        in_job, other = sandbox.session_ids[0], sandbox.session_ids[1]
+        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
+        async with FullStoryClient(config=config) as client:
+            async with Job.open(tmp_path / "j", client=client, plan=JobPlan(events=True)) as job:
+                await job.add([in_job])
+                await job.run()
+        async with house(sandbox, tmp_path, budget=0, jobs=(JobReader(tmp_path / "j"),)) as served:
+            async with served.agent("2026-07-28") as agent:
+                assert (await agent.call("open_session", session_id=in_job)).endswith("cost: 0")
+                assert "## " in await agent.call("session_timeline", session_id=in_job)
+                assert "larger --budget" in await agent.refused("open_session", session_id=other)
+        assert sandbox.activations == 1
+
+
+async def test_what_was_received_counts_although_it_can_not_be_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Sandbox(sessions=1) as sandbox, house(sandbox, tmp_path) as served:
+
+        async def full(*_: object) -> None:
+            raise StorageError("the disk is full")
+
+        monkeypatch.setattr(ResponseCache, "put", full)
+        async with served.agent("legacy") as agent:
+            text = await agent.refused("open_session", session_id=sandbox.session_ids[0])
+            assert "the disk is full [may have cost an activation]. Trying again will not help" in text
+            assert "1 of 10" in await agent.call("budget")

@@ -70,8 +70,8 @@ def mcp(
     monthly_cap: int | None = None,
     redact: Annotated[list[str] | None, _Many] = None,
     transport: Literal["stdio", "http"] = "stdio",
-    host: str = "127.0.0.1",
-    port: int = 8766,
+    host: str | None = None,
+    port: int | None = None,
     token_file: Path | None = None,
     connection: Connection = Connection(),  # noqa: B008
 ) -> Exit:
@@ -104,15 +104,23 @@ def mcp(
     transport
         Standard input and output, for a program that starts the server; or HTTP, at /mcp.
     host
-        Address to listen on, for HTTP. Any other than 127.0.0.1 can be reached by other machines.
+        Address to listen on, for HTTP. Any other than 127.0.0.1 can be reached by other machines. [default:
+        127.0.0.1]
     port
-        Port to listen on, for HTTP; 0 takes a free port.
+        Port to listen on, for HTTP; 0 takes a free port. [default: 8766]
     token_file
         File with the bearer token that HTTP requests must carry, 16 characters at least. [default: the
         variable FULLSTORY_MCP_TOKEN]
     """
     if budget < 0:
         raise UsageError("--budget must be 0 or more")
+    if transport == "http":
+        http = host or "127.0.0.1", 8766 if port is None else port, _read_token(token_file)
+    else:
+        http = None
+        for name, value in {"--host": host, "--port": port, "--token-file": token_file}.items():
+            if value is not None:
+                raise UsageError(f"{name} needs --transport http")
     terms = Terms(budget=budget, ask_from=None if ask_from == "never" else ask_from)
     redaction = Redaction.of(read_redactions(redact or []), secrets.token_hex())
     if redaction.missing:
@@ -121,7 +129,7 @@ def mcp(
     plan = _Plan(
         terms=terms, store=store, jobs=[*map(JobReader, job or [])], redaction=redaction,
         ledger=open_ledger(ledger, monthly_cap),
-        http=(host, port, _read_token(token_file)) if transport == "http" else None,
+        http=http,
     )  # fmt: skip
     return connection.call(lambda client: _serve(client, plan), ledger=plan.ledger)
 
