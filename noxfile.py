@@ -44,7 +44,7 @@ def lowest_versions() -> list[str]:
     pinned = []
     for requirement in map(Requirement, declared):
         if requirement.name != project["name"]:  # an extra that includes another
-            [bound] = requirement.specifier
+            [bound] = [each for each in requirement.specifier if each.operator == ">="]
             requirement.specifier = SpecifierSet(f"=={bound.version}")
             pinned.append(str(requirement))
     return pinned

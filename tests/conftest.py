@@ -120,6 +120,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         "FULLSTORY_API_KEY",
         "FULLSTORY_API_KEY_FILE",
         "FULLSTORY_BASE_URL",
+        "FULLSTORY_MCP_TOKEN",
         "SSL_CERT_FILE",
         "REQUEST_METHOD",
     )

@@ -63,7 +63,7 @@ class AgentDesk:
 
     async def question(self, wanted: Wanted, *, refresh: bool, can_ask: bool) -> str | None:
         """Return what a person has to be asked before this is bought; ``None`` for nothing."""
-        if wanted in self._buying or (not refresh and await self.store.get(wanted) is not None):
+        if wanted in self._buying or (not refresh and await self.store.has(wanted)):
             return None
         spent = await self.spent()
         if decide(self.terms, spent, can_ask=can_ask) is not Decision.ASK:

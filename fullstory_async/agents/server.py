@@ -83,7 +83,7 @@ async def find_sessions(
         found = await sessions.list(
             email=email or None, uid=uid or None, session_uid=session_uid or None, limit=limit
         )
-        stored = {each.id for each in found.items if await office.desk.store.get(_wanted("events", each.id))}
+        stored = {each.id for each in found.items if await office.desk.store.has(_wanted("events", each.id))}
         lines = [
             f"{each.id} {f'{each.created:%Y-%m-%d %H:%M:%S}Z' if each.created else 'time unknown'}"
             + (" stored: free to open" if each.id in stored else "")

@@ -99,6 +99,14 @@ class AnswerStore:
                 return Answer(body, None)
         return None
 
+    async def has(self, wanted: Wanted) -> bool:
+        """Return whether a response is stored. Raises `FullStoryError` if a file can't be read."""
+        request = wanted.request
+        if await self._cache.stored_at(self._account, request) is not None:
+            return True
+        stored = [await job.get(self._account, request) for job in self._jobs if job.keeps(request)]
+        return any(body is not None for body in stored)
+
     async def put(self, wanted: Wanted, body: bytes) -> Answer:
         """Store a response in place of an earlier one. Raises `ConfigurationError`, `StorageError`."""
         await self._cache.put(self._account, wanted.request, body)

@@ -19,7 +19,7 @@ from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.option_parsing import open_ledger, read_redactions
 from fullstory_async.cli.signals import exit_of_server, first_signal
 from fullstory_async.client import FullStoryClient
-from fullstory_async.environment import read_key_file
+from fullstory_async.environment import read_key_file, variable
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.files.ledger import ActivationLedger
 from fullstory_async.files.response_cache import ResponseCache
@@ -136,7 +136,7 @@ def mcp(
 
 def _read_token(file: Path | None) -> str:
     """Return the bearer token. Raises `UsageError` if there is none, or if it can be guessed."""
-    token = os.environ.get("FULLSTORY_MCP_TOKEN", "") if file is None else read_key_file(file, "--token-file")
+    token = variable("FULLSTORY_MCP_TOKEN") if file is None else read_key_file(file, "--token-file")
     if not token:
         raise UsageError(
             "--transport http needs a bearer token: set FULLSTORY_MCP_TOKEN, or give --token-file"
