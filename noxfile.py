@@ -63,6 +63,7 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
     session.run("python", "-m", "tests.examples")  # type-check the examples of README and docs
     session.run("pyright")
+    session.run("pyright", "examples")
 
 
 @nox.session
@@ -175,6 +176,34 @@ def data(session: nox.Session) -> None:
     """Read exports and tables back with pyarrow, pandas, polars, DuckDB and SQLite."""
     install_locked(session)
     session.run("pytest", "-n", "2", "tests/data", *session.posargs, env={"FULLSTORY_DATA": "1"})
+
+
+@nox.session(reuse_venv=False)
+def recipes(session: nox.Session) -> None:
+    """Run the recipes of docs/testing.md in a project with this package, pytest, and what they name."""
+    # the package is installed as a user has it, and the project's own settings and fixtures are left out
+    command = ("pytest", "-o", "addopts=", "--confcutdir", "tests/recipes")
+    environment = {"FULLSTORY_RECIPES": "1"}
+    session.install(".", "pytest>=8.3")
+    session.run(*command, "tests/recipes/test_fresh_project.py", env=environment)
+    session.install("anyio>=4.6", "pytest-asyncio>=1.5", "pytest-recording>=0.14", "vcrpy>=9.4")
+    command = (*command, "-p", "no:asyncio", "-p", "no:anyio", "-p", "no:recording")
+    session.run(*command, "tests/recipes/test_recipes.py", *session.posargs, env=environment)
+
+
+@nox.session
+def frameworks(session: nox.Session) -> None:
+    """Take models as fields of pydantic and responses of FastAPI, and run coroutines with trio."""
+    install_locked(session)
+    session.install("fastapi>=0.115", "trio>=0.27")
+    session.run("pytest", "-n", "0", "tests/frameworks", *session.posargs, env={"FULLSTORY_FRAMEWORKS": "1"})
+
+
+@nox.session
+def pages(session: nox.Session) -> None:
+    """Open the web pages in headless Chromium, which has to be installed."""
+    install_locked(session)
+    session.run("pytest", "-n", "2", "tests/pages", *session.posargs, env={"FULLSTORY_PAGES": "1"})
 
 
 @nox.session

@@ -53,7 +53,7 @@ if typing.TYPE_CHECKING:
         UnexpectedRedirect,
         UnexpectedResponseError,
     )
-    from fullstory_async.fanout import FanOut, Outcome
+    from fullstory_async.fanout import FanOut
     from fullstory_async.files.ledger import ActivationLedger
     from fullstory_async.files.response_cache import ResponseCache
     from fullstory_async.files.summary_cache import SummaryCache
@@ -87,8 +87,10 @@ if typing.TYPE_CHECKING:
         SliceOptions,
         UnknownEventTypeWarning,
     )
+    from fullstory_async.outcome import Failure, Outcome, Success
     from fullstory_async.pagination import Page, Pager
     from fullstory_async.ratelimit.limiter import RateLimit, RateLimiter
+    from fullstory_async.ratelimit.unshared import UnsharedLimiterWarning
     from fullstory_async.response_info import ResponseInfo
     from fullstory_async.retry import RetryPolicy
     from fullstory_async.secret import Secret
@@ -114,6 +116,7 @@ __all__ = [
     "ErrorInSuccess",
     "EventOptions",
     "EventStream",
+    "Failure",
     "FanOut",
     "FullStoryClient",
     "FullStoryError",
@@ -166,18 +169,20 @@ __all__ = [
     "SliceOptions",
     "Stats",
     "StorageError",
+    "Success",
     "SummaryCache",
     "TransportError",
     "UnexpectedRedirect",
     "UnexpectedResponseError",
     "UnknownEventTypeWarning",
+    "UnsharedLimiterWarning",
     "__version__",
 ]
 
 _HOMES = (
     "_version", "errors", "response_info", "secret", "session_id", "pagination", "config", "retry",
     "ratelimit.limiter", "models", "http.hooks", "files.ledger", "files.response_cache",
-    "files.summary_cache", "fanout", "api.streaming", "client",
+    "files.summary_cache", "outcome", "fanout", "ratelimit.unshared", "api.streaming", "client",
 )  # fmt: skip
 """The modules of the public names; each is imported when one of its names is first used.
 

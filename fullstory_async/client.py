@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 import attrs
 
@@ -26,6 +26,7 @@ from fullstory_async.api import (
 )
 from fullstory_async.codec import decode_key_owner
 from fullstory_async.config import ClientConfig
+from fullstory_async.declared import Declared
 from fullstory_async.deprecation import warn_renamed
 from fullstory_async.errors import ConfigurationError, StorageError
 from fullstory_async.files.ledger import ActivationLedger, LedgerAccount
@@ -35,13 +36,14 @@ from fullstory_async.http.hooks import Hooks, Stats
 from fullstory_async.http.options import CallOptions, ExtraQuery
 from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.http.transport.proxy_guard import ProxyGuard
-from fullstory_async.http.transport.unopened import State, UnopenedTransport
+from fullstory_async.http.transport.unopened import ClientTransport, State, UnopenedTransport
 from fullstory_async.models import KeyOwner
 from fullstory_async.networks import Network
 from fullstory_async.privacy import Redactor, hide_arguments
 from fullstory_async.ratelimit.limiter import RateLimiter
+from fullstory_async.ratelimit.unshared import OPEN_CLIENTS
 from fullstory_async.secret import Secret
-from fullstory_async.threads import WorkerThread
+from fullstory_async.threads import WorkerThread, running_loop
 from fullstory_async.validators import shown
 
 if TYPE_CHECKING:
@@ -58,15 +60,15 @@ _TRANSPORT = "fullstory_async.http.transport.session"
 class FullStoryClient:
     """An asynchronous client for the FullStory Sessions API."""
 
-    sessions: SessionsAPI
+    sessions = Declared(SessionsAPI)
     """The operations on sessions."""
-    profiles: ProfilesAPI
+    profiles = Declared(ProfilesAPI)
     """The operations on summary profiles."""
-    config: ClientConfig
+    config = Declared(ClientConfig)
     """The settings, including those from the environment."""
-    limiter: RateLimiter
+    limiter = Declared(RateLimiter)
     """The rate limiter; pass it to other clients that use the same key."""
-    api: ApiContext
+    api = Declared(ApiContext)
     """What the operations share; for other parts of this package, such as jobs."""
 
     @hide_arguments
@@ -80,7 +82,8 @@ class FullStoryClient:
         cache: ResponseStore | None = None,
         summary_cache: ResponseStore | None = None,
         ledger: ActivationLedger | None = None,
-        hooks: Hooks | None = None,
+        hooks: Hooks | Sequence[Hooks] | None = None,
+        transport: ClientTransport | None = None,
     ) -> None:
         """Create a client; nothing is opened before ``async with`` or `open`.
 
@@ -95,7 +98,9 @@ class FullStoryClient:
                 or a `JobReader`, whose folder has responses already; by default nothing is kept.
             summary_cache: the former name of ``cache``.
             ledger: a file that counts what the key spends per month, over all clients and jobs that share it.
-            hooks: functions to call on each request, response, retry and 429.
+            hooks: functions to call on each request, response, retry and 429; several such as
+                ``(tracing(), metering())`` are called in this order.
+            transport: what sends requests in place of the network, such as `testing.FakeTransport`.
 
         Raises:
             ConfigurationError: no key, or an unusable setting.
@@ -105,6 +110,7 @@ class FullStoryClient:
         if summary_cache is not None:
             warn_renamed("FullStoryClient(summary_cache=…)", "cache", stacklevel=4)
             cache = summary_cache if cache is None else cache
+        hooks = () if hooks is None else (hooks,) if isinstance(hooks, Hooks) else hooks
         _check_types(config, limiter, cache, ledger, hooks)
         if config is None:
             config = ClientConfig(api_key=api_key)
@@ -118,11 +124,13 @@ class FullStoryClient:
             )
         self.config = config
         self.limiter = limiter or RateLimiter(config.rate_limit, max_wait=config.max_wait)
-        self._transport: Transport | UnopenedTransport = UnopenedTransport()
+        self._transport: ClientTransport = UnopenedTransport() if transport is None else transport
         network = config.network
         if session is not None:
-            self._transport = transport = _transport_class()(config, session)
-            network = transport.network
+            if transport is not None:
+                raise ConfigurationError("give either a session or a transport: a transport needs no session")
+            self._transport = opened = _transport_class()(config, session)
+            network = opened.network
         self._ledger = ledger
         redactor = Redactor(config.api_key, network.secrets)
         self._pipeline = Pipeline(
@@ -165,9 +173,9 @@ class FullStoryClient:
         ``async with`` does both, and closes it whatever happens. Opening an open client does nothing.
 
         Raises:
-            ClientStateError: it was closed, or opened in another event loop.
+            ClientStateError: it was closed, or opened in another event loop, or asyncio doesn't run.
         """
-        await _import_transport()
+        await self._prepare()
         if self._transport.state is State.OPEN:
             self._transport.check()
         else:
@@ -175,15 +183,22 @@ class FullStoryClient:
         return self
 
     async def __aenter__(self) -> Self:
-        await _import_transport()
+        await self._prepare()
         await self._open()
         return self
+
+    async def _prepare(self) -> None:
+        running_loop()
+        if isinstance(self._transport, UnopenedTransport):
+            await _import_transport()
 
     async def _open(self) -> None:
         if isinstance(self._transport, UnopenedTransport) and self._transport.state is State.UNOPENED:
             self._transport = _transport_class()(self.config)
             self._pipeline.use(_guarded(self._transport, self.config.network))
+        OPEN_CLIENTS.check(self.api.name, self.limiter)
         await self._transport.open()
+        OPEN_CLIENTS.add(self, self.api.name, self.limiter)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -200,8 +215,15 @@ class FullStoryClient:
             await self.api.finish()
         finally:
             await self._transport.close()
+            OPEN_CLIENTS.remove(self)
         if self._ledger is not None:
             await self._ledger.finish()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a FullStoryClient owns connections and can't be pickled or copied: pickle its config, and make "
+            "a client from it in each process (the key is not pickled, but read from that environment)"
+        )
 
     def __enter__(self) -> None:
         raise TypeError("FullStoryClient is asynchronous: use 'async with'")
@@ -209,7 +231,7 @@ class FullStoryClient:
     def __exit__(self, *_: object) -> None: ...
 
     def __repr__(self) -> str:
-        if not hasattr(self, "sessions"):  # its construction failed, and a traceback shows it
+        if "sessions" not in vars(self):  # its construction failed, and a traceback shows it
             return "FullStoryClient(not made)"
         return f"FullStoryClient({self.config.base_url!r}, {self._transport.state.name.lower()})"
 
@@ -223,11 +245,12 @@ def _check_types(config: object, limiter: object, cache: object, ledger: object,
         raise ConfigurationError(f"cache must be a ResponseCache or a JobReader, not {shown(cache)}")
     if ledger is not None and not isinstance(ledger, ActivationLedger):
         raise ConfigurationError(f"ledger must be an ActivationLedger, not {shown(ledger)}")
-    if hooks is not None and not isinstance(hooks, Hooks):
-        raise ConfigurationError(f"hooks must be Hooks, not {type(hooks).__name__}")
+    for each in hooks if isinstance(hooks, (tuple, list)) else (hooks,):
+        if not isinstance(each, Hooks):
+            raise ConfigurationError(f"hooks must be Hooks, or a list of them, not {type(each).__name__}")
 
 
-def _guarded(transport: Transport | UnopenedTransport, network: Network) -> call.Transport:
+def _guarded(transport: ClientTransport, network: Network) -> call.Transport:
     return transport if network.proxy is None else ProxyGuard(transport, network)
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import re
 from ssl import SSLContext
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import attrs
 from yarl import URL
 
 from fullstory_async import validators
 from fullstory_async._version import __version__
-from fullstory_async.environment import is_value_of, key_from_environment, variable
+from fullstory_async.environment import flag, is_value_of, key_from_environment, number, variable
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.networks import (
     ClientCert,
@@ -44,6 +44,13 @@ _DEFAULT_LIST_API: ListApi = "v1"
 _NA_URL = "https://api.fullstory.com"
 _EU_URL = "https://api.eu1.fullstory.com"
 _BASE_URL = "FULLSTORY_BASE_URL"
+
+_NUMBERS = (
+    "max_wait", "connect_timeout", "read_timeout", "summary_read_timeout", "overall_timeout",
+    "max_response_bytes",
+)  # fmt: skip
+_FLAGS = ("allow_http", "trust_env", "redact_traces")
+_TEXTS = ("ssl", "client_cert", "proxy", "list_api", "integration_source", "user_agent")
 
 
 def _api_key(value: str | Secret | None) -> Secret | None:
@@ -237,6 +244,35 @@ class ClientConfig:
             )
         object.__setattr__(self, "network", network)  # the class is frozen, and attrs validates before
 
+    @classmethod
+    @hide_arguments
+    def from_env(cls, **settings: Any) -> Self:
+        """Return the settings that environment variables give, each ``FULLSTORY_`` and its name in capitals.
+
+        ``FULLSTORY_MAX_WAIT=30``, for example. ``FULLSTORY_RATE_LIMIT`` is a rate (``8``), rate and burst
+        (``8/16``) or ``adaptive``, ``FULLSTORY_RETRY`` the number of attempts, ``FULLSTORY_SSL`` the path of
+        a CA bundle, and ``FULLSTORY_CLIENT_CERT`` that of a PEM file with its private key.
+
+        Args:
+            settings: settings that the program decides, whatever the variables say.
+
+        Raises:
+            ConfigurationError: an unusable value; the message names the variable.
+        """
+        given = {name: each for name, each in _settings_of_variables().items() if name not in settings}
+        try:
+            if "retry" in given:
+                given["retry"] = RetryPolicy(attempts=given["retry"])
+            return cls(**given, **settings)
+        except ConfigurationError as error:
+            problem = error.message
+        # the message has the setting's name
+        if found := re.search(rf"\b({'|'.join([*given, 'attempts'])})\b", problem):
+            problem = (
+                f"the variable {_variable_of('retry' if found[1] == 'attempts' else found[1])}: {problem}"
+            )
+        raise ConfigurationError(problem)
+
     @property
     def key_fingerprint(self) -> str:
         """A hash that identifies the key without revealing it; for files that several keys share."""
@@ -272,6 +308,34 @@ class ClientConfig:
 
 # attrs generates __init__, so it can't be decorated in the class; the key is one of its arguments
 ClientConfig.__init__ = hide_arguments(ClientConfig.__init__)  # type: ignore[method-assign]
+
+
+def _variable_of(setting: str) -> str:
+    return f"FULLSTORY_{setting.upper()}"
+
+
+def _settings_of_variables() -> dict[str, Any]:
+    """Return the settings that variables give, but for the key and the base URL, which are always read."""
+    given: dict[str, Any] = {
+        name: read(_variable_of(name))
+        for read, names in ((number, (*_NUMBERS, "retry")), (flag, _FLAGS), (variable, _TEXTS))
+        for name in names
+    }
+    given["rate_limit"] = _rate_limit(variable(_variable_of("rate_limit")))
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _rate_limit(text: str | None) -> RateLimit | None:
+    if text is None or text == "adaptive":
+        return None if text is None else RateLimit.adaptive()
+    try:
+        return RateLimit(*map(float, text.split("/", maxsplit=1)))
+    except (ValueError, ConfigurationError):
+        name = _variable_of("rate_limit")
+        raise ConfigurationError(
+            f"the variable {name} must be a rate such as 8, rate and burst such as 8/16, or adaptive, "
+            f"not {text!r:.40}"
+        ) from None
 
 
 _NOT_PICKLED = frozenset({"api_key", "proxy_auth", "_given_base_url"})

@@ -7,7 +7,16 @@ import os
 
 from fullstory_async.errors import ConfigurationError
 
-__all__ = ["decode_text", "is_value_of", "key_from_environment", "read_file", "read_key_file", "variable"]
+__all__ = [
+    "decode_text",
+    "flag",
+    "is_value_of",
+    "key_from_environment",
+    "number",
+    "read_file",
+    "read_key_file",
+    "variable",
+]
 
 KEY, KEY_FILE = "FULLSTORY_API_KEY", "FULLSTORY_API_KEY_FILE"
 
@@ -16,6 +25,9 @@ _MARKS = "\ufeff\udcef\udcbb\udcbf\udcff\udcfe"
 _EDGES = " \t\r\n\v\f\0\x85\xa0\u200b\u2028\u2029" + _MARKS
 """What may surround a value; no key and no URL begins or ends with any of it."""
 _LARGEST_KEY_FILE = 64 * 1024
+_FLAGS = {
+    "1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False,
+}  # fmt: skip
 
 
 def variable(name: str) -> str | None:
@@ -34,6 +46,33 @@ def variable(name: str) -> str | None:
     if not cleaned:
         raise ConfigurationError(f"the variable {name} is empty but for white space; set or unset it")
     return cleaned
+
+
+def number(name: str) -> float | None:
+    """Return the number in an environment variable; ``None`` if it is missing or empty.
+
+    Raises:
+        ConfigurationError: it holds something else.
+    """
+    text = variable(name)
+    try:
+        return None if text is None else int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        raise ConfigurationError(f"the variable {name} must be a number, not {text!r:.40}") from None
+
+
+def flag(name: str) -> bool | None:
+    """Return whether an environment variable switches something on; ``None`` if it is missing or empty.
+
+    Raises:
+        ConfigurationError: it holds something else than 1, 0, true, false, yes, no, on or off.
+    """
+    text = variable(name)
+    if text is None:
+        return None
+    if text.lower() not in _FLAGS:
+        raise ConfigurationError(f"the variable {name} must be 1 or 0, true or false, not {text!r:.40}")
+    return _FLAGS[text.lower()]
 
 
 def is_value_of(name: str, text: str) -> bool:

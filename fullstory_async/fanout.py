@@ -14,11 +14,9 @@ been paid for, and only then is the error raised. Leaving the ``async with`` blo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
-
-import attrs
 
 from fullstory_async import validators
 from fullstory_async.brake import Brake
@@ -32,11 +30,11 @@ from fullstory_async.errors import (
 )
 from fullstory_async.ids.source import End, IdSource
 from fullstory_async.models import SessionRef, text_of
+from fullstory_async.outcome import Failure, Outcome, Success
 from fullstory_async.privacy import strip_traceback
-from fullstory_async.response_info import HasResponseInfo, ResponseInfo
 from fullstory_async.stop_rule import StopRule
 
-__all__ = ["FanOut", "Outcome", "Work"]
+__all__ = ["FanOut", "Work"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -69,37 +67,9 @@ class Work(Protocol[T_co]):
         """Start no further attempt, not even one that would begin before a cancellation arrives."""
         ...
 
-    async def run(self) -> T_co:
+    def run(self) -> Coroutine[Any, Any, T_co]:
         """Make the call."""
         ...
-
-
-@attrs.frozen(kw_only=True)
-class Outcome(Generic[T]):
-    """The result of one id."""
-
-    session_id: str
-    """The id, a `SessionId`; or the text as given, if it is not a session id."""
-
-    value: T | None = None
-    """The value; ``None`` if the call failed."""
-
-    error: FullStoryError | None = None
-    """Why the call failed; ``None`` if it succeeded."""
-
-    attempts: int = 0
-    """Number of times that the request was sent."""
-
-    elapsed: float = 0.0
-    """Seconds from taking the id to the outcome, waits included."""
-
-    @property
-    def response_info(self) -> ResponseInfo | None:
-        """How the call went and what it cost, failed or not; see the result's own."""
-        if self.error is not None:
-            charged = int(self.error.may_have_cost)
-            return ResponseInfo(self.error.request_id, self.attempts, self.elapsed, charged)
-        return self.value.response_info if isinstance(self.value, HasResponseInfo) else None
 
 
 class FanOut(Generic[T]):
@@ -171,12 +141,11 @@ class FanOut(Generic[T]):
             raise self._fatal
 
     def __aiter__(self) -> Self:
-        if not self._workers:
-            text = "open the fan-out first: async with client.sessions.events_many(…) as results"
-            raise ClientStateError(text)
+        self._check_entered()
         return self
 
     async def __anext__(self) -> Outcome[T]:
+        self._check_entered()
         outcome = await self._outcomes.get()
         if not self._running and self._outcomes.empty():
             # several consumers may iterate: each of them has to find the end
@@ -192,6 +161,11 @@ class FanOut(Generic[T]):
         raise TypeError("a FanOut is asynchronous: use 'async with'")
 
     def __exit__(self, *_: object) -> None: ...
+
+    def _check_entered(self) -> None:
+        if not self._workers:
+            text = "open the fan-out first: async with client.sessions.events_many(…) as results"
+            raise ClientStateError(text)
 
     def stop(self) -> None:
         """Take no more ids; cancel calls that were not sent yet, or were sent and refused.
@@ -232,7 +206,7 @@ class FanOut(Generic[T]):
         try:
             call = self._calls[worker] = self._make(ref)
         except InvalidSessionId as error:
-            return Outcome(session_id=text_of(ref), error=strip_traceback(error))
+            return Failure(session_id=text_of(ref), error=strip_traceback(error))
         now = asyncio.get_running_loop().time
         started = now()
         try:
@@ -255,10 +229,10 @@ class FanOut(Generic[T]):
             ended = now()
             self._stop_by_rule(error, started, ended)
             failed, elapsed = strip_traceback(error), ended - started
-            return Outcome(session_id=call.session_id, error=failed, attempts=error.attempts, elapsed=elapsed)
+            return Failure(session_id=call.session_id, error=failed, attempts=error.attempts, elapsed=elapsed)
         ended = now()
         self._stop_by_rule(None, started, ended)
-        return Outcome(
+        return Success(
             session_id=call.session_id, value=value, attempts=call.attempts, elapsed=ended - started
         )
 

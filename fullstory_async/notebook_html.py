@@ -1,4 +1,4 @@
-"""HTML for notebooks: small tables, in which text from web pages can't become markup.
+"""HTML for notebooks and pages: small tables, in which text from web pages can't become markup.
 
 A notebook shows a result by its ``_repr_html_``. The HTML has no scripts, styles or links, its size is
 limited, and its tables have a caption and headers that a screen reader reads out.
@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-__all__ = ["counted", "fact_table", "preformatted", "table"]
+__all__ = ["clip", "counted", "escape", "fact_table", "preformatted", "table"]
 
 _MAX_ROWS = 20
 _MAX_CELL = 200
@@ -56,21 +56,23 @@ def counted(count: int, noun: str) -> str:
 
 def preformatted(text: str) -> str:
     """Return a text with its own line breaks."""
-    lines = _clip(text, _MAX_TEXT).split("\n")
-    return f"<pre>{chr(10).join(_escape(line) for line in lines)}</pre>"
+    lines = clip(text, _MAX_TEXT).split("\n")
+    return f"<pre>{chr(10).join(escape(line) for line in lines)}</pre>"
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
     text = value.isoformat(sep=" ", timespec="milliseconds") if isinstance(value, datetime) else str(value)
-    return _escape(_clip(text, _MAX_CELL))
+    return escape(clip(text, _MAX_CELL))
 
 
-def _clip(text: str, limit: int) -> str:
+def clip(text: str, limit: int) -> str:
+    """Return a text of at most ``limit`` characters."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """Return a text as HTML, for content and for quoted attributes."""
     # characters that can't be seen may change the direction of the text behind them
     return "".join(c if c.isprintable() else " " for c in text).translate(_SPECIAL)

@@ -7,13 +7,24 @@ following it would never end.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
+import asyncio
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+    Sequence,
+)
 from contextlib import aclosing
 from typing import Any, Generic, NoReturn, TypeVar, overload
 
 import attrs
 
 from fullstory_async.errors import PaginationError
+from fullstory_async.json_ready import JsonReady
 from fullstory_async.notebook_html import counted, table
 from fullstory_async.response_info import HasResponseInfo
 
@@ -23,7 +34,7 @@ T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
-class Page(HasResponseInfo, Sequence[T]):
+class Page(HasResponseInfo, JsonReady, Sequence[T]):
     """One page of a list: a sequence of its items."""
 
     items: tuple[T, ...] = ()
@@ -63,15 +74,16 @@ class Page(HasResponseInfo, Sequence[T]):
         return table(caption, ["item"], ([repr(item)] for item in self), len(self))
 
 
-class Pager(Generic[T]):
+class Pager(Coroutine[Any, Any, Page[T]], Generic[T]):
     """A list that has not been fetched yet.
 
     ``await pager`` returns the first `Page`; ``async for item in pager`` yields every item up to the limit;
     ``async for page in pager.pages(token)`` yields pages, starting where an earlier run stopped.
-    Each use fetches again, and each request passes the rate limiter.
+    Each use fetches again, and each request passes the rate limiter. A pager is also a coroutine for the
+    first page, so that ``asyncio.create_task(pager)`` and ``TaskGroup.create_task(pager)`` take it.
     """
 
-    __slots__ = ("_fetch", "_limit")
+    __slots__ = ("_fetch", "_limit", "_steps")
 
     def __init__(
         self, fetch: Callable[[str | None], Awaitable[Page[T]]], *, limit: int | None = None
@@ -79,9 +91,34 @@ class Pager(Generic[T]):
         """Wrap a fetch function; iteration yields at most ``limit`` items."""
         self._fetch = fetch
         self._limit = limit
+        self._steps: dict[asyncio.Task[Any] | None, Coroutine[Any, Any, Page[T]]] = {}
+        """The fetch of each task that was made of this pager."""
 
     def __await__(self) -> Generator[Any, None, Page[T]]:
         return self._first().__await__()
+
+    def send(self, value: Any, /) -> Any:
+        """Go on with the first page, as the event loop does for a task."""
+        return self._step("send", value)
+
+    def throw(self, *error: Any) -> Any:
+        """Raise an error where the fetch of the first page waits, as the event loop does for a task."""
+        return self._step("throw", *error)
+
+    def close(self) -> None:
+        """End the fetch of the current task, if it has begun."""
+        if (fetch := self._steps.pop(asyncio.current_task(), None)) is not None:
+            fetch.close()
+
+    def _step(self, method: str, *arguments: Any) -> Any:
+        task = asyncio.current_task()
+        fetch = self._steps.get(task) or self._steps.setdefault(task, self._first())
+        try:
+            return getattr(fetch, method)(*arguments)
+        except BaseException:
+            # it is over, with the page in a StopIteration: the next task fetches again
+            del self._steps[task]
+            raise
 
     async def _first(self) -> Page[T]:
         return await self._fetch(None)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Self
+from typing import Any, Self
 from urllib.parse import unquote
 
 from fullstory_async.error_base import without_secrets
@@ -137,6 +137,12 @@ class SessionId(str):
         """
         return _PAIR.fullmatch(self) is not None
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> dict[str, Any]:
+        """Let pydantic and FastAPI read every form of an id; other texts are validation errors."""
+        parse = {"type": "no-info", "function": _parse_for_pydantic}
+        return {"type": "function-after", "function": parse, "schema": {"type": "str"}}
+
     def __repr__(self) -> str:
         return f"SessionId({str(self)!r})"
 
@@ -159,6 +165,15 @@ class UnusableId(str):
 
     def __reduce__(self) -> tuple[type[UnusableId], tuple[str, str]]:
         return UnusableId, (str.__str__(self), self.reason)
+
+
+def _parse_for_pydantic(text: str) -> SessionId:
+    try:
+        return SessionId(text)
+    except InvalidSessionId as error:
+        problem = error.message
+    # a plain ValueError: FastAPI's response for a validation error shows the fields of any other
+    raise ValueError(problem)
 
 
 def _canonical(text: str) -> str:

@@ -1,4 +1,4 @@
-"""OpenTelemetry spans: one per attempt, as a child of the program's current span.
+"""OpenTelemetry: spans, one per attempt and a child of the program's current span, and metrics.
 
 Each request carries its span's context (``traceparent`` and ``tracestate``), never the program's baggage,
 which may hold anything. A call that shared the request of another call gets a span of its own, with a link to
@@ -10,14 +10,18 @@ and add the operation and whether it is metered. URLs are left out on purpose: t
 e-mail addresses, and traces are kept for long and read by many. Error messages are left out too, as a
 service may quote either.
 
-Requires the extra ``otel``, which installs OpenTelemetry's API only; without its SDK, spans are discarded.
+`metering` measures the same requests as metrics, which have no session either.
+
+Requires the extra ``otel``, which installs OpenTelemetry's API only; without its SDK, all of it is discarded.
 """
 
 from __future__ import annotations
 
 import time
+from inspect import signature
+from typing import Any
 
-from opentelemetry import trace
+from opentelemetry import metrics, trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from fullstory_async._version import __version__
@@ -31,7 +35,11 @@ from fullstory_async.http.hooks import (
 )
 from fullstory_async.response_info import REQUEST_ID_HEADERS
 
-__all__ = ["tracing"]
+__all__ = ["metering", "tracing"]
+
+
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+"""Seconds: those of OpenTelemetry's conventions, and more for summaries and for waits."""
 
 
 def tracing(tracer: trace.Tracer | None = None) -> Hooks:
@@ -51,6 +59,64 @@ def tracing(tracer: trace.Tracer | None = None) -> Hooks:
         on_join=spans.add_join,
         request_headers=spans.headers,
     )
+
+
+def metering(meter: metrics.Meter | None = None) -> Hooks:
+    """Return hooks that record metrics.
+
+    A client takes them beside spans: ``hooks=(tracing(), metering())``. Several clients may share them. All
+    have the attribute ``fullstory.operation``.
+
+    ==================================== ========= ===================================================
+    ``http.client.request.duration``     histogram seconds of each attempt, by method, status and error
+    ``fullstory.client.wait.duration``   histogram seconds before each attempt: rate limit and retries
+    ``fullstory.client.activations``     counter   spent activations; ``fullstory.at_risk`` if it failed
+    ``fullstory.client.throttled``       counter   responses with the status 429
+    ==================================== ========= ===================================================
+
+    Args:
+        meter: makes the instruments; by default one of the global provider's.
+    """
+    instruments = _Instruments(meter or metrics.get_meter("fullstory_async", __version__))
+    return Hooks(on_request=instruments.record_wait, on_response=instruments.record_response)
+
+
+class _Instruments:
+    """The instruments of one meter."""
+
+    def __init__(self, meter: metrics.Meter) -> None:
+        seconds: dict[str, Any] = {"unit": "s"}
+        # OpenTelemetry's own buckets begin at 5 s; before version 1.30 only a program's view can set others
+        if "explicit_bucket_boundaries_advisory" in signature(meter.create_histogram).parameters:
+            seconds["explicit_bucket_boundaries_advisory"] = _BUCKETS
+        self._durations = meter.create_histogram(
+            "http.client.request.duration", description="Duration of HTTP client requests.", **seconds
+        )
+        self._waits = meter.create_histogram(
+            "fullstory.client.wait.duration", description="Time before a request is sent.", **seconds
+        )
+        self._activations = meter.create_counter(
+            "fullstory.client.activations", "{activation}", "Activations that were spent, or may have been."
+        )
+        self._throttled = meter.create_counter(
+            "fullstory.client.throttled", "{response}", "Responses with the status 429."
+        )
+
+    def record_wait(self, event: RequestSent) -> None:
+        self._waits.record(event.waited, {"fullstory.operation": event.operation})
+
+    def record_response(self, event: ResponseReceived) -> None:
+        operation: dict[str, str | int | bool] = {"fullstory.operation": event.operation}
+        about = operation | {"http.request.method": event.method}
+        if event.status is not None:
+            about["http.response.status_code"] = event.status
+        if event.error is not None:
+            about["error.type"] = event.error
+        self._durations.record(event.seconds, about)
+        if event.status == 429:
+            self._throttled.add(1, operation)
+        if event.may_have_cost:
+            self._activations.add(1, operation | {"fullstory.at_risk": event.error is not None})
 
 
 class _Spans:

@@ -21,9 +21,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import attrs
 
-from fullstory_async.errors import StorageError
+from fullstory_async.errors import ClientStateError, StorageError
 
-__all__ = ["GRACE", "WorkerThread"]
+__all__ = ["GRACE", "WorkerThread", "running_loop"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,6 +35,20 @@ _EXIT_SECONDS = 30.0
 """Seconds for which the end of the process waits for work that no caller waits for."""
 
 _logger = logging.getLogger("fullstory_async.threads")
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running event loop.
+
+    Raises:
+        ClientStateError: the coroutine is run by another library than asyncio.
+    """
+    with contextlib.suppress(RuntimeError):
+        return asyncio.get_running_loop()
+    raise ClientStateError(
+        "no asyncio event loop is running, and fullstory_async needs one: with trio, call it inside "
+        "trio_asyncio.open_loop(); with anyio, use the backend 'asyncio'"
+    )
 
 
 @attrs.frozen(eq=False)
@@ -87,8 +101,9 @@ class WorkerThread:
 
         Raises:
             StorageError: no thread can be started.
+            ClientStateError: asyncio doesn't run.
         """
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[T] = running_loop().create_future()
         self._put(_Work(partial(work, *arguments, **options), future))
         return await future
 

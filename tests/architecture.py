@@ -14,17 +14,17 @@ PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- the generated part begins -->\n", "<!-- the generated part ends -->\n"
 
 LEVELS = {
-    "messages": 0, "response_info": 0, "startup": 0, "spelling": 0, "secret": 1, "error_base": 1, "safe_json": 1, "concurrency": 1, "activations": 1, "deprecation": 1, "_version": 1, "notebook_html": 1, "coerce": 1,
+    "messages": 0, "response_info": 0, "startup": 0, "spelling": 0, "secret": 1, "error_base": 1, "safe_json": 1, "concurrency": 1, "activations": 1, "deprecation": 1, "_version": 1, "notebook_html": 1, "coerce": 1, "json_ready": 1, "declared": 1,
     "errors": 2, "json_documents": 3,
-    "privacy": 3, "validators": 3, "session_id": 3, "pagination": 3, "structuring": 3, "threads": 3,
-    "environment": 3, "tables": 3, "networks": 4,
+    "privacy": 3, "validators": 3, "session_id": 3, "pagination": 3, "outcome": 3, "structuring": 3, "threads": 3,
+    "environment": 3, "tables": 3, "html_pages": 3, "networks": 4,
     "models": 4, "brake": 4, "stop_rule": 4, "ids": 4, "ratelimit": 4, "retry": 4,
     "config": 5, "codec": 5, "fanout": 5, "files": 5,
-    "http": 6, "cluster": 6,
+    "http": 6, "cluster": 6, "streams": 6,
     "api": 7, "sandbox": 7, "telemetry": 7,
     "client": 8,
-    "jobs": 9, "": 9,
-    "agents": 10,
+    "jobs": 9, "testing": 9, "": 9,
+    "agents": 10, "pytest_plugin": 10,
     "cli": 11, "__main__": 12,
 }  # fmt: skip
 """Folder or top-level module → level. A module imports only from strictly lower levels, or from its own folder."""

@@ -1,70 +1,42 @@
-"""A transport without a network, and the parts around it."""
+"""The parts around `FakeTransport`, without a client."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
-from fullstory_async import FullStoryError, RateLimit, RateLimiter, RetryPolicy
+from fullstory_async import RateLimit, RateLimiter, RetryPolicy
 from fullstory_async.api import ApiContext, SessionsAPI
 from fullstory_async.http.call import Attempt, Call, Transport
 from fullstory_async.http.pipeline import Pipeline
+from fullstory_async.http.transport.unopened import State
 from fullstory_async.messages import Request, Response
+from fullstory_async.testing import FakeTransport
 
-Answer = Response | FullStoryError
 T = TypeVar("T")
 
 
-class FakeTransport:
-    """Answers from a script, or by a function; notes what was sent and when.
+class FarTransport(FakeTransport):
+    """A transport whose requests take ``one_way()`` seconds to the server and their responses as many back."""
 
-    ``one_way`` gives the seconds that a request takes to the server and its answer back; the function is asked between the two.
-    """
-
-    def __init__(
-        self,
-        answers: Iterable[Answer] = (),
-        *,
-        answer: Callable[[Request], Answer] | None = None,
-        seconds: float = 0.0,
-        one_way: Callable[[], float] | None = None,
-    ) -> None:
-        self.sent: list[tuple[float, Request]] = []
-        self._script: list[Answer] = list(answers)
-        self._answer = answer
-        self._seconds = seconds
+    def __init__(self, respond: Callable[[Request], Response], one_way: Callable[[], float]) -> None:
+        super().__init__(respond=respond)
         self._one_way = one_way
-
-    def check(self) -> None:
-        pass
-
-    slots: asyncio.Semaphore | None = None
 
     async def send(
         self, request: Request, deadline: float, attempt: Attempt, *, streamed: bool = False
     ) -> Response:
         self.sent.append((asyncio.get_running_loop().time(), request))
-        if self._seconds:
-            await asyncio.sleep(self._seconds)
-        if self._one_way is not None:
-            await asyncio.sleep(self._one_way())
-        answer = self._script.pop(0) if self._script or self._answer is None else self._answer(request)
-        if isinstance(answer, FullStoryError):
-            answer.request = request
-            raise answer
-        if self._one_way is not None:
-            await asyncio.sleep(self._one_way())
-        return answer
-
-
-def json_response(value: object = None, status: int = 200, **headers: str) -> Response:
-    named = {name.replace("_", "-"): text for name, text in headers.items()}
-    return Response(status=status, headers=named, body=b"{}" if value is None else json.dumps(value).encode())
+        await asyncio.sleep(self._one_way())
+        response = self.next_response(request)
+        await asyncio.sleep(self._one_way())
+        return response
 
 
 def make_pipeline(transport: Transport, limiter: RateLimiter | None = None, **settings: Any) -> Asked:
+    if isinstance(transport, FakeTransport):
+        transport.state = State.OPEN
     policy = settings.pop("retry", RetryPolicy(wait_jitter=0))
     limiter = limiter or RateLimiter(RateLimit(1000, 1000))
     return Asked(transport, limiter, policy, timeout=settings.pop("timeout", 600.0), **settings)

@@ -136,6 +136,20 @@ def test_ci_reads_exports_back_with_the_programs_that_people_have() -> None:
     assert re.search(r"^FULLSTORY_DATA=1 .*tests/data$", CI, re.MULTILINE)
 
 
+def test_ci_tries_the_frameworks_that_take_models() -> None:
+    assert re.search(r"^\S+/nox .*--session frameworks", CI, re.MULTILINE)
+
+
+def test_ci_runs_the_recipes_for_tests_of_users() -> None:
+    assert re.search(r"^\S+/nox .*--session recipes", CI, re.MULTILINE)
+    assert "FULLSTORY_RECIPES" in (ROOT / "noxfile.py").read_text()
+
+
+def test_ci_opens_the_web_pages_in_a_browser() -> None:
+    assert "chromium" in re.findall(r"^install (\S+) ", CI, re.MULTILINE)
+    assert re.search(r"^FULLSTORY_PAGES=1 .*tests/pages$", CI, re.MULTILINE)
+
+
 def test_the_readme_names_every_error() -> None:
     public = [getattr(fullstory_async, name) for name in fullstory_async.__all__]
     errors = {each.__name__ for each in public if isinstance(each, type) and issubclass(each, FullStoryError)}
@@ -151,7 +165,12 @@ def test_ci_runs_the_wire_tests_on_uvloop_too() -> None:
 def test_the_python_examples_run_against_a_sandbox(tmp_path: Path) -> None:
     """In one process, each with a folder and a sandbox of its own."""
     # docs/networks.md is about a company's network, which tests/wire/test_real_networks.py makes
-    examples = {name: text for name, text in python_examples().items() if not name.startswith("networks_")}
+    # docs/testing.md holds tests, which tests/wire/test_pytest_plugin.py and tests/recipes run
+    examples = {
+        name: text
+        for name, text in python_examples().items()
+        if not name.startswith(("networks_", "testing_"))
+    }
     script = tmp_path / "examples.py"
     script.write_text(_RUNNER.format(examples=examples, redis=_REDIS))
     command = [sys.executable, "-W", "error", str(script)]

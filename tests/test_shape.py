@@ -11,6 +11,7 @@ import sys
 from collections import deque
 from functools import cache
 from pathlib import Path
+from typing import Union, get_origin
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 import pytest
@@ -96,6 +97,7 @@ def test_only_the_transport_imports_the_network_client() -> None:
     assert "if TYPE_CHECKING:\n    import aiohttp\n" in path_of("client").read_text()
     assert {m for m in MODULES if "from aiohttp import" in path_of(m).read_text()} == {
         "sandbox.server",
+        "sandbox.serving",
         "sandbox.faults.bodies",
         "sandbox.faults.connections",
         "sandbox.faults.contents",
@@ -145,6 +147,8 @@ def test_the_public_names_are_exactly_those_in_all() -> None:
 def test_everything_public_is_documented() -> None:
     for name in set(fullstory_async.__all__) - {"__version__"}:
         cls = getattr(fullstory_async, name)
+        if get_origin(cls) is Union:
+            continue  # which has no docstring; its classes do
         assert cls.__doc__, name
         for attribute, value in vars(cls).items():
             if not attribute.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
@@ -211,7 +215,7 @@ async def main():
             turns += 1
             await asyncio.sleep(0)
     counting = asyncio.create_task(count())
-    async with FullStoryClient("na1.key"), FullStoryClient("na1.key"):
+    async with FullStoryClient("na1.key"), FullStoryClient("na1.other"):
         pass
     assert turns > 20, turns
     counting.cancel()

@@ -78,10 +78,11 @@ class ApiCall(Generic[R]):
 
     async def run(self) -> R:
         """Return the result of a request in flight for the same question, of the cache, or of a request."""
-        api, call, request = self.api, self.call, self.call.request
+        api, call, request, loop = self.api, self.call, self.call.request, asyncio.get_running_loop()
         timeout = math.inf if call.patient else call.timeout or api.pipeline.timeout
-        waiter = self.waiter = Waiter(asyncio.get_running_loop().time(), timeout, call.stopping)
-        call.key = request.method, request.path, request.query, request.body, *sorted(request.headers.items())
+        waiter = self.waiter = Waiter(loop.time(), timeout, call.stopping)
+        headers = tuple(sorted(request.headers.items())) if request.headers else ()
+        call.key = request.method, request.path, request.query, request.body, headers
         joined = api.shared.get(call.key)
         # mostly there is none, and a function less on the way
         if joined is not None and (shared := await self._join_any(waiter)) is not None:
@@ -92,7 +93,7 @@ class ApiCall(Generic[R]):
         else:
             call.set_timer(waiter)  # it also ends the wait for a file
             work = read_through(api, api.cache, call, self.decode)
-        call.task = asyncio.ensure_future(work)
+        call.task = loop.create_task(work)
         call.task.add_done_callback(call.settle)
         result = await call.wait(waiter, api.shared)
         if api.pending_writes:

@@ -20,6 +20,7 @@ from fullstory_async.cli.output import write_stderr
 from fullstory_async.errors import JobError
 from fullstory_async.files.file_system import PRIVATE_FILE
 from fullstory_async.jobs import JobReader, JobReport
+from fullstory_async.json_ready import time_text
 
 __all__ = ["FetchEnd", "reported"]
 
@@ -61,7 +62,7 @@ class FetchEnd:
             "job": str(self.folder), "exit_code": int(self.code), "error": self.error, **run,
             "failed_in_run": None if self.report is None else dict(self.report.failed),
             **{name: getattr(status, name, None) for name in _OF_JOB},
-            "started_at": self._started.isoformat(), "ended_at": datetime.now(UTC).isoformat(),
+            "started_at": time_text(self._started), "ended_at": time_text(datetime.now(UTC)),
             "seconds": round(time.monotonic() - self._clock, 3),
         }  # fmt: skip
 

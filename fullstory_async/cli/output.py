@@ -14,17 +14,18 @@ from typing import Any, Literal, TextIO
 
 import attrs
 from rich.console import Console
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.jobs.export.text import csv_text
+from fullstory_async.json_ready import time_text
 from fullstory_async.models import Session, UnknownEventTypeWarning
 from fullstory_async.tables.columns import Row
 from fullstory_async.tables.columns import Table as Columns
 from fullstory_async.tables.ids import SessionIds
 from fullstory_async.tables.json_text import representable
-from fullstory_async.tables.times import time_text
 
 __all__ = [
     "Output",
@@ -88,12 +89,19 @@ def print_csv(table: Columns, rows: Sequence[Row]) -> None:
 
 
 def print_table(console: Console, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print rows as a table for people, with control characters replaced."""
+    """Print rows as a table for people, with control characters replaced.
+
+    On a terminal, an id links to the row's URL if that has no column.
+    """
     table = Table(box=None, header_style="bold", pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, no_wrap=number == 0 or column in _UNBROKEN_COLUMNS, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(printable(row.get(column))) for column in columns))
+        url = "" if "url" in columns else printable(row.get("url"))
+        link = Style(link=url) if url.startswith(("https://", "http://")) else ""
+        table.add_row(
+            *(Text(printable(row.get(each)), link if each == "full_session_id" else "") for each in columns)
+        )
     # a URL that is folded over two lines can be neither clicked nor copied
     if "url" in columns:
         console = StreamConsole(width=max(console.width, _URL_WIDTH))

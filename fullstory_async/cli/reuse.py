@@ -88,9 +88,7 @@ def saved_events(source: Path, session_id: SessionId | None) -> SessionEvents:
         UsageError: it has none of this session.
         DecodeError: the file has no events.
     """
-    if source.is_dir():
-        if session_id is None:
-            raise UsageError(f"{source} is a job's folder: name a session, and the folder with --from")
+    if session_id is not None and source.is_dir():
         found = JobReader(source).result(session_id)
         return _in_job(source, None if found is None else found.events, "events", session_id)
     try:

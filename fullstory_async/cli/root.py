@@ -62,7 +62,7 @@ COMMANDS = (
             "List, show, create, change and delete summary profiles. Free."),
     Command("sandbox", "sandbox", "sandbox",
             "Run a local FullStory until Ctrl-C; prints its URL and its key."),
-    Command("sessions", "sessions", "sessions",
+    Command("sessions", "listing", "sessions",
             "List a user's sessions with their replay URLs. Free."),
     Command("summary", "sessions", "summary",
             "Generate an AI summary of a session. Costs one activation."),

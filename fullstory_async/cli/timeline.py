@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import groupby
 
@@ -12,18 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from fullstory_async.cli.output import printable
+from fullstory_async.html_pages.moments import Look
 from fullstory_async.models import SessionEvent, SessionEvents
-from fullstory_async.models.described import clock
+from fullstory_async.models.described import clock, look_of, place_of
 
 __all__ = ["print_timeline"]
 
-_BACKGROUND_TYPES = frozenset(
-    {
-        "cumulative_layout_shift", "first_input_delay", "interaction_to_next_paint", "load",
-        "page_properties", "page_view", "consent", "identify",
-    }
-)  # fmt: skip
-"""Events that are no user action: printed, but dimmed."""
+_SYMBOLS: Mapping[Look, tuple[str, str, str]] = {
+    "error": ("✗", "x", "red"), "warn": ("!", "!", "yellow"), "go": ("→", ">", "bold"),
+    "act": ("·", ".", ""), "dim": ("·", ".", "dim"),
+}  # fmt: skip
+"""Look of an event → its symbol, the symbol in ASCII, and the style."""
 
 
 def print_timeline(console: Console, events: SessionEvents, selected: SessionEvents | None = None) -> None:
@@ -40,7 +39,7 @@ def print_timeline(console: Console, events: SessionEvents, selected: SessionEve
         console.print(f"{len(selected)} of them shown")
     start = _start(events)
     rule = "-" if _is_ascii(console) else "─"
-    for heading, group in groupby(selected, key=_heading):
+    for heading, group in groupby(selected, key=place_of):
         console.print()
         title = Text(printable(heading), style="bold cyan")
         console.print(Rule(title, align="left", style="cyan", characters=rule))
@@ -62,17 +61,6 @@ def _summary(events: SessionEvents) -> RenderableType:
     if names:
         line.append(printable(f", {', '.join(names)}"))
     return Group(Text(printable(f"Session {events.session_id}"), style="bold"), line)
-
-
-def _heading(event: SessionEvent) -> str:
-    """Return the page, the app or the kind of source of an event."""
-    source = event.source
-    if source.url is not None:
-        path = source.url.path or source.url.full_url or ""
-        return f"{source.title}  {path}" if source.title else path
-    if source.app is not None:
-        return f"{source.app.name or 'App'} {source.app.version or ''}".strip()
-    return {"server": "Sent by a server", "mobile_app": "The app"}.get(event.source_type or "", "Events")
 
 
 def _rows(console: Console, events: list[SessionEvent], start: datetime | None) -> Table:
@@ -104,13 +92,8 @@ def _labels(event: SessionEvent) -> Iterator[str]:
 
 def _symbol(event: SessionEvent, *, ascii_only: bool) -> tuple[str, str]:
     """Return the symbol of an event and its style."""
-    if event.is_error:
-        return "x" if ascii_only else "✗", "red"
-    if event.frustrations:
-        return "!", "yellow"
-    if event.type == "navigate":
-        return ">" if ascii_only else "→", "bold"
-    return "." if ascii_only else "·", "dim" if event.type in _BACKGROUND_TYPES else ""
+    symbol, ascii_symbol, style = _SYMBOLS[look_of(event, event.frustrations)]
+    return ascii_symbol if ascii_only else symbol, style
 
 
 def _is_ascii(console: Console) -> bool:

@@ -127,6 +127,8 @@ class Call:
     """Whether it takes one of the places in flight before the first response from FullStory."""
     waited: bool = attrs.field(default=False, init=False)
     """Whether the latest attempt waited for the rate limiter."""
+    wait_seconds: float = attrs.field(default=0.0, init=False)
+    """Seconds that the latest attempt waited, for its retry and for the rate limiter."""
 
     @property
     def at_risk(self) -> int:

@@ -41,7 +41,15 @@ class FailureHandler:
     wait_max: float
     """Seconds of the longest pause for a ``Retry-After`` that may concern one node of the service only."""
 
-    def record(self, call: Call, error: AttemptError) -> None:
+    async def handle(self, call: Call, error: AttemptError, retries: Retries) -> None:
+        """Record a failed attempt and wait for the next one; raise its error if there is none."""
+        self._record(call, error)
+        retry = self._decide(call, error, retries)
+        if retry is None:
+            raise error
+        await self._wait(call, error, retry)
+
+    def _record(self, call: Call, error: AttemptError) -> None:
         """Record a failed attempt in the call, the error and the counters."""
         if error.may_have_cost and not isinstance(error, DecodeError):  # a success was counted as spent
             self.observer.stats.activations_at_risk += 1
@@ -50,7 +58,7 @@ class FailureHandler:
         call.last_error = error
         call.describe(error)
 
-    def decide(self, call: Call, error: AttemptError, retries: Retries) -> RetryDecision | None:
+    def _decide(self, call: Call, error: AttemptError, retries: Retries) -> RetryDecision | None:
         """Ask the policy, the deadline, the caller and the retry quota.
 
         Also pauses the limiter as the service asked.
@@ -77,7 +85,7 @@ class FailureHandler:
             return None
         return retry
 
-    async def wait(self, call: Call, error: FullStoryError, retry: RetryDecision) -> None:
+    async def _wait(self, call: Call, error: FullStoryError, retry: RetryDecision) -> None:
         """Wait before the next attempt; a throttled call waits in the paused limiter instead."""
         # the error's message is not logged: the service may quote an e-mail address in it
         _logger.info(
@@ -86,13 +94,15 @@ class FailureHandler:
             retry.delay,
         )  # fmt: skip
         self.observer.retry_planned(call, error, retry.delay)
+        call.wait_seconds = 0.0
         if retry.throttled:
             return
         began = asyncio.get_running_loop().time()
         try:
             await asyncio.sleep(retry.delay)
         finally:
-            self.observer.stats.waited += asyncio.get_running_loop().time() - began
+            call.wait_seconds = asyncio.get_running_loop().time() - began
+            self.observer.stats.waited += call.wait_seconds
 
     async def wait_for_storage(self, call: Call, error: FullStoryError) -> bool:
         """Pause for a ledger that can't be used; return False if the call ends with its error."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -18,6 +18,7 @@ import attrs
 from fullstory_async.errors import ConfigurationError, FullStoryError
 from fullstory_async.http.call import Call
 from fullstory_async.http.options import checked_headers
+from fullstory_async.json_ready import JsonReady
 from fullstory_async.messages import Request, Response
 from fullstory_async.response_info import REQUEST_ID_HEADERS
 
@@ -40,7 +41,7 @@ _logger = logging.getLogger("fullstory_async.hooks")
 
 
 @attrs.define
-class Stats:
+class Stats(JsonReady):
     """What a client has done since it was created."""
 
     requests: int = 0
@@ -78,6 +79,8 @@ class RequestSent:
     """Whether the request costs an activation."""
     attempt: int
     """Number of the attempt within the call, counted from 1."""
+    waited: float = 0.0
+    """Seconds that the attempt waited before it was sent: for its retry, and for the rate limiter."""
 
 
 @attrs.frozen(kw_only=True)
@@ -92,6 +95,8 @@ class ResponseReceived(RequestSent):
     """Seconds from sending the request to its end."""
     body_bytes: int = 0
     """Length of the body, after decompression."""
+    may_have_cost: bool = False
+    """Whether the attempt cost an activation: certainly after a success, possibly after an error."""
     headers: Mapping[str, str] = attrs.field(factory=dict, eq=False)
     """The response's headers that number the request or describe a rate limit; names are in lower case."""
 
@@ -172,22 +177,25 @@ class Observer:
     numbers: Iterator[int]
     """Gives each call its number."""
 
-    def __init__(self, hooks: Hooks | None = None) -> None:
+    def __init__(self, hooks: Sequence[Hooks] = ()) -> None:
         """Start with all counters at 0."""
         self.stats = Stats()
-        self._hooks = Hooks() if hooks is None else hooks
+        self._hooks = tuple(hooks)
         self.numbers = itertools.count(1)
 
     def request_sent(self, call: Call) -> Request:
         """Record that a request is handed to the network; return it with the hooks' headers."""
         self.stats.requests += 1
         self.stats.retries += call.attempts > 1
-        if (hook := self._hooks.on_request) is not None:
-            _emit(hook, RequestSent(**_common_fields(call)))
-        if (hook := self._hooks.request_headers) is None:
+        if not self._hooks:
             return call.request
+        event, added = RequestSent(**_common_fields(call)), dict[str, str]()
+        for hooks in self._hooks:
+            if hooks.on_request is not None:
+                _emit(hooks.on_request, event)
+            if hooks.request_headers is not None:
+                added |= _returned_headers(hooks.request_headers, event)
         own = call.request.headers
-        added = _returned_headers(hook, RequestSent(**_common_fields(call)))
         for name in own:  # a caller's own header counts
             added.pop(name.lower(), None)
         call.added_headers = added
@@ -197,39 +205,51 @@ class Observer:
         """Record a response, and the error that it stands for."""
         self.stats.received_bytes += len(response.body)
         self.stats.throttled += response.status == 429
-        if (hook := self._hooks.on_response) is not None:
+        if self._hooks:
             event = ResponseReceived(
                 **_common_fields(call), status=response.status, seconds=response.elapsed,
                 body_bytes=len(response.body), error=None if error is None else type(error).__name__,
+                may_have_cost=call.request.metered if error is None else error.may_have_cost,
                 headers={
                     name: value for name, value in response.headers.items()
                     if name in _SHOWN_HEADERS or name.startswith(_SHOWN_PREFIXES)
                 },
             )  # fmt: skip
-            _emit(hook, event)
+            self._emit("on_response", event)
 
     def request_failed(self, call: Call, error: BaseException, seconds: float) -> None:
         """Record that there was no response: the network failed, or the call was cancelled."""
-        if (hook := self._hooks.on_response) is not None:
-            _emit(hook, ResponseReceived(**_common_fields(call), error=type(error).__name__, seconds=seconds))
+        if self._hooks:
+            sent = call.request.metered and call.attempt is not None and call.attempt.sent
+            event = ResponseReceived(
+                **_common_fields(call), error=type(error).__name__, seconds=seconds,
+                may_have_cost=error.may_have_cost if isinstance(error, FullStoryError) else sent,
+            )  # fmt: skip
+            self._emit("on_response", event)
 
     def retry_planned(self, call: Call, error: FullStoryError, delay: float) -> None:
         """Record that a request will be retried."""
-        if (hook := self._hooks.on_retry) is not None:
-            _emit(hook, RetryPlanned(**_common_fields(call), error=type(error).__name__, delay=delay))
+        if self._hooks:
+            event = RetryPlanned(**_common_fields(call), error=type(error).__name__, delay=delay)
+            self._emit("on_retry", event)
 
     def request_throttled(self, call: Call, pause: float) -> None:
         """Record that the limiter pauses for a 429."""
-        if (hook := self._hooks.on_throttle) is not None:
-            _emit(hook, RequestThrottled(**_common_fields(call), pause=pause))
+        if self._hooks:
+            self._emit("on_throttle", RequestThrottled(**_common_fields(call), pause=pause))
 
     def request_joined(self, call: Call, error: str | None, seconds: float) -> None:
         """Record the end of a wait for a request of another call; ``error`` is a class's name."""
-        if (hook := self._hooks.on_join) is not None and call.attempts:
+        if self._hooks and call.attempts:
             event = RequestJoined(
                 **_common_fields(call), seconds=seconds, request_headers=call.added_headers, error=error
             )  # fmt: skip
-            _emit(hook, event)
+            self._emit("on_join", event)
+
+    def _emit(self, name: str, event: RequestSent) -> None:
+        for hooks in self._hooks:
+            if (hook := getattr(hooks, name)) is not None:
+                _emit(hook, event)
 
 
 def _returned_headers(hook: Callable[[RequestSent], Mapping[str, str]], event: RequestSent) -> dict[str, str]:
@@ -244,7 +264,7 @@ def _common_fields(call: Call) -> dict[str, Any]:
     request = call.request
     return {
         "call": call.number, "operation": request.operation, "method": request.method,
-        "metered": request.metered, "attempt": call.attempts,
+        "metered": request.metered, "attempt": call.attempts, "waited": call.wait_seconds,
     }  # fmt: skip
 
 

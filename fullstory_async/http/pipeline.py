@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 import attrs
@@ -72,7 +72,7 @@ class Pipeline:
         timeout: float,
         contact: Contact | None = None,
         ledger: Meter | None = None,
-        hooks: Hooks | None = None,
+        hooks: Sequence[Hooks] = (),
         rng: Callable[[], float] = random.random,
     ) -> None:
         """Assemble the parts; ``timeout`` covers a whole call, in seconds."""
@@ -171,11 +171,7 @@ class Pipeline:
                 except (TransportError, APIStatusError, DecodeError) as error:
                     if error.may_have_cost and reservation is not None:
                         reservation.spend()
-                    self._failures.record(call, error)
-                    retry = self._failures.decide(call, error, retries)
-                    if retry is None:
-                        raise
-                    await self._failures.wait(call, error, retry)
+                    await self._failures.handle(call, error, retries)
                 except FullStoryError as error:  # from a meter, or the client can't be used
                     if await self._failures.wait_for_storage(call, error):
                         continue
@@ -234,7 +230,9 @@ class Pipeline:
                 error.request = call.request
                 raise
             finally:
-                self.stats.waited += asyncio.get_running_loop().time() - began
+                seconds = asyncio.get_running_loop().time() - began
+                self.stats.waited += seconds
+                call.wait_seconds += seconds
         call.admitted = asyncio.get_running_loop().time()
         if call.deadline == math.inf:
             # the time of a patient call starts here: it may have queued for hours behind others

@@ -14,6 +14,7 @@ from fullstory_async.ids.inputs import SessionInput, text_of_value
 from fullstory_async.ids.source import End, IdSource
 from fullstory_async.jobs.storage.inputs import NewItem, distinct_names, pack
 from fullstory_async.jobs.storage.schema import replace_surrogates
+from fullstory_async.json_ready import JsonReady
 from fullstory_async.models import SessionRef, session_id_of, text_of
 from fullstory_async.session_id import SessionId
 
@@ -21,7 +22,7 @@ __all__ = ["Added", "Batch", "iterate"]
 
 
 @attrs.frozen(kw_only=True)
-class Added:
+class Added(JsonReady):
     """The result of `Job.add`."""
 
     new: int

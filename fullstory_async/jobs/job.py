@@ -292,7 +292,8 @@ class Job(ExportingJob):
     def _close_files(self) -> None:
         store, self._store = self._store, None
         try:
-            if store is not None:
+            # In a forked child, it would mark a file as complete that its parent still writes.
+            if store is not None and not store.writer.is_inherited:
                 store.close()
         finally:
             if self._lock is not None:

@@ -11,6 +11,7 @@ import attrs
 
 from fullstory_async import validators
 from fullstory_async.errors import ConfigurationError, JobError
+from fullstory_async.json_ready import JsonReady
 
 __all__ = ["EVENTS", "SUMMARY", "JobEstimate", "JobPlan", "estimate_within_budget"]
 
@@ -32,7 +33,7 @@ def _percent(share: str) -> float:
 
 
 @attrs.frozen(kw_only=True)
-class JobPlan:
+class JobPlan(JsonReady):
     """What a job fetches for each session. It is saved with the job, and may only grow later."""
 
     events: bool = attrs.field(default=False, validator=validators.instance_of(bool))
@@ -106,7 +107,7 @@ class JobPlan:
 
 
 @attrs.frozen(kw_only=True)
-class JobEstimate:
+class JobEstimate(JsonReady):
     """The work that is left, estimated before anything is spent."""
 
     sessions: int

@@ -150,6 +150,29 @@ class JobReader(RecordReader):
             redact=redact, allow_missing=allow_missing, progress=progress,
         )  # fmt: skip
 
+    def to_html(self, *, title: str | None = None) -> str:
+        """Return a report of the job for people: one HTML file without scripts, which loads nothing.
+
+        It has totals, activations over time, failures by kind, pages by rage clicks and errors by browser.
+        Pages are named by their paths; no user is named, unless a path or a failure's message does. Reads the
+        whole job.
+
+        Args:
+            title: the heading; by default the name of the folder.
+
+        Raises:
+            JobError: the job can't be read.
+        """
+        # a report is seldom asked for
+        from fullstory_async.html_pages.job_page import job_page  # noqa: PLC0415
+        from fullstory_async.jobs.job_figures import JobFigures  # noqa: PLC0415
+
+        figures, tables = JobFigures(), self._tables()
+        with closing(self.records()) as records:
+            for record in records:
+                figures.add(record, tables)
+        return job_page(figures.to_record(title or self.folder.name, self.status(), self.damaged))
+
     def _record_batches(self, tables: Tables, table: str) -> Iterator[pa.RecordBatch]:
         groups = RowGroups(tables.columns(table))
         with closing(self.records()) as records:

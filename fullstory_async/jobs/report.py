@@ -13,6 +13,7 @@ from fullstory_async.errors import FullStoryError, Scope, TransportError
 from fullstory_async.http.hooks import Stats
 from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.jobs.storage.store import JobStore
+from fullstory_async.json_ready import JsonReady
 from fullstory_async.notebook_html import counted, fact_table
 
 __all__ = ["JobProgress", "JobReport", "ProgressReporter", "StopReason"]
@@ -40,7 +41,7 @@ class StopReason(enum.StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class JobProgress:
+class JobProgress(JsonReady):
     """The progress of a job, as the ``progress`` callback gets it."""
 
     calls: int
@@ -62,7 +63,7 @@ class JobProgress:
 
 
 @attrs.frozen(kw_only=True)
-class JobReport:
+class JobReport(JsonReady):
     """How a run ended, and the state of the job."""
 
     reason: StopReason

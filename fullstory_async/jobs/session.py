@@ -9,13 +9,14 @@ from typing import Any
 import attrs
 
 from fullstory_async.jobs.storage.records import Record
+from fullstory_async.json_ready import JsonReady
 from fullstory_async.tables.columns import Row, Table
 
 __all__ = ["JobSession", "session_of_row"]
 
 
 @attrs.frozen(kw_only=True)
-class JobSession:
+class JobSession(JsonReady):
     """One session of a job: a row of the table ``sessions``."""
 
     session_id: str

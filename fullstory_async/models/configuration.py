@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 
 from fullstory_async import validators
+from fullstory_async.json_ready import JsonReady
 from fullstory_async.models.response_schema import ResponseSchema
 from fullstory_async.response_info import HasResponseInfo
 
@@ -62,7 +63,7 @@ def _time() -> Any:
 
 
 @attrs.frozen(kw_only=True)
-class SliceOptions:
+class SliceOptions(JsonReady):
     """Which part of the session is read."""
 
     mode: str | None = attrs.field(
@@ -84,7 +85,7 @@ class SliceOptions:
 
 
 @attrs.frozen(kw_only=True)
-class ContextOptions:
+class ContextOptions(JsonReady):
     """Which of ``user``, ``org``, ``location`` and ``device`` come with the events."""
 
     include: tuple[str, ...] | None = attrs.field(
@@ -114,7 +115,7 @@ class ContextOptions:
 
 
 @attrs.frozen(kw_only=True)
-class EventOptions:
+class EventOptions(JsonReady):
     """Which events are included, and in how much detail.
 
     Event types have context's names: ``navigate``, ``click``, ``dead-click``, ``error-click``,
@@ -159,7 +160,7 @@ class EventOptions:
 
 
 @attrs.frozen(kw_only=True)
-class CacheOptions:
+class CacheOptions(JsonReady):
     """Whether the service may reuse earlier work."""
 
     enable_event_cache: bool | None = _boolean()
@@ -171,7 +172,7 @@ class CacheOptions:
 
 
 @attrs.frozen(kw_only=True)
-class MediaOptions:
+class MediaOptions(JsonReady):
     """Screenshots: experimental, and only for accounts that FullStory enabled."""
 
     include_screenshots: bool | None = _boolean()
@@ -190,7 +191,7 @@ class MediaOptions:
 
 
 @attrs.frozen(kw_only=True)
-class LLMOptions:
+class LLMOptions(JsonReady):
     """The model's input: ``pre_prompt``, the session's context, ``post_prompt``."""
 
     pre_prompt: str | None = _string()
@@ -211,7 +212,7 @@ class LLMOptions:
 
 
 @attrs.frozen(kw_only=True)
-class ProfileConfiguration:
+class ProfileConfiguration(JsonReady):
     """The options of a summary profile, and those that a single summary may override."""
 
     llm: LLMOptions | None = attrs.field(
@@ -241,7 +242,7 @@ class ProfileConfiguration:
 
 
 @attrs.frozen(kw_only=True)
-class Profile(HasResponseInfo):
+class Profile(HasResponseInfo, JsonReady):
     """A summary profile of the account."""
 
     id: str = ""

@@ -17,6 +17,7 @@ import attrs
 
 from fullstory_async import validators
 from fullstory_async.coerce import mapping
+from fullstory_async.json_ready import JsonReady
 from fullstory_async.notebook_html import counted, fact_table, table
 from fullstory_async.response_info import HasResponseInfo
 
@@ -37,7 +38,7 @@ _MAX_TEXT = 300
 
 
 @attrs.frozen(kw_only=True)
-class OrgContext:
+class OrgContext(JsonReady):
     """The organisation that the session belongs to."""
 
     org_id: str | None = None
@@ -48,7 +49,7 @@ class OrgContext:
 
 
 @attrs.frozen(kw_only=True)
-class UserContext:
+class UserContext(JsonReady):
     """The user that the session belongs to."""
 
     user_uid: str | None = None
@@ -60,7 +61,7 @@ class UserContext:
 
 
 @attrs.frozen(kw_only=True)
-class LocationContext:
+class LocationContext(JsonReady):
     """The device's location."""
 
     country: str | None = None
@@ -69,7 +70,7 @@ class LocationContext:
 
 
 @attrs.frozen(kw_only=True)
-class ScreenSize:
+class ScreenSize(JsonReady):
     """Width and height in pixels."""
 
     width_pixels: int | None = None
@@ -77,7 +78,7 @@ class ScreenSize:
 
 
 @attrs.frozen(kw_only=True)
-class DeviceContext:
+class DeviceContext(JsonReady):
     """The browser, the operating system and the screen."""
 
     browser: str | None = None
@@ -87,7 +88,7 @@ class DeviceContext:
 
 
 @attrs.frozen(kw_only=True)
-class ContextEvent:
+class ContextEvent(JsonReady):
     """One event of a context. Its types have dashes, unlike those of `SessionEvent`."""
 
     type: str = ""
@@ -105,7 +106,7 @@ class ContextEvent:
 
 
 @attrs.frozen(kw_only=True)
-class ContextPage:
+class ContextPage(JsonReady):
     """One page and its events."""
 
     url: str | None = None
@@ -116,7 +117,7 @@ class ContextPage:
 
 
 @attrs.frozen(kw_only=True)
-class SessionContext(HasResponseInfo):
+class SessionContext(HasResponseInfo, JsonReady):
     """A compact description of a session: user, location, device, pages, events."""
 
     session_id: str = ""
@@ -193,7 +194,17 @@ class SessionContext(HasResponseInfo):
         known = {name: [v for v in values if v not in (None, "")] for name, values in facts.items()}
         return {name: values for name, values in known.items() if values}
 
+    def _start(self) -> datetime | None:
+        """Return what times count from: the session's first event, as in a timeline of its events.
+
+        The first one of the context may be a later one. So it is the session's start, unless the clock of the
+        user's device is behind the service's.
+        """
+        times = [event.timestamp for page in self.pages for event in page.events]
+        return min((when for when in (self.created, *times) if when is not None), default=None)
+
     def _body(self) -> Iterator[str]:
+        start = self._start()
         for page in self.pages:
             yield ""
             tab = "" if page.tab is None else f" (tab {page.tab})"
@@ -203,18 +214,17 @@ class SessionContext(HasResponseInfo):
                 yield _url(page.url)
                 yield ""
             for event in page.events:
-                yield self._line(event)
+                yield _line(event, start)
 
-    def _line(self, event: ContextEvent) -> str:
-        when = ""
-        if event.timestamp is not None:
-            since = None if self.created is None else (event.timestamp - self.created).total_seconds()
-            clock = event.timestamp.strftime("%H:%M:%S")
-            when = f"{clock} " if since is None or since < 0 else f"{_offset(since)} "
-        text = event.description or event.content or ""
-        # most descriptions quote the content already
-        content = event.content if event.content and event.content not in text else None
-        return f"- {when}**{_escape(event.type or 'event')}** {_join(text, content)}".rstrip()
+
+def _line(event: ContextEvent, start: datetime | None) -> str:
+    when = ""
+    if event.timestamp is not None and start is not None:
+        when = f"{_offset((event.timestamp - start).total_seconds())} "
+    text = event.description or event.content or ""
+    # most descriptions quote the content already
+    content = event.content if event.content and event.content not in text else None
+    return f"- {when}**{_escape(event.type or 'event')}** {_join(text, content)}".rstrip()
 
 
 def _offset(seconds: float) -> str:

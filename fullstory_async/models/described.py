@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from fullstory_async.html_pages.moments import Look
 from fullstory_async.models.event_data import SourceData
 from fullstory_async.models.views import EventViews
 from fullstory_async.tables import rules
 
-__all__ = ["DescribedEvent", "clock"]
+__all__ = ["DescribedEvent", "clock", "look_of", "place_of"]
+
+_BACKGROUND_TYPES = frozenset(
+    {
+        "cumulative_layout_shift", "first_input_delay", "interaction_to_next_paint", "load",
+        "page_properties", "page_view", "consent", "identify",
+    }
+)  # fmt: skip
+"""Events that are no user action."""
 
 
 class DescribedEvent(EventViews):
     """The part of `SessionEvent` for people, computed from its type and views."""
 
     __slots__ = ()
+
+    @property
+    def source_type(self) -> str | None:
+        """The kind of its source: ``web``, ``mobile_app``, ``server``, and others."""
+        raise NotImplementedError
 
     @property
     def source(self) -> SourceData:
@@ -39,6 +53,28 @@ class DescribedEvent(EventViews):
         The others are ``dead click``, ``error click`` and ``mouse thrash``.
         """
         return rules.frustrations_of(self.type, self.click)
+
+
+def look_of(event: DescribedEvent, signs: tuple[str, ...]) -> Look:
+    """Return what an event is to a reader of a timeline; ``signs`` are its frustrations."""
+    if event.is_error:
+        return "error"
+    if signs:
+        return "warn"
+    if event.type == "navigate":
+        return "go"
+    return "dim" if event.type in _BACKGROUND_TYPES else "act"
+
+
+def place_of(event: DescribedEvent) -> str:
+    """Return the page, the app or the kind of source of an event."""
+    source = event.source
+    if source.url is not None:
+        path = source.url.path or source.url.full_url or ""
+        return f"{source.title}  {path}" if source.title else path
+    if source.app is not None:
+        return f"{source.app.name or 'App'} {source.app.version or ''}".strip()
+    return {"server": "Sent by a server", "mobile_app": "The app"}.get(event.source_type or "", "Events")
 
 
 def clock(seconds: float) -> str:

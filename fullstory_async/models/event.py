@@ -23,6 +23,7 @@ import msgspec
 
 from fullstory_async.coerce import timestamp as read_time
 from fullstory_async.errors import DecodeError
+from fullstory_async.json_ready import JsonReady
 from fullstory_async.models.described import DescribedEvent
 from fullstory_async.models.event_data import SourceData
 from fullstory_async.models.reading_habit import HABIT
@@ -108,7 +109,7 @@ class _Meta(StructMeta):
 
 
 @attrs.frozen(these=_FIELDS, init=False, slots=False, kw_only=True, match_args=False, eq=False)
-class SessionEvent(DescribedEvent, msgspec.Struct, metaclass=_Meta, gc=False):
+class SessionEvent(DescribedEvent, JsonReady, msgspec.Struct, metaclass=_Meta, gc=False, omit_defaults=True):
     """One event of a session, the same for both wire forms.
 
     The live service fills more fields than the published OpenAPI description has.

@@ -11,6 +11,7 @@ from typing import Any, Self
 import attrs
 
 from fullstory_async import coerce
+from fullstory_async.json_ready import JsonReady
 
 __all__ = [
     "AppData", "ClickData", "ConsentData", "ConsoleMessageData", "CumulativeLayoutShiftData", "CustomData",
@@ -21,7 +22,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class _Part:
+class _Part(JsonReady):
     """Base of the attrs classes that are read from JSON."""
 
     __slots__ = ()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from fullstory_async.json_ready import time_text
 from fullstory_async.models.event import SessionEvent
 from fullstory_async.models.event_decoding import read_events_with_times
 from fullstory_async.tables.answer import ParsedEvent
 from fullstory_async.tables.arrow import column_batch, import_pyarrow
 from fullstory_async.tables.columns import TABLES
 from fullstory_async.tables.events import EventColumns, columns_of_answer, columns_of_parsed
-from fullstory_async.tables.times import time_text
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, overload
 import attrs
 
 from fullstory_async import validators
+from fullstory_async.json_ready import JsonReady
 from fullstory_async.models.event import SessionEvent
 from fullstory_async.models.event_data import IdentifyData
 from fullstory_async.models.event_decoding import read_events
 from fullstory_async.models.event_table import EVENT_TABLE, event_columns, event_table
 from fullstory_async.models.event_types import warn_about_event_type
 from fullstory_async.models.session import SessionRef, session_id_of
+from fullstory_async.models.summary import SessionSummary
 from fullstory_async.notebook_html import counted, table
 from fullstory_async.response_info import HasResponseInfo
 from fullstory_async.tables.columns import Row, Table
@@ -31,7 +33,7 @@ __all__ = ["SessionEvents", "SessionPage"]
 
 
 @attrs.frozen(eq=False, repr=False)
-class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
+class SessionEvents(HasResponseInfo, JsonReady, Sequence[SessionEvent]):
     """The events of one session, sorted by time: a sequence.
 
     The service does not promise an order. Events with the same time stay in the response's order, and an
@@ -41,7 +43,8 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
     session_id: str
     """The requested session."""
 
-    _events: list[SessionEvent] = attrs.field(factory=list, alias="events")
+    events: list[SessionEvent] = attrs.field(factory=list)
+    """The events as a list. Public so that encoders that read fields, such as msgspec's, include them."""
 
     raw: bytes = attrs.field(default=b"", kw_only=True)
     """The response body, unchanged; empty for a selection of events."""
@@ -69,15 +72,17 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
     @overload
     def __getitem__(self, index: int) -> SessionEvent: ...
     @overload
-    def __getitem__(self, index: slice) -> list[SessionEvent]: ...
-    def __getitem__(self, index: int | slice) -> SessionEvent | list[SessionEvent]:
-        return self._events[index]
+    def __getitem__(self, index: slice) -> SessionEvents: ...
+    def __getitem__(self, index: int | slice) -> SessionEvent | SessionEvents:
+        if isinstance(index, slice):
+            return self._selection(self.events[index])
+        return self.events[index]
 
     def __iter__(self) -> Iterator[SessionEvent]:
-        return iter(self._events)
+        return iter(self.events)
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self.events)
 
     def of_type(self, *types: str) -> SessionEvents:
         """Return the events of these types: ``events.of_type("click", "change")``.
@@ -148,6 +153,25 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
         times = [event.timestamp for event in self if event.timestamp is not None]
         return (max(times) - min(times)).total_seconds() if times else 0.0
 
+    def to_html(self, *, summary: SessionSummary | str | None = None) -> str:
+        """Return a page for people: one HTML file without scripts, which loads nothing.
+
+        It has a time strip, the events page by page, a switch for problems only and a choice of types. Its
+        size is limited, and a note says how many events it leaves out.
+
+        Args:
+            summary: a summary to show at its top.
+        """
+        # a page is seldom asked for, and its style sheet is large
+        from fullstory_async.models.event_page import EventPage  # noqa: PLC0415
+
+        session = self._parent or self
+        text = summary.text if isinstance(summary, SessionSummary) else summary or ""
+        return EventPage(
+            session_id=self.session_id, events=self, session=session, duration=session.duration,
+            users=session.users(), summary=text,
+        ).to_html()  # fmt: skip
+
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return the events as dicts for JSON, with the names and values of an export's rows.
 
@@ -163,7 +187,7 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
     def _columns(self) -> EventColumns:
         parent = self._parent
         if parent is None:
-            return event_columns(self.session_id, self._events, self.raw)
+            return event_columns(self.session_id, self.events, self.raw)
         # the user of an event is known from the events before it, which a selection may lack
         numbers = {id(event): n for n, event in enumerate(parent)}
         columns = event_columns(parent.session_id, list(parent), parent.raw)
@@ -217,7 +241,7 @@ class SessionEvents(HasResponseInfo, Sequence[SessionEvent]):
 
 
 @attrs.frozen
-class SessionPage:
+class SessionPage(JsonReady):
     """The events of one view: a page load, a screen or a tab."""
 
     view_id: str | None

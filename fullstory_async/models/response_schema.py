@@ -17,6 +17,7 @@ import attrs
 import msgspec
 
 from fullstory_async.errors import ConfigurationError
+from fullstory_async.json_ready import JsonReady
 
 __all__ = ["RESPONSE_TYPES", "ResponseSchema"]
 
@@ -52,7 +53,7 @@ def _check_schemas(_: object, attribute: attrs.Attribute[Any], value: Any) -> No
 
 
 @attrs.frozen(kw_only=True)
-class ResponseSchema:
+class ResponseSchema(JsonReady):
     """The structure of one value; the whole response is usually an ``OBJECT``."""
 
     type: str | None = attrs.field(default=None, validator=_check_type)

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from fullstory_async.json_ready import JsonReady
 from fullstory_async.response_info import HasResponseInfo
 from fullstory_async.session_id import SessionId
 
@@ -15,7 +16,7 @@ __all__ = ["KeyOwner", "RefOrRow", "Session", "SessionRef", "session_id_of", "te
 
 
 @attrs.frozen(kw_only=True)
-class Session:
+class Session(JsonReady):
     """One recorded session."""
 
     session_id: str = ""
@@ -66,7 +67,7 @@ def text_of(ref: object) -> str:
 
 
 @attrs.frozen(kw_only=True)
-class KeyOwner(HasResponseInfo):
+class KeyOwner(HasResponseInfo, JsonReady):
     """Whose API key it is: the account, and the role that the key acts in."""
 
     email: str | None = attrs.field(default=None, repr=False)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from fullstory_async.json_ready import JsonReady
 from fullstory_async.notebook_html import fact_table, preformatted
 from fullstory_async.response_info import HasResponseInfo
 from fullstory_async.structuring import structure_strictly
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
-class SessionSummary(HasResponseInfo):
+class SessionSummary(HasResponseInfo, JsonReady):
     """One generated summary: text, or a response in the profile's schema."""
 
     session_id: str = ""

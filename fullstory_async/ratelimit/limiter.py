@@ -113,6 +113,11 @@ class RateLimiter:
         return self._limit.rate if self._adaptive is None else self._adaptive.rate
 
     @property
+    def is_shared(self) -> bool:
+        """Whether its tokens come from a bucket that other processes use too."""
+        return not isinstance(self._bucket, LocalBucket)
+
+    @property
     def max_wait(self) -> float:
         """Seconds of waiting beyond which `acquire` raises instead."""
         return self._max_wait

@@ -11,12 +11,26 @@ It checks the key, limits the rate, counts activations, records every request, a
 
     sandbox.inject(Fault.status(503), operation="events", times=2)
 
-`Fault` lists all faults.
+`Fault` lists all faults. Sessions of your own are `SandboxSession` objects::
+
+    ada = SandboxUser(email="ada@example.com")
+    async with Sandbox(sessions=[SandboxSession(user=ada, events=[{"event_type": "click"}])]) as sandbox:
 """
 
 from fullstory_async.sandbox.faults import Fault, FaultRule
+from fullstory_async.sandbox.own_data import SandboxSession, SandboxUser
 from fullstory_async.sandbox.server import Sandbox
-from fullstory_async.sandbox.state import RecordedRequest, Wire
+from fullstory_async.sandbox.state import RecordedRequest, RecordedRequests, Wire
 from fullstory_async.sandbox.world import User
 
-__all__ = ["Fault", "FaultRule", "RecordedRequest", "Sandbox", "User", "Wire"]
+__all__ = [
+    "Fault",
+    "FaultRule",
+    "RecordedRequest",
+    "RecordedRequests",
+    "Sandbox",
+    "SandboxSession",
+    "SandboxUser",
+    "User",
+    "Wire",
+]

@@ -48,7 +48,7 @@ def context_type(event: Json) -> str | None:
     if kind == "click":
         return frustration_of(event) or "click"
     if kind == "custom":
-        return str(event["event_properties"]["event_name"])
+        return str(event["event_properties"].get("event_name", kind))
     return _CONTEXT_TYPES.get(kind)
 
 
@@ -141,7 +141,7 @@ def _environment(session: WorldSession, events: list[Json], options: Json) -> Js
         },
         "location": {name: location.get(name) for name in ("country", "region", "city")},
         "device": {
-            "browser": agent and f"{agent['browser']} {agent['browser_version']}",
+            "browser": " ".join(str(agent[name]) for name in ("browser", "browser_version") if name in agent),
             "operating_system": (agent or device).get("operating_system"),
             "screen_size": screen, "viewport_size": viewport,
         },
@@ -173,7 +173,7 @@ class _Writer:
     def page(self, number: int, events: list[Json]) -> Json:
         tab = number if self._options.get("include_tab_index") and not self._mobile else None
         sources = [event["source_properties"] for event in events]
-        url = next((source["url"]["full_url"] for source in sources if "url" in source), None)
+        url = next((source["url"].get("full_url") for source in sources if source.get("url")), None)
         title = next((source["title"] for source in sources if "title" in source), None)
         return {"url": url, "title": title, "tab": tab, "events": list(self._events(events))}
 
@@ -196,7 +196,7 @@ class _Writer:
     def _properties(self, event: Json) -> Json:
         found: Json = {}
         properties = event["event_properties"]
-        if "target" in properties and not self._options.get("exclude_selectors"):
+        if properties.get("target") and not self._options.get("exclude_selectors"):
             found["selector"] = self._selector(properties["target"].get("raw_selector", ""))
         if not self._options.get("exclude_defined_events"):
             found["defined_event"] = properties.get("event_definition_id")

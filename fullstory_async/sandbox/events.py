@@ -219,15 +219,20 @@ EVENT_TYPES = frozenset({*_WEB, *_MOBILE, *_ON_ARRIVAL})
 
 
 def events_of(world: World, session: WorldSession) -> Iterator[Json]:
-    """Generate a session's events in live form, the same on every call."""
+    """Generate a session's events in live form, the same on every call; or return its own."""
+    if session.events is not None:
+        yield from session.events
+        return
     rng = world.rng(session, "events")
     scene = _Scene(rng, session)
     table = _MOBILE if session.mobile else _WEB
     kinds, weights = list(table), [weight for weight, _ in table.values()]
     origin = _Origin.of(scene)
     clock, left_on_page = session.created, 0
-    for _ in range(session.event_count):
-        clock += timedelta(milliseconds=rng.randint(5, 8000))
+    for number in range(session.event_count):
+        pause = timedelta(milliseconds=rng.randint(5, 8000))
+        # a session begins with its first event
+        clock += pause if number else timedelta()
         if left_on_page == 0 and not session.mobile:
             # every page gets a few events before the next one
             left_on_page = rng.randint(4, 24)

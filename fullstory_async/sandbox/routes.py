@@ -23,7 +23,7 @@ from fullstory_async.sandbox.service import Service
 from fullstory_async.sandbox.state import ApiError, Recorder, Wire
 from fullstory_async.sandbox.world import ORG_ID
 
-__all__ = ["OPERATIONS", "Work", "admin_routes", "routes"]
+__all__ = ["Work", "admin_routes", "routes"]
 
 _EXAMPLES = 2
 
@@ -93,30 +93,29 @@ def routes(wire: Wire) -> tuple[tuple[str, str, str, Work], ...]:
     )
 
 
-OPERATIONS = (*dict.fromkeys(operation for _, _, operation, _ in _API), _UNKNOWN)
-"""Name of each operation, once."""
-
-
 def admin_routes(service: Service, recorder: Recorder, public_host: str | None) -> list[web.RouteDef]:
     """Return the routes beside the API; they are served under this machine's names and ``public_host``."""
-    sessions = service.world.sessions
 
+    # read from the world in each request, because sessions may be added
     async def serve_stats(_: web.Request) -> web.Response:
         return web.json_response(recorder.stats(service.meter))
 
     async def serve_sessions(_: web.Request) -> web.Response:
         users = [{"uid": user.uid, "email": user.email} for user in service.world.users]
+        sessions = service.world.sessions
         uids = {str(each.id): each.session_uid for each in sessions.values()}
         return web.json_response({"session_ids": list(sessions), "session_uids": uids, "users": users})
 
     async def serve_contract(_: web.Request) -> web.Response:
         # tools call the examples, so these are the smallest sessions
+        sessions = service.world.sessions
         examples = sorted(sessions, key=lambda each: sessions[each].event_count)[:_EXAMPLES]
         return web.json_response(contract(service.wire, service.base_url, list(map(str, examples))))
 
     async def serve_index(_: web.Request) -> web.Response:
         # its own address, since the public URL of replays may lead elsewhere
-        return _page(index_page({service.base_url + replay_path(each): each for each in sessions.values()}))
+        sessions = service.world.sessions.values()
+        return _page(index_page({service.base_url + replay_path(each): each for each in sessions}))
 
     async def serve_replay(request: web.Request) -> web.Response:
         try:

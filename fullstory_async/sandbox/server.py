@@ -1,17 +1,10 @@
-"""The sandbox as a server: the way of a request to the service and back.
-
-In order: the key is checked (401), the body is read, the request is recorded, the token bucket is asked
-(429), the latency passes, a fault may apply, and the service does the work.
-"""
+"""Sandbox: a FullStory account on a local port, with what a test can set, add and ask."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, get_args
@@ -22,40 +15,42 @@ from yarl import URL
 from fullstory_async import validators
 from fullstory_async.errors import ClientStateError, ConfigurationError
 from fullstory_async.ratelimit.limiter import RateLimit
-from fullstory_async.sandbox.faults.exchange import CallNext, Exchange, error_response
 from fullstory_async.sandbox.faults.rules import Fault, FaultRule, FaultRules
+from fullstory_async.sandbox.own_data import Canned, SandboxSession, add_to_world, canned_body
 from fullstory_async.sandbox.request_log import request_logger
-from fullstory_async.sandbox.routes import OPERATIONS, Work, admin_routes, routes
+from fullstory_async.sandbox.routes import admin_routes, routes
 from fullstory_async.sandbox.service import Service
-from fullstory_async.sandbox.state import ApiError, RecordedRequest, Recorder, TokenBucket, Wire
+from fullstory_async.sandbox.serving import Serving
+from fullstory_async.sandbox.state import (
+    ApiError,
+    RecordedRequests,
+    Recorder,
+    TokenBucket,
+    Wire,
+    check_operation,
+)
 from fullstory_async.sandbox.world import MOST_EVENTS, User, World
 from fullstory_async.session_id import SessionId
 
 __all__ = ["Sandbox"]
 
 API_KEY = "na1.c2FuZGJveA/SANDBOX"
-_GZIP_FROM = 1024
 _LARGEST_BODY = 16 * 1024 * 1024
-_SHOWN_PATH = 200
-"""Characters of the path of a request that came without the key."""
-_LINGER = 5.0
-"""Seconds for the rest of a body that is not kept, until its connection is closed."""
 
 
 class Sandbox:
     """A local FullStory: ``async with Sandbox() as sandbox:`` serves until the block ends."""
 
-    requests: list[RecordedRequest]
-    """Every request so far; beyond 100 000 the older half is dropped. `stats` counts all of them."""
-    api_key: str
-    """The only accepted API key."""
+    requests: RecordedRequests
+    """Every request so far; beyond 100 000 the older half is dropped. `stats` counts all of them.
+    ``requests.of("events", session_id=…)`` selects some."""
 
     def __init__(
         self,
         *,
         seed: int = 0,
         users: int = 20,
-        sessions: int = 200,
+        sessions: int | Iterable[SandboxSession] = 200,
         mean_events: int = 200,
         wire: Wire = "live",
         rate_limit: RateLimit | float | None = None,
@@ -69,7 +64,8 @@ class Sandbox:
         Args:
             seed: determines users, sessions, events and faults.
             users: number of users; the first is ``ada@example.com``, uid ``u-1``.
-            sessions: number of sessions of all users together.
+            sessions: number of sessions of all users together; or sessions of your own, in place of all
+                generated users and sessions.
             mean_events: mean number of events of a session, log-normally distributed, up to 20 000.
             wire: form of responses: the ``live`` service's as FullStory documents it, or ``spec``, that of a
                 published third-party OpenAPI description. Only ``spec`` refuses unknown fields in bodies.
@@ -84,8 +80,10 @@ class Sandbox:
         Raises:
             ConfigurationError: an invalid value.
         """
+        own = None if isinstance(sessions, int) else _own_sessions(sessions)
+        count = sessions if isinstance(sessions, int) else 0
         for name, number, least, most in (
-            ("users", users, 1, math.inf), ("sessions", sessions, 0, math.inf),
+            ("users", users, 1, math.inf), ("sessions", count, 0, math.inf),
             ("mean_events", mean_events, 1, MOST_EVENTS), ("latency", latency, 0, math.inf),
             ("port", port, 0, 65535), ("activation_quota", activation_quota or 0, 0, math.inf),
         ):  # fmt: skip
@@ -98,20 +96,20 @@ class Sandbox:
             raise ConfigurationError(
                 "the sandbox's rate_limit must be a fixed one: an adaptive limit is the client's"
             )
-        self.api_key = API_KEY
         self._recorder = Recorder()
         self.requests = self._recorder.requests
-        world = World(seed, users, sessions, mean_events)
+        world = World(seed, users if own is None else 0, count, mean_events)
+        for each in own or ():
+            add_to_world(world, each)
         public_url = _checked_public_url(public_url)
         self._public_host = None if public_url is None else URL(public_url).host
         self._service = Service(world, wire, activation_quota, public_url)
         limit = rate_limit if isinstance(rate_limit, RateLimit | None) else RateLimit(rate_limit)
-        self._bucket = None if limit is None else TokenBucket(limit)
-        self._latency = latency
+        self._rules = FaultRules()
+        bucket = None if limit is None else TokenBucket(limit)
+        self._serving = Serving(API_KEY, self._service, self._recorder, self._rules, bucket, latency)
         self._port = port
         self._seed = seed
-        self._rules = FaultRules()
-        self._tasks: set[asyncio.Task[Any] | None] = set()
         self._runner: web.AppRunner | None = None
 
     @property
@@ -120,6 +118,15 @@ class Sandbox:
         if self._runner is None:
             raise ClientStateError("the sandbox is not running: use 'async with Sandbox() as sandbox:'")
         return self._service.base_url
+
+    @property
+    def api_key(self) -> str:
+        """The only accepted API key. It can be replaced at any time."""
+        return self._serving.api_key
+
+    @api_key.setter
+    def api_key(self, key: str) -> None:
+        self._serving.api_key = key
 
     @property
     def session_ids(self) -> list[SessionId]:
@@ -140,6 +147,51 @@ class Sandbox:
     def activations(self) -> int:
         """Number of activations charged so far."""
         return self._service.meter.total
+
+    def sessions_of(self, *, email: str | None = None, uid: str | None = None) -> list[SessionId]:
+        """Return the ids of a user's sessions, oldest session first."""
+        return [each.id for each in self._service.world.of_user(uid=uid, email=email)]
+
+    def add_session(self, session: SandboxSession) -> SessionId:
+        """Add a session of your own, and return its id.
+
+        Raises:
+            ConfigurationError: the sandbox has a session of this id already.
+        """
+        return add_to_world(self._service.world, session)
+
+    def respond(self, operation: Canned, session_id: str, body: object) -> None:
+        """Let an operation on a session respond with a given body from now on.
+
+        The request is checked, recorded and charged as before. For failures, see `inject`.
+
+        Args:
+            operation: ``events``, ``summary`` or ``context``.
+            session_id: full id of a session of the sandbox.
+            body: the bytes of the body, an object to encode as JSON, or a result that was kept, such as a
+                `SessionContext`; for ``summary`` also the text of the summary.
+
+        Raises:
+            ConfigurationError: no such operation or session, or a body that can't be sent.
+        """
+        content = canned_body(operation, session_id, body, self._service.wire)
+        try:
+            self._service.respond(operation, session_id, content)
+        except ApiError:
+            raise ConfigurationError(f"the sandbox has no session {session_id}") from None
+
+    def assert_paid(self, activations: int) -> None:
+        """Check how many activations were charged so far.
+
+        Raises:
+            AssertionError: another number; the message lists what was paid for.
+        """
+        if self.activations != activations:
+            paid = [each for each in self.requests if each.activations]
+            lines = [f"  {each.operation} {each.session_id}: {each.activations}" for each in paid]
+            raise AssertionError(
+                "\n".join([f"{activations} activations expected, {self.activations} charged:", *lines])
+            )
 
     def inject(
         self,
@@ -168,9 +220,7 @@ class Sandbox:
         Raises:
             ConfigurationError: an invalid condition.
         """
-        if operation is not None and operation not in OPERATIONS:
-            known = ", ".join(OPERATIONS)
-            raise ConfigurationError(f"there is no operation {operation!r}; there are {known}")
+        check_operation(operation)
         # by number, so that a rule draws the same numbers in every run, whatever other rules do
         own_seed = f"{self._seed}/faults/{len(self._rules)}" if seed is None else seed
         rule = FaultRule(
@@ -195,7 +245,7 @@ class Sandbox:
         app = web.Application(client_max_size=_LARGEST_BODY)
         app.add_routes(admin_routes(self._service, self._recorder, self._public_host))
         for method, path, operation, work in routes(self._service.wire):
-            app.router.add_route(method, path, partial(self._serve, operation=operation, work=work))
+            app.router.add_route(method, path, partial(self._serving.serve, operation=operation, work=work))
         try:
             listener = socket.create_server(("127.0.0.1", self._port), backlog=1024)
         except OSError as error:
@@ -215,87 +265,14 @@ class Sandbox:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-            # a fault that closed its connection, such as a stall, may still be running
-            left = [task for task in self._tasks if task is not None]
-            for each in left:
-                each.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+            await self._serving.cancel()
 
-    async def _serve(self, request: web.Request, *, operation: str, work: Work) -> web.StreamResponse:
-        """Take one request through the stages in the module's docstring."""
-        # what comes without the key is not kept, because anybody may send it
-        has_key = request.headers.get("Authorization") == f"Basic {self.api_key}"
-        record = _record_of(request, operation, await request.read() if has_key else None)
-        self._recorder.begin(record)
-        exchange = Exchange(request, record, self._service.wire, self._rules.next_handlers)
 
-        async def call_next() -> web.Response:
-            return self._work(exchange, work)
-
-        with self._tracked(exchange):
-            try:
-                response = await self._respond(exchange, call_next, has_key=has_key)
-                # a fault may have sent the response itself, and closed the connection
-                if exchange.is_open:
-                    await exchange.finish(response)
-                if not has_key:
-                    await _discard_body(exchange)
-            except ConnectionError:
-                # the client has disconnected, as the record shows; aiohttp wants a response nevertheless
-                return web.Response()
-            return response
-
-    async def _respond(self, exchange: Exchange, call_next: CallNext, *, has_key: bool) -> web.StreamResponse:
-        try:
-            self._admit(has_key=has_key)
-        except ApiError as error:
-            return self._refuse(error)
-        # refusals come at once; only admitted requests take time
-        if self._latency:
-            await asyncio.sleep(self._latency)
-        handler = self._rules.handler_for(exchange)
-        return await (call_next() if handler is None else handler(exchange, call_next))
-
-    @contextmanager
-    def _tracked(self, exchange: Exchange) -> Iterator[None]:
-        """Count a response however it ends; it may outlive its connection, but not the sandbox."""
-        task = asyncio.current_task()
-        self._tasks.add(task)
-        try:
-            yield
-        finally:
-            self._tasks.discard(task)
-            self._recorder.end(exchange.record, exchange.request.writer.output_size)
-
-    def _admit(self, *, has_key: bool) -> None:
-        if not has_key:
-            raise ApiError(401, "unauthorized", "the API key is missing or wrong")
-        if self._bucket is not None:
-            self._bucket.acquire()
-
-    def _work(self, exchange: Exchange, work: Work) -> web.Response:
-        """Do an operation's work, and note in the record what it was charged."""
-        request, record, meter = exchange.request, exchange.record, self._service.meter
-        before = meter.total
-        try:
-            body = work(self._service, request, record.body)
-        except ApiError as error:
-            return self._refuse(error)
-        finally:
-            # the difference, because the work runs without a pause in which others could be charged
-            record.activations += meter.total - before
-        response = web.Response(body=body, content_type="application/json", charset="utf-8")
-        if len(body) >= _GZIP_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):
-            response.enable_compression(web.ContentCoding.gzip)
-        return response
-
-    def _refuse(self, error: ApiError) -> web.Response:
-        response = error_response(self._service.wire, error.status, error.code, error.message)
-        if error.retry_after is not None:
-            response.headers["Retry-After"] = str(error.retry_after)
-        if error.allow:
-            response.headers["Allow"] = ", ".join(error.allow)
-        return response
+def _own_sessions(sessions: Iterable[SandboxSession]) -> tuple[SandboxSession, ...]:
+    if isinstance(sessions, str) or not isinstance(sessions, Iterable):
+        wanted = "a whole number or SandboxSession objects"
+        raise ConfigurationError(f"the sandbox's sessions must be {wanted}, not {validators.shown(sessions)}")
+    return tuple(sessions)
 
 
 def _checked_public_url(value: str | None) -> str | None:
@@ -315,30 +292,3 @@ def _checked_public_url(value: str | None) -> str | None:
             f"the sandbox's public_url must be like 'https://sandbox.test', with no query, not {value!r}"
         )
     return value.rstrip("/")
-
-
-async def _discard_body(exchange: Exchange) -> None:
-    """Read the rest of a body without keeping it; many clients read no response before they have sent it."""
-    content = exchange.request.content
-    try:
-        async with asyncio.timeout(_LINGER):
-            while not content.at_eof():
-                await content.readany()
-    except TimeoutError:
-        exchange.close()
-
-
-def _record_of(request: web.Request, operation: str, body: bytes | None) -> RecordedRequest:
-    """Return the record of a request; of one without a body, which came without the key, only the path."""
-    is_kept = body is not None
-    headers = request.headers if is_kept else {}
-    return RecordedRequest(
-        operation=operation,
-        method=request.method,
-        raw_path=request.raw_path if is_kept else request.rel_url.raw_path[:_SHOWN_PATH],
-        query=dict(request.query) if is_kept else {},
-        headers={k.lower(): v for k, v in headers.items() if k.lower() != "authorization"},
-        session_id=request.match_info.get("session_id") if is_kept else None,
-        body=body or b"",
-        at=time.monotonic(),
-    )

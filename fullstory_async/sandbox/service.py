@@ -45,6 +45,16 @@ class Service:
         self.meter = ActivationMeter(activation_quota)
         self.profiles = Profiles(world.seed, strict=self.strict)
         self._event_cache: dict[str, bytes] = {}
+        self._canned: dict[tuple[str, str], bytes] = {}
+
+    def respond(self, operation: str, session_id: str, body: bytes) -> None:
+        """Let an operation on a session respond with this body from now on. Raises `ApiError`."""
+        self._session(session_id)
+        self._canned[operation, session_id] = body
+
+    def canned(self, operation: str, session_id: str | None) -> bytes | None:
+        """Return the body that was set for an operation on a session, if any."""
+        return None if session_id is None else self._canned.get((operation, session_id))
 
     def list(self, query: Mapping[str, str]) -> bytes:
         """List the latest sessions at ``/sessions/v2``, oldest first. Raises `ApiError`."""

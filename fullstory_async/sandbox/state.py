@@ -6,19 +6,37 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import Counter
 from typing import Any, Literal
 
 import attrs
 
+from fullstory_async.errors import ConfigurationError
 from fullstory_async.ratelimit.limiter import RateLimit
 
-__all__ = ["ActivationMeter", "ApiError", "RecordedRequest", "Recorder", "TokenBucket", "Wire"]
+__all__ = [
+    "OPERATIONS",
+    "ActivationMeter",
+    "ApiError",
+    "RecordedRequest",
+    "RecordedRequests",
+    "Recorder",
+    "TokenBucket",
+    "Wire",
+    "check_operation",
+]
 
 Wire = Literal["live", "spec"]
 """The form of responses: the live service's, as FullStory documents it, or that of a published third-party
 OpenAPI description, which client generators use."""
+
+OPERATIONS = (
+    "whoami", "list", "events", "summary", "context", "profiles", "create profile", "profile",
+    "update profile", "delete profile", "unknown",
+)  # fmt: skip
+"""Name of each operation; ``unknown`` is any other path or method."""
 
 _KEPT_REQUESTS = 100_000
 _MONTH = 30 * 24 * 3600
@@ -69,6 +87,34 @@ class RecordedRequest:
     """Activations charged for this request."""
 
 
+class RecordedRequests(list[RecordedRequest]):
+    """All requests so far, as a list, oldest first."""
+
+    def of(self, operation: str | None = None, *, session_id: str | None = None) -> list[RecordedRequest]:
+        """Return the requests of one operation, about one session, or both.
+
+        Args:
+            operation: named as in `RecordedRequest`; ``None`` for all.
+            session_id: full id of a session; ``None`` for all.
+
+        Raises:
+            ConfigurationError: there is no such operation.
+        """
+        check_operation(operation)
+        return [
+            each
+            for each in self
+            if operation in (None, each.operation) and session_id in (None, each.session_id)
+        ]
+
+
+def check_operation(operation: str | None) -> None:
+    """Raise `ConfigurationError` unless there is an operation of this name; ``None`` stands for all."""
+    if operation is not None and operation not in OPERATIONS:
+        known = ", ".join(OPERATIONS)
+        raise ConfigurationError(f"there is no operation {operation!r}; there are {known}")
+
+
 class ActivationMeter:
     """Counts activations, in total and by session, up to a quota."""
 
@@ -91,10 +137,13 @@ class Recorder:
     """Keeps the latest requests, and counts all of them."""
 
     def __init__(self) -> None:
-        self.requests: list[RecordedRequest] = []
+        self.requests = RecordedRequests()
         self._by_status: Counter[str] = Counter()
         self._by_operation: Counter[str] = Counter()
         self._by_session: Counter[str] = Counter()
+        self._open: dict[int, RecordedRequest] = {}
+        # a test may read the counts in another thread
+        self._lock = threading.Lock()
 
     def begin(self, record: RecordedRequest) -> None:
         """Add a request on arrival."""
@@ -102,6 +151,7 @@ class Recorder:
             # in place, because callers hold this list as `Sandbox.requests`
             del self.requests[: _KEPT_REQUESTS // 2]
         self.requests.append(record)
+        self._open[id(record)] = record
         self._by_operation[record.operation] += 1
         if record.session_id is not None:
             self._by_session[record.session_id] += 1
@@ -109,14 +159,20 @@ class Recorder:
     def end(self, record: RecordedRequest, bytes_sent: int) -> None:
         """Count a request by how it ended."""
         record.bytes_sent = bytes_sent
-        self._by_status["dropped" if record.status is None else str(record.status)] += 1
+        with self._lock:
+            del self._open[id(record)]
+            self._by_status["dropped" if record.status is None else str(record.status)] += 1
 
     def stats(self, meter: ActivationMeter) -> dict[str, Any]:
         """Return all counts since the start, as ``/_sandbox/stats`` serves them."""
+        with self._lock:
+            # a client has its response before the server is done with it
+            sent = Counter(str(each.status) for each in [*self._open.values()] if each.status is not None)
+            by_status = self._by_status + sent
         return {
             "requests": self._by_operation.total(),
             "activations": meter.total,
-            "by_status": dict(self._by_status),
+            "by_status": dict(by_status),
             "by_operation": dict(self._by_operation),
             "by_session": {
                 session_id: {"requests": count, "activations": meter.by_session[session_id]}

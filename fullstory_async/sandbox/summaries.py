@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from fullstory_async.sandbox.context import apply_slice, frustration_of, time_of
@@ -18,13 +19,17 @@ _SHOWN_PROMPT = 80
 
 def summarise(session: WorldSession, events: list[Json], options: Json) -> Json:
     """Return the live form of a summary's response."""
-    facts = _facts(session, apply_slice(events, options))
     llm = options.get("llm", {})
+    schema = llm.get("response_schema")
+    if isinstance(session.summary, Mapping):
+        return {"response": session.summary, **({} if schema is None else {"response_schema": schema})}
+    facts = _facts(session, apply_slice(events, options))
     # the prompts show in the text, so that a caller sees which of them arrived
     prompts = " … ".join(filter(None, (llm.get("pre_prompt"), llm.get("post_prompt"))))
     if prompts:
         facts["summary"] = f"Asked “{prompts[:_SHOWN_PROMPT]}”: {facts['summary']}"
-    schema = llm.get("response_schema")
+    if session.summary is not None:
+        facts["summary"] = session.summary
     if schema is None:
         return {"summary": facts["summary"]}
     return {"response": _value_by_schema(schema, facts, ""), "response_schema": schema}

@@ -1,11 +1,12 @@
-"""The sandbox's users and sessions, all determined by a seed."""
+"""The sandbox's users and sessions: those that a seed determines, and those that were added."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import attrs
 
@@ -42,13 +43,17 @@ class User:
 
 @attrs.frozen
 class WorldSession:
-    """One session; its events are generated from it."""
+    """One session; its events are generated from it, unless it has some of its own."""
 
     id: SessionId
     user: User
     created: datetime
     event_count: int
     mobile: bool
+    events: tuple[dict[str, Any], ...] | None = None
+    """Its own events, in live form; ``None`` if they are generated."""
+    summary: str | Mapping[str, Any] | None = None
+    """Its own summary: a text, or the fields of a structured one; ``None`` if it is made from the events."""
 
     @property
     def device_id(self) -> str:
@@ -78,19 +83,36 @@ class World:
         rng = random.Random(f"{seed}/world")
         self.users = tuple(_user(rng, number) for number in range(1, users + 1))
         generated = [self._session(rng, number, mean_events) for number in range(sessions)]
-        generated.sort(key=lambda session: session.created)
-        self.sessions = {session.id: session for session in generated}
-        self._by_user: dict[str, list[WorldSession]] = {user.uid: [] for user in self.users}
-        for session in generated:
-            self._by_user[session.user.uid].append(session)
+        self._take(generated)
+        self._added = 0
+
+    def add(self, session: WorldSession) -> None:
+        """Add a session, and its user unless there already."""
+        if session.user not in self.users:
+            self.users = (*self.users, session.user)
+        self._take([*self.sessions.values(), session])
+
+    def _take(self, sessions: Iterable[WorldSession]) -> None:
+        # new containers, because another thread may be reading the old ones
+        ordered = sorted(sessions, key=lambda session: session.created)
+        by_user: dict[User, list[WorldSession]] = {user: [] for user in self.users}
+        for session in ordered:
+            by_user[session.user].append(session)
+        self.sessions, self._by_user = {session.id: session for session in ordered}, by_user
+
+    def new_ids(self) -> tuple[str, str]:
+        """Return a device id and a session id that only the seed and the number of calls determine."""
+        self._added += 1
+        rng = random.Random(f"{self.seed}/added/{self._added}")
+        return _int64(rng), _int64(rng)
 
     def of_user(self, *, uid: str | None, email: str | None) -> list[WorldSession]:
         """Return the sessions of all users with this uid or e-mail, oldest first."""
         return [
             session
-            for user in self.users
-            if user.uid == uid or user.email == email
-            for session in self._by_user[user.uid]
+            for user, sessions in self._by_user.items()
+            if (uid and user.uid == uid) or (email and user.email == email)
+            for session in sessions
         ]
 
     def of_session_uid(self, session_uid: str) -> list[WorldSession]:

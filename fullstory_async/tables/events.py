@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import repeat
+from itertools import groupby, repeat
 from typing import Any, NamedTuple
 
 import attrs
@@ -196,16 +196,12 @@ def _sources(events: Sequence[SlicedEvent], *, is_one_line: bool) -> list[_Sourc
     """Return each event's source; equal ones are one object."""
     known: dict[bytes, _SourceColumns] = {}
     found: list[_SourceColumns] = []
-    previous: Any = None
-    for event in events:
-        part = event.source_properties
-        # mostly equal to the one before it, and comparing is cheaper than hashing
-        if part != previous:
-            previous, key = part, bytes(part)
-            if key not in known:
-                known[key] = _read_source(part, is_one_line=is_one_line)
-            columns = known[key]
-        found.append(columns)
+    # runs of equal ones: comparing is cheaper than hashing
+    for part, run in groupby(event.source_properties for event in events):
+        key = bytes(part)
+        if key not in known:
+            known[key] = _read_source(part, is_one_line=is_one_line)
+        found += [known[key]] * len(tuple(run))
     return found
 
 

@@ -16,6 +16,8 @@ from fullstory_async.tables.json_text import dump_json
 __all__ = ["ListShape", "Shape", "StructShape", "fit", "merge", "settled", "shape_of"]
 
 _MAX_INTEGER = 2**63
+_MAX_DEPTH = 32
+"""Levels that structures have; Parquet readers and DuckDB have limits for deeper types."""
 _MAX_FIELDS = 1000
 """More fields are no columns that anybody asks for, but keys that are data."""
 
@@ -55,14 +57,16 @@ _SCALARS: Mapping[type, Shape] = {
 }  # fmt: skip
 
 
-def shape_of(value: Any) -> Shape:
-    """Return the shape of a parsed value."""
+def shape_of(value: Any, depth: int = 0) -> Shape:
+    """Return the shape of a parsed value that has ``depth`` others around it."""
+    if depth == _MAX_DEPTH and isinstance(value, dict | list):
+        return "json"
     if isinstance(value, dict):
-        return StructShape({name: shape_of(item) for name, item in value.items()})
+        return StructShape({name: shape_of(item, depth + 1) for name, item in value.items()})
     if isinstance(value, list):
         items: Shape = "null"
         for item in value:
-            items = merge(items, shape_of(item))
+            items = merge(items, shape_of(item, depth + 1))
         return ListShape(items)
     if isinstance(value, int) and not -_MAX_INTEGER <= value < _MAX_INTEGER:
         return "json"

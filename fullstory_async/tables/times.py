@@ -6,12 +6,13 @@ Their order as texts is their order in time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from fullstory_async import coerce
+from fullstory_async.json_ready import time_text
 
-__all__ = ["canonical_time", "canonical_times", "order_by_time", "time_text"]
+__all__ = ["canonical_time", "canonical_times", "order_by_time"]
 
 _PADDING = {
     len("2026-05-04T10:00:00Z"): ".000000Z",
@@ -20,11 +21,6 @@ _PADDING = {
 }
 """Length of a time → what its Z becomes."""
 _MARKS = ((4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":"))
-
-
-def time_text(when: datetime) -> str:
-    """Return a time in UTC as a text."""
-    return f"{when.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def canonical_time(value: Any) -> str | None:

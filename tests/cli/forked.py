@@ -294,6 +294,7 @@ if __name__ == "__main__":
     import fullstory_async.cli.commands.events
     import fullstory_async.cli.commands.fetch
     import fullstory_async.cli.commands.jobs
+    import fullstory_async.cli.commands.listing
     import fullstory_async.cli.commands.profiles
     import fullstory_async.cli.commands.sandbox
     import fullstory_async.cli.commands.sessions

@@ -121,6 +121,11 @@ def test_failures_are_reported_and_listed(run: Run, tmp_path: Path) -> None:
         True,
     )
     assert "NotFoundError" in run("job", "failures", "j", "--output", "table")[1]
+    assert run("job", "report", "j", "j.html", "--title", "Friday") == (0, "", "j.html\n")
+    page = (tmp_path / "j.html").read_text()
+    assert "<h1>Friday</h1>" in page
+    assert "NotFoundError" in page
+    assert run("job", "report", "j", "j/job.sqlite3")[0] == 2
 
 
 def test_a_budget_ends_a_run_and_a_larger_one_resumes_it(run: Run, tmp_path: Path) -> None:
@@ -512,6 +517,10 @@ def test_the_demo_leaves_files_behind_and_overwrites_none(run: Run, tmp_path: Pa
         assert "60 activations spent " in err
         assert "60 by the sandbox" in err
         assert "listens on http://127.0.0.1:" in err
+        timeline, _, summary = err.partition("5 of them shown\n")[2].partition("\nIts summary: ")
+        assert len(re.findall(r"^ +\d+:\d\d\.\d ", timeline, re.MULTILINE)) == 5
+        assert "events, among them" in (tmp_path / folder / "replay.html").read_text()
+        assert "To look at: file://" in summary
         assert {p.name for p in (tmp_path / folder).iterdir()} == {
             "sessions.jsonl", "demo.job", "events.jsonl", "events.summaries.jsonl", "events.failures.jsonl",
             "events.sessions.jsonl", "events.pages.jsonl",

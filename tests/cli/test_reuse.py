@@ -24,11 +24,11 @@ def test_one_session_is_looked_at_in_eight_ways_and_paid_for_once(
 ) -> None:
     one, _ = ids_of(service)
     said = []
-    for output in ("jsonl", "json", "csv", "table", "timeline"):
+    for output in ("jsonl", "json", "csv", "table", "timeline", "html"):
         code, out, err = run("events", one, "--cache", "one.db", "--output", output)
         assert (code, bool(out)) == (0, True)
         said.append(err)
-    assert said == ["1 activation spent\n"] + ["0 activations spent (from one.db)\n"] * 4
+    assert said == ["1 activation spent\n"] + ["0 activations spent (from one.db)\n"] * 5
     assert run("summary", one, "--cache", "one.db", "--output", "text")[2] == "1 activation spent\n"
     assert run("summary", one, "--cache", "one.db", "--output", "table")[2].startswith("0 activations spent")
 
@@ -67,6 +67,7 @@ def test_what_was_printed_is_printed_again_in_any_form(
     assert run("events", one, "--from", "one.jsonl", "--type", "click")[0] == 0
     code, _, err = run("events", other, "--from", "one.jsonl")
     assert (code, f"holds the events of {one}" in err) == (2, True)
+    assert run("events", "9:" + "9" * 5000)[0] == 2  # too long for the name of a file, and for an id
     (tmp_path / "raw.json").write_bytes(b'{\n"events": []\n}')
     assert run("events", "raw.json", "--output", "json")[:2] == (0, "[]\n")
     (tmp_path / "raw.json").write_text("nothing")
@@ -104,7 +105,7 @@ def test_a_jobs_folder_and_saved_responses_are_read_without_a_key(
     assert service.activations == before
     refused = {
         ("events", other, *from_job): "has no result of 'events'",
-        ("events", "friday.job"): "name a session, and the folder with --from",
+        ("events", "friday.job"): "name a session, and a job's folder with --from",
         ("summary", one, *from_job, "--profile", "sales"): "of the profile 'support' only",
         ("summary", one, *from_job, "--set", "llm.pre_prompt=x"): "--set can't be used",
         ("context", one, *from_job): "jobs have no contexts",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import stat
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ import pytest
 
 from fullstory_async.jobs import JobReader
 from fullstory_async.jobs.export import export
+from fullstory_async.jobs.export.views import VIEWS
 from tests.exported import expected_rows, make_job, names, same
+from tests.jobs.stored import event, stored_job
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +87,34 @@ def test_exports_are_private_and_replace_what_was_there(folder: Path, tmp_path: 
     assert (set(seen), stat.S_IMODE(path.stat().st_mode)) == ({0}, 0o600)
     assert not [each for each in tmp_path.iterdir() if each.name.startswith(".")]
     assert b"a@b.c" not in path.read_bytes()
+
+
+def test_the_views_are_the_same_rows_in_both_databases(tmp_path: Path) -> None:
+    job = stored_job(
+        tmp_path / "a.job",
+        {"1:1": [{**event("2026-05-04T10:00:00Z", fs_rage_count=3, target={"text": text}), "source_properties": source}
+                 for text in ("b", None, "a") for source in ({"url": {"path": "/"}}, {})]},
+    )  # fmt: skip
+    paths = [tmp_path / "out.duckdb", tmp_path / "out.sqlite"]
+    for path in paths:
+        job.export(path)
+    with duckdb.connect(str(paths[0]), read_only=True) as one, closing(sqlite3.connect(paths[1])) as other:
+        for view in VIEWS:
+            rows = one.execute(f"SELECT * FROM {view}").fetchall()
+            assert rows == other.execute(f"SELECT * FROM {view}").fetchall()
+        assert one.execute("SELECT count(*) FROM rage_clicks").fetchall() == [(6,)]
+
+
+@pytest.mark.parametrize("name", ["*", "frustrations", "is_error", "number"])
+def test_views_that_compute_with_hashed_columns_are_left_out(tmp_path: Path, name: str) -> None:
+    job = stored_job(tmp_path / "a.job", {"1:1": [event("2026-05-04T10:00:00Z")]})
+    for suffix in ("duckdb", "sqlite"):
+        job.export(tmp_path / f"out.{suffix}", redact={name: "hash"})
+    with duckdb.connect(str(tmp_path / "out.duckdb"), read_only=True) as database:
+        views = [
+            row[0]
+            for row in database.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+        ]
+        assert len(views) == (0 if name == "*" else 2)
+        for view in views:
+            database.execute(f"SELECT * FROM {view}").fetchall()

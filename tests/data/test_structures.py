@@ -17,6 +17,7 @@ from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.export import export
 from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.tables.shapes import fit, merge, settled, shape_of
+from tests.jobs.stored import stored_job
 from tests.odd_answers import event
 
 DATA = (
@@ -88,6 +89,37 @@ def test_structures_in_duckdb(folder: Path, tmp_path: Path) -> None:
 def test_other_formats_have_no_structures(folder: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigurationError, match="struct"):
         export(JobReader(folder), tmp_path / name, json="struct")
+
+
+def test_deep_values_end_in_text(tmp_path: Path) -> None:
+    deep: Any = [1]
+    for _ in range(240):
+        deep = {"a": deep}
+    job = stored_job(
+        tmp_path / "a.job",
+        {"1:1": [event("2026-05-04T10:00:00Z", data=deep, device_id=None, session_id=None)]},
+    )
+    for suffix in ("parquet", "duckdb"):
+        job.export(tmp_path / f"out.{suffix}", json="struct")
+    value = pq.read_table(tmp_path / "out.parquet")["event_properties"].to_pylist()[0]
+    while isinstance(value, dict):
+        value = value["a"]
+    assert value.startswith('{"a":')
+    with duckdb.connect(str(tmp_path / "out.duckdb"), read_only=True) as database:
+        assert database.execute("SELECT event_properties.a.a IS NOT NULL FROM events").fetchall() == [(True,)]
+
+
+def test_a_column_with_a_value_that_is_too_deep_stays_text(tmp_path: Path) -> None:
+    deep: Any = [1]
+    for _ in range(400):
+        deep = {"a": deep}
+    apart: Any = {"device_id": None, "session_id": None}
+    events = [event("2026-05-04T10:00:00Z", data=data, **apart) for data in ({"a": 1}, deep)]
+    job = stored_job(tmp_path / "a.job", {"1:1": events})
+    job.export(tmp_path / "out.parquet", json="struct")
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert [text[:5] for text in table["event_properties"].to_pylist()] == ['{"a":', '{"a":']
+    assert table["source_properties"].to_pylist()[0]["url"] == {"full_url": "https://x.test/"}
 
 
 def test_shapes() -> None:

@@ -270,3 +270,25 @@ def test_a_database_that_another_process_has_open_is_refused(job: JobReader, tmp
                 export(job, path, **options)  # type: ignore[arg-type]
         process.stdin.close()
     export(job, path)
+
+
+def test_columns_of_other_types_are_not_appended_to(job: JobReader, newer: JobReader, tmp_path: Path) -> None:
+    plain, structures = tmp_path / "plain.duckdb", tmp_path / "structures.duckdb"
+    job.export(plain)
+    job.export(structures, json="struct")
+    with pytest.raises(ConfigurationError, match="the column seq of the table events has the type BIGINT"):
+        newer.export(plain, append=True, redact={"seq": "hash"})
+    with pytest.raises(ConfigurationError, match="the column event_properties .* has the type STRUCT"):
+        newer.export(structures, append=True)
+    for path in (plain, structures):
+        assert rows(path, "SELECT count(*) FROM events") == [(5,)]
+
+
+def test_a_column_is_there_in_any_case(job: JobReader, newer: JobReader, tmp_path: Path) -> None:
+    path = tmp_path / "all.duckdb"
+    job.export(path)
+    with duckdb.connect(str(path)) as database:
+        database.execute("DROP VIEW rage_clicks; DROP VIEW errors_by_browser")
+        database.execute("ALTER TABLE events RENAME browser TO Browser")
+    newer.export(path, append=True)
+    assert rows(path, "SELECT count(*) FROM events") == [(4,)]

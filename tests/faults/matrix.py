@@ -331,7 +331,7 @@ ROWS += (
     ),
     Row(
         75,
-        "The file of the ledger, the summary cache or a job is locked by another program, or its disk is slow",
+        "The file of the ledger, the response cache or a job is locked by another program, or its disk is slow",
         "Deadlines, `asyncio.timeout` and cancellations hold; the message names the file. What must be settled goes on in the background, and closing waits for it, 30 s at most",
     ),
     Row(
@@ -426,7 +426,7 @@ ROWS += (
     ),
     Row(
         99,
-        "The ledger or the summary cache is damaged: a changed row, any byte, a lost end",
+        "The ledger or the response cache is damaged: a changed row, any byte, a lost end",
         "Rows have checksums. A damaged summary is dropped with a warning and generated again; of a damaged count the copy is used, and without an intact one nothing more is spent. It never goes down. Every error is a `ConfigurationError` or a `StorageError`",
     ),
     Row(
@@ -503,6 +503,16 @@ ROWS += (
         114,
         "The ledger's file is removed or replaced between two runs of a job",
         "The next run raises the ledger to what the job itself has certainly spent with it this month, and warns: what other programs have spent is lost. A file that is removed while it is used is a `StorageError`",
+    ),
+    Row(
+        115,
+        "A job's log (`-wal`) is removed, or it or the job's file is cut off, while the job runs",
+        "Removed: every commit is copied into the file at once, so a kill loses nothing, and a warning says so. Cut off: the job stops before its next commit and sends nothing more, since SQLite would copy zeros over good pages; responses in flight go to the rescue file, and the next opening says what is missing",
+    ),
+    Row(
+        116,
+        "The process is forked while it has a job open",
+        "The job stays the parent's: the child gets `ClientStateError`, and its end changes nothing in the folder",
     ),
     Row(
         120,

@@ -28,7 +28,8 @@ from fullstory_async import (
 )
 from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.state import Wire
-from tests.fakes import FakeTransport, json_response, make_pipeline
+from fullstory_async.testing import FakeTransport, json_response
+from tests.fakes import make_pipeline
 from tests.faults.calls import (
     EVERYTHING,
     QUICK,

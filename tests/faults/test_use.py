@@ -23,7 +23,8 @@ from fullstory_async import (
     SessionId,
 )
 from fullstory_async.sandbox import Fault, Sandbox
-from tests.fakes import Answer, FakeTransport, json_response, make_pipeline
+from fullstory_async.testing import FakeTransport, Scripted, json_response
+from tests.fakes import make_pipeline
 from tests.faults.calls import EVERYTHING, ask, spoiled
 from tests.limits import SECONDS
 from tests.virtual.test_pipeline import EVENTS, LIST, OK
@@ -114,7 +115,7 @@ async def test_row_39_and_40_a_timeout_of_the_callers_wins(place: str) -> None:
 async def test_row_40_to_the_millisecond(seconds: float) -> None:
     limiter = RateLimiter(RateLimit(2, 1))
     lost = ProtocolError("lost", request=LIST)
-    script: list[Answer] = [json_response(status=503), lost, json_response(status=429, retry_after="2"), OK]
+    script: list[Scripted] = [json_response(status=503), lost, json_response(status=429, retry_after="2"), OK]
     policy = RetryPolicy(attempts=9, wait_jitter=0)
     pipeline = make_pipeline(FakeTransport(script, seconds=0.2), limiter, retry=policy)
     start = now()
@@ -127,7 +128,7 @@ async def test_row_40_to_the_millisecond(seconds: float) -> None:
 @pytest.mark.row(40)
 @pytest.mark.virtual_time
 async def test_row_40_our_own_deadline_too() -> None:
-    pipeline = make_pipeline(FakeTransport(answer=lambda _: OK), RateLimiter(RateLimit(0.01, 1)))
+    pipeline = make_pipeline(FakeTransport(respond=lambda _: OK), RateLimiter(RateLimit(0.01, 1)))
     await pipeline.fetch(EVENTS, lambda _: None)
     start = now()
     with pytest.raises(APITimeoutError):

@@ -10,6 +10,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from fullstory_async.ids.inputs import SessionInput
 from fullstory_async.jobs import Job, JobPlan, JobReader
@@ -88,11 +89,30 @@ async def test_a_folder_of_an_older_version_is_read_and_gets_them_when_it_is_ope
 
 async def test_a_damaged_input_is_counted_and_costs_nothing_else(tmp_path: Path) -> None:
     await add(tmp_path / "j", [{"id": TWO, "who": "ann"}, {"id": ONE, "who": "bob"}])
-    with closing(sqlite3.connect(tmp_path / "j" / "job.sqlite3")) as database, database:
-        database.execute("UPDATE items SET input = CAST(replace(input, 'ann', 'eve') AS BLOB)")
+    other = crc32(b"[1]").to_bytes(4, "big") + b"[1]"
+    damages = (
+        "CAST(replace(input, 'ann', 'eve') AS BLOB)", "x''", "x'00000000'", "'text'", "7", f"x'{other.hex()}'",
+    )  # fmt: skip
+    for damage in damages:
+        with closing(sqlite3.connect(tmp_path / "j" / "job.sqlite3")) as database, database:
+            database.execute(f"UPDATE items SET input = {damage} WHERE seq = 1")
+        reader = JobReader(tmp_path / "j")
+        assert [each.input_columns for each in reader.records()] == [{}, {"who": "bob"}], damage
+        assert reader.damaged == 1
+
+
+async def test_damaged_names_of_columns_cost_only_columns(tmp_path: Path) -> None:
+    await add(tmp_path / "j", [{"id": TWO, "who": "ann"}])
+    for damage in ("'[\"who'", "5", "x'ff'", "'[1]'", "'{}'"):
+        with closing(sqlite3.connect(tmp_path / "j" / "job.sqlite3")) as database, database:
+            database.execute(f"UPDATE meta SET value = {damage} WHERE name = 'input_columns'")
+        reader = JobReader(tmp_path / "j")
+        assert [each.input_columns for each in reader.records()] == [{"who": "ann"}], damage
+        assert (reader.input_columns, reader.damaged) == ({}, 1)
+    await add(tmp_path / "j", [{"id": ONE, "who": "bob"}])
     reader = JobReader(tmp_path / "j")
-    assert [each.input_columns for each in reader.records()] == [{}, {"who": "bob"}]
-    assert reader.damaged == 1
+    assert [each.input_columns for each in reader.records()] == [{"who": "ann"}, {"who": "bob"}]
+    assert (reader.input_columns, reader.damaged) == ({"who": "input_who"}, 0)
 
 
 async def test_the_names_of_columns_are_bounded(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from fullstory_async.cli import main
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.storage import commit_record
 from fullstory_async.jobs.storage.inputs import NewItem
+from fullstory_async.jobs.storage.schema import backfill_wal
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.jobs.storage.tasks import JobTask
 from tests.jobs.test_job import opened
@@ -223,6 +224,29 @@ async def test_a_newer_file_over_an_older_copy_is_noticed(job: Path, tmp_path: P
 
 
 @pytest.mark.row(95)
+async def test_a_newer_file_without_its_log_beside_an_older_record_of_its_run_is_noticed(
+    tmp_path: Path,
+) -> None:
+    folder, copy = tmp_path / "j", tmp_path / "copy"
+    store = store_in(folder, JobPlan(events=True, max_activations=300))
+    await store.add([NewItem(f"1:{n}") for n in range(20)])
+    copy.mkdir()
+    shutil.copy(folder / RECORD, copy)
+    for seq in range(1, 11):
+        if seq == 6:  # as SQLite does it after large commits
+            await store.writer.run(backfill_wal, outside_transaction=True)
+        assert await store.reserve(JobTask(seq, f"1:{seq}", "events"), 1)
+        await store.save_response(JobTask(seq, f"1:{seq}", "events"), b"{}", attempts=1, spent=1)
+    shutil.copy(folder / MAIN, copy)
+    store.close()
+    assert JobReader(copy).missing == "lacks commits, nothing says how many"
+    with pytest.raises(JobIncompleteError, match="nothing says how many"):
+        await opened_for_writing(copy)
+    answered, spent = await opened_for_writing(copy, accept_loss=True)
+    assert (answered, spent >= 10) == (5, True)
+
+
+@pytest.mark.row(95)
 async def test_a_backup_that_is_put_back_while_the_job_runs_is_noticed_and_spent_stays(
     tmp_path: Path,
 ) -> None:
@@ -236,7 +260,7 @@ async def test_a_backup_that_is_put_back_while_the_job_runs_is_noticed_and_spent
     assert await store.reserve(JobTask(8, "1:7", "events"), 1)
     for name in (MAIN, LOG, INDEX, RECORD):
         (folder / name).write_bytes((backup / name).read_bytes())
-    with pytest.raises(JobStorageError, match="replaced by an older copy"):
+    with pytest.raises(JobStorageError, match="replaced by older copies"):
         await store.save_response(JobTask(8, "1:7", "events"), b"{}", attempts=1, spent=1)
     store.close()
     with pytest.raises(JobIncompleteError):

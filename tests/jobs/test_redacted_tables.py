@@ -6,12 +6,14 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 import pytest
 
+from fullstory_async import InvalidSessionId
 from fullstory_async.jobs import JobPlan
 from fullstory_async.jobs.export.redaction import Redaction
 from fullstory_async.jobs.export.tables import Tables
-from fullstory_async.jobs.storage.records import Record
+from fullstory_async.jobs.storage.records import JobFailure, Record
 from fullstory_async.tables.columns import Schema
 
 ID = "6100490361070812345:1511755620562823211"
@@ -64,7 +66,8 @@ def cells(redact: Any, schema: Schema = "v2") -> dict[str, list[Any]]:
         ("custom_name", "SECRET-name"), ("e-mail", "SECRET-input"), ("input_E_mail", "SECRET-input"),
         ("*mail*", "SECRET-mail"), ("*mail*", "SECRET-input"), ("source_properties", "SECRET-title"),
         ("event_properties", "SECRET-text"), ("device_id", "6100490361070812345"),
-        ("full_session_id", "1511755620562823211"), ("full_session_id", "6100490361070812345"),
+        ("first_page", "SECRET-url"), ("last_page", "SECRET-url"), ("properties", "SECRET-mail"),
+        ("properties.user_email", "SECRET-mail"), ("full_session_id", "1511755620562823211"), ("full_session_id", "6100490361070812345"),
     ],
 )  # fmt: skip
 def test_no_other_column_keeps_the_value(name: str, secret: str) -> None:
@@ -72,6 +75,19 @@ def test_no_other_column_keeps_the_value(name: str, secret: str) -> None:
     for how in ("drop", "hash"):
         kept = {column for column, values in cells({name: how}).items() if secret in repr(values)}
         assert not kept, how
+
+
+@pytest.mark.parametrize("name", ["properties", "event_properties", "event_properties.user_email", "PROP*"])
+def test_v1_has_other_names_for_the_same(name: str) -> None:
+    found = repr(cells({name: "drop"}, "v1"))
+    assert "SECRET-mail" not in found
+    assert "SECRET-title" in found
+
+
+@pytest.mark.parametrize(("name", "schema"), [("event_properties", "v2"), ("source_properties", "warehouse")])
+def test_a_json_column_is_null_or_a_fingerprint(name: str, schema: Schema) -> None:
+    assert set(cells([name], schema)[f"events.{name}"]) == {None}
+    assert {len(value) for value in cells({name: "hash"}, schema)[f"events.{name}"]} == {16}
 
 
 @pytest.mark.parametrize(
@@ -95,3 +111,16 @@ def test_the_table_of_sessions_has_the_inputs() -> None:
     assert found["sessions.input"] == [RECORD.input]
     assert (found["sessions.input_e_mail"], found["sessions.input_ticket"]) == (["SECRET-input"], ["T1"])
     assert not [column for column in cells([], "v1") if "input" in column]
+
+
+def test_a_text_that_is_no_id_has_no_replay_url() -> None:
+    failure = JobFailure(
+        session_id="no id", operation="events", error=InvalidSessionId.__name__, status=None, code=None,
+        message="", attempts=0, may_have_cost=False, permanent=True, at=datetime(2026, 5, 4, tzinfo=UTC),
+    )  # fmt: skip
+    record = attrs.evolve(RECORD, session_id="no id", bodies={}, fetched={}, failures={"events": failure})
+    for each, url in ((record, None), (RECORD, f"https://app.fullstory.com/ui/O/session/{ID}")):
+        tables = Tables(JobPlan(events=True), Redaction.of((), "secret"), organisation="O")
+        names = [column.name for column in tables.columns("sessions")]
+        (row,) = dict(tables.rows(each))["sessions"]
+        assert row[names.index("replay_url")] == url

@@ -247,12 +247,15 @@ async def test_fan_outs_and_jobs_end_by_the_same_rule(
 async def test_a_call_that_is_stopped_while_it_connects_has_cost_nothing_anywhere(tmp_path: Path) -> None:
     listener, fillers = await silent_listener()
     ledger = ActivationLedger(tmp_path / "ledger")
-    async with opened() as (sandbox, _):
+    async with opened() as (sandbox, first):
         nowhere = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with (
             FullStoryClient(sandbox.api_key, config=ClientConfig(base_url=nowhere)) as unconnected,
             FullStoryClient(
-                sandbox.api_key, config=ClientConfig(base_url=sandbox.url), ledger=ledger
+                sandbox.api_key,
+                config=ClientConfig(base_url=sandbox.url),
+                ledger=ledger,
+                limiter=first.limiter,
             ) as client,
         ):
             pipeline = client.api.pipeline

@@ -17,8 +17,9 @@ from fullstory_async.files.storage_faults import StorageFault, describe_fault, f
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.export.files import atomic
 from fullstory_async.jobs.export.found import Found
+from fullstory_async.jobs.storage.in_place import FilesInPlace
 from fullstory_async.jobs.storage.inputs import NewItem
-from fullstory_async.jobs.storage.schema import RESERVE_NAME, as_job_error, check_in_place
+from fullstory_async.jobs.storage.schema import RESERVE_NAME, as_job_error
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.jobs.storage.tasks import JobTask
 from tests.jobs.test_lost_log import store_in
@@ -133,19 +134,25 @@ async def test_a_process_without_free_descriptors_gets_that_as_the_reason(
 def test_a_folder_that_can_not_be_looked_into_was_not_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "job.sqlite3").touch()
-    inode = (tmp_path / "job.sqlite3").stat().st_ino
-    check_in_place(tmp_path, inode)
-    with pytest.raises(sqlite3.OperationalError, match="replaced while it ran"):
-        check_in_place(tmp_path, inode + 1)
+    folder, away = tmp_path / "j", tmp_path / "away"
+    folder.mkdir()
+    (folder / "job.sqlite3").touch()
+    files = FilesInPlace(folder)
+    assert files.check()
+    folder.rename(away)
     with pytest.raises(sqlite3.OperationalError, match="removed while it ran"):
-        check_in_place(tmp_path / "gone", inode)
+        files.check()
+    folder.mkdir()
+    (folder / "job.sqlite3").touch()
+    with pytest.raises(sqlite3.OperationalError, match="replaced while it ran"):
+        files.check()
 
     def refuse(_: Path) -> os.stat_result:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "stat", refuse)
-    check_in_place(tmp_path, inode)  # the commit is in the open file
+    assert not files.is_cut_off(1)
+    assert files.check()  # the commit is in the open file
 
 
 @pytest.mark.row(97)

@@ -23,6 +23,7 @@ from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.export import ExportStopped, export, inspection
 from fullstory_async.jobs.export import files as export_files
 from fullstory_async.jobs.export.destination import Destination
+from fullstory_async.jobs.export.folders import foreign_files
 from fullstory_async.jobs.export.found import Found, Occupant
 from fullstory_async.jobs.export.target import Action, decide
 from tests.jobs.stored import event, stored_job
@@ -122,7 +123,7 @@ OURS: dict[str, Any] = {"occupant": Occupant.FILE, "database": "sqlite", "schema
         (FOLDER, {}, Action.WRITE),
         (FOLDER, {"occupant": Occupant.FOLDER}, Action.WRITE),
         (FOLDER, {"occupant": Occupant.FILE}, "is a file, not a folder"),
-        (FOLDER, {"occupant": Occupant.FOLDER, "foreign": tuple("abcde")}, r"\(a, b, c and 2 more\): choose a folder"),
+        (FOLDER, {"occupant": Occupant.FOLDER, "foreign": tuple("abcde")}, r"\(a, b, c and more\): choose a folder"),
         (FOLDER, {"occupant": Occupant.FOLDER, "is_of_another_user": True}, "belongs to another user"),
     ],
 )  # fmt: skip
@@ -153,8 +154,8 @@ def test_what_stands_at_the_target_decides(
         ({"path": "nul\0.csv"}, "null"),
         ({"path": "x" * 300 + ".csv"}, "File name too long"),
         ({"path": "x" * 250 + ".csv"}, "File name too long"),
-        ({"path": "no/out.csv"}, "can't be written: No such file or directory"),
-        ({"out_dir": "no/out"}, "can't be written: No such file or directory"),
+        ({"path": "no/out.csv"}, "can't be written: the folder .*no doesn.t exist"),
+        ({"out_dir": "no/out"}, "can't be written: the folder .*no doesn.t exist"),
         ({"out_dir": "a", "partition_by": "date", "redact": {"event_time": "hash"}}, "needs the events' times"),
     ],
 )  # fmt: skip
@@ -456,6 +457,13 @@ def test_a_folder_with_other_things_is_never_replaced(job: JobReader, tmp_path: 
     assert (folder / name).read_text() == "{}"
 
 
+def test_only_the_first_files_of_a_large_folder_are_looked_at(tmp_path: Path) -> None:
+    for n in range(20):
+        (tmp_path / str(n)).mkdir()
+        (tmp_path / str(n) / "mine").touch()
+    assert len(foreign_files(tmp_path)) == 4
+
+
 def test_a_file_added_to_an_exported_folder_is_kept(job: JobReader, tmp_path: Path) -> None:
     export(job, tmp_path / "out", file_format="csv")
     (tmp_path / "out" / "events" / "mine.csv").write_text("mine")
@@ -611,6 +619,12 @@ def test_what_can_not_be_appended_to_is_refused(job: JobReader, tmp_path: Path) 
     export(job, path)
     with pytest.raises(ConfigurationError, match="or is redacted"):
         export(job, path, append=True, redact={"full_session_id": "hash"})
+    before = path.read_bytes()
+    with pytest.raises(
+        ConfigurationError, match="the column is_error of the table events has the type INTEGER"
+    ):
+        export(job, path, append=True, redact={"is_error": "hash"})
+    assert path.read_bytes() == before
     with closing(sqlite3.connect(path)) as database:
         database.execute("UPDATE fullstory_export SET version = 9")
         database.commit()
@@ -629,3 +643,10 @@ def test_a_locked_database_is_not_appended_to(
         database.execute("BEGIN IMMEDIATE")
         with pytest.raises(JobStorageError, match="nothing was appended to .* database is locked"):
             export(job, path, append=True)
+
+
+async def test_the_warehouse_gets_nothing_of_a_job_without_events(tmp_path: Path) -> None:
+    async with Job.open(tmp_path / "a.job", plan=JobPlan(summary="support")) as opened:
+        with pytest.raises(ConfigurationError, match="has events only"):
+            await opened.export(tmp_path / "out.jsonl", schema="warehouse")
+    assert left(tmp_path) == ["a.job"]

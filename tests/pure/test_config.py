@@ -66,6 +66,53 @@ def test_a_bad_key_is_refused_and_not_shown(key: Any) -> None:
     assert "Evil" not in str(caught.value)
 
 
+def test_variables_give_every_other_setting_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "API_KEY": KEY, "MAX_WAIT": "30", "READ_TIMEOUT": " 2.5\n", "MAX_RESPONSE_BYTES": "1000", "RATE_LIMIT": "4/9",
+        "RETRY": "5", "TRUST_ENV": "yes", "REDACT_TRACES": "0", "LIST_API": "v2", "USER_AGENT": "bot/1",
+        "OVERALL_TIMEOUT": "7",
+    }  # fmt: skip
+    for name, value in given.items():
+        monkeypatch.setenv(f"FULLSTORY_{name}", value)
+    assert ClientConfig.from_env(overall_timeout=8.0, api_key="na1.own") == ClientConfig(
+        api_key="na1.own", max_wait=30, read_timeout=2.5, max_response_bytes=1000, rate_limit=RateLimit(4, 9),
+        retry=RetryPolicy(attempts=5), trust_env=True, list_api="v2", user_agent="bot/1", overall_timeout=8,
+    )  # fmt: skip
+    assert ClientConfig() == ClientConfig(api_key=KEY)
+    monkeypatch.setenv("FULLSTORY_RATE_LIMIT", "adaptive")
+    assert ClientConfig.from_env().rate_limit == RateLimit.adaptive()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("MAX_WAIT", "-1", "max_wait must be a finite number above 0"),
+        ("MAX_WAIT", "soon", "must be a number, not 'soon'"),
+        ("RATE_LIMIT", "0", "must be a rate such as 8, rate and burst such as 8/16, or adaptive, not '0'"),
+        ("RATE_LIMIT", "1/2/3", "must be a rate"),
+        ("ALLOW_HTTP", "maybe", "must be 1 or 0, true or false, not 'maybe'"),
+        ("LIST_API", "v3", "list_api must be 'v1' or 'v2'"),
+        ("RETRY", "0", "attempts must be a whole number, 1 or more"),
+        ("SSL", "/nowhere", "can't read the CA bundle"),
+        ("PROXY", "http://u:geheim@h:99999", "proxy is not a URL"),
+    ],
+)
+def test_an_unusable_variable_is_named(
+    name: str, value: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"FULLSTORY_{name}", value)
+    with pytest.raises(ConfigurationError) as caught:
+        ClientConfig.from_env(api_key=KEY)
+    assert str(caught.value).startswith(f"the variable FULLSTORY_{name}")
+    assert reason in str(caught.value)
+    assert "geheim" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_setting_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(TypeError, match="max_wate"):
+        ClientConfig.from_env(max_wate=5)
+
+
 def test_no_key_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FULLSTORY_API_KEY", "")
     with pytest.raises(

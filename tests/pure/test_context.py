@@ -307,3 +307,14 @@ def test_whose_key_it_is() -> None:
     )
     assert (owner.email, owner.org_id, owner.role) == ("a@b.c", "O", "ARCHITECT")
     assert decode_key_owner(response({})).role is None
+
+
+def test_times_count_from_the_first_event_if_the_devices_clock_is_behind() -> None:
+    body = json.loads(json.dumps(ANSWER))
+    body["context_data"]["context"]["session_created_at"] = "2026-05-04T10:30:00Z"
+    body["context_data"]["pages"][1]["events"][2]["timestamp"] = "2026-05-04T10:01:10Z"
+    lines = decoded(body).to_markdown().splitlines()
+    assert [line.split(" Clicked")[0] for line in lines if line.startswith("- +")] == [
+        "- +0:00 **click**",
+        "- +1:04 **rage-click**",
+    ]

@@ -32,7 +32,7 @@ from fullstory_async import (
 from fullstory_async import errors as errors_module
 from fullstory_async.http.status_errors import error_from_response
 from fullstory_async.messages import Request, Response
-from tests.fakes import json_response
+from fullstory_async.testing import json_response
 
 EVENTS = Request(operation="events", path="/v2/sessions/1%3A2/events", session_id="1:2", metered=True)
 LIST = Request(operation="list", path="/sessions/v2", query=(("email", "ada@example.com"),))

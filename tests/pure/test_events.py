@@ -299,7 +299,7 @@ def test_selections_are_events_again_and_hold_no_answer() -> None:
 
 
 def test_to_dicts_is_ready_for_json() -> None:
-    (row,) = json.loads(json.dumps(SessionEvents("1:2", SESSION[2:3]).to_dicts()))
+    (row,) = json.loads(json.dumps(SessionEvents("1:2", [SESSION[2]]).to_dicts()))
     assert row["event_time"] == "2026-05-04T10:00:02.000000Z"
     assert row["event_properties"]["fs_rage_count"] == 4
     assert row["frustrations"] == ["rage click", "dead click", "error click"]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import attrs
+import pytest
 
 from fullstory_async.jobs import JobPlan
 from fullstory_async.jobs.export.redaction import Redaction
@@ -77,9 +78,31 @@ def test_schemas_that_differ_give_no_columns() -> None:
     assert response_columns(attrs.evolve(job, plan=JobPlan(events=True))) == {}
 
 
-def test_a_redacted_field_has_no_column_of_its_own_value() -> None:
-    job: Any = Stored([answer({"tone": "angry"})])
+@pytest.mark.parametrize("name", ["tone", "response_tone", "response_*", "*tone*"])
+def test_a_redacted_field_is_redacted_as_a_column_and_in_the_response(name: str) -> None:
+    job: Any = Stored([answer({"tone": "angry", "calls": 7}), answer({"tone": None})])
     columns = response_columns(job)
-    tables = Tables(job.plan, Redaction.of(["tone"], "s"), responses=columns)
+    first, second = job.records(with_bodies="summary")
+    dropped = Tables(job.plan, Redaction.of([name], "s"), responses=columns)
+    assert "angry" not in str(list(dropped.rows(first)))
+    hashed = Tables(job.plan, Redaction.of({name: "hash"}, "s"), responses=columns)
+    names = [column.name for column in hashed.columns("summaries")]
+    row, empty = (
+        dict(zip(names, dict(hashed.rows(each))["summaries"][0], strict=True)) for each in (first, second)
+    )
+    assert "angry" not in str(row)
+    assert json.loads(row["response"])["tone"] == row["response_tone"]
+    assert len(row["response_tone"]) == 16
+    assert empty["response_tone"] is None
+
+
+def test_a_hashed_number_or_response_is_a_text() -> None:
+    job: Any = Stored([answer({"calls": 7, "steps": ["a"]})])
+    columns = response_columns(job)
     (record,) = job.records(with_bodies="summary")
-    assert "angry" not in str(list(tables.rows(record)))
+    for name in ("calls", "steps", "response"):
+        tables = Tables(job.plan, Redaction.of({name: "hash"}, "s"), responses=columns)
+        plain = {column.name: column for column in tables.columns("summaries")}
+        row = dict(zip(plain, dict(tables.rows(record))["summaries"][0], strict=True))
+        column = name if name == "response" else f"response_{name}"
+        assert (plain[column].kind, len(row[column])) == ("text", 16)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, assert_type
 
 from fullstory_async import (
     ClientConfig,
+    Failure,
     FullStoryClient,
     FullStoryError,
     Outcome,
@@ -21,9 +23,12 @@ from fullstory_async import (
     SessionEvents,
     SessionId,
     SessionSummary,
+    Success,
 )
+from fullstory_async.api import ProfilesAPI, SessionsAPI
 from fullstory_async.jobs import JobFailure, JobReader, JobResult, JobSession
-from fullstory_async.sandbox import Fault, FaultRule, Sandbox
+from fullstory_async.sandbox import Fault, FaultRule, RecordedRequest, Sandbox, SandboxSession, SandboxUser
+from fullstory_async.testing import FakeTransport, Request, json_response, running_sandbox, vcr_settings
 
 
 async def singles(client: FullStoryClient) -> None:
@@ -44,7 +49,7 @@ async def singles(client: FullStoryClient) -> None:
     async for event in stream:
         assert_type(event, SessionEvent)
     assert_type(events[0], SessionEvent)
-    assert_type(events[1:], list[SessionEvent])
+    assert_type(events[1:], SessionEvents)
     assert_type(events[0].data, dict[str, Any])
     assert_type(await client.sessions.summary(page[0]), SessionSummary)
 
@@ -76,6 +81,39 @@ async def many(client: FullStoryClient, ids: list[str], more: AsyncIterator[Sess
             assert_type(other.value, SessionSummary | None)
 
 
+def narrow(outcome: Outcome[SessionEvents]) -> None:
+    assert_type(outcome.unwrap(), SessionEvents)
+    if outcome.error is None:
+        assert_type(outcome, Success[SessionEvents])
+        assert_type(outcome.value, SessionEvents)
+    else:
+        assert_type(outcome, Failure)
+        assert_type(outcome.error, FullStoryError)
+    if outcome.value is not None:
+        assert_type(outcome.value, SessionEvents)
+    match outcome:
+        case Success(value=value):
+            assert_type(value, SessionEvents)
+        case Failure(error=error):
+            assert_type(error, FullStoryError)
+    if isinstance(outcome, Failure):
+        assert_type(outcome.error, FullStoryError)
+    else:
+        assert_type(outcome.value, SessionEvents)
+
+
+async def tasks(client: FullStoryClient) -> None:
+    task = asyncio.create_task(client.sessions.list(uid="u-1"))
+    assert_type(await task, Page[Session])
+    async with asyncio.TaskGroup() as group:
+        assert_type(await group.create_task(client.sessions.list(uid="u-1")), Page[Session])
+
+
+def as_json(events: SessionEvents, page: Page[Session]) -> None:
+    assert_type(events.to_dict(), dict[str, Any])
+    assert_type(page.to_dict(), dict[str, Any])
+
+
 def settings() -> FullStoryClient:
     limiter = RateLimiter(RateLimit(rate=8, burst=8), max_wait=60)
     adaptive: RateLimit = RateLimit.adaptive(start=2, ceiling=100)
@@ -93,3 +131,23 @@ def faults(sandbox: Sandbox) -> None:
     Fault.stall("long")  # type: ignore[arg-type]
     Fault.wrong_shape("round")  # type: ignore[arg-type]
     Fault.huge_header(charged=False)  # type: ignore[call-arg]
+
+
+def testing(sandbox: Sandbox) -> None:
+    with running_sandbox(sessions=[SandboxSession(user=SandboxUser(email="ada@example.com"))]) as running:
+        assert_type(running, Sandbox)
+    with running_sandbox(wire="dead"):  # type: ignore[arg-type]
+        pass
+    with running_sandbox(session=5):  # type: ignore[call-arg]
+        pass
+    assert_type(sandbox.requests.of("events", session_id="1:2"), list[RecordedRequest])
+    assert_type(sandbox.add_session(SandboxSession(events=[{"event_type": "click"}])), SessionId)
+    assert_type(sandbox.sessions_of(email="ada@example.com"), list[SessionId])
+    sandbox.respond("summary", "1:2", "All went well.")
+    sandbox.respond("list", "1:2", {})  # type: ignore[arg-type]
+    assert_type(SandboxSession.from_response(b"", summary="x"), SandboxSession)
+    assert_type(vcr_settings(), dict[str, Any])
+    client = FullStoryClient("na1.test", transport=FakeTransport(respond=lambda _: json_response()))
+    assert_type(client.sessions, SessionsAPI)
+    assert_type(client.profiles, ProfilesAPI)
+    assert_type(FakeTransport().requests, list[Request])

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from fullstory_async import Outcome, RateLimit, RateLimiter, SessionEvents
 from fullstory_async.messages import Request, Response
-from tests.fakes import FakeTransport, json_response, make_sessions
+from fullstory_async.testing import json_response
+from tests.fakes import FarTransport, make_sessions
 from tests.virtual_time import now
 
 
@@ -82,7 +83,7 @@ class BulkJob:
         self, server: BucketServer, limiter: RateLimiter, *, workers: int = 50, seed: int = 1
     ) -> None:
         rng = random.Random(seed)
-        transport = FakeTransport(answer=server.answer, one_way=lambda: rng.uniform(0.03, 0.05))
+        transport = FarTransport(server.answer, lambda: rng.uniform(0.03, 0.05))
         self.sessions = make_sessions(transport, limiter)
         self.limiter = limiter
         self.failed: list[Outcome[SessionEvents]] = []

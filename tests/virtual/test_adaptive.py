@@ -12,7 +12,8 @@ import pytest
 from fullstory_async import ConfigurationError, RateLimit, RateLimiter
 from fullstory_async.messages import Response
 from fullstory_async.ratelimit.adaptive import AdaptiveRate
-from tests.fakes import FakeTransport, json_response, make_sessions
+from fullstory_async.testing import FakeTransport, json_response
+from tests.fakes import FarTransport, make_sessions
 from tests.virtual.limits import BucketServer, BulkJob, FixedWindow, SlidingWindow, adaptive
 from tests.virtual_time import VirtualLoop, now
 
@@ -90,7 +91,7 @@ async def test_refusals_of_one_moment_are_one_decrease() -> None:
         rates.append(limiter.rate)
         return json_response({"events": []})
 
-    transport = FakeTransport(answer=answer, one_way=lambda: 0.05)
+    transport = FarTransport(answer, lambda: 0.05)
     sessions = make_sessions(transport, limiter)
     await sessions.events("2:1")  # the first response: from now on all workers may be in flight
     began, rates[:] = now(), []
@@ -114,7 +115,7 @@ async def test_workers_get_the_same() -> None:
 
 async def test_nothing_is_tried_that_nobody_needs() -> None:
     limiter = adaptive(start=8)
-    sessions = make_sessions(FakeTransport(answer=lambda _: json_response({"events": []})), limiter)
+    sessions = make_sessions(FakeTransport(respond=lambda _: json_response({"events": []})), limiter)
     for number in range(200):
         await sessions.events(f"1:{number}")
         await asyncio.sleep(0.5)

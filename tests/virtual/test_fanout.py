@@ -15,6 +15,7 @@ from fullstory_async import (
     AuthenticationError,
     ClientStateError,
     ConfigurationError,
+    Failure,
     FullStoryError,
     InvalidSessionId,
     NotFoundError,
@@ -26,12 +27,14 @@ from fullstory_async import (
     Scope,
     Session,
     SessionId,
+    Success,
     fanout,
 )
 from fullstory_async.messages import Request, Response
 from fullstory_async.models import SessionRef, session_id_of
 from fullstory_async.stop_rule import StopRule
-from tests.fakes import FakeTransport, json_response, make_sessions
+from fullstory_async.testing import FakeTransport, json_response
+from tests.fakes import make_sessions
 from tests.virtual_time import now
 
 pytestmark = pytest.mark.virtual_time
@@ -151,7 +154,7 @@ async def test_as_many_at_once_as_said() -> None:
 
 
 async def test_ids_may_be_of_any_kind_and_bad_ones_cost_nothing() -> None:
-    transport = FakeTransport(answer=lambda _: EMPTY)
+    transport = FakeTransport(respond=lambda _: EMPTY)
     given: list[Any] = [
         SessionId("1:1"), Session(user_id="1", session_id="2"), "1!3", "https://app.fullstory.com/ui/O/session/1:4",
         "", "a/b", None, 5, Session(), Session(session_id=".."),
@@ -174,7 +177,7 @@ async def test_ids_may_come_asynchronously_and_from_a_pager() -> None:
     assert len(await collect(fan_out(arriving(), echo(), concurrency=3))) == 5
 
     transport = FakeTransport(
-        answer=lambda r: (
+        respond=lambda r: (
             EMPTY
             if r.operation == "events"
             else json_response({"sessions": [{"userId": "1", "sessionId": "7"}]})
@@ -204,11 +207,34 @@ async def test_ids_are_taken_only_as_workers_and_the_consumer_get_on() -> None:
 
 
 @pytest.mark.row(24)
+async def test_an_outcome_unwraps_to_its_value_or_its_error() -> None:
+    async def fetch(session_id: str, at_risk: AtRisk) -> tuple[object, int]:
+        if session_id == "1:1":
+            raise NotFoundError("no such session")
+        return "v", 1
+
+    good, bad, unusable = await collect(fan_out(["1:0", "1:1", "a b"], fetch, concurrency=1))
+    assert isinstance(good, Success)
+    assert good.unwrap() == "v"
+    for failed, error in ((bad, NotFoundError), (unusable, InvalidSessionId)):
+        assert isinstance(failed, Failure)
+        for _ in range(2):
+            with pytest.raises(error) as caught:
+                failed.unwrap()
+            assert caught.value is failed.error
+            assert len(caught.traceback) == 2  # of this call alone
+    match good:
+        case Success(value=value):
+            assert value == "v"
+        case Failure():
+            pytest.fail("a success is no failure")
+
+
 async def test_a_failed_call_is_an_outcome() -> None:
     def answer(request: Request) -> Response:
         return json_response({"message": "gone"}, 404) if request.session_id == "1:3" else EMPTY
 
-    outcomes = await collect(make_sessions(FakeTransport(answer=answer)).events_many(ids(6)))
+    outcomes = await collect(make_sessions(FakeTransport(respond=answer)).events_many(ids(6)))
     (failed,) = [o for o in outcomes if o.error is not None]
     assert failed.session_id == "1:3"
     assert isinstance(failed.error, NotFoundError)
@@ -226,7 +252,7 @@ async def test_two_thousand_ids_at_a_fifth_of_the_clients_rate_lose_none() -> No
         bucket["tokens"] -= 1
         return EMPTY
 
-    transport = FakeTransport(answer=answer, seconds=0.05)
+    transport = FakeTransport(respond=answer, seconds=0.05)
     sessions = make_sessions(transport, RateLimiter(RateLimit(50, 50)))
     outcomes = await collect(sessions.events_many(ids(2000), concurrency=50))
     assert len(outcomes) == 2000
@@ -238,7 +264,7 @@ async def test_a_rejected_key_stops_the_work_after_the_calls_on_their_way() -> N
     def answer(request: Request) -> Response:
         return json_response(status=401) if request.session_id == "1:2" else EMPTY
 
-    transport = FakeTransport(answer=answer, seconds=1)
+    transport = FakeTransport(respond=answer, seconds=1)
     outcomes = []
     with pytest.raises(AuthenticationError):
         async with make_sessions(transport).events_many(ids(1000), concurrency=4) as results:
@@ -250,7 +276,7 @@ async def test_a_rejected_key_stops_the_work_after_the_calls_on_their_way() -> N
 
 @pytest.mark.row(23)
 async def test_three_denials_in_a_row_stop_the_work_but_single_ones_do_not() -> None:
-    denied = FakeTransport(answer=lambda _: json_response(status=403))
+    denied = FakeTransport(respond=lambda _: json_response(status=403))
     with pytest.raises(PermissionDeniedError):
         await collect(make_sessions(denied).events_many(ids(1000), concurrency=1))
     assert len(denied.sent) == 3
@@ -258,7 +284,7 @@ async def test_three_denials_in_a_row_stop_the_work_but_single_ones_do_not() -> 
     def some(request: Request) -> Response:
         return json_response(status=403) if int(id_of(request)[2:]) % 3 == 0 else EMPTY
 
-    mixed = FakeTransport(answer=some)
+    mixed = FakeTransport(respond=some)
     assert len(await collect(make_sessions(mixed).events_many(ids(30), concurrency=1))) == 30
 
 
@@ -285,7 +311,7 @@ def test_the_rule_ends_the_work_at_the_scopes_that_it_is_given(
 
 @pytest.mark.row(30)
 async def test_a_limit_that_is_closed_for_a_day_fails_the_rest_without_a_request() -> None:
-    transport = FakeTransport(answer=lambda _: json_response(status=429, retry_after="86400"))
+    transport = FakeTransport(respond=lambda _: json_response(status=429, retry_after="86400"))
     outcomes = await collect(make_sessions(transport).events_many(ids(500), concurrency=10))
     assert len(outcomes) == 500
     assert all(
@@ -375,7 +401,7 @@ async def test_stop_does_not_wait_for_a_source_that_gives_nothing() -> None:
 
 async def test_stop_drops_calls_that_were_not_sent_yet() -> None:
     """They have cost nothing, and sending them would."""
-    transport = FakeTransport(answer=lambda _: EMPTY, seconds=0.5)
+    transport = FakeTransport(respond=lambda _: EMPTY, seconds=0.5)
     sessions = make_sessions(transport, RateLimiter(RateLimit(2, 1)))
     outcomes = []
     sent = -1
@@ -390,7 +416,7 @@ async def test_stop_drops_calls_that_were_not_sent_yet() -> None:
 
 async def test_stop_does_not_wait_out_a_pause() -> None:
     transport = FakeTransport(
-        [json_response({"events": []})], answer=lambda _: json_response(status=429, retry_after="500")
+        [json_response({"events": []})], respond=lambda _: json_response(status=429, retry_after="500")
     )
     start = now()
     async with make_sessions(transport).events_many(ids(100), concurrency=8) as results:
@@ -400,7 +426,7 @@ async def test_stop_does_not_wait_out_a_pause() -> None:
 
 
 async def test_a_rejected_key_sends_nothing_more() -> None:
-    transport = FakeTransport(answer=lambda _: json_response(status=401), seconds=0.1)
+    transport = FakeTransport(respond=lambda _: json_response(status=401), seconds=0.1)
     start = now()
     with pytest.raises(AuthenticationError):
         await collect(
@@ -412,7 +438,7 @@ async def test_a_rejected_key_sends_nothing_more() -> None:
 
 async def test_a_slow_consumer_gets_every_outcome_of_what_was_sent() -> None:
     transport = FakeTransport(
-        answer=lambda r: json_response(status=401 if int(id_of(r)[2:]) >= 20 else 200), seconds=0.1
+        respond=lambda r: json_response(status=401 if int(id_of(r)[2:]) >= 20 else 200), seconds=0.1
     )
     outcomes = []
     with pytest.raises(AuthenticationError):
@@ -428,7 +454,7 @@ async def test_a_slow_consumer_gets_every_outcome_of_what_was_sent() -> None:
 async def test_stopping_at_any_moment_delivers_every_call_that_may_have_cost(status: int) -> None:
     for moment in range(0, 30, 3):
         transport = FakeTransport(
-            answer=lambda r: json_response(status=status if int(id_of(r)[2:]) % 2 else 200, retry_after="1"),
+            respond=lambda r: json_response(status=status if int(id_of(r)[2:]) % 2 else 200, retry_after="1"),
             seconds=0.15,
         )
         sessions = make_sessions(transport, RateLimiter(RateLimit(20, 5)))
@@ -588,14 +614,14 @@ async def test_a_source_that_stops_the_work_sends_nothing_more() -> None:
 
 async def test_waiting_for_our_own_limiter_is_no_failure_in_bulk() -> None:
     """At one a second, the last of these waits longer than any call may take once it has begun."""
-    transport = FakeTransport(answer=lambda _: EMPTY)
+    transport = FakeTransport(respond=lambda _: EMPTY)
     sessions = make_sessions(transport, RateLimiter(RateLimit(1, 1)), timeout=60.0)
     outcomes = await collect(sessions.events_many(ids(500), concurrency=300))
     assert not [o.error for o in outcomes if o.error is not None]
 
 
 async def test_a_pause_within_the_deadline_is_waited_out_in_bulk() -> None:
-    transport = FakeTransport([json_response(status=429, retry_after="150")], answer=lambda _: EMPTY)
+    transport = FakeTransport([json_response(status=429, retry_after="150")], respond=lambda _: EMPTY)
     outcomes = await collect(make_sessions(transport).events_many(ids(200), concurrency=14))
     assert not [o.error for o in outcomes if o.error is not None]
     assert len(transport.sent) == 201
@@ -634,6 +660,8 @@ async def test_wrong_use_says_what_to_write() -> None:
     results = fan_out(ids(1), echo(), concurrency=1)
     with pytest.raises(ClientStateError, match="async with"):
         aiter(results)
+    with pytest.raises(ClientStateError, match="open the fan-out first: async with"):
+        await anext(results)
     with pytest.raises(TypeError, match="async with"), results:
         pass
     await collect(results)
@@ -646,7 +674,7 @@ async def test_wrong_use_says_what_to_write() -> None:
 async def test_cancelling_the_consumer_at_any_moment_leaves_nothing(seed: int) -> None:
     rng = random.Random(seed)
     limiter = RateLimiter(RateLimit(30, 5))
-    transport = FakeTransport(answer=lambda _: EMPTY, seconds=0.1)
+    transport = FakeTransport(respond=lambda _: EMPTY, seconds=0.1)
     task = asyncio.create_task(
         collect(make_sessions(transport, limiter).events_many(ids(1000), concurrency=16))
     )
@@ -658,7 +686,7 @@ async def test_cancelling_the_consumer_at_any_moment_leaves_nothing(seed: int) -
 
 
 async def test_twenty_thousand_ids_keep_the_memory_flat() -> None:
-    transport = FakeTransport(answer=lambda _: EMPTY)
+    transport = FakeTransport(respond=lambda _: EMPTY)
     forgetful = type("Forgetful", (list,), {"append": lambda *_: None})
     transport.sent = forgetful()
     sessions = make_sessions(transport, RateLimiter(RateLimit(1e6, 1e6)))

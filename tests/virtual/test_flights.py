@@ -22,13 +22,14 @@ from fullstory_async import (
     ServerError,
 )
 from fullstory_async.api import SessionsAPI
-from tests.fakes import FakeTransport, json_response, make_sessions
+from fullstory_async.testing import FakeTransport, json_response
+from tests.fakes import make_sessions
 
 pytestmark = pytest.mark.virtual_time
 
 
 def make(seconds: float = 10.0, **settings: Any) -> tuple[FakeTransport, SessionsAPI]:
-    transport = FakeTransport(answer=lambda _: json_response({"response": {"a": [1]}}), seconds=seconds)
+    transport = FakeTransport(respond=lambda _: json_response({"response": {"a": [1]}}), seconds=seconds)
     return transport, make_sessions(transport, **settings)
 
 
@@ -98,7 +99,7 @@ async def test_a_patient_call_does_not_take_over_the_verdict_of_an_impatient_one
 
 async def test_one_403_of_a_shared_request_is_one_denial() -> None:
     transport = FakeTransport(
-        answer=lambda request: (
+        respond=lambda request: (
             json_response({}, status=403) if "%3A2/" in request.path else json_response({"summary": "x"})
         ),
         seconds=1.0,
@@ -114,7 +115,7 @@ async def test_one_403_of_a_shared_request_is_one_denial() -> None:
 async def test_events_and_context_are_shared_too() -> None:
     one = json_response({"events": [{"event_type": "click"}]})
     transport = FakeTransport(
-        answer=lambda request: one if request.operation == "events" else json_response({}), seconds=1
+        respond=lambda request: one if request.operation == "events" else json_response({}), seconds=1
     )
     sessions = make_sessions(transport)
     events = await asyncio.gather(*(sessions.events("1:2") for _ in range(3)))
@@ -131,7 +132,7 @@ async def test_events_and_context_are_shared_too() -> None:
 
 
 async def test_a_caller_with_more_time_keeps_the_request_of_one_with_less() -> None:
-    transport = FakeTransport(answer=lambda _: json_response({"events": []}), seconds=10)
+    transport = FakeTransport(respond=lambda _: json_response({"events": []}), seconds=10)
     sessions = make_sessions(transport)
     hasty = asyncio.create_task(ended(sessions.events("1:2", timeout=3)))
     await asyncio.sleep(1)
@@ -182,7 +183,7 @@ async def test_an_error_reaches_everybody_and_is_not_remembered() -> None:
 @pytest.mark.parametrize("status", [404, 429])
 async def test_row_103_those_who_share_a_failed_request_share_no_exception(status: int) -> None:
     """What one caller's frames hold, and what it notes on its error, is in nobody else's report."""
-    transport = FakeTransport(answer=lambda _: json_response({}, status=status), seconds=1.0)
+    transport = FakeTransport(respond=lambda _: json_response({}, status=status), seconds=1.0)
     sessions = make_sessions(transport, retry=RetryPolicy(attempts=2, wait_initial=5, wait_jitter=0))
 
     async def ask(person: str, timeout: float | None) -> FullStoryError:
@@ -241,7 +242,7 @@ async def test_row_122_any_defect_behind_a_shared_request_reaches_its_callers(de
     def fail(_: object) -> NoReturn:
         raise defect
 
-    sessions = make_sessions(FakeTransport(answer=fail, seconds=1.0))
+    sessions = make_sessions(FakeTransport(respond=fail, seconds=1.0))
     found = await asyncio.gather(sessions.summary("1:2"), sessions.summary("1:2"), return_exceptions=True)
     for error in found:
         assert isinstance(error, ProgramError)
@@ -263,7 +264,7 @@ async def test_a_defect_behind_a_shared_request_is_reported_to_each_caller_alone
         def fail(_: object, defect: Exception = defect) -> NoReturn:
             raise defect
 
-        sessions = make_sessions(FakeTransport(answer=fail, seconds=1.0))
+        sessions = make_sessions(FakeTransport(respond=fail, seconds=1.0))
         one, two = await asyncio.gather(
             sessions.summary("1:2"), sessions.summary("1:2"), return_exceptions=True
         )
@@ -295,7 +296,7 @@ async def test_stopping_a_fan_out_delivers_shared_calls_that_were_sent() -> None
 
 
 async def test_a_refusal_reaches_single_calls_as_before() -> None:
-    transport = FakeTransport(answer=lambda _: json_response({}, status=429, retry_after="500"))
+    transport = FakeTransport(respond=lambda _: json_response({}, status=429, retry_after="500"))
     sessions = make_sessions(transport)
     with pytest.raises(RateLimitedError):
         await sessions.summary("1:2")
@@ -359,7 +360,7 @@ async def test_who_joins_during_the_wait_has_its_own_time_for_it() -> None:
 async def test_a_call_with_priority_that_joins_a_request_waits_at_its_pace_and_costs_nothing_more() -> None:
     limiter = RateLimiter(RateLimit(1, 1))
     transport = FakeTransport(
-        answer=lambda request: json_response({"summary": "ok"} if request.operation == "summary" else {})
+        respond=lambda request: json_response({"summary": "ok"} if request.operation == "summary" else {})
     )
     sessions = make_sessions(transport, limiter)
     before = [asyncio.create_task(sessions.context(f"1:{number}")) for number in range(3, 9)]
@@ -376,7 +377,7 @@ async def test_a_call_with_priority_that_joins_a_request_waits_at_its_pace_and_c
 
 
 async def test_a_shared_request_that_ends_in_a_429_is_given_up_once_for_all() -> None:
-    transport = FakeTransport(answer=lambda _: json_response({}, status=429, retry_after="1"), seconds=0.5)
+    transport = FakeTransport(respond=lambda _: json_response({}, status=429, retry_after="1"), seconds=0.5)
     sessions = make_sessions(transport)
     calls = [asyncio.create_task(ended(sessions.summary("1:2")))]
     await asyncio.sleep(0.7)
@@ -385,3 +386,20 @@ async def test_a_shared_request_that_ends_in_a_429_is_given_up_once_for_all() ->
     assert all(isinstance(error, RateLimitedError) for error in outcomes)
     assert {(error.attempts, error.may_have_cost) for error in outcomes} == {(3, False)}
     assert len(transport.sent) == 3  # and not three for each
+
+
+async def test_a_caller_with_more_time_waits_on_for_the_rate_limiter() -> None:
+    transport = FakeTransport(respond=lambda _: json_response({"events": []}))
+    sessions = make_sessions(transport, RateLimiter(RateLimit(0.05, 1)))
+    await sessions.events("1:9")  # takes the only token; the next one comes after 20 seconds
+    hasty = asyncio.create_task(ended(sessions.events("1:2", timeout=3)))
+    await asyncio.sleep(1)
+    patient = asyncio.create_task(ended(sessions.events("1:2", timeout=60)))
+    error, seconds = await hasty
+    assert isinstance(error, APITimeoutError)
+    assert not error.may_have_cost
+    assert seconds == pytest.approx(3, abs=0.01)
+    result, seconds = await patient
+    assert result.activations == 0
+    assert seconds < 30
+    assert len(transport.sent) == 2

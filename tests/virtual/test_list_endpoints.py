@@ -22,7 +22,8 @@ from fullstory_async import (
 from fullstory_async.api import ApiContext, ListEndpoints, SessionsAPI
 from fullstory_async.config import ListApi
 from fullstory_async.messages import Request, Response
-from tests.fakes import Answer, FakeTransport, json_response, make_pipeline
+from fullstory_async.testing import FakeTransport, Scripted, json_response
+from tests.fakes import make_pipeline
 
 pytestmark = pytest.mark.virtual_time
 
@@ -34,15 +35,15 @@ NOTHING_FOUND = json_response({"code": "user_not_found", "message": "no"}, 404)
 
 
 def listing(
-    responses: Mapping[str, Answer | Callable[[], Answer]], list_api: ListApi = "v1"
+    responses: Mapping[str, Scripted | Callable[[], Scripted]], list_api: ListApi = "v1"
 ) -> tuple[FakeTransport, SessionsAPI]:
     """Return the sessions of a service that responds by path."""
 
-    def answer(request: Request) -> Answer:
+    def answer(request: Request) -> Scripted:
         found = responses[request.path]
         return found() if callable(found) else found
 
-    transport = FakeTransport(answer=answer)
+    transport = FakeTransport(respond=answer)
     pipeline = make_pipeline(transport, retry=RetryPolicy(attempts=1))
     return transport, SessionsAPI(ApiContext(pipeline, lists=ListEndpoints(list_api)))
 
@@ -155,7 +156,7 @@ async def test_where_neither_is_served_the_configured_one_is_reported_and_nothin
     ],
 )  # fmt: skip
 async def test_what_the_other_path_says_is_raised_but_not_remembered(
-    second: Answer, error: type[FullStoryError]
+    second: Scripted, error: type[FullStoryError]
 ) -> None:
     transport, sessions = listing({V1: PLAIN_404, V2: second})
     for _ in range(2):
@@ -165,13 +166,13 @@ async def test_what_the_other_path_says_is_raised_but_not_remembered(
 
 
 async def test_a_listing_goes_on_where_its_first_page_was_found() -> None:
-    def newest(request: Request) -> Answer:
+    def newest(request: Request) -> Scripted:
         if request.path == V1:
             return PLAIN_404
         shown = min(150, int(dict(request.query)["limit"]))
         return json_response({"results": [{"id": f"1:{n}"} for n in range(150 - shown, 150)]})
 
-    transport = FakeTransport(answer=newest)
+    transport = FakeTransport(respond=newest)
     sessions = SessionsAPI(ApiContext(make_pipeline(transport)))
     found: list[Session] = [session async for session in sessions.list(uid="u", limit=None)]
     assert sorted(int(session.session_id) for session in found) == list(range(150))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from fullstory_async import ConfigurationError, Page, Pager, PaginationError
 from fullstory_async.api.list_cursor import ListCursor
 from fullstory_async.messages import Request, Response
-from tests.fakes import FakeTransport, json_response, make_sessions
+from fullstory_async.testing import FakeTransport, json_response
+from tests.fakes import make_sessions
 
 pytestmark = pytest.mark.virtual_time
 
@@ -38,6 +40,40 @@ async def test_awaiting_gives_the_first_page_each_time() -> None:
     pager = pager_of(THREE, asked)
     assert list(await pager) == list(await pager) == [1, 2]
     assert asked == [None, None]
+
+
+async def test_a_task_can_be_made_of_a_pager() -> None:
+    asked: list[str | None] = []
+    pager = pager_of(THREE, asked)
+    assert list(await asyncio.create_task(pager)) == [1, 2]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(pager) for _ in range(2)]
+    assert [list(task.result()) for task in tasks] == [[1, 2], [1, 2]]
+    assert asked == [None, None, None]
+
+
+async def test_tasks_of_one_pager_wait_and_fail_and_are_cancelled_each_for_itself() -> None:
+    started: list[int] = []
+
+    async def fetch(token: str | None) -> Page[int]:
+        started.append(number := len(started))
+        await asyncio.sleep(10 - number)
+        if number == 1:
+            raise PaginationError("no")
+        return Page(items=(number,))
+
+    pager = Pager(fetch)
+    tasks = [asyncio.create_task(pager) for _ in range(4)]
+    never_started = asyncio.create_task(pager)
+    never_started.cancel()
+    await asyncio.sleep(1)
+    tasks[2].cancel()
+    results = await asyncio.gather(*tasks, never_started, return_exceptions=True)
+    assert [type(result) for result in results] == [
+        Page, PaginationError, asyncio.CancelledError, Page, asyncio.CancelledError,
+    ]  # fmt: skip
+    assert [results[0], results[3]] == [Page(items=(0,)), Page(items=(3,))]
+    assert list(await asyncio.wait_for(pager, 60)) == [4]
 
 
 async def test_iteration_goes_on_after_an_empty_page() -> None:
@@ -106,7 +142,7 @@ def listing(total: int, cap: int | None = None) -> FakeTransport:
             {"sessions": [{"userId": "1", "sessionId": str(n)} for n in range(total - shown, total)]}
         )
 
-    return FakeTransport(answer=answer)
+    return FakeTransport(respond=answer)
 
 
 def limits(transport: FakeTransport) -> list[int]:
@@ -167,7 +203,7 @@ async def test_the_servers_own_token_is_followed_if_one_comes() -> None:
             {"sessions": items, **({"next_pagination_token": str(number + 1)} if number < 3 else {})}
         )
 
-    transport = FakeTransport(answer=answer)
+    transport = FakeTransport(respond=answer)
     found = [session.session_id async for session in make_sessions(transport).list(uid="u", limit=None)]
     assert found == ["0-0", "0-1", "2-0", "2-1", "3-0", "3-1"]
     assert [dict(r.query).get("pagination_token") for _, r in transport.sent] == [None, "1", "2", "3"]
@@ -175,7 +211,7 @@ async def test_the_servers_own_token_is_followed_if_one_comes() -> None:
 
 async def test_a_circle_of_server_tokens_is_an_error() -> None:
     transport = FakeTransport(
-        answer=lambda _: json_response({"sessions": [{"sessionId": "1"}], "pagination_token": "t"})
+        respond=lambda _: json_response({"sessions": [{"sessionId": "1"}], "pagination_token": "t"})
     )
     with pytest.raises(PaginationError):
         async for _ in make_sessions(transport).list(uid="u", limit=None):
@@ -189,10 +225,10 @@ async def test_the_callers_limit_holds_for_pages_and_for_the_first_page_too() ->
         items = [{"sessionId": f"{number}-{n}"} for n in range(10)]
         return json_response({"sessions": items, "pagination_token": str(number + 1)})
 
-    transport = FakeTransport(answer=answer)
+    transport = FakeTransport(respond=answer)
     pages = [len(page) async for page in make_sessions(transport).list(uid="u", limit=25).pages()]
     assert (pages, len(transport.sent)) == ([10, 10, 5], 3)
-    assert len(await make_sessions(FakeTransport(answer=answer)).list(uid="u", limit=5)) == 5
+    assert len(await make_sessions(FakeTransport(respond=answer)).list(uid="u", limit=5)) == 5
 
 
 async def test_sessions_that_come_twice_do_not_use_up_the_limit() -> None:
@@ -200,12 +236,12 @@ async def test_sessions_that_come_twice_do_not_use_up_the_limit() -> None:
         limit = int(dict(request.query)["limit"])
         return json_response({"sessions": [{"sessionId": str(n // 2)} for n in range(200)][:limit]})
 
-    assert len([s async for s in make_sessions(FakeTransport(answer=answer)).list(uid="u", limit=20)]) == 20
+    assert len([s async for s in make_sessions(FakeTransport(respond=answer)).list(uid="u", limit=20)]) == 20
 
 
 async def test_resuming_with_a_smaller_limit_ends() -> None:
     transport = FakeTransport(
-        answer=lambda r: json_response(
+        respond=lambda r: json_response(
             {
                 "sessions": [{"sessionId": str(n)} for n in range(10)],
                 "pagination_token": str(len(transport.sent)),
@@ -223,13 +259,13 @@ async def test_a_null_in_the_list_does_not_end_it() -> None:
         items = [None, *({"sessionId": str(n)} for n in range(249))]
         return json_response({"sessions": items[:limit]})
 
-    found = [s async for s in make_sessions(FakeTransport(answer=answer)).list(uid="u", limit=None)]
+    found = [s async for s in make_sessions(FakeTransport(respond=answer)).list(uid="u", limit=None)]
     assert len(found) == 249
 
 
 async def test_a_full_answer_with_nothing_new_is_the_end() -> None:
     transport = FakeTransport(
-        answer=lambda _: json_response({"sessions": [{"sessionId": str(n % 100)} for n in range(500)]})
+        respond=lambda _: json_response({"sessions": [{"sessionId": str(n % 100)} for n in range(500)]})
     )
     assert len([s async for s in make_sessions(transport).list(uid="u", limit=None)]) == 100
     assert limits(transport) == [100, 200]
@@ -237,7 +273,7 @@ async def test_a_full_answer_with_nothing_new_is_the_end() -> None:
 
 async def test_a_session_that_comes_twice_in_one_answer_is_given_once() -> None:
     transport = FakeTransport(
-        answer=lambda _: json_response({"sessions": [{"sessionId": "1"}, {"sessionId": "1"}]})
+        respond=lambda _: json_response({"sessions": [{"sessionId": "1"}, {"sessionId": "1"}]})
     )
     assert len(await make_sessions(transport).list(uid="u", email="e@x.y")) == 1
 

@@ -27,7 +27,8 @@ from fullstory_async import (
 )
 from fullstory_async.http.call import Call
 from fullstory_async.messages import Request, Response
-from tests.fakes import Answer, FakeTransport, json_response, make_pipeline
+from fullstory_async.testing import FakeTransport, Scripted, json_response
+from tests.fakes import make_pipeline
 from tests.virtual_time import now
 
 pytestmark = pytest.mark.virtual_time
@@ -98,7 +99,9 @@ async def test_the_last_error_is_raised_with_what_is_known() -> None:
 @pytest.mark.parametrize(
     "failure", [lost, lambda: json_response(status=500), lambda: APITimeoutError("slow", request=EVENTS)]
 )
-async def test_a_metered_call_is_not_repeated_once_it_may_have_arrived(failure: Callable[[], Answer]) -> None:
+async def test_a_metered_call_is_not_repeated_once_it_may_have_arrived(
+    failure: Callable[[], Scripted],
+) -> None:
     transport = FakeTransport([failure(), OK])
     pipeline = make_pipeline(transport)
     with pytest.raises((ProtocolError, ServerError, APITimeoutError)) as caught:
@@ -108,7 +111,7 @@ async def test_a_metered_call_is_not_repeated_once_it_may_have_arrived(failure: 
 
 
 async def test_a_metered_call_is_repeated_where_the_policy_says_so_and_the_risk_is_remembered() -> None:
-    answers: list[Answer] = [
+    answers: list[Scripted] = [
         json_response(status=500),
         ConnectError("refused", request=EVENTS, sent=False),
         json_response(status=401),
@@ -153,7 +156,7 @@ async def test_a_429_pauses_everybody() -> None:
 
 
 async def test_a_single_call_gives_up_after_its_attempts() -> None:
-    transport = FakeTransport(answer=lambda _: limited("1"))
+    transport = FakeTransport(respond=lambda _: limited("1"))
     with pytest.raises(RateLimitedError) as caught:
         await make_pipeline(transport).fetch(EVENTS, lambda _: None)
     assert (len(transport.sent), caught.value.attempts, caught.value.retry_after) == (3, 3, 1.0)
@@ -206,7 +209,7 @@ async def test_patience_does_not_extend_to_other_failures() -> None:
 
 
 async def test_patience_ends_at_the_deadline() -> None:
-    transport = FakeTransport(answer=lambda _: limited("7"))
+    transport = FakeTransport(respond=lambda _: limited("7"))
     start = now()
     with pytest.raises(RateLimitedError):
         await make_pipeline(transport, timeout=60).fetch(EVENTS, lambda _: None, patient=True)
@@ -214,7 +217,7 @@ async def test_patience_ends_at_the_deadline() -> None:
 
 
 async def test_no_wait_begins_that_would_pass_the_deadline() -> None:
-    transport = FakeTransport(answer=lambda _: json_response(status=503, retry_after="30"))
+    transport = FakeTransport(respond=lambda _: json_response(status=503, retry_after="30"))
     start = now()
     with pytest.raises(ServerError):
         await make_pipeline(transport).fetch(LIST, lambda _: None, timeout=10)
@@ -234,7 +237,7 @@ async def test_the_deadline_ends_a_wait_for_the_limiter() -> None:
 
 @pytest.mark.row(26)
 async def test_retry_after_zero_is_no_invitation_to_hammer() -> None:
-    transport = FakeTransport(answer=lambda _: limited("0"))
+    transport = FakeTransport(respond=lambda _: limited("0"))
     with pytest.raises(RateLimitedError):
         await make_pipeline(transport).fetch(EVENTS, lambda _: None, patient=True, timeout=60)
     assert len(transport.sent) <= 61
@@ -253,7 +256,7 @@ async def test_only_429_and_5xx_pause_the_limiter_5xx_briefly_and_429_for_a_day_
 
 
 async def test_a_cancelled_metered_call_is_at_risk() -> None:
-    pipeline = make_pipeline(FakeTransport(answer=lambda _: OK, seconds=10))
+    pipeline = make_pipeline(FakeTransport(respond=lambda _: OK, seconds=10))
     for request in (EVENTS, LIST):
         task = asyncio.create_task(pipeline.fetch(request, lambda _: None))
         await asyncio.sleep(1)
@@ -274,7 +277,7 @@ async def test_the_deadline_behind_a_failure_names_it_as_its_cause() -> None:
 
 
 async def test_a_queue_longer_than_max_wait_is_an_error_for_a_single_call() -> None:
-    pipeline = make_pipeline(FakeTransport(answer=lambda _: OK), RateLimiter(RateLimit(1, 1), max_wait=10))
+    pipeline = make_pipeline(FakeTransport(respond=lambda _: OK), RateLimiter(RateLimit(1, 1), max_wait=10))
     ended = await asyncio.gather(
         *(pipeline.fetch(EVENTS, lambda _: None) for _ in range(30)), return_exceptions=True
     )
@@ -301,7 +304,7 @@ async def test_a_service_that_is_never_readable_is_soon_asked_only_once() -> Non
     def decode(_: Response) -> None:
         raise DecodeError("no")
 
-    transport = FakeTransport(answer=lambda _: OK)
+    transport = FakeTransport(respond=lambda _: OK)
     pipeline = make_pipeline(transport, RateLimiter(RateLimit(1e6, 1e6)))
     for _ in range(10_000):
         with pytest.raises(DecodeError):
@@ -311,20 +314,20 @@ async def test_a_service_that_is_never_readable_is_soon_asked_only_once() -> Non
 
 @pytest.mark.row(33)
 async def test_an_outage_stays_within_two_percent_of_one_request_per_call() -> None:
-    transport = FakeTransport(answer=lambda _: json_response(status=503))
+    transport = FakeTransport(respond=lambda _: json_response(status=503))
     pipeline = make_pipeline(transport, RateLimiter(RateLimit(1e6, 1e6)))
     for _ in range(10_000):
         with pytest.raises(ServerError):
             await pipeline.fetch(LIST, lambda _: None)
     assert len(transport.sent) <= 10_200
-    transport._script = [json_response(status=503), OK]
-    transport._answer = lambda _: OK
+    transport.script = [json_response(status=503), OK]
+    transport.respond = lambda _: OK
     for _ in range(100):
         try:
             await pipeline.fetch(LIST, lambda _: None)
         except ServerError:
             continue
-    transport._script = [lost(), OK]
+    transport.script = [lost(), OK]
     assert (await pipeline.fetch(LIST, lambda _: None))[1] == 2  # successes have refilled the budget
 
 
@@ -368,7 +371,7 @@ async def test_cancelling_at_any_wait_leaves_the_pipeline_usable(seconds: float)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    transport._script, transport._answer = [], lambda _: OK
+    transport.script, transport.respond = [], lambda _: OK
     await asyncio.wait_for(pipeline.fetch(LIST, lambda _: None), 5)
 
 
@@ -383,18 +386,18 @@ async def test_an_attempt_that_never_began_puts_nothing_at_stake() -> None:
 
 
 @pytest.mark.parametrize("failure", [lost, lambda: limited("1")])
-async def test_retries_that_are_never_made_use_no_budget_up(failure: Callable[[], Answer]) -> None:
+async def test_retries_that_are_never_made_use_no_budget_up(failure: Callable[[], Scripted]) -> None:
     transport = FakeTransport()
     pipeline = make_pipeline(transport)
     for _ in range(200):
-        transport._script = [failure()]
+        transport.script = [failure()]
         task = asyncio.create_task(pipeline.fetch(LIST, lambda _: None))
         await asyncio.sleep(0.1)  # it waits for its second attempt
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
         await asyncio.sleep(1)
-    transport._script = [failure(), OK]
+    transport.script = [failure(), OK]
     assert (await pipeline.fetch(LIST, lambda _: None))[1] == 2
 
 
@@ -410,7 +413,7 @@ async def test_retries_that_were_made_do_use_it_up_though_the_call_is_cancelled_
 
 async def test_what_calls_wait_is_added_up() -> None:
     limiter = RateLimiter(RateLimit(1, 1))
-    pipeline = make_pipeline(FakeTransport(answer=lambda _: OK), limiter)
+    pipeline = make_pipeline(FakeTransport(respond=lambda _: OK), limiter)
     await asyncio.gather(*(pipeline.fetch(LIST, lambda _: None) for _ in range(4)))
     assert pipeline.stats.waited == pytest.approx(0 + 1 + 2 + 3, abs=0.01)  # for the rate
     pipeline = make_pipeline(FakeTransport([lost(), lost(), OK], seconds=5))
@@ -432,8 +435,8 @@ async def test_what_calls_wait_is_added_up() -> None:
 
 async def test_a_lost_request_is_told_of_with_its_own_seconds() -> None:
     told: list[ResponseReceived] = []
-    transport = FakeTransport([lost(), lost(), OK], answer=lambda _: OK, seconds=4)
-    pipeline = make_pipeline(transport, hooks=Hooks(on_response=told.append))
+    transport = FakeTransport([lost(), lost(), OK], respond=lambda _: OK, seconds=4)
+    pipeline = make_pipeline(transport, hooks=[Hooks(on_response=told.append)])
     await pipeline.fetch(LIST, lambda _: None)
     task = asyncio.create_task(pipeline.fetch(LIST, lambda _: None))
     await asyncio.sleep(1.5)
@@ -450,11 +453,11 @@ async def test_a_lost_request_is_told_of_with_its_own_seconds() -> None:
 @pytest.mark.parametrize("before", [lambda: json_response(status=503), lost])
 @pytest.mark.parametrize("garbled", [True, False])
 async def test_what_can_not_be_read_is_asked_for_once_more_whatever_failed_before(
-    before: Callable[[], Answer], garbled: bool
+    before: Callable[[], Scripted], garbled: bool
 ) -> None:
     odd = json_response([])
 
-    def failure() -> Answer:
+    def failure() -> Scripted:
         return ProtocolError("not HTTP", request=LIST, garbled=True) if garbled else odd
 
     def decode(response: Response) -> str:

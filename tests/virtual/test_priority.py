@@ -14,7 +14,8 @@ import pytest
 
 from fullstory_async import APITimeoutError, ConfigurationError, RateLimit, RateLimitedError, RateLimiter
 from fullstory_async.api import ApiContext, ProfilesAPI
-from tests.fakes import FakeTransport, json_response, make_pipeline, make_sessions
+from fullstory_async.testing import FakeTransport, json_response
+from tests.fakes import make_pipeline, make_sessions
 from tests.virtual.buckets import Make, filled, make_limiter
 from tests.virtual.limits import BucketServer, BulkJob, adaptive
 from tests.virtual_time import VirtualLoop, now
@@ -38,7 +39,7 @@ async def test_an_interactive_call_waits_for_one_refill_behind_a_bulk_job(
 ) -> None:
     rng = random.Random(rate)
     limiter = make_limiter(RateLimit(rate, max(1, rate)), max_wait=1e6)
-    transport = FakeTransport(answer=lambda _: json_response(EVENTS), seconds=0.08)
+    transport = FakeTransport(respond=lambda _: json_response(EVENTS), seconds=0.08)
     sessions = make_sessions(transport, limiter)
     waits: list[float] = []
 
@@ -237,7 +238,7 @@ async def test_a_waiting_call_is_rejected_when_a_pause_is_too_long_for_it(make_l
 
 async def test_a_deadline_ends_the_wait_with_priority_too(make_limiter: Make) -> None:
     limiter = make_limiter(RateLimit(0.01, 1))
-    sessions = make_sessions(FakeTransport(answer=lambda _: json_response(EVENTS)), limiter)
+    sessions = make_sessions(FakeTransport(respond=lambda _: json_response(EVENTS)), limiter)
     await sessions.events("1:1", priority=True)
     before = now()
     with pytest.raises(APITimeoutError):
@@ -247,7 +248,7 @@ async def test_a_deadline_ends_the_wait_with_priority_too(make_limiter: Make) ->
 
 async def test_every_single_call_takes_it() -> None:
     transport = FakeTransport(
-        answer=lambda request: json_response({"summary": "s"} if request.operation == "summary" else {})
+        respond=lambda request: json_response({"summary": "s"} if request.operation == "summary" else {})
     )
     limiter = RateLimiter(RateLimit(1, 1), max_wait=1e6)
     sessions = make_sessions(transport, limiter)

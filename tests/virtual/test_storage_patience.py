@@ -12,7 +12,8 @@ from fullstory_async.errors import FullStoryError, JobStorageError, StorageError
 from fullstory_async.http.call import Call
 from fullstory_async.jobs.run_state import STORAGE_PATIENCE, RunState
 from fullstory_async.messages import Request
-from tests.fakes import FakeTransport, json_response, make_pipeline
+from fullstory_async.testing import FakeTransport, json_response
+from tests.fakes import make_pipeline
 from tests.virtual_time import now
 
 pytestmark = pytest.mark.virtual_time

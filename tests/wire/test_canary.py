@@ -385,7 +385,7 @@ async def test_row_100_the_header_is_on_a_request_only_while_it_is_written(is_ow
         async with aiohttp.ClientSession(trace_configs=[config]) as given:
             async with client_of(server.url, session=None if is_own else given) as client:
                 if is_own:
-                    session = client._transport.check()
+                    session = cast("aiohttp.ClientSession", client._transport.check())
                     config.freeze()
                     session._trace_configs.append(config)
                     assert "uthorization" not in session.headers

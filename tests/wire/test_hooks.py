@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,8 @@ import attrs
 import pytest
 from aiohttp import web
 from opentelemetry import baggage, context
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, Tracer, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -39,10 +41,11 @@ from fullstory_async import (
     ResponseReceived,
     RetryPlanned,
     RetryPolicy,
+    ServerError,
 )
 from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.faults import CallNext, Exchange
-from fullstory_async.telemetry import tracing
+from fullstory_async.telemetry import metering, tracing
 
 EMAIL = "canary@example.com"
 Told = RequestSent | ResponseReceived | RetryPlanned | RequestThrottled
@@ -56,7 +59,9 @@ def recording() -> tuple[list[Told], Hooks]:
 
 
 @asynccontextmanager
-async def opened(hooks: Hooks, **settings: Any) -> AsyncIterator[tuple[Sandbox, FullStoryClient]]:
+async def opened(
+    hooks: Hooks | Sequence[Hooks], **settings: Any
+) -> AsyncIterator[tuple[Sandbox, FullStoryClient]]:
     settings = {
         "rate_limit": RateLimit(1000, 1000),
         "retry": RetryPolicy(wait_initial=0.01, wait_jitter=0),
@@ -80,7 +85,10 @@ async def test_every_request_is_told_of_and_so_is_what_became_of_it() -> None:
     listed: dict[str, Any] = {"call": 1, "operation": "list", "method": "GET", "metered": False}
     fetched: dict[str, Any] = {"call": 2, "operation": "events", "method": "GET", "metered": True}
     times: dict[str, Any] = {"seconds": 0.0, "body_bytes": 0}
-    assert [attrs.evolve(each, **times) if isinstance(each, ResponseReceived) else each for each in told] == [
+    assert [
+        attrs.evolve(each, waited=0.0, **(times if isinstance(each, ResponseReceived) else {}))
+        for each in told
+    ] == [
         RequestSent(**listed, attempt=1),
         ResponseReceived(**listed, attempt=1, status=503, error="ServerError"),
         RetryPlanned(**listed, attempt=1, error="ServerError", delay=0.01),
@@ -91,7 +99,7 @@ async def test_every_request_is_told_of_and_so_is_what_became_of_it() -> None:
         RequestThrottled(**fetched, attempt=1, pause=1.0),
         RetryPlanned(**fetched, attempt=1, error="RateLimitedError", delay=1.0),
         RequestSent(**fetched, attempt=2),
-        ResponseReceived(**fetched, attempt=2, status=200),
+        ResponseReceived(**fetched, attempt=2, status=200, may_have_cost=True),
     ]
     answers = [each for each in told if isinstance(each, ResponseReceived)]
     assert all(0 <= each.seconds < 5 and each.body_bytes > 0 for each in answers)
@@ -159,6 +167,78 @@ def test_hooks_are_plain_functions(wrong: Any) -> None:
         Hooks(on_retry=wrong)
     with pytest.raises(ConfigurationError, match="hooks must be Hooks"):
         FullStoryClient("na1.key", hooks=wrong)
+
+
+def measured(reader: InMemoryMetricReader) -> dict[str, list[tuple[dict[str, Any], Any]]]:
+    """Return the points of each instrument: attributes, and a counter's value or a histogram's count."""
+    data = reader.get_metrics_data()
+    assert data is not None
+    return {
+        metric.name: [
+            (dict(point.attributes or {}), getattr(point, "value", None) or getattr(point, "count", None))
+            for point in metric.data.data_points
+        ]
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    }
+
+
+async def test_metrics_beside_spans() -> None:
+    reader, exporter, provider = InMemoryMetricReader(), InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    meter = MeterProvider([reader]).get_meter("test")
+    async with opened((tracing(provider.get_tracer("test")), metering(meter))) as (sandbox, client):
+        sandbox.inject(Fault.status(429, headers={"Retry-After": "0"}), operation="events")
+        sandbox.inject(Fault.status(503, charged=True), operation="context")
+        await client.sessions.events(sandbox.session_ids[0])
+        with pytest.raises(ServerError):
+            await client.sessions.context(sandbox.session_ids[0])
+        stats = client.stats
+    found = measured(reader)
+    about = {"fullstory.operation": "events", "http.request.method": "GET"}
+    assert sorted(found["http.client.request.duration"], key=str) == sorted(
+        [
+            (about | {"http.response.status_code": 429, "error.type": "RateLimitedError"}, 1),
+            (about | {"http.response.status_code": 200}, 1),
+            (
+                {"fullstory.operation": "context", "http.request.method": "POST", "http.response.status_code": 503,
+                 "error.type": "ServerError"}, 1,
+            ),
+        ],
+        key=str,
+    )  # fmt: skip
+    assert found["fullstory.client.throttled"] == [({"fullstory.operation": "events"}, 1)]
+    assert found["fullstory.client.activations"] == [
+        ({"fullstory.operation": "events", "fullstory.at_risk": False}, 1),
+        ({"fullstory.operation": "context", "fullstory.at_risk": True}, 1),
+    ]
+    assert sum(count for _, count in found["fullstory.client.activations"]) == stats.spent
+    waits = found["fullstory.client.wait.duration"]
+    assert {about["fullstory.operation"]: count for about, count in waits} == {"events": 2, "context": 1}
+    assert len(exporter.get_finished_spans()) == 3
+
+
+async def test_a_request_says_how_long_it_waited() -> None:
+    told, hooks = recording()
+    async with opened(hooks, retry=RetryPolicy(wait_initial=0.05, wait_jitter=0)) as (sandbox, client):
+        sandbox.inject(Fault.status(503), operation="list")
+        await client.sessions.list(uid="u-1")
+    waits = [event.waited for event in told if type(event) is RequestSent]
+    assert waits[0] == 0
+    assert 0.04 < waits[1] <= client.stats.waited
+
+
+async def test_a_hook_that_raises_is_no_end_for_the_next_hooks() -> None:
+    def broken(event: RequestSent) -> dict[str, str]:
+        raise ValueError("no")
+
+    told, hooks = recording()
+    first = Hooks(on_request=broken, on_response=broken, request_headers=broken)
+    last = Hooks(request_headers=lambda _: {"X-Extra": "1"})
+    async with opened([first, hooks, last]) as (_, client):
+        await client.whoami()
+    assert [type(event) for event in told] == [RequestSent, ResponseReceived]
 
 
 async def test_spans_say_what_happened_and_nothing_of_whom() -> None:

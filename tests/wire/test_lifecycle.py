@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
+import pickle
+import pydoc
+import re
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import aclosing
+from unittest.mock import create_autospec
 
 import aiohttp
 import pytest
 
 from fullstory_async import ClientStateError, FullStoryClient, FullStoryError, RateLimiter, TransportError
+from fullstory_async.jobs import Job
 from tests.limits import SECONDS
 from tests.wire.servers import FAST, Calls, Connection, Handler, client_of, http, raw_server
 from tests.wire.test_transport import drip, hang
@@ -38,6 +45,32 @@ def open_in_a_loop_of_its_own(url: str) -> FullStoryClient:
         return await client_of(url).__aenter__()
 
     return asyncio.run(opened())
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_client_is_neither_pickled_nor_copied(duplicate: Callable[[object], object]) -> None:
+    with pytest.raises(TypeError, match="owns connections and can't be pickled or copied: pickle its config"):
+        duplicate(FullStoryClient("na1.key"))
+
+
+def test_without_asyncio_opening_says_so() -> None:
+    for opening in (
+        FullStoryClient("na1.key").open(),
+        FullStoryClient("na1.key").__aenter__(),
+        Job("job").__aenter__(),
+    ):
+        with pytest.raises(ClientStateError, match="no asyncio event loop is running.* with trio, "):
+            opening.send(None)  # as another library would
+
+
+def test_help_and_mocks_know_the_operations_of_a_client() -> None:
+    text = pydoc.plain(pydoc.render_doc(FullStoryClient))
+    assert re.search(r"\bsessions\b.*\n.*The operations on sessions", text)
+    assert re.search(r"\bprofiles\b.*\n.*The operations on summary profiles", text)
+    double = create_autospec(FullStoryClient, instance=True)
+    assert double.sessions.events is not None
+    with pytest.raises(AttributeError):
+        _ = double.sessions.evnts
 
 
 async def test_closing_twice_or_at_the_same_time_is_closing_once() -> None:

@@ -21,10 +21,12 @@ from fullstory_async import (
     ResponseCache,
     RetryPolicy,
     SessionEvents,
+    StorageError,
     SummaryCache,
+    concurrency,
 )
 from fullstory_async.codec import decode_events
-from fullstory_async.files import response_cache
+from fullstory_async.files import private_database, response_cache
 from fullstory_async.files.checksums import checksum
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.messages import Request, Response
@@ -112,6 +114,37 @@ async def test_events_are_kept_where_asked_for(tmp_path: Path) -> None:
         other_key = ClientConfig(api_key="na1.other", base_url=sandbox.url)
         async with FullStoryClient(config=other_key, cache=cache) as client:
             assert await cache.get(client.api.name, EVENTS) is None
+
+
+async def test_a_cache_that_fails_loses_no_paid_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(private_database, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(concurrency, "_STORAGE_SECONDS", 0.05)
+    cache = ResponseCache(tmp_path / "c.db", events_ttl=60)
+    await cache.clear()
+    async with (
+        Sandbox(users=1, sessions=1, mean_events=5) as sandbox,
+        client_of(sandbox, cache=cache) as client,
+    ):
+        (one,) = sandbox.session_ids
+        with closing(sqlite3.connect(cache.path)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            for call in (client.sessions.events, client.sessions.context):
+                with pytest.raises(StorageError, match=r"c\.db can't be used now"):
+                    await call(one)
+        assert sandbox.activations == 0
+
+        async def costs() -> list[int]:
+            found = [await client.sessions.events(one), await client.sessions.context(one)]
+            return [each.activations for each in found]
+
+        with closing(sqlite3.connect(cache.path)) as other:
+            other.execute("BEGIN IMMEDIATE")  # others can read, and not write
+            assert await costs() == [1, 1]
+        assert caplog.text.count("was not cached") == 2
+        assert await costs() == [1, 1]
+        assert await costs() == [0, 0]
 
 
 async def test_each_kind_has_its_time_to_live(tmp_path: Path) -> None:

@@ -68,7 +68,10 @@ async def test_row_72_a_complete_response_is_taken(size: str) -> None:
         await connection.send(answers[name])
 
     async with raw_server(respond) as server, aiohttp.ClientSession() as session:
-        async with client_of(server.url) as own, client_of(server.url, session=session) as given:
+        async with (
+            client_of(server.url) as own,
+            client_of(server.url, session=session, limiter=own.limiter) as given,
+        ):
             for name in answers:
                 for client in (own, given):
                     assert (await client.sessions.events("1:2")).raw == body, name

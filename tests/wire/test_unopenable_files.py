@@ -37,10 +37,8 @@ def without_descriptors() -> Iterator[Break]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def set_broken(broken: bool) -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        free = os.dup(0)
-        os.close(free)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (free if broken else soft, hard))
+        # not the lowest free one: a connection that closes would free a lower one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0 if broken else soft, hard))
 
     try:
         yield set_broken

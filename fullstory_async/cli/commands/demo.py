@@ -19,12 +19,13 @@ from fullstory_async.activations import Activations
 from fullstory_async.cli.commands.fetch import run_job
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
-from fullstory_async.cli.output import as_row
+from fullstory_async.cli.output import as_row, printable
 from fullstory_async.cli.signals import exit_of_server, first_signal, on_interrupt
+from fullstory_async.cli.timeline import print_timeline
 from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ClientConfig
 from fullstory_async.jobs import Job, JobPlan, JobReader
-from fullstory_async.models import Session
+from fullstory_async.models import Session, SessionEvents
 from fullstory_async.ratelimit.limiter import RateLimit
 from fullstory_async.session_id import SessionId
 
@@ -38,6 +39,8 @@ _LATENCY = 0.08
 _MEAN_EVENTS = 60
 _MAX_REPLAY_EVENTS = 150
 """Events that fit on a page that people like to read."""
+_TIMELINE_EVENTS = 5
+"""Lines of the timeline that is printed."""
 _PROFILE = "support"
 
 
@@ -137,7 +140,7 @@ async def _run(settings: _Settings) -> Exit:
                 code, _ = await run_job(job, concurrency=settings.concurrency)
                 await job.export(settings.folder / "events.jsonl")
         _print_totals(sandbox, settings, len(listed), time.monotonic() - started, crashed)
-        shown = _write_replay_page(sandbox, settings.folder)
+        shown = _show_session(sandbox, settings)
         if settings.serve:
             url = next(session.url for session in listed if session.id == shown)
             with first_signal() as stopped:
@@ -190,15 +193,29 @@ async def _crash_job(sandbox: Sandbox, settings: _Settings, sessions: int) -> _C
     return _Crash(left.done, sandbox.activations)
 
 
-def _write_replay_page(sandbox: Sandbox, folder: Path) -> SessionId:
-    """Write the replay page of a session with many events, and return its id."""
+def _show_session(sandbox: Sandbox, settings: _Settings) -> SessionId:
+    """Print a part of one session's results, write its page, and return its id."""
     sizes = {name: count for name, count in sandbox.event_counts.items() if count <= _MAX_REPLAY_EVENTS}
     shown = max(sizes or sandbox.event_counts, key=sandbox.event_counts.__getitem__)
-    (folder / "replay.html").write_bytes(sandbox.replay_page(shown))
     console = StreamConsole(stderr=True)
-    console.print(f"To look at: {(folder / 'replay.html').resolve().as_uri()}", soft_wrap=True)
+    result = next(each for each in JobReader(settings.job_folder).results() if each.session_id == shown)
+    if (events := result.events) is not None:
+        console.print()
+        print_timeline(console, events, _around_first_problem(events))
+        if result.summary is not None:
+            console.print(f"\nIts summary: {printable(result.summary.text)}", markup=False)
+        path = settings.folder / "replay.html"
+        path.write_text(events.to_html(summary=result.summary), encoding="utf-8")
+        console.print(f"\nTo look at: {path.resolve().as_uri()}", soft_wrap=True, markup=False)
     console.print("With --serve the sandbox keeps running, and every replay URL opens.", soft_wrap=True)
     return shown
+
+
+def _around_first_problem(events: SessionEvents) -> SessionEvents:
+    """Return the few events before the first error or sign of frustration, and this one."""
+    problems = (n for n, event in enumerate(events) if event.is_error or event.frustrations)
+    end = max(next(problems, 0) + 1, _TIMELINE_EVENTS)
+    return SessionEvents(events.session_id, list(events)[end - _TIMELINE_EVENTS : end], parent=events)
 
 
 def _new_folder(wanted: Path | None) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.option_parsing import read_session_id, read_time, reject_typo
 from fullstory_async.cli.output import print_csv, print_json, print_rows, print_table
+from fullstory_async.cli.pages import show_page
 from fullstory_async.cli.reuse import Reuse, saved_events
 from fullstory_async.cli.streams import require_output
 from fullstory_async.cli.timeline import print_timeline
@@ -22,7 +24,7 @@ from fullstory_async.models.event_types import check_event_type, warn_about_even
 
 __all__ = ["events"]
 
-EventOutput = Literal["jsonl", "json", "csv", "table", "timeline"]
+EventOutput = Literal["jsonl", "json", "csv", "table", "timeline", "html"]
 _Flag = Parameter(negative="")
 _Many = Parameter(negative="", consume_multiple=False)
 
@@ -63,6 +65,7 @@ def events(
     frustrations: Annotated[bool, _Flag] = False,
     event_cache: bool | None = None,
     output: EventOutput = "jsonl",
+    open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
     reuse: Reuse = Reuse(),  # noqa: B008  (frozen)
     connection: Connection = Connection(),  # noqa: B008
 ) -> Exit:
@@ -74,6 +77,8 @@ def events(
     fullstory-async events ID > one.jsonl; fullstory-async events one.jsonl --output timeline
 
     Example: fullstory-async events ID --errors --frustrations --output timeline
+
+    Example: fullstory-async events ID --output html --open
 
     Parameters
     ----------
@@ -92,9 +97,13 @@ def events(
     event_cache
         Let FullStory reuse an earlier result for the session, which is faster; --no-event-cache forbids it.
     output
-        JSON Lines, one JSON array or CSV for programs, with an export's columns; a table or a timeline for
-        people.
+        JSON Lines, one JSON array or CSV for programs, with an export's columns; a table, a timeline or a web
+        page for people.
+    open_
+        Open the web page in the browser. It stays in a temporary file.
     """
+    if open_ and output != "html":
+        raise UsageError("--open goes with --output html")
     start, end = read_time(since, "--since"), read_time(until, "--until")
     if start is not None and end is not None and start >= end:
         raise UsageError("--since must be before --until")
@@ -105,6 +114,8 @@ def events(
     selected = selection.select(found)
     if output == "timeline":
         print_timeline(StreamConsole(), found, selected)
+    elif output == "html":
+        show_page(selected.to_html(), in_browser=open_)
     else:
         _print_events(selected, output)
     return Exit.OK
@@ -113,10 +124,13 @@ def events(
 def _obtain(session_id: str, event_cache: bool | None, reuse: Reuse, connection: Connection) -> SessionEvents:
     """Return the events of a file, of a job's folder, of the cache or of a call."""
     reuse.check(event_cache=event_cache)
-    if reuse.from_ is None and Path(session_id).exists():
+    # not `Path.is_file`, which raises an error for a text that is too long for a name
+    if reuse.from_ is None and os.path.isfile(session_id):  # noqa: PTH113
         require_output()
         return saved_events(Path(session_id), None)
     wanted = read_session_id(session_id)
+    if reuse.from_ is None and not wanted.is_pair and os.path.isdir(session_id):  # noqa: PTH112
+        raise UsageError(f"{session_id} is a folder: name a session, and a job's folder with --from")
     require_output()
     if reuse.from_ is not None:
         return saved_events(reuse.from_, wanted)

@@ -1,4 +1,4 @@
-"""The commands ``job status|results|failures|export|backup|purge|accept-loss``, for job folders."""
+"""The commands ``job status|results|failures|export|report|backup|purge|accept-loss``, for job folders."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from fullstory_async import safe_json
 from fullstory_async.cli.commands.exports import exit_of, export
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
-from fullstory_async.cli.output import Output, print_rows, print_table
+from fullstory_async.cli.output import Output, print_rows, print_table, write_stderr
 from fullstory_async.jobs import Job, JobReader
+from fullstory_async.jobs.export.page_files import write_page
+from fullstory_async.json_ready import time_text
 from fullstory_async.tables.ids import SessionIds
 from fullstory_async.tables.json_text import representable
-from fullstory_async.tables.times import time_text
 
 __all__ = ["job"]
 
@@ -121,6 +122,40 @@ def failures(folder: Path, /, *, output: Output = "jsonl") -> Exit:
 
 
 job.command(export)
+
+
+@job.command
+def report(
+    folder: Path,
+    out: Path,
+    /,
+    *,
+    title: str | None = None,
+    quiet: Annotated[bool, _Flag] = False,
+) -> Exit:
+    """Write a report of a job for people: one web page, which loads nothing from a network.
+
+    It has totals, activations over time, failures by kind, pages by rage clicks, and errors by browser.
+    It names pages by their paths, and no users, unless a path or a failure's message does.
+
+    Example: fullstory-async job report friday.job friday.html
+
+    Parameters
+    ----------
+    folder
+        Job folder.
+    out
+        File to write, such as report.html.
+    title
+        Heading. [default: the name of the folder]
+    quiet
+        Print only warnings and errors.
+    """
+    reader = JobReader(folder)
+    write_page(out, reader.to_html(title=title))
+    if not quiet:
+        write_stderr(f"{out}\n")
+    return exit_of(reader)
 
 
 @job.command

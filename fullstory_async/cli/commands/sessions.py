@@ -1,4 +1,4 @@
-"""The commands ``sessions``, ``context``, ``summary``, ``whoami`` and ``id``."""
+"""The commands ``context``, ``summary``, ``whoami`` and ``id``."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from cyclopts import Parameter
 
 from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import Exit, UsageError
+from fullstory_async.cli.latest import chosen_session
 from fullstory_async.cli.links import SessionLink
 from fullstory_async.cli.option_parsing import read_session_id, read_settings, read_time
 from fullstory_async.cli.output import Output, as_row, print_rows, print_rows_as
 from fullstory_async.cli.reuse import Reuse
 from fullstory_async.cli.streams import require_output
 from fullstory_async.client import FullStoryClient
-from fullstory_async.config import ListApi
 from fullstory_async.errors import FullStoryError, NotFoundError
+from fullstory_async.json_ready import time_text
 from fullstory_async.models import (
     CacheOptions,
     ContextOptions,
@@ -32,14 +33,12 @@ from fullstory_async.models import (
     SliceOptions,
 )
 from fullstory_async.tables.ids import SessionIds
-from fullstory_async.tables.times import time_text
 
-__all__ = ["context", "id_", "sessions", "summary", "whoami"]
+__all__ = ["context", "id_", "summary", "whoami"]
 
 _Flag = Parameter(negative="")
 _Many = Parameter(negative="", consume_multiple=False)
 
-_DEFAULT_LIMIT = 20
 _CONTEXT_GROUPS = {
     "slice": SliceOptions, "context": ContextOptions, "events": EventOptions, "cache": CacheOptions,
     "media": MediaOptions,
@@ -48,61 +47,6 @@ _SUMMARY_GROUPS = {
     "llm": LLMOptions, "slice": SliceOptions, "context": ContextOptions, "events": EventOptions,
     "cache": CacheOptions,
 }  # fmt: skip
-
-
-def sessions(
-    *,
-    email: str | None = None,
-    uid: str | None = None,
-    session_uid: str | None = None,
-    limit: int | None = None,
-    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
-    list_api: ListApi | None = None,
-    output: Output = "jsonl",
-    connection: Connection = Connection(),  # noqa: B008  (frozen)
-) -> Exit:
-    """List a user's sessions with their replay URLs. Free.
-
-    The column `id` is the full session id, USER:SESSION, that all other commands take; user_id and session_id
-    are its halves. `fetch` finds it by itself:
-
-    fullstory-async sessions --uid u-1 --all | fullstory-async fetch --ids - --events --job u-1.job
-
-    Example: fullstory-async sessions --email ada@example.com --sandbox --output table
-
-    Parameters
-    ----------
-    email
-        E-mail address of the user. With --uid, the sessions of both users are listed.
-    uid
-        Your own id of the user.
-    session_uid
-        Your own id of one session. Can't be combined with --email or --uid.
-    limit
-        Maximum number of sessions. [default: 20]
-    all_
-        List every session.
-    list_api
-        Endpoint that lists the sessions: v1 is GET /sessions/v2, v2 the newer GET /v2/sessions, which
-        --session-uid uses always. If it isn't served, the other one is tried. [default: v1]
-    output
-        JSON Lines for programs, or a table for people.
-    """
-    if all_ and limit is not None:
-        raise UsageError("--all and --limit exclude each other")
-    if not (email or uid or session_uid):
-        raise UsageError("give --email or --uid, or --session-uid")
-    if limit is not None and limit < 1:
-        raise UsageError("--limit must be 1 or more")
-    most = None if all_ else _DEFAULT_LIMIT if limit is None else limit
-    found = connection.collect(
-        lambda client: client.sessions.list(email=email, uid=uid, session_uid=session_uid, limit=most),
-        list_api=list_api,
-    )
-    if not found:
-        sys.stderr.write("no sessions\n")
-    print_rows_as(output, (as_row(session) for session in found), ("full_session_id", "created", "url"))
-    return Exit.OK
 
 
 def context(
@@ -151,9 +95,11 @@ def context(
 
 
 def summary(
-    session_id: str,
+    session_id: str | None = None,
     /,
     *,
+    email: str | None = None,
+    latest: Annotated[bool, _Flag] = False,
     profile: str | None = None,
     end_timestamp: str | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set"), _Many] = None,
@@ -165,10 +111,16 @@ def summary(
 
     Example: fullstory-async summary ID --profile support --set llm.post_prompt="Answer in French."
 
+    Example: fullstory-async summary --email ada@example.com --latest --output text
+
     Parameters
     ----------
     session_id
         A USER:SESSION pair, a client id, or a replay URL.
+    email
+        E-mail address of the user whose latest session is summarised, with --latest.
+    latest
+        Summarise the latest session of --email.
     profile
         Id of the summary profile. Without it, FullStory uses its default profile. The sandbox has support,
         sales and triage.
@@ -184,8 +136,8 @@ def summary(
     end = read_time(end_timestamp, "--end-timestamp")
     groups: dict[str, Any] = read_settings(set_ or (), _SUMMARY_GROUPS)
     overrides = ProfileConfiguration(**groups) if groups else None
-    wanted = read_session_id(session_id)
-    reuse.check(set=set_, end_timestamp=end_timestamp)
+    reuse.check(set=set_, end_timestamp=end_timestamp, email=email)
+    wanted = chosen_session(session_id, email, connection, latest=latest)
     require_output()
 
     async def summarise(client: FullStoryClient) -> SessionSummary:

@@ -1,16 +1,17 @@
-"""UnopenedTransport: in place of the transport until a client is opened; it needs no aiohttp."""
+"""What a client needs of its transport, and what it has in its place until it is opened; without aiohttp."""
 
 from __future__ import annotations
 
 import asyncio
 import enum
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import attrs
 
 from fullstory_async.errors import ClientStateError
+from fullstory_async.http import call
 
-__all__ = ["State", "UnopenedTransport"]
+__all__ = ["ClientTransport", "State", "UnopenedTransport"]
 
 
 class State(enum.Enum):
@@ -19,6 +20,19 @@ class State(enum.Enum):
     UNOPENED = "is not open yet: use 'async with FullStoryClient(…) as client:', or 'await client.open()'"
     OPEN = "is open already"
     CLOSED = "is closed: make a new one"
+
+
+class ClientTransport(call.Transport, Protocol):
+    """A transport that a client opens and closes."""
+
+    state: State
+    """Whether it is open."""
+
+    async def open(self) -> None:
+        """Open it. Raises `ClientStateError` if it was open before."""
+
+    async def close(self) -> None:
+        """Close it. Closing again does nothing."""
 
 
 @attrs.define

@@ -85,6 +85,10 @@ def export(
         JobStorageError: writing failed.
         OSError: writing to a pipe failed; `BrokenPipeError` if its reader has left.
     """
+    if schema == "warehouse" and not reader.plan.events:
+        raise ConfigurationError(
+            "schema='warehouse' (--schema warehouse) has events only, and this job has none"
+        )
     redaction = Redaction.of(redact, reader.secret)
     responses = response_columns(reader) if schema == "v2" else {}
     tables = Tables(reader.plan, redaction, schema, reader.organisation, reader.input_columns, responses)

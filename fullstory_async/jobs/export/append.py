@@ -46,7 +46,7 @@ def append_writers(
         session_ids: the full ids of the sessions.
 
     Raises:
-        ConfigurationError: a session can't be recognised in a table.
+        ConfigurationError: a session can't be recognised in a table, or a column has another type there.
         JobStorageError: the database can't be changed. It is as before then.
     """
     for name, columns in tables.items():
@@ -117,11 +117,19 @@ def _make_room(execute: Callable[..., Any], tables: Mapping[str, Table], dialect
         if name not in present:
             execute(dialect.table(name, columns))
             continue
-        names = execute(f"SELECT name FROM pragma_table_info('{name}')")  # noqa: S608  (our own names)
-        known = {row[0] for row in names.fetchall()}
+        info = execute(f"SELECT name, type FROM pragma_table_info('{name}')")  # noqa: S608  (our own names)
+        # both databases take names for one that differ in case only
+        known = {present.lower(): kind for present, kind in info.fetchall()}
         for column in columns:
-            if column.name not in known:
+            there, wanted = known.get(column.name.lower()), dialect.type_of(column)
+            if there is None:
                 execute(f"ALTER TABLE {name} ADD COLUMN {dialect.column(column)}")
+            elif there != wanted:
+                raise ConfigurationError(
+                    f"nothing was appended: the column {column.name} of the table {name} has the type "
+                    f"{there} there, and {wanted} in this export. Append with the same --redact, --json and "
+                    "response schema, or export to a new file"
+                )
         execute(f"DELETE FROM {name} WHERE {_ID} IN (SELECT id FROM appended)")  # noqa: S608  (our own names)
     # Appending is for the current schema, the one with views.
     for view in dialect.views(tables, "v2"):

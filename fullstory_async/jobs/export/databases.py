@@ -50,9 +50,12 @@ class Dialect:
 
     def column(self, column: Column) -> str:
         """Return a column as a statement defines it."""
+        return f'"{_escaped(column.name)}" {self.type_of(column)}'
+
+    def type_of(self, column: Column) -> str:
+        """Return the type of a column."""
         shape = column.shape if self.has_structures else None
-        kind = self.types[column.kind] if shape is None else _duckdb_type(shape)
-        return f'"{_escaped(column.name)}" {kind}'
+        return self.types[column.kind] if shape is None else _duckdb_type(shape)
 
     def views(self, tables: Mapping[str, Table], schema: Schema) -> Iterator[str]:
         """Yield the statements that create the views of these tables that are not there."""

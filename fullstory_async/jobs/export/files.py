@@ -138,7 +138,10 @@ def _reported(found: Found, kind: type[ConfigurationError | JobStorageError]) ->
         yield
     except OSError as error:
         passes = fault_of(error, found.real) in _PASSING
-        text = f"{found.path} can't be written: {error.strerror or error}"
+        folder, reason = found.real.parent, error.strerror or error
+        if isinstance(error, FileNotFoundError) and not folder.exists():
+            reason = f"the folder {folder} doesn't exist"
+        text = f"{found.path} can't be written: {reason}"
         raise (JobStorageError if passes else kind)(text) from None
 
 

@@ -20,6 +20,8 @@ __all__ = ["FolderLayout", "date_column", "folder_writers", "foreign_files"]
 
 FileOpener: TypeAlias = Callable[[Path, Table], AbstractContextManager[RowWriter]]
 
+_ENOUGH = 3
+"""Files of others that a refusal names."""
 _NOTE = "_export.json"
 """A file of the folder that says which export made it. Data sets ignore names that begin so."""
 _PART = re.compile(r"(?:event_date=[^/]+/)?part-[0-9]{4,}\.[a-z.]+")
@@ -47,9 +49,12 @@ class FolderLayout:
 
 
 def foreign_files(folder: Path) -> tuple[str, ...]:
-    """Return the files in a folder that no export put there. Raises `OSError`."""
-    found = []
+    """Return some of the files in a folder that no export put there. Raises `OSError`."""
+    found: list[str] = []
     for place, folders, files in os.walk(folder):
+        # it may be a home folder, or a whole disk
+        if len(found) > _ENOUGH:
+            break
         inside = Path(place).relative_to(folder)
         for name in files + [each for each in folders if Path(place, each).is_symlink()]:
             relative = (inside / name).as_posix()

@@ -57,10 +57,14 @@ class Redaction:
         """
         return fields if isinstance(fields, Redaction) else cls(read_rules(fields), secret)
 
-    def how(self, column: str) -> Literal["drop", "hash"] | None:
-        """Return what is done with a whole column."""
-        rule = self._step(self._start, column)[1]
-        return None if rule is None else rule.how
+    def how(self, *path: str) -> Literal["drop", "hash"] | None:
+        """Return what is done with a whole column, or with a field that is in others."""
+        state = self._start
+        for name in path:
+            state, rule = self._step(state, name)
+            if rule is not None:
+                return rule.how
+        return None
 
     def apply(self, row: dict[str, Any]) -> dict[str, Any]:
         """Return a mapping of columns to values with its values redacted."""

@@ -24,7 +24,8 @@ _ORIGINS: Mapping[str, tuple[str, ...]] = {
     "element_selector": ("event_properties.target.raw_selector",), "user_uid": ("event_properties.user_id",),
     "user_email": ("user_context.email", "context.user.email"),
     "custom_name": ("event_properties.event_name",), "device_id": _OF_IDS, "session_id": _OF_IDS,
-    "full_session_id": (*_OF_IDS, "device_id", "session_id"),
+    "full_session_id": (*_OF_IDS, "device_id", "session_id"), "properties": ("event_properties",),
+    "first_page": ("source_properties.url.full_url",), "last_page": ("source_properties.url.full_url",),
 }  # fmt: skip
 """Column → the fields with the same value that have other names."""
 _MIN_PART = 4
@@ -43,6 +44,8 @@ class Rule:
     given: str
     how: How
     parts: tuple[re.Pattern[str], ...]
+    ends: tuple[re.Pattern[str], ...] = ()
+    """For each part but the last, the path from it on: a field's name may have dots in it."""
 
     @classmethod
     def of(cls, given: str, how: How, path: str | None = None) -> Rule:
@@ -50,7 +53,8 @@ class Rule:
         parts = (path or given).split(".")
         if not all(parts):
             raise ConfigurationError(f"redact takes names, paths such as a.b, and patterns, not {given!r}")
-        return cls(given, how, tuple(re.compile(fnmatch.translate(part.casefold())) for part in parts))
+        ends = (".".join(parts[n:]) for n in range(len(parts) - 1))
+        return cls(given, how, tuple(map(_pattern, parts)), tuple(map(_pattern, ends)))
 
     def step(self, depth: int, name: str) -> tuple[int, bool]:
         """Go down to a field.
@@ -63,10 +67,10 @@ class Rule:
             How many parts there are with this field, and whether the rule stands for it.
         """
         is_next = self.parts[depth].match(name) is not None
+        is_rest = any(end.match(name) for end in self.ends[: depth + 1])
         if depth < len(self.parts) - 1:
-            # the whole path may be the name of one field
-            return depth + is_next, len(self.parts) > 1 and name == self.given.casefold()
-        return depth, is_next
+            return depth + is_next, is_rest
+        return depth, is_next or is_rest
 
     def is_end(self, name: str) -> bool:
         """Return whether a field of this name may be one that the rule stands for."""
@@ -86,11 +90,19 @@ def read_rules(fields: Any) -> tuple[Rule, ...]:
                 f"redact takes 'drop' or 'hash' for a field's name, not {name!r}: {how!r}"
             )
         rules.append(Rule.of(name, how))
-        column = re.compile(fnmatch.translate(name.casefold()))
+        first, _, rest = name.partition(".")
+        # the schema v1 calls it so
+        if rest and first.casefold() == "properties":
+            rules.append(Rule.of(name, how, f"event_properties.{rest}"))
+        column = _pattern(name)
         rules += [
             Rule.of(name, how, path) for each in _ORIGINS if column.match(each) for path in _ORIGINS[each]
         ]
     return tuple(rules)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(fnmatch.translate(text.casefold()))
 
 
 def _is_pattern(name: str) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 from fullstory_async.jobs.export.tables import Tables
 from fullstory_async.jobs.storage.records import Record
+from fullstory_async.safe_json import loads
 from fullstory_async.tables.shapes import Shape, StructShape, merge, settled, shape_of
 
 __all__ = ["event_shapes"]
@@ -25,6 +25,14 @@ def event_shapes(tables: Tables, records: Iterable[Record]) -> dict[str, StructS
                 # mostly the same page as of the event before
                 if row[n] is not None and seen.get(name) != row[n]:
                     seen[name] = row[n]
-                    shapes[name] = merge(shapes[name], shape_of(json.loads(row[n])))
+                    shapes[name] = merge(shapes[name], _shape_of(row[n]))
     found = {name: settled(shape) for name, shape in shapes.items()}
     return {name: shape for name, shape in found.items() if isinstance(shape, StructShape)}
+
+
+def _shape_of(text: str) -> Shape:
+    try:
+        return shape_of(loads(text.encode()))
+    # too deep to be parsed: the column stays text
+    except ValueError:
+        return "json"

@@ -12,11 +12,12 @@ from typing import Any
 import attrs
 
 from fullstory_async.codec import decode_summary, events_with_times
-from fullstory_async.errors import DecodeError
+from fullstory_async.errors import DecodeError, InvalidSessionId
 from fullstory_async.jobs.export.redaction import Redaction
 from fullstory_async.jobs.export.responses import response_values
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobPlan
 from fullstory_async.jobs.storage.records import JobFailure, Record
+from fullstory_async.json_ready import time_text
 from fullstory_async.messages import Response
 from fullstory_async.session_id import SessionId
 from fullstory_async.tables.answer import ParsedEvent
@@ -26,7 +27,6 @@ from fullstory_async.tables.ids import SessionIds, replay_url
 from fullstory_async.tables.json_text import dump_json, replace_surrogates
 from fullstory_async.tables.pages import NO_TOTALS, page_rows, session_totals, visits_of
 from fullstory_async.tables.shapes import StructShape
-from fullstory_async.tables.times import time_text
 
 __all__ = ["Tables"]
 
@@ -81,9 +81,20 @@ class Tables:
 
     def _plain_columns(self, name: str) -> Table:
         further: Mapping[str, Iterable[Column]] = {
-            "sessions": (Column(each, "text") for each in self._inputs), "summaries": self.responses.values(),
-        }  # fmt: skip
+            "sessions": (Column(each, "text") for each in self._inputs),
+            "summaries": self._responses.values(),
+        }
         return (*SCHEMAS[self.schema][name], *further.get(name, ()))
+
+    @property
+    def _responses(self) -> Mapping[str, Column]:
+        """The columns of the responses' fields; a field that is hashed is text."""
+        return {
+            field: attrs.evolve(column, kind="text")
+            if "hash" in (self.redaction.how(column.name), self.redaction.how("response", field))
+            else column
+            for field, column in self.responses.items()
+        }
 
     @property
     def _inputs(self) -> tuple[str, ...]:
@@ -140,18 +151,19 @@ class Tables:
             for event, raw_time in events_with_times(Response(status=200, body=body))
         ]  # fmt: skip
         columns = columns_of_parsed(record.session_id, parsed, fetched_at)
-        redacted = {
-            name: self._redacted_values(name, columns.values[name])
-            for name in _OF_EVENTS
-            if self.redaction.how(name)
+        whole: dict[str, list[Any]] = {
+            _JSON_COLUMNS[0]: [event.data for event in parsed],
+            _JSON_COLUMNS[1]: [event.source for event in parsed],
         }
+        redacted = {name: values for name, values in whole.items() if self.redaction.how(name)}
+        for name in filter(self.redaction.how, _OF_EVENTS):
+            redacted[name] = self._redacted_values(name, columns.values[name])
         return attrs.evolve(columns, values={**columns.values, **redacted})
 
     def _redacted_json(self, data: Any, source: Any) -> tuple[Any, Any]:
         # before anything is computed from it: a description may quote a redacted field
-        names = ("properties", _JSON_COLUMNS[1]) if self.schema == "v1" else _JSON_COLUMNS
-        redacted = self.redaction.apply(dict(zip(names, (data, source), strict=True)))
-        return redacted[names[0]], redacted[names[1]]
+        redacted = self.redaction.apply(dict(zip(_JSON_COLUMNS, (data, source), strict=True)))
+        return redacted[_JSON_COLUMNS[0]], redacted[_JSON_COLUMNS[1]]
 
     def _redacted_values(self, name: str, values: Any) -> list[Any]:
         return [self.redaction.apply({name: value})[name] for value in values]
@@ -160,7 +172,7 @@ class Tables:
         if not self.redaction.rules:
             return rows
         names = [self._name_of(column.name) for column in self._plain_columns(table)]
-        done = _DONE_IN.get(table, _DONE)
+        done = _DONE_IN.get(table, _DONE) | {column.name for column in self.responses.values()}
         redacted = []
         for row in rows:
             given = dict(zip(names, row, strict=True))
@@ -172,6 +184,8 @@ class Tables:
         """Return the name by which a column is redacted: an input's own, if that is redacted."""
         if self.redaction.how(column):
             return column
+        if column == "properties":
+            return _JSON_COLUMNS[0]
         own = (name for name, each in self.inputs.items() if each == column and self.redaction.how(name))
         return next(own, column)
 
@@ -180,13 +194,31 @@ class Tables:
             return None
         response = Response(status=200, body=record.bodies[SUMMARY])
         found = decode_summary(response, SessionId(record.session_id), self.plan.summary)
-        given: dict[str, Any] = {"response": found.response, "response_schema": found.response_schema}
-        redacted = self.redaction.apply(given)
-        values = [None if value is None else dump_json(value) for value in redacted.values()]
+        redacted = self.redaction.apply(
+            {"response": self._redacted_fields(found.response), "response_schema": found.response_schema}
+        )
+        values = [
+            value if value is None or self.redaction.how(name) else dump_json(value)
+            for name, value in redacted.items()
+        ]
         return (
             *self._ids(record.session_id), _clean(found.config_profile_id), _clean(found.summary), *values,
-            time_text(record.fetched[SUMMARY]), *response_values(self.responses, redacted["response"]),
+            time_text(record.fetched[SUMMARY]), *response_values(self._responses, redacted["response"]),
         )  # fmt: skip
+
+    def _redacted_fields(self, response: Any) -> Any:
+        """Redact the fields of a response that are named by their columns."""
+        named = {
+            field: column.name
+            for field, column in self.responses.items()
+            if self.redaction.how(column.name) and not self.redaction.how("response", field)
+        }
+        if not named or not isinstance(response, dict):
+            return response
+        return {
+            field: self.redaction.apply({named[field]: value})[named[field]] if field in named else value
+            for field, value in response.items()
+        }
 
     def _failure_row(self, failure: JobFailure) -> Row:
         return (
@@ -203,8 +235,11 @@ class Tables:
         given = {
             self.inputs[name]: value for name, value in record.input_columns.items() if name in self.inputs
         }
+        # a text that is no id has no page
+        is_id = all(failure.error != InvalidSessionId.__name__ for failure in failures)
+        url = replay_url(self.organisation, record.session_id) if is_id else None
         return (
-            *self._ids(record.session_id), *totals, replay_url(self.organisation, record.session_id), state,
+            *self._ids(record.session_id), *totals, url, state,
             failures[0].error if failures else None, time_text(fetched[0]) if fetched else None,
             _clean(record.input), *(given.get(name) for name in self._inputs),
         )  # fmt: skip

@@ -132,4 +132,4 @@ def _check_orphans(found: Found, wanted: Destination) -> None:
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return ", ".join(names[:3]) + (" and more" if len(names) > 3 else "")

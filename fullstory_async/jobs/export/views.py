@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
+
+from fullstory_async.tables.columns import TABLES, Kind, Table
 
 __all__ = ["INFO_TABLE", "VIEWS", "views_for"]
 
@@ -17,7 +19,8 @@ VIEWS = {
 FROM events
 WHERE {is_rage_click}
 GROUP BY page_path, element_text, element_selector
-ORDER BY clicks DESC, page_path, element_text, element_selector""",
+ORDER BY clicks DESC, page_path IS NULL, page_path, element_text IS NULL, element_text,
+    element_selector IS NULL, element_selector""",
     ),
     "errors_by_browser": (
         "events",
@@ -26,7 +29,7 @@ ORDER BY clicks DESC, page_path, element_text, element_selector""",
     COUNT(DISTINCT CASE WHEN is_error THEN full_session_id END) AS sessions_with_errors
 FROM events
 GROUP BY browser
-ORDER BY errors DESC, browser""",
+ORDER BY errors DESC, browser IS NULL, browser""",
     ),
     "page_flow": (
         "pages",
@@ -35,19 +38,24 @@ ORDER BY errors DESC, browser""",
 FROM pages AS here
 JOIN pages AS next ON next.full_session_id = here.full_session_id AND next.number = here.number + 1
 GROUP BY here.path, next.path
-ORDER BY times DESC, from_path, to_path""",
+ORDER BY times DESC, here.path IS NULL, here.path, next.path IS NULL, next.path""",
     ),
 }
 """View → the table that it needs, and its query."""
+_COMPUTED: tuple[Kind, ...] = ("integer", "boolean", "texts")
 
 
-def views_for(tables: Collection[str], *, is_rage_click: str) -> Iterator[str]:
+def views_for(tables: Mapping[str, Table], *, is_rage_click: str) -> Iterator[str]:
     """Yield the statements that create the views of these tables, where they are missing.
 
     Args:
-        tables: the names of the tables.
+        tables: the tables. A view that computes with a column that is text now, since it is hashed, is
+            left out.
         is_rage_click: the condition that the list of an event's frustrations has a rage click.
     """
     for name, (table, query) in VIEWS.items():
-        if table in tables:
-            yield f"CREATE VIEW IF NOT EXISTS {name} AS {query.format(is_rage_click=is_rage_click)}"
+        statement = query.format(is_rage_click=is_rage_click)
+        texts = {column.name for column in tables.get(table, ()) if column.kind == "text"}
+        computed = {column.name for column in TABLES[table] if column.kind in _COMPUTED}
+        if table in tables and not any(each in statement for each in texts & computed):
+            yield f"CREATE VIEW IF NOT EXISTS {name} AS {statement}"

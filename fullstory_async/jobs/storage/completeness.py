@@ -6,7 +6,7 @@ Three numbers are compared, which don't depend on the log that may be missing:
   reach.
 * ``unclean`` is put into the main file, through a checkpoint, before a run commits anything, and is removed
   when the job is closed. An unclean file without a record, or with the one of an earlier run, is a copy
-  without its log, or half of a copy.
+  without its log, or half of a copy. So is one without a log whose record is older than itself.
 * ``spent_ceiling``, also kept in the main file, is never smaller than what is spent or reserved. It is raised
   in large steps, each with a checkpoint. So even a main file alone has an upper bound of what was spent.
 """
@@ -41,6 +41,7 @@ __all__ = [
     "Evidence",
     "Loss",
     "check_integrity",
+    "committed_in_file",
     "evidence_of",
     "find_loss",
     "loss_in",
@@ -90,6 +91,7 @@ class Evidence:
     """Its record."""
     file: Committed | None
     """The main file alone, if there is a log: an older log, put beside it, would hide newer pages of it."""
+    has_log: bool
 
 
 def evidence_of(folder: Path) -> Evidence:
@@ -100,7 +102,9 @@ def evidence_of(folder: Path) -> Evidence:
     """
     path = folder / DATABASE_NAME
     try:
-        return Evidence(read_record(path), _committed_in_file(path) if _has_log(path) else None)
+        record = read_record(path)
+        has_log = _has_log(path)  # second: a commit that the record lacks is in it
+        return Evidence(record, committed_in_file(path) if has_log else None, has_log)
     except OSError as error:
         raise as_job_error(folder, error) from None
 
@@ -132,6 +136,8 @@ def loss_in(meta: Mapping[str, Any], evidence: Evidence) -> Loss | None:
     """Return what a database lacks."""
     commits, record = number_in(meta, COMMITS), evidence.record
     is_older = record is None or (record.commits <= commits and not record.is_of(meta.get(RUN)))
+    # A commit that the record lacks, since its process was killed between the two, is still in the log.
+    is_older = is_older or (not evidence.has_log and record is not None and record.commits < commits)
     if is_older and number_in(meta, UNCLEAN):
         in_file = 0 if evidence.file is None else evidence.file.spent
         return Loss(None, None, max(most_spent(meta), in_file))
@@ -150,7 +156,7 @@ def _has_log(path: Path) -> bool:
     return log.exists() and log.stat().st_size > 0
 
 
-def _committed_in_file(path: Path) -> Committed | None:
+def committed_in_file(path: Path) -> Committed | None:
     """Return the last commit in a main file without its log; ``None`` if it can't be read so."""
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as database:

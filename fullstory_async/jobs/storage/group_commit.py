@@ -14,6 +14,7 @@ import contextlib
 import itertools
 import logging
 import math
+import os
 import queue
 import sqlite3
 import threading
@@ -83,6 +84,7 @@ class GroupCommitWriter:
         self._folder = folder
         self._transaction = transaction
         self._closed, self._patient_until = False, math.inf
+        self._pid = os.getpid()
         self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
         self._retried: list[_Change] = []
         self.room, self.rescue_file = SpareRoom(folder), rescue_file
@@ -91,6 +93,11 @@ class GroupCommitWriter:
             self._thread.start()
         except RuntimeError as error:  # too many threads, or the interpreter is ending
             raise JobStorageError(f"the job {folder} can't be written: {error}") from None
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked with the job open, so that the job belongs to its parent."""
+        return self._pid != os.getpid()
 
     async def run(
         self,
@@ -114,6 +121,11 @@ class GroupCommitWriter:
         """
         if self._closed:
             raise ClientStateError(f"the job {self._folder} is closed")
+        if self.is_inherited:  # the thread stayed in the parent
+            raise ClientStateError(
+                f"the job {self._folder} was opened by the process that forked this one: "
+                "open it in one of the two"
+            )
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._changes.put(_Change(work, future, outside_transaction, rescue))
         return await future

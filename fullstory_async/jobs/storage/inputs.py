@@ -85,21 +85,27 @@ def unpack(stored: object) -> Input:
     mark, body = stored[:_CHECKSUM_BYTES], stored[_CHECKSUM_BYTES:]
     if zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") != mark:
         raise CorruptRecord("the input and its checksum differ")
-    found: Input = _decoder.decode(body)
+    try:
+        found: Input = _decoder.decode(body)
+    except ValueError as error:  # zeros have the checksum of nothing
+        raise CorruptRecord(str(error)) from None
     return found
 
 
 def add_names(database: sqlite3.Connection, names: Iterable[str]) -> None:
     """Remember the names of columns; those beyond the first 300 are not exported."""
-    known = read_names(get_meta(database, _NAMES))
+    known = read_names(get_meta(database, _NAMES)) or []
     new = [name for name in names if name not in known][: _MAX_NAMES - len(known)]
     if new:
         set_meta(database, **{_NAMES: msgspec.json.encode([*known, *new]).decode()})
 
 
-def read_names(stored: object) -> list[str]:
-    """Return the names of columns from ``meta``. Raises `ValueError` if they are damaged."""
-    return [] if stored is None else msgspec.json.decode(str(stored), type=list[str])
+def read_names(stored: object) -> list[str] | None:
+    """Return the names of columns from ``meta``; ``None`` if they are damaged, which costs only columns."""
+    try:
+        return [] if stored is None else msgspec.json.decode(str(stored), type=list[str])
+    except ValueError:
+        return None
 
 
 def column_names(names: Iterable[str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from fullstory_async.errors import JobError
 from fullstory_async.jobs.plan import JobPlan
 from fullstory_async.jobs.storage.commit_record import CommitRecord, Committed, read_record
 from fullstory_async.jobs.storage.completeness import Loss, check_integrity, find_loss, most_spent, number_in
+from fullstory_async.jobs.storage.in_place import FilesInPlace
 from fullstory_async.jobs.storage.inputs import add_input_column
 from fullstory_async.jobs.storage.ownership import new_run
 from fullstory_async.jobs.storage.schema import (
@@ -46,8 +47,7 @@ class OpenedJob:
     organisation: str | None
     input_complete: bool
     state: StoreState
-    inode: int
-    """Identifies the database's file."""
+    files: FilesInPlace
     is_marked: bool
     """Whether the main file knows of this opening; it doesn't while a reader holds up the checkpoint."""
 
@@ -91,16 +91,16 @@ def open_job(folder: Path, wanted: JobPlan | None, *, accept_loss: bool) -> Open
         try:
             set_meta(database, plan=plan.to_json(), **{RUN: run, UNCLEAN: 1}, **state.numbers())
             database.execute("COMMIT")
-            is_marked = checkpoint_wal(database)
             record.write(state.committed())
-            inode = (folder / DATABASE_NAME).stat().st_ino
+            is_marked = checkpoint_wal(database)
+            files = FilesInPlace(folder)
         except BaseException:
             record.close()
             raise
     return OpenedJob(
         database=database, record=record, run=run, plan=plan, secret=meta["secret"], state=state,
         organisation=meta.get("account"),  # the name in the file, which existing jobs have
-        input_complete=meta.get("input_complete") != 0, inode=inode, is_marked=is_marked,
+        input_complete=meta.get("input_complete") != 0, files=files, is_marked=is_marked,
     )  # fmt: skip
 
 

@@ -55,7 +55,8 @@ class RecordReader:
             self.plan = JobPlan.from_json(meta["plan"])
             self.secret: str = meta["secret"]
             self.spent: int = meta["spent"]
-            self.input_columns = column_names(read_names(meta.get("input_columns")))
+            names = read_names(meta.get("input_columns"))
+            self.input_columns, self._lacks_names = column_names(names or ()), names is None
             # the name in the file, which existing jobs have
             self.organisation: str | None = meta.get("account")
             self.input_complete: bool = meta.get("input_complete") != 0
@@ -199,7 +200,8 @@ class RecordReader:
         try:
             yield from scan.records(with_bodies=with_bodies)
         finally:
-            self.damaged = max(scan.damaged, 0 if self._loss is None else self._loss.unreadable)
+            lost = 0 if self._loss is None else self._loss.unreadable
+            self.damaged = max(scan.damaged, lost, int(self._lacks_names))
             database.close()
 
     def record_of(self, session_id: SessionId, *, with_bodies: bool | str = True) -> Record | None:

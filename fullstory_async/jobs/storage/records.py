@@ -9,13 +9,14 @@ import attrs
 from fullstory_async.deprecation import Renamed
 from fullstory_async.errors import DecodeError
 from fullstory_async.jobs.plan import JobPlan
+from fullstory_async.json_ready import JsonReady
 from fullstory_async.models import SessionEvents, SessionSummary
 
 __all__ = ["JobFailure", "JobResult", "JobStatus", "Record"]
 
 
 @attrs.frozen(kw_only=True)
-class JobFailure:
+class JobFailure(JsonReady):
     """Why one call of a job failed."""
 
     session_id: str
@@ -63,7 +64,7 @@ class Record:
 
 
 @attrs.frozen(kw_only=True)
-class JobResult:
+class JobResult(JsonReady):
     """One session of a job."""
 
     session_id: str
@@ -77,7 +78,7 @@ class JobResult:
 
 
 @attrs.frozen(kw_only=True)
-class JobStatus:
+class JobStatus(JsonReady):
     """The progress of a job."""
 
     plan: JobPlan

@@ -44,7 +44,6 @@ __all__ = [
     "absolute_folder",
     "as_job_error",
     "backfill_wal",
-    "check_in_place",
     "checkpoint_wal",
     "close_on_error",
     "fetch_all",
@@ -220,19 +219,6 @@ def _check_truncated(database: sqlite3.Connection, path: Path) -> None:
     has_log = log.exists() and log.stat().st_size > 0
     if not has_log and path.stat().st_size < size * pages:
         raise sqlite3.DatabaseError("it is cut off")
-
-
-def check_in_place(folder: Path, inode: int) -> None:
-    """Raise if a database's file was removed or replaced, and the last commit is lost with it."""
-    try:
-        found = (folder / DATABASE_NAME).stat().st_ino
-    except PermissionError:  # the commit is in the file, wherever that is: it stays open
-        return
-    except FileNotFoundError:
-        found = None
-    if found != inode:
-        what = "removed" if found is None else "replaced"
-        raise sqlite3.OperationalError(f"its folder or its file was {what} while it ran")
 
 
 def has_job(folder: Path) -> bool:

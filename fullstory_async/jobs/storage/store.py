@@ -34,7 +34,6 @@ from fullstory_async.jobs.storage.schema import (
     COMMITS,
     UNCLEAN,
     backfill_wal,
-    check_in_place,
     checkpoint_wal,
     fingerprint,
 )
@@ -73,7 +72,7 @@ class JobStore:
         self.plan, self.secret, self.organisation = opened.plan, opened.secret, opened.organisation
         self.input_complete, self._is_marked = opened.input_complete, opened.is_marked
         self._state = self._committed = opened.state
-        self._sharing, self._inode = Sharing.ALONE, opened.inode
+        self._sharing, self._files = Sharing.ALONE, opened.files
         self._owner: object = opened.run
         self._compress = compressor()
         self._unsaved: list[ResponseRow] = []
@@ -195,7 +194,7 @@ class JobStore:
             _logger.info("the job %s was closed without its mark", self.folder, exc_info=True)
         finally:
             self._record.close()
-            self._database.close()
+            self._files.close(self._database)
 
     async def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Make a change that only the process that has the job may make."""
@@ -218,7 +217,7 @@ class JobStore:
             self._insert_responses()
             self._write_counters()
             self._database.execute("COMMIT")
-            check_in_place(self.folder, self._inode)
+            self._is_marked = self._files.check() and self._is_marked
             self._committed = self._state
         except BaseException:
             with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back already
@@ -227,19 +226,20 @@ class JobStore:
             self._unsaved.clear()
             raise
         if self._sharing is not Sharing.TAKEN_OVER:
+            self._record.write(self._state.committed())
             # Before a caller continues: it may send a request that the ceiling has to cover.
             is_full = self.writer.room.is_used  # then no request follows, and the file must not grow
             self._is_marked = self._is_marked or (not is_full and backfill_wal(self._database))
-            self._record.write(self._state.committed())
 
     def _look_for_others(self) -> None:
-        """Notice another process that has opened the job, or that writes to it after it has lost it."""
-        self._owner, commits = ownership.owner_of(self._database)
+        """Notice another process that has opened the job or still writes to it, and damaged files."""
+        is_cut = self._files.is_cut_off(self._state.commits)  # then nothing is read
+        self._owner, commits = (self._run, -1) if is_cut else ownership.owner_of(self._database)
         if self._owner != self._run:
             self._sharing = Sharing.TAKEN_OVER
         elif commits < self._state.commits:  # the next opening must learn what this process knows
             self._record.write(self._state.committed())
-            raise sqlite3.OperationalError("its file was replaced by an older copy while it ran")
+            raise sqlite3.OperationalError("its files were cut off or replaced by older copies while it ran")
         elif commits != self._state.commits:
             self._sharing = Sharing.SHARED
         self._state.commits = commits

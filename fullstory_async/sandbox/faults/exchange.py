@@ -58,9 +58,14 @@ class Exchange:
 
     async def finish(self, response: web.StreamResponse) -> None:
         """Send the rest of a response. Raises `ConnectionResetError` if the client has disconnected."""
-        await response.prepare(self.request)
-        await response.write_eof()
+        # first, because a client in another thread may read the record as soon as it has the last byte
         self.record.status = response.status
+        try:
+            await response.prepare(self.request)
+            await response.write_eof()
+        except BaseException:
+            self.record.status = None
+            raise
 
     async def stall(self, seconds: float) -> None:
         """Send nothing for this time, or until the client disconnects."""
