@@ -141,11 +141,13 @@ class FanOut(Generic[T]):
             raise self._fatal
 
     def __aiter__(self) -> Self:
-        self._check_entered()
+        if not self._workers:
+            raise _not_entered()
         return self
 
     async def __anext__(self) -> Outcome[T]:
-        self._check_entered()
+        if not self._workers:
+            raise _not_entered()
         outcome = await self._outcomes.get()
         if not self._running and self._outcomes.empty():
             # several consumers may iterate: each of them has to find the end
@@ -161,11 +163,6 @@ class FanOut(Generic[T]):
         raise TypeError("a FanOut is asynchronous: use 'async with'")
 
     def __exit__(self, *_: object) -> None: ...
-
-    def _check_entered(self) -> None:
-        if not self._workers:
-            text = "open the fan-out first: async with client.sessions.events_many(…) as results"
-            raise ClientStateError(text)
 
     def stop(self) -> None:
         """Take no more ids; cancel calls that were not sent yet, or were sent and refused.
@@ -256,3 +253,7 @@ class FanOut(Generic[T]):
         if self._fatal is None:
             self._fatal = error
         self.stop()
+
+
+def _not_entered() -> ClientStateError:
+    return ClientStateError("open the fan-out first: async with client.sessions.events_many(…) as results")

@@ -28,15 +28,16 @@ _STYLE = """
 padding:.5rem .7rem;background:var(--bar);border:1px solid var(--line);border-radius:.4rem}
 .bar select{font:inherit;max-width:14rem}.bar label{white-space:nowrap}
 .bar details ol{max-height:50vh;overflow:auto;margin:.3rem 0}.bar details[open]{flex-basis:100%}
-main table{table-layout:fixed}
-td.at{white-space:nowrap;font-variant-numeric:tabular-nums;color:var(--dim);width:5rem}
-td.kind{color:var(--dim);width:12rem}tr.dim td{color:var(--dim)}tr.gap td{color:var(--dim);font-style:italic}
+main table{table-layout:fixed}main tr{border-bottom:1px solid var(--line)}
+col.at{width:5rem}col.kind{width:12rem}td.kind{color:var(--dim)}
+td.at{white-space:nowrap;font-variant-numeric:tabular-nums;color:var(--dim)}
+tr.dim td{color:var(--dim)}tr.gap td{color:var(--dim);font-style:italic}
 b{font-size:.8rem;font-weight:500;border:1px solid;border-radius:.6rem;padding:0 .45rem;margin-left:.5rem;
 white-space:nowrap}b.times{border:0;padding:0}
 tr,section,i{scroll-margin-top:4rem}tr:target{background:var(--band)}
 main section{content-visibility:auto;contain-intrinsic-size:auto 20rem}
 :root:has(#problems:checked) :is(main section:not(.has-problem),main tr:not(.problem)){display:none}
-@media(max-width:40rem){td.kind{display:none}td.at{width:4.2rem}.bar{position:static}}
+@media(max-width:40rem){.kind{display:none}col.at{width:4.2rem}.bar{position:static}}
 @media print{.bar{display:none}main section{content-visibility:visible}}
 """
 
@@ -117,14 +118,15 @@ def _section(section: Section, numbers: Mapping[str, int]) -> Iterator[str]:
     yield f"<h2>{escape(clip(visit.title, _MAX_TEXT))}</h2>"
     if visit.url:
         yield f'<p class="dim">{escape(clip(visit.url, _MAX_URL))}</p>'
-    yield "<table>"
+    # the widths, as a first row that spans columns has none
+    yield '<table><colgroup><col class="at"><col class="kind"><col></colgroup>'
     for row in section.rows:
         yield _row(row, numbers) if row.moments else _gap(row.left_out)
     yield "</table></section>"
 
 
 def _gap(count: int) -> str:
-    return f'<tr class="gap"><td colspan="3">… {counted(count, "event")} left out</td></tr>'
+    return f'<tr class="gap"><td colspan="2">… {counted(count, "event")} left out</td></tr>'
 
 
 def _row(row: Row, numbers: Mapping[str, int]) -> str:

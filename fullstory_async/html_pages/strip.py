@@ -90,8 +90,8 @@ def _lane(bins: list[_Bin], look: Look, top: int) -> str:
     path = []
     for number, each in enumerate(bins):
         if count := each.counts[look]:
-            # a single problem must be seen beside many
-            tall = _LANE_HEIGHT - 2 if look in ("error", "warn", "go") else max(3, 12 * count // highest)
+            # a single one must be seen beside many
+            tall = max(_LANE_HEIGHT // 3, (_LANE_HEIGHT - 2) * count // highest)
             path.append(f"M{number * _BIN_WIDTH} {top + _LANE_HEIGHT - 2 - tall}h4v{tall}h-4z")
     return f'<path class="{look}" d="{"".join(path)}"/>' if path else ""
 

@@ -180,7 +180,7 @@ class SessionEvents(HasResponseInfo, JsonReady, Sequence[SessionEvent]):
         """
         return rows_as_dicts(*self.to_rows())
 
-    def to_rows(self) -> tuple[Table, list[Row]]:
+    def to_rows(self) -> tuple[Table, Sequence[Row]]:
         """Return the columns of an export of events, and the events as rows of them."""
         return EVENT_TABLE, self._columns().rows(EVENT_TABLE)
 

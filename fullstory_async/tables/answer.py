@@ -86,6 +86,6 @@ def sliced_events(body: bytes) -> list[SlicedEvent] | None:
 
 def as_texts(values: Sequence[Any]) -> Sequence[str | None]:
     """Return values as texts: strings as they are, others as their JSON."""
-    if {type(value) for value in values} <= {str, type(None)}:
+    if set(map(type, values)) <= {str, type(None)}:
         return values
     return [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]

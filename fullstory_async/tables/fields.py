@@ -7,7 +7,7 @@ by `coerce`, as the typed views of `SessionEvent` are: the result is the same.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 import msgspec
@@ -17,7 +17,7 @@ from fullstory_async.errors import DecodeError
 
 __all__ = [
     "App", "Custom", "Device", "Fields", "Identify", "Location", "Source", "Target", "Targeted", "Url",
-    "UserAgent", "fields_of", "parse", "parsed_fields_of", "read_fields", "source_of",
+    "UserAgent", "all_fields_of", "parse", "parsed_fields_of", "read_fields", "source_of",
 ]  # fmt: skip
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -182,17 +182,21 @@ _decode_source = msgspec.json.Decoder(Source).decode
 _ERRORS = (msgspec.MsgspecError, RecursionError)
 
 
-def fields_of(kind: str, text: Any) -> Fields:
-    """Return the fields of an event's properties from their JSON.
+def all_fields_of(kind: str, texts: Sequence[Any]) -> Sequence[Fields]:
+    """Return the fields of events of one type from their properties' JSON.
 
     Raises:
-        DecodeError: it is nested too deeply.
+        DecodeError: an event is nested too deeply.
     """
-    decode = _DECODERS.get(kind)
-    if decode is None:
-        return _NO_FIELDS
     try:
-        fields: Fields = decode(text)
+        return list(map(_DECODERS[kind], texts)) if kind in _DECODERS else [_NO_FIELDS] * len(texts)
+    except _ERRORS:
+        return [_fields_of(kind, text) for text in texts]
+
+
+def _fields_of(kind: str, text: Any) -> Fields:
+    try:
+        fields: Fields = _DECODERS[kind](text)
     except _ERRORS:
         return read_fields(_KINDS[kind], parse(text))
     return fields

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import compress, islice
+from operator import ne, or_
 from typing import Any
 
 import attrs
@@ -38,7 +40,7 @@ class Visit:
         self.entered_at = self.entered_at or _first(values["event_time"][start:end])
         self.events += end - start
         self.errors += sum(values["is_error"][start:end])
-        self.frustrations += sum(map(len, values["frustrations"][start:end]))
+        self.frustrations += sum(map(len, filter(None, values["frustrations"][start:end])))
 
 
 def visits_of(columns: EventColumns) -> list[Visit]:
@@ -66,13 +68,9 @@ def visits_of(columns: EventColumns) -> list[Visit]:
 def _runs(columns: EventColumns) -> Iterator[tuple[int, int]]:
     """Yield the first and the last number, plus one, of events in a row on one page of one view."""
     views, urls = columns.values["view_id"], columns.values["page_url"]
-    start = 0
-    for n in range(1, columns.count):
-        if views[n] != views[start] or urls[n] != urls[start]:
-            yield start, n
-            start = n
-    if columns.count:
-        yield start, columns.count
+    differs = map(or_, map(ne, islice(views, 1, None), views), map(ne, islice(urls, 1, None), urls))
+    starts = [0, *compress(range(1, columns.count), differs)] if columns.count else []
+    return zip(starts, [*starts[1:], columns.count], strict=False)
 
 
 def page_rows(columns: EventColumns, visits: Sequence[Visit]) -> list[Row]:

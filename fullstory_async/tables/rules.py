@@ -7,12 +7,22 @@ An event's documented fields come as attributes of any object, each with a value
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any
 
-__all__ = ["FRUSTRATING", "MAY_BE_ERROR", "describe", "frustrations_of", "is_error", "is_known"]
+__all__ = [
+    "FRUSTRATING",
+    "MAY_BE_ERROR",
+    "describe",
+    "describe_all",
+    "frustrations_of",
+    "is_error",
+    "is_known",
+]
 
 _MAX_QUOTE = 60
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 _MAX_MILLIS = 1e10
 """Four months. Longer durations are implausible and shown in milliseconds."""
 MAY_BE_ERROR = frozenset({"exception", "crash", "console_message", "request"})
@@ -36,6 +46,22 @@ def describe(kind: str, data: Any, source: Any) -> str:
     """
     write = _BY_TYPE.get(kind)
     return _one_line(kind.replace("_", " ") or "unknown event" if write is None else write(data, source))
+
+
+def describe_all(kind: str, data: Sequence[Any], sources: Sequence[Any]) -> list[str]:
+    """Return what happened at each of some events of one type, as `describe` does."""
+    write = _BY_TYPE.get(kind)
+    if write is None:
+        return list(repeat(describe(kind, None, None), len(data)))
+    texts = list(map(write, data, sources))
+    # one look at all of them: hardly any text needs a change
+    joined = f"|{'|'.join(texts)}|"
+    return texts if _one_line(joined) == joined and not _at_an_end(joined) else list(map(_one_line, texts))
+
+
+def _at_an_end(joined: str) -> bool:
+    """Return whether a text between bars may begin or end with a space."""
+    return "| " in joined or " |" in joined
 
 
 def is_error(kind: str, data: Any) -> bool:
@@ -102,7 +128,7 @@ def _seconds(millis: float | None) -> str:
 
 def _compact(value: Any) -> str:
     try:
-        text = json.dumps(value, ensure_ascii=False) if value else ""
+        text = _encode(value) if value else ""
     except RecursionError:
         # msgspec has decoded a few levels more than json encodes
         return "…"

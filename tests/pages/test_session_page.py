@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from fullstory_async import SessionEvents
+from fullstory_async.html_pages.moments import Look, Moment, SessionRecord, Visit
+from fullstory_async.html_pages.session_page import session_page
 from fullstory_async.sandbox.events import events_of
 from fullstory_async.sandbox.world import World
 from tests.pages.browser import document_of, measured
@@ -70,6 +72,20 @@ def test_it_fits_a_phone_and_follows_the_colour_scheme(
     assert scroll <= inner
     assert kinds == 0
     assert background == ("rgb(22, 24, 28)" if dark else "rgb(255, 255, 255)")
+
+
+@pytest.mark.parametrize(("width", "left"), [(1200, 80), (390, 67)])
+def test_a_page_that_begins_with_a_gap_has_the_usual_columns(tmp_path: Path, width: int, left: int) -> None:
+    looks: list[Look] = ["act" if n < 2 else "error" for n in range(2003)]
+    moments = [Moment(float(n), "0:00", "", look, f"{n}", look, ()) for n, look in enumerate(looks)]
+    html = session_page(SessionRecord(title="", visits=[Visit("", "", moments)]))
+    script = """
+    const [gap, row] = document.querySelectorAll("main tr");
+    return [gap.className, row.querySelector(".at").offsetWidth, row.offsetWidth - row.lastChild.offsetLeft];
+    """
+    name, narrow, wide = measured(html, script, tmp_path, width=width)
+    assert (name, narrow) == ("gap", left)
+    assert wide > width / 2
 
 
 def test_the_keyboard_reaches_the_switches_and_the_pages(events: SessionEvents, tmp_path: Path) -> None:

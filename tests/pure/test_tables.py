@@ -7,6 +7,7 @@ import io
 import json
 import random
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from tests.odd_answers import FAR_TIMES, ODD_BODIES, TIMES, event
 ID = "5736495272951808:5629499534213120"
 
 
-def rows_of(body: bytes) -> tuple[Table, list[Row]]:
+def rows_of(body: bytes) -> tuple[Table, Sequence[Row]]:
     return SessionEvents.from_json(body, session_id=ID).to_rows()
 
 

@@ -206,7 +206,6 @@ async def test_ids_are_taken_only_as_workers_and_the_consumer_get_on() -> None:
         assert taken <= 4 * 3 + 1
 
 
-@pytest.mark.row(24)
 async def test_an_outcome_unwraps_to_its_value_or_its_error() -> None:
     async def fetch(session_id: str, at_risk: AtRisk) -> tuple[object, int]:
         if session_id == "1:1":
@@ -230,6 +229,7 @@ async def test_an_outcome_unwraps_to_its_value_or_its_error() -> None:
             pytest.fail("a success is no failure")
 
 
+@pytest.mark.row(24)
 async def test_a_failed_call_is_an_outcome() -> None:
     def answer(request: Request) -> Response:
         return json_response({"message": "gone"}, 404) if request.session_id == "1:3" else EMPTY

@@ -189,7 +189,7 @@ async def test_replay_urls_may_have_an_https_base(wire: Wire, public_url: str) -
         assert sandbox.url.startswith("http://127.0.0.1:")
         # the sandbox's own pages still lead to each other, and the contract to the sandbox
         async with session.get("/") as response:
-            assert f"'{sandbox.url}/ui/SANDBOX/session/{one}'" in await response.text()
+            assert f'"{sandbox.url}/ui/SANDBOX/session/{one}"' in await response.text()
         assert (await ask(session, "GET", "/openapi.json"))["servers"] == [{"url": sandbox.url}]
 
 

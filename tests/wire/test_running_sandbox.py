@@ -28,6 +28,7 @@ async def use(sandbox: Sandbox) -> int:
         return len(await client.sessions.events(sandbox.session_ids[0]))
 
 
+@pytest.mark.filterwarnings("ignore::fullstory_async.UnsharedLimiterWarning")  # of the two threads
 def test_several_loops_threads_and_processes_use_one(
     forks: Forks, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

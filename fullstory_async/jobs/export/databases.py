@@ -13,11 +13,12 @@ import attrs
 
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.files.file_system import PRIVATE_FILE, make_private
-from fullstory_async.jobs.export.duckdb_files import opened_duckdb
+from fullstory_async.jobs.export.duckdb_files import ROW_GROUP, created_duckdb
 from fullstory_async.jobs.export.parquet import RowGroups
 from fullstory_async.jobs.export.views import INFO_TABLE, views_for
 from fullstory_async.tables.arrow import import_pyarrow
 from fullstory_async.tables.columns import SCHEMA_VERSIONS, Column, Kind, Row, RowWriter, Schema, Table
+from fullstory_async.tables.rows import columns_of
 from fullstory_async.tables.shapes import ListShape, Shape, StructShape
 
 if TYPE_CHECKING:
@@ -79,10 +80,8 @@ DUCKDB = Dialect(
     has_structures=True,
 )  # fmt: skip
 
-_DUCKDB_ROWS = 2000
-"""Fewer rows at a time than in a file of Parquet: DuckDB has a copy of them."""
 _MEMORY_MB = 64
-_LARGE_BYTES = 4_000_000
+_LARGE_BYTES = 32_000_000
 _JSON = {"ARROW:extension:name": "arrow.json", "ARROW:extension:metadata": ""}
 
 
@@ -149,7 +148,7 @@ def sqlite_writer(database: sqlite3.Connection, name: str, columns: Table) -> Ro
 
     def write(rows: Sequence[Row]) -> None:
         if lists:
-            values: list[Any] = list(zip(*rows, strict=True)) or [()] * len(columns)
+            values: list[Any] = list(columns_of(rows, len(columns)))
             for n in lists:
                 values[n] = [None if texts is None else "|".join(texts) for texts in values[n]]
             database.executemany(insert, zip(*values, strict=True))
@@ -169,7 +168,7 @@ def duckdb_writers(
         with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as name:
             folder = Path(name)
             made = folder / "database"
-            with opened_duckdb(made, folder=folder) as database:
+            with created_duckdb(made, folder=folder) as database:
                 for statement in _definitions(tables, DUCKDB, schema):
                     database.execute(statement)
                 # The batches are too small for more than one thread to be of use.
@@ -177,12 +176,14 @@ def duckdb_writers(
                 # Each checkpoint writes the last rows anew, and leaves a hole in the file.
                 database.execute("SET checkpoint_threshold = '1GB'")
                 database.execute(f"SET memory_limit = '{_MEMORY_MB}MB'")
-                # A transaction for each batch: DuckDB keeps the rows of one in memory.
+                # In one transaction, full groups of rows go to the file without a log of them.
+                database.execute("BEGIN")
                 with ExitStack() as writers:
                     yield {
                         name: writers.enter_context(_duckdb_writer(database, name, columns))
                         for name, columns in tables.items()
                     }
+                database.execute("COMMIT")
             make_private(made, PRIVATE_FILE)
             made.replace(path)
     except ImportError:
@@ -191,18 +192,19 @@ def duckdb_writers(
 
 @contextmanager
 def _duckdb_writer(database: duckdb.DuckDBPyConnection, name: str, columns: Table) -> Iterator[RowWriter]:
-    groups = RowGroups(columns, rows=_DUCKDB_ROWS)
-    names = column_names(columns)
-    insert = f"INSERT INTO {name} ({names}) SELECT {names} FROM batch"  # noqa: S608  (our own names)
+    groups = RowGroups(columns, rows=ROW_GROUP)
 
     def load(batch: Any) -> None:
         if batch is not None:
             if batch.nbytes > _LARGE_BYTES:
                 # A single value can be as large as a response, and takes several times as much.
                 database.execute(f"SET memory_limit = '{_MEMORY_MB + batch.nbytes // 250_000}MB'")
-            database.register("batch", _as_duckdb_has_it(batch, columns))
-            database.execute(insert)
-            database.unregister("batch")
+            # not by a name: the transaction would keep each batch that had one
+            database.from_arrow(_as_duckdb_has_it(batch, columns)).insert_into(name)
+            if batch.nbytes > _LARGE_BYTES:
+                # too few rows for a group, which would stay in memory
+                database.execute("COMMIT")
+                database.execute("BEGIN")
 
     yield lambda rows: load(groups.add(rows))
     load(groups.take())

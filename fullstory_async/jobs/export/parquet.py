@@ -10,8 +10,9 @@ from typing import Any
 import attrs
 
 from fullstory_async.errors import ConfigurationError
-from fullstory_async.tables.arrow import arrow_schema, record_batch
+from fullstory_async.tables.arrow import arrow_schema, column_batch
 from fullstory_async.tables.columns import Row, RowWriter, Table
+from fullstory_async.tables.rows import columns_of
 
 __all__ = ["RowGroups", "parquet_writer"]
 
@@ -56,20 +57,23 @@ class RowGroups:
     table: Table
     rows: int = attrs.field(factory=lambda: _GROUP)
     """How many rows are a large group."""
-    _rows: list[Row] = attrs.field(factory=list, init=False)
+    _columns: list[list[Any]] = attrs.field(init=False)
     _bytes: int = attrs.field(default=0, init=False)
     _json: list[int] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._columns = [[] for _ in self.table]
         self._json = [n for n, column in enumerate(self.table) if column.kind == "json"]
 
     def add(self, rows: Sequence[Row]) -> Any | None:
         """Add rows; return a record batch of all rows so far if they are many."""
-        self._rows += rows
-        self._bytes += sum(len(row[n] or "") for n in self._json for row in rows)
-        return self.take() if len(self._rows) >= self.rows or self._bytes >= _GROUP_BYTES else None
+        columns = columns_of(rows, len(self.table))
+        for mine, more in zip(self._columns, columns, strict=True):
+            mine.extend(more)
+        self._bytes += sum(len(text) for n in self._json for text in columns[n] if text)
+        return self.take() if len(self._columns[0]) >= self.rows or self._bytes >= _GROUP_BYTES else None
 
     def take(self) -> Any | None:
         """Return the rows that are left as a record batch, or ``None`` if there are none."""
-        rows, self._rows, self._bytes = self._rows, [], 0
-        return record_batch(self.table, rows) if rows else None
+        columns, self._columns, self._bytes = self._columns, [[] for _ in self.table], 0
+        return column_batch(self.table, columns) if columns[0] else None

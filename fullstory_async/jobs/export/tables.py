@@ -6,7 +6,7 @@ that an event with an invalid time is not lost. Free-form values stay JSON.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -106,7 +106,7 @@ class Tables:
             return column
         return attrs.evolve(column, is_required=False, kind="text" if how == "hash" else column.kind)
 
-    def rows(self, record: Record) -> Iterator[tuple[str, list[Row]]]:
+    def rows(self, record: Record) -> Iterator[tuple[str, Sequence[Row]]]:
         """Yield the rows of one session, table by table."""
         failures = list(record.failures.values())
         events = summary = None
@@ -120,7 +120,7 @@ class Tables:
         except DecodeError as error:
             failures.append(record.malformed(SUMMARY, error))
         visits = [] if events is None else visits_of(events)
-        made: dict[str, Callable[[], list[Row]]] = {
+        made: dict[str, Callable[[], Sequence[Row]]] = {
             "events": lambda: [] if events is None else events.rows(SCHEMAS[self.schema]["events"]),
             "summaries": lambda: [] if summary is None else [summary],
             "sessions": lambda: [
@@ -168,7 +168,7 @@ class Tables:
     def _redacted_values(self, name: str, values: Any) -> list[Any]:
         return [self.redaction.apply({name: value})[name] for value in values]
 
-    def _redacted(self, table: str, rows: list[Row]) -> list[Row]:
+    def _redacted(self, table: str, rows: Sequence[Row]) -> Sequence[Row]:
         if not self.redaction.rules:
             return rows
         names = [self._name_of(column.name) for column in self._plain_columns(table)]

@@ -6,6 +6,7 @@ import gzip
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import groupby, repeat
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -14,12 +15,14 @@ import msgspec
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.files.compression import zstd
 from fullstory_async.tables.columns import Kind, Row, RowWriter, Table
+from fullstory_async.tables.rows import columns_of
 
 __all__ = ["csv_text", "csv_writer", "json_lines_writer"]
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """The last four are the full-width forms of the others, which some spreadsheets treat alike."""
 _INVISIBLE = " \t\r\n\f\v\ufeff\u200b\u2060"
+_BEFORE_FORMULAS = frozenset("".join(_FORMULA_STARTS) + _INVISIBLE)
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(:-?[0-9]+)?")
 """A number, or a session id of one or two negative halves."""
 
@@ -37,7 +40,7 @@ def json_lines_writer(
 
         def write(rows: Sequence[Row]) -> None:
             # by columns: each step is one loop in C
-            columns: list[Iterable[Any]] = list(zip(*rows, strict=True)) or [()] * len(table)
+            columns: list[Iterable[Any]] = list(columns_of(rows, len(table)))
             for n in nested:
                 columns[n] = [None if text is None else msgspec.Raw(text) for text in columns[n]]
             file.write(encode(list(map(line, *columns))))
@@ -62,44 +65,71 @@ def csv_writer(
     """
     with _opened(target, compression) as file:
         file.write(b"\xef\xbb\xbf" * bom)
-        file.write(csv_text(table, (), with_header=True).encode())
+        file.write(_csv_lines(table, (), with_header=True))
 
         def write(rows: Sequence[Row]) -> None:
-            file.write(csv_text(table, rows).encode())
+            file.write(_csv_lines(table, rows))
 
         yield write
 
 
 def csv_text(table: Table, rows: Sequence[Row], *, with_header: bool = False) -> str:
     """Return rows as lines of CSV."""
-    columns = [
-        _cells(column.kind, values) for column, values in zip(table, zip(*rows, strict=True), strict=False)
-    ]
-    header = [[_quoted(column.name) for column in table]] if with_header else []
-    return "".join(f"{','.join(row)}\n" for row in (*header, *zip(*columns, strict=True)))
+    return _csv_lines(table, rows, with_header=with_header).decode()
 
 
-def _cells(kind: Kind, values: Sequence[Any]) -> Sequence[str]:
-    cell = _CELLS[kind]
-    if values.count(values[0]) == len(values):
-        return [cell(values[0])] * len(values)
-    if kind == "time" and None not in values:
-        return values
+def _csv_lines(table: Table, rows: Sequence[Row], *, with_header: bool = False) -> bytes:
+    # as bytes: one character beyond Latin-1 makes a text of a whole session twice as long, and slow
+    lines = [",".join(_quoted(column.name) for column in table).encode()] if with_header else []
+    if rows:
+        columns = zip(table, columns_of(rows, len(table)), strict=True)
+        parts: list[Iterable[bytes]] = []
+        # equal values side by side are one part: most columns have one value in a session
+        for is_constant, some in groupby(columns, key=lambda each: _is_constant(each[1])):
+            if is_constant:
+                part = b",".join(_CELLS[column.kind](values[0]).encode() for column, values in some)
+                parts.append(repeat(part, len(rows)))
+            else:
+                parts += [_cells(column.kind, values) for column, values in some]
+        lines += map(b",".join, zip(*parts, strict=True))
+    return b"".join(map(b"%b\n".__mod__, lines))
+
+
+def _is_constant(values: Sequence[Any]) -> bool:
+    return values[-1] == values[0] and values.count(values[0]) == len(values)
+
+
+def _cells(kind: Kind, values: Sequence[Any]) -> Sequence[bytes]:
     if kind == "json":
         return _json_cells(values)
+    if kind in ("text", "time") and None not in values:
+        joined = "\n".join(values)
+        if kind == "time" or _is_plain(joined, values):
+            return joined.encode().split(b"\n")
+    if kind == "integer" and None not in values:
+        return list(map(b"%d".__mod__, values))
     # many columns have few distinct values in a session
-    cells = {value: cell(value) for value in set(values)}
-    return [cells[value] for value in values]
+    cell = _CELLS[kind]
+    cells = {value: cell(value).encode() for value in set(values)}
+    return list(map(cells.__getitem__, values))
 
 
-def _json_cells(values: Sequence[str | None]) -> list[str]:
+def _is_plain(joined: str, values: Sequence[str]) -> bool:
+    """Return whether no text of a column needs to be quoted or escaped."""
+    has_special = '"' in joined or "," in joined or "\r" in joined or "" in values
+    if has_special or joined.count("\n") >= len(values):
+        return False
+    return _BEFORE_FORMULAS.isdisjoint({value[0] for value in values})
+
+
+def _json_cells(values: Sequence[str | None]) -> list[bytes]:
     """Write long texts, which are the same object several times in a row, or once only."""
-    cells: list[str] = []
+    cells: list[bytes] = []
     previous: str | None = None
-    shown = ""
+    shown = b""
     for value in values:
         if value is not previous:
-            previous, shown = value, _json_cell(value)
+            previous, shown = value, _json_cell(value).encode()
         cells.append(shown)
     return cells
 
@@ -138,7 +168,8 @@ def _json_cell(value: str | None) -> str:
 
 def _quoted(text: str) -> str:
     if '"' in text or "," in text or "\n" in text or "\r" in text or not text:
-        return '"{}"'.format(text.replace('"', '""'))
+        doubled = text.replace('"', '""')
+        return f'"{doubled}"'
     return text
 
 

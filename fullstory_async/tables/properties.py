@@ -1,0 +1,137 @@
+"""The columns of a session's events that come from their properties, one type of event at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+import attrs
+import msgspec
+
+from fullstory_async.tables.fields import (
+    Custom,
+    Fields,
+    Identify,
+    Source,
+    Targeted,
+    all_fields_of,
+    parse,
+    parsed_fields_of,
+)
+from fullstory_async.tables.json_text import dump_json, may_be_huge
+from fullstory_async.tables.rules import FRUSTRATING, MAY_BE_ERROR, describe_all, frustrations_of, is_error
+
+__all__ = ["Group", "columns_of_groups", "groups_of_parsed", "read_properties"]
+
+F = TypeVar("F", bound=Fields)
+
+
+@attrs.frozen
+class Group:
+    """The events of one type."""
+
+    places: Sequence[int]
+    """Their numbers in the session."""
+    fields: Sequence[Fields]
+    """Those of an event, all of one class."""
+
+    def pairs(self, wanted: type[F]) -> Iterable[tuple[int, F]]:
+        """Return the number and the fields of each event, if they are of the wanted class."""
+        if not isinstance(self.fields[0], wanted):
+            return ()
+        return zip(self.places, cast("Sequence[F]", self.fields), strict=True)
+
+
+def groups_of_parsed(kinds: Sequence[str], values: Sequence[Any]) -> dict[str, Group]:
+    """Return events by type, from their parsed properties."""
+    return {
+        kind: Group(places, [parsed_fields_of(kind, values[n]) for n in places])
+        for kind, places in _places(kinds).items()
+    }
+
+
+def read_properties(
+    kinds: Sequence[str], parts: Sequence[msgspec.Raw], texts: list[str]
+) -> tuple[list[str], dict[str, Group]]:
+    """Return each event's properties as valid JSON, and the events by type.
+
+    Args:
+        kinds: the type of each event.
+        parts: the properties of each event.
+        texts: the same as texts on one line.
+
+    Raises:
+        DecodeError: an event is nested too deeply.
+    """
+    groups = {
+        kind: Group(places, all_fields_of(kind, [parts[n] for n in places]))
+        for kind, places in _places(kinds).items()
+    }
+    if may_be_huge(parts):
+        changed = {n: parse(part) for n, part in enumerate(parts) if may_be_huge((part,))}
+        texts = [dump_json(changed[n]) if n in changed else text for n, text in enumerate(texts)]
+        groups = {kind: _changed(kind, group, changed) for kind, group in groups.items()}
+    return texts, groups
+
+
+def _changed(kind: str, group: Group, values: Mapping[int, Any]) -> Group:
+    """Return a group with the fields of some events read from parsed properties."""
+    fields = [parsed_fields_of(kind, values[n]) if n in values else each for n, each in group.pairs(Fields)]
+    return attrs.evolve(group, fields=fields)
+
+
+def _places(kinds: Sequence[str]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {kind: [] for kind in dict.fromkeys(kinds)}
+    for n, kind in enumerate(kinds):
+        found[kind].append(n)
+    return found
+
+
+def columns_of_groups(groups: Mapping[str, Group], sources: Sequence[Source]) -> dict[str, Sequence[Any]]:
+    """Return the columns that are computed from the fields of the events, by name."""
+    count = len(sources)
+    descriptions, errors = [""] * count, [False] * count
+    signs: list[tuple[str, ...]] = [()] * count
+    texts: list[str | None] = [None] * count
+    selectors, names = texts.copy(), texts.copy()
+    for kind, group in groups.items():
+        described = describe_all(kind, group.fields, [sources[n] for n in group.places])
+        for n, text in zip(group.places, described, strict=True):
+            descriptions[n] = text
+        for n, targeted in group.pairs(Targeted):
+            if (target := targeted.target) is not None:
+                texts[n], selectors[n] = None if target.masked else target.text, target.raw_selector
+        for n, custom in group.pairs(Custom):
+            names[n] = custom.event_name
+        if kind in MAY_BE_ERROR:
+            for n, fields in group.pairs(Fields):
+                errors[n] = is_error(kind, fields)
+        if kind in FRUSTRATING:
+            for n, fields in group.pairs(Fields):
+                signs[n] = frustrations_of(kind, fields)
+    uids, emails = _users(groups.get("identify"), count)
+    return {
+        "description": descriptions, "is_error": errors, "frustrations": signs, "element_text": texts,
+        "element_selector": selectors, "custom_name": names, "user_uid": uids, "user_email": emails,
+    }  # fmt: skip
+
+
+def _users(group: Group | None, count: int) -> tuple[Sequence[str | None], Sequence[str | None]]:
+    """Return the user's id and e-mail address at each event: those of the last identification.
+
+    Before the first one, they are those of the first.
+    """
+    found = [
+        (n, each.user_id, each.user_email)
+        for n, each in (group.pairs(Identify) if group else ())
+        if each.user_id or each.user_email
+    ]
+    uids: list[str | None] = []
+    emails: list[str | None] = []
+    ends = [*(n for n, *_ in found[1:]), count]
+    for (_, uid, email), end in zip(found, ends, strict=False):
+        # a later identification of the same user may leave the address out
+        known = emails[-1] if emails and uids[-1] == uid else None
+        uids += [uid] * (end - len(uids))
+        emails += [email or known] * (end - len(emails))
+    return uids or [None] * count, emails or [None] * count
