@@ -89,7 +89,7 @@ class AgentDesk:
             stored = None if refresh else await self.store.get(wanted)
             if stored is not None:
                 return stored, 0
-        spent = await self.spent()
+            spent = await self.spent()
         # from here to the start of the task nothing is awaited, so no other agent can come between
         if (buying := self._buying.get(wanted)) is not None:
             return (await asyncio.shield(buying))[0], 0

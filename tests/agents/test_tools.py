@@ -117,7 +117,10 @@ async def test_the_budget_and_the_month_bound_what_is_spent(tmp_path: Path, gene
 
 @both
 async def test_agents_that_ask_at_once_pay_once(tmp_path: Path, generation: Generation) -> None:
-    async with Sandbox(sessions=1, latency=0.1) as sandbox, house(sandbox, tmp_path, budget=1) as served:
+    async with (
+        Sandbox(sessions=1, latency=0.1) as sandbox,
+        house(sandbox, tmp_path, budget=1, monthly_cap=1) as served,
+    ):
         [wanted] = sandbox.session_ids
         async with served.agent(generation) as one, served.agent(generation) as two:
             texts = await asyncio.gather(
@@ -235,7 +238,11 @@ async def test_python_the_command_line_and_agents_share_what_was_paid_for(tmp_pa
         one, two = sandbox.session_ids
         config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
         cache = ResponseCache(tmp_path / "store", events_ttl=86_400)  # as --cache of a command
-        async with FullStoryClient(config=config, cache=cache) as client, served.agent("legacy") as agent:
+        limiter = served.desk.client.limiter
+        async with (
+            FullStoryClient(config=config, cache=cache, limiter=limiter) as client,
+            served.agent("legacy") as agent,
+        ):
             for _ in range(2):
                 await client.sessions.events(one)
                 await client.sessions.context(one)
