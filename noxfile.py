@@ -44,7 +44,7 @@ def lowest_versions() -> list[str]:
     pinned = []
     for requirement in map(Requirement, declared):
         if requirement.name != project["name"]:  # an extra that includes another
-            [bound] = requirement.specifier
+            [bound] = [each for each in requirement.specifier if each.operator == ">="]
             requirement.specifier = SpecifierSet(f"=={bound.version}")
             pinned.append(str(requirement))
     return pinned
@@ -203,6 +203,13 @@ def pages(session: nox.Session) -> None:
     """Open the web pages in headless Chromium, which has to be installed."""
     install_locked(session)
     session.run("pytest", "-n", "2", "tests/pages", *session.posargs, env={"FULLSTORY_PAGES": "1"})
+
+
+@nox.session
+def mcp(session: nox.Session) -> None:
+    """Serve agents over MCP, with the SDK's own client in both generations of the protocol."""
+    install_locked(session)
+    session.run("pytest", "-n", "2", "tests/agents", *session.posargs, env={"FULLSTORY_MCP": "1"})
 
 
 @nox.session

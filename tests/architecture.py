@@ -24,7 +24,8 @@ LEVELS = {
     "api": 7, "sandbox": 7, "telemetry": 7,
     "client": 8,
     "jobs": 9, "testing": 9, "": 9,
-    "cli": 10, "pytest_plugin": 10, "__main__": 11,
+    "agents": 10, "pytest_plugin": 10,
+    "cli": 11, "__main__": 12,
 }  # fmt: skip
 """Folder or top-level module → level. A module imports only from strictly lower levels, or from its own folder."""
 

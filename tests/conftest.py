@@ -30,7 +30,7 @@ settings.register_profile("explore", max_examples=2000, deadline=None)
 settings.load_profile("default")
 
 TESTS = Path(__file__).parent
-NOT_IMPORTED = {TESTS / "data", TESTS / "frameworks"}
+NOT_IMPORTED = {TESTS / "data", TESTS / "frameworks", TESTS / "agents"}
 """Folders whose files import what most runs don't need; each has a conftest.py that decides."""
 
 UVLOOP = os.environ.get("FULLSTORY_UVLOOP") == "1"
@@ -120,6 +120,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         "FULLSTORY_API_KEY",
         "FULLSTORY_API_KEY_FILE",
         "FULLSTORY_BASE_URL",
+        "FULLSTORY_MCP_TOKEN",
         "SSL_CERT_FILE",
         "REQUEST_METHOD",
     )

@@ -1,4 +1,4 @@
-"""Option values: session ids, times, ``--set group.field=value``, and profile files."""
+"""Option values: session ids, times, ``--set group.field=value``, profile files, ledgers and redactions."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import attrs
 from fullstory_async.cli.exits import UsageError
 from fullstory_async.codec.request_bodies import parse_options
 from fullstory_async.errors import ConfigurationError
+from fullstory_async.files.ledger import ActivationLedger
 from fullstory_async.jobs import JobPlan
 from fullstory_async.models import ProfileConfiguration, ResponseSchema
 from fullstory_async.models.event_types import Suspicion, check_context_type
@@ -22,8 +23,10 @@ from fullstory_async.session_id import SessionId
 
 __all__ = [
     "ProfileFile",
+    "open_ledger",
     "read_max_failures",
     "read_profile_file",
+    "read_redactions",
     "read_session_id",
     "read_settings",
     "read_time",
@@ -189,3 +192,20 @@ def _text_of(path: str) -> str:
         raise UsageError(f"{path} can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path} can't be read: it is not UTF-8") from None
+
+
+def read_redactions(texts: Sequence[str]) -> dict[str, Any]:
+    """Read ``field,field=how`` texts into field → how."""
+    hidden: dict[str, Any] = {}
+    for text in texts:
+        for field in text.split(","):
+            name, _, how = field.strip().partition("=")
+            hidden[name] = how or "drop"
+    return hidden
+
+
+def open_ledger(path: Path | None, monthly_cap: int | None) -> ActivationLedger | None:
+    """Return the ledger of ``--ledger`` and ``--monthly-cap``, or None. Raises `UsageError`."""
+    if monthly_cap is not None and path is None:
+        raise UsageError("--monthly-cap needs --ledger")
+    return None if path is None else ActivationLedger(path, monthly_cap=monthly_cap)

@@ -56,6 +56,8 @@ COMMANDS = (
             "Convert a session id of any form to the API's form. Sends no request."),
     Command("job", "jobs", "job",
             "Inspect a job folder, export its results, or erase a session from it. Free; needs no key."),
+    Command("mcp", "mcp", "mcp",
+            "Serve sessions to AI agents over MCP, within a budget of activations."),
     Command("profiles", "profiles", "profiles",
             "List, show, create, change and delete summary profiles. Free."),
     Command("sandbox", "sandbox", "sandbox",

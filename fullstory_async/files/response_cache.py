@@ -20,6 +20,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -140,6 +141,15 @@ class ResponseCache:
         """
         return await self._thread.run(self._get, _key(account, request), self._ttl_of(request))
 
+    async def stored_at(self, account: str, request: Request) -> datetime | None:
+        """Return when the response to a request was stored; ``None`` if it isn't, or is too old.
+
+        Raises:
+            ConfigurationError, StorageError: the file can't be read.
+        """
+        stored = await self._thread.run(self._stored_at, _key(account, request), self._ttl_of(request))
+        return None if stored is None else datetime.fromtimestamp(stored, UTC)
+
     async def put(self, account: str, request: Request, body: bytes) -> None:
         """Cache a response.
 
@@ -206,6 +216,13 @@ class ResponseCache:
             database.execute("DELETE FROM responses WHERE key = ?", (key,))
         _logger.warning("a damaged entry of %s is dropped; the response is generated again", self.path)
         return None
+
+    def _stored_at(self, key: str, ttl: float) -> float | None:
+        now = self._clock()
+        query = "SELECT stored FROM responses WHERE key = ? AND stored > ? AND stored <= ? AND expires > ?"
+        with self._file.transaction() as database:
+            found = database.execute(query, (key, now - ttl, now, now)).fetchone()
+        return None if found is None else float(found[0])
 
     def _body(self, stored: bytes) -> bytes | None:
         """Return a response as it arrived; None if it can't be read here. Raises `CorruptRecord`."""

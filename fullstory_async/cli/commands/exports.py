@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.messages import redaction_text
+from fullstory_async.cli.option_parsing import read_redactions
 from fullstory_async.cli.output import write_stderr
 from fullstory_async.cli.signals import on_interrupt
 from fullstory_async.cli.streams import require_output
@@ -104,7 +105,7 @@ def export(
     """
     if out is None and out_dir is None:
         raise UsageError("OUT is missing: name a file, or a folder with --out-dir")
-    hidden = _read_redactions(redact or [])
+    hidden = read_redactions(redact or [])
     to_stdout = str(out) == "-"
     if to_stdout:
         out = _STDOUT
@@ -161,16 +162,6 @@ async def _export(
             )
         except ExportStopped:
             return received, None
-
-
-def _read_redactions(given: list[str]) -> dict[str, Any]:
-    """Read ``field,field=how`` texts into field → how."""
-    hidden: dict[str, Any] = {}
-    for text in given:
-        for field in text.split(","):
-            name, _, how = field.strip().partition("=")
-            hidden[name] = how or "drop"
-    return hidden
 
 
 def _session_count(reader: JobReader) -> int | None:

@@ -25,6 +25,7 @@ from fullstory_async.cli.messages import (
     report_text,
     resume_command,
 )
+from fullstory_async.cli.option_parsing import open_ledger
 from fullstory_async.cli.output import write_stderr
 from fullstory_async.cli.progress import JobDisplay
 from fullstory_async.cli.signals import asks_twice, on_interrupt
@@ -172,7 +173,7 @@ def fetch(
         Print no progress and no report of a run without failures, only questions, warnings and errors.
     """
     with reported(report, job) as end:
-        counted = _open_ledger(ledger, monthly_cap)
+        counted = open_ledger(ledger, monthly_cap)
         # before any question or estimate; the job checks again when it opens
         if resume and not dry_run:
             raise_if_locked(job / LOCK_NAME)
@@ -205,12 +206,6 @@ def fetch(
                 "--rescue-file": rescue_file, "--report": report, "--quiet": quiet or None,
             }  # fmt: skip
             return end.returns(_fetch(connection, request, options, asks=asks))
-
-
-def _open_ledger(path: Path | None, monthly_cap: int | None) -> ActivationLedger | None:
-    if monthly_cap is not None and path is None:
-        raise UsageError("--monthly-cap needs --ledger")
-    return None if path is None else ActivationLedger(path, monthly_cap=monthly_cap)
 
 
 def _has_consent(request: _Request, estimate: JobEstimate) -> bool:

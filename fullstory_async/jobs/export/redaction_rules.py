@@ -22,6 +22,7 @@ _ORIGINS: Mapping[str, tuple[str, ...]] = {
     "page_title": ("source_properties.title",), "device_type": ("source_properties.user_agent.device",),
     "app_version": ("source_properties.app.version",), "element_text": ("event_properties.target.text",),
     "element_selector": ("event_properties.target.raw_selector",), "user_uid": ("event_properties.user_id",),
+    "user_email": ("user_context.email", "context.user.email"),
     "custom_name": ("event_properties.event_name",), "device_id": _OF_IDS, "session_id": _OF_IDS,
     "full_session_id": (*_OF_IDS, "device_id", "session_id"), "properties": ("event_properties",),
     "first_page": ("source_properties.url.full_url",), "last_page": ("source_properties.url.full_url",),
