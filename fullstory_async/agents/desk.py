@@ -85,6 +85,7 @@ class AgentDesk:
             Refused: the terms forbid it, or a person declined.
             FullStoryError: the request or the store failed.
         """
+        spent = 0
         if wanted not in self._buying:
             stored = None if refresh else await self.store.get(wanted)
             if stored is not None:
