@@ -85,13 +85,13 @@ class AgentDesk:
             Refused: the terms forbid it, or a person declined.
             FullStoryError: the request or the store failed.
         """
-        spent = 0
-        if wanted not in self._buying:
-            stored = None if refresh else await self.store.get(wanted)
-            if stored is not None:
-                return stored, 0
-            spent = await self.spent()
-        # from here to the start of the task nothing is awaited, so no other agent can come between
+        if (buying := self._buying.get(wanted)) is not None:
+            return (await asyncio.shield(buying))[0], 0
+        stored = None if refresh else await self.store.get(wanted)
+        if stored is not None:
+            return stored, 0
+        spent = await self.spent()
+        # another agent may have begun; from here to the start of the task nothing is awaited
         if (buying := self._buying.get(wanted)) is not None:
             return (await asyncio.shield(buying))[0], 0
         decision = decide(self.terms, spent, can_ask=can_ask)
