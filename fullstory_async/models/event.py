@@ -26,10 +26,9 @@ from fullstory_async.errors import DecodeError
 from fullstory_async.json_ready import JsonReady
 from fullstory_async.models.described import DescribedEvent
 from fullstory_async.models.event_data import SourceData
-from fullstory_async.models.reading_habit import HABIT
 from fullstory_async.safe_json import check_depth, loads
 
-__all__ = ["DecodedEvent", "DecodedPublishedEvent", "PublishedEvent", "SessionEvent", "raw_times"]
+__all__ = ["PublishedEvent", "SessionEvent", "raw_times"]
 
 _Text = str | int | float | bool | None
 """A string, or what some responses have in its place."""
@@ -54,22 +53,18 @@ _UNION_DEPTH = 6
 _decode = msgspec.json.Decoder().decode
 
 
-def _shallow_json() -> Any:
-    """Return a type of JSON for which msgspec rejects deep nesting as it decodes, at no extra cost.
+def _shallow_decoder() -> msgspec.json.Decoder[Any]:
+    """Return a decoder that rejects deep nesting as it decodes, at no extra cost.
 
     What it rejects is decoded again, and its depth is counted.
     """
     kind: Any = None | bool | int | float | str
     for _ in range(_UNION_DEPTH):
         kind = None | bool | int | float | str | list[kind] | dict[str, kind]
-    return kind
+    return msgspec.json.Decoder(kind)
 
 
-if TYPE_CHECKING:
-    _Payload = Any
-else:
-    _Payload = _shallow_json()
-_decode_shallow = msgspec.json.Decoder(_Payload).decode
+_decode_shallow = _shallow_decoder().decode
 _MSGSPEC_ERRORS = (msgspec.MsgspecError, RecursionError)
 
 
@@ -184,7 +179,7 @@ class SessionEvent(DescribedEvent, JsonReady, msgspec.Struct, metaclass=_Meta, g
     def data(self) -> dict[str, Any]:
         """The event's own properties as decoded JSON; decoded when first read."""
         value: Any = self._data
-        if type(value) is not dict:
+        if type(value) is _Raw:
             value = _decode_object(value)
             _set_data(self, value)
         return value  # type: ignore[no-any-return]
@@ -196,7 +191,7 @@ class SessionEvent(DescribedEvent, JsonReady, msgspec.Struct, metaclass=_Meta, g
         Decoded when first read.
         """
         value: Any = self._source_properties
-        if type(value) is not dict:
+        if type(value) is _Raw:
             value = _decode_object(value)
             _set_source_properties(self, value)
         return value  # type: ignore[no-any-return]
@@ -245,23 +240,8 @@ class PublishedEvent(SessionEvent, gc=False):
     _no_data: None = msgspec.field(default=None, name="event_properties")
 
 
-class DecodedEvent(SessionEvent, gc=False):
-    """A `SessionEvent` whose nested objects are decoded with the response."""
-
-    _data: _Payload = msgspec.field(default=_NULL, name="event_properties")
-    _source_properties: _Payload = msgspec.field(default=_NULL, name="source_properties")
-
-
-class DecodedPublishedEvent(PublishedEvent, gc=False):
-    """A `PublishedEvent` whose nested objects are decoded with the response."""
-
-    _data: _Payload = msgspec.field(default=_NULL, name="data")
-    _source_properties: _Payload = msgspec.field(default=_NULL, name="source_properties")
-
-
 # users see one class: in the repr, in error messages and in pickles
-for _form in (PublishedEvent, DecodedEvent, DecodedPublishedEvent):
-    _form.__name__ = _form.__qualname__ = SessionEvent.__name__
+PublishedEvent.__name__ = PublishedEvent.__qualname__ = SessionEvent.__name__
 
 
 def raw_times(events: Sequence[SessionEvent]) -> list[Any]:
@@ -278,18 +258,16 @@ def _as_string(value: _Text) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
-def _decode_object(value: Any) -> Any:
-    """Decode a nested object if it is still raw; null becomes an empty one.
+def _decode_object(raw: msgspec.Raw) -> Any:
+    """Decode a nested object; null becomes an empty one.
 
     Raises:
         DecodeError: it is nested too deeply.
     """
-    if type(value) is _Raw:
-        HABIT.read += 1
-        try:
-            value = _decode_shallow(value)
-        except _MSGSPEC_ERRORS:
-            value = _decode_deep(bytes(value))
+    try:
+        value = _decode_shallow(raw)
+    except _MSGSPEC_ERRORS:
+        value = _decode_deep(bytes(raw))
     return {} if value is None else value
 
 

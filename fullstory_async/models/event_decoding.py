@@ -8,29 +8,17 @@ with the same result, or with an error that names the path.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from fullstory_async.models.event import (
-    DecodedEvent,
-    DecodedPublishedEvent,
-    PublishedEvent,
-    SessionEvent,
-    raw_times,
-)
+from fullstory_async.models.event import PublishedEvent, SessionEvent, raw_times
 from fullstory_async.models.event_fallback import by_time, fallback_events
-from fullstory_async.models.reading_habit import HABIT
 
 __all__ = ["check_utf8", "decode_with_first", "read_events", "read_events_with_times", "unsorted_events"]
 
 E = TypeVar("E")
 
-_MAX_WHOLE = 512 * 1024
-"""Bytes of a response whose nested objects are decoded in one step, which takes 3 ms at this size."""
-_PAYLOADS = 2
-"""Nested objects of an event: `data` and `source_properties`."""
 _CHUNK = 32 * 1024
 _MAX_CHARACTER_BYTES = 4
 _MIN_TIME_LENGTH = len("2026-05-04T10:00Z")
@@ -42,15 +30,6 @@ class _Events(msgspec.Struct, Generic[E], gc=False):
 
 
 _decoders = (msgspec.json.Decoder(_Events[SessionEvent]), msgspec.json.Decoder(_Events[PublishedEvent]))
-
-
-@cache
-def _whole_decoders() -> Sequence[msgspec.json.Decoder[Any]]:
-    """Return the decoders that decode nested objects too; most programs never need them."""
-    return (
-        msgspec.json.Decoder(_Events[DecodedEvent]),
-        msgspec.json.Decoder(_Events[DecodedPublishedEvent]),
-    )
 
 
 def unsorted_events(body: bytes) -> list[SessionEvent] | None:
@@ -86,17 +65,9 @@ def read_events(body: bytes) -> list[SessionEvent]:
     Raises:
         DecodeError: it is not JSON, or a value has the wrong type; the message has the path of each.
     """
-    decoded = None
-    if len(body) <= _MAX_WHOLE and HABIT.predicts_reading():
-        decoded = decode_with_first(_whole_decoders(), body)
-        if decoded is None:
-            HABIT.failed()
-    if decoded is None:
-        decoded = decode_with_first(_decoders, body)
-        if decoded is None:
-            return [event for event, _ in fallback_events(body)]
-        HABIT.offered += _PAYLOADS * len(decoded.events or ())
-    events: list[SessionEvent] = decoded.events or []
+    events = unsorted_events(body)
+    if events is None:
+        return [event for event, _ in fallback_events(body)]
     # The service sends events in order today. To compare the strings is much cheaper than to parse every
     # time.
     if _are_sorted(raw_times(events)):
