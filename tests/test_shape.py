@@ -9,11 +9,14 @@ import pkgutil
 import subprocess
 import sys
 from collections import deque
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Union, get_origin
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
+import attrs
+import msgspec
 import pytest
 
 import fullstory_async
@@ -175,6 +178,16 @@ def test_every_module_says_what_it_is_for_and_is_small() -> None:
 
 
 _CHANGEABLE = (list, set, dict, deque, WeakSet, WeakKeyDictionary, WeakValueDictionary)
+_OF_THE_PROCESS = {"OPEN_CLIENTS", "_COMPACTING"}
+"""State on purpose: a warning that concerns all clients of a process, and a table that remembers what it computed."""
+
+
+def _keeps_state(value: object) -> bool:
+    """Return whether something is an instance of a class of this package whose attributes can change."""
+    cls = type(value)
+    if not cls.__module__.startswith("fullstory_async.") or isinstance(value, (type, Enum, msgspec.Struct)):
+        return False
+    return not attrs.has(cls) or cls.__setattr__ is object.__setattr__
 
 
 def test_no_module_holds_mutable_state() -> None:
@@ -186,6 +199,8 @@ def test_no_module_holds_mutable_state() -> None:
             constant = name.lstrip("_").isupper()  # a table, never changed
             if isinstance(value, _CHANGEABLE) and not constant and not name.startswith("__"):
                 pytest.fail(f"{found.name}.{name} is mutable")
+            if _keeps_state(value) and name not in _OF_THE_PROCESS:
+                pytest.fail(f"{found.name}.{name} can change")
 
 
 def test_large_libraries_are_imported_when_they_are_needed() -> None:

@@ -61,13 +61,10 @@ _FREE_STATUSES = frozenset({401, 429})
 risk."""
 
 
-_UNKNOWN = Contact()
-
-
 def error_from_response(
     request: Request,
     response: Response,
-    contact: Contact = _UNKNOWN,
+    contact: Contact,
     *,
     retry_after: float | None = None,
 ) -> FullStoryError | None:

@@ -11,6 +11,7 @@ import pytest
 
 from fullstory_async import DecodeError, SessionEvent, SessionId
 from fullstory_async.codec import IncrementalEventDecoder, decode_events
+from fullstory_async.http.contact import Contact
 from fullstory_async.http.status_errors import error_from_response
 from fullstory_async.jobs.task import require_json_object
 from fullstory_async.messages import Request, Response
@@ -37,7 +38,7 @@ def test_a_damaged_response_is_a_result_or_a_decode_error(operation: str) -> Non
     for rng in rounds(200):
         body = damaged(rng.choice(SEEDS[operation]), rng, EVERYTHING)
         response = Response(status=200, body=body)
-        error_from_response(Request(operation="x", path="/"), Response(status=400, body=body))
+        error_from_response(Request(operation="x", path="/"), Response(status=400, body=body), Contact())
         for check in (require_json_object, lambda response: read_all(DECODERS[operation](response))):
             try:
                 check(response)

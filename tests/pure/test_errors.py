@@ -30,6 +30,7 @@ from fullstory_async import (
     UnexpectedResponseError,
 )
 from fullstory_async import errors as errors_module
+from fullstory_async.http.contact import Contact
 from fullstory_async.http.status_errors import error_from_response
 from fullstory_async.messages import Request, Response
 from fullstory_async.testing import json_response
@@ -39,7 +40,7 @@ LIST = Request(operation="list", path="/sessions/v2", query=(("email", "ada@exam
 
 
 def error_of(request: Request, response: Response, retry_after: float | None = None) -> FullStoryError:
-    error = error_from_response(request, response, retry_after=retry_after)
+    error = error_from_response(request, response, Contact(), retry_after=retry_after)
     assert error is not None
     return error
 
@@ -58,7 +59,7 @@ BY_STATUS = {
 @pytest.mark.parametrize("hundred", range(100, 600, 100))
 def test_each_status_is_success_or_one_class(hundred: int) -> None:
     for status in range(hundred, hundred + 100):
-        error = error_from_response(EVENTS, Response(status=status, body=b"{}"))
+        error = error_from_response(EVENTS, Response(status=status, body=b"{}"), Contact())
         if 200 <= status < 300:
             assert error is None, status
         elif status < 200:

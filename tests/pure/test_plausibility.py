@@ -135,7 +135,7 @@ def test_an_error_in_a_success_is_the_services(operation: str, body: Any, code: 
     request = Request(operation=operation, path="/x", metered=True)
     if operation == "list":  # other arrays are left to its decoder
         body = {name: value for name, value in body.items() if not isinstance(value, list)}
-    error = error_from_response(request, of(200, body))
+    error = error_from_response(request, of(200, body), Contact())
     assert isinstance(error, ErrorInSuccess)
     assert (error.code, error.status, error.may_have_cost, error.is_transient) == (code, 200, True, True)
     assert RetryPolicy().decide(request, error, 1) is None
@@ -193,7 +193,7 @@ def test_only_a_redirect_and_a_511_prove_that_it_was_free() -> None:
         (200, PAGES["a portal"], True), (401, PAGES["a portal"], True), (200, b'{"a": 1}', True),
         (302, b"", False), (307, PAGES["a portal"], False), (511, PAGES["a portal"], False), (511, b"", False),
     ):  # fmt: skip
-        error = error_from_response(EVENTS, of(status, body))
+        error = error_from_response(EVENTS, of(status, body), Contact())
         assert isinstance(error, UnexpectedResponseError)
         assert error.may_have_cost is cost
         assert RetryPolicy(repeat_metered=True).decide(EVENTS, error, 1) is None
@@ -208,7 +208,7 @@ def test_only_a_redirect_and_a_511_prove_that_it_was_free() -> None:
     ],
 )  # fmt: skip
 def test_a_redirect_names_the_host_and_nothing_else(location: str, said: str) -> None:
-    error = error_from_response(LIST, of(302, location=location))
+    error = error_from_response(LIST, of(302, location=location), Contact())
     assert isinstance(error, UnexpectedRedirect)
     assert said in error.message
     assert "ada" not in error.message
@@ -277,7 +277,7 @@ def test_the_rule_stops_at_five_in_a_row_and_at_three_redirects(
 
 def test_statuses_that_the_service_does_not_send_end_the_work() -> None:
     def status_error(status: int, body: object = b"no") -> FullStoryError:
-        error = error_from_response(EVENTS, of(status, body))
+        error = error_from_response(EVENTS, of(status, body), Contact())
         assert error is not None
         return error
 
@@ -296,7 +296,7 @@ def test_statuses_that_the_service_does_not_send_end_the_work() -> None:
 
 
 def test_a_success_or_an_error_with_the_services_code_begins_the_row_again() -> None:
-    refusal = error_from_response(EVENTS, of(404, {"code": "resource_not_found", "message": "m"}))
+    refusal = error_from_response(EVENTS, of(404, {"code": "resource_not_found", "message": "m"}), Contact())
     for between in (None, refusal):
         rule = StopRule()
         for _ in range(3):

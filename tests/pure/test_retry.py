@@ -24,6 +24,7 @@ from fullstory_async import (
     RetryPolicy,
     UnexpectedRedirect,
 )
+from fullstory_async.http.contact import Contact
 from fullstory_async.http.status_errors import error_from_response
 from fullstory_async.messages import Request, Response
 from fullstory_async.retry import RetryQuota, retry_after
@@ -37,7 +38,7 @@ Failure = Callable[[Request], FullStoryError]
 
 
 def error_of(request: Request, response: Response, retry_after: float | None = None) -> FullStoryError:
-    error = error_from_response(request, response, retry_after=retry_after)
+    error = error_from_response(request, response, Contact(), retry_after=retry_after)
     assert error is not None
     return error
 

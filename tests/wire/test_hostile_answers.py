@@ -38,6 +38,7 @@ from fullstory_async.codec import (  # fmt: skip
     decode_sessions,
     decode_summary,
 )
+from fullstory_async.http.contact import Contact
 from fullstory_async.http.status_errors import error_from_response
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.messages import Request, Response
@@ -164,7 +165,8 @@ def test_a_hostile_error_is_an_error_with_a_short_printable_message(status: int)
     for shape in ("MARK", {"code": "MARK", "message": "m"}, {"code": "c", "message": "MARK"}):
         before, after = json.dumps(shape).encode().split(b'"MARK"')
         for value in (*VALUES.values(), *WHOLE.values(), json.dumps("x\n" * 100_000).encode()):
-            error = error_from_response(request, Response(status=status, body=before + value + after))
+            response = Response(status=status, body=before + value + after)
+            error = error_from_response(request, response, Contact())
             assert type(pickle.loads(pickle.dumps(error))) is type(error)
             assert len(str(error)) < 2000
             assert str(error).isprintable()
