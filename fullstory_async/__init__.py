@@ -184,7 +184,7 @@ _HOMES = (
     "ratelimit.limiter", "models", "http.hooks", "files.ledger", "files.response_cache",
     "files.summary_cache", "outcome", "fanout", "ratelimit.unshared", "api.streaming", "client",
 )  # fmt: skip
-"""The modules of the public names; each is imported when one of its names is first used.
+"""The modules of the public names, the smallest first: they are imported until one has the name in use.
 
 So the command line's help page, and a program that uses a few names, don't wait for all of them.
 """

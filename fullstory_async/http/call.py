@@ -113,7 +113,7 @@ class Call:
     patience: StoragePatience | None = attrs.field(default=None, init=False, repr=False)
     """Its wait for a ledger that fails; ``None`` if none has failed."""
 
-    # Only the pipeline reads and writes the fields below.
+    # Only `http/` writes the fields below.
     number: int = attrs.field(default=0, init=False)
     extended_to: float = attrs.field(default=0.0, init=False)
     """Loop time until which others wait for it, who have more time than the one who started it."""

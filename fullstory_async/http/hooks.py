@@ -159,7 +159,7 @@ class Hooks:
     """The service responded 429."""
 
     on_join: Callable[[RequestJoined], object] | None = attrs.field(default=None, validator=_hook)
-    """A call for a summary is over that shared the request of an equal call."""
+    """A call that shared the request of an equal call is over."""
 
     request_headers: Callable[[RequestSent], Mapping[str, str]] | None = attrs.field(
         default=None, validator=_hook
