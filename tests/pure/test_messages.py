@@ -1,4 +1,4 @@
-"""Whom a request asks about is taken out of what a server says, however it is written there."""
+"""The user that a request asks about is removed from what a server says, however it is written there."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "places to break": lambda text: wrapped(text, "<wbr>", 3),
     "invisible places to break": lambda text: wrapped(text, "\u200b", 3),
     "lines of a header, folded": lambda text: wrapped(text, "\r\n "),
-    "a line that goes on": lambda text: wrapped(text, "\\\n  ", 5),
+    "a line that is continued": lambda text: wrapped(text, "\\\n  ", 5),
     "lines of a quotation": lambda text: wrapped(text, "\n > > ", 9),
     "lines of a comment": lambda text: wrapped(text, "\n# ", 9),
     "a link": lambda text: wrapped(text, "</a><a href='#'>", 9),

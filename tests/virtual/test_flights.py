@@ -1,4 +1,4 @@
-"""Calls that are the same and made at the same time share a request, and nobody's leaving harms the others."""
+"""Equal calls at the same time share one request, and a caller that leaves harms none of the others."""
 
 from __future__ import annotations
 
