@@ -14,6 +14,7 @@ import attrs
 from fullstory_async.codec import decode_events, decode_summary
 from fullstory_async.errors import ConfigurationError, DecodeError
 from fullstory_async.jobs.export import ExportOptions, export
+from fullstory_async.jobs.export.destination import check_json
 from fullstory_async.jobs.export.parquet import RowGroups
 from fullstory_async.jobs.export.redaction import Redaction
 from fullstory_async.jobs.export.responses import response_columns
@@ -115,11 +116,12 @@ class JobReader(RecordReader):
             json: ``struct`` for structures in place of JSON text, as in an export. Reads the job twice.
 
         Raises:
-            ConfigurationError: there is no such table, or pyarrow is not installed.
+            ConfigurationError: there is no such table or form of JSON, or pyarrow is not installed.
             JobError: the job can't be read.
         """
         if table not in TABLES:
             raise ConfigurationError(f"the table must be one of {', '.join(TABLES)}, not {shown(table)}")
+        check_json(json)
         tables = self._tables(table)
         if json == "struct":
             tables = attrs.evolve(tables, shapes=event_shapes(tables, self.records()))
