@@ -15,6 +15,7 @@ from pathlib import Path
 
 __all__ = [
     "PRIVATE_FILE",
+    "PRIVATE_FOLDER",
     "lacks_sqlite_locks",
     "make_private",
     "means_missing_feature",
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 PRIVATE_FILE = 0o600
+PRIVATE_FOLDER = 0o700
 
 _logger = logging.getLogger("fullstory_async.files")
 

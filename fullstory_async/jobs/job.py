@@ -16,7 +16,7 @@ from fullstory_async import validators
 from fullstory_async.client import FullStoryClient
 from fullstory_async.concurrency import shielded
 from fullstory_async.errors import ClientStateError, ConfigurationError, InvalidSessionId
-from fullstory_async.files.file_system import make_private, warn_of_no_permissions
+from fullstory_async.files.file_system import PRIVATE_FOLDER, make_private, warn_of_no_permissions
 from fullstory_async.ids.inputs import SessionInput
 from fullstory_async.ids.source import IdSource
 from fullstory_async.jobs.added import Added, Batch, iterate
@@ -302,8 +302,8 @@ class Job(ExportingJob):
 
     def _open(self) -> None:
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not make_private(self.folder, 0o700):
+            self.folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+            if not make_private(self.folder, PRIVATE_FOLDER):
                 warn_of_no_permissions(self.folder)
             lock = JobLock(self.folder / LOCK_NAME)
         except OSError as error:

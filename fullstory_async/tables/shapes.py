@@ -6,20 +6,37 @@ text; so does an object that never has a field.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import attrs
 
 from fullstory_async.tables.json_text import dump_json
 
-__all__ = ["ListShape", "Shape", "StructShape", "fit", "merge", "settled", "shape_of"]
+__all__ = ["ListShape", "Shape", "StructShape", "distinct_names", "fit", "merge", "settled", "shape_of"]
 
 _MAX_INTEGER = 2**63
 _MAX_DEPTH = 32
 """Levels that structures have; Parquet readers and DuckDB have limits for deeper types."""
 _MAX_FIELDS = 1000
 """More fields are no columns that anybody asks for, but keys that are data."""
+
+
+def distinct_names(wanted: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """Return names with a number where they would be like an earlier or a taken one but for case.
+
+    Some programs don't tell names apart that differ in case only.
+    """
+    known = {name.lower() for name in taken}
+    names = []
+    for plain in wanted:
+        name, number = plain, 1
+        while name.lower() in known:
+            number += 1
+            name = f"{plain}_{number}"
+        known.add(name.lower())
+        names.append(name)
+    return names
 
 
 @attrs.frozen
@@ -37,16 +54,8 @@ class StructShape:
 
     def names(self) -> dict[str, str]:
         """Return a name for each field that is not empty and differs from all others by more than case."""
-        names: dict[str, str] = {}
-        taken: set[str] = set()
-        for field in self.fields:
-            name, number = field or "_", 1
-            while name.lower() in taken:
-                number += 1
-                name = f"{field or '_'}_{number}"
-            taken.add(name.lower())
-            names[field] = name
-        return names
+        names = distinct_names(field or "_" for field in self.fields)
+        return dict(zip(self.fields, names, strict=True))
 
 
 Shape = Literal["null", "boolean", "integer", "number", "text", "json"] | ListShape | StructShape

@@ -142,3 +142,5 @@ def test_a_table_that_is_not_there_is_an_error(folder: Path) -> None:
         match="must be one of events, sessions, pages, summaries, failures, not 'clicks'",
     ):
         JobReader(folder).to_arrow("clicks")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="takes 'text' or 'struct', not 'dict'"):
+        JobReader(folder).to_arrow("events", json="dict")  # type: ignore[arg-type]

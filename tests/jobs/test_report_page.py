@@ -101,6 +101,7 @@ def test_the_file_is_private_and_replaces_only_a_page(reader: JobReader, tmp_pat
         reader.folder / "job.sqlite3",
         tmp_path / "none" / "x.html",
         tmp_path / ("n" * 300),
+        tmp_path / "nul\0.html",
     ):
         with pytest.raises(ConfigurationError):
             write_page(wrong, "x")

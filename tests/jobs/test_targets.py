@@ -14,13 +14,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
 from fullstory_async import ConfigurationError, JobStorageError
 from fullstory_async.jobs import Job, JobPlan, JobReader
-from fullstory_async.jobs.export import ExportStopped, export, inspection
+from fullstory_async.jobs.export import ExportOptions, ExportStopped, export, inspection
 from fullstory_async.jobs.export import files as export_files
 from fullstory_async.jobs.export.destination import Destination
 from fullstory_async.jobs.export.folders import foreign_files
@@ -147,6 +147,10 @@ def test_what_stands_at_the_target_decides(
         ({"out_dir": "a", "rows_per_file": 0}, "must be 1 or more"),
         ({"out_dir": "a", "partition_by": "month"}, "takes 'date', not 'month'"),
         ({"out_dir": "a", "file_format": "sqlite"}, "must be one of jsonl, jsonl.gz"),
+        ({"out_dir": "a", "file_format": 5}, "must be one of jsonl, jsonl.gz"),
+        ({"path": "a.csv", "schema": "v3"}, "must be one of v2, v1, warehouse, not 'v3'"),
+        ({"path": "a.csv", "schema": ["v2"]}, "must be one of v2, v1, warehouse"),
+        ({"path": "a.parquet", "json": "dict"}, "takes 'text' or 'struct', not 'dict'"),
         ({"path": "a.csv", "file_format": "jsonl"}, "is named as .csv"),
         ({"path": "a.jsonl", "bom": True}, "is for CSV"),
         ({"path": "a.sqlite", "append": True, "overwrite": True}, "exclude each other"),
@@ -509,9 +513,13 @@ def test_csv_for_excel_begins_with_its_mark_and_ids_stay_ids(job: JobReader, tmp
 
 
 def test_a_reader_exports_with_every_option(job: JobReader, tmp_path: Path) -> None:
-    options = inspect.signature(export).parameters.keys() - {"reader", "stopped"}
-    for method in (JobReader.export, Job.export):
-        assert inspect.signature(method).parameters.keys() - {"self"} == options
+    taken = get_type_hints(export)
+    options = {
+        name: taken[name] for name in taken.keys() - {"reader", "path", "progress", "stopped", "return"}
+    }
+    assert get_type_hints(ExportOptions) == options
+    documented = inspect.getdoc(Job.export) or ""
+    assert [name for name in options if f"\n    {name}: " not in documented] == []
     assert job.export(tmp_path / "out.sqlite", schema="v1") == [tmp_path / "out.sqlite"]
     assert count(tmp_path / "out.sqlite", "failures") == 1
 

@@ -100,7 +100,7 @@ def test_a_field_inside_a_redacted_one_is_not_left() -> None:
     assert (redaction.near_misses, dict(redaction.hidden)) == ({}, {"user": 1, "mail": 1})
 
 
-@pytest.mark.parametrize("given", ["user_email", [""], [3], {"a": "blur"}, ["a..b"], [".a"], ["."]])
+@pytest.mark.parametrize("given", ["user_email", [""], [3], {"a": "blur"}, ["a..b"], [".a"], ["."], None, 5])
 def test_anything_else_is_refused(given: Any) -> None:
     with pytest.raises(ConfigurationError, match="redact"):
         Redaction.of(given, "secret")

@@ -7,7 +7,7 @@ import sys
 import threading
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Unpack
 
 from cyclopts import Parameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -21,7 +21,7 @@ from fullstory_async.cli.signals import on_interrupt
 from fullstory_async.cli.streams import require_output
 from fullstory_async.errors import JobError
 from fullstory_async.jobs import JobReader
-from fullstory_async.jobs.export import ExportStopped, Redaction, export_in_thread
+from fullstory_async.jobs.export import ExportOptions, ExportStopped, Redaction, export_in_thread
 from fullstory_async.tables.columns import Schema
 
 __all__ = ["exit_of", "export"]
@@ -132,7 +132,7 @@ def export(
 
 
 async def _export(
-    reader: JobReader, out: Path | None, *, quiet: bool, **options: Any
+    reader: JobReader, out: Path | None, *, quiet: bool, **options: Unpack[ExportOptions]
 ) -> tuple[list[int], list[Path] | None]:
     """Return the signals that arrived, and the files, or None if one stopped it."""
     received: list[int] = []

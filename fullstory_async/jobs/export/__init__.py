@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict, Unpack
 
 import attrs
 
@@ -23,9 +23,25 @@ from fullstory_async.jobs.storage.reader import RecordReader
 from fullstory_async.tables.columns import Row, Schema
 from fullstory_async.threads import GRACE, WorkerThread
 
-__all__ = ["ExportStopped", "Redact", "Redaction", "export", "export_in_thread"]
+__all__ = ["ExportOptions", "ExportStopped", "Redact", "Redaction", "export", "export_in_thread"]
 
 Redact = Iterable[str] | Mapping[str, Literal["drop", "hash"]] | Redaction
+
+
+class ExportOptions(TypedDict, total=False):
+    """The keywords of `Job.export` and `JobReader.export`; `export` has their defaults."""
+
+    out_dir: str | os.PathLike[str] | None
+    file_format: str | None
+    overwrite: bool
+    append: bool
+    partition_by: Literal["date"] | None
+    rows_per_file: int | None
+    bom: bool
+    schema: Schema
+    json: Literal["text", "struct"]
+    redact: Redact
+    allow_missing: bool
 
 
 def export(
@@ -39,10 +55,10 @@ def export(
     partition_by: Literal["date"] | None = None,
     rows_per_file: int | None = None,
     bom: bool = False,
-    redact: Redact = (),
-    allow_missing: bool = False,
     schema: Schema = "v2",
     json: Literal["text", "struct"] = "text",
+    redact: Redact = (),
+    allow_missing: bool = False,
     progress: Callable[[int], object] | None = None,
     stopped: threading.Event | None = None,
 ) -> list[Path]:
@@ -50,28 +66,10 @@ def export(
 
     Args:
         reader: the job.
-        path: ``.jsonl``, ``.csv`` (both also ``.gz`` and ``.zst``), ``.parquet``, ``.duckdb`` or ``.sqlite``.
-            A database holds all tables. In the other formats ``path`` holds the main table (events, or
-            summaries if there are no events), and ``NAME.TABLE.SUFFIX`` beside it the others. A pipe gets the
-            main table. A name without a suffix is that of a folder.
-        out_dir: a folder, in place of ``path``, with a folder of files for each table.
-        file_format: the format of the files in a folder (``parquet`` unless given), and of a pipe whose name
-            has no suffix: ``jsonl``, ``csv``, ``parquet``, ``csv.gz`` and so on.
-        overwrite: replace a database that no export made, a read-only file, or one of another user.
-        append: add to the tables of an earlier export in a ``.duckdb`` or ``.sqlite`` file. The rows of the
-            job's sessions are replaced, all others are kept.
-        partition_by: ``date`` gives events a folder for each date, such as ``event_date=2026-05-04``.
-        rows_per_file: the most rows of a file in a folder.
-        bom: begin CSV with a byte order mark, by which Excel recognises UTF-8.
-        redact: fields to redact wherever they are: names, paths and patterns, or a mapping of them to
-            ``drop`` or ``hash``. With a `Redaction`, the caller reads its ``near_misses``; otherwise similar
-            fields that were left are logged.
-        allow_missing: accept names that occur nowhere in the job; otherwise they are taken for mistakes.
-        schema: ``v2``, ``v1`` for the tables of earlier versions, or ``warehouse`` for the columns that
-            FullStory's dbt package reads.
-        json: ``struct`` writes the JSON columns of events as structures to Parquet and DuckDB, where all
-            values of a column are objects. Parts with values of different types stay JSON text. Reads the
-            job twice.
+        path: as in `Job.export`, as are the arguments that are not named here.
+        out_dir: a folder, in place of ``path``.
+        redact: as there. With a `Redaction`, the caller reads its ``near_misses``; otherwise similar fields
+            that were left are logged.
         progress: called with the number of sessions written so far.
         stopped: if set by another thread, ends the work; no file is left then.
 
@@ -79,11 +77,8 @@ def export(
         The files that were written, or the folder.
 
     Raises:
-        ConfigurationError: the suffix is unknown, an extra is missing, the folder can't be written, what
-            stands there must be kept, or a name to redact occurs nowhere. Nothing is written then.
         ExportStopped: ``stopped`` was set before the end.
-        JobStorageError: writing failed.
-        OSError: writing to a pipe failed; `BrokenPipeError` if its reader has left.
+        ConfigurationError: as in `Job.export`, as are the further errors.
     """
     if schema == "warehouse" and not reader.plan.events:
         raise ConfigurationError(
@@ -155,7 +150,7 @@ async def export_in_thread(
     *,
     progress: Callable[[int], object] | None = None,
     stopped: threading.Event | None = None,
-    **options: Any,
+    **options: Unpack[ExportOptions],
 ) -> list[Path]:
     """Run `export` in a thread; ``progress`` is called in the event loop.
 

@@ -10,8 +10,9 @@ import attrs
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.jobs.export.found import DatabaseKind, Found, Occupant
 from fullstory_async.tables.columns import Schema
+from fullstory_async.validators import shown
 
-__all__ = ["Destination", "database_of"]
+__all__ = ["Destination", "check_json", "database_of"]
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".csv", ".csv.gz", ".csv.zst", ".parquet")
 """Formats with one file for each table."""
@@ -29,9 +30,10 @@ def _check_partition(_: object, __: object, partition: Any) -> None:
         raise ConfigurationError(f"partition_by (--partition-by) takes 'date', not {partition!r}")
 
 
-def _check_json(_: object, __: object, form: Any) -> None:
+def check_json(form: object) -> None:
+    """Raise `ConfigurationError` if there is no such form of JSON columns."""
     if form not in ("text", "struct"):
-        raise ConfigurationError(f"json (--json) takes 'text' or 'struct', not {form!r}")
+        raise ConfigurationError(f"json (--json) takes 'text' or 'struct', not {shown(form)}")
 
 
 @attrs.frozen
@@ -50,7 +52,7 @@ class Destination:
     rows_per_file: int | None = attrs.field(default=None, validator=_check_rows)
     bom: bool = False
     """Whether CSV begins with a byte order mark."""
-    json: str = attrs.field(default="text", validator=_check_json)
+    json: str = attrs.field(default="text", validator=lambda _, __, form: check_json(form))
 
     def __attrs_post_init__(self) -> None:
         """Check the options against each other."""
@@ -126,7 +128,7 @@ def database_of(path: Path) -> DatabaseKind | None:
 def _format_suffix(file_format: str | None) -> str | None:
     if file_format is None:
         return None
-    suffix = f".{file_format.lower().removeprefix('.')}"
+    suffix = f".{str(file_format).lower().removeprefix('.')}"
     if suffix not in _SUFFIXES:
         names = ", ".join(each.removeprefix(".") for each in _SUFFIXES)
         raise ConfigurationError(f"file_format (--format) must be one of {names}, not {file_format!r}")

@@ -25,6 +25,7 @@ from pathlib import Path
 from fullstory_async.errors import ConfigurationError, JobStorageError
 from fullstory_async.files.file_system import (
     PRIVATE_FILE,
+    PRIVATE_FOLDER,
     make_private,
     sync_folder,
     warn_of_no_permissions,
@@ -37,11 +38,11 @@ from fullstory_async.jobs.export.inspection import SIDE_FILES, make_way
 __all__ = ["atomic", "atomic_folder", "private_folder"]
 
 _PASSING = {StorageFault.FULL, StorageFault.INPUT_OUTPUT, StorageFault.TOO_MANY_FILES}
+"""Faults of the machine. Others, such as a missing permission, are faults of the target that was named."""
 _STALE_SECONDS = 3600.0
 _OWNER = re.compile(r"\.([0-9a-f]{8})-([0-9]+)\.[0-9a-f]{8}\.(?:old\.)?part")
 _OLD = ".old.part"
 """The end of the hidden name of a folder that is being replaced."""
-_PRIVATE_FOLDER = 0o700
 _LONGEST_STEM = 190
 """Bytes of a target's name that its parts are named after; names have 255, and a part's has 45 more."""
 
@@ -111,7 +112,7 @@ def private_folder(found: Found) -> Iterator[Path]:
     part = _part_of(found.real)
     with _reported(found, ConfigurationError):
         _remove_stale_parts(found.real)
-        part.mkdir(_PRIVATE_FOLDER)
+        part.mkdir(PRIVATE_FOLDER)
     try:
         yield part
     finally:

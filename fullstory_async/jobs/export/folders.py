@@ -13,7 +13,7 @@ from typing import Self, TypeAlias
 
 import attrs
 
-from fullstory_async.files.file_system import PRIVATE_FILE
+from fullstory_async.files.file_system import PRIVATE_FILE, PRIVATE_FOLDER
 from fullstory_async.tables.columns import TABLES, Row, RowWriter, Table
 
 __all__ = ["FolderLayout", "date_column", "folder_writers", "foreign_files"]
@@ -31,7 +31,6 @@ _WAITING_BYTES = 32_000_000
 """Bytes of rows that wait to be written to the files of their dates."""
 _ROW_BYTES = 500
 """About what a row takes beside its JSON."""
-_PRIVATE_FOLDER = 0o700
 _ANY_DATE = "1970-01-01"
 """The date of an empty file, from which readers have the type of the column if no row has a date."""
 _NO_DATE = "__HIVE_DEFAULT_PARTITION__"
@@ -154,7 +153,7 @@ class _Files:
 
     def _open(self) -> RowWriter:
         self.close()
-        self.folder.mkdir(_PRIVATE_FOLDER, parents=True, exist_ok=True)
+        self.folder.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
         path = self.folder / f"part-{self._count:04}{self.layout.suffix}"
         path.touch(PRIVATE_FILE)
         self._count += 1

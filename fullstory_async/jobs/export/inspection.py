@@ -56,8 +56,16 @@ def inspect_target(path: Path, database: DatabaseKind | None) -> Found:
     """Return what stands at a path, for an export that writes this kind of database there.
 
     Raises:
-        OSError: the system does not say, for instance because the name is too long.
+        ConfigurationError: the system does not say, for instance because the name is too long.
     """
+    try:
+        return _inspect(path, database)
+    except (OSError, ValueError) as error:  # the latter for a name that holds a null character
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"{path} can't be written: {reason}") from None
+
+
+def _inspect(path: Path, database: DatabaseKind | None) -> Found:
     real = _follow(path)
     if descriptor_of(real) is not None:
         return Found(path, real, Occupant.STREAM)

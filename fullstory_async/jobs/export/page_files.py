@@ -21,10 +21,7 @@ def write_page(path: str | os.PathLike[str], html: str) -> None:
         JobStorageError: the file can't be written, for instance on a full disk.
     """
     target = Path(path)
-    try:
-        found = inspect_target(target, None)
-    except OSError as error:
-        raise ConfigurationError(f"{target} can't be written: {error.strerror}") from None
+    found = inspect_target(target, None)
     if found.occupant not in (Occupant.NOTHING, Occupant.FILE):
         raise ConfigurationError(f"{target} is {found.occupant.value}: choose another name")
     kept = {

@@ -79,7 +79,7 @@ class Rule:
 
 def read_rules(fields: Any) -> tuple[Rule, ...]:
     """Read names, or a mapping of names to ``drop`` or ``hash``. Raises `ConfigurationError`."""
-    if isinstance(fields, str):
+    if isinstance(fields, str) or not isinstance(fields, Iterable):
         raise ConfigurationError("redact must be a list of names, or a mapping of names to 'drop' or 'hash'")
     given: dict[Any, Any] = dict(fields) if isinstance(fields, Mapping) else dict.fromkeys(fields, "drop")
     rules = []

@@ -14,6 +14,7 @@ from fullstory_async.messages import Response
 from fullstory_async.session_id import SessionId
 from fullstory_async.tables.columns import TABLES, Column, Kind
 from fullstory_async.tables.json_text import dump_json, replace_surrogates
+from fullstory_async.tables.shapes import distinct_names
 
 __all__ = ["response_columns", "response_values"]
 
@@ -46,16 +47,11 @@ def response_columns(reader: RecordReader) -> dict[str, Column]:
 
 
 def _columns(properties: Any) -> dict[str, Column]:
-    taken = {column.name.lower() for column in TABLES["summaries"]}
+    given = coerce.mapping(properties)
+    plain = (f"response_{replace_surrogates(field)}" for field in given)
+    names = distinct_names(plain, taken=(column.name for column in TABLES["summaries"]))
     columns: dict[str, Column] = {}
-    for field, schema in coerce.mapping(properties).items():
-        name = plain = f"response_{replace_surrogates(field)}"
-        number = 1
-        # some programs don't tell names apart that differ in case only
-        while name.lower() in taken:
-            number += 1
-            name = f"{plain}_{number}"
-        taken.add(name.lower())
+    for (field, schema), name in zip(given.items(), names, strict=True):
         kind = schema.get("type") if isinstance(schema, dict) else None
         # FullStory writes its types in capitals, and JSON Schema does not
         columns[field] = Column(name, _KINDS.get(kind.lower(), "json") if isinstance(kind, str) else "json")

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from fullstory_async.codec import decode_summary, events_with_times
-from fullstory_async.errors import DecodeError, InvalidSessionId
+from fullstory_async.errors import ConfigurationError, DecodeError, InvalidSessionId
 from fullstory_async.jobs.export.redaction import Redaction
 from fullstory_async.jobs.export.responses import response_values
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobPlan
@@ -27,6 +27,7 @@ from fullstory_async.tables.ids import SessionIds, replay_url
 from fullstory_async.tables.json_text import dump_json, replace_surrogates
 from fullstory_async.tables.pages import NO_TOTALS, page_rows, session_totals, visits_of
 from fullstory_async.tables.shapes import StructShape
+from fullstory_async.validators import shown
 
 __all__ = ["Tables"]
 
@@ -44,13 +45,21 @@ _DONE = frozenset(
 _DONE_IN = {"failures": frozenset[str](), "pages": _DONE | {"url", "path", "title"}}
 
 
+def _check_schema(_: object, __: object, schema: object) -> None:
+    # not in the mapping itself: the value may not be hashable
+    if schema not in tuple(SCHEMAS):
+        raise ConfigurationError(
+            f"schema (--schema) must be one of {', '.join(SCHEMAS)}, not {shown(schema)}"
+        )
+
+
 @attrs.frozen
 class Tables:
     """Converts records to rows, by table."""
 
     plan: JobPlan
     redaction: Redaction
-    schema: Schema = "v2"
+    schema: Schema = attrs.field(default="v2", validator=_check_schema)
     organisation: str | None = None
     """The organisation, for replay URLs."""
     inputs: Mapping[str, str] = attrs.field(factory=dict)

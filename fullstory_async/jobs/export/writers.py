@@ -58,11 +58,13 @@ class ExportTarget:
         given = path if out_dir is None else out_dir
         if given is None or None not in (path, out_dir):
             raise ConfigurationError("an export needs a file or a folder (--out-dir), and not both")
-        main = _inspected(Path(given))
+        target = Path(given)
+        main = inspect_target(target, database_of(target))
         destination = Destination.of(main, file_format, is_folder=out_dir is not None, **options)
         action, found = decide(main, destination), [main]
         if action is not Action.STREAM and not destination.is_folder and destination.database is None:
-            found += [_inspected(destination.path_of(name)) for name in list(tables)[1:]]
+            # no database: such formats have a file for each table
+            found += [inspect_target(destination.path_of(name), None) for name in list(tables)[1:]]
             if any(decide(each, destination) is not Action.WRITE for each in found[1:]):
                 raise ConfigurationError(f"beside {main.path} is a pipe in place of a file of the export")
         if destination.database == "duckdb":
@@ -132,11 +134,3 @@ class ExportTarget:
         if kind == "csv":
             return csv_writer(file, columns, compression=compression, bom=self.destination.bom)
         return json_lines_writer(file, columns, compression=compression)
-
-
-def _inspected(path: Path) -> Found:
-    try:
-        return inspect_target(path, database_of(path))
-    except (OSError, ValueError) as error:  # the latter for a name that holds a null character
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigurationError(f"{path} can't be written: {reason}") from None

@@ -17,7 +17,12 @@ from contextlib import closing
 from pathlib import Path
 
 from fullstory_async.errors import ConfigurationError, JobError
-from fullstory_async.files.file_system import make_private, sync_folder, warn_of_no_permissions
+from fullstory_async.files.file_system import (
+    PRIVATE_FOLDER,
+    make_private,
+    sync_folder,
+    warn_of_no_permissions,
+)
 from fullstory_async.files.private_database import make_private_file
 from fullstory_async.files.storage_faults import SQLITE_ERRORS
 from fullstory_async.jobs.storage.rescue import rescue_path
@@ -60,13 +65,13 @@ def back_up(folder: Path, target: str | os.PathLike[str], *, stopped: threading.
         if os.path.lexists(each):
             raise ConfigurationError(f"{each} exists; name a new folder for the backup")
     try:
-        new.mkdir(mode=0o700)
+        new.mkdir(mode=PRIVATE_FOLDER)
     except FileNotFoundError:
         raise ConfigurationError(f"{new.parent} doesn't exist, so nothing can be backed up to it") from None
     except OSError as error:
         raise as_job_error(new, error) from None
     try:
-        if not make_private(new, 0o700):
+        if not make_private(new, PRIVATE_FOLDER):
             warn_of_no_permissions(new)
         # First: a run that takes its responses in meanwhile saves them in the database, which is copied next.
         _copy_file(rescue, new_rescue)
