@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Unpack
+from typing import Literal
 
-from fullstory_async.jobs.export import ExportOptions, export_in_thread
+from fullstory_async.jobs.export import Redact, export_in_thread
 from fullstory_async.jobs.storage.reader import RecordReader
+from fullstory_async.tables.columns import Schema
 
 __all__ = ["ExportingJob"]
 
@@ -23,8 +24,18 @@ class ExportingJob:
         self,
         path: str | os.PathLike[str] | None = None,
         *,
+        out_dir: str | os.PathLike[str] | None = None,
+        file_format: str | None = None,
+        overwrite: bool = False,
+        append: bool = False,
+        partition_by: Literal["date"] | None = None,
+        rows_per_file: int | None = None,
+        bom: bool = False,
+        schema: Schema = "v2",
+        json: Literal["text", "struct"] = "text",
+        redact: Redact = (),
+        allow_missing: bool = False,
         progress: Callable[[int], object] | None = None,
-        **options: Unpack[ExportOptions],
     ) -> list[Path]:
         """Write the job's responses and failures to files; can be done at any time, and repeatedly.
 
@@ -63,4 +74,8 @@ class ExportingJob:
             JobStorageError: a file can't be written.
             OSError: a pipe can't be written; `BrokenPipeError` if its reader has left.
         """
-        return await export_in_thread(RecordReader(self.folder), path, progress=progress, **options)
+        return await export_in_thread(
+            RecordReader(self.folder), path, out_dir=out_dir, file_format=file_format, overwrite=overwrite,
+            append=append, partition_by=partition_by, rows_per_file=rows_per_file, bom=bom,
+            schema=schema, json=json, redact=redact, allow_missing=allow_missing, progress=progress,
+        )  # fmt: skip

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar, Unpack
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import attrs
 
 from fullstory_async.codec import decode_events, decode_summary
 from fullstory_async.errors import ConfigurationError, DecodeError
-from fullstory_async.jobs.export import ExportOptions, export
+from fullstory_async.jobs.export import Redact, export
 from fullstory_async.jobs.export.destination import check_json
 from fullstory_async.jobs.export.parquet import RowGroups
 from fullstory_async.jobs.export.redaction import Redaction
@@ -30,7 +30,7 @@ from fullstory_async.messages import Request, Response
 from fullstory_async.models import SessionRef, session_id_of
 from fullstory_async.session_id import SessionId
 from fullstory_async.tables.arrow import arrow_schema, import_pyarrow
-from fullstory_async.tables.columns import TABLES
+from fullstory_async.tables.columns import TABLES, Schema
 from fullstory_async.threads import WorkerThread
 from fullstory_async.validators import shown
 
@@ -132,11 +132,25 @@ class JobReader(RecordReader):
         self,
         path: str | os.PathLike[str] | None = None,
         *,
+        out_dir: str | os.PathLike[str] | None = None,
+        file_format: str | None = None,
+        overwrite: bool = False,
+        append: bool = False,
+        partition_by: Literal["date"] | None = None,
+        rows_per_file: int | None = None,
+        bom: bool = False,
+        schema: Schema = "v2",
+        json: Literal["text", "struct"] = "text",
+        redact: Redact = (),
+        allow_missing: bool = False,
         progress: Callable[[int], object] | None = None,
-        **options: Unpack[ExportOptions],
     ) -> list[Path]:
         """Write the job's tables to files, with the options, results and errors of `Job.export`."""
-        return export(self, path, progress=progress, **options)
+        return export(
+            self, path, out_dir=out_dir, file_format=file_format, overwrite=overwrite, append=append,
+            partition_by=partition_by, rows_per_file=rows_per_file, bom=bom, schema=schema, json=json,
+            redact=redact, allow_missing=allow_missing, progress=progress,
+        )  # fmt: skip
 
     def to_html(self, *, title: str | None = None) -> str:
         """Return a report of the job for people: one HTML file without scripts, which loads nothing.

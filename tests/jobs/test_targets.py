@@ -518,6 +518,9 @@ def test_a_reader_exports_with_every_option(job: JobReader, tmp_path: Path) -> N
         name: taken[name] for name in taken.keys() - {"reader", "path", "progress", "stopped", "return"}
     }
     assert get_type_hints(ExportOptions) == options
+    for method in (JobReader.export, Job.export):
+        written = inspect.signature(method).parameters.keys() - {"self", "path", "progress"}
+        assert written == options.keys()
     documented = inspect.getdoc(Job.export) or ""
     assert [name for name in options if f"\n    {name}: " not in documented] == []
     assert job.export(tmp_path / "out.sqlite", schema="v1") == [tmp_path / "out.sqlite"]

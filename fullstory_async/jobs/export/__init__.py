@@ -29,7 +29,7 @@ Redact = Iterable[str] | Mapping[str, Literal["drop", "hash"]] | Redaction
 
 
 class ExportOptions(TypedDict, total=False):
-    """The keywords of `Job.export` and `JobReader.export`; `export` has their defaults."""
+    """The keywords of `export` that are passed on as they are."""
 
     out_dir: str | os.PathLike[str] | None
     file_format: str | None
