@@ -136,7 +136,10 @@ def mcp(
 
 def _read_token(file: Path | None) -> str:
     """Return the bearer token. Raises `UsageError` if there is none, or if it can be guessed."""
-    token = variable("FULLSTORY_MCP_TOKEN") if file is None else read_key_file(file, "--token-file")
+    if file is None:
+        token = variable("FULLSTORY_MCP_TOKEN")
+    else:
+        token = read_key_file(file, "--token-file", "bearer token")
     if not token:
         raise UsageError(
             "--transport http needs a bearer token: set FULLSTORY_MCP_TOKEN, or give --token-file"
