@@ -26,7 +26,7 @@ async def shielded(work: Awaitable[T]) -> T:
     """Wait for work that must not stop half way; raise a cancellation when it is over.
 
     anyio cancels a task again in each turn of the event loop, which would keep the loop busy. Such a caller
-    leaves after ``_CANCELLATIONS``, and the work goes on.
+    leaves after ``_CANCELLATIONS``, and the work continues.
     """
     task = asyncio.ensure_future(work)
     interrupted: asyncio.CancelledError | None = None

@@ -98,7 +98,7 @@ class Pager(Coroutine[Any, Any, Page[T]], Generic[T]):
         return self._first().__await__()
 
     def send(self, value: Any, /) -> Any:
-        """Go on with the first page, as the event loop does for a task."""
+        """Continue with the first page, as the event loop does for a task."""
         return self._step("send", value)
 
     def throw(self, *error: Any) -> Any:

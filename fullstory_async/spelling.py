@@ -36,7 +36,7 @@ _GOES_ON = r"[%\\\r\n\0\u200b\u00ad]|=\r?\n|<w?br|&\#?\w{1,8};"
 _END = rf"(?:;|(?![0-9]|{_GOES_ON}))"
 _HEX_END = rf"(?:;|(?!{_HEX}|{_GOES_ON}))"
 _BREAK = rf"(?:=|\\(?!\r?\n[ \t]*[uUxX]{_HEX}))?\r?\n[ \t]*(?:[>|][>| \t]{{0,20}}|\#[ \t])?"
-"""The end of a line, as mails, headers, quotations and scripts go on after it."""
+"""The end of a line, as mails, headers, quotations and scripts continue after it."""
 _ESCAPE = re.compile(
     r"(?=[\\%&=<\r\n\0\u200b\u00ad])(?:"  # nearly all characters begin none
     rf"(?:{_BACKSLASHES}|{_PERCENT})[uU](?P<high>[dD][89abAB]{_HEX}{{2}})"
@@ -67,7 +67,7 @@ class _Compacting(dict[int, str | None]):
     def __missing__(self, code: int) -> str | None:
         char = chr(code)
         folded = char.casefold()
-        # ``+`` may stand for a space, a backslash for a line that goes on
+        # ``+`` may stand for a space, a backslash for a line that continues
         left_out = char in "+\\" or char.isspace() or not char.isprintable()
         new = None if left_out else folded if len(folded) == 1 else char
         if code < _KEPT:

@@ -93,7 +93,7 @@ class Reader:
         return events
 
     def _redacted(self, body: bytes) -> bytes:
-        """Return a response with the fields redacted that the server was told to."""
+        """Return a response with the fields redacted that the server was started with."""
         if not self._redaction.rules:
             return body
         try:
@@ -117,7 +117,7 @@ class Reader:
 
 
 def _events_of(body: bytes, session_id: str) -> SessionEvents:
-    """Return the events of a response, decoded in pieces, so that other threads can go on.
+    """Return the events of a response, decoded in pieces, so that other threads can run.
 
     Raises:
         DecodeError: the response can't be read.

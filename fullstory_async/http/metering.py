@@ -38,7 +38,7 @@ class Meter(Protocol):
         """Reserve one activation and return what `release` takes.
 
         A call of this method that is cancelled must end at once, and leave nothing reserved: what can't be
-        stopped goes on in the background.
+        stopped continues in the background.
 
         Raises:
             ActivationBudgetError: the budget is used up; the request is not sent.

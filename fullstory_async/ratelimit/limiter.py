@@ -313,7 +313,7 @@ class RateLimiter:
         last = self._loop if self._pid == os.getpid() else None
         if last is not None and last.is_running():
             raise ClientStateError("this RateLimiter is in use by another running event loop")
-        # they would take their tokens when that loop goes on, beside those of this one
+        # they would take their tokens when that loop runs again, beside those of this one
         if last is not None and self._queue.has_leader and not last.is_closed():
             raise ClientStateError(
                 "calls wait for this RateLimiter in another event loop, which has stopped: let that loop "
