@@ -14,6 +14,7 @@ ROOT = Path(fullstory_async.__file__).parent
 REPOSITORY = Path(__file__).parent.parent
 
 OLD_NAMES = {
+    "agents": "Answer AnswerStore answer _answer",
     "http": """
         SendsRequests Send nobody_asks nobody_hurries at_stake has_time begun unsent reached_nobody note_unsent set_aside
         take_back costs taken owed throttles left _walk _answer _admit _note _begin longest_wait longest_pause longest

@@ -552,7 +552,7 @@ def test_a_fault_as_text(text: str, fault: Fault, conditions: dict[str, Any]) ->
         ("drop share=often", "share must be a number, not 'often'"),
         ("drop colour=red", "write operation, session_id, times"),
         ("drop operation", "'operation' is not a condition"),
-        ("drop 'operation=x", "no condition"),
+        ("drop 'operation=x", "not a condition"),
     ],
 )
 def test_an_invalid_text_names_the_right_form(text: str, message: str) -> None:

@@ -162,12 +162,12 @@ async def _serve(client: FullStoryClient, plan: _Plan) -> Exit:
         ) from None
     from fullstory_async.agents.desk import AgentDesk  # noqa: PLC0415
     from fullstory_async.agents.reading import Reader  # noqa: PLC0415
-    from fullstory_async.agents.store import FOREVER, AnswerStore  # noqa: PLC0415
+    from fullstory_async.agents.store import FOREVER, AgentStore  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="fullstory-") as folder, first_signal() as stopped:
         path = Path(folder, "responses.db") if plan.store is None else plan.store
         cache = ResponseCache(path, ttl=FOREVER, events_ttl=FOREVER, max_bytes=_MAX_BYTES)
-        desk = AgentDesk(client, AnswerStore(cache, client.api.name, plan.jobs), plan.terms, plan.ledger)
+        desk = AgentDesk(client, AgentStore(cache, client.api.name, plan.jobs), plan.terms, plan.ledger)
         await desk.store.check()  # a file that can't be used is reported now, not to an agent
         server = make_server(Office(desk, Reader(plan.redaction)))
         if plan.http is None:
