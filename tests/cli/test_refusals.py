@@ -36,7 +36,7 @@ def _folder(tmp_path: Path) -> None:
     [
         (("events", ID, "--cache", "folder", "--sandbox"), "folder can't be used: it is a folder; name a file"),
         (("events", ID, "--cache", "none/a.db", "--sandbox"), "none doesn't exist"),
-        (("mcp", "--store", "folder", "--sandbox"), "folder can't be used: it is a folder; name a file"),
+        (("events", "none.jsonl", "--sandbox"), "there is no file none.jsonl"),
         (
             ("mcp", "--transport", "http", "--token-file", "none", "--sandbox"),
             "can't read the bearer token file 'none' (--token-file): No such file",

@@ -33,6 +33,7 @@ _MIN_TOKEN = 16
 """Characters of a bearer token."""
 _MAX_BYTES = 4 * 1024**3
 """Bytes of compressed responses that the store keeps."""
+_MAX_PORT = 65_535
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 """Hosts that only programs on this machine can reach."""
 
@@ -114,6 +115,8 @@ def mcp(
     """
     if budget < 0:
         raise UsageError("--budget must be 0 or more")
+    if port is not None and not 0 <= port <= _MAX_PORT:
+        raise UsageError(f"--port must be from 0 to {_MAX_PORT}")
     if transport == "http":
         http = host or "127.0.0.1", 8766 if port is None else port, _read_token(token_file)
     else:
@@ -174,7 +177,13 @@ async def _serve(client: FullStoryClient, plan: _Plan) -> Exit:
             has_ended = await serve_stdio(server, stopped)
         else:
             host, port, token = plan.http
-            with listen(host, port) as listener:
+            try:
+                listener = listen(host, port)
+            except OSError as error:
+                raise UsageError(
+                    f"can't listen on {host}:{port}: {error.strerror}; choose another --port or --host"
+                ) from None
+            with listener:
                 _print_address(host, listener.getsockname()[1])
                 await serve_http(server, listener, host, token, stopped)
             has_ended = True
