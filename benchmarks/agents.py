@@ -22,7 +22,7 @@ from fullstory_async.agents.desk import AgentDesk
 from fullstory_async.agents.reading import Reader
 from fullstory_async.agents.server import Office, make_server
 from fullstory_async.agents.spending import Terms
-from fullstory_async.agents.store import FOREVER, AnswerStore
+from fullstory_async.agents.store import FOREVER, AgentStore
 from fullstory_async.agents.text import token_count
 from fullstory_async.files.response_cache import ResponseCache
 from fullstory_async.jobs.export import Redaction
@@ -82,7 +82,7 @@ async def measure(mean_events: int) -> list[str]:
             async with FullStoryClient(config=config) as client:
                 raw = (await client.sessions.events(wanted)).raw.decode()
                 cache = ResponseCache(Path(folder, "store"), ttl=FOREVER, events_ttl=FOREVER)
-                desk = AgentDesk(client, AnswerStore(cache, client.api.name), Terms(ask_from=None), None)
+                desk = AgentDesk(client, AgentStore(cache, client.api.name), Terms(ask_from=None), None)
                 async with caller(desk) as call:
                     await call("open_session", session_id=wanted)
                 rounds = []
@@ -106,7 +106,7 @@ async def definitions() -> int:
     """Return the tokens of the tools' definitions."""
     async with FullStoryClient("na1.x", config=ClientConfig(base_url="https://example.test")) as client:
         cache = ResponseCache(Path(tempfile.gettempdir(), "unused"))
-        desk = AgentDesk(client, AnswerStore(cache, ""), Terms(), None)
+        desk = AgentDesk(client, AgentStore(cache, ""), Terms(), None)
         server = make_server(Office(desk, Reader(Redaction.of([], ""))))
         tools = [
             each.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -93,21 +93,21 @@ def key_from_environment() -> tuple[str | None, str]:
     return None, "the API key"
 
 
-def read_key_file(path: str | os.PathLike[str], named_by: str) -> str:
-    """Return the API key that a file holds, in UTF-8 or UTF-16, with or without a byte order mark.
+def read_key_file(path: str | os.PathLike[str], named_by: str, what: str = "API key") -> str:
+    """Return the key or token that a file holds, in UTF-8 or UTF-16, with or without a byte order mark.
 
     Raises:
         ConfigurationError: it can't be read, or holds anything but one line; the text says which option or
             variable names the file.
     """
-    which = f"the API key file {os.fspath(path)!r} ({named_by})"
+    which = f"the {what} file {os.fspath(path)!r} ({named_by})"
     text = decode_text(read_file(path, which, _LARGEST_KEY_FILE))
     if text is None:
         raise ConfigurationError(f"can't read {which}: it is neither UTF-8 nor UTF-16")
     lines = [line for each in text.splitlines() if (line := each.strip(_EDGES))]
     if len(lines) != 1:
-        found = "no key" if not lines else f"{len(lines)} lines"
-        raise ConfigurationError(f"{which} holds {found}; it must hold the API key alone, on one line")
+        found = f"no {what}" if not lines else f"{len(lines)} lines"
+        raise ConfigurationError(f"{which} holds {found}; it must hold the {what} alone, on one line")
     return lines[0]
 
 

@@ -208,7 +208,7 @@ def secret_pair(value: Any) -> tuple[Secret, Secret] | None:
     """Return a proxy's user and password as secrets.
 
     Raises:
-        ConfigurationError: the value is no pair of texts that a header can hold.
+        ConfigurationError: the value isn't a pair of texts that a header can hold.
     """
     if value is None:
         return None

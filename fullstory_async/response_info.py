@@ -1,6 +1,6 @@
 """ResponseInfo: how a result came, kept beside its value.
 
-It is no field of the result: two results with the same content stay equal, and neither repr, pickle nor
+It is not a field of the result: two results with the same content stay equal, and neither repr, pickle nor
 `attrs.asdict` contain it. So a copy of a result has none.
 """
 

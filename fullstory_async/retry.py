@@ -122,7 +122,7 @@ class RetryPolicy:
             error: how it failed.
             attempt: the number of the attempt that failed, counted from 1.
             elapsed: seconds since the call began.
-            patient: whether being throttled is no reason to give up, as in a fan-out.
+            patient: whether the call continues although it is throttled, as in a fan-out.
             unreadable_before: number of earlier attempts whose response couldn't be read.
             rng: returns a number from 0 to 1, for the jitter.
 

@@ -29,7 +29,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 GRACE = 0.02
-"""Seconds that a cancelled caller waits for work to stop, so that it usually has when the caller goes on."""
+"""Seconds that a cancelled caller waits for work to stop, so that it usually has by then."""
 
 _EXIT_SECONDS = 30.0
 """Seconds for which the end of the process waits for work that no caller waits for."""

@@ -11,8 +11,10 @@ import pytest
 import fullstory_async
 
 ROOT = Path(fullstory_async.__file__).parent
+REPOSITORY = Path(__file__).parent.parent
 
 OLD_NAMES = {
+    "agents": "Answer AnswerStore answer _answer",
     "http": """
         SendsRequests Send nobody_asks nobody_hurries at_stake has_time begun unsent reached_nobody note_unsent set_aside
         take_back costs taken owed throttles left _walk _answer _admit _note _begin longest_wait longest_pause longest
@@ -157,7 +159,8 @@ def test_no_module_has_an_old_name() -> None:
 
 
 UNUSUAL = re.compile(
-    r"gone on with|goes on with|\bwhom\b|for good\b|that there (is|are)\b|which is no\b|what is no\b|\bso many\b"
+    r"\bgo(es|ne)? on\b|\bwhom\b|for good\b|that there (is|are)\b|\bso many\b|\bwithout a word\b"
+    r"|(?<!there )\b(is|are|was|were) no (?!longer|more|other)[a-z]|\b(is|are|be) told\b|\btold (of|that)\b"
     r"|on (its|their) way\b|\bset aside\b|\btake[ns]? back\b|\bnobody hurries\b",
     re.IGNORECASE,
 )
@@ -176,4 +179,27 @@ def test_the_prose_is_plain() -> None:
                 docstring = ast.get_docstring(node) or ""
                 if docstring.startswith("Tell "):
                     found.append(f"{name}:{getattr(node, 'lineno', 1)}: {docstring[:60]}")
+    assert not found
+
+
+PAGES = sorted(
+    path
+    for path in (
+        REPOSITORY / "README.md",
+        *(REPOSITORY / "docs").glob("*.md"),
+        *(REPOSITORY / "examples").rglob("*.py"),
+    )
+    if path.name != "architecture.md"  # its lines are docstrings, which are checked above
+)
+
+
+def test_the_pages_and_the_news_are_plain() -> None:
+    texts = {path.name: path.read_text() for path in PAGES}
+    texts["CHANGELOG.md"] = (REPOSITORY / "CHANGELOG.md").read_text().partition("\n## [0.1.0]")[0]
+    found = [
+        f"{name}:{number}: {phrase[0]}"
+        for name, text in texts.items()
+        for number, line in enumerate(text.splitlines(), 1)
+        for phrase in UNUSUAL.finditer(line)
+    ]
     assert not found

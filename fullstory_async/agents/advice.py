@@ -1,4 +1,4 @@
-"""What an agent is told when a call fails: what happened, what it may have cost, what to do next."""
+"""The text for an agent whose call failed: what happened, what it may have cost, what to do next."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from fullstory_async.agents.claims import LEASE
 from fullstory_async.agents.spending import Decision, Spent, Terms, decide, question, refusal
-from fullstory_async.agents.store import Answer, AnswerStore, Wanted
+from fullstory_async.agents.store import AgentStore, StoredResponse, Wanted
 from fullstory_async.client import FullStoryClient
 from fullstory_async.errors import FullStoryError
 from fullstory_async.files.ledger import ActivationLedger
@@ -37,13 +37,13 @@ class AgentDesk:
 
     client: FullStoryClient
     """An open client."""
-    store: AnswerStore
+    store: AgentStore
     """The responses that were paid for."""
     terms: Terms
     """The limits of this run."""
 
     def __init__(
-        self, client: FullStoryClient, store: AnswerStore, terms: Terms, ledger: ActivationLedger | None
+        self, client: FullStoryClient, store: AgentStore, terms: Terms, ledger: ActivationLedger | None
     ) -> None:
         """Serve from a store, and buy with a client; the ledger is the one that the client counts in."""
         self.client = client
@@ -51,7 +51,7 @@ class AgentDesk:
         self.terms = terms
         self._ledger = ledger
         self._spent = 0
-        self._buying: dict[Wanted, asyncio.Task[tuple[Answer, int]]] = {}
+        self._buying: dict[Wanted, asyncio.Task[tuple[StoredResponse, int]]] = {}
 
     async def spent(self) -> Spent:
         """Return what was spent so far. Raises `StorageError`."""
@@ -70,9 +70,9 @@ class AgentDesk:
             return None
         return question(_NAMES[wanted.operation], wanted.session_id, self.terms, spent)
 
-    async def answer(
+    async def obtain(
         self, wanted: Wanted, *, refresh: bool, agreed: bool, can_ask: bool
-    ) -> tuple[Answer, int]:
+    ) -> tuple[StoredResponse, int]:
         """Return the stored response, or buy it; and the activations that this call has spent.
 
         Args:
@@ -108,7 +108,7 @@ class AgentDesk:
         if self._buying:
             await asyncio.wait(self._buying.values(), timeout=_FINISH_SECONDS)
 
-    async def _buy(self, wanted: Wanted, *, refresh: bool) -> tuple[Answer, int]:
+    async def _buy(self, wanted: Wanted, *, refresh: bool) -> tuple[StoredResponse, int]:
         """Fetch and store a response; its activation is counted already, and released if it was not spent."""
         asked, body = datetime.now(UTC), None
         try:
@@ -154,11 +154,11 @@ class AgentDesk:
                 profile = wanted.profile or None
                 return (await sessions.summary(wanted.session_id, config_profile_id=profile)).raw
 
-    def _bought(self, wanted: Wanted, task: asyncio.Task[tuple[Answer, int]]) -> None:
+    def _bought(self, wanted: Wanted, task: asyncio.Task[tuple[StoredResponse, int]]) -> None:
         del self._buying[wanted]
         if not task.cancelled():
             task.exception()  # retrieved, although every agent that waited may have been cancelled
 
 
-def _is_before(answer: Answer, asked: datetime) -> bool:
-    return answer.fetched is None or answer.fetched < asked
+def _is_before(found: StoredResponse, asked: datetime) -> bool:
+    return found.fetched is None or found.fetched < asked

@@ -10,7 +10,7 @@ import msgspec
 
 from fullstory_async import safe_json
 from fullstory_async.agents.session_map import map_of, may_have_grown
-from fullstory_async.agents.store import Answer
+from fullstory_async.agents.store import StoredResponse
 from fullstory_async.agents.text import as_data, one_line, token_count
 from fullstory_async.agents.timeline import Selection, timeline_page
 from fullstory_async.codec import IncrementalEventDecoder, decode_context, decode_summary
@@ -44,56 +44,56 @@ class Reader:
         self._decoded: OrderedDict[tuple[str, Any], SessionEvents] = OrderedDict()
         self._thread = WorkerThread("the text of sessions")
 
-    async def map(self, session_id: str, answer: Answer) -> str:
+    async def map(self, session_id: str, found: StoredResponse) -> str:
         """Return the map of a session, marked as data, with a note if the session may have grown."""
-        return await self._thread.run(self._map, session_id, answer)
+        return await self._thread.run(self._map, session_id, found)
 
     async def timeline(
-        self, session_id: str, answer: Answer, selection: Selection, *, cursor: int, max_tokens: int
+        self, session_id: str, found: StoredResponse, selection: Selection, *, cursor: int, max_tokens: int
     ) -> str:
         """Return a page of the timeline, marked as data. Raises `ConfigurationError`."""
-        return await self._thread.run(self._timeline, session_id, answer, selection, cursor, max_tokens)
+        return await self._thread.run(self._timeline, session_id, found, selection, cursor, max_tokens)
 
-    async def context(self, session_id: str, answer: Answer, max_tokens: int) -> str:
+    async def context(self, session_id: str, found: StoredResponse, max_tokens: int) -> str:
         """Return a context as Markdown, marked as data."""
-        return await self._thread.run(self._context, session_id, answer, max_tokens)
+        return await self._thread.run(self._context, session_id, found, max_tokens)
 
-    async def summary(self, session_id: str, answer: Answer, max_tokens: int) -> str:
+    async def summary(self, session_id: str, found: StoredResponse, max_tokens: int) -> str:
         """Return a summary, marked as data."""
-        return await self._thread.run(self._summary, session_id, answer, max_tokens)
+        return await self._thread.run(self._summary, session_id, found, max_tokens)
 
-    def _map(self, session_id: str, answer: Answer) -> str:
-        events = self._events(session_id, answer)
-        return "\n".join(filter(None, (as_data(map_of(events)), may_have_grown(events, answer.fetched))))
+    def _map(self, session_id: str, found: StoredResponse) -> str:
+        events = self._events(session_id, found)
+        return "\n".join(filter(None, (as_data(map_of(events)), may_have_grown(events, found.fetched))))
 
     def _timeline(
-        self, session_id: str, answer: Answer, selection: Selection, cursor: int, max_tokens: int
+        self, session_id: str, found: StoredResponse, selection: Selection, cursor: int, max_tokens: int
     ) -> str:
-        events = self._events(session_id, answer)
+        events = self._events(session_id, found)
         return as_data(timeline_page(events, selection, cursor=cursor, max_tokens=max_tokens))
 
-    def _context(self, session_id: str, answer: Answer, max_tokens: int) -> str:
-        response = Response(status=200, body=self._redacted(answer.body))
+    def _context(self, session_id: str, found: StoredResponse, max_tokens: int) -> str:
+        response = Response(status=200, body=self._redacted(found.body))
         context = decode_context(response, SessionId(session_id))
         return as_data(context.to_markdown(max_characters=max_tokens * _CHARACTERS))
 
-    def _summary(self, session_id: str, answer: Answer, max_tokens: int) -> str:
-        response = Response(status=200, body=self._redacted(answer.body))
+    def _summary(self, session_id: str, found: StoredResponse, max_tokens: int) -> str:
+        response = Response(status=200, body=self._redacted(found.body))
         text = decode_summary(response, SessionId(session_id), None).text
         return as_data(_cut(text, max_tokens))
 
-    def _events(self, session_id: str, answer: Answer) -> SessionEvents:
-        key = (session_id, answer.fetched)
+    def _events(self, session_id: str, found: StoredResponse) -> SessionEvents:
+        key = (session_id, found.fetched)
         events = self._decoded.pop(key, None)
         if events is None:
-            events = _events_of(self._redacted(answer.body), session_id)
+            events = _events_of(self._redacted(found.body), session_id)
         self._decoded[key] = events
         if len(self._decoded) > _KEPT:
             self._decoded.popitem(last=False)
         return events
 
     def _redacted(self, body: bytes) -> bytes:
-        """Return a response with the fields redacted that the server was told to."""
+        """Return a response with the fields redacted that the server was started with."""
         if not self._redaction.rules:
             return body
         try:
@@ -117,7 +117,7 @@ class Reader:
 
 
 def _events_of(body: bytes, session_id: str) -> SessionEvents:
-    """Return the events of a response, decoded in pieces, so that other threads can go on.
+    """Return the events of a response, decoded in pieces, so that other threads can run.
 
     Raises:
         DecodeError: the response can't be read.

@@ -25,7 +25,7 @@ from fullstory_async._version import __version__
 from fullstory_async.agents.advice import advice_for
 from fullstory_async.agents.desk import AgentDesk, Refused
 from fullstory_async.agents.reading import Reader
-from fullstory_async.agents.store import Answer, Wanted
+from fullstory_async.agents.store import StoredResponse, Wanted
 from fullstory_async.agents.timeline import MIN_TOKENS, Only, Selection
 from fullstory_async.errors import FullStoryError
 from fullstory_async.session_id import SessionId
@@ -104,8 +104,8 @@ async def open_session(
     """
     wanted, reader = _wanted("events", session_id), ctx.request_context.lifespan_context.reader
     with _as_tool_errors():
-        answer, cost = await _answer(ctx, wanted, consent, refresh=refresh)
-        return await reader.map(wanted.session_id, answer) + await _cost_line(ctx, cost)
+        found, cost = await _obtain(ctx, wanted, consent, refresh=refresh)
+        return await reader.map(wanted.session_id, found) + await _cost_line(ctx, cost)
 
 
 async def session_timeline(
@@ -120,12 +120,12 @@ async def session_timeline(
     office = ctx.request_context.lifespan_context
     wanted = _wanted("events", session_id)
     with _as_tool_errors():
-        answer = await office.desk.store.get(wanted)
-        if answer is None:
+        found = await office.desk.store.get(wanted)
+        if found is None:
             raise ToolError("This session is not stored yet: open_session first (1 activation, once).")
         chosen = Selection(only=only, types=tuple(types))
         return await office.reader.timeline(
-            wanted.session_id, answer, chosen, cursor=cursor, max_tokens=max_tokens
+            wanted.session_id, found, chosen, cursor=cursor, max_tokens=max_tokens
         )
 
 
@@ -139,8 +139,8 @@ async def session_context(
     """Get FullStory's own description of a session's beginning. Costs 1 activation once."""
     wanted, reader = _wanted("context", session_id), ctx.request_context.lifespan_context.reader
     with _as_tool_errors():
-        answer, cost = await _answer(ctx, wanted, consent, refresh=refresh)
-        return await reader.context(wanted.session_id, answer, max_tokens) + await _cost_line(ctx, cost)
+        found, cost = await _obtain(ctx, wanted, consent, refresh=refresh)
+        return await reader.context(wanted.session_id, found, max_tokens) + await _cost_line(ctx, cost)
 
 
 async def session_summary(
@@ -154,8 +154,8 @@ async def session_summary(
     """Get FullStory's AI summary of a session. Takes up to minutes. Costs 1 activation once per profile."""
     wanted, reader = _wanted("summary", session_id, profile), ctx.request_context.lifespan_context.reader
     with _as_tool_errors():
-        answer, cost = await _answer(ctx, wanted, consent, refresh=refresh)
-        return await reader.summary(wanted.session_id, answer, max_tokens) + await _cost_line(ctx, cost)
+        found, cost = await _obtain(ctx, wanted, consent, refresh=refresh)
+        return await reader.summary(wanted.session_id, found, max_tokens) + await _cost_line(ctx, cost)
 
 
 async def budget(ctx: _Context) -> str:
@@ -223,12 +223,12 @@ async def _ask(
     return Consent(spend=False) if asked is None else Elicit(asked, Consent)
 
 
-async def _answer(
+async def _obtain(
     ctx: _Context, wanted: Wanted, consent: ElicitationResult[Consent], *, refresh: bool
-) -> tuple[Answer, int]:
+) -> tuple[StoredResponse, int]:
     desk = ctx.request_context.lifespan_context.desk
     agreed = isinstance(consent, AcceptedElicitation) and consent.data.spend
-    return await desk.answer(wanted, refresh=refresh, agreed=agreed, can_ask=_can_ask(ctx))
+    return await desk.obtain(wanted, refresh=refresh, agreed=agreed, can_ask=_can_ask(ctx))
 
 
 async def _cost_line(ctx: _Context, cost: int) -> str:

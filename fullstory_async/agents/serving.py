@@ -20,7 +20,7 @@ __all__ = ["listen", "serve_http", "serve_stdio"]
 async def serve_stdio(server: MCPServer[Any], stopped: asyncio.Future[Any]) -> bool:
     """Serve one program over standard input and output, until it closes them; return whether it did.
 
-    Where ``stopped`` ended it, the task goes on: its thread that reads standard input can't be stopped.
+    Where ``stopped`` ended it, the task continues: its thread that reads standard input can't be stopped.
     """
     serving = asyncio.ensure_future(server.run_stdio_async())
     await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""AnswerStore: the responses that were paid for, so that each is paid for once.
+"""AgentStore: the responses that were paid for, so that each is paid for once.
 
 It is the `ResponseCache` that the client and the command line use too, so that each of them finds what the
 others have paid for. Here a response has no time to live. A job's folder can be searched as well.
@@ -21,7 +21,7 @@ from fullstory_async.http import endpoints
 from fullstory_async.messages import Request
 from fullstory_async.session_id import SessionId
 
-__all__ = ["FOREVER", "Answer", "AnswerStore", "Wanted"]
+__all__ = ["FOREVER", "AgentStore", "StoredResponse", "Wanted"]
 
 FOREVER = 100 * 366 * 86_400.0
 """Seconds for which a response is kept."""
@@ -54,7 +54,7 @@ class Wanted:
 
 
 @attrs.frozen
-class Answer:
+class StoredResponse:
     """A response, and when it was fetched."""
 
     body: bytes = attrs.field(repr=False)
@@ -62,7 +62,7 @@ class Answer:
     """``None`` for one of a job."""
 
 
-class AnswerStore:
+class AgentStore:
     """The stored responses of one account, and the claims to those that are being bought."""
 
     def __init__(self, cache: ResponseCache, account: str, jobs: Sequence[ResponseStore] = ()) -> None:
@@ -89,14 +89,14 @@ class AnswerStore:
         """Give a claim back. Raises `ConfigurationError`, `StorageError`."""
         await self._claims.release(self._key(wanted))
 
-    async def get(self, wanted: Wanted) -> Answer | None:
+    async def get(self, wanted: Wanted) -> StoredResponse | None:
         """Return a stored response. Raises `FullStoryError` if a file can't be read."""
         request = wanted.request
         if (body := await self._cache.get(self._account, request)) is not None:
-            return Answer(body, await self._cache.stored_at(self._account, request))
+            return StoredResponse(body, await self._cache.stored_at(self._account, request))
         for job in self._jobs:
             if job.keeps(request) and (body := await job.get(self._account, request)) is not None:
-                return Answer(body, None)
+                return StoredResponse(body, None)
         return None
 
     async def has(self, wanted: Wanted) -> bool:
@@ -107,10 +107,10 @@ class AnswerStore:
         stored = [await job.get(self._account, request) for job in self._jobs if job.keeps(request)]
         return any(body is not None for body in stored)
 
-    async def put(self, wanted: Wanted, body: bytes) -> Answer:
+    async def put(self, wanted: Wanted, body: bytes) -> StoredResponse:
         """Store a response in place of an earlier one. Raises `ConfigurationError`, `StorageError`."""
         await self._cache.put(self._account, wanted.request, body)
-        return Answer(body, await self._cache.stored_at(self._account, wanted.request))
+        return StoredResponse(body, await self._cache.stored_at(self._account, wanted.request))
 
     def _key(self, wanted: Wanted) -> str:
         """Return a hash that identifies a response without revealing its session."""

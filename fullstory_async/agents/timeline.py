@@ -21,7 +21,7 @@ MIN_TOKENS = 100
 """The smallest size of a page; every page has at least one event."""
 _WIDTH = 160
 _CLOSING_TOKENS = 25
-"""Tokens of the line that says how to go on."""
+"""Tokens of the line that says how to continue."""
 _COUNT_TOKENS = 3
 
 

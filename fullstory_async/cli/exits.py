@@ -98,6 +98,7 @@ def usage_text(error: CycloptsError) -> str:
         text = f"too many arguments: {', '.join(map(repr, error.unused_tokens or ()))}."
     else:
         text = str(error)
+    text = text if text.endswith((".", "?")) else f"{text}."
     return f"{command}: {without_secrets(text)} See '{command} --help'.\n"
 
 

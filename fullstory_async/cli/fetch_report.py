@@ -55,7 +55,7 @@ class FetchEnd:
         """Return the contents of the file; what is not known is null."""
         run = {name: getattr(self.report, name, None) for name in _OF_RUN}
         status = None
-        # the report of a job that can't be read says so by its error
+        # a job that was never created, or can't be read, has no figures: they are null
         with suppress(JobError):
             status = JobReader(self.folder).status()
         return {

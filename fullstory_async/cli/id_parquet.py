@@ -44,7 +44,7 @@ def _readable(pa: Any, column: Any) -> Any:
         return column.cast(pa.timestamp("us", kind.tz), safe=False)
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         return column
-    # older programs write texts as bytes; those that are no text stay as they are
+    # older programs write texts as bytes; bytes that are not text stay unchanged
     try:
         return column.cast(pa.large_string())
     except pa.ArrowInvalid:

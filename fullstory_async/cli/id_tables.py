@@ -62,7 +62,7 @@ def find_table(lines: Sequence[str], delimiter: str | None, column: str | None) 
     """Return the form of a table by its first lines; ``None`` if they are plain lines of ids.
 
     Args:
-        lines: the first lines that are not empty; the first is no comment.
+        lines: the first lines that are not empty; the first isn't a comment.
         delimiter: the delimiter, if it is known.
         column: the column that was named, if any.
     """
@@ -97,7 +97,7 @@ def _single_column(lines: Sequence[str], column: str | None) -> Table | None:
     names = ("fullsessionid", "sessionid", "session", "fsurl", "replayurl", "sessionurl", "url", "id")
     if normalised_name(name) in names:
         return table
-    # what may be an id itself is no header
+    # a text that may be an id is not a header
     may_be_id = is_damaged_pair(name) or (is_opaque_id(name) and "session" not in normalised_name(name))
     if read_cell(name).kind is not Kind.TEXT or may_be_id:
         return None

@@ -36,7 +36,9 @@ _SAMPLE = 100
 _CHUNK = 32_768
 _MAX_NAMED = 3
 _SEPARATOR = re.compile(r"\ufeff*\"?sep=(.)\"?\s*", re.IGNORECASE)
-"""The first line by which Excel is told the delimiter."""
+"""The first line by which a file names its delimiter to Excel."""
+_BINARY = {".xlsx": "an Excel workbook", ".xlsm": "an Excel workbook", ".parquet": "a Parquet file"}
+"""Suffixes of files that are never text."""
 _TRUST = "--trust-ids uses them as they are"
 
 
@@ -187,6 +189,8 @@ def _read_source(ids: IdInput, source: str, reader: RowReader, column: str | Non
         else:
             usable += 1
         ids.add(given)
+    if unusable > usable and (kind := _BINARY.get(Path(source).suffix.lower())) is not None:
+        raise UsageError(f"is not {kind}, although its name says so: save it again, or save the ids as CSV")
     if unusable > usable:
         raise UsageError(
             f"can't be understood: {first}; a table needs a column with replay URLs or USER:SESSION pairs, "

@@ -195,11 +195,15 @@ def _text_of(path: str) -> str:
 
 
 def read_redactions(texts: Sequence[str]) -> dict[str, Any]:
-    """Read ``field,field=how`` texts into field → how."""
+    """Read ``field,field=how`` texts into field → how. Raises `UsageError`."""
     hidden: dict[str, Any] = {}
     for text in texts:
         for field in text.split(","):
             name, _, how = field.strip().partition("=")
+            if not name:
+                raise UsageError(
+                    f"--redact needs the names of fields, as in user_email,ip_address, not {text!r}"
+                )
             hidden[name] = how or "drop"
     return hidden
 

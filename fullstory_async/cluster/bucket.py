@@ -7,7 +7,7 @@ Redis for a call that need not wait, and two for one that has to. During a pause
 limiter waits and asks again, one request more.
 
 If Redis can't be asked, there are two ways. Calls fail with `LimiterUnavailable`; or, with ``fallback``, the
-process goes on alone at that rate, evenly and without a burst, the first call 1/fallback after the failure.
+process continues alone at that rate, evenly and without a burst, the first call 1/fallback after the failure.
 It asks Redis again every `_PROBE_INTERVAL` seconds, and sends nothing until Redis answers or fails. When
 Redis is back, the process makes the shared bucket start empty, because what was sent meanwhile is not counted
 there.

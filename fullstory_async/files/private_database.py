@@ -87,6 +87,11 @@ class PrivateDatabase:
         """Convert an error of SQLite or of the operating system."""
         fault = fault_of(error, self.path)
         reason = error.strerror if isinstance(error, OSError) else describe_fault(error, fault)
+        # SQLite says neither; os.path.isdir raises nothing, unlike Path.is_dir
+        if os.path.isdir(self.path):  # noqa: PTH112
+            reason = "it is a folder; name a file"
+        elif not self._was_used and not os.path.isdir(self.path.parent):  # noqa: PTH112
+            reason = f"the folder {self.path.parent} doesn't exist"
         if fault.may_pass or (self._was_used and fault is not StorageFault.DAMAGED):
             return StorageError(f"the {self.what} {self.path} can't be used now: {reason}")
         return ConfigurationError(f"the {self.what} {self.path} can't be used: {reason}")

@@ -1,6 +1,6 @@
 """Exceptions of the program's own code, raised in the middle of a call.
 
-A trace hook, a custom meter or a patched module may raise anything. The caller is told that, and how far the
+A trace hook, a custom meter or a patched module may raise anything. The caller learns that, and how far the
 call came: an exception that looks like the network's would be judged as if nothing was sent.
 """
 

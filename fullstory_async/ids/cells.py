@@ -123,12 +123,12 @@ def is_long_half(cell: Cell) -> bool:
 
 
 def is_opaque_id(text: str) -> bool:
-    """Return whether a text that is no pair may be a session id all the same."""
+    """Return whether a text that isn't a pair may be a session id all the same."""
     return not _NOT_AN_ID.search(text)
 
 
 def is_damaged_pair(text: str) -> bool:
-    """Return whether a text that is no id contains one, or the beginning of one."""
+    """Return whether a text that isn't an id contains one, or the beginning of one."""
     return _DAMAGED_PAIR.search(text) is not None
 
 

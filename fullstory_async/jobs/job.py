@@ -28,6 +28,7 @@ from fullstory_async.jobs.runner import Runner
 from fullstory_async.jobs.storage.backup import back_up_in_thread
 from fullstory_async.jobs.storage.lock import LOCK_NAME, JobLock
 from fullstory_async.jobs.storage.records import JobFailure, JobResult
+from fullstory_async.jobs.storage.rescue import check_rescue_path
 from fullstory_async.jobs.storage.schema import absolute_folder, as_job_error, replace_surrogates
 from fullstory_async.jobs.storage.state import Counts
 from fullstory_async.jobs.storage.statements import select_known
@@ -98,6 +99,7 @@ class Job(ExportingJob):
             JobLockedError: another process runs the job; the message names it.
             JobIncompleteError: the file lacks commits: its log was lost or damaged, or not copied.
             JobError: the folder holds something else, a job of a later format, or another plan.
+            ConfigurationError: ``rescue_file`` is a folder, or is in one that doesn't exist.
         """
         return cls(folder, client=client, plan=plan, accept_loss=accept_loss, rescue_file=rescue_file)
 
@@ -301,6 +303,8 @@ class Job(ExportingJob):
                 self._lock = None
 
     def _open(self) -> None:
+        if self._rescue is not None:
+            check_rescue_path(self._rescue)
         try:
             self.folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
             if not make_private(self.folder, PRIVATE_FOLDER):

@@ -15,7 +15,7 @@ _BACKGROUND_TYPES = frozenset(
         "page_properties", "page_view", "consent", "identify",
     }
 )  # fmt: skip
-"""Events that are no user action."""
+"""Events that aren't user actions."""
 
 
 class DescribedEvent(EventViews):

@@ -43,7 +43,7 @@ class SandboxUser:
     """A user of your own. Sessions of equal users belong to one user.
 
     Raises:
-        ConfigurationError: neither ``email`` nor ``uid``, or one that is no text.
+        ConfigurationError: neither ``email`` nor ``uid``, or one that isn't a text.
     """
 
     email: str | None = attrs.field(default=None, validator=_check_text)
@@ -139,7 +139,7 @@ class SandboxSession:
 
     Raises:
         ConfigurationError: an event or another value that the service would not send.
-        InvalidSessionId: an ``id`` that is no session id.
+        InvalidSessionId: an ``id`` that isn't a session id.
     """
 
     user: SandboxUser = attrs.field(
@@ -175,7 +175,7 @@ class SandboxSession:
             summary: what summaries of it say.
 
         Raises:
-            ConfigurationError: the body is no response of the events call.
+            ConfigurationError: the body isn't a response of the events call.
         """
         try:
             document = msgspec.json.decode(body)

@@ -85,7 +85,7 @@ class EventColumns:
     def _event_ids(self) -> list[str]:
         """Return a hash of what identifies each event, equal in every export.
 
-        Events that are the same in everything are told apart by the number of their occurrence.
+        Events that are the same in everything are distinguished by the number of their occurrence.
         """
         names = ("event_time_raw", "event_type", "view_id", "event_properties", "source_properties")
         seen: Counter[bytes] = Counter()

@@ -19,7 +19,7 @@ _MAX_INTEGER = 2**63
 _MAX_DEPTH = 32
 """Levels that structures have; Parquet readers and DuckDB have limits for deeper types."""
 _MAX_FIELDS = 1000
-"""More fields are no columns that anybody asks for, but keys that are data."""
+"""Beyond this number, fields are data used as keys, and not columns."""
 
 
 def distinct_names(wanted: Iterable[str], taken: Iterable[str] = ()) -> list[str]:

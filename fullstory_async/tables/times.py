@@ -70,7 +70,7 @@ def _padded(values: Sequence[Any]) -> list[str | None]:
             # a minute or a second after the 59th
             return []
         # Python checks the calendar, once for each hour. It reads 24:00 as the next day in some versions, and
-        # the year 1 is no time of an event
+        # the year 1 is not the time of an event
         for hour in {value[:13] for value in values}:
             if datetime.fromisoformat(f"{hour}:00").year == 1 or hour.endswith("24"):
                 return []

@@ -18,7 +18,7 @@ from fullstory_async.agents.desk import AgentDesk
 from fullstory_async.agents.reading import Reader
 from fullstory_async.agents.server import Office, make_server
 from fullstory_async.agents.spending import Terms
-from fullstory_async.agents.store import FOREVER, AnswerStore
+from fullstory_async.agents.store import FOREVER, AgentStore
 from fullstory_async.files.response_cache import ResponseCache
 from fullstory_async.jobs import JobReader
 from fullstory_async.jobs.export import Redaction
@@ -100,7 +100,7 @@ async def house(
     config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
     async with FullStoryClient(config=config, ledger=ledger) as client:
         cache = ResponseCache(folder / "store", ttl=FOREVER, events_ttl=FOREVER)
-        store = AnswerStore(cache, client.api.name, jobs)
+        store = AgentStore(cache, client.api.name, jobs)
         desk = AgentDesk(client, store, Terms(budget=budget, ask_from=ask_from), ledger)
         yield House(sandbox, desk, make_server(Office(desk, Reader(Redaction.of(redact, "secret")))))
         await desk.finish()

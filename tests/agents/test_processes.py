@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -116,6 +117,22 @@ async def over_http(sandbox: Sandbox, *options: str) -> AsyncIterator[str]:
         running.send_signal(signal.SIGINT)
         await asyncio.wait_for(running.communicate(), SECONDS)
     assert running.returncode == 0
+
+
+async def test_a_place_that_is_taken_is_named(tmp_path: Path) -> None:
+    """And the port, or the file, can be chosen anew: nothing was served."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        for options, said in (
+            ((f"--port={port}",), f"can't listen on 127.0.0.1:{port}: Address already in use"),
+            ((f"--store={tmp_path}",), "can't be used: it is a folder; name a file"),
+        ):
+            running = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "fullstory_async", "mcp", "--transport=http", "--sandbox", *options,
+                env={**os.environ, "FULLSTORY_MCP_TOKEN": TOKEN}, stderr=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            _, err = await asyncio.wait_for(running.communicate(), SECONDS)
+            assert (running.returncode, said in err.decode()) == (2, True), err
 
 
 @both

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,12 @@ def test_many_users_are_listed_in_one_go(run: Run, tmp_path: Path) -> None:
     assert (code, out.split()[0], "there are more sessions of 2 users" in err) == (0, "email", True)
     (tmp_path / "rows").write_text(run("sessions", "--emails", "mails", "--sandbox", "--limit", "2")[1])
     assert run("fetch", "--ids", "rows", "--events", "--job", "j", "--sandbox", "--dry-run")[0] == 0
+
+
+def test_addresses_are_read_from_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("ada@example.com\n"))
+    code, out, _ = run("sessions", "--emails", "-", "--sandbox", "--limit", "1")
+    assert (code, [row["email"] for row in lines(out)]) == (0, ["ada@example.com"])
 
 
 @pytest.mark.parametrize(

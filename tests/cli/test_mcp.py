@@ -23,11 +23,14 @@ KEY = "a-token-of-the-tests"
         (["--transport=http"], "needs a bearer token: set FULLSTORY_MCP_TOKEN, or give --token-file"),
         (["--transport=http", "--token-file=short"], "must have 16 printable characters or more"),
         (["--port=1"], "--port needs --transport http"),
+        (["--transport=http", "--token-file=long", "--port=65536"], "--port must be from 0 to 65535"),
+        (["--transport=http", "--token-file=long", "--port=-1"], "--port must be from 0 to 65535"),
         (["--job=nowhere"], "nowhere"),
     ],
 )
 def test_bad_options_are_reported(run: Run, tmp_path: Path, options: list[str], message: str) -> None:
     Path(tmp_path, "short").write_text("secret\n")
+    Path(tmp_path, "long").write_text(KEY)
     code, out, err = run("mcp", "--sandbox", *options)
     assert (code, out) == (2, "")
     assert message in err

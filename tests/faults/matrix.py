@@ -78,7 +78,7 @@ ROWS = tuple(
             ),
             (
                 "NaN, lone surrogates, a byte order mark, bad UTF-8, 100 000 levels, 5 000 digits",
-                "Read where Python's `json` reads it, else `DecodeError`; other calls and jobs go on",
+                "Read where Python's `json` reads it, else `DecodeError`; other calls and jobs continue",
             ),
             (
                 "JSON under another content type",
@@ -94,7 +94,7 @@ ROWS = tuple(
             ),
             (
                 "JSON of another shape: a list, null, missing or unknown fields",
-                "Missing and unknown fields are fine, and `.raw` keeps everything; what is no object can't be FullStory's, and a member of the wrong type is a `DecodeError` that names the place",
+                "Missing and unknown fields are fine, and `.raw` keeps everything; a body that isn't an object can't be FullStory's, and a member of the wrong type is a `DecodeError` that names the place",
             ),
             (
                 "A redirect to another host",
@@ -115,7 +115,7 @@ ROWS = tuple(
             ),
             (
                 "404",
-                "`NotFoundError`, the failure of this one id; the others go on, and a job does not ask for it again",
+                "`NotFoundError`, the failure of this one id; the others continue, and a job does not ask for it again",
             ),
             (
                 "408, 409, 425",
@@ -136,7 +136,7 @@ ROWS = tuple(
             ("429 with an unreadable time: words, negative, NaN, other digits", "As without one"),
             (
                 "429 with a huge time (a day)",
-                "A single call raises `RateLimitedError` with `retry_after` at once. A job ends as `rate limited` (exit code 6), and goes on later",
+                "A single call raises `RateLimitedError` with `retry_after` at once. A job ends as `rate limited` (exit code 6), and can be resumed later",
             ),
             (
                 "A storm of 429s, the limit unknown",
@@ -145,7 +145,7 @@ ROWS = tuple(
             ("One 500, 502, 503 or 504", _AGAIN.format(error="`ServerError`")),
             (
                 "Minutes of 5xx",
-                "The retry budget keeps the traffic within 2 % of one request per call. A job waits after ten in a row, asks with one call at a time and goes on by itself; after a minute it ends as `network down` (exit code 8)",
+                "The retry budget keeps the traffic within 2 % of one request per call. A job waits after ten in a row, asks with one call at a time and continues by itself; after a minute it ends as `network down` (exit code 8)",
             ),
             (
                 "The server says that trying again is useless: `x-should-retry: false`, 501, 505",
@@ -162,7 +162,7 @@ ROWS = tuple(
             ),
             (
                 "An id that is there twice",
-                "One call in a job. A fan-out does what it is told: one call and one outcome for each",
+                "One call in a job. A fan-out makes one call and returns one outcome for each",
             ),
             (
                 "A call is cancelled, at any moment",
@@ -183,7 +183,7 @@ ROWS = tuple(
             ),
             (
                 "The disk is full, or becomes read-only",
-                "The job ends as `storage failed` (exit code 1) with all that was paid for, and goes on later",
+                "The job ends as `storage failed` (exit code 1) with all that was paid for, and can be resumed later",
             ),
             ("Two processes with one job", "The second one gets `JobLockedError` (exit code 75) at once"),
             (
@@ -196,7 +196,7 @@ ROWS = tuple(
             ),
             (
                 "A limiter shared through Redis fails",
-                "Nothing is sent, and calls end in `LimiterUnavailable` at once or after `timeout`; or, with `fallback`, each process goes on at a rate of its own. Both end by themselves. What Redis forgets (`FLUSHALL`, a restart, an empty replica) is taken for an empty bucket, so that no window has more than `burst + rate·W`. A job waits for it and counts no session as failed",
+                "Nothing is sent, and calls end in `LimiterUnavailable` at once or after `timeout`; or, with `fallback`, each process continues at its own rate. Both end by themselves. What Redis forgets (`FLUSHALL`, a restart, an empty replica) is taken for an empty bucket, so that no window has more than `burst + rate·W`. A job waits for it and counts no session as failed",
             ),
             (
                 "Somebody else answers: the sign-in page of a network, a proxy, a web server (2xx, 4xx, 511)",
@@ -208,7 +208,7 @@ ROWS = tuple(
             ),
             (
                 "Somebody else answers from the start, in bulk",
-                "Before the first answer from FullStory to a paid call at most 5 calls are on their way, and after 5 such answers in a row the work ends: at most 5 activations at risk. A job asks `/me` first and ends as `not_fullstory` (exit code 9) before it pays; nothing is recorded for a session, and `--resume` makes all calls",
+                "Before the first answer from FullStory to a paid call at most 5 calls are in flight, and after 5 such answers in a row the work ends: at most 5 activations at risk. A job asks `/me` first and ends as `not_fullstory` (exit code 9) before it pays; nothing is recorded for a session, and `--resume` makes all calls",
             ),
             (
                 "Somebody else answers in the middle of a job",
@@ -246,8 +246,8 @@ ROWS += (
     ),
     Row(
         58,
-        "Rows without an id, and rows that are no id",
-        "Counted and reported. A row that is no id fails by itself and is shown by `job failures`; `--strict` refuses the file",
+        "Rows without an id, and rows that aren't ids",
+        "Counted and reported. A row that isn't an id fails by itself and is shown by `job failures`; `--strict` refuses the file",
     ),
     Row(
         59,
@@ -327,12 +327,12 @@ ROWS += (
     Row(
         74,
         "`0001-01-01T00:00:00Z` as a time",
-        "It is no time: `None`",
+        "It means no time: `None`",
     ),
     Row(
         75,
         "The file of the ledger, the response cache or a job is locked by another program, or its disk is slow",
-        "Deadlines, `asyncio.timeout` and cancellations hold; the message names the file. What must be settled goes on in the background, and closing waits for it, 30 s at most",
+        "Deadlines, `asyncio.timeout` and cancellations hold; the message names the file. What must be settled is settled in the background, and closing waits for it, 30 s at most",
     ),
     Row(
         76,
@@ -407,7 +407,7 @@ ROWS += (
     Row(
         95,
         "A job's log (`-wal`) is deleted, cut off or damaged after a kill; only some of the job's files are copied, or at different times",
-        "Noticed: a record beside the file and a mark in it say which commit must be there. Opening it to run is refused and changes nothing; what is there can be read and exported (exit code 3). `job accept-loss` goes on without the rest, and all that may have been spent counts",
+        "Noticed: a record beside the file and a mark in it say which commit must be there. Opening it to run is refused and changes nothing; what is there can be read and exported (exit code 3). `job accept-loss` continues without the rest, and all that may have been spent counts",
     ),
     Row(
         96,
@@ -462,7 +462,7 @@ ROWS += (
     Row(
         106,
         "The ledger can't be opened for a moment: no descriptors, EACCES, a mount that went",
-        "A `StorageError`, once it has worked: a job waits for a minute, sends nothing meanwhile, and goes on. A ledger whose file is gone is not counted anew",
+        "A `StorageError`, once it has worked: a job waits for a minute, sends nothing meanwhile, and continues. A ledger whose file is gone is not counted anew",
     ),
     Row(
         107,

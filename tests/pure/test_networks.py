@@ -196,7 +196,7 @@ def test_row_86_a_key_file_as_editors_and_shells_write_it(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "can't read the API key file"), (b"", "holds no key"), (b" \r\n\xef\xbb\xbf", "holds no key"),
+        (None, "can't read the API key file"), (b"", "holds no API key"), (b" \r\n\xef\xbb\xbf", "holds no API key"),
         (b"\xffcanary\x80", "neither UTF-8 nor UTF-16"), (b"canary\r\ncanary", "holds 2 lines; it must hold the API key alone"),
         (b"c" * 70_000, "larger than 64 KiB"), (b'"canary"', "the API key in the file that FULLSTORY_API_KEY_FILE names begins or ends with a quotation mark"),
         (b"can ary", "holds a space"), ("canäry".encode(), "a non-ASCII character"),
@@ -224,7 +224,7 @@ def test_row_86_pipes_and_devices_end_at_once(tmp_path: Path, monkeypatch: pytes
     assert "'/dev/zero' (ssl) is larger than 16384 KiB" in refusal(ssl="/dev/zero")
     assert "is not a regular file" in refusal(client_cert=pipe)
     for path, said in (
-        (pipe, "holds no key"),
+        (pipe, "holds no API key"),
         (tmp_path, "Is a directory"),
         ("/dev/zero", "larger than 64 KiB"),
     ):

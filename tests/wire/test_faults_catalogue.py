@@ -538,11 +538,11 @@ def test_a_fault_as_text(text: str, fault: Fault, conditions: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is no fault; write one like"),
+        ("", "is not a fault; write one like"),
         ("truncate", "did you mean 'truncate_body'"),
         ("zzz", "there are status, retry_after"),
         ("status", r"status\(\) can't be read; it is written status\(code"),
-        ("status(503", r"'\(503' is no condition|can't be read"),
+        ("status(503", r"'\(503' is not a condition|can't be read"),
         ("status(503)(4)", "can't be read"),
         ("status(5 + 5)", "can't be read"),
         ("status(print(1))", "can't be read"),
@@ -551,8 +551,8 @@ def test_a_fault_as_text(text: str, fault: Fault, conditions: dict[str, Any]) ->
         ("status(99)", "a fault's code must be a whole number from 200 to 599"),
         ("drop share=often", "share must be a number, not 'often'"),
         ("drop colour=red", "write operation, session_id, times"),
-        ("drop operation", "'operation' is no condition"),
-        ("drop 'operation=x", "no condition"),
+        ("drop operation", "'operation' is not a condition"),
+        ("drop 'operation=x", "not a condition"),
     ],
 )
 def test_an_invalid_text_names_the_right_form(text: str, message: str) -> None:

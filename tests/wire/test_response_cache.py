@@ -246,8 +246,8 @@ async def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path
         text: "not a database",
         other: "something else",
         later: "format 4",
-        tmp_path: "unable to open",
-        tmp_path / "no" / "s.db": "No such file",
+        tmp_path: "it is a folder; name a file",
+        tmp_path / "no" / "s.db": "no doesn't exist",
     }
     before = {path: path.read_bytes() for path in (text, other, later)}
     for path, reason in said.items():

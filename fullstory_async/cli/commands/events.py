@@ -129,8 +129,12 @@ def _obtain(session_id: str, event_cache: bool | None, reuse: Reuse, connection:
         require_output()
         return saved_events(Path(session_id), None)
     wanted = read_session_id(session_id)
-    if reuse.from_ is None and not wanted.is_pair and os.path.isdir(session_id):  # noqa: PTH112
-        raise UsageError(f"{session_id} is a folder: name a session, and a job's folder with --from")
+    if reuse.from_ is None and not wanted.is_pair:
+        if os.path.isdir(session_id):  # noqa: PTH112
+            raise UsageError(f"{session_id} is a folder: name a session, and a job's folder with --from")
+        # a mistyped name would be sent as an id, and may cost an activation
+        if session_id.endswith((".json", ".jsonl")):
+            raise UsageError(f"there is no file {session_id}")
     require_output()
     if reuse.from_ is not None:
         return saved_events(reuse.from_, wanted)

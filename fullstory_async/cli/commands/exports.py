@@ -84,7 +84,7 @@ def export(
     partition_by
         With date, events in a folder have a folder for each date: event_date=2026-05-04.
     rows_per_file
-        The most rows of a file in a folder.
+        Maximum number of rows of each file in a folder.
     bom
         Begin CSV with a byte order mark, by which Excel recognises UTF-8.
     schema
@@ -179,6 +179,7 @@ def exit_of(reader: JobReader) -> Exit:
         sys.stderr.write(f"warning: the job {reader.missing}; these are the results that are there\n")
         return Exit.SOME_FAILED
     if reader.damaged:
-        sys.stderr.write(f"{reader.damaged} sessions can't be read: the job's file is damaged\n")
+        count = "1 session" if reader.damaged == 1 else f"{reader.damaged} sessions"
+        sys.stderr.write(f"{count} can't be read: the job's file is damaged\n")
         return Exit.SOME_FAILED
     return Exit.OK

@@ -97,7 +97,7 @@ def fetch(
     dry_run: Annotated[bool, _Flag] = False,
     resume: Annotated[bool, _Flag] = False,
     retry_failed: Annotated[bool, _Flag] = False,
-    yes: Annotated[bool, _Flag] = False,
+    yes: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     concurrency: int = _CONCURRENCY,
     id_column: str | None = None,
     strict: Annotated[bool, _Flag] = False,

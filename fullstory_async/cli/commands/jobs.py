@@ -12,6 +12,7 @@ import attrs
 from cyclopts import App, Parameter
 
 from fullstory_async import safe_json
+from fullstory_async.activations import Activations
 from fullstory_async.cli.commands.exports import exit_of, export
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
@@ -240,9 +241,10 @@ def accept_loss(folder: Path, /, *, quiet: Annotated[bool, _Flag] = False) -> Ex
     if quiet:
         return Exit.OK
     if reader.missing is None:
-        sys.stderr.write(f"the job {folder} is complete; {spent} activations are spent\n")
+        sys.stderr.write(f"the job {folder} is complete; {Activations(spent)}\n")
     else:
-        sys.stderr.write(f"accepted: the job {folder} {reader.missing}; {spent} activations count as spent\n")
+        counted = "1 activation counts" if spent == 1 else f"{spent} activations count"
+        sys.stderr.write(f"accepted: the job {folder} {reader.missing}; {counted} as spent\n")
     return Exit.OK
 
 

@@ -47,7 +47,7 @@ def sessions(
     email: str | None = None,
     uid: str | None = None,
     session_uid: str | None = None,
-    emails: Path | None = None,
+    emails: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     limit: int | None = None,
     all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
     list_api: ListApi | None = None,

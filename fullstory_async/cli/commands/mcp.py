@@ -33,6 +33,7 @@ _MIN_TOKEN = 16
 """Characters of a bearer token."""
 _MAX_BYTES = 4 * 1024**3
 """Bytes of compressed responses that the store keeps."""
+_MAX_PORT = 65_535
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 """Hosts that only programs on this machine can reach."""
 
@@ -114,6 +115,8 @@ def mcp(
     """
     if budget < 0:
         raise UsageError("--budget must be 0 or more")
+    if port is not None and not 0 <= port <= _MAX_PORT:
+        raise UsageError(f"--port must be from 0 to {_MAX_PORT}")
     if transport == "http":
         http = host or "127.0.0.1", 8766 if port is None else port, _read_token(token_file)
     else:
@@ -136,7 +139,10 @@ def mcp(
 
 def _read_token(file: Path | None) -> str:
     """Return the bearer token. Raises `UsageError` if there is none, or if it can be guessed."""
-    token = variable("FULLSTORY_MCP_TOKEN") if file is None else read_key_file(file, "--token-file")
+    if file is None:
+        token = variable("FULLSTORY_MCP_TOKEN")
+    else:
+        token = read_key_file(file, "--token-file", "bearer token")
     if not token:
         raise UsageError(
             "--transport http needs a bearer token: set FULLSTORY_MCP_TOKEN, or give --token-file"
@@ -159,19 +165,25 @@ async def _serve(client: FullStoryClient, plan: _Plan) -> Exit:
         ) from None
     from fullstory_async.agents.desk import AgentDesk  # noqa: PLC0415
     from fullstory_async.agents.reading import Reader  # noqa: PLC0415
-    from fullstory_async.agents.store import FOREVER, AnswerStore  # noqa: PLC0415
+    from fullstory_async.agents.store import FOREVER, AgentStore  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="fullstory-") as folder, first_signal() as stopped:
         path = Path(folder, "responses.db") if plan.store is None else plan.store
         cache = ResponseCache(path, ttl=FOREVER, events_ttl=FOREVER, max_bytes=_MAX_BYTES)
-        desk = AgentDesk(client, AnswerStore(cache, client.api.name, plan.jobs), plan.terms, plan.ledger)
+        desk = AgentDesk(client, AgentStore(cache, client.api.name, plan.jobs), plan.terms, plan.ledger)
         await desk.store.check()  # a file that can't be used is reported now, not to an agent
         server = make_server(Office(desk, Reader(plan.redaction)))
         if plan.http is None:
             has_ended = await serve_stdio(server, stopped)
         else:
             host, port, token = plan.http
-            with listen(host, port) as listener:
+            try:
+                listener = listen(host, port)
+            except OSError as error:
+                raise UsageError(
+                    f"can't listen on {host}:{port}: {error.strerror}; choose another --port or --host"
+                ) from None
+            with listener:
                 _print_address(host, listener.getsockname()[1])
                 await serve_http(server, listener, host, token, stopped)
             has_ended = True

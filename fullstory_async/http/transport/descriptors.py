@@ -1,6 +1,6 @@
 """Descriptors: how many connections this process may have open.
 
-Each takes a file descriptor, and a process may have 256 (macOS) or 1024 (Linux) of them unless it is told
+Each takes a file descriptor, and a process may have 256 (macOS) or 1024 (Linux) of them unless a limit says
 otherwise. Without a limit here, connections beyond that fail, and so do the files of everything else.
 """
 

@@ -271,7 +271,7 @@ class TrackedConnection(ResponseHandler):
                 self.force_close()
 
     def _count(self, data: bytes) -> None:
-        """Close the connection after bytes that are no part of the response to a request.
+        """Close the connection after bytes that don't belong to the response to a request.
 
         The parser forgets the beginning of a head when the next request is sent.
         """

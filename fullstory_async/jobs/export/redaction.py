@@ -128,7 +128,7 @@ class Redaction:
     def _redact_field(self, name: str, value: Any, above: _State) -> Any:
         state, rule = self._step(above, name)
         if rule is None:
-            # a column of JSON is no field by itself
+            # a column of JSON is not a field itself
             is_column = above == self._start and isinstance(value, dict)
             if value is not None and not is_column and len(self.left) < _MAX_KEPT:
                 self.left.add(name)

@@ -244,7 +244,7 @@ class Tables:
         given = {
             self.inputs[name]: value for name, value in record.input_columns.items() if name in self.inputs
         }
-        # a text that is no id has no page
+        # a text that isn't an id has no page
         is_id = all(failure.error != InvalidSessionId.__name__ for failure in failures)
         url = replay_url(self.organisation, record.session_id) if is_id else None
         return (

@@ -44,7 +44,7 @@ class NewItem:
     given: bytes | None = attrs.field(default=None, repr=False)
     """Its packed input, unless the id itself was given alone."""
     error: FullStoryError | None = None
-    """Why the text is no id."""
+    """Why the text isn't an id."""
 
 
 Input = tuple[str, dict[str, str]]

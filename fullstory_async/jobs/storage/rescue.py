@@ -21,6 +21,7 @@ from typing import IO
 
 import attrs
 
+from fullstory_async.errors import ConfigurationError
 from fullstory_async.files.checksums import checksum
 from fullstory_async.files.file_system import (
     PRIVATE_FILE,
@@ -34,7 +35,7 @@ from fullstory_async.jobs.storage.schema import fingerprint
 from fullstory_async.jobs.storage.statements import FailureRow
 from fullstory_async.jobs.storage.tasks import JobTask
 
-__all__ = ["HeldResult", "RescueFile", "rescue_path"]
+__all__ = ["HeldResult", "RescueFile", "check_rescue_path", "rescue_path"]
 
 _logger = logging.getLogger("fullstory_async.jobs")
 
@@ -47,6 +48,13 @@ _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os
 def rescue_path(folder: Path) -> Path:
     """Return the rescue file of a job folder, unless the program names another one."""
     return folder.with_name(f"{folder.name}.rescue")
+
+
+def check_rescue_path(path: Path) -> None:
+    """Raise `ConfigurationError` if a path that a program names can't be that of a rescue file."""
+    # a mistyped one would otherwise be noticed when the job's own file fails, and lose paid results
+    if path.is_dir() or not path.parent.is_dir():
+        raise ConfigurationError(f"the rescue file must be a file in a folder that exists, not {path}")
 
 
 @attrs.frozen

@@ -145,7 +145,7 @@ def open_reader(folder: Path) -> sqlite3.Connection:
     """Open a job's file for reading. Raises `JobError`."""
     path = folder / DATABASE_NAME
     if not _is_file(path, folder):
-        raise JobError(f"{folder} is no job: it has no {DATABASE_NAME}")
+        raise JobError(f"{folder} is not a job: it has no {DATABASE_NAME}")
     # A reader of a WAL file writes to its index. Where it can't, no other process can either, so the file is
     # immutable; where a log exists, it must be read too, which `immutable` would skip.
     log = path.with_name(path.name + "-wal")
@@ -161,7 +161,7 @@ def open_reader(folder: Path) -> sqlite3.Connection:
             database = _connect_reader(folder, immutable=True)
     with close_on_error(database, folder):
         if not _is_ours(database, folder):
-            raise JobError(f"{folder} is no job: its {DATABASE_NAME} is empty")
+            raise JobError(f"{folder} is not a job: its {DATABASE_NAME} is empty")
     return database
 
 

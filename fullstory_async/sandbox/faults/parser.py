@@ -33,7 +33,7 @@ def read_fault(text: str) -> tuple[Fault, dict[str, Any]]:
     found = _NOTATION.fullmatch(text)
     if found is None:
         raise ConfigurationError(
-            f"{text!r} is no fault; write one like 'status(503) operation=events share=0.05'"
+            f"{text!r} is not a fault; write one like 'status(503) operation=events share=0.05'"
         )
     name, arguments, conditions = found.groups()
     if name in _RENAMED:
@@ -53,7 +53,7 @@ def _suggestion(name: str, known: Mapping[str, object]) -> str:
 def _make_fault(entry: fault[...], arguments: str) -> Fault:
     try:
         call = ast.parse(f"_{arguments}", mode="eval").body
-        # text such as "(1)(2)" or "(1) + (2)" parses, too, but is no list of parameters
+        # text such as "(1)(2)" or "(1) + (2)" parses, too, but is not a list of parameters
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
             raise TypeError(call)
         given = [ast.literal_eval(each) for each in call.args]
@@ -78,7 +78,7 @@ def _parse_conditions(text: str) -> dict[str, Any]:
         name, _, value = word.partition("=")
         if name not in _CONDITIONS or not value:
             raise ConfigurationError(
-                f"{word!r} is no condition; write {', '.join(_CONDITIONS)} as name=value"
+                f"{word!r} is not a condition; write {', '.join(_CONDITIONS)} as name=value"
             )
         if name in seen:
             raise ConfigurationError(f"{name} is given twice")
