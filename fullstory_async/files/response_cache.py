@@ -97,18 +97,17 @@ class ResponseCache:
             clock: returns seconds since 1970.
 
         Raises:
-            ConfigurationError: ``path`` isn't a path, a time isn't a number above 0, or ``max_bytes`` isn't
-                an integer above 0.
+            ConfigurationError: ``path`` can't be a file's path, a time isn't a number above 0, or
+                ``max_bytes`` isn't an integer above 0.
         """
-        if not isinstance(path, (str, os.PathLike)) or not str(path):
-            raise ConfigurationError(f"the response cache's path must be a file's path, not {path!r}")
+        # ":memory:" is a name like any other
+        self.path = validators.file_path(path, "the response cache's path")
         for name, value in (("ttl", ttl), ("events_ttl", 1 if events_ttl is None else events_ttl)):
             if not (validators.is_number(value) and value > 0):
                 raise ConfigurationError(
                     f"the response cache's {name} must be a number of seconds above 0, not {value!r}"
                 )
         validators.positive_integer(max_bytes, "the response cache's max_bytes")
-        self.path = Path(path).expanduser().absolute()  # ":memory:" is a name like any other
         self.ttl, self.max_bytes = float(ttl), int(max_bytes)
         self.events_ttl = None if events_ttl is None else float(events_ttl)
         self._clock = clock
