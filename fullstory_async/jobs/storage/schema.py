@@ -271,9 +271,9 @@ def _is_file(path: Path, folder: Path) -> bool:
         raise as_job_error(folder, error) from None
 
 
-def as_job_error(folder: Path, error: Exception) -> JobError:
-    """Convert an error of SQLite or of the operating system."""
-    fault = fault_of(error, folder / DATABASE_NAME)
+def as_job_error(folder: Path, error: Exception, *, name: str = DATABASE_NAME) -> JobError:
+    """Convert an error of SQLite or of the operating system; ``name`` is the file's."""
+    fault = fault_of(error, folder / name)
     if fault is StorageFault.FULL:
         return JobStorageError(
             f"the job {folder} can't be written: the disk is full; make room, nothing is lost"
