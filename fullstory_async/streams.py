@@ -118,13 +118,11 @@ class StreamInbox:
         Raises:
             ConfigurationError: a value can't be used.
         """
-        if not isinstance(path, (str, os.PathLike)) or not str(path):
-            raise ConfigurationError(f"the inbox's path must be a file's path, not {path!r}")
+        self.path = validators.file_path(path, "the inbox's path")
         if not (validators.is_number(remember) and remember > 0):
             raise ConfigurationError(f"remember must be a number of seconds above 0, not {remember!r}")
         validators.positive_integer(max_waiting, "max_waiting")
         validators.positive_integer(max_bytes, "max_bytes")
-        self.path = Path(path).expanduser().absolute()
         self._remember, self._max_waiting, self._max_bytes = float(remember), max_waiting, max_bytes
         self._clock = clock
         self._file = PrivateDatabase(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from datetime import datetime
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -17,6 +19,7 @@ __all__ = [
     "MAX_INTEGER",
     "exact_integer",
     "exact_text",
+    "file_path",
     "instance_of",
     "integer",
     "is_number",
@@ -59,6 +62,21 @@ def exact_text(value: Any) -> Any:
     ``str()`` of a member of an `enum.Enum` is its name, not its text.
     """
     return str.__str__(value) if isinstance(value, str) else value
+
+
+def file_path(value: Any, name: str) -> Path:
+    """Return the absolute path of a file. ``~`` is the home directory.
+
+    Raises:
+        ConfigurationError: it isn't a path, or can't be made absolute: without that, a program that changes
+            its working directory would name another file.
+    """
+    if not isinstance(value, (str, os.PathLike)) or not str(value) or "\0" in str(value):
+        raise ConfigurationError(f"{name} must be a file's path, not {shown(value)}")
+    try:
+        return Path(value).expanduser().absolute()
+    except (OSError, RuntimeError) as error:  # no working directory, no home
+        raise ConfigurationError(f"{name} {value} can't be used: {error}") from None
 
 
 def is_number(value: Any) -> bool:

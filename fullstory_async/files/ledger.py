@@ -23,6 +23,7 @@ from pathlib import Path
 
 import attrs
 
+from fullstory_async import validators
 from fullstory_async.errors import ActivationBudgetError, ConfigurationError, FullStoryError, StorageError
 from fullstory_async.files.checksums import checksum, is_intact
 from fullstory_async.files.private_database import FINISH_SECONDS, PrivateDatabase
@@ -82,15 +83,14 @@ class ActivationLedger:
             clock: returns seconds since 1970.
 
         Raises:
-            ConfigurationError: ``path`` isn't a path, or ``monthly_cap`` isn't an integer of at least 0.
+            ConfigurationError: ``path`` can't be a file's path, or ``monthly_cap`` isn't an integer of at
+                least 0.
         """
-        if not isinstance(path, (str, os.PathLike)) or not str(path):
-            raise ConfigurationError(f"the ledger's path must be a file's path, not {path!r}")
+        self.path = validators.file_path(path, "the ledger's path")
         if monthly_cap is not None and (
             isinstance(monthly_cap, bool) or not isinstance(monthly_cap, int) or monthly_cap < 0
         ):
             raise ConfigurationError(f"monthly_cap must be a whole number, 0 or more, not {monthly_cap!r}")
-        self.path = Path(path).expanduser().absolute()
         self.monthly_cap = monthly_cap
         self._clock = clock
         self._file = PrivateDatabase(

@@ -42,6 +42,9 @@ _DEFAULT_BYTES = 256 * 1024 * 1024
 _USED_SECONDS = 60.0
 """Age of the time of an entry's last use at which it is written again: not at every use."""
 _COLUMNS = "key, session_id, stored, expires, body, checksum, used"
+# Both times: another client that shares the file may have stored it with a longer time to live. And one whose
+# clock was ahead has stored it in the future.
+_FROM_FRESH = "FROM responses WHERE key = ? AND stored > ? AND stored <= ? AND expires > ?"
 _SCHEMA = (
     (
         "CREATE TABLE responses (key TEXT PRIMARY KEY, session_id TEXT NOT NULL, stored REAL NOT NULL, "
@@ -97,18 +100,17 @@ class ResponseCache:
             clock: returns seconds since 1970.
 
         Raises:
-            ConfigurationError: ``path`` isn't a path, a time isn't a number above 0, or ``max_bytes`` isn't
-                an integer above 0.
+            ConfigurationError: ``path`` can't be a file's path, a time isn't a number above 0, or
+                ``max_bytes`` isn't an integer above 0.
         """
-        if not isinstance(path, (str, os.PathLike)) or not str(path):
-            raise ConfigurationError(f"the response cache's path must be a file's path, not {path!r}")
+        # ":memory:" is a name like any other
+        self.path = validators.file_path(path, "the response cache's path")
         for name, value in (("ttl", ttl), ("events_ttl", 1 if events_ttl is None else events_ttl)):
             if not (validators.is_number(value) and value > 0):
                 raise ConfigurationError(
                     f"the response cache's {name} must be a number of seconds above 0, not {value!r}"
                 )
         validators.positive_integer(max_bytes, "the response cache's max_bytes")
-        self.path = Path(path).expanduser().absolute()  # ":memory:" is a name like any other
         self.ttl, self.max_bytes = float(ttl), int(max_bytes)
         self.events_ttl = None if events_ttl is None else float(events_ttl)
         self._clock = clock
@@ -196,12 +198,7 @@ class ResponseCache:
 
     def _get(self, key: str, ttl: float) -> bytes | None:
         now = self._clock()
-        # Both times: another client that shares the file may have stored it with a longer time to live. And
-        # one whose clock was ahead has stored it in the future.
-        query = (
-            "SELECT session_id, stored, expires, body, checksum, used FROM responses "
-            "WHERE key = ? AND stored > ? AND stored <= ? AND expires > ?"
-        )
+        query = f"SELECT session_id, stored, expires, body, checksum, used {_FROM_FRESH}"
         with self._file.transaction() as database:
             found = database.execute(query, (key, now - ttl, now, now)).fetchone()
             if found is None:
@@ -219,7 +216,7 @@ class ResponseCache:
 
     def _stored_at(self, key: str, ttl: float) -> float | None:
         now = self._clock()
-        query = "SELECT stored FROM responses WHERE key = ? AND stored > ? AND stored <= ? AND expires > ?"
+        query = f"SELECT stored {_FROM_FRESH}"
         with self._file.transaction() as database:
             found = database.execute(query, (key, now - ttl, now, now)).fetchone()
         return None if found is None else float(found[0])
@@ -243,17 +240,18 @@ class ResponseCache:
             latest = now + max(self.ttl, self.events_ttl or 0.0)
             database.execute("DELETE FROM responses WHERE expires <= ? OR stored > ?", (now, latest))
             database.execute("DELETE FROM responses WHERE key = ?", (key,))
+            if len(stored) > self.max_bytes:
+                return
             self._make_room(database, len(stored))
             row = (key, session_id, now, now + ttl, stored)
-            if len(stored) <= self.max_bytes:
-                statement = f"INSERT INTO responses ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-                database.execute(statement, (*row, checksum(*row), now))
+            statement = f"INSERT INTO responses ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+            database.execute(statement, (*row, checksum(*row), now))
 
     def _make_room(self, database: sqlite3.Connection, size: int) -> None:
         """Remove the entries that were not used for the longest time, until another one fits."""
         kept = database.execute("SELECT COALESCE(SUM(LENGTH(body)), 0) FROM responses").fetchone()[0]
-        excess = kept + min(size, self.max_bytes) - self.max_bytes
-        if excess <= 0 or size > self.max_bytes:
+        excess = kept + size - self.max_bytes
+        if excess <= 0:
             return
         oldest = database.execute("SELECT key, LENGTH(body) FROM responses ORDER BY used").fetchall()
         for key, length in oldest:

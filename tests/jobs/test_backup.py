@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sqlite3
 import stat
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fullstory_async import ConfigurationError, JobError, JobIncompleteError
+from fullstory_async import ConfigurationError, JobError, JobIncompleteError, JobStorageError
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.jobs.storage.backup import BackupStopped, back_up
 from fullstory_async.jobs.storage.inputs import NewItem
@@ -141,3 +142,19 @@ async def test_a_damaged_or_incomplete_job_is_not_copied(tmp_path: Path) -> None
     with pytest.raises(JobError, match="damaged"):
         JobReader(tmp_path / "j").backup(tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+async def test_a_target_that_can_not_be_written_is_named_with_what_is_wrong(tmp_path: Path) -> None:
+    store = await running(tmp_path / "j")
+    await store.save_response(JobTask(5, "1:5", "events"), os.urandom(500_000), attempts=1, spent=1)
+    store.close()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    try:
+        with pytest.raises(
+            JobStorageError, match="copy can't be used: the disk reports an input/output error"
+        ):
+            JobReader(tmp_path / "j").backup(tmp_path / "copy")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert names_in(tmp_path) == ["j"]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import attrs
 import pytest
 
 from fullstory_async.jobs import JobPlan, JobReader, JobSession
+from fullstory_async.jobs.storage import reader as storage_reader
+from fullstory_async.jobs.storage import schema
 from fullstory_async.tables.columns import TABLES
 from tests.jobs.test_job import opened, run_once
 
@@ -74,3 +79,29 @@ def test_sessions_are_in_figures_whether_they_were_fetched_or_not(folder: Path) 
 def test_a_session_in_figures_has_the_columns_of_its_table() -> None:
     columns = {column.name for column in TABLES["sessions"]} - {"full_session_id", "device_id"}
     assert columns <= {field.name for field in attrs.fields(JobSession)}
+
+
+def test_a_status_is_of_one_moment(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time that the status opens the file, the job that runs has settled another call."""
+    job = tmp_path / "j"
+    shutil.copytree(folder, job)
+
+    def settle_one() -> None:
+        with closing(sqlite3.connect(job / "job.sqlite3")) as database, database:
+            database.execute("UPDATE meta SET value = value + 1 WHERE name = 'spent'")
+            database.execute("UPDATE meta SET value = value - 1 WHERE name = 'set_aside'")
+
+    with closing(sqlite3.connect(job / "job.sqlite3")) as database, database:
+        database.execute("REPLACE INTO meta VALUES ('set_aside', 10)")
+    reader, real = JobReader(job), schema.open_reader
+
+    def open_reader(folder: Path) -> sqlite3.Connection:
+        settle_one()
+        return real(folder)
+
+    before = reader.status()
+    monkeypatch.setattr(storage_reader, "open_reader", open_reader)
+    monkeypatch.setattr(storage_reader, "lock_holder", lambda _: "another process")
+    now = reader.status()
+    assert now.reserved < 10
+    assert now.spent + now.reserved == before.spent == 20

@@ -16,6 +16,7 @@ import pytest
 
 from fullstory_async import ActivationLedger, ConfigurationError, FullStoryError, ResponseCache, StorageError
 from fullstory_async.messages import Request
+from fullstory_async.streams import StreamInbox
 
 ASK = Request(operation="summary", path="/v2/sessions/1%3A2/summary", session_id="1:2")
 MONTH, TIME = "2026-11", 1_795_000_000.0
@@ -58,6 +59,23 @@ async def outcome(call: Awaitable[object], errors: tuple[type[FullStoryError], .
 
 
 @pytest.mark.row(98)
+@pytest.mark.parametrize("kind", [ActivationLedger, ResponseCache, StreamInbox])
+def test_a_path_that_can_not_be_one_is_refused_at_once(kind: Callable[[Any], object], tmp_path: Path) -> None:
+    for path in ("", 7, "a\0b", "~nobody-of-this-name/file"):
+        with pytest.raises(ConfigurationError, match="path"):
+            kind(path)
+    before = Path.cwd()
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    try:
+        gone.rmdir()
+        with pytest.raises(ConfigurationError, match="can't be used: .*No such file"):
+            kind("file")
+    finally:
+        os.chdir(before)
+
+
 async def test_a_summary_of_a_clock_that_was_ahead_is_not_used(tmp_path: Path) -> None:
     now = [TIME]
     cache = ResponseCache(tmp_path / "s.db", ttl=60, clock=lambda: now[0])

@@ -12,7 +12,6 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from fullstory_async.files.file_system import (
     warn_of_no_permissions,
 )
 from fullstory_async.files.private_database import make_private_file
-from fullstory_async.files.storage_faults import SQLITE_ERRORS
+from fullstory_async.files.storage_faults import SQLITE_ERRORS, StorageFault, fault_of
 from fullstory_async.jobs.storage.rescue import rescue_path
 from fullstory_async.jobs.storage.schema import (
     DATABASE_NAME,
@@ -37,6 +36,8 @@ from fullstory_async.threads import GRACE, WorkerThread
 
 __all__ = ["BackupStopped", "back_up", "back_up_in_thread"]
 
+_PART_NAME = f"{DATABASE_NAME}.part"
+"""The copy's name until it is complete, so that a killed backup leaves no job."""
 _PAGES = 1000
 """Pages that are copied at a time; in between, the copy can be stopped."""
 
@@ -60,7 +61,7 @@ def back_up(folder: Path, target: str | os.PathLike[str], *, stopped: threading.
         BackupStopped: ``stopped`` was set.
     """
     new = absolute_folder(target)
-    rescue, new_rescue = rescue_path(folder), rescue_path(new)
+    new_rescue = rescue_path(new)
     for each in (new, new_rescue):
         if os.path.lexists(each):
             raise ConfigurationError(f"{each} exists; name a new folder for the backup")
@@ -71,17 +72,10 @@ def back_up(folder: Path, target: str | os.PathLike[str], *, stopped: threading.
     except OSError as error:
         raise as_job_error(new, error) from None
     try:
-        if not make_private(new, PRIVATE_FOLDER):
-            warn_of_no_permissions(new)
-        # First: a run that takes its responses in meanwhile saves them in the database, which is copied next.
-        _copy_file(rescue, new_rescue)
-        _copy_database(folder, new / DATABASE_NAME, stopped or threading.Event())
-        sync_folder(new.parent)
-    except BaseException as error:
+        _copy_files(folder, new, stopped or threading.Event())
+    except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         new_rescue.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise as_job_error(new, error) from None
         raise
     return new
 
@@ -97,6 +91,20 @@ async def back_up_in_thread(folder: Path, target: str | os.PathLike[str]) -> Pat
         raise
 
 
+def _copy_files(folder: Path, new: Path, stopped: threading.Event) -> None:
+    try:
+        if not make_private(new, PRIVATE_FOLDER):
+            warn_of_no_permissions(new)
+        # First: a run that takes its responses in meanwhile saves them in the database, which is copied next.
+        _copy_file(rescue_path(folder), rescue_path(new))
+        _copy_database(folder, new, stopped)
+        sync_folder(new.parent)
+    except (OSError, *SQLITE_ERRORS) as error:
+        # Pages are copied as they are, so what is damaged is the job.
+        is_damage = fault_of(error, new / _PART_NAME) is StorageFault.DAMAGED
+        raise as_job_error(folder if is_damage else new, error, name=_PART_NAME) from None
+
+
 def _copy_file(path: Path, new: Path) -> None:
     if path.exists():
         make_private_file(new)
@@ -104,8 +112,7 @@ def _copy_file(path: Path, new: Path) -> None:
 
 
 def _copy_database(folder: Path, new: Path, stopped: threading.Event) -> None:
-    # Until it is complete it has another name, so that a killed backup leaves no job.
-    part = new.with_name(f"{new.name}.part")
+    part = new / _PART_NAME
     make_private_file(part)
 
     def check(*_: object) -> None:
@@ -119,17 +126,6 @@ def _copy_database(folder: Path, new: Path, stopped: threading.Event) -> None:
             source.execute("SELECT COUNT(*) FROM meta").fetchone()
         except SQLITE_ERRORS as error:
             raise as_job_error(folder, error) from None
-        _fill(source, copy, folder, new.parent, check)
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    part.replace(new)
-    sync_folder(new.parent)
-
-
-def _fill(
-    source: sqlite3.Connection, copy: sqlite3.Connection, folder: Path, new: Path, check: Callable[..., None]
-) -> None:
-    try:
         source.backup(copy, pages=_PAGES, progress=check)
         copy.execute("PRAGMA secure_delete = ON")
         # it is complete, whatever the running job's file would be without its log
@@ -138,7 +134,9 @@ def _fill(
         found = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
         # no log beside it
         copy.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    except SQLITE_ERRORS as error:
-        raise as_job_error(new, error) from None
     if found != "ok":
         raise JobError(f"the job {folder} is damaged ({found}); nothing was backed up")
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    part.replace(new / DATABASE_NAME)
+    sync_folder(new)

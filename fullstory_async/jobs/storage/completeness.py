@@ -34,7 +34,9 @@ from fullstory_async.jobs.storage.schema import (
     as_job_error,
     close_on_error,
     has_job,
+    has_log,
     open_reader,
+    read_meta,
 )
 
 __all__ = [
@@ -103,8 +105,8 @@ def evidence_of(folder: Path) -> Evidence:
     path = folder / DATABASE_NAME
     try:
         record = read_record(path)
-        has_log = _has_log(path)  # second: a commit that the record lacks is in it
-        return Evidence(record, committed_in_file(path) if has_log else None, has_log)
+        is_logged = has_log(path)  # second: a commit that the record lacks is in it
+        return Evidence(record, committed_in_file(path) if is_logged else None, is_logged)
     except OSError as error:
         raise as_job_error(folder, error) from None
 
@@ -118,7 +120,7 @@ def find_loss(folder: Path) -> Loss | None:
     path, evidence = folder / DATABASE_NAME, evidence_of(folder)
     try:
         is_empty = not path.exists() or path.stat().st_size == 0
-        hides_log = is_empty and _has_log(path)
+        hides_log = is_empty and has_log(path)
     except OSError as error:
         raise as_job_error(folder, error) from None
     meta = None if is_empty else _read_meta(folder)
@@ -151,16 +153,11 @@ def loss_in(meta: Mapping[str, Any], evidence: Evidence) -> Loss | None:
     return Loss(known.commits - commits, max(0, known.answered - number_in(meta, "answered")), spent)
 
 
-def _has_log(path: Path) -> bool:
-    log = path.with_name(path.name + "-wal")
-    return log.exists() and log.stat().st_size > 0
-
-
 def committed_in_file(path: Path) -> Committed | None:
     """Return the last commit in a main file without its log; ``None`` if it can't be read so."""
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as database:
-            meta = dict(database.execute("SELECT name, value FROM meta"))
+            meta = read_meta(database)
     except SQLITE_ERRORS:  # a part of it is in the log alone, or a checkpoint writes it just now
         return None
     commits, items, answered = (number_in(meta, name) for name in (COMMITS, "items", "answered"))
@@ -199,7 +196,7 @@ def _read_meta(folder: Path) -> dict[str, Any] | None:
         return None
     database = open_reader(folder)
     try:
-        return dict(database.execute("SELECT name, value FROM meta"))
+        return read_meta(database)
     except SQLITE_ERRORS as error:
         raise as_job_error(folder, error) from None
     finally:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fullstory_async.files.storage_faults import SQLITE_ERRORS
 from fullstory_async.jobs.storage.completeness import committed_in_file
-from fullstory_async.jobs.storage.schema import DATABASE_NAME
+from fullstory_async.jobs.storage.schema import DATABASE_NAME, log_path
 
 __all__ = ["FilesInPlace"]
 
@@ -34,7 +34,7 @@ class FilesInPlace:
     def __init__(self, folder: Path) -> None:
         """Remember the files as they are. Raises `OSError`."""
         self._file = folder / DATABASE_NAME
-        self._log = self._file.with_name(f"{self._file.name}-wal")
+        self._log = log_path(self._file)
         self._file_was, self._log_was = _find(self._file), _find(self._log)
         self._is_log_gone = self._is_cut = False
 

@@ -27,6 +27,7 @@ from fullstory_async.jobs.storage.schema import (
     close_on_error,
     new_secret,
     open_writer,
+    read_meta,
 )
 from fullstory_async.jobs.storage.state import StoreState
 from fullstory_async.jobs.storage.statements import count_rows, set_meta
@@ -75,7 +76,7 @@ def open_job(folder: Path, wanted: JobPlan | None, *, accept_loss: bool) -> Open
         # It is rolled back where it fails, by closing the database.
         database.execute("BEGIN IMMEDIATE")
         add_input_column(database)
-        meta = dict(database.execute("SELECT name, value FROM meta").fetchall())
+        meta = read_meta(database)
         plan = _plan_of(meta, wanted, folder)
         if "plan" not in meta:
             meta |= {"secret": new_secret(), "spent": 0}

@@ -14,13 +14,11 @@ import secrets
 import sqlite3
 from pathlib import Path
 
-import attrs
-
 from fullstory_async.errors import JobLockedError
 from fullstory_async.files.lock_file import Holder
 from fullstory_async.jobs.storage.schema import COMMITS, RUN
 from fullstory_async.jobs.storage.state import StoreState
-from fullstory_async.jobs.storage.statements import count_rows
+from fullstory_async.jobs.storage.statements import recount_rows
 
 __all__ = ["Sharing", "new_run", "owner_of", "recount", "taken_over"]
 
@@ -67,5 +65,4 @@ def recount(database: sqlite3.Connection, state: StoreState) -> None:
         "DELETE FROM failures WHERE NOT EXISTS (SELECT 1 FROM items i WHERE i.seq = failures.seq) OR EXISTS "
         "(SELECT 1 FROM answers a WHERE a.seq = failures.seq AND a.operation = failures.operation)"
     )
-    counts = state.counts
-    state.counts = attrs.evolve(count_rows(database), spent=counts.spent, at_risk=counts.at_risk)
+    state.counts = recount_rows(database, state.counts)

@@ -22,15 +22,17 @@ from fullstory_async.jobs.storage.lock import LOCK_NAME, lock_holder
 from fullstory_async.jobs.storage.records import JobStatus, Record
 from fullstory_async.jobs.storage.recovery import RecoveryScan
 from fullstory_async.jobs.storage.schema import (
-    COUNT_INVALID_IDS,
     DATABASE_NAME,
     RESERVED,
     absolute_folder,
     as_job_error,
     fingerprint,
     open_reader,
+    read_meta,
     replace_surrogates,
 )
+from fullstory_async.jobs.storage.state import Counts
+from fullstory_async.jobs.storage.statements import count_rows, get_meta
 from fullstory_async.session_id import SessionId
 
 __all__ = ["RecordReader"]
@@ -72,7 +74,7 @@ class RecordReader:
     def _compare(self) -> tuple[dict[str, Any], Loss | None]:
         evidence = evidence_of(self.folder)
         with self._opened() as database:
-            meta = dict(database.execute("SELECT name, value FROM meta").fetchall())
+            meta = read_meta(database)
         return meta, loss_in(meta, evidence)
 
     @property
@@ -105,14 +107,6 @@ class RecordReader:
         self.check_complete()
         return back_up(self.folder, target)
 
-    def count(self, query: str) -> int:
-        """Return the number that a query selects."""
-        with self._opened() as database:
-            try:
-                return int(database.execute(query).fetchone()[0])
-            except (ValueError, TypeError) as error:
-                raise JobError(f"the job {self.folder} can't be read: {error}") from None
-
     def estimate(
         self,
         plan: JobPlan,
@@ -139,7 +133,7 @@ class RecordReader:
         new, invalid = self._count_new(ids)
         sessions, operations = status.sessions + new, len(plan.operations)
         # Invalid ids never cost a call, though their failures are left for `retry_failed`.
-        never = invalid + (self.count(COUNT_INVALID_IDS) if retry_failed else 0)
+        never = invalid + (self._counts()[0].unusable if retry_failed else 0)
         settled = operations * never + status.done + (0 if retry_failed else status.permanent)
         # what another process has reserved is perhaps not free again when this run begins
         spent = status.spent + status.reserved
@@ -162,14 +156,9 @@ class RecordReader:
 
     def status(self) -> JobStatus:
         """Count the job's rows. Raises `JobError` if it can't be read."""
-        operations = len(self.plan.operations)
-        items = self.count("SELECT COUNT(*) FROM items")
-        responses = self.count("SELECT COUNT(*) FROM answers")
-        permanent = self.count("SELECT COUNT(*) FROM failures WHERE permanent")
-        meta = "SELECT COALESCE(MAX(value), 0) FROM meta WHERE name = "
         # asked first: a process that ends after it has settled its reservations
         holder = lock_holder(self.folder / LOCK_NAME)
-        activations = Activations(*(self.count(f"{meta}'{name}'") for name in ("spent", "at_risk", RESERVED)))
+        counts, activations = self._counts()
         if holder is None:
             activations = activations.settled()
         if self._loss is not None:
@@ -177,20 +166,33 @@ class RecordReader:
             activations = Activations(
                 activations.spent, activations.at_risk, most - activations.spent
             ).settled()
+        calls = counts.items * len(self.plan.operations)
         return JobStatus(
             plan=self.plan,
-            sessions=items,
-            calls=items * operations,
-            done=responses,
-            failed=self.count("SELECT COUNT(*) FROM failures"),
-            permanent=permanent,
-            left=items * operations - responses - permanent,
+            sessions=counts.items,
+            calls=calls,
+            done=counts.answered,
+            failed=counts.failed,
+            permanent=counts.permanent,
+            left=calls - counts.answered - counts.permanent,
             spent=activations.spent,
             at_risk=activations.at_risk,
             reserved=activations.reserved,
             holder=holder,
             missing=self.missing,
         )
+
+    def _counts(self) -> tuple[Counts, Activations]:
+        """Count the rows and the activations at one moment."""
+        with self._opened() as database:
+            # in one transaction: a call that is settled between two reads would be missing in both
+            database.execute("BEGIN")
+            try:
+                counts = count_rows(database)
+                reserved = get_meta(database, RESERVED) or 0
+                return counts, Activations(*map(int, (counts.spent, counts.at_risk, reserved)))
+            except (ValueError, TypeError) as error:
+                raise JobError(f"the job {self.folder} can't be read: {error}") from None
 
     def records(self, *, with_bodies: bool | str = True) -> Generator[Record, None, None]:
         """Yield every intact item, and count the damaged ones in `damaged`."""

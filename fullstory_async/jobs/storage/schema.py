@@ -50,9 +50,12 @@ __all__ = [
     "fingerprint",
     "foreign_files",
     "has_job",
+    "has_log",
+    "log_path",
     "new_secret",
     "open_reader",
     "open_writer",
+    "read_meta",
     "replace_surrogates",
     "set_checkpoints",
 ]
@@ -148,14 +151,14 @@ def open_reader(folder: Path) -> sqlite3.Connection:
         raise JobError(f"{folder} is not a job: it has no {DATABASE_NAME}")
     # A reader of a WAL file writes to its index. Where it can't, no other process can either, so the file is
     # immutable; where a log exists, it must be read too, which `immutable` would skip.
-    log = path.with_name(path.name + "-wal")
-    database = _connect_reader(folder, immutable=not log.exists() and not os.access(folder, os.W_OK))
+    is_immutable = not log_path(path).exists() and not os.access(folder, os.W_OK)
+    database = _connect_reader(folder, immutable=is_immutable)
     with close_on_error(database, folder):
         try:
             database.execute("PRAGMA application_id").fetchone()
         except sqlite3.OperationalError as error:
             # A file system on which nobody can lock or share memory: a job without a log is read without.
-            if not lacks_sqlite_locks(error) or (log.exists() and log.stat().st_size):
+            if not lacks_sqlite_locks(error) or has_log(path):
                 raise
             database.close()
             database = _connect_reader(folder, immutable=True)
@@ -215,10 +218,24 @@ def _is_ours(database: sqlite3.Connection, folder: Path) -> bool:
 def _check_truncated(database: sqlite3.Connection, path: Path) -> None:
     """Reject a file that has lost its end, unless its log may hold the missing pages."""
     size, pages = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "page_count"))
-    log = path.with_name(path.name + "-wal")
-    has_log = log.exists() and log.stat().st_size > 0
-    if not has_log and path.stat().st_size < size * pages:
+    if not has_log(path) and path.stat().st_size < size * pages:
         raise sqlite3.DatabaseError("it is cut off")
+
+
+def log_path(path: Path) -> Path:
+    """Return the log of a database, which holds the commits that aren't in the file yet."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def has_log(path: Path) -> bool:
+    """Return whether a database has a log with commits. Raises `OSError`."""
+    log = log_path(path)
+    return log.exists() and log.stat().st_size > 0
+
+
+def read_meta(database: sqlite3.Connection) -> dict[str, Any]:
+    """Return all of ``meta``."""
+    return dict(database.execute("SELECT name, value FROM meta").fetchall())
 
 
 def has_job(folder: Path) -> bool:
@@ -254,9 +271,9 @@ def _is_file(path: Path, folder: Path) -> bool:
         raise as_job_error(folder, error) from None
 
 
-def as_job_error(folder: Path, error: Exception) -> JobError:
-    """Convert an error of SQLite or of the operating system."""
-    fault = fault_of(error, folder / DATABASE_NAME)
+def as_job_error(folder: Path, error: Exception, *, name: str = DATABASE_NAME) -> JobError:
+    """Convert an error of SQLite or of the operating system; ``name`` is the file's."""
+    fault = fault_of(error, folder / name)
     if fault is StorageFault.FULL:
         return JobStorageError(
             f"the job {folder} can't be written: the disk is full; make room, nothing is lost"

@@ -30,6 +30,7 @@ __all__ = [
     "insert_responses",
     "is_purged",
     "is_unanswered",
+    "recount_rows",
     "select_known",
     "set_meta",
 ]
@@ -187,6 +188,11 @@ def count_rows(database: sqlite3.Connection) -> Counts:
         spent=get_meta(database, "spent"),
         at_risk=get_meta(database, "at_risk") or 0,
     )
+
+
+def recount_rows(database: sqlite3.Connection, counts: Counts) -> Counts:
+    """Count the rows anew; the activations stay as they are, since the file has those of the last commit."""
+    return attrs.evolve(count_rows(database), spent=counts.spent, at_risk=counts.at_risk)
 
 
 def select_known(database: sqlite3.Connection, session_ids: Sequence[str]) -> set[str]:

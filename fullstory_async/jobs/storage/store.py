@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import attrs
-
 from fullstory_async.activations import Activations
 from fullstory_async.errors import ActivationBudgetError, FullStoryError, JobStorageError
 from fullstory_async.files.compression import compressor
@@ -38,7 +36,7 @@ from fullstory_async.jobs.storage.schema import (
     fingerprint,
 )
 from fullstory_async.jobs.storage.state import Counts, ReserveResult
-from fullstory_async.jobs.storage.statements import FailureRow, ResponseRow, count_rows, set_meta
+from fullstory_async.jobs.storage.statements import FailureRow, ResponseRow, set_meta
 from fullstory_async.jobs.storage.tasks import JobTask, SessionErased
 
 __all__ = ["JobStore"]
@@ -343,7 +341,6 @@ class JobStore:
         seq = statements.erase_item(database, session_id, fingerprint(self.secret, session_id))
         if seq is None:
             return False
-        counts = self._state.counts
-        self._state.counts = attrs.evolve(count_rows(database), spent=counts.spent, at_risk=counts.at_risk)
+        self._state.counts = statements.recount_rows(database, self._state.counts)
         self._state.erased.add(seq)
         return True
