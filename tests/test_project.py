@@ -181,30 +181,16 @@ def test_the_python_examples_run_against_a_sandbox(tmp_path: Path) -> None:
 
 
 _RUNNER = """
-import asyncio, os, threading
-from fullstory_async.sandbox import Sandbox
+import os, threading
+from fullstory_async.testing import running_sandbox
 
 def run(name, example):
-    ready, over = threading.Event(), threading.Event()
-
-    async def serve():
-        async with Sandbox(sessions=40, mean_events=5) as sandbox:
-            os.environ["FULLSTORY_BASE_URL"], os.environ["FULLSTORY_API_KEY"] = sandbox.url, sandbox.api_key
-            ready.set()
-            while not over.is_set():
-                await asyncio.sleep(0.01)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    ready.wait()
     os.mkdir(name)
     os.chdir(name)
-    try:
+    with running_sandbox(sessions=40, mean_events=5) as sandbox:
+        os.environ["FULLSTORY_BASE_URL"], os.environ["FULLSTORY_API_KEY"] = sandbox.url, sandbox.api_key
         exec(compile(example, name, "exec"), {{"__name__": "__main__"}})
-    finally:
-        os.chdir("..")
-        over.set()
-        thread.join()
+    os.chdir("..")
     print(f"ran {{name}} of the docs")
 
 {redis}
