@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import attrs
+import hypothesis
 import pytest
-from hypothesis import settings
 
+from fullstory_async import ClientConfig
 from tests import optional
 from tests.cli.forked import Forks
 from tests.faults.plugin import Outcomes
@@ -25,9 +27,9 @@ from tests.patient_loop import PatientLoop
 from tests.virtual_time import VirtualLoop
 
 # The same examples in every run, so that a run that passes passes again; --hypothesis-profile=explore looks further.
-settings.register_profile("default", derandomize=True, deadline=None)
-settings.register_profile("explore", max_examples=2000, deadline=None)
-settings.load_profile("default")
+hypothesis.settings.register_profile("default", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", max_examples=2000, deadline=None)
+hypothesis.settings.load_profile("default")
 
 UVLOOP = os.environ.get("FULLSTORY_UVLOOP") == "1"
 """Whether tests in real time run on uvloop instead of asyncio's own loop."""
@@ -117,14 +119,8 @@ def forks() -> Iterator[Forks]:
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     proxies = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
-    ours = (
-        "FULLSTORY_API_KEY",
-        "FULLSTORY_API_KEY_FILE",
-        "FULLSTORY_BASE_URL",
-        "FULLSTORY_MCP_TOKEN",
-        "SSL_CERT_FILE",
-        "REQUEST_METHOD",
-    )
+    settings = ("api_key_file", "mcp_token", *(each.alias for each in attrs.fields(ClientConfig)))
+    ours = (*(f"FULLSTORY_{name}".upper() for name in settings), "SSL_CERT_FILE", "REQUEST_METHOD")
     for name in (*ours, *proxies, *map(str.lower, proxies)):
         monkeypatch.delenv(name, raising=False)
 
