@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-__all__ = ["clip", "counted", "escape", "fact_table", "preformatted", "table"]
+__all__ = ["clip", "counted", "escape", "escape_lines", "fact_table", "preformatted", "table"]
 
 _MAX_ROWS = 20
 _MAX_CELL = 200
@@ -56,8 +56,7 @@ def counted(count: int, noun: str) -> str:
 
 def preformatted(text: str) -> str:
     """Return a text with its own line breaks."""
-    lines = clip(text, _MAX_TEXT).split("\n")
-    return f"<pre>{chr(10).join(escape(line) for line in lines)}</pre>"
+    return f"<pre>{escape_lines(clip(text, _MAX_TEXT))}</pre>"
 
 
 def _cell(value: Any) -> str:
@@ -76,3 +75,8 @@ def escape(text: str) -> str:
     """Return a text as HTML, for content and for quoted attributes."""
     # characters that can't be seen may change the direction of the text behind them
     return "".join(c if c.isprintable() else " " for c in text).translate(_SPECIAL)
+
+
+def escape_lines(text: str) -> str:
+    """Return a text as HTML, with its own line breaks."""
+    return "\n".join(escape(line) for line in text.split("\n"))

@@ -40,6 +40,7 @@ _SCHEMA = (
         "received REAL NOT NULL, done REAL, body BLOB)"
     ),
     "CREATE INDEX waiting ON triggers (seq) WHERE done IS NULL",
+    "CREATE INDEX finished ON triggers (done) WHERE done IS NOT NULL",
     "CREATE INDEX by_session ON triggers (session_id)",
 )
 

@@ -12,12 +12,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
+import attrs
+import hypothesis
 import pytest
-from hypothesis import settings
 
+from fullstory_async import ClientConfig
+from tests import optional
 from tests.cli.forked import Forks
 from tests.faults.plugin import Outcomes
 from tests.limits import A_TEST, SECONDS
@@ -25,13 +27,9 @@ from tests.patient_loop import PatientLoop
 from tests.virtual_time import VirtualLoop
 
 # The same examples in every run, so that a run that passes passes again; --hypothesis-profile=explore looks further.
-settings.register_profile("default", derandomize=True, deadline=None)
-settings.register_profile("explore", max_examples=2000, deadline=None)
-settings.load_profile("default")
-
-TESTS = Path(__file__).parent
-NOT_IMPORTED = {TESTS / "data", TESTS / "frameworks", TESTS / "agents"}
-"""Folders whose files import what most runs don't need; each has a conftest.py that decides."""
+hypothesis.settings.register_profile("default", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", max_examples=2000, deadline=None)
+hypothesis.settings.load_profile("default")
 
 UVLOOP = os.environ.get("FULLSTORY_UVLOOP") == "1"
 """Whether tests in real time run on uvloop instead of asyncio's own loop."""
@@ -49,7 +47,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("timeout") is None:
         config.option.timeout = A_TEST
-    # without bytecode, each worker and each command that a test starts would compile the same files again
+    # PYTHONDONTWRITEBYTECODE is overruled, for this run and for the commands that tests start: without bytecode
+    # each of them would compile all files again, which takes longer than most tests. It goes into __pycache__
+    # folders beside the sources, which git ignores.
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # commands that tests run must not ask whoever started the tests from a terminal
@@ -64,6 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "real_time: run on a loop whose clock goes on while the machine stands still"
     )
     config.addinivalue_line("markers", "row(number): a test of that row of the fault matrix")
+    config.pluginmanager.register(optional)
     config.pluginmanager.register(Outcomes(write=bool(config.getoption("write_reliability"))))
 
 
@@ -74,11 +75,13 @@ def pytest_collection(session: pytest.Session) -> None:
     worker = getattr(config, "workerinput", None)
     if worker is None or config.args != config.getini("testpaths"):
         return
-    files = [file for file in sorted(TESTS.rglob("test_*.py")) if file.parent not in NOT_IMPORTED]
+    files = [
+        file for file in sorted(optional.TESTS.rglob("test_*.py")) if optional.reason_to_skip(file) is None
+    ]
     for file in files[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
         # the collection imports it again, and reports what is wrong with it
         with suppress(Exception, pytest.skip.Exception):
-            importlib.import_module(".".join(file.relative_to(TESTS.parent).with_suffix("").parts))
+            importlib.import_module(".".join(file.relative_to(optional.TESTS.parent).with_suffix("").parts))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -116,14 +119,8 @@ def forks() -> Iterator[Forks]:
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     proxies = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
-    ours = (
-        "FULLSTORY_API_KEY",
-        "FULLSTORY_API_KEY_FILE",
-        "FULLSTORY_BASE_URL",
-        "FULLSTORY_MCP_TOKEN",
-        "SSL_CERT_FILE",
-        "REQUEST_METHOD",
-    )
+    settings = ("api_key_file", "mcp_token", *(each.alias for each in attrs.fields(ClientConfig)))
+    ours = (*(f"FULLSTORY_{name}".upper() for name in settings), "SSL_CERT_FILE", "REQUEST_METHOD")
     for name in (*ours, *proxies, *map(str.lower, proxies)):
         monkeypatch.delenv(name, raising=False)
 

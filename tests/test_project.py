@@ -29,6 +29,14 @@ from tests.examples import ROOT, blocks, python_examples
 from tests.limits import SECONDS
 
 CI = (ROOT / ".ci" / "run").read_text()
+NOXFILE = (ROOT / "noxfile.py").read_text()
+SPELLED_OUT = {"lint", "types", "security", "tests", "benchmarks"}
+"""Sessions of nox whose commands CI has itself."""
+BY_HAND = {
+    "lock", "audit", "sbom", "coverage", "steady", "kills", "cancellations", "window", "bodies", "soak", "faults",
+    "fuzz", "schemathesis",
+}  # fmt: skip
+"""Sessions that look for rare failures for minutes or hours, measure, or write files that are committed."""
 README = (ROOT / "README.md").read_text()
 
 
@@ -121,33 +129,17 @@ def test_ci_runs_the_readme_without_the_settings_of_its_machine() -> None:
     assert {line.split("=")[0] for line in shown.splitlines()} == {"HOME", "PATH", "LANG"}
 
 
-def test_ci_runs_the_tests_with_and_without_buffered_output_and_with_a_redis_server() -> None:
+def test_ci_runs_every_check_with_the_programs_that_it_needs() -> None:
+    sessions = set(re.findall(r"^@nox\.session.*\ndef (\w+)", NOXFILE, re.MULTILINE))
+    run = set(re.findall(r"^(?:here|apart) (\w+)$|--session (\w+) <", CI, re.MULTILINE))
+    assert {first or second for first, second in run} == sessions - SPELLED_OUT - BY_HAND
+    needed = {"redis-server", "nginx-light", "tinyproxy", "chromium", "nodejs"}
+    assert needed == set(re.findall(r"^install (\S+) ", CI, re.MULTILINE))
+
+
+def test_ci_runs_the_tests_with_and_without_buffered_output() -> None:
     assert re.search(r"^PYTHONUNBUFFERED=1 \S+/nox .*--session lowest", CI, re.MULTILINE)
     assert CI.count("PYTHONUNBUFFERED") == 1
-    assert re.search(r"^install redis-server ", CI, re.MULTILINE)
-
-
-def test_ci_runs_the_examples_of_networks_with_real_servers() -> None:
-    assert {"nginx-light", "tinyproxy"} <= set(re.findall(r"^install (\S+) ", CI, re.MULTILINE))
-    assert re.search(r"^FULLSTORY_NETWORKS=1 .*tests/wire/test_real_networks\.py$", CI, re.MULTILINE)
-
-
-def test_ci_reads_exports_back_with_the_programs_that_people_have() -> None:
-    assert re.search(r"^FULLSTORY_DATA=1 .*tests/data$", CI, re.MULTILINE)
-
-
-def test_ci_tries_the_frameworks_that_take_models() -> None:
-    assert re.search(r"^\S+/nox .*--session frameworks", CI, re.MULTILINE)
-
-
-def test_ci_runs_the_recipes_for_tests_of_users() -> None:
-    assert re.search(r"^\S+/nox .*--session recipes", CI, re.MULTILINE)
-    assert "FULLSTORY_RECIPES" in (ROOT / "noxfile.py").read_text()
-
-
-def test_ci_opens_the_web_pages_in_a_browser() -> None:
-    assert "chromium" in re.findall(r"^install (\S+) ", CI, re.MULTILINE)
-    assert re.search(r"^FULLSTORY_PAGES=1 .*tests/pages$", CI, re.MULTILINE)
 
 
 def test_the_readme_names_every_error() -> None:
@@ -155,11 +147,6 @@ def test_the_readme_names_every_error() -> None:
     errors = {each.__name__ for each in public if isinstance(each, type) and issubclass(each, FullStoryError)}
     assert len(errors) > 20
     assert {name for name in errors if f"`{name}`" not in (ROOT / "README.md").read_text()} == set()
-
-
-def test_ci_runs_the_wire_tests_on_uvloop_too() -> None:
-    assert re.search(r"^\S+ \S+/nox .*--session uvloop", CI, re.MULTILINE)
-    assert "FULLSTORY_UVLOOP" in (ROOT / "noxfile.py").read_text()
 
 
 def test_the_python_examples_run_against_a_sandbox(tmp_path: Path) -> None:
@@ -181,30 +168,16 @@ def test_the_python_examples_run_against_a_sandbox(tmp_path: Path) -> None:
 
 
 _RUNNER = """
-import asyncio, os, threading
-from fullstory_async.sandbox import Sandbox
+import os, threading
+from fullstory_async.testing import running_sandbox
 
 def run(name, example):
-    ready, over = threading.Event(), threading.Event()
-
-    async def serve():
-        async with Sandbox(sessions=40, mean_events=5) as sandbox:
-            os.environ["FULLSTORY_BASE_URL"], os.environ["FULLSTORY_API_KEY"] = sandbox.url, sandbox.api_key
-            ready.set()
-            while not over.is_set():
-                await asyncio.sleep(0.01)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    ready.wait()
     os.mkdir(name)
     os.chdir(name)
-    try:
+    with running_sandbox(sessions=40, mean_events=5) as sandbox:
+        os.environ["FULLSTORY_BASE_URL"], os.environ["FULLSTORY_API_KEY"] = sandbox.url, sandbox.api_key
         exec(compile(example, name, "exec"), {{"__name__": "__main__"}})
-    finally:
-        os.chdir("..")
-        over.set()
-        thread.join()
+    os.chdir("..")
     print(f"ran {{name}} of the docs")
 
 {redis}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fullstory_async.html_pages.document import document, fact_list, notice
 from fullstory_async.html_pages.moments import Moment, Row, Section, SessionRecord, arrange
 from fullstory_async.html_pages.strip import strip
-from fullstory_async.notebook_html import clip, counted, escape
+from fullstory_async.notebook_html import clip, counted, escape, escape_lines
 
 __all__ = ["session_page"]
 
@@ -66,7 +66,7 @@ def _body(
     yield from (f'<p class="dim">{escape(clip(text, _MAX_TEXT))}</p>' for text in record.subtitles)
     yield fact_list(record.facts)
     if record.summary:
-        yield f'<div class="summary">{_lines(clip(record.summary, _MAX_SUMMARY))}</div>'
+        yield f'<div class="summary">{escape_lines(clip(record.summary, _MAX_SUMMARY))}</div>'
     yield from strip(record)
     yield from notice(record.note)
     yield from notice(_left_out(left_out, counts.total()))
@@ -151,7 +151,3 @@ def _row(row: Row, numbers: Mapping[str, int]) -> str:
 def _anchors(moments: Sequence[Moment]) -> list[str]:
     """Return the anchors of events as attributes, each once."""
     return [escape(anchor) for anchor in dict.fromkeys(each.anchor for each in moments) if anchor]
-
-
-def _lines(text: str) -> str:
-    return "\n".join(escape(line) for line in text.split("\n"))

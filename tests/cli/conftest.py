@@ -1,5 +1,3 @@
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,9 +5,9 @@ import pytest
 
 from fullstory_async.cli import main
 from fullstory_async.sandbox import Sandbox
+from fullstory_async.testing import running_sandbox
 from tests.cli.forked import Forks
 from tests.cli.terminals import Terminals
-from tests.limits import SECONDS
 
 Run = Callable[..., tuple[int, str, str]]
 """Runs a command with the given arguments; returns its exit code, output and messages."""
@@ -32,23 +30,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """A sandbox that lives as long as the test, and is what commands connect to by their environment."""
-    ready, over, made = threading.Event(), threading.Event(), []
-
-    async def serve() -> None:
-        async with Sandbox() as sandbox:
-            made.append(sandbox)
-            ready.set()
-            while not over.is_set():
-                await asyncio.sleep(0.01)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    assert ready.wait(SECONDS)
-    monkeypatch.setenv("FULLSTORY_BASE_URL", made[0].url)
-    monkeypatch.setenv("FULLSTORY_API_KEY", made[0].api_key)
-    yield made[0]
-    over.set()
-    thread.join()
+    with running_sandbox() as sandbox:
+        monkeypatch.setenv("FULLSTORY_BASE_URL", sandbox.url)
+        monkeypatch.setenv("FULLSTORY_API_KEY", sandbox.api_key)
+        yield sandbox
 
 
 @pytest.fixture

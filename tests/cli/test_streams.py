@@ -5,7 +5,6 @@ What a command is for decides: if that is its output, a failed write is an error
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import itertools
 import json
@@ -15,7 +14,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -28,6 +26,7 @@ from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.jobs import JobReader
 from fullstory_async.jobs.storage.lock import LOCK_NAME, raise_if_locked
 from fullstory_async.sandbox import Fault, Sandbox
+from fullstory_async.testing import running_sandbox
 from tests.cli.forked import Ended, Forks
 from tests.limits import SECONDS, wait_until
 
@@ -130,27 +129,13 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    made: list[Sandbox] = []
-    ready, over = threading.Event(), threading.Event()
-
-    async def serve() -> None:
-        async with Sandbox(sessions=20, users=2, mean_events=5) as sandbox:
-            made.append(sandbox)
-            ready.set()
-            while not over.is_set():
-                await asyncio.sleep(0.01)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    assert ready.wait(SECONDS)
     folder = tmp_path_factory.mktemp("streams")
-    place = Place(forks, made[0], folder)
-    (folder / "ids").write_text("\n".join([*map(str, place.ids), "9:9"]))
-    (folder / "profile.json").write_text('{"name": "mine"}')
-    assert place.run("fetch", "--ids", "ids", "--events", "--job", "done.job").code == 3
-    yield place
-    over.set()
-    thread.join()
+    with running_sandbox(sessions=20, users=2, mean_events=5) as sandbox:
+        place = Place(forks, sandbox, folder)
+        (folder / "ids").write_text("\n".join([*map(str, place.ids), "9:9"]))
+        (folder / "profile.json").write_text('{"name": "mine"}')
+        assert place.run("fetch", "--ids", "ids", "--events", "--job", "done.job").code == 3
+        yield place
 
 
 def assert_tidy(ended: Ended, what: object) -> None:

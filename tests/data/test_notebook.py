@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 from fullstory_async.sandbox import Sandbox
+from fullstory_async.testing import running_sandbox
 from tests.examples import ROOT, blocks
 from tests.limits import SECONDS
 
@@ -21,24 +20,10 @@ CELLS = blocks((ROOT / "docs" / "notebooks.md").read_text(encoding="utf-8"), "py
 
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    ready, over = threading.Event(), threading.Event()
-    made: list[Sandbox] = []
-
-    async def serve() -> None:
-        async with Sandbox(sessions=40, mean_events=30) as sandbox:
-            made.append(sandbox)
-            ready.set()
-            while not over.is_set():
-                await asyncio.sleep(0.01)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    assert ready.wait(SECONDS)
-    monkeypatch.setenv("FULLSTORY_BASE_URL", made[0].url)
-    monkeypatch.setenv("FULLSTORY_API_KEY", made[0].api_key)
-    yield made[0]
-    over.set()
-    thread.join()
+    with running_sandbox(sessions=40, mean_events=30) as sandbox:
+        monkeypatch.setenv("FULLSTORY_BASE_URL", sandbox.url)
+        monkeypatch.setenv("FULLSTORY_API_KEY", sandbox.api_key)
+        yield sandbox
 
 
 def test_the_notebook_of_the_docs_runs(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -53,7 +54,7 @@ def free_port() -> int:
             return port
 
 
-class RedisServer:
+class RedisServer(ABC):
     """One server, that is started, killed and started again at the same port; it forgets everything then."""
 
     def __init__(self, folder: Path) -> None:
@@ -61,11 +62,13 @@ class RedisServer:
         self.url = f"redis://127.0.0.1:{self.port}"
         self._folder = folder
 
+    @abstractmethod
     def start(self) -> None:
-        raise NotImplementedError
+        """Start it, and wait until it answers."""
 
+    @abstractmethod
     def kill(self) -> None:
-        raise NotImplementedError
+        """End it at once, if it runs."""
 
     def do(self, *command: str) -> Any:
         with redis.Redis(port=self.port, socket_timeout=SECONDS) as client:

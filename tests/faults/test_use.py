@@ -137,23 +137,12 @@ async def test_row_40_our_own_deadline_too() -> None:
 
 
 LOOPS = """
-import asyncio, gc, sys, threading, time, weakref
+import asyncio, contextlib, gc, sys, time, weakref
 from fullstory_async import ClientConfig, ClientStateError, FullStoryClient
-from fullstory_async.sandbox import Sandbox
+from fullstory_async.testing import running_sandbox
 
-ready, over, served = threading.Event(), threading.Event(), []
-
-async def serve():
-    async with Sandbox(users=1, sessions=2, mean_events=2) as sandbox:
-        served.append(sandbox)
-        ready.set()
-        while not over.is_set():
-            await asyncio.sleep(0.01)
-
-server = threading.Thread(target=asyncio.run, args=(serve(),))
-server.start()
-ready.wait()
-(sandbox,) = served
+running = contextlib.ExitStack()
+sandbox = running.enter_context(running_sandbox(users=1, sessions=2, mean_events=2))
 # otherwise the order of the finalisers depends on how many objects were made before
 gc.disable()
 client = FullStoryClient(config=ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url))
@@ -177,8 +166,7 @@ if "close" in sys.argv:
     except ClientStateError as error:
         print("closed:", error)
 print("requests:", len(sandbox.requests))
-over.set()
-server.join()
+running.close()
 gc.collect()  # a traceback refers to the client: within such a cycle aiohttp's own warning may come first
 there = weakref.ref(client)
 del client

@@ -110,6 +110,35 @@ async def test_a_flood_is_refused(tmp_path: Path) -> None:
         await inbox.put(body(4, text="x" * 200))
 
 
+async def test_taking_in_a_trigger_costs_the_same_beside_many_that_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, connect = 0, sqlite3.connect
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+
+    def counting(*arguments: Any, **settings: Any) -> sqlite3.Connection:
+        database: sqlite3.Connection = connect(*arguments, **settings)
+        database.set_progress_handler(step, 1)
+        return database
+
+    async def cost(n: int) -> int:
+        before = steps
+        assert await inbox.put(body(n)) is True
+        return steps - before
+
+    inbox = StreamInbox(tmp_path / "inbox", clock=lambda: 1000.0)
+    await inbox.put(body())
+    monkeypatch.setattr(sqlite3, "connect", counting)
+    few = await cost(1)
+    with closing(connect(tmp_path / "inbox")) as database, database:
+        rows = [(str(n), 1000.0, 1000.0) for n in range(1000)]
+        database.executemany("INSERT INTO triggers (key, received, done) VALUES (?, ?, ?)", rows)
+    assert await cost(2) < 2 * few
+
+
 async def test_what_is_done_or_forgotten_is_erased(tmp_path: Path) -> None:
     inbox = StreamInbox(tmp_path / "inbox")
     await inbox.put(body(1, email="ada@example.com"))

@@ -102,11 +102,12 @@ async def test_every_request_is_told_of_and_so_is_what_became_of_it() -> None:
         ResponseReceived(**fetched, attempt=2, status=200, may_have_cost=True),
     ]
     answers = [each for each in told if isinstance(each, ResponseReceived)]
-    assert all(0 <= each.seconds < 5 and each.body_bytes > 0 for each in answers)
+    assert all(each.seconds >= 0 and each.body_bytes > 0 for each in answers)
     assert answers[-1].body_bytes == len(events.raw)
     assert (stats.requests, stats.retries, stats.throttled, stats.activations) == (4, 2, 1, 1)
     assert stats.received_bytes == sum(each.body_bytes for each in answers)
-    assert 1.0 <= stats.waited < 2.0
+    waits = [each.waited for each in told if type(each) is RequestSent]
+    assert 1.0 <= stats.waited == pytest.approx(sum(waits))
 
 
 async def test_requests_without_an_answer_are_told_of_once_too() -> None:

@@ -56,7 +56,7 @@ async def opened(**options: Any) -> AsyncIterator[tuple[Sandbox, FullStoryClient
 def checked(info: ResponseInfo | None, *, attempts: int = 1) -> str | None:
     assert info is not None
     assert info.attempts == attempts
-    assert 0 <= info.elapsed < 60
+    assert info.elapsed >= 0
     return info.request_id
 
 
