@@ -58,7 +58,6 @@ async def outcome(call: Awaitable[object], errors: tuple[type[FullStoryError], .
         return error
 
 
-@pytest.mark.row(98)
 @pytest.mark.parametrize("kind", [ActivationLedger, ResponseCache, StreamInbox])
 def test_a_path_that_can_not_be_one_is_refused_at_once(kind: Callable[[Any], object], tmp_path: Path) -> None:
     for path in ("", 7, "a\0b", "~nobody-of-this-name/file"):
@@ -76,6 +75,7 @@ def test_a_path_that_can_not_be_one_is_refused_at_once(kind: Callable[[Any], obj
         os.chdir(before)
 
 
+@pytest.mark.row(98)
 async def test_a_summary_of_a_clock_that_was_ahead_is_not_used(tmp_path: Path) -> None:
     now = [TIME]
     cache = ResponseCache(tmp_path / "s.db", ttl=60, clock=lambda: now[0])
