@@ -130,15 +130,15 @@ class ActivationLedger:
         """
         return await self._thread.run(self._add, key_fingerprint, activations, month or self.month)
 
-    async def raise_to(self, key_fingerprint: str, activations: int) -> int:
-        """Raise the count of a key this month to a minimum; return what it was.
+    async def raise_to(self, key_fingerprint: str, activations: int, *, month: str) -> int:
+        """Raise the count of a key in a month, such as ``2026-11``, to a minimum; return what it was.
 
         The cap does not matter: they are spent.
 
         Raises:
             ConfigurationError, StorageError: the file can't be written.
         """
-        return await self._thread.run(self._raise_to, key_fingerprint, activations)
+        return await self._thread.run(self._raise_to, key_fingerprint, activations, month)
 
     async def reserve(self, key_fingerprint: str) -> LedgerReservation:
         """Count one activation of a key, before it is spent.
@@ -203,9 +203,8 @@ class ActivationLedger:
             _write(database, key, month, max(0, before + activations))
         return month
 
-    def _raise_to(self, key: str, activations: int) -> int:
+    def _raise_to(self, key: str, activations: int, month: str) -> int:
         with self._file.transaction(immediate=True) as database:
-            month = self.month
             counted = self._count(database, key, month)
             if counted < activations:
                 _write(database, key, month, activations)

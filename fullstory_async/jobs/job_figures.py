@@ -38,16 +38,12 @@ class JobFigures:
     def add(self, record: Record, tables: Tables) -> None:
         """Count one session."""
         self.payments += [Payment(when, is_at_risk=False) for when in record.fetched.values()]
+        adders = {"events": self._add_event, "sessions": self._add_session, "failures": self._add_failure}
         for name, rows in tables.rows(record):
-            columns = [column.name for column in tables.columns(name)]
-            for row in rows:
-                values = dict(zip(columns, row, strict=True))
-                if name == "events":
-                    self._add_event(values)
-                elif name == "sessions":
-                    self._add_session(values)
-                elif name == "failures":
-                    self._add_failure(values)
+            if (add := adders.get(name)) is not None:
+                columns = [column.name for column in tables.columns(name)]
+                for row in rows:
+                    add(dict(zip(columns, row, strict=True)))
 
     def _add_event(self, event: Mapping[str, Any]) -> None:
         page = event["page_path"] or event["page_title"] or _NO_PAGE
@@ -79,9 +75,9 @@ class JobFigures:
 
     def to_record(self, title: str, status: JobStatus, damaged: int) -> JobRecord:
         """Return the report."""
-        notes = [status.missing and f"The job {status.missing}."]
-        notes += [
-            f"{counted(damaged, 'session')} can't be read: the job's file is damaged." if damaged else ""
+        notes = [
+            f"The job {status.missing}." if status.missing else "",
+            f"{counted(damaged, 'session')} can't be read: the job's file is damaged." if damaged else "",
         ]
         return JobRecord(
             title=title, subtitle="Report of a FullStory job", facts=list(self._facts(status)),

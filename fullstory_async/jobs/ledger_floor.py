@@ -27,16 +27,18 @@ async def raise_ledger(store: JobStore, account: LedgerAccount) -> None:
 
     Raises:
         ConfigurationError, StorageError: the ledger's file can't be used.
+        JobLockedError: another process has opened the job since.
     """
     ledger, key = account.ledger, account.key_fingerprint
     certain = store.counts.spent - store.counts.at_risk
     noted = await store.writer.run(lambda database: get_meta(database, _NAME))
-    before = _spent_before(noted, now := [str(ledger.path), key, ledger.month])
+    month = ledger.month
+    before = _spent_before(noted, now := [str(ledger.path), key, month])
     if before is None:
         note = json.dumps([*now, certain])
-        await store.writer.run(lambda database: set_meta(database, **{_NAME: note}))
+        await store.run_as_owner(lambda database: set_meta(database, **{_NAME: note}))
         return
-    counted = await ledger.raise_to(key, certain - before)
+    counted = await ledger.raise_to(key, certain - before, month=month)
     if counted < certain - before:
         _logger.warning(
             "%s counted %d activations this month, but the job %s alone has spent %d: the file was removed "

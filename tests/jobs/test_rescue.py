@@ -20,6 +20,7 @@ from fullstory_async import (
     ConfigurationError,
     DecodeError,
     FullStoryClient,
+    JobLockedError,
     RateLimit,
     StorageError,
 )
@@ -30,7 +31,7 @@ from fullstory_async.jobs.report import JobProgress, JobReport
 from fullstory_async.jobs.storage import group_commit, schema
 from fullstory_async.jobs.storage.inputs import NewItem
 from fullstory_async.jobs.storage.rescue import HeldResult, RescueFile
-from fullstory_async.jobs.storage.statements import FailureRow
+from fullstory_async.jobs.storage.statements import FailureRow, get_meta
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.sandbox import Fault, Sandbox
 from tests.jobs.test_job import opened
@@ -415,3 +416,30 @@ async def test_another_month_another_ledger_and_another_key_begin_anew(
     assert await ledger.spent(key) == 3
     assert caplog.text.count("alone has spent 3") == 1
     store.close()
+
+
+async def test_a_month_that_ends_while_the_ledger_is_compared_is_not_counted_in_the_next(
+    tmp_path: Path,
+) -> None:
+    times = [DECEMBER - 60.0]
+    ledger = ActivationLedger(tmp_path / "ledger", clock=lambda: times.pop() if len(times) > 1 else times[0])
+    with closing(store_in(tmp_path / "j", EVENTS)) as store:
+        await raise_ledger(store, LedgerAccount(ledger, "a"))
+        store._state.counts.spent += 7
+        await store.flush()
+        times[:] = [DECEMBER + 60.0, DECEMBER - 60.0]  # from the end: the month ends when it was read once
+        await raise_ledger(store, LedgerAccount(ledger, "a"))
+    assert await ledger.spent("a") == 0
+    times[:] = [DECEMBER - 60.0]
+    assert await ledger.spent("a") == 7
+
+
+async def test_a_job_that_another_process_has_opened_gets_no_note_of_the_ledger(tmp_path: Path) -> None:
+    ledger = LedgerAccount(ActivationLedger(tmp_path / "ledger"), "a")
+    with (
+        closing(store_in(tmp_path / "j", EVENTS)) as first,
+        closing(JobStore(tmp_path / "j", None)) as second,
+    ):
+        with pytest.raises(JobLockedError):
+            await raise_ledger(first, ledger)
+        assert await second.writer.run(lambda database: get_meta(database, "ledger")) is None

@@ -98,7 +98,7 @@ class JobStore:
 
         Returns the number of new items.
         """
-        return await self._change(lambda database: self._add(database, items, names))
+        return await self.run_as_owner(lambda database: self._add(database, items, names))
 
     async def reserve(self, task: JobTask, activations: int) -> bool:
         """Reserve all activations that a call may cost, on disk, before it is sent.
@@ -115,7 +115,7 @@ class JobStore:
         if self.writer.room.is_used:
             raise self.writer.disk_full()
         cap = self.plan.max_activations
-        result = await self._change(lambda _: self._state.reserve(task, activations, cap))
+        result = await self.run_as_owner(lambda _: self._state.reserve(task, activations, cap))
         # Raised here and not in the thread: an error there would undo the changes of the whole group.
         if result is ReserveResult.SESSION_ERASED:
             raise SessionErased
@@ -149,19 +149,19 @@ class JobStore:
     async def save_organisation(self, organisation: str) -> None:
         """Save the organisation of the job's key."""
         self.organisation = organisation
-        await self._change(lambda database: set_meta(database, account=organisation))
+        await self.run_as_owner(lambda database: set_meta(database, account=organisation))
 
     async def mark_input(self, *, complete: bool) -> None:
         """Save whether all the ids that were to be added are in the job."""
         self.input_complete = complete
-        await self._change(lambda database: set_meta(database, input_complete=complete))
+        await self.run_as_owner(lambda database: set_meta(database, input_complete=complete))
 
     async def spend_reserved(self) -> None:
         """Begin another run: count what an earlier one left reserved, and take in what was rescued."""
-        await self._change(lambda _: self._state.spend_reserved())
+        await self.run_as_owner(lambda _: self._state.spend_reserved())
         await self.writer.fill_room()
         if rescued := await self.writer.read_rescued():
-            await self._change(lambda database: self._take_in(database, rescued))
+            await self.run_as_owner(lambda database: self._take_in(database, rescued))
             await self.writer.remove_rescued()
 
     async def flush(self) -> None:
@@ -170,7 +170,7 @@ class JobStore:
 
     async def purge(self, session_id: str) -> bool:
         """Erase a session permanently; return whether it was in the job."""
-        found = await self._change(lambda database: self._purge(database, session_id))
+        found = await self.run_as_owner(lambda database: self._purge(database, session_id))
         await self.writer.erase_rescued(session_id)
         if await self.writer.clear_wal():
             return found
@@ -194,8 +194,12 @@ class JobStore:
             self._record.close()
             self._files.close(self._database)
 
-    async def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Make a change that only the process that has the job may make."""
+    async def run_as_owner(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Make a change that only the process that has the job may make.
+
+        Raises:
+            JobLockedError: another process has opened the job since.
+        """
         # Raised here and not in the thread: an error there would undo the changes of the whole group.
         result = await self.writer.run(
             lambda database: None if self._sharing is Sharing.TAKEN_OVER else (work(database),)
