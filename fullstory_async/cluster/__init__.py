@@ -18,7 +18,7 @@ always enforced.
 from fullstory_async.errors import ConfigurationError
 
 try:
-    from fullstory_async.cluster.limiter import RedisRateLimiter
+    from fullstory_async.cluster.redis_limiter import RedisRateLimiter
 except ModuleNotFoundError as error:
     if (error.name or "").split(".")[0] != "redis":
         raise
