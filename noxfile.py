@@ -206,6 +206,15 @@ def pages(session: nox.Session) -> None:
 
 
 @nox.session
+@nox.parametrize("server", ["debian", "wheel"])
+def cluster(session: nox.Session, server: str) -> None:
+    """Share limit, budget and answers through Postgres: Debian's, if it is installed, and a wheel's."""
+    install_locked(session)
+    environment = {"FULLSTORY_CLUSTER": "1", "FULLSTORY_POSTGRES": server}
+    session.run("pytest", "-n", "2", "tests/cluster", *session.posargs, env=environment)
+
+
+@nox.session
 def mcp(session: nox.Session) -> None:
     """Serve agents over MCP, with the SDK's own client in both generations of the protocol."""
     install_locked(session)

@@ -130,10 +130,10 @@ def test_ci_runs_the_readme_without_the_settings_of_its_machine() -> None:
 
 
 def test_ci_runs_every_check_with_the_programs_that_it_needs() -> None:
-    sessions = set(re.findall(r"^@nox\.session.*\ndef (\w+)", NOXFILE, re.MULTILINE))
+    sessions = set(re.findall(r"^@nox\.session.*\n(?:@.*\n)?def (\w+)", NOXFILE, re.MULTILINE))
     run = set(re.findall(r"^(?:here|apart) (\w+)$|--session (\w+) <", CI, re.MULTILINE))
     assert {first or second for first, second in run} == sessions - SPELLED_OUT - BY_HAND
-    needed = {"redis-server", "nginx-light", "tinyproxy", "chromium", "nodejs"}
+    needed = {"redis-server", "nginx-light", "tinyproxy", "chromium", "nodejs", "postgresql", "pgbouncer"}
     assert needed == set(re.findall(r"^install (\S+) ", CI, re.MULTILINE))
 
 

@@ -431,7 +431,7 @@ def test_the_package_does_not_import_redis() -> None:
 
 
 def test_without_the_extra_it_says_what_to_install() -> None:
-    script = "import sys; sys.modules['redis'] = None; import fullstory_async.cluster"
+    script = "import sys; sys.modules['redis'] = None; from fullstory_async.cluster import RedisRateLimiter"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=SECONDS)
     assert run.stderr.splitlines()[-1].endswith(
         "ConfigurationError: RedisRateLimiter needs: pip install 'fullstory-async[redis]'"
