@@ -12,8 +12,8 @@ it is first used, so neither library is needed for the other.
     ):
         ...
 
-All processes together keep to that one limit. A setting decides what happens while the server fails; a limit is
-always enforced.
+All processes together keep to that one limit. A setting decides what happens while the server fails; a limit
+is always enforced.
 """
 
 import importlib
