@@ -25,12 +25,19 @@ if typing.TYPE_CHECKING:
     from fullstory_async.cluster.postgres import Postgres
     from fullstory_async.cluster.postgres_limiter import PostgresRateLimiter
     from fullstory_async.cluster.redis_limiter import RedisRateLimiter
+    from fullstory_async.cluster.store import PostgresStore
+    from fullstory_async.cluster.stored import AddedSessions, StoreStatus
 
-__all__ = ["Postgres", "PostgresRateLimiter", "RedisRateLimiter"]
+__all__ = [
+    "AddedSessions", "Postgres", "PostgresRateLimiter", "PostgresStore", "RedisRateLimiter", "StoreStatus",
+]  # fmt: skip
 
 _HOMES = {
     "Postgres": ("postgres", "postgres"),
     "PostgresRateLimiter": ("postgres_limiter", "postgres"),
+    "PostgresStore": ("store", "postgres"),
+    "AddedSessions": ("stored", "postgres"),
+    "StoreStatus": ("stored", "postgres"),
     "RedisRateLimiter": ("redis_limiter", "redis"),
 }
 """Public name → its module, and the extra that it needs."""
