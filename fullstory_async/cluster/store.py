@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterable, Callable, Iterable
 from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, Self, TypeVar
+from typing import NoReturn, Self, TypeVar, Unpack
 
 from fullstory_async import validators
 from fullstory_async.client import FullStoryClient
@@ -17,6 +19,7 @@ from fullstory_async.cluster.postgres import Postgres
 from fullstory_async.cluster.postgres_ledger import PostgresLedger
 from fullstory_async.cluster.postgres_limiter import PostgresRateLimiter
 from fullstory_async.cluster.store_call import StoreCall, StoreRun
+from fullstory_async.cluster.store_records import StoreRecords
 from fullstory_async.cluster.stored import AddedSessions, StoreStatus
 from fullstory_async.codec import decode_events
 from fullstory_async.concurrency import shielded
@@ -33,6 +36,7 @@ from fullstory_async.files.private_database import FINISH_SECONDS
 from fullstory_async.ids.inputs import SessionInput
 from fullstory_async.ids.source import IdSource
 from fullstory_async.jobs.added import iterate
+from fullstory_async.jobs.export import ExportOptions, export_in_thread
 from fullstory_async.jobs.storage.schema import fingerprint, replace_surrogates
 from fullstory_async.messages import Response
 from fullstory_async.models import RefOrRow, SessionEvents, SessionRef, session_id_of, text_of
@@ -302,6 +306,30 @@ class PostgresStore:
             name = replace_surrogates(text_of(session_id))
         _ = self._opened
         return await budget_rows.purge(self._database, name)
+
+    async def export(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        progress: Callable[[int], object] | None = None,
+        **options: Unpack[ExportOptions],
+    ) -> list[Path]:
+        """Write the budget's answers and failures to files: the tables, formats and options of `Job.export`.
+
+        Args:
+            path: as there.
+            progress: called with the number of sessions written so far.
+            options: as there.
+
+        Returns:
+            The files, or the folder.
+
+        Raises:
+            ConfigurationError: as there.
+            StorageError: the database can't be read, or a file can't be written.
+        """
+        source = StoreRecords(self._database, self._opened.owner.budget)
+        return await export_in_thread(source, path, progress=progress, **options)
 
     @property
     def _opened(self) -> StoreRun:
