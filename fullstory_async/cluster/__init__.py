@@ -24,11 +24,13 @@ from fullstory_async.errors import ConfigurationError
 if typing.TYPE_CHECKING:
     from fullstory_async.cluster.limiter import RedisRateLimiter
     from fullstory_async.cluster.postgres import Postgres
+    from fullstory_async.cluster.postgres_ledger import PostgresLedger
 
-__all__ = ["Postgres", "RedisRateLimiter"]
+__all__ = ["Postgres", "PostgresLedger", "RedisRateLimiter"]
 
 _HOMES = {
     "Postgres": ("postgres", "postgres"),
+    "PostgresLedger": ("postgres_ledger", "postgres"),
     "RedisRateLimiter": ("limiter", "redis"),
 }
 """Public name → its module, and the extra that it needs."""
