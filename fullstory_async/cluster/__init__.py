@@ -23,22 +23,25 @@ from fullstory_async.errors import ConfigurationError
 
 if typing.TYPE_CHECKING:
     from fullstory_async.cluster.postgres import Postgres
+    from fullstory_async.cluster.postgres_ledger import PostgresLedger
     from fullstory_async.cluster.postgres_limiter import PostgresRateLimiter
     from fullstory_async.cluster.redis_limiter import RedisRateLimiter
     from fullstory_async.cluster.store import PostgresStore
     from fullstory_async.cluster.stored import AddedSessions, StoreStatus
 
 __all__ = [
-    "AddedSessions", "Postgres", "PostgresRateLimiter", "PostgresStore", "RedisRateLimiter", "StoreStatus",
+    "AddedSessions", "Postgres", "PostgresLedger", "PostgresRateLimiter", "PostgresStore", "RedisRateLimiter",
+    "StoreStatus",
 ]  # fmt: skip
 
 _HOMES = {
+    "AddedSessions": ("stored", "postgres"),
     "Postgres": ("postgres", "postgres"),
+    "PostgresLedger": ("postgres_ledger", "postgres"),
     "PostgresRateLimiter": ("postgres_limiter", "postgres"),
     "PostgresStore": ("store", "postgres"),
-    "AddedSessions": ("stored", "postgres"),
-    "StoreStatus": ("stored", "postgres"),
     "RedisRateLimiter": ("redis_limiter", "redis"),
+    "StoreStatus": ("stored", "postgres"),
 }
 """Public name → its module, and the extra that it needs."""
 _LIBRARIES = {"postgres": ("psycopg", "psycopg_pool"), "redis": ("redis",)}
