@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Callable, Iterable
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self, TypeVar, Unpack
@@ -18,10 +17,9 @@ from fullstory_async.cluster.owner import OwnerCheck
 from fullstory_async.cluster.postgres import Postgres
 from fullstory_async.cluster.postgres_ledger import PostgresLedger
 from fullstory_async.cluster.postgres_limiter import PostgresRateLimiter
-from fullstory_async.cluster.store_call import StoreCall, StoreRun
+from fullstory_async.cluster.store_call import Fetcher, StoreRun
 from fullstory_async.cluster.store_records import StoreRecords
 from fullstory_async.cluster.stored import AddedSessions, StoreStatus
-from fullstory_async.codec import decode_events
 from fullstory_async.concurrency import shielded
 from fullstory_async.config import ClientConfig
 from fullstory_async.errors import (
@@ -31,14 +29,13 @@ from fullstory_async.errors import (
     Scope,
     StorageError,
 )
-from fullstory_async.fanout import FanOut
+from fullstory_async.fanout import FanOut, Work
 from fullstory_async.files.private_database import FINISH_SECONDS
 from fullstory_async.ids.inputs import SessionInput
 from fullstory_async.ids.source import IdSource
 from fullstory_async.jobs.added import iterate
 from fullstory_async.jobs.export import ExportOptions, export_in_thread
 from fullstory_async.jobs.storage.schema import fingerprint, replace_surrogates
-from fullstory_async.messages import Response
 from fullstory_async.models import RefOrRow, SessionEvents, SessionRef, session_id_of, text_of
 from fullstory_async.privacy import hide_arguments
 from fullstory_async.secret import Secret
@@ -201,11 +198,7 @@ class PostgresStore:
         Returns:
             A `FanOut`: ``async with`` starts it, ``async for`` yields one `Outcome` per id.
         """
-
-        def decode(session_id: SessionId) -> Callable[[Response], SessionEvents]:
-            return partial(decode_events, session_id=session_id)
-
-        return self._fan_out(client, ids, concurrency, decode)
+        return _fan_out(ids, self._fetcher(client).events, concurrency)
 
     @hide_arguments
     def raw_many(
@@ -219,31 +212,7 @@ class PostgresStore:
 
         In all else the same as `events_many`.
         """
-        return self._fan_out(client, ids, concurrency, lambda _: _body_of)
-
-    def _fan_out(
-        self,
-        client: FullStoryClient,
-        ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow],
-        concurrency: int | None,
-        decoder: Callable[[SessionId], Callable[[Response], T]],
-    ) -> FanOut[T]:
-        if not isinstance(client, FullStoryClient):
-            raise ConfigurationError(f"client must be a FullStoryClient, not {type(client).__name__}")
-        if client.config.key_fingerprint != self.config.key_fingerprint:
-            raise ConfigurationError("the client has another key than the store")
-        run, api = self._opened, client.api
-        included = api.pipeline.ledger is self.ledger
-
-        def make(ref: SessionRef) -> StoreCall[T]:
-            session_id = ref if type(ref) is SessionId else session_id_of(ref)
-            return StoreCall(
-                run, api, session_id, decoder(session_id), max_pause=client.config.max_wait,
-                ledger_included=included,
-            )  # fmt: skip
-
-        workers = _CONCURRENCY if concurrency is None else concurrency
-        return FanOut(ids, make, concurrency=workers, rule=StopRule(_STOPS))
+        return _fan_out(ids, self._fetcher(client).raw, concurrency)
 
     async def add(self, ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow]) -> AddedSessions:
         """Add sessions to be fetched. Those that the store has already are left as they are.
@@ -331,6 +300,14 @@ class PostgresStore:
         source = StoreRecords(self._database, self._opened.owner.budget)
         return await export_in_thread(source, path, progress=progress, **options)
 
+    def _fetcher(self, client: FullStoryClient) -> Fetcher:
+        if not isinstance(client, FullStoryClient):
+            raise ConfigurationError(f"client must be a FullStoryClient, not {type(client).__name__}")
+        if client.config.key_fingerprint != self.config.key_fingerprint:
+            raise ConfigurationError("the client has another key than the store")
+        counted = client.api.pipeline.ledger is self.ledger
+        return Fetcher(self._opened, client.api, client.config.max_wait, ledger_included=counted)
+
     @property
     def _opened(self) -> StoreRun:
         if self._run is None:
@@ -357,5 +334,10 @@ def _plain(given: SessionRef | SessionInput) -> SessionRef:
     return given.session_id if isinstance(given, SessionInput) else given
 
 
-def _body_of(response: Response) -> bytes:
-    return response.body
+def _fan_out(
+    ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow],
+    make: Callable[[SessionRef], Work[T]],
+    concurrency: int | None,
+) -> FanOut[T]:
+    workers = _CONCURRENCY if concurrency is None else concurrency
+    return FanOut(ids, make, concurrency=workers, rule=StopRule(_STOPS))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 import attrs
@@ -17,6 +18,7 @@ from fullstory_async.cluster.answers import Settlement, Settlements
 from fullstory_async.cluster.claims import Claims
 from fullstory_async.cluster.owner import OwnerCheck
 from fullstory_async.cluster.stored import Busy, Claim, ClaimLost, Erased, KeptAnswer, KeptFailure
+from fullstory_async.codec import decode_events
 from fullstory_async.concurrency import Backoff
 from fullstory_async.errors import (
     DecodeError,
@@ -33,10 +35,11 @@ from fullstory_async.jobs.storage.statements import FailureRow
 from fullstory_async.jobs.storage.tasks import SessionErased
 from fullstory_async.jobs.task import is_recorded, require_json_object
 from fullstory_async.messages import Response
+from fullstory_async.models import SessionEvents, SessionRef, session_id_of
 from fullstory_async.response_info import HasResponseInfo, ResponseInfo, find_request_id, set_response_info
 from fullstory_async.session_id import SessionId
 
-__all__ = ["StoreCall", "StoreRun"]
+__all__ = ["Fetcher", "StoreCall", "StoreRun"]
 
 T = TypeVar("T")
 
@@ -65,6 +68,28 @@ class StoreRun:
         return self.room.open()
 
 
+@attrs.frozen(eq=False)
+class Fetcher:
+    """Makes the calls of a fan-out."""
+
+    run: StoreRun
+    api: ApiContext
+    """The client's."""
+    max_pause: float
+    """Seconds of the longest pause that a call accepts from a 429."""
+    ledger_included: bool = attrs.field(kw_only=True)
+    """Whether the client's own ledger is the store's."""
+
+    def events(self, ref: SessionRef) -> StoreCall[SessionEvents]:
+        """Prepare the call for a session's events. Raises `InvalidSessionId`."""
+        session_id = ref if type(ref) is SessionId else session_id_of(ref)
+        return StoreCall(self, session_id, partial(decode_events, session_id=session_id))
+
+    def raw(self, ref: SessionRef) -> StoreCall[bytes]:
+        """Prepare the call for a session's events as JSON. Raises `InvalidSessionId`."""
+        return StoreCall(self, ref if type(ref) is SessionId else session_id_of(ref), _body_of)
+
+
 @attrs.define(eq=False)
 class ClaimMeter:
     """The `Meter` of one claim."""
@@ -89,28 +114,14 @@ class StoreCall(Generic[T]):
 
     def __init__(
         self,
-        run: StoreRun,
-        api: ApiContext,
+        fetcher: Fetcher,
         session_id: SessionId,
         decode: Callable[[Response], T],
-        *,
-        max_pause: float,
-        ledger_included: bool,
     ) -> None:
-        """Prepare the call; nothing is claimed yet.
-
-        Args:
-            run: what the store's calls share.
-            api: the client's context.
-            session_id: the session.
-            decode: makes the result of a response; raises `DecodeError`.
-            max_pause: seconds of the longest pause that it accepts from a 429.
-            ledger_included: whether the client's own ledger is the store's.
-        """
+        """Prepare the call; nothing is claimed yet. ``decode`` makes the result of a response."""
         self.session_id = session_id
         self.gave_up = False
-        self._run, self._api, self._decode = run, api, decode
-        self._max_pause, self._ledger_included = max_pause, ledger_included
+        self._fetcher, self._run, self._decode = fetcher, fetcher.run, decode
         self._call: Call | None = None
         self._stopping = self._is_settling = False
 
@@ -137,7 +148,7 @@ class StoreCall(Generic[T]):
             FullStoryError: the call failed, and is settled; or the session had failed permanently before.
         """
         if not self._run.owner.is_done:
-            await self._run.owner.check(self._api)
+            await self._run.owner.check(self._fetcher.api)
         active, key = self._run.active, str(self.session_id)
         while (other := active.get(key)) is not None:
             await other.wait()
@@ -201,14 +212,14 @@ class StoreCall(Generic[T]):
         run, lease, place = self._run, self._run.claims.lease, None
         request = endpoints.session_events(self.session_id)
         call = self._call = Call(
-            request, patient=True, max_pause=self._max_pause, meter=meter,
-            ledger_included=self._ledger_included,
+            request, patient=True, max_pause=self._fetcher.max_pause, meter=meter,
+            ledger_included=self._fetcher.ledger_included,
         )  # fmt: skip
         call.stopping, call.send_by = self._stopping, lease.valid_until
         lease.calls.add(call)
         try:
             place = await run.open_call()
-            response = await self._api.pipeline.fetch(call, require_json_object)
+            response = await self._fetcher.api.pipeline.fetch(call, require_json_object)
             place.received(len(response.body))
             await self._settle(meter, call, body=response.body)
         except FullStoryError as error:
@@ -268,3 +279,7 @@ class StoreCall(Generic[T]):
         self._run.settlements.submit_later(
             Settlement(claim=meter.claim, month=meter.month, spent=spent, at_risk=spent)
         )
+
+
+def _body_of(response: Response) -> bytes:
+    return response.body
