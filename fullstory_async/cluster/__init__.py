@@ -7,13 +7,13 @@ it is first used, so neither library is needed for the other.
 
     config = ClientConfig(rate_limit=RateLimit(rate=20, burst=40))
     async with (
-        RedisRateLimiter("redis://cache:6379", config) as limiter,
+        PostgresRateLimiter("postgresql://db/fullstory", config) as limiter,
         FullStoryClient(config=config, limiter=limiter) as client,
     ):
         ...
 
-All processes together keep to that one limit. A setting decides what happens while Redis fails; a limit is
-always enforced.
+All processes together keep to that one limit. A setting decides what happens while the server fails; a limit
+is always enforced.
 """
 
 import importlib
@@ -22,16 +22,18 @@ import typing
 from fullstory_async.errors import ConfigurationError
 
 if typing.TYPE_CHECKING:
-    from fullstory_async.cluster.limiter import RedisRateLimiter
     from fullstory_async.cluster.postgres import Postgres
     from fullstory_async.cluster.postgres_ledger import PostgresLedger
+    from fullstory_async.cluster.postgres_limiter import PostgresRateLimiter
+    from fullstory_async.cluster.redis_limiter import RedisRateLimiter
 
-__all__ = ["Postgres", "PostgresLedger", "RedisRateLimiter"]
+__all__ = ["Postgres", "PostgresLedger", "PostgresRateLimiter", "RedisRateLimiter"]
 
 _HOMES = {
     "Postgres": ("postgres", "postgres"),
     "PostgresLedger": ("postgres_ledger", "postgres"),
-    "RedisRateLimiter": ("limiter", "redis"),
+    "PostgresRateLimiter": ("postgres_limiter", "postgres"),
+    "RedisRateLimiter": ("redis_limiter", "redis"),
 }
 """Public name → its module, and the extra that it needs."""
 _LIBRARIES = {"postgres": ("psycopg", "psycopg_pool"), "redis": ("redis",)}

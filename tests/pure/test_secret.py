@@ -107,7 +107,7 @@ def test_a_secret_is_revealed_in_few_places() -> None:
         "config.py": 1,  # the fingerprint
         "networks.py": 7,  # a proxy's URL and login, the password of a private key
         "cli/connection.py": 1,  # a proxy's URL, without its login
-        "cluster/redis_store.py": 1,  # the URL of Redis
+        "cluster/redis_slots.py": 1,  # the URL of Redis
     }
 
 

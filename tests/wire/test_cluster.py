@@ -414,7 +414,7 @@ async def test_the_password_is_shown_nowhere(caplog: pytest.LogCaptureFixture) -
             error = caught.value
             for text in (
                 repr(limiter),
-                repr(limiter._redis_bucket),
+                repr(limiter._shared_bucket),
                 str(error),
                 repr(error),
                 our_variables(error),
