@@ -33,6 +33,7 @@ from fullstory_async.files.ledger import ActivationLedger, LedgerAccount
 from fullstory_async.http import call, endpoints
 from fullstory_async.http.contact import Contact
 from fullstory_async.http.hooks import Hooks, Stats
+from fullstory_async.http.metering import Meter
 from fullstory_async.http.options import CallOptions, ExtraQuery
 from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.http.transport.proxy_guard import ProxyGuard
@@ -81,7 +82,7 @@ class FullStoryClient:
         limiter: RateLimiter | None = None,
         cache: ResponseStore | None = None,
         summary_cache: ResponseStore | None = None,
-        ledger: ActivationLedger | None = None,
+        ledger: ActivationLedger | Meter | None = None,
         hooks: Hooks | Sequence[Hooks] | None = None,
         transport: ClientTransport | None = None,
     ) -> None:
@@ -97,7 +98,8 @@ class FullStoryClient:
             cache: a `ResponseCache`, a file that keeps responses so that the same one is not paid for twice,
                 or a `JobReader`, whose folder has responses already; by default nothing is kept.
             summary_cache: the former name of ``cache``.
-            ledger: a file that counts what the key spends per month, over all clients and jobs that share it.
+            ledger: an `ActivationLedger`, a file that counts what the key spends per month, over all clients
+                and jobs that share it; or any other `Meter`, such as `cluster.PostgresLedger`.
             hooks: functions to call on each request, response, retry and 429; several such as
                 ``(tracing(), metering())`` are called in this order.
             transport: what sends requests in place of the network, such as `testing.FakeTransport`.
@@ -136,7 +138,7 @@ class FullStoryClient:
         self._pipeline = Pipeline(
             _guarded(self._transport, network), self.limiter, config.retry, timeout=config.overall_timeout,
             contact=Contact(config.base_url, redactor, network.proxy_reads_requests),
-            ledger=None if ledger is None else LedgerAccount(ledger, config.key_fingerprint), hooks=hooks,
+            ledger=_meter(ledger, config.key_fingerprint), hooks=hooks,
         )  # fmt: skip
         name = f"{config.base_url} {config.key_fingerprint}"
         self.api = ApiContext(self._pipeline, name, cache, lists=ListEndpoints(config.list_api))
@@ -216,8 +218,9 @@ class FullStoryClient:
         finally:
             await self._transport.close()
             OPEN_CLIENTS.remove(self)
-        if self._ledger is not None:
-            await self._ledger.finish()
+        finish = getattr(self._ledger, "finish", None)
+        if finish is not None:
+            await finish()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -243,11 +246,18 @@ def _check_types(config: object, limiter: object, cache: object, ledger: object,
         raise ConfigurationError(f"limiter must be a RateLimiter, not {type(limiter).__name__}")
     if cache is not None and not isinstance(cache, ResponseStore):
         raise ConfigurationError(f"cache must be a ResponseCache or a JobReader, not {shown(cache)}")
-    if ledger is not None and not isinstance(ledger, ActivationLedger):
-        raise ConfigurationError(f"ledger must be an ActivationLedger, not {shown(ledger)}")
+    if ledger is not None and (isinstance(ledger, type) or not isinstance(ledger, Meter)):
+        raise ConfigurationError(
+            "ledger must be an ActivationLedger or another Meter, with a name and the methods reserve and "
+            f"release, not {shown(ledger)}"
+        )
     for each in hooks if isinstance(hooks, (tuple, list)) else (hooks,):
         if not isinstance(each, Hooks):
             raise ConfigurationError(f"hooks must be Hooks, or a list of them, not {type(each).__name__}")
+
+
+def _meter(ledger: ActivationLedger | Meter | None, key_fingerprint: str) -> Meter | None:
+    return LedgerAccount(ledger, key_fingerprint) if isinstance(ledger, ActivationLedger) else ledger
 
 
 def _guarded(transport: ClientTransport, network: Network) -> call.Transport:

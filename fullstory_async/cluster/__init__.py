@@ -23,13 +23,15 @@ from fullstory_async.errors import ConfigurationError
 
 if typing.TYPE_CHECKING:
     from fullstory_async.cluster.postgres import Postgres
+    from fullstory_async.cluster.postgres_ledger import PostgresLedger
     from fullstory_async.cluster.postgres_limiter import PostgresRateLimiter
     from fullstory_async.cluster.redis_limiter import RedisRateLimiter
 
-__all__ = ["Postgres", "PostgresRateLimiter", "RedisRateLimiter"]
+__all__ = ["Postgres", "PostgresLedger", "PostgresRateLimiter", "RedisRateLimiter"]
 
 _HOMES = {
     "Postgres": ("postgres", "postgres"),
+    "PostgresLedger": ("postgres_ledger", "postgres"),
     "PostgresRateLimiter": ("postgres_limiter", "postgres"),
     "RedisRateLimiter": ("redis_limiter", "redis"),
 }

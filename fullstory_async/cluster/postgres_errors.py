@@ -70,7 +70,7 @@ _BY_TEXT = (
 def failure_of(error: psycopg.Error) -> Failure:
     """Return what an error of psycopg means."""
     primary = error.diag.message_primary
-    text = primary or " ".join(str(error).split()) or type(error).__name__
+    text = primary or " ".join(str(error).split()).removeprefix("connection failed: ")
     state = error.sqlstate or next((state for known, state in _BY_TEXT if re.search(known, text)), None)
     if state is not None and state in _BY_STATE:
         known = _BY_STATE[state]
@@ -78,4 +78,4 @@ def failure_of(error: psycopg.Error) -> Failure:
     if state is not None:
         of_server, permanent = state[:2] in _OF_SERVER, state[:2] in {"22", "23", "42"}
         return Failure(f"{text} (SQLSTATE {state})", permanent=permanent, of_server=of_server)
-    return Failure(f"{text}; check that it runs, and the DSN")
+    return Failure(f"{text or type(error).__name__} (check that it runs, and the DSN)")
