@@ -175,7 +175,7 @@ async def test_a_leased_slot_that_a_cancelled_call_left_is_used_by_another_until
 
 
 @pytest.mark.virtual_time
-async def test_a_pause_voids_a_lease_here_at_once_and_elsewhere_after_the_guard() -> None:
+async def test_a_pause_holds_for_leased_slots_here_at_once_and_elsewhere_after_the_guard() -> None:
     limiters = limiters_of(FakeServer(), limit := RateLimit(100, 1), 3)
     working = [asyncio.create_task(take_for(2.0, [limiter], workers=10)) for limiter in limiters]
     await asyncio.sleep(0.5)
