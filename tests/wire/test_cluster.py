@@ -27,6 +27,7 @@ from fullstory_async import (
     RateLimitedError,
 )
 from fullstory_async.cluster import RedisRateLimiter
+from fullstory_async.cluster.lease import LEASE
 from fullstory_async.sandbox import Sandbox
 from tests.limits import SECONDS
 from tests.virtual.test_ratelimit import worst_excess
@@ -140,6 +141,29 @@ async def test_several_that_wait_take_a_lease_with_one_question(rate: float, ask
     assert redis.asked <= asked * len(times) / 200
     assert worst_excess(times, limit) <= 1e-6  # as none wakes late in virtual time
     assert len(times) >= 190
+
+
+class DistantRedis(FakeAsyncRedis):
+    """Takes 20 ms for each command, as another data centre does."""
+
+    async def execute_command(self, *command: Any, **options: Any) -> Any:
+        await asyncio.sleep(0.01)
+        execute: Any = super().execute_command  # which has no annotations
+        result = await execute(*command, **options)
+        await asyncio.sleep(0.01)
+        return result
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("rate", [30, 39, 40, 100, 1000])
+async def test_a_distant_server_slows_no_process_down_that_has_a_burst(rate: float) -> None:
+    limit = RateLimit(rate, max(5, rate / 10))
+    config = ClientConfig(api_key=KEY, rate_limit=limit)
+    limiter = RedisRateLimiter(DistantRedis(server=FakeServer()), config)
+    await limiter.acquire()
+    times = await take_for(2.0, [limiter], workers=100)
+    assert len(times) >= 0.95 * 2.0 * rate
+    assert worst_excess(times, limit) <= rate * (LEASE + 0.02)
 
 
 @pytest.mark.virtual_time
