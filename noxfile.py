@@ -244,6 +244,18 @@ def kills(session: nox.Session) -> None:
     session.run("pytest", "-n", "0", "-s", "tests/jobs/test_kills.py", env={"FULLSTORY_KILLS": "50"})
 
 
+@nox.session(name="kills-cluster")
+def kills_cluster(session: nox.Session) -> None:
+    """Fetch 20 000 ids with 4 workers; kill workers 50 times and Postgres 5 times.
+
+    FULLSTORY_CLUSTER_KILLS sets these four numbers.
+    """
+    install_locked(session)
+    sizes = os.environ.get("FULLSTORY_CLUSTER_KILLS", "20000,4,50,5")
+    environment = {"FULLSTORY_CLUSTER": "1", "FULLSTORY_CLUSTER_KILLS": sizes}
+    session.run("pytest", "-n", "0", "-s", "tests/cluster/test_store_kills.py", env=environment)
+
+
 @nox.session
 def cancellations(session: nox.Session) -> None:
     """Cancel 10 000 calls, fan-outs, streams and jobs at random; nothing may leak."""

@@ -89,6 +89,10 @@ class Call:
     """For a patient call, the longest pause that it accepts from a single 429."""
     meter: Meter | None = attrs.field(default=None, repr=False)
     """Reserves each activation, in addition to the client's own ledger."""
+    ledger_included: bool = False
+    """Whether ``meter`` counts in the client's ledger too, which is not asked then."""
+    send_by: float = attrs.field(default=math.inf, init=False)
+    """Loop time after which nothing may be sent; its owner may move it while the call waits."""
 
     stopping: bool = attrs.field(default=False, init=False)
     """Set by the caller to ask for no further attempt."""

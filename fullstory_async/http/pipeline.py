@@ -187,9 +187,10 @@ class Pipeline:
                 reservation.release()
 
     def _reservation(self, call: Call) -> Reservation | None:
-        if not call.request.metered or (call.meter is None and self.ledger is None):
+        ledger = None if call.ledger_included else self.ledger
+        if not call.request.metered or (call.meter is None and ledger is None):
             return None
-        return Reservation(tuple(meter for meter in (call.meter, self.ledger) if meter is not None))
+        return Reservation(tuple(meter for meter in (call.meter, ledger) if meter is not None))
 
     async def _acquire(self, call: Call, reservation: Reservation) -> None:
         """Reserve what the attempt may cost, and take a token of the rate limiter."""
@@ -234,6 +235,8 @@ class Pipeline:
                 self.stats.waited += seconds
                 call.wait_seconds += seconds
         call.admitted = asyncio.get_running_loop().time()
+        if call.admitted > call.send_by:
+            raise call.out_of_time() from call.last_error
         if call.deadline == math.inf:
             # the time of a patient call starts here: it may have queued for hours behind others
             call.deadline = max(call.admitted + (call.timeout or self.timeout), call.extended_to)
