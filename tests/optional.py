@@ -14,6 +14,7 @@ import pytest
 TESTS = Path(__file__).parent
 _REASONS = {
     "agents": ("FULLSTORY_MCP", "nox -s mcp", "with the MCP SDK"),
+    "bots": ("FULLSTORY_BOTS", "nox -s bots", "with FastAPI, slack_bolt and discord.py"),
     "data": ("FULLSTORY_DATA", "nox -s data", "with pyarrow, pandas, polars and DuckDB"),
     "frameworks": ("FULLSTORY_FRAMEWORKS", "nox -s frameworks", "with FastAPI, pydantic and trio"),
     "pages": ("FULLSTORY_PAGES", "nox -s pages", "with Chromium, which has to be installed"),
