@@ -199,6 +199,13 @@ def frameworks(session: nox.Session) -> None:
 
 
 @nox.session
+def bots(session: nox.Session) -> None:
+    """Run the service and the bots of examples/ with FastAPI, uvicorn, slack_bolt and discord.py."""
+    install_locked(session)
+    session.run("pytest", "-n", "2", "tests/bots", *session.posargs, env={"FULLSTORY_BOTS": "1"})
+
+
+@nox.session
 def pages(session: nox.Session) -> None:
     """Open the web pages in headless Chromium, which has to be installed."""
     install_locked(session)
