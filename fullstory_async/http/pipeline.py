@@ -86,7 +86,6 @@ class Pipeline:
         self._contact = Contact() if contact is None else contact
         self._observer = Observer(hooks)
         self._failures = FailureHandler(limiter, self._observer, policy.wait_max)
-        # two, because a priority call waits behind no bulk call, for its reservation either
         self._admissions = {priority: Admission(lambda: limiter.rate) for priority in (False, True)}
 
     @property
