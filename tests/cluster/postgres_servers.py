@@ -154,6 +154,11 @@ class Server:
         for each in self.processes():
             os.kill(each, signal.SIGCONT)
 
+    def limit_files(self, process: int, size: int) -> None:
+        """Let one of its processes write no further than so many bytes into any file, as if the disk were full."""
+        # as its user: the superuser of a container may not do it
+        subprocess.run(["prlimit", f"--pid={process}", f"--fsize={size}:"], check=True, **self._as)
+
     def remove(self) -> None:
         """End it, and delete its files."""
         self.kill()
