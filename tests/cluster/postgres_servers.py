@@ -63,7 +63,7 @@ class Server:
         """Make its files; ``settings`` such as ``max_connections=5``."""
         self._bin = programs()
         self._settings = ("fsync=off", "full_page_writes=off", "max_connections=60", *settings)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[Any] | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="fullstory-pg-", dir=parent))
         self.port = free_port()
         self._as = unprivileged()
@@ -99,10 +99,7 @@ class Server:
         ]  # fmt: skip
         with (self.folder / "log").open("ab") as log:
             command = [self._bin / "postgres", *options]
-            process: subprocess.Popen[bytes] = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=self.folder, text=False, **self._as
-            )
-            self._process = process
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **self._as)
         end = time.monotonic() + SECONDS
         while True:
             try:
