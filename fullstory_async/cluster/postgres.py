@@ -103,8 +103,9 @@ class Postgres:
         limit = self.timeout if timeout is None else timeout
         connections = self._connections()
         failure: Failure | None = None
+        scope = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit) as scope:
+            async with scope:
                 connection = await connections.take()
                 try:
                     await _begin(connection, limit, autocommit=autocommit)
