@@ -236,7 +236,7 @@ class Pipeline:
                 call.wait_seconds += seconds
         call.admitted = asyncio.get_running_loop().time()
         if call.admitted > call.send_by:
-            raise call.out_of_time() from call.last_error
+            raise call.lapsed() from call.last_error
         if call.deadline == math.inf:
             # the time of a patient call starts here: it may have queued for hours behind others
             call.deadline = max(call.admitted + (call.timeout or self.timeout), call.extended_to)
