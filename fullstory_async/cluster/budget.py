@@ -21,6 +21,18 @@ __all__ = ["Budget", "Grant", "LedgerStatus"]
 
 _logger = logging.getLogger("fullstory_async.cluster")
 
+_CAPS = {
+    "max_activations": (
+        "SELECT max_activations FROM {schema}.budgets WHERE name = %s FOR UPDATE",
+        "UPDATE {schema}.budgets SET max_activations = %s WHERE name = %s",
+    ),
+    "monthly_cap": (
+        "SELECT monthly_cap FROM {schema}.keys WHERE key = %s FOR UPDATE",
+        "UPDATE {schema}.keys SET monthly_cap = %s WHERE key = %s",
+    ),
+}
+"""Option → the statements that read and write its stored number."""
+
 _Connection = AsyncConnection[tuple[Any, ...]]
 
 
@@ -77,10 +89,12 @@ class Budget:
         await self._run(
             connection, "INSERT INTO {schema}.keys (key) VALUES (%s) ON CONFLICT DO NOTHING", self.key
         )
-        if max_activations is not None:
-            await self._set_cap(connection, "budgets", "name", "max_activations", self.name, max_activations)
-        if monthly_cap is not None:
-            await self._set_cap(connection, "keys", "key", "monthly_cap", self.key, monthly_cap)
+        for option, owner, cap in (
+            ("max_activations", self.name, max_activations),
+            ("monthly_cap", self.key, monthly_cap),
+        ):
+            if cap is not None:
+                await self._set_cap(connection, option, owner, cap)
 
     async def assign(self, connection: _Connection, organisation: str) -> None:
         """Note the organisation that the budget belongs to.
@@ -161,19 +175,16 @@ class Budget:
         organisation, spent, cap, month, month_spent, month_cap = row or (None, 0, None, "", 0, None)
         return LedgerStatus(self.name, organisation, spent or 0, cap, month, month_spent, month_cap)
 
-    async def _set_cap(
-        self, connection: _Connection, table: str, column: str, cap_column: str, name: str, cap: int
-    ) -> None:
-        select = f"SELECT {cap_column} FROM {{schema}}.{table} WHERE {column} = %s FOR UPDATE"  # noqa: S608  (our own names)
-        row = await self._run(connection, select, name)
+    async def _set_cap(self, connection: _Connection, option: str, owner: str, cap: int) -> None:
+        read, write = _CAPS[option]
+        row = await self._run(connection, read, owner)
         before = None if row is None else row[0]
         if before == cap:
             return
-        update = f"UPDATE {{schema}}.{table} SET {cap_column} = %s WHERE {column} = %s"  # noqa: S608  (our own names)
-        await self._run(connection, update, cap, name)
+        await self._run(connection, write, cap, owner)
         if before is not None:
             _logger.warning(
-                "%s in %s is now %d for all machines; it was %d", cap_column, self.location, cap, before
+                "%s in %s is now %d for all machines; it was %d", option, self.location, cap, before
             )
 
     async def _run(self, connection: _Connection, text: str, *values: object) -> tuple[Any, ...] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import re
 from collections.abc import AsyncIterator
@@ -102,8 +103,9 @@ class Postgres:
         limit = self.timeout if timeout is None else timeout
         connections = self._connections()
         failure: Failure | None = None
+        scope = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit) as scope:
+            async with scope:
                 connection = await connections.take()
                 try:
                     await _begin(connection, limit, autocommit=autocommit)
@@ -234,7 +236,10 @@ def _read_dsn(dsn: Secret) -> tuple[Secret | None, str]:
             "dsn is not one that libpq can read: postgresql://user:password@host/database, or host=… dbname=…"
         )
     password = settings.get("password")
-    host = settings.get("host") or settings.get("hostaddr") or os.environ.get("PGHOST") or "localhost"
-    port = settings.get("port") or os.environ.get("PGPORT") or "5432"
+    hosts = str(settings.get("host") or settings.get("hostaddr") or os.environ.get("PGHOST") or "localhost")
+    ports = str(settings.get("port") or os.environ.get("PGPORT") or "5432").split(",")
+    servers = ",".join(
+        f"{host}:{port or 5432}" for host, port in zip(hosts.split(","), itertools.cycle(ports), strict=False)
+    )
     name = settings.get("dbname") or os.environ.get("PGDATABASE") or settings.get("user") or ""
-    return (Secret(password) if isinstance(password, str) else None), f"Postgres at {host}:{port}/{name}"
+    return (Secret(password) if isinstance(password, str) else None), f"Postgres at {servers}/{name}"

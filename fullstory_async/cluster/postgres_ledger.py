@@ -3,7 +3,7 @@
 An activation is reserved by a statement that is committed before its request leaves, so a process that dies
 has counted too much, never too little. The month is that of the server's clock, in UTC.
 
-One task counts for all callers of a process: while one statement is on its way, further reservations gather,
+One task counts for all callers of a process: while one statement is in flight, further reservations gather,
 and the next statement takes all of them. Releases gather too. A statement that the server runs after its
 callers have given up is refused by the server, so that nothing is counted that can't be sent. Only a
 connection that breaks between the server's commit and its response leaves the reservations of one statement
