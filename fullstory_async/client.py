@@ -59,7 +59,19 @@ _TRANSPORT = "fullstory_async.http.transport.session"
 
 
 class FullStoryClient:
-    """An asynchronous client for the FullStory Sessions API."""
+    """An asynchronous client for the FullStory Sessions API.
+
+    Use it in ``async with``, or call `open` and `close`. Make one for the whole program: its calls share
+    connections, one rate limiter and the requests of equal calls.
+
+    Attributes:
+        sessions: the operations on sessions, a `SessionsAPI`: ``list``, ``events``, ``stream_events``,
+            ``context``, ``summary``, and for many ids ``events_many``, ``contexts_many``, ``summaries_many``.
+        profiles: the operations on summary profiles, a `ProfilesAPI`: ``list``, ``get``, ``create``,
+            ``update``, ``delete``.
+        config: the settings, a `ClientConfig`, including those from the environment.
+        limiter: the `RateLimiter`; pass it to other clients that use the same key.
+    """
 
     sessions = Declared(SessionsAPI)
     """The operations on sessions."""
@@ -114,6 +126,7 @@ class FullStoryClient:
             cache = summary_cache if cache is None else cache
         hooks = () if hooks is None else (hooks,) if isinstance(hooks, Hooks) else hooks
         _check_types(config, limiter, cache, ledger, hooks)
+        _check_transport(transport)
         if config is None:
             config = ClientConfig(api_key=api_key)
         elif api_key is not None:
@@ -258,6 +271,15 @@ def _check_types(config: object, limiter: object, cache: object, ledger: object,
 
 def _meter(ledger: ActivationLedger | Meter | None, key_fingerprint: str) -> Meter | None:
     return LedgerAccount(ledger, key_fingerprint) if isinstance(ledger, ActivationLedger) else ledger
+
+
+def _check_transport(transport: object) -> None:
+    # the state too: a class has the same methods, and a mock any attribute
+    is_one = isinstance(transport, ClientTransport) and isinstance(transport.state, State)
+    if transport is not None and not is_one:
+        raise ConfigurationError(
+            f"transport must be a transport such as testing.FakeTransport, not {shown(transport)}"
+        )
 
 
 def _guarded(transport: ClientTransport, network: Network) -> call.Transport:

@@ -26,14 +26,22 @@ if typing.TYPE_CHECKING:
     from fullstory_async.cluster.postgres_ledger import PostgresLedger
     from fullstory_async.cluster.postgres_limiter import PostgresRateLimiter
     from fullstory_async.cluster.redis_limiter import RedisRateLimiter
+    from fullstory_async.cluster.store import PostgresStore
+    from fullstory_async.cluster.stored import AddedSessions, StoreStatus
 
-__all__ = ["Postgres", "PostgresLedger", "PostgresRateLimiter", "RedisRateLimiter"]
+__all__ = [
+    "AddedSessions", "Postgres", "PostgresLedger", "PostgresRateLimiter", "PostgresStore", "RedisRateLimiter",
+    "StoreStatus",
+]  # fmt: skip
 
 _HOMES = {
+    "AddedSessions": ("stored", "postgres"),
     "Postgres": ("postgres", "postgres"),
     "PostgresLedger": ("postgres_ledger", "postgres"),
     "PostgresRateLimiter": ("postgres_limiter", "postgres"),
+    "PostgresStore": ("store", "postgres"),
     "RedisRateLimiter": ("redis_limiter", "redis"),
+    "StoreStatus": ("stored", "postgres"),
 }
 """Public name → its module, and the extra that it needs."""
 _LIBRARIES = {"postgres": ("psycopg", "psycopg_pool"), "redis": ("redis",)}

@@ -19,7 +19,7 @@ import asyncio
 import logging
 
 from fullstory_async.cluster.lease import Lease, lease_size
-from fullstory_async.cluster.slots import Grant, SlotStore, interval_of
+from fullstory_async.cluster.slots import Grant, SlotStore, arguments, interval_of
 from fullstory_async.errors import LimiterUnavailable, RateLimitedError
 from fullstory_async.ratelimit.bucket import Level
 
@@ -105,7 +105,6 @@ class SharedBucket:
     def publish_pause(self, seconds: float) -> None:
         """Announce a pause that begins now to the other processes, through the server."""
         self.enter_loop()  # a limiter may be paused before its first call
-        self._lease = None
         self._pause_until = max(self._pause_until, _now() + seconds)
         if not self._in_fallback and (self._publisher is None or self._publisher.done()):
             self._publisher = asyncio.create_task(self._publish_pauses())
@@ -123,7 +122,7 @@ class SharedBucket:
         while (until := self._pause_until) > self._published:
             self._published, seconds = until, until - _now()
             try:
-                await self._store.pause(seconds)
+                await self._store.ask(arguments(self._rate, self._level.capacity, pause=seconds))
             except LimiterUnavailable as error:
                 _logger.warning("other processes do not know of a pause of %.1f s: %s", seconds, error)
 
@@ -132,7 +131,7 @@ class SharedBucket:
         if self._lease is not None and not self._lease.is_empty and self._lease.due > until:
             raise self._rejection(self._lease.due - _now(), until - _now())
         late = 0
-        while (pause := self._pause_until - _now()) <= 0:  # one that began here meanwhile
+        while True:
             lease = self._lease
             if lease is not None:
                 lease.drop_missed(_now())
@@ -146,16 +145,21 @@ class SharedBucket:
                 if lease.is_empty:
                     late += 1
                     continue
-            if (lease.is_confirmed or await self._confirm(lease)) and lease is self._lease:
+            if lease.is_confirmed or await self._confirm(lease):
                 self._use(lease)
                 return 0.0
-        return pause
 
     async def _lease_slots(self, until: float, wanted: int) -> float:
         """Ask the server for slots; return 0.0, or the pause that denied them."""
         left = max(0.0, until - _now())
-        count = lease_size(self._rate, wanted)
-        grant = await self._store.take(count=count, max_wait=left, reset=self._in_fallback)
+        values = arguments(
+            self._rate,
+            self._level.capacity,
+            count=lease_size(self._rate, wanted),
+            max_wait=left,
+            reset=self._in_fallback,
+        )
+        grant = await self._store.ask(values)
         self._leave_fallback()
         if not grant.count:
             return self._pause_of(grant, left)
@@ -167,7 +171,7 @@ class SharedBucket:
         asked_at = _now()
         if is_valid := await self._store.is_valid(lease.grant):
             lease.confirmed_at = asked_at
-        elif lease is self._lease:
+        else:
             self._lease = None
         return is_valid
 

@@ -7,7 +7,6 @@ from fullstory_async.cluster.postgres import Postgres
 from fullstory_async.cluster.postgres_slots import PostgresSlots
 from fullstory_async.config import ClientConfig
 from fullstory_async.privacy import hide_arguments
-from fullstory_async.ratelimit.bucket import usable_burst
 from fullstory_async.secret import Secret
 
 __all__ = ["PostgresRateLimiter"]
@@ -56,14 +55,9 @@ class PostgresRateLimiter(SharedRateLimiter):
         if isinstance(database, str):
             database = Secret(database)  # it may hold a password, and tracebacks show variables
         own = shared_name(config, name, fallback=fallback, timeout=timeout)
-        limit = config.rate_limit
-        owns = not isinstance(database, Postgres)
-        store = PostgresSlots(
-            database if isinstance(database, Postgres) else Postgres(database, connections=_CONNECTIONS),
-            own,
-            rate=limit.rate,
-            burst=usable_burst(limit.rate, limit.burst),
-            timeout=timeout,
-            owns=owns,
-        )
+        if isinstance(database, Postgres):
+            store = PostgresSlots(database, own, timeout=timeout, owns=False)
+        else:
+            opened = Postgres(database, connections=_CONNECTIONS)
+            store = PostgresSlots(opened, own, timeout=timeout, owns=True)
         super().__init__(config, store, fallback=fallback)

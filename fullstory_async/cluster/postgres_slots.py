@@ -10,7 +10,7 @@ import asyncio
 from typing import Any
 
 from fullstory_async.cluster.postgres import Postgres
-from fullstory_async.cluster.slots import Grant, arguments
+from fullstory_async.cluster.slots import Grant
 from fullstory_async.errors import LimiterUnavailable, StorageError
 
 __all__ = ["PostgresSlots"]
@@ -22,48 +22,39 @@ _BEGIN = "SELECT begin_at FROM {schema}.buckets WHERE name = %s"
 class PostgresSlots:
     """The bucket that Postgres keeps in one row."""
 
-    __slots__ = ("_burst", "_database", "_is_migrated", "_name", "_owns", "_rate", "location", "timeout")
+    __slots__ = ("_database", "_is_migrated", "_name", "_owns", "location", "timeout")
 
     timeout: float
     """Seconds that one request takes at most."""
     location: str
     """The database, without user and password."""
 
-    def __init__(
-        self, database: Postgres, name: str, *, rate: float, burst: float, timeout: float, owns: bool
-    ) -> None:
+    def __init__(self, database: Postgres, name: str, *, timeout: float, owns: bool) -> None:
         """Name the bucket; nothing is connected yet.
 
         Args:
             database: where it is; with ``owns`` its tables are made if they are missing, and it is closed.
             name: the bucket's name.
-            rate: requests a second.
-            burst: requests that may leave at once.
             timeout: seconds that one request takes at most.
             owns: whether nothing else uses the database object.
         """
         self._database = database
         self._name = name
-        self._rate = rate
-        self._burst = burst
         self._owns = owns
         self._is_migrated = not owns
         self.timeout = timeout
         self.location = database.location
 
-    async def take(self, *, count: int, max_wait: float, reset: bool) -> Grant:
-        """Take the next slots unless the first is too far ahead; see `arguments`."""
-        return await self._take(
-            arguments(self._rate, self._burst, count=count, max_wait=max_wait, reset=reset)
-        )
-
-    async def pause(self, seconds: float) -> None:
-        """Let nothing leave for this many seconds, in any process."""
-        await self._take(arguments(self._rate, self._burst, count=1, max_wait=-1.0, pause=seconds))
+    async def ask(self, values: list[int]) -> Grant:
+        """Ask for slots or begin a pause; see `arguments`."""
+        row = await self._request(_TAKE, [self._name, *values])
+        if row is None:
+            raise LimiterUnavailable(f"{self.location} gave no answer to a request for slots", sent=False)
+        return Grant.parse(*row)
 
     async def is_valid(self, grant: Grant) -> bool:
         """Return whether slots still hold: there was neither a pause nor a loss since."""
-        row = await self._ask(_BEGIN, [self._name])
+        row = await self._request(_BEGIN, [self._name])
         return row is not None and str(row[0]) == grant.begin
 
     async def close(self) -> None:
@@ -74,13 +65,7 @@ class PostgresSlots:
     def detach(self) -> None:
         """Do nothing: the database object has connections of its own for each event loop and process."""
 
-    async def _take(self, values: list[int]) -> Grant:
-        row = await self._ask(_TAKE, [self._name, *values])
-        if row is None:
-            raise LimiterUnavailable(f"{self.location} gave no answer to a request for slots", sent=False)
-        return Grant.parse(*row)
-
-    async def _ask(self, statement: str, values: list[Any]) -> tuple[Any, ...] | None:
+    async def _request(self, statement: str, values: list[Any]) -> tuple[Any, ...] | None:
         try:
             async with asyncio.timeout(self.timeout):
                 try:
@@ -104,4 +89,4 @@ class PostgresSlots:
             return await cursor.fetchone()
 
     def __repr__(self) -> str:
-        return f"PostgresSlots({getattr(self, 'location', 'not made')}, {getattr(self, '_name', '')!r})"
+        return f"PostgresSlots({self.location}, {self._name!r})"

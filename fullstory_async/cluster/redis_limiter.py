@@ -8,7 +8,6 @@ from fullstory_async.cluster.limiter import SharedRateLimiter, shared_name
 from fullstory_async.cluster.redis_slots import RedisSlots
 from fullstory_async.config import ClientConfig
 from fullstory_async.privacy import hide_arguments
-from fullstory_async.ratelimit.bucket import usable_burst
 from fullstory_async.secret import Secret
 
 if TYPE_CHECKING:
@@ -57,12 +56,5 @@ class RedisRateLimiter(SharedRateLimiter):
         if isinstance(redis, str):
             redis = Secret(redis)  # it may hold a password, and tracebacks show variables
         own = shared_name(config, name, fallback=fallback, timeout=timeout)
-        limit = config.rate_limit
-        store = RedisSlots(
-            redis,
-            f"fullstory_async:rate:{own}",
-            rate=limit.rate,
-            burst=usable_burst(limit.rate, limit.burst),
-            timeout=timeout,
-        )
+        store = RedisSlots(redis, f"fullstory_async:rate:{own}", timeout=timeout)
         super().__init__(config, store, fallback=fallback)

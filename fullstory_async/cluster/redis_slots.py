@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from fullstory_async.cluster.redis_script import SCRIPT, parse, parse_begin
-from fullstory_async.cluster.slots import Grant, arguments
+from fullstory_async.cluster.slots import Grant
 from fullstory_async.errors import ConfigurationError, LimiterUnavailable
 from fullstory_async.secret import Secret
 from fullstory_async.spelling import Reading
@@ -35,13 +35,11 @@ class RedisSlots:
     """The value that Redis keeps under one key."""
 
     __slots__ = (
-        "_burst",
         "_client",
         "_given",
         "_inherited",
         "_key",
         "_pid",
-        "_rate",
         "_url",
         "location",
         "timeout",
@@ -52,7 +50,7 @@ class RedisSlots:
     location: str
     """The Redis server, without user and password."""
 
-    def __init__(self, redis: Secret | Redis, key: str, *, rate: float, burst: float, timeout: float) -> None:
+    def __init__(self, redis: Secret | Redis, key: str, *, timeout: float) -> None:
         """Name the value; nothing is connected yet.
 
         Raises:
@@ -68,24 +66,16 @@ class RedisSlots:
         self._client: Redis | None = None
         self._inherited: list[Redis | None] = []
         self._pid = os.getpid()
-        self._rate = rate
-        self._burst = burst
         self.timeout = timeout
         self.location = self._describe_location()
 
-    async def take(self, *, count: int, max_wait: float, reset: bool) -> Grant:
-        """Take the next slots unless the first is too far ahead; see `arguments`."""
-        values = arguments(self._rate, self._burst, count=count, max_wait=max_wait, reset=reset)
-        return parse(await self._ask(self._run_script(values)))
-
-    async def pause(self, seconds: float) -> None:
-        """Let nothing leave for this many seconds, in any process."""
-        values = arguments(self._rate, self._burst, count=1, max_wait=-1.0, pause=seconds)
-        await self._ask(self._run_script(values))
+    async def ask(self, values: list[int]) -> Grant:
+        """Ask for slots or begin a pause; see `arguments`."""
+        return parse(await self._request(self._run_script(values)))
 
     async def is_valid(self, grant: Grant) -> bool:
         """Return whether slots still hold: there was neither a pause nor a loss since."""
-        return grant.begin == parse_begin(await self._ask(self._connected().get(self._key)))
+        return grant.begin == parse_begin(await self._request(self._connected().get(self._key)))
 
     async def _run_script(self, values: list[int]) -> Any:
         client = self._connected()
@@ -112,7 +102,7 @@ class RedisSlots:
             self._pid = os.getpid()
         self._client = None
 
-    async def _ask(self, request: Awaitable[T]) -> T:
+    async def _request(self, request: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout(self.timeout):
                 return await request

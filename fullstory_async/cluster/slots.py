@@ -74,12 +74,8 @@ class SlotStore(Protocol):
         """The server, without user and password."""
         ...
 
-    async def take(self, *, count: int, max_wait: float, reset: bool) -> Grant:
-        """Take the next slots unless the first is too far ahead; see `arguments`."""
-        ...
-
-    async def pause(self, seconds: float) -> None:
-        """Let nothing leave for this many seconds, in any process."""
+    async def ask(self, values: list[int]) -> Grant:
+        """Ask for slots or begin a pause; see `arguments`."""
         ...
 
     async def is_valid(self, grant: Grant) -> bool:
@@ -101,14 +97,20 @@ def interval_of(rate: float) -> int:
 
 
 def arguments(
-    rate: float, burst: float, *, count: int, max_wait: float, pause: float = 0.0, reset: bool = False
+    rate: float,
+    burst: float,
+    *,
+    count: int = 0,
+    max_wait: float = -1.0,
+    pause: float = 0.0,
+    reset: bool = False,
 ) -> list[int]:
     """Return the integers that the server is asked with.
 
     Args:
         rate: requests a second.
         burst: requests that may leave at once.
-        count: slots to take.
+        count: slots to take, all of them unless the first is too far ahead.
         max_wait: the wait in seconds up to which slots are taken; below 0, none are.
         pause: seconds from now for which nothing may leave.
         reset: start with an empty bucket.

@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, cast
 
+import psycopg
 import pytest
 
 from fullstory_async import (
@@ -229,6 +230,22 @@ async def test_a_replica_is_an_error_that_says_so_and_the_primary_is_found_again
         await until(lambda: len(sandbox.requests) > before + 5)
         await load.stop()
         keeps_the_limit(arrivals(sandbox), load.standstill)
+
+
+async def test_a_locked_row_leaves_no_process_of_the_server_behind(
+    database: Postgres, postgres: Server
+) -> None:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    async with database:
+        limiter = limiter_of(database, RateLimit(50, 5), timeout=0.5)
+        await limiter.acquire()
+        with psycopg.connect(postgres.dsn()) as other:
+            other.execute(f"LOCK TABLE {database.schema}.buckets".encode())
+            for _ in range(3):
+                with pytest.raises(LimiterUnavailable):
+                    await limiter.acquire()
+            await until(lambda: postgres.do(waiting) == [(0,)])
+        await limiter.acquire()
 
 
 async def test_it_works_behind_pgbouncer_in_transaction_mode(

@@ -94,7 +94,14 @@ async def test_it_can_be_used_in_one_event_loop_after_the_other(database: Postgr
 
 
 @pytest.mark.parametrize(
-    "dsn", ["nonsense", f"postgresql://u:{PASSWORD}%zz@h/d", f"host=h passwort={PASSWORD}"]
+    "dsn",
+    [
+        "nonsense",
+        f"postgresql://u:{PASSWORD}%zz@h/d",
+        f"host=h passwort={PASSWORD}",
+        f"postgresql://u:{PASSWORD}@h/d",  # it has a slash
+        f"postgresql://u:1/{PASSWORD}@h/d",
+    ],
 )
 def test_a_dsn_that_can_not_be_read_is_not_quoted(dsn: str) -> None:
     with pytest.raises(ConfigurationError, match="dsn is not one that libpq can read") as caught:

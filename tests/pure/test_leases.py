@@ -116,7 +116,7 @@ def test_no_window_holds_more_than_the_promise_whenever_each_process_wakes(
 ) -> None:
     """Processes lease what they can, wake up to `MARGIN` late, and leave slots unused."""
     chance, server = random.Random(seed), Gcra()
-    interval, tolerance, *_ = arguments(rate, usable_burst(rate, burst), count=1, max_wait=0)
+    interval, tolerance, *_ = arguments(rate, usable_burst(rate, burst))
     asked = [10.0 + chance.random() * 0.1 for _ in range(4)]
     sent: list[float] = []
     while len(sent) < 600:

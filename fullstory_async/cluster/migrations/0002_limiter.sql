@@ -29,6 +29,8 @@ DECLARE
     soonest bigint;
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
+    -- A client that gave up must not leave a process of the server waiting behind it.
+    PERFORM set_config('lock_timeout', '1s', true);
     SELECT b.begin_at, b.arrival, b.seen INTO beginning, arrived, seen_at
         FROM {schema}.buckets b WHERE b.name = bucket FOR UPDATE;
     IF NOT FOUND THEN
