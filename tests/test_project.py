@@ -25,7 +25,7 @@ import fullstory_async
 from fullstory_async import FullStoryError
 from fullstory_async.api import ProfilesAPI, SessionsAPI
 from fullstory_async.cli import main
-from tests.examples import ROOT, blocks, python_examples
+from tests.examples import POSTGRES, ROOT, blocks, python_examples
 from tests.limits import SECONDS
 
 CI = (ROOT / ".ci" / "run").read_text()
@@ -155,10 +155,11 @@ def test_the_python_examples_run_against_a_sandbox(tmp_path: Path) -> None:
     """In one process, each with a folder and a sandbox of its own."""
     # docs/networks.md is about a company's network, which tests/wire/test_real_networks.py makes
     # docs/testing.md holds tests, which tests/wire/test_pytest_plugin.py and tests/recipes run
+    # what needs Postgres is run by tests/cluster/test_pages.py
     examples = {
         name: text
         for name, text in python_examples().items()
-        if not name.startswith(("networks_", "testing_"))
+        if not name.startswith(("networks_", "testing_")) and POSTGRES not in text
     }
     script = tmp_path / "examples.py"
     script.write_text(_RUNNER.format(examples=examples, redis=_REDIS))

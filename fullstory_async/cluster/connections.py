@@ -11,6 +11,7 @@ back. psycopg would ask the server to cancel it and wait for the response, which
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, TypeVar
 
 from psycopg import AsyncConnection, Error, waiting
@@ -23,9 +24,15 @@ __all__ = ["Connection", "Connections"]
 
 T = TypeVar("T")
 
+_IDLE_SECONDS = 60.0
+"""After which an idle connection is not used again: a firewall may have dropped it silently."""
+
 
 class Connection(AsyncConnection[tuple[Any, ...]]):
     """A connection that is closed where a statement is left before its end."""
+
+    idle_since: float
+    """When it was given back, by the monotonic clock."""
 
     async def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """Wait for the server, as psycopg does between the parts of a statement."""
@@ -75,7 +82,7 @@ class Connections:
         try:
             while self._idle:
                 connection = self._idle.pop()
-                if connection.is_usable:
+                if connection.is_usable and time.monotonic() - connection.idle_since < _IDLE_SECONDS:
                     break
                 connection.pgconn.finish()
             else:
@@ -94,6 +101,7 @@ class Connections:
         generation = self._taken.pop(connection)
         self._free.release()
         if generation == self._generation and connection.is_usable:
+            connection.idle_since = time.monotonic()
             self._idle.append(connection)
         else:
             connection.pgconn.finish()

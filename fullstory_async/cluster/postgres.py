@@ -13,7 +13,7 @@ import contextlib
 import itertools
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
@@ -103,8 +103,9 @@ class Postgres:
         limit = self.timeout if timeout is None else timeout
         connections = self._connections()
         failure: Failure | None = None
+        scope = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit) as scope:
+            async with scope:
                 connection = await connections.take()
                 try:
                     await _begin(connection, limit, autocommit=autocommit)
@@ -221,6 +222,14 @@ async def _roll_back(connection: Connection) -> None:
         connection.pgconn.finish()
 
 
+def _is_plausible(settings: Mapping[str, object]) -> bool:
+    """Return whether the ports of a DSN are numbers, and its database no address."""
+    ports = str(settings.get("port") or "").split(",")
+    return all(not each or each.isdecimal() for each in ports) and "@" not in str(
+        settings.get("dbname") or ""
+    )
+
+
 def _read_dsn(dsn: Secret) -> tuple[Secret | None, str]:
     """Return the password and where the database is.
 
@@ -230,9 +239,11 @@ def _read_dsn(dsn: Secret) -> tuple[Secret | None, str]:
     settings = None
     with contextlib.suppress(psycopg.Error):  # its text quotes the DSN
         settings = conninfo_to_dict(dsn.reveal())
-    if settings is None:
+    # A password with an unquoted "/" ends up in other parts, which messages show.
+    if settings is None or not _is_plausible(settings):
         raise ConfigurationError(
-            "dsn is not one that libpq can read: postgresql://user:password@host/database, or host=… dbname=…"
+            "dsn is not one that libpq can read: postgresql://user:password@host/database, or "
+            "host=… dbname=…; in a URL, write / as %2F, @ as %40 and % as %25"
         )
     password = settings.get("password")
     hosts = str(settings.get("host") or settings.get("hostaddr") or os.environ.get("PGHOST") or "localhost")

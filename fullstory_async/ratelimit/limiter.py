@@ -53,7 +53,7 @@ class RateLimiter:
     One limiter belongs to one API key. It may be used in one event loop after another (several
     ``asyncio.run``), its level carried over, but not in two running loops at once, nor while calls wait for
     it in a loop that has stopped and isn't closed. A forked process has a copy of it, with a rate of its own;
-    a `RedisRateLimiter` keeps all processes together within one rate.
+    a `PostgresRateLimiter` or `RedisRateLimiter` keeps all processes together within one rate.
     """
 
     __slots__ = (

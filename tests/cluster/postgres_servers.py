@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from tests.faults.redis_servers import free_port
 from tests.limits import SECONDS
@@ -62,7 +63,7 @@ class Server:
         """Make its files; ``settings`` such as ``max_connections=5``."""
         self._bin = programs()
         self._settings = ("fsync=off", "full_page_writes=off", "max_connections=60", *settings)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[Any] | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="fullstory-pg-", dir=parent))
         self.port = free_port()
         self._as = unprivileged()
@@ -82,7 +83,7 @@ class Server:
         settings: dict[str, str | int] = {
             "host": "127.0.0.1", "port": self.port, "user": "postgres", "password": PASSWORD, "dbname": "postgres",
         }  # fmt: skip
-        return psycopg.conninfo.make_conninfo("", **{**settings, **options})
+        return make_conninfo("", **{**settings, **options})
 
     @property
     def is_running(self) -> bool:
@@ -97,9 +98,8 @@ class Server:
             *(part for setting in self._settings for part in ("-c", setting)),
         ]  # fmt: skip
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [self._bin / "postgres", *options], stdout=log, stderr=log, cwd=self.folder, **self._as
-            )
+            command = [self._bin / "postgres", *options]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **self._as)
         end = time.monotonic() + SECONDS
         while True:
             try:
