@@ -38,6 +38,7 @@ def lowest_versions() -> list[str]:
     declared = [
         *project["dependencies"],
         *itertools.chain(*project["optional-dependencies"].values()),
+        *itertools.chain(*loaded["dependency-groups"].values()),
         *loaded["build-system"]["requires"],
         *(line for line in build.splitlines() if not line.startswith("#")),
     ]
@@ -55,6 +56,7 @@ def lint(session: nox.Session) -> None:
     install_locked(session)
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
+    session.run("python", "-m", "tests.prose")
 
 
 @nox.session
@@ -70,6 +72,31 @@ def security(session: nox.Session) -> None:
     """Look for unsafe code; ``lint`` does too, with ruff's rules S."""
     install_locked(session)
     session.run("bandit", "--quiet", "-c", "pyproject.toml", "-r", "fullstory_async")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into build/site, offline; a warning or a broken link inside it is an error."""
+    install_locked(session)
+    session.run(
+        "python", "-m", "sphinx", "-W", "--keep-going", "-q", "-E", "-b", "html", "docs", "build/site"
+    )
+    session.run("python", "docs/site_tools/links.py", "build/site")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the wheel and the source archive into dist/, twice, and check contents, metadata and hashes."""
+    install_locked(session)
+    session.run("python", "-m", "tests.package", "dist")
+    session.run("twine", "check", "--strict", *map(str, sorted(Path("dist").glob("fullstory_async-*"))))
+
+
+@nox.session
+def workflows(session: nox.Session) -> None:
+    """Lint the GitHub workflows with zizmor, offline. They can't run here."""
+    install_locked(session)
+    session.run("zizmor", "--offline", "--pedantic", ".github/workflows")
 
 
 @nox.session(python=PYTHONS)
@@ -108,11 +135,11 @@ def lock(session: nox.Session) -> None:
 
     It is valid for every platform and Python version; ``-- --upgrade`` takes the newest versions.
     """
-    session.install("uv>=0.5")
+    session.install("uv>=0.6.17")  # the first one that knows groups
     session.run(
-        "uv", "pip", "compile", "pyproject.toml", "requirements/build.in", "--extra", "dev",
-        "--extra", "bench", "--universal", "--python-version", "3.11", "--generate-hashes",
-        "--no-emit-index-url", "--no-annotate", "--no-config", "--quiet",
+        "uv", "pip", "compile", "pyproject.toml", "requirements/build.in", "--all-extras",
+        "--group", "dev", "--group", "bench", "--universal", "--python-version", "3.11",
+        "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-config", "--quiet",
         "--output-file", LOCK, *session.posargs,
         env={"UV_CUSTOM_COMPILE_COMMAND": "nox -s lock"},
     )  # fmt: skip
@@ -153,6 +180,8 @@ def benchmarks(session: nox.Session) -> None:
     """
     install_locked(session)
     session.run("python", "-m", "benchmarks", *session.posargs)
+    if "--quick" not in session.posargs:  # whose figures mean nothing
+        session.run("python", "-m", "benchmarks.figures")
 
 
 @nox.session
@@ -196,6 +225,13 @@ def frameworks(session: nox.Session) -> None:
     install_locked(session)
     session.install("fastapi>=0.115", "trio>=0.27")
     session.run("pytest", "-n", "0", "tests/frameworks", *session.posargs, env={"FULLSTORY_FRAMEWORKS": "1"})
+
+
+@nox.session
+def bots(session: nox.Session) -> None:
+    """Run the service and the bots of examples/ with FastAPI, uvicorn, slack_bolt and discord.py."""
+    install_locked(session)
+    session.run("pytest", "-n", "2", "tests/bots", *session.posargs, env={"FULLSTORY_BOTS": "1"})
 
 
 @nox.session

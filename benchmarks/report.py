@@ -106,7 +106,7 @@ def write(sections: Sequence[Section]) -> None:
 
 def chart(cpu: Mapping[str, Mapping[int, float]]) -> None:
     """Draw ``chart.svg``: milliseconds of CPU per 1 000 events, by client and size."""
-    import matplotlib as mpl  # noqa: PLC0415  (part of the extra "bench")
+    import matplotlib as mpl  # noqa: PLC0415  (part of the group "bench")
 
     mpl.use("svg")
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "fullstory", "font.family": "sans-serif"})

@@ -59,7 +59,19 @@ _TRANSPORT = "fullstory_async.http.transport.session"
 
 
 class FullStoryClient:
-    """An asynchronous client for the FullStory Sessions API."""
+    """An asynchronous client for the FullStory Sessions API.
+
+    Use it in ``async with``, or call `open` and `close`. Make one for the whole program: its calls share
+    connections, one rate limiter and the requests of equal calls.
+
+    Attributes:
+        sessions: the operations on sessions, a `SessionsAPI`: ``list``, ``events``, ``stream_events``,
+            ``context``, ``summary``, and for many ids ``events_many``, ``contexts_many``, ``summaries_many``.
+        profiles: the operations on summary profiles, a `ProfilesAPI`: ``list``, ``get``, ``create``,
+            ``update``, ``delete``.
+        config: the settings, a `ClientConfig`, including those from the environment.
+        limiter: the `RateLimiter`; pass it to other clients that use the same key.
+    """
 
     sessions = Declared(SessionsAPI)
     """The operations on sessions."""

@@ -1,6 +1,6 @@
 """The examples of README and docs, which the tests run; ``python -m tests.examples`` has mypy check them and examples/.
 
-Mypy comes with the extra ``dev`` and the tests do without it, so that is a part of ``nox -s types``.
+Mypy comes with the group ``dev`` and the tests do without it, so that is a part of ``nox -s types``.
 """
 
 from __future__ import annotations

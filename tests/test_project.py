@@ -67,6 +67,7 @@ def test_the_lock_names_hashes_for_all_that_is_asked_for_and_no_place_to_get_it_
     asked = [
         *project["project"]["dependencies"],
         *chain(*extras.values()),
+        *chain(*project["dependency-groups"].values()),
         *(r for r in build if r[0] != "#"),
     ]
     for requirement in map(Requirement, [*asked, *project["build-system"]["requires"]]):
@@ -75,12 +76,13 @@ def test_the_lock_names_hashes_for_all_that_is_asked_for_and_no_place_to_get_it_
 
 
 def _lower_bounds() -> dict[str, Requirement]:
-    """Return what pyproject.toml requires here, by name: the dependencies, all extras, the build."""
+    """Return what pyproject.toml requires here, by name: the dependencies, all extras and groups, the build."""
     loaded = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = loaded["project"]["optional-dependencies"].values()
     declared = [
         *loaded["project"]["dependencies"],
         *chain(*extras),
+        *chain(*loaded["dependency-groups"].values()),
         *loaded["build-system"]["requires"],
     ]
     found: dict[str, Requirement] = {}
@@ -101,7 +103,7 @@ def test_what_is_installed_is_within_the_bounds_and_at_them_in_nox_s_lowest() ->
     for name, requirement in _lower_bounds().items():
         try:
             installed[name] = Version(metadata.version(name))
-        except metadata.PackageNotFoundError:  # the extras "bench" and "dev" aren't needed here
+        except metadata.PackageNotFoundError:  # the groups "bench" and "dev" aren't needed here
             assert not at_the_bounds, f"{name} is not installed"
             continue
         [bound] = [each for each in requirement.specifier if each.operator == ">="]
@@ -164,7 +166,7 @@ def test_the_python_examples_run_against_a_sandbox(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", str(script)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    ran = re.findall(r"^ran (\w+) of the docs$", done.stdout, re.MULTILINE)
+    ran = re.findall(r"^ran (\S+) of the docs$", done.stdout, re.MULTILINE)
     assert ran == list(examples)
 
 

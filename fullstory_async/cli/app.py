@@ -20,13 +20,13 @@ from fullstory_async.cli.output import warnings_as_messages
 from fullstory_async.cli.root import EPILOGUE, HELP, chosen
 from fullstory_async.errors import DecodeError, FullStoryError
 
-__all__ = ["output_lost", "run"]
+__all__ = ["application", "output_lost", "run"]
 
 _WRITING = frozenset({errno.EBADF, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EAGAIN})
 """Errors of a descriptor that can't be written to."""
 
 
-def _app(arguments: Sequence[str]) -> App:
+def application(arguments: Sequence[str]) -> App:
     """Return the application with the command that is named, or with all of them."""
     app = App(
         name="fullstory-async",
@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command, print its error in one line, and return its exit code."""
     try:
         with warnings_as_messages():
-            result = _app(arguments)(list(arguments), console=StreamConsole(), exit_on_error=False)
+            result = application(arguments)(list(arguments), console=StreamConsole(), exit_on_error=False)
     except cyclopts.CycloptsError as error:
         sys.stderr.write(usage_text(error))
         return Exit.USAGE

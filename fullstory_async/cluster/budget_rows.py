@@ -19,9 +19,11 @@ RETURNING b.id, b.organisation, b.secret
 """
 _READ = "SELECT id, organisation, secret FROM {schema}.budgets WHERE name = %s AND secret IS NOT NULL"
 _OWNER = "SELECT organisation FROM {schema}.key_owners WHERE key = %s"
-_REMEMBER = (
-    "INSERT INTO {schema}.key_owners VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET organisation = %s"
-)
+_REMEMBER = """
+INSERT INTO {schema}.key_owners AS o VALUES (%s, %s)
+ON CONFLICT (key) DO UPDATE SET organisation = excluded.organisation
+WHERE o.organisation <> excluded.organisation
+"""
 _ADOPT = """
 UPDATE {schema}.budgets SET organisation = coalesce(organisation, %s) WHERE id = %s RETURNING organisation
 """
@@ -77,12 +79,12 @@ async def check_owner(database: Postgres, budget: BudgetRow, key: str, organisat
     Raises:
         ConfigurationError: the budget belongs to another organisation.
     """
-    if budget.organisation is None:
-        async with database.connection() as connection:
-            await connection.execute(database.statement(_REMEMBER), (key, organisation, organisation))
+    async with database.connection() as connection:
+        await connection.execute(database.statement(_REMEMBER), (key, organisation))
+        if budget.organisation is None:
             cursor = await connection.execute(database.statement(_ADOPT), (organisation, budget.number))
-            row = await cursor.fetchone()
-        budget = attrs.evolve(budget, organisation=None if row is None else row[0])
+            [adopted] = await cursor.fetchone() or _missing(budget.name)
+            budget = attrs.evolve(budget, organisation=adopted)
     if budget.organisation != organisation:
         raise ConfigurationError(
             f"the budget {budget.name!r} and its answers are of the organisation {budget.organisation}, and "

@@ -168,14 +168,12 @@ class Claims:
     held: dict[str, Claim]
     """Sessions that were claimed in advance, and are not being fetched yet."""
 
-    def __init__(
-        self, database: Postgres, budget: BudgetRow, settlements: Settlements, seconds: float
-    ) -> None:
+    def __init__(self, database: Postgres, budget: BudgetRow, settlements: Settlements) -> None:
         """Prepare; nothing is claimed yet."""
-        self.lease = Lease(database, seconds)
+        self.lease = Lease(database, LEASE)
         self.held = {}
         self._database, self._budget, self._settlements = database, budget, settlements
-        self._seconds = seconds
+        self._seconds = LEASE
         self._numbers: Iterator[int] = itertools.count(1)
         self._after = 0
         self._takes, self._marks = _Takes(self), _Marks(self)

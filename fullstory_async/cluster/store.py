@@ -12,7 +12,7 @@ from fullstory_async import validators
 from fullstory_async.client import FullStoryClient
 from fullstory_async.cluster import budget_rows
 from fullstory_async.cluster.answers import Settlements
-from fullstory_async.cluster.claims import LEASE, Claims
+from fullstory_async.cluster.claims import Claims
 from fullstory_async.cluster.owner import OwnerCheck
 from fullstory_async.cluster.postgres import Postgres
 from fullstory_async.cluster.postgres_ledger import PostgresLedger
@@ -141,7 +141,7 @@ class PostgresStore:
         if self.config.api_key:
             await owner.look_up()
         settlements = Settlements(self._database, budget.number, self.ledger)
-        claims = Claims(self._database, budget, settlements, LEASE)
+        claims = Claims(self._database, budget, settlements)
         self._run = StoreRun(self.name, owner, claims, settlements)
         return self
 

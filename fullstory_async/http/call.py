@@ -16,7 +16,7 @@ from typing import Protocol
 import attrs
 
 from fullstory_async.concurrency import StoragePatience
-from fullstory_async.errors import APITimeoutError, FullStoryError, RateLimitedError, Scope
+from fullstory_async.errors import APITimeoutError, FullStoryError, RateLimitedError, Scope, StorageError
 from fullstory_async.http.metering import Meter
 from fullstory_async.messages import Request, Response
 from fullstory_async.ratelimit.bucket import Level
@@ -175,6 +175,10 @@ class Call:
             # the time went by while a 429 was obeyed, so it is the rate limit that all calls wait for
             error.scope = Scope.RATE
         return error
+
+    def lapsed(self) -> StorageError:
+        """Return the error of a call that would be sent later than it may; nothing was sent."""
+        return StorageError("the time until which the call might be sent is over", request=self.request)
 
     def describe(self, error: FullStoryError) -> None:
         """Complete an error with the call's request, attempts, elapsed time and possible cost."""

@@ -55,7 +55,11 @@ class Meter(Protocol):
 
 
 class Admission:
-    """An ``async with`` that admits as many calls as leave the rate limiter within `_LEAD_SECONDS`."""
+    """An ``async with`` that admits as many calls as leave the rate limiter within `_LEAD_SECONDS`.
+
+    A pipeline has one for priority calls and one for the others, so that no priority call waits behind bulk
+    calls for its reservation.
+    """
 
     def __init__(self, rate: Callable[[], float]) -> None:
         """Follow a rate in calls per second, which may change."""

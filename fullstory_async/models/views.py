@@ -46,7 +46,7 @@ class _View(Generic[D]):
     """A descriptor: an event's data as a class, if the event's type is its name."""
 
     def __init__(self, kind: type[D]) -> None:
-        self._kind = kind
+        self.kind = kind
         self.__doc__ = kind.__doc__
 
     def __set_name__(self, _: type, name: str) -> None:
@@ -59,7 +59,7 @@ class _View(Generic[D]):
     def __get__(self, event: _HasData | None, _: type) -> Self | D | None:
         if event is None:
             return self
-        return self._kind.read(event.data) if event.type == self._name else None
+        return self.kind.read(event.data) if event.type == self._name else None
 
 
 class EventViews:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 import attrs
 
 from fullstory_async import ClientConfig, Failure, FullStoryClient, RateLimit
-from fullstory_async.cluster import PostgresStore, store
+from fullstory_async.cluster import PostgresStore, claims
 from fullstory_async.errors import ActivationBudgetError, StorageError
 
 OUT_OF_BUDGET = 3
@@ -70,9 +70,18 @@ async def pending(opened: PostgresStore, concurrency: int) -> AsyncIterator[str]
 async def work(settings: Settings) -> None:
     clock = time.time
     time.time = lambda: clock() + settings.wrong_by
-    store.LEASE = settings.lease
+    claims.LEASE = settings.lease
     config, count = settings.config(), settings.concurrency
-    async with settings.store() as opened, FullStoryClient(config=config, ledger=opened.ledger) as client:
+    while True:
+        try:
+            opened = await settings.store().open()
+        except StorageError as error:
+            if error.permanent:
+                raise
+            await asyncio.sleep(0.1)
+        else:
+            break
+    async with opened, FullStoryClient(config=config, ledger=opened.ledger) as client:
         async with opened.raw_many(client, pending(opened, count), concurrency=count) as results:
             async for outcome in results:
                 if isinstance(outcome, Failure):

@@ -90,6 +90,10 @@ def stored(server: Server, schema: str) -> list[str]:
     return [row[0] for row in server.do(query)]
 
 
+async def charged(sandbox: Sandbox, activations: float) -> None:
+    await until(lambda: sandbox.activations >= activations)
+
+
 async def status_of(settings: Settings) -> StoreStatus:
     async with settings.store() as store:
         return await store.status()
@@ -110,7 +114,7 @@ async def kill_at_random(sandbox: Sandbox, settings: Settings, postgres: Server,
     kills, began = 0, time.monotonic()
     async with Crew(tmp_path, *[settings] * WORKERS) as crew:
         for number, moment in enumerate(moments):
-            await until(lambda moment=moment: sandbox.activations >= moment)
+            await charged(sandbox, moment)
             if number in of_server:
                 await asyncio.to_thread(postgres.kill)
                 await asyncio.sleep(rng.uniform(0.1, 1.0))
@@ -118,17 +122,17 @@ async def kill_at_random(sandbox: Sandbox, settings: Settings, postgres: Server,
             else:
                 kills += await crew.kill(rng.randrange(WORKERS))
         assert set(await crew.wait()) == {0}, crew.log()
-    status, charged = await status_of(settings), sandbox.activations
+    status, paid = await status_of(settings), sandbox.activations
     print(  # noqa: T201
         f"{IDS} ids, {WORKERS} workers, {kills} kills, {SERVER_KILLS} of Postgres, {time.monotonic() - began:.0f} s: "
-        f"{charged - IDS} bought again, {charged} charged, {status.spent} counted, {status.at_risk} at risk"
+        f"{paid - IDS} bought again, {paid} charged, {status.spent} counted, {status.at_risk} at risk"
     )
-    assert kills
+    assert kills == KILLS, crew.log()
     assert sorted(stored(postgres, settings.schema)) == sorted(ids)  # none lost, none twice
     assert (status.done, status.pending, status.claimed, status.sent) == (IDS, 0, 0, 0)
-    assert IDS <= charged <= status.spent
-    assert charged - IDS <= kills * CONCURRENCY
-    assert status.spent - charged <= (kills + SERVER_KILLS * WORKERS) * CONCURRENCY
+    assert IDS <= paid <= status.spent
+    assert paid - IDS <= kills * CONCURRENCY
+    assert status.spent - paid <= (kills + SERVER_KILLS * WORKERS) * CONCURRENCY
 
 
 @pytest.mark.timeout(3000 * FACTOR if LONG else A_TEST)
@@ -145,7 +149,7 @@ async def kill_below_a_cap(sandbox: Sandbox, capped: Settings, postgres: Server,
         await store.add(sandbox.session_ids)
     async with Crew(tmp_path, *[capped] * WORKERS) as crew:
         for moment in sorted(rng.uniform(0.05, 0.9) * cap for _ in range(KILLS)):
-            await until(lambda moment=moment: sandbox.activations >= moment)
+            await charged(sandbox, moment)
             await crew.kill(rng.randrange(WORKERS))
         assert set(await crew.wait()) == {OUT_OF_BUDGET}, crew.log()
     status = await status_of(capped)

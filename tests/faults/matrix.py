@@ -51,7 +51,7 @@ ROWS = tuple(
             ("No answer before the read timeout", _AGAIN.format(error="`APITimeoutError`")),
             ("The body stops arriving", _AGAIN.format(error="`APITimeoutError`")),
             (
-                "The body arrives byte by byte, for ever",
+                "The body arrives byte by byte, without end",
                 "The attempt's whole time ends it, not only silence. "
                 + _AGAIN.format(error="`APITimeoutError`"),
             ),
@@ -157,7 +157,7 @@ ROWS = tuple(
             ),
             ("A small answer that unpacks to a huge one", "As above: what is counted is the unpacked size"),
             (
-                "Ids with `/`, `..`, `%2F`, `?`, `#`, line ends, NUL, any Unicode; empty or very long ones",
+                "Ids with `/`, `..`, `%2F`, `?`, `#`, line ends, NUL, any Unicode; empty or extremely long ones",
                 "One request with exactly that id in exactly that place, or `InvalidSessionId` before any",
             ),
             (

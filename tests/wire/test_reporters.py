@@ -16,7 +16,7 @@ from tests.wire import reporters
 
 pytestmark = pytest.mark.skipif(
     "FULLSTORY_REPORTERS" not in os.environ,
-    reason="set FULLSTORY_REPORTERS=1 (nox -s reporters) to run it with Sentry and other reporters, of the extra 'dev'",
+    reason="set FULLSTORY_REPORTERS=1 (nox -s reporters) to run it with Sentry and other reporters, of the group 'dev'",
 )
 
 KEY = "na1.Q0FOQVJZ0f3aXy9zQ8w7v6u5"
