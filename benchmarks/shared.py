@@ -112,4 +112,5 @@ async def fan_out(kind: str, url: str, place: str, calls: int) -> tuple[float, f
 
 if __name__ == "__main__":
     pin(1)
-    print(*asyncio.run(fan_out(*sys.argv[1:4], int(sys.argv[4]))))
+    kind, url, place, calls = sys.argv[1:]
+    print(*asyncio.run(fan_out(kind, url, place, int(calls))))
