@@ -126,6 +126,7 @@ class FullStoryClient:
             cache = summary_cache if cache is None else cache
         hooks = () if hooks is None else (hooks,) if isinstance(hooks, Hooks) else hooks
         _check_types(config, limiter, cache, ledger, hooks)
+        _check_transport(transport)
         if config is None:
             config = ClientConfig(api_key=api_key)
         elif api_key is not None:
@@ -270,6 +271,15 @@ def _check_types(config: object, limiter: object, cache: object, ledger: object,
 
 def _meter(ledger: ActivationLedger | Meter | None, key_fingerprint: str) -> Meter | None:
     return LedgerAccount(ledger, key_fingerprint) if isinstance(ledger, ActivationLedger) else ledger
+
+
+def _check_transport(transport: object) -> None:
+    # the state too: a class has the same methods, and a mock any attribute
+    is_one = isinstance(transport, ClientTransport) and isinstance(transport.state, State)
+    if transport is not None and not is_one:
+        raise ConfigurationError(
+            f"transport must be a transport such as testing.FakeTransport, not {shown(transport)}"
+        )
 
 
 def _guarded(transport: ClientTransport, network: Network) -> call.Transport:

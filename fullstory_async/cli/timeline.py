@@ -11,7 +11,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from fullstory_async.cli.output import printable
+from fullstory_async.cli.output import local_time, printable
 from fullstory_async.html_pages.moments import Look
 from fullstory_async.models import SessionEvent, SessionEvents
 from fullstory_async.models.described import clock, look_of, place_of
@@ -53,7 +53,9 @@ def _start(events: SessionEvents) -> datetime | None:
 def _summary(events: SessionEvents) -> RenderableType:
     start = _start(events)
     errors, frustrations = len(events.errors()), len(events.frustrations())
-    facts = [] if start is None else [f"{start:%Y-%m-%d %H:%M:%S %Z}", f"{clock(events.duration)} long"]
+    facts = (
+        [] if start is None else [local_time(start, "%Y-%m-%d %H:%M:%S"), f"{clock(events.duration)} long"]
+    )
     names = [user.user_display_name or user.user_email or user.user_id or "" for user in events.users()]
     line = Text(", ".join([*facts, f"{len(events)} events"]))
     line.append(f", {errors} errors", style="red" if errors else "")
