@@ -7,16 +7,18 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
-from fullstory_async import ClientConfig, FullStoryClient, RetryPolicy, Success
+from fullstory_async import ClientConfig, FullStoryClient, RateLimit, RetryPolicy, Success
 from fullstory_async.cluster import Postgres, PostgresLedger
 from fullstory_async.errors import StorageError
+from fullstory_async.jobs import Job, JobPlan
 from fullstory_async.sandbox import Sandbox
 from tests.cluster.pgbouncers import pgbouncer
 from tests.cluster.postgres_servers import PASSWORD, Server, new_name
-from tests.limits import SECONDS
+from tests.limits import SECONDS, until
 
 
 @pytest.fixture
@@ -200,6 +202,30 @@ async def test_options_of_tls_reach_libpq(postgres: Server, schema: str) -> None
     with pytest.raises(StorageError, match="server does not support SSL, but SSL was required"):
         await database.open()
     await database.close()
+
+
+async def test_a_job_waits_for_its_budget_and_goes_on(
+    postgres: Server, database: Postgres, tmp_path: Path
+) -> None:
+    async with opened(database) as ledger, Sandbox(sessions=40, mean_events=3) as sandbox:
+        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=RateLimit(200, 5))
+        async with (
+            FullStoryClient(config=config, ledger=ledger) as client,
+            Job.open(tmp_path / "job", client=client, plan=JobPlan(events=True)) as job,
+        ):
+            await job.add(sandbox.session_ids)
+            running = asyncio.create_task(job.run(concurrency=4))
+            await until(lambda: sandbox.activations > 5)
+            postgres.kill()
+            await asyncio.sleep(0.5)
+            sent = sandbox.activations
+            await asyncio.sleep(0.5)
+            assert sandbox.activations == sent
+            postgres.start()
+            report = await running
+        assert (report.reason, report.done, sandbox.activations) == ("finished", 40, 40)
+        # the callers of one statement may be counted without knowing it
+        assert 1 + 40 <= await ledger.spent() <= 1 + 40 + 4
 
 
 async def test_calls_of_a_client_send_nothing_meanwhile_and_go_on(
