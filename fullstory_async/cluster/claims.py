@@ -250,7 +250,7 @@ class Claims:
                     await connection.execute(self._database.statement(_FREE), (worker, lost))
                 lost = [number]
                 yield connection
-        except StorageError:
+        except BaseException:
             self._lost += lost
             raise
 
@@ -283,23 +283,31 @@ class Claims:
 
     async def claim(self, limit: int) -> list[str]:
         """Claim up to ``limit`` pending sessions in advance. Raises `StorageError`."""
-        query = self._database.statement("SELECT * FROM {schema}.claim(%s, %s, %s, %s, %s, %s)")
         found: list[str] = []
-        while len(found) < limit:
-            after, worker, number = self._after, await self.lease.begin(), next(self._numbers)
-            values = (self._budget.number, worker, number, self._seconds, after, limit - len(found))
+        try:
+            while len(found) < limit:
+                some = await self._claim_next(limit - len(found))
+                found += some
+                if not some and not self._after:
+                    break
+                # the next search begins behind these: what is done before them would have to be skipped
+                self._after = self.held[some[-1]].seq if some else 0
+        except BaseException:
+            self.release_held(found)  # whoever asked doesn't get them
+            raise
+        return found
+
+    async def _claim_next(self, limit: int) -> list[str]:
+        query = self._database.statement("SELECT * FROM {schema}.claim(%s, %s, %s, %s, %s, %s)")
+        while True:
+            worker, number = await self.lease.begin(), next(self._numbers)
+            values = (self._budget.number, worker, number, self._seconds, self._after, limit)
             async with self._asking(worker, number) as connection:
                 rows = await (await connection.execute(query, values)).fetchall()
-            if rows and rows[0][0] is None:
-                self.lease.lose(worker)
-                continue
-            self.held |= {row[0]: Claim(row[1], worker, number) for row in rows}
-            found += [row[0] for row in rows]
-            # the next search begins behind these: what is done before them would have to be skipped
-            self._after = max((row[1] for row in rows), default=0)
-            if not rows and after == 0:
-                break
-        return found
+            if not rows or rows[0][0] is not None:
+                self.held |= {session_id: Claim(seq, worker, number) for session_id, seq in rows}
+                return [session_id for session_id, _ in rows]
+            self.lease.lose(worker)
 
     async def stop(self) -> None:
         """Ask for no more sessions, and mark no more of them as sent."""

@@ -8,7 +8,7 @@ import logging
 import random
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +276,44 @@ async def test_a_claim_is_not_given_out_again_before_its_end_is_saved(postgres: 
             Settlement(claim=first, spent=0, month=month)
         )  # once more: nothing is left
         assert (await store.status()).spent == 1
+
+
+def lose_confirmations(store: PostgresStore, rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the connections of a store break between a commit and its confirmation, one time in three."""
+    run = store._run
+    assert run is not None
+    database = run.claims.lease._database
+    real = database.connection
+
+    @asynccontextmanager
+    async def unconfirmed(**options: Any) -> AsyncIterator[Any]:
+        async with real(**options) as connection:
+            yield connection
+        if rng.random() < 0.33:
+            raise StorageError("the connection broke")
+
+    monkeypatch.setattr(database, "connection", unconfirmed)
+
+
+async def test_confirmations_that_are_lost_change_no_count(
+    postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(postgres, schema, latency=0.02) as at, at.client() as client:
+        async with at.store() as store:
+            await store.add(at.ids)
+            lose_confirmations(store, random.Random(7), monkeypatch)
+            found: list[str] = []
+            while len(found) < 10:
+                with suppress(StorageError):
+                    found += await store.claim(10 - len(found))
+            outcomes = await fetched(store, client, at.ids, concurrency=4)
+            assert all(isinstance(each, Success) for each in outcomes)
+            await until(lambda: at.ask("SELECT count(*) FROM $.claims") == 0)
+            monkeypatch.undo()
+            status = await store.status()
+        at.sandbox.assert_paid(40)
+        assert (status.spent, status.at_risk, status.done, status.month_spent) == (40, 0, 40, 40)
+        assert at.ask("SELECT count(*) FROM $.answers") == 40
 
 
 async def leave_at_random(
