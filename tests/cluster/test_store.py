@@ -33,6 +33,7 @@ from fullstory_async.errors import (
     ClientStateError,
     ConfigurationError,
     NotFoundError,
+    ServerError,
     StorageError,
 )
 from fullstory_async.files.ledger import ActivationLedger
@@ -211,6 +212,50 @@ async def test_a_permanent_failure_is_kept_and_another_is_tried_again(postgres: 
         status = await store.status()
         assert (status.failed, status.done) == (1, 2)
         assert at.sandbox.activations <= status.spent
+
+
+async def test_a_service_that_fails_every_call_costs_little(
+    postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fullstory_async.cluster.store_call._PATIENCE", 2.0)
+    async with bench(postgres, schema, sessions=200) as at, at.client() as client, at.store() as store:
+        failing = at.sandbox.inject(Fault.status(500), operation="events", times=None)
+        with pytest.raises(ServerError):
+            await fetched(store, client, at.ids, concurrency=8)
+        assert failing.hits < 40
+        status = await store.status()
+        assert status.spent == status.at_risk == failing.hits
+        assert status.done == 0
+
+
+async def test_a_service_that_is_back_in_time_is_waited_for(postgres: Server, schema: str) -> None:
+    async with bench(postgres, schema) as at, at.client() as client, at.store() as store:
+        at.sandbox.inject(Fault.status(500), operation="events", times=12)
+        outcomes = await fetched(store, client, at.ids, concurrency=4)
+        assert len(outcomes) == 40
+        assert len([each for each in outcomes if isinstance(each, Success)]) == 28
+
+
+async def test_the_network_is_waited_for(postgres: Server, schema: str) -> None:
+    async with Sandbox(sessions=10, mean_events=5) as sandbox:
+        ids, port = [str(each) for each in sandbox.session_ids], int(sandbox.url.rpartition(":")[2])
+        config = config_of(sandbox)
+    async with (
+        PostgresStore(postgres.dsn(), config, schema=schema) as store,
+        FullStoryClient(config=config) as client,
+    ):
+        walk = asyncio.create_task(fetched(store, client, ids))
+        await asyncio.sleep(1)
+        async with Sandbox(sessions=10, mean_events=5, port=port) as sandbox:
+            first = await walk
+            sandbox.assert_paid(10)
+        again = asyncio.create_task(fetched(store, client, [*ids, "1:2", "3:4"]))
+        await asyncio.sleep(1)
+        async with Sandbox(sessions=10, mean_events=5, port=port):
+            second = await again
+        assert all(isinstance(each, Success) for each in first)
+        assert [each.session_id for each in second if isinstance(each, Failure)] == ["1:2", "3:4"]
+        assert {type(each.error) for each in second if isinstance(each, Failure)} == {NotFoundError}
 
 
 async def test_a_failure_with_any_text_is_kept(postgres: Server, schema: str) -> None:
@@ -588,6 +633,9 @@ async def test_what_a_store_says_when_it_is_used_wrongly(postgres: Server, schem
             store.events_many(client, at.ids)
         with pytest.raises(TypeError, match="async with"), store:
             pass
+        async with at.store() as opened:
+            with pytest.raises(ConfigurationError, match="concurrency must be"):
+                opened.events_many(client, at.ids, concurrency=0)
         with pytest.raises(ConfigurationError, match="budget must be a name"):
             at.store(budget="")
         assert "PostgresStore(Postgres('Postgres at 127.0.0.1" in repr(store)
