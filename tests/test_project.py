@@ -218,7 +218,7 @@ def test_the_commands_that_the_readme_shows_exist() -> None:
     assert shown
     for line in shown:
         words = shlex.split(line.split(">")[0])[1:]
-        command = words[:2] if words[0] in ("profiles", "job") else words[:1]
+        command = words[:2] if words[0] in ("cluster", "job", "profiles") else words[:1]
         printed = help_of(*command)
         for option in (word for word in words if word.startswith("--")):
             assert option in printed, f"{line}: no {option}"

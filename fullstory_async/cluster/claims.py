@@ -12,7 +12,7 @@ import asyncio
 import itertools
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -207,6 +207,12 @@ class Claims:
     def release(self, claim: Claim) -> None:
         """Free a claim for which nothing was sent, without waiting for it."""
         self._settlements.submit_later(Settlement(claim=claim, spent=0))
+
+    def release_held(self, session_ids: Iterable[str]) -> None:
+        """Free what was claimed in advance and is not being fetched, without waiting for it."""
+        for each in session_ids:
+            if (claim := self.held.pop(each, None)) is not None:
+                self.release(claim)
 
     async def take_all(self, session_ids: list[str]) -> list[Taken]:
         """Take some sessions with one statement. Raises `StorageError`."""

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import attrs
 
 from fullstory_async.concurrency import Backoff
-from fullstory_async.errors import StorageError
+from fullstory_async.errors import ClientStateError, StorageError
 
 __all__ = ["Gatherer"]
 
@@ -83,7 +83,7 @@ class Gatherer(Generic[T, R]):
         rest, self._entries = list(self._entries), deque()
         for entry in rest:
             if entry.future is not None and not entry.future.done():
-                entry.future.cancel()
+                entry.future.set_exception(ClientStateError("the store was closed meanwhile"))
         return [entry.item for entry in rest]
 
     def _add(self, entry: _Entry[T, R]) -> None:

@@ -254,6 +254,13 @@ class PostgresStore:
         validators.positive_integer(limit, "limit")
         return await self._opened.claims.claim(limit)
 
+    def release(self, session_ids: Iterable[str]) -> None:
+        """Free sessions that `claim` returned and that were not fetched, without waiting for it.
+
+        Closing the store does that too.
+        """
+        self._opened.claims.release_held(session_ids)
+
     async def status(self) -> StoreStatus:
         """Count the sessions and the activations."""
         figures = await budget_rows.fetch_figures(self._database, self._opened.owner.budget)

@@ -151,9 +151,12 @@ class Worker:
         while True:
             # it is away, and shards wait for it as well
             with contextlib.suppress(StorageError):
-                if self._results is None and not await self._left():
-                    self.stop()
-                    return
+                if self._results is None:
+                    if not (left := await self._left()):
+                        self.stop()
+                        return
+                    # what a dead worker had claimed may be free by now: no need to wait for a sweep
+                    await self._queue.fill(left)
             await asyncio.sleep(_LOOK)
 
     async def _left(self) -> int:

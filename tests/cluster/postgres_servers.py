@@ -78,6 +78,17 @@ class Server:
         ]  # fmt: skip
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, **self._as)
 
+    def replica(self) -> Server:
+        """Return a copy that follows this server, which runs; it is to be started."""
+        copy = Server()
+        shutil.rmtree(copy.folder / "data")
+        command: list[str | Path] = [
+            self._bin / "pg_basebackup", f"--dbname={self.dsn()}", "--pgdata", copy.folder / "data",
+            "--write-recovery-conf", "--checkpoint=fast", "--no-sync",
+        ]  # fmt: skip
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=copy.folder, **self._as)
+        return copy
+
     def dsn(self, **options: str | int) -> str:
         """Return where it is, over TCP and with a password."""
         settings: dict[str, str | int] = {

@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import psycopg
@@ -66,7 +67,7 @@ def limiter_of(
     ids=["50/s", "100/s", "200/s", "20/s"],
 )
 async def test_four_processes_keep_to_one_limit_and_share_it(
-    postgres: Server, limit: RateLimit, forks: Forks, tmp_path: Any
+    postgres: Server, limit: RateLimit, forks: Forks, tmp_path: Path
 ) -> None:
     seen = await four_processes(
         "PostgresRateLimiter", postgres.dsn(), limit, 2.0, forks=forks, folder=tmp_path
@@ -77,7 +78,7 @@ async def test_four_processes_keep_to_one_limit_and_share_it(
 
 
 async def test_the_clocks_of_the_processes_do_not_matter(
-    postgres: Server, forks: Forks, tmp_path: Any
+    postgres: Server, forks: Forks, tmp_path: Path
 ) -> None:
     limit = RateLimit(50, 5)
     seen = await four_processes(
@@ -232,6 +233,43 @@ async def test_a_replica_is_an_error_that_says_so_and_the_primary_is_found_again
         keeps_the_limit(arrivals(sandbox), load.standstill)
 
 
+async def test_a_failover_to_a_replica_that_is_promoted_starts_with_an_empty_bucket() -> None:
+    primary = Server()
+    servers = [primary]
+    try:
+        primary.start()
+        database = new_name("failover")
+        primary.do(f"CREATE DATABASE {database}")
+        limit = RateLimit(10, 10)
+        limiter = limiter_of(primary.dsn(dbname=database), limit, name="one")
+        await limiter.acquire()
+        await limiter.aclose()
+        servers.append(replica := primary.replica())
+        await asyncio.to_thread(replica.start)
+        alone = limiter_of(replica.dsn(dbname=database), limit, name="one")
+        with pytest.raises(LimiterUnavailable, match="it is read-only, as a replica is: name the primary"):
+            await alone.acquire()
+        both = primary.dsn(
+            dbname=database, host="127.0.0.1,127.0.0.1", port=f"{primary.port},{replica.port}",
+            target_session_attrs="read-write",
+        )  # fmt: skip
+        limiter = limiter_of(both, limit, name="one")
+        await limiter.acquire()
+        await asyncio.to_thread(primary.kill)
+        with pytest.raises(LimiterUnavailable):
+            await limiter.acquire()
+        await asyncio.to_thread(replica.do, "SELECT pg_promote()")
+        began = time.monotonic()
+        for each in (limiter, alone, limiter):
+            await each.acquire()
+        assert time.monotonic() - began >= 0.34  # a tenth and the guard, and two tenths
+        await alone.aclose()
+        await limiter.aclose()
+    finally:
+        for server in servers:
+            server.remove()
+
+
 async def test_a_locked_row_leaves_no_process_of_the_server_behind(
     database: Postgres, postgres: Server
 ) -> None:
@@ -249,7 +287,7 @@ async def test_a_locked_row_leaves_no_process_of_the_server_behind(
 
 
 async def test_it_works_behind_pgbouncer_in_transaction_mode(
-    postgres: Server, forks: Forks, tmp_path: Any
+    postgres: Server, forks: Forks, tmp_path: Path
 ) -> None:
     limit = RateLimit(50, 5)
     with pgbouncer(postgres) as dsn:

@@ -166,6 +166,8 @@ async def test_claims_are_disjoint_and_free_to_lose(postgres: Server, schema: st
             status = await one.status()
             assert (status.claimed, status.sent, status.spent, status.pending) == (40, 0, 0, 0)
         assert await one.claim(100) == second  # freed when the other one was closed
+        one.release([*first, "1:2"])
+        await until(lambda: at.ask("SELECT count(*) FROM $.claims") == 25)
         await fetched(one, client, second)
         at.sandbox.assert_paid(15)
         assert (await one.status()).spent == 15
@@ -212,6 +214,7 @@ async def test_what_was_not_charged_is_given_back(postgres: Server, schema: str)
         at.sandbox.inject(Fault.status(401), operation="events", times=None)
         with pytest.raises(AuthenticationError):
             await fetched(store, client, at.ids[10:])
+        await until(lambda: at.ask("SELECT count(*) FROM $.claims") == 0)  # nobody waits for that
         status = await store.status()
         assert (status.spent, status.at_risk, status.month_spent) == (10, 0, 10)
 

@@ -18,6 +18,7 @@ from rich.table import Table
 from fullstory_async.activations import Activations
 from fullstory_async.cli.commands.fetch import run_job
 from fullstory_async.cli.consoles import StreamConsole
+from fullstory_async.cli.demo_cluster import ClusterDemo, require_libraries, run_cluster_demo
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.output import as_row, printable
 from fullstory_async.cli.signals import exit_of_server, first_signal, on_interrupt
@@ -71,13 +72,14 @@ class _Crash:
 
 def demo(
     *,
-    sessions: int = 300,
+    sessions: int | None = None,
     seed: int = 0,
     rate: float = 100.0,
-    concurrency: int = 32,
+    concurrency: int | None = None,
     out_dir: Path | None = None,
     serve: Annotated[bool, _Flag] = False,
     crash: Annotated[bool, _Flag] = False,
+    cluster: Annotated[bool, _Flag] = False,
 ) -> Exit:
     """Watch a complete job against an embedded sandbox: no key, no settings, no cost.
 
@@ -89,25 +91,41 @@ def demo(
     Parameters
     ----------
     sessions
-        Number of sessions in the sandbox.
+        Number of sessions in the sandbox. [default: 300, or 2500 with --cluster]
     seed
         Seed of the generated data.
     rate
         Rate limit, in requests per second.
     concurrency
-        Maximum number of calls in flight.
+        Maximum number of calls in flight. [default: 32, or 8 of each worker with --cluster]
     out_dir
         New folder for the files. [default: fullstory-demo, numbered if that exists]
     serve
         Keep the sandbox running until Ctrl-C, so that the replay URLs open in a browser.
     crash
         Kill the job half way with kill -9, and resume it.
+    cluster
+        Start a Postgres and four workers instead, kill two of them, and check that nothing was lost. Needs
+        fullstory-async[demo,worker].
     """
+    sessions = (2500 if cluster else 300) if sessions is None else sessions
+    concurrency = (8 if cluster else 32) if concurrency is None else concurrency
     if sessions < 1 or concurrency < 1:
         raise UsageError("--sessions and --concurrency must be 1 or more")
+    if cluster and (serve or crash):
+        raise UsageError("--cluster and --serve or --crash exclude each other")
+    if cluster:
+        require_libraries()
+    limit, folder = RateLimit(rate), _new_folder(out_dir)
+    if cluster:
+        return asyncio.run(
+            run_cluster_demo(
+                ClusterDemo(sessions=sessions, seed=seed, limit=limit, concurrency=concurrency, folder=folder)
+            )
+        )
     settings = _Settings(
-        sessions=sessions, seed=seed, limit=RateLimit(rate), concurrency=concurrency,
-        folder=_new_folder(out_dir), serve=serve, crash=crash,
+        sessions=sessions, seed=seed, limit=limit, concurrency=concurrency, folder=folder, serve=serve,
+        crash=crash,
     )  # fmt: skip
     return asyncio.run(_run(settings))
 

@@ -28,6 +28,10 @@ DECLARE
     clock bigint;
     soonest bigint;
 BEGIN
+    -- Its own error on a replica would be that unlogged tables can't be read there.
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'recovery is in progress' USING ERRCODE = 'read_only_sql_transaction';
+    END IF;
     PERFORM set_config('synchronous_commit', 'off', true);
     -- A client that gave up must not leave a process of the server waiting behind it.
     PERFORM set_config('lock_timeout', '1s', true);

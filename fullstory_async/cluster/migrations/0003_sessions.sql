@@ -72,6 +72,9 @@ CREATE TABLE {schema}.claims (
 );
 CREATE INDEX claims_worker ON {schema}.claims (worker);
 
+-- The functions below look up rows by their keys. Their plans are made while a table may be empty and kept
+-- when it has millions of rows, so nothing else may be planned: no scans of whole tables, and no compilation.
+
 -- Remove the processes whose lease has expired, and their claims. After a restart everybody has one lease
 -- more: nobody could renew it while the server was down.
 CREATE FUNCTION {schema}.reap(p_lease double precision) RETURNS void LANGUAGE plpgsql
@@ -120,8 +123,8 @@ END $$;
 
 -- Add sessions that are neither known nor erased; return how many are new.
 CREATE FUNCTION {schema}.add_sessions(p_budget integer, p_ids text[], p_marks text[]) RETURNS integer
-LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET enable_seqscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off AS $$
+LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET jit = off SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     v_new integer;
 BEGIN
@@ -143,8 +146,8 @@ CREATE FUNCTION {schema}.take(
     session_id text, seq bigint, is_mine boolean, number bigint, at timestamptz, body bytea,
     failed_at timestamptz, error text, status integer, code text, message text
 )
-LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET enable_seqscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off AS $$
+LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET jit = off SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
     v_new text[];
@@ -167,7 +170,8 @@ BEGIN
     ON CONFLICT DO NOTHING;
     -- done meanwhile by a process that had lost its claim
     DELETE FROM claims c USING sessions s
-    WHERE c.worker = p_worker AND c.number = p_number AND s.seq = c.seq AND s.state NOT IN (0, 3);
+    WHERE s.budget = p_budget AND s.session_id = ANY (p_ids) AND s.state NOT IN (0, 3)
+        AND c.seq = s.seq AND c.worker = p_worker AND c.number = p_number;
     RETURN QUERY
     SELECT given.id, s.seq, c.worker = p_worker, c.number, a.at, a.body,
         f.at, f.error, f.status, f.code, f.message
@@ -182,8 +186,8 @@ END $$;
 CREATE FUNCTION {schema}.claim(
     p_budget integer, p_worker uuid, p_number bigint, p_after bigint, p_limit integer
 ) RETURNS TABLE (session_id text, seq bigint)
-LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET enable_seqscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off AS $$
+LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET jit = off SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
     v_seqs bigint[];
@@ -220,8 +224,8 @@ END $$;
 
 -- Mark claims of a process as sent, once more; return those that were still its own.
 CREATE FUNCTION {schema}.mark_sent(p_worker uuid, p_seqs bigint[], p_numbers bigint[]) RETURNS SETOF bigint
-LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET enable_seqscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off AS $$
+LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET jit = off SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     PERFORM FROM workers WHERE id = p_worker AND expires > clock_timestamp() FOR KEY SHARE;
     IF FOUND THEN
@@ -238,8 +242,8 @@ END $$;
 CREATE FUNCTION {schema}.end_claims(
     p_worker uuid, p_seqs bigint[], p_numbers bigint[], p_spent integer[]
 ) RETURNS bigint LANGUAGE sql
-SET search_path = {schema}, pg_temp SET enable_seqscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off AS $$
+SET search_path = {schema}, pg_temp SET jit = off SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     WITH ended AS (
         DELETE FROM claims c USING unnest(p_seqs, p_numbers, p_spent) AS given (seq, number, spent)
         WHERE c.seq = given.seq AND c.number = given.number AND c.worker = p_worker
@@ -248,12 +252,13 @@ SET enable_mergejoin = off AS $$
     SELECT coalesce(sum(unspent), 0)::bigint FROM ended;
 $$;
 
--- Save answers, as many seconds after they came. The first one of a session stays; a session that was erased gets none.
+-- Save answers, as many seconds after they came. The first one of a session stays; a session that was erased
+-- gets none.
 CREATE FUNCTION {schema}.save_answers(
     p_budget integer, p_seqs bigint[], p_ages double precision[], p_attempts integer[], p_bodies bytea[]
 ) RETURNS void LANGUAGE sql
-SET search_path = {schema}, pg_temp SET enable_seqscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off AS $$
+SET search_path = {schema}, pg_temp SET jit = off SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     WITH given AS (
         SELECT * FROM unnest(p_seqs, p_ages, p_attempts, p_bodies) AS given (seq, age, attempts, body)
     ), saved AS (
@@ -282,8 +287,8 @@ BEGIN
         INSERT INTO failures AS f (
             seq, at, attempts, error, status, code, message, may_have_cost, permanent, retry_at, body
         ) VALUES (
-            p_seq, clock_timestamp() - make_interval(secs => p_age), p_attempts, p_error, p_status, p_code, p_message, p_may_have_cost,
-            p_permanent,
+            p_seq, clock_timestamp() - make_interval(secs => p_age), p_attempts, p_error, p_status, p_code,
+            p_message, p_may_have_cost, p_permanent,
             CASE WHEN NOT p_permanent THEN clock_timestamp() + make_interval(secs => p_pause) END, p_body
         )
         ON CONFLICT (seq) DO UPDATE SET
