@@ -18,6 +18,7 @@ from fullstory_async.cluster import Postgres, PostgresLedger
 from fullstory_async.errors import (
     ActivationBudgetError,
     AuthenticationError,
+    ClientStateError,
     ConfigurationError,
     StorageError,
 )
@@ -181,6 +182,24 @@ async def test_a_budget_whose_row_is_gone_does_not_begin_anew(database: Postgres
             StorageError, match="'default' does not exist in Postgres at .*: .* its row was deleted"
         ):
             await ledger.reserve()
+
+
+async def test_it_serves_one_event_loop_after_another_and_not_two_at_once(database: Postgres) -> None:
+    ledger = ledger_of(database)
+    async with database:
+        await ledger.reserve()
+        with pytest.raises(ClientStateError, match="used in another event loop, which still runs"):
+            await asyncio.to_thread(lambda: asyncio.run(_reserve(ledger)))
+    later = ledger_of(database)
+    for _ in range(2):
+        await asyncio.to_thread(lambda: asyncio.run(_reserve(later)))
+    await later.reserve()
+    assert await later.spent() == 4
+    await database.close()
+
+
+async def _reserve(ledger: PostgresLedger) -> None:
+    await ledger.reserve()
 
 
 def test_processes_that_are_killed_never_pass_the_cap(postgres: Server, schema: str, tmp_path: Path) -> None:
