@@ -60,11 +60,16 @@ class Lease:
         self._database, self._seconds = database, seconds
         self.worker, self.valid_until, self.calls = None, -math.inf, set()
         self._task: asyncio.Task[None] | None = None
+        self._beginning = asyncio.Lock()
 
     async def begin(self) -> UUID:
         """Return the name of this process, and register it if it has none. Raises `StorageError`."""
-        if self.worker is not None:
+        async with self._beginning:
+            if self.worker is None:
+                self.worker = await self._register()
             return self.worker
+
+    async def _register(self) -> UUID:
         worker, asked = uuid4(), asyncio.get_running_loop().time()
         insert = (
             "INSERT INTO {schema}.workers (id, expires) "
@@ -72,12 +77,10 @@ class Lease:
         )
         async with self._database.connection(autocommit=True) as connection:
             await connection.execute(self._database.statement(insert), (worker, self._seconds))
-        if self.worker is None:  # another caller may have been faster
-            self.worker = worker
-            self._extend(asked)
+        self._extend(asked)
         if self._task is None:
             self._task = asyncio.create_task(self._renew())
-        return self.worker
+        return worker
 
     def lose(self, worker: UUID) -> None:
         """Note that a lease has expired."""
@@ -259,11 +262,11 @@ class Claims:
 
     async def claim(self, limit: int) -> list[str]:
         """Claim up to ``limit`` pending sessions in advance. Raises `StorageError`."""
-        query = self._database.statement("SELECT * FROM {schema}.claim(%s, %s, %s, %s, %s)")
+        query = self._database.statement("SELECT * FROM {schema}.claim(%s, %s, %s, %s, %s, %s)")
         found: list[str] = []
         while len(found) < limit:
             after, worker, number = self._after, await self.lease.begin(), next(self._numbers)
-            values = (self._budget.number, worker, number, after, limit - len(found))
+            values = (self._budget.number, worker, number, self._seconds, after, limit - len(found))
             async with self._database.connection(autocommit=True) as connection:
                 rows = await (await connection.execute(query, values)).fetchall()
             if rows and rows[0][0] is None:
@@ -277,11 +280,10 @@ class Claims:
                 break
         return found
 
-    async def end(self) -> None:
-        """Free everything; nothing more may be asked for."""
+    async def stop(self) -> None:
+        """Ask for no more sessions, and mark no more of them as sent."""
         await self._takes.finish(0)
         await self._marks.finish(0)
-        await self.lease.end()
 
 
 def _taken(

@@ -165,8 +165,9 @@ class PostgresStore:
         run, self._run = self._run, None
         if run is None:
             return
+        await run.claims.stop()
         left = await run.settlements.finish(FINISH_SECONDS)
-        await run.claims.end()
+        await run.claims.lease.end()
         await self._database.close()
         lost = [each for each in left if each.body is not None]
         if lost:
@@ -255,10 +256,7 @@ class PostgresStore:
         return await self._opened.claims.claim(limit)
 
     def release(self, session_ids: Iterable[str]) -> None:
-        """Free sessions that `claim` returned and that were not fetched, without waiting for it.
-
-        Closing the store does that too.
-        """
+        """Free sessions that `claim` returned and that were not fetched; `close` does that too."""
         self._opened.claims.release_held(session_ids)
 
     async def status(self) -> StoreStatus:

@@ -20,6 +20,9 @@ from tests.cluster.pgbouncers import pgbouncer
 from tests.cluster.postgres_servers import PASSWORD, Server, new_name
 from tests.limits import SECONDS, until
 
+OTHERS = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+"""The other connections of the server."""
+
 
 @pytest.fixture
 def database(postgres: Server, schema: str) -> Postgres:
@@ -66,7 +69,8 @@ async def test_connections_that_died_while_they_were_idle_are_not_used(
         postgres.kill()
         postgres.start()
         await ledger.reserve()
-        postgres.do("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        postgres.do(f"SELECT pg_terminate_backend(pid) {OTHERS}")
+        await until(lambda: not postgres.do(f"SELECT pid {OTHERS}"))
         await ledger.reserve()
         assert await ledger.spent() == 3
 
@@ -80,11 +84,7 @@ async def test_a_server_that_stands_still(postgres: Server, database: Postgres) 
         postgres.go_on()
         assert {str(each).partition("used: ")[2] for each in outcomes} == {"no response within 1 s"}
         await ledger.reserve()
-        end = time.monotonic() + SECONDS
-        while postgres.do(
-            "SELECT pid FROM pg_stat_activity WHERE state <> 'idle' AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        ):
-            assert time.monotonic() < end
+        await until(lambda: not postgres.do(f"SELECT pid {OTHERS} AND state <> 'idle'"))
         assert await ledger.spent() == 2
 
 
@@ -92,9 +92,7 @@ async def test_a_server_that_became_read_only(postgres: Server, database: Postgr
     async with opened(database) as ledger:
         postgres.do("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
         try:
-            end = time.monotonic() + SECONDS
-            while postgres.do("SHOW default_transaction_read_only") != [("on",)]:
-                assert time.monotonic() < end
+            await until(lambda: postgres.do("SHOW default_transaction_read_only") == [("on",)])
             await refused(
                 ledger, "it is read-only, as a replica is: name the primary, or target_session_attrs"
             )
@@ -103,9 +101,7 @@ async def test_a_server_that_became_read_only(postgres: Server, database: Postgr
                 "SET default_transaction_read_only = off", "ALTER SYSTEM RESET default_transaction_read_only",
                 "SELECT pg_reload_conf()",
             )  # fmt: skip
-        end = time.monotonic() + SECONDS
-        while postgres.do("SHOW default_transaction_read_only") != [("off",)]:
-            assert time.monotonic() < end
+        await until(lambda: postgres.do("SHOW default_transaction_read_only") == [("off",)])
         await ledger.reserve()
         assert await ledger.spent() == 2
 
