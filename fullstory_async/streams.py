@@ -158,6 +158,9 @@ class StreamInbox:
     async def waiting(self, limit: int = 100) -> list[StreamTrigger]:
         """Return triggers that are not done, those first that came first.
 
+        Args:
+            limit: the most triggers to return.
+
         Raises:
             ConfigurationError, StorageError: the file can't be read.
         """
@@ -182,6 +185,9 @@ class StreamInbox:
 
     async def forget(self, session_id: SessionId) -> int:
         """Erase the triggers of a session, as an erasure request demands; return their number.
+
+        Args:
+            session_id: the session.
 
         Raises:
             ConfigurationError, StorageError: the file can't be written.

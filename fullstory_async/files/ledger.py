@@ -133,7 +133,7 @@ class ActivationLedger:
     async def raise_to(self, key_fingerprint: str, activations: int, *, month: str) -> int:
         """Raise the count of a key in a month, such as ``2026-11``, to a minimum; return what it was.
 
-        The cap does not matter: they are spent.
+        The cap does not matter: they are spent. ``key_fingerprint`` is `ClientConfig.key_fingerprint`.
 
         Raises:
             ConfigurationError, StorageError: the file can't be written.
@@ -144,6 +144,7 @@ class ActivationLedger:
         """Count one activation of a key, before it is spent.
 
         A cancellation returns at once. If the activation is counted all the same, it is then released.
+        ``key_fingerprint`` is `ClientConfig.key_fingerprint`.
 
         Raises:
             ActivationBudgetError: the cap would be exceeded.
@@ -159,7 +160,10 @@ class ActivationLedger:
         return reservation
 
     def release(self, reservation: LedgerReservation) -> None:
-        """Uncount an activation that was not spent, without waiting for it; log it if that fails."""
+        """Uncount the activation of a ``reservation`` that was not spent, in the background.
+
+        A failure is logged.
+        """
         try:
             self._thread.run_later(self._release, reservation)
         except StorageError as error:

@@ -42,10 +42,15 @@ class OrgContext(JsonReady):
     """The organisation that the session belongs to."""
 
     org_id: str | None = None
+    """FullStory's id of the organisation."""
     name: str | None = None
+    """Its name."""
     industry: str | None = None
+    """Its industry."""
     domain: str | None = None
+    """Its internet domain."""
     country: str | None = None
+    """Its country, as an ISO 3166-1 alpha-2 code."""
 
 
 @attrs.frozen(kw_only=True)
@@ -55,7 +60,9 @@ class UserContext(JsonReady):
     user_uid: str | None = None
     """Your own id for the user, the ``uid`` of `SessionsAPI.list`."""
     display_name: str | None = None
+    """The user's name."""
     email: str | None = None
+    """The user's e-mail address."""
     properties: dict[str, Any] = attrs.field(factory=dict, hash=False)
     """The user properties that your code sent, as decoded JSON."""
 
@@ -65,8 +72,11 @@ class LocationContext(JsonReady):
     """The device's location."""
 
     country: str | None = None
+    """The country, as an ISO 3166-1 alpha-2 code."""
     region: str | None = None
+    """The region or state."""
     city: str | None = None
+    """The city."""
 
 
 @attrs.frozen(kw_only=True)
@@ -74,7 +84,9 @@ class ScreenSize(JsonReady):
     """Width and height in pixels."""
 
     width_pixels: int | None = None
+    """Width in pixels."""
     height_pixels: int | None = None
+    """Height in pixels."""
 
 
 @attrs.frozen(kw_only=True)
@@ -82,9 +94,13 @@ class DeviceContext(JsonReady):
     """The browser, the operating system and the screen."""
 
     browser: str | None = None
+    """The browser and its version."""
     operating_system: str | None = None
+    """The operating system and its version."""
     screen_size: ScreenSize | None = None
+    """Size of the screen."""
     viewport_size: ScreenSize | None = None
+    """Size of the page's visible part."""
 
 
 @attrs.frozen(kw_only=True)
@@ -110,7 +126,9 @@ class ContextPage(JsonReady):
     """One page and its events."""
 
     url: str | None = None
+    """The page's URL."""
     title: str | None = None
+    """The page's title."""
     tab: int | None = None
     """Number of the browser's tab, from 1; web only."""
     events: tuple[ContextEvent, ...] = ()

@@ -71,7 +71,7 @@ async def test_forty_people_who_ask_the_same_pay_once(
 async def test_a_person_passes_a_bulk_job_of_the_same_process(
     fullstory_sandbox: Sandbox, fullstory_config: ClientConfig, tmp_path: Path
 ) -> None:
-    config = attrs.evolve(fullstory_config, rate_limit=RateLimit(20, 1))
+    config = attrs.evolve(fullstory_config, rate_limit=RateLimit(5, 1))
     ledger = ActivationLedger(tmp_path / "ledger", monthly_cap=1000)
     client = FullStoryClient(config=config, ledger=ledger)
     asked, *others = fullstory_sandbox.session_ids
@@ -85,8 +85,8 @@ async def test_a_person_passes_a_bulk_job_of_the_same_process(
             job.stop()
             await bulk
     operations = [each.operation for each in fullstory_sandbox.requests]
-    # without priority it would wait behind 32 calls of the job
-    assert operations.index("summary") < 30
+    # without priority it would come after 30 calls of the job
+    assert operations.index("summary") < 25
 
 
 async def test_what_went_wrong_is_shown_to_one_person_with_its_cost(
@@ -140,12 +140,12 @@ async def test_a_command_that_slack_did_not_sign_is_refused(
     assert fullstory_sandbox.requests == []
 
 
-async def test_the_test_of_the_docs(fullstory_sandbox: Sandbox, fullstory_client: FullStoryClient) -> None:
+def test_the_test_of_the_docs(fullstory_sandbox: Sandbox, fullstory_client: FullStoryClient) -> None:
     texts = blocks((ROOT / "docs" / "testing.md").read_text(encoding="utf-8"), "python")
     [recipe] = [text for text in texts if "slack_bot" in text]
     names: dict[str, Any] = {}
-    exec(recipe.replace("pytest.mark.asyncio", "pytest.mark.anyio"), names)
-    await names["test_summary"](fullstory_sandbox, fullstory_client)
+    exec(recipe, names)
+    names["test_summary"](fullstory_sandbox, fullstory_client)
 
 
 def test_the_bot_has_forty_lines() -> None:

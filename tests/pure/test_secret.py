@@ -109,7 +109,7 @@ def test_a_secret_is_revealed_in_few_places() -> None:
         "cli/connection.py": 1,  # a proxy's URL, without its login
         "cluster/redis_slots.py": 1,  # the URL of Redis
         "cluster/connections.py": 1,  # the DSN of Postgres
-        "cluster/postgres.py": 2,  # its password, which errors must not name
+        "cluster/postgres.py": 2,  # the DSN's parts, and its password to redact messages of the server
     }
 
 
