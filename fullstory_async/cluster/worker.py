@@ -159,20 +159,13 @@ class Worker:
             # it is away, and shards wait for it as well
             with contextlib.suppress(StorageError):
                 if self._results is None:
-                    if not (left := await self._left()):
+                    if not (left := await self.count_unfinished()):
                         self.stop()
                         return
                     # what a dead worker had claimed may be free by now: no need to wait for a sweep
                     await self._queue.fill(left)
             await asyncio.sleep(_LOOK)
 
-    async def _left(self) -> int:
-        """Return the number of sessions that are neither fetched nor failed."""
-        found = await self._store.status()
-        return found.pending + found.claimed + found.sent
-
     async def count_unfinished(self) -> int:
         """Return for how many sessions there should be shards. The queue calls this."""
-        found = await self._store.status()
-        # of those that failed, some may be due to be tried again: one shard will find them
-        return found.pending + found.claimed + found.sent + min(found.failed, SHARD_SIZE)
+        return await self._store.count_left(self._queue.most)

@@ -177,6 +177,19 @@ async def test_claims_are_disjoint_and_free_to_lose(postgres: Server, schema: st
         assert (await one.status()).spent == 15
 
 
+async def test_what_is_left_to_fetch_is_counted_up_to_a_limit(postgres: Server, schema: str) -> None:
+    async with bench(postgres, schema) as at, at.client() as client, at.store() as one:
+        await one.add(at.ids)
+        assert (await one.count_left(1000), await one.count_left(7)) == (40, 7)
+        at.sandbox.inject(Fault.status(503), operation="events", session_id=at.ids[0], times=None)
+        at.sandbox.inject(Fault.status(404), operation="events", session_id=at.ids[1], times=None)
+        await fetched(one, client, at.ids[:10])
+        assert await one.count_left(1000) == 30
+        at.ask("WITH due AS (UPDATE $.failures SET retry_at = now() WHERE NOT permanent RETURNING 1) "
+               "SELECT count(*) FROM due")  # fmt: skip
+        assert await one.count_left(1000) == 31
+
+
 async def test_a_claim_whose_response_was_lost_is_freed(
     postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
