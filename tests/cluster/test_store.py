@@ -249,6 +249,16 @@ async def test_a_permanent_failure_is_kept_and_another_is_tried_again(postgres: 
         assert at.sandbox.activations <= status.spent
 
 
+async def test_a_failure_with_any_text_is_kept(postgres: Server, schema: str) -> None:
+    async with bench(postgres, schema) as at, at.client() as client, at.store() as store:
+        body = json.dumps({"code": "a\0b", "message": "\ud800 c\0d"})
+        at.sandbox.inject(Fault.status(400, body=body), operation="events", session_id=at.ids[1])
+        outcomes = await fetched(store, client, at.ids[:10])
+        assert len([each for each in outcomes if isinstance(each, Success)]) == 9
+        assert at.ask("SELECT code || message FROM $.failures") == "a b  c d"
+        assert (await store.status()).failed == 1
+
+
 async def test_what_was_not_charged_is_given_back(postgres: Server, schema: str) -> None:
     async with bench(postgres, schema) as at, at.client() as client, at.store() as store:
         at.sandbox.inject(Fault.retry_after(0.1), operation="events", times=3)
