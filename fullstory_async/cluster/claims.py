@@ -179,6 +179,7 @@ class Claims:
         self._seconds = LEASE
         self._numbers: Iterator[int] = itertools.count(1)
         self._after = 0
+        self._unclear: list[tuple[UUID, int]] = []
         self._takes, self._marks = _Takes(self), _Marks(self)
 
     async def take(self, session_id: str) -> Taken:
@@ -264,11 +265,19 @@ class Claims:
         """Claim up to ``limit`` pending sessions in advance. Raises `StorageError`."""
         query = self._database.statement("SELECT * FROM {schema}.claim(%s, %s, %s, %s, %s, %s)")
         found: list[str] = []
+        await self._free_unclear()
         while len(found) < limit:
             after, worker, number = self._after, await self.lease.begin(), next(self._numbers)
             values = (self._budget.number, worker, number, self._seconds, after, limit - len(found))
-            async with self._database.connection(autocommit=True) as connection:
-                rows = await (await connection.execute(query, values)).fetchall()
+            self._unclear.append((worker, number))
+            try:
+                async with self._database.connection(autocommit=True) as connection:
+                    rows = await (await connection.execute(query, values)).fetchall()
+            except StorageError:
+                if not found:
+                    raise
+                break  # the caller has to know of these
+            self._unclear.pop()
             if rows and rows[0][0] is None:
                 self.lease.lose(worker)
                 continue
@@ -279,6 +288,14 @@ class Claims:
             if not rows and after == 0:
                 break
         return found
+
+    async def _free_unclear(self) -> None:
+        """Free what was claimed by statements whose response was lost: nobody here knows that it has it."""
+        free = "DELETE FROM {schema}.claims WHERE worker = %s AND number = %s AND sent = 0"
+        while self._unclear:
+            async with self._database.connection(autocommit=True) as connection:
+                await connection.execute(self._database.statement(free), self._unclear[-1])
+            self._unclear.pop()
 
     async def stop(self) -> None:
         """Ask for no more sessions, and mark no more of them as sent."""
