@@ -104,12 +104,15 @@ def test_a_page_of_a_timeline_has_its_size() -> None:
     [
         ({"cursor": -1}, "cursor must be 0 or more"),
         ({"max_tokens": 99}, "max_tokens must be 100 or more"),
-        ({"selection": Selection(types=("clik",))}, "this session has: click"),
+        (
+            {"selection": Selection(types=("clik",))},
+            "^'clik' is not a known event type; did you mean 'click'\\?; this session has: a b, click$",
+        ),
     ],
 )
 def test_a_page_that_can_not_be_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        timeline_page(events(CLICK), **{"selection": Selection(), **options})
+        timeline_page(events(CLICK, ("a\nb", {})), **{"selection": Selection(), **options})
 
 
 @pytest.mark.parametrize(
