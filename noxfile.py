@@ -228,10 +228,26 @@ def frameworks(session: nox.Session) -> None:
 
 
 @nox.session
+def bots(session: nox.Session) -> None:
+    """Run the service and the bots of examples/ with FastAPI, uvicorn, slack_bolt and discord.py."""
+    install_locked(session)
+    session.run("pytest", "-n", "2", "tests/bots", *session.posargs, env={"FULLSTORY_BOTS": "1"})
+
+
+@nox.session
 def pages(session: nox.Session) -> None:
     """Open the web pages in headless Chromium, which has to be installed."""
     install_locked(session)
     session.run("pytest", "-n", "2", "tests/pages", *session.posargs, env={"FULLSTORY_PAGES": "1"})
+
+
+@nox.session
+@nox.parametrize("server", ["debian", "wheel"])
+def cluster(session: nox.Session, server: str) -> None:
+    """Share limit, budget and answers through Postgres: Debian's, if it is installed, and a wheel's."""
+    install_locked(session)
+    environment = {"FULLSTORY_CLUSTER": "1", "FULLSTORY_POSTGRES": server}
+    session.run("pytest", "-n", "2", "tests/cluster", *session.posargs, env=environment)
 
 
 @nox.session
@@ -262,6 +278,18 @@ def kills(session: nox.Session) -> None:
     """Kill a job of 5 000 ids 50 times at random moments; nothing may be lost."""
     install_locked(session)
     session.run("pytest", "-n", "0", "-s", "tests/jobs/test_kills.py", env={"FULLSTORY_KILLS": "50"})
+
+
+@nox.session(name="kills-cluster")
+def kills_cluster(session: nox.Session) -> None:
+    """Fetch 20 000 ids with 4 workers; kill workers 50 times and Postgres 5 times.
+
+    FULLSTORY_CLUSTER_KILLS sets these four numbers.
+    """
+    install_locked(session)
+    sizes = os.environ.get("FULLSTORY_CLUSTER_KILLS", "20000,4,50,5")
+    environment = {"FULLSTORY_CLUSTER": "1", "FULLSTORY_CLUSTER_KILLS": sizes}
+    session.run("pytest", "-n", "0", "-s", "tests/cluster/test_store_kills.py", env=environment)
 
 
 @nox.session

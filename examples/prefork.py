@@ -6,7 +6,7 @@ Run it as ``gunicorn -k uvicorn.workers.UvicornWorker -w 4 examples.prefork:app`
 * Made before the fork, or from the environment in each worker: the settings.
 * Made by each worker when it starts, in its own event loop: the client with its connections.
 * Shared through files: the ledger, which keeps all workers within one budget, and caches.
-* Divided: the rate. Each worker has 1/N of it, or all ask Redis (docs/cluster.md).
+* Divided: the rate. Each worker has 1/N of it, or all ask Postgres or Redis (docs/cluster.md).
 """
 
 from __future__ import annotations

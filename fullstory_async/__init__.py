@@ -66,6 +66,7 @@ if typing.TYPE_CHECKING:
         RetryPlanned,
         Stats,
     )
+    from fullstory_async.http.metering import Meter
     from fullstory_async.models import (
         CacheOptions,
         ContextEvent,
@@ -131,6 +132,7 @@ __all__ = [
     "LLMOptions",
     "LimiterUnavailable",
     "MediaOptions",
+    "Meter",
     "NoSessionFoundError",
     "NotFoundError",
     "Outcome",
@@ -181,7 +183,7 @@ __all__ = [
 
 _HOMES = (
     "_version", "errors", "response_info", "secret", "session_id", "pagination", "config", "retry",
-    "ratelimit.limiter", "models", "http.hooks", "files.ledger", "files.response_cache",
+    "ratelimit.limiter", "models", "http.hooks", "http.metering", "files.ledger", "files.response_cache",
     "files.summary_cache", "outcome", "fanout", "ratelimit.unshared", "api.streaming", "client",
 )  # fmt: skip
 """The modules of the public names, the smallest first: they are imported until one has the name in use.

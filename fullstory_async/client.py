@@ -33,6 +33,7 @@ from fullstory_async.files.ledger import ActivationLedger, LedgerAccount
 from fullstory_async.http import call, endpoints
 from fullstory_async.http.contact import Contact
 from fullstory_async.http.hooks import Hooks, Stats
+from fullstory_async.http.metering import Meter
 from fullstory_async.http.options import CallOptions, ExtraQuery
 from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.http.transport.proxy_guard import ProxyGuard
@@ -93,7 +94,7 @@ class FullStoryClient:
         limiter: RateLimiter | None = None,
         cache: ResponseStore | None = None,
         summary_cache: ResponseStore | None = None,
-        ledger: ActivationLedger | None = None,
+        ledger: ActivationLedger | Meter | None = None,
         hooks: Hooks | Sequence[Hooks] | None = None,
         transport: ClientTransport | None = None,
     ) -> None:
@@ -109,7 +110,8 @@ class FullStoryClient:
             cache: a `ResponseCache`, a file that keeps responses so that the same one is not paid for twice,
                 or a `JobReader`, whose folder has responses already; by default nothing is kept.
             summary_cache: the former name of ``cache``.
-            ledger: a file that counts what the key spends per month, over all clients and jobs that share it.
+            ledger: an `ActivationLedger`, a file that counts what the key spends per month, over all clients
+                and jobs that share it; or any other `Meter`, such as `cluster.PostgresLedger`.
             hooks: functions to call on each request, response, retry and 429; several such as
                 ``(tracing(), metering())`` are called in this order.
             transport: what sends requests in place of the network, such as `testing.FakeTransport`.
@@ -124,6 +126,7 @@ class FullStoryClient:
             cache = summary_cache if cache is None else cache
         hooks = () if hooks is None else (hooks,) if isinstance(hooks, Hooks) else hooks
         _check_types(config, limiter, cache, ledger, hooks)
+        _check_transport(transport)
         if config is None:
             config = ClientConfig(api_key=api_key)
         elif api_key is not None:
@@ -148,7 +151,7 @@ class FullStoryClient:
         self._pipeline = Pipeline(
             _guarded(self._transport, network), self.limiter, config.retry, timeout=config.overall_timeout,
             contact=Contact(config.base_url, redactor, network.proxy_reads_requests),
-            ledger=None if ledger is None else LedgerAccount(ledger, config.key_fingerprint), hooks=hooks,
+            ledger=_meter(ledger, config.key_fingerprint), hooks=hooks,
         )  # fmt: skip
         name = f"{config.base_url} {config.key_fingerprint}"
         self.api = ApiContext(self._pipeline, name, cache, lists=ListEndpoints(config.list_api))
@@ -230,8 +233,9 @@ class FullStoryClient:
         finally:
             await self._transport.close()
             OPEN_CLIENTS.remove(self)
-        if self._ledger is not None:
-            await self._ledger.finish()
+        finish = getattr(self._ledger, "finish", None)
+        if finish is not None:
+            await finish()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -257,11 +261,27 @@ def _check_types(config: object, limiter: object, cache: object, ledger: object,
         raise ConfigurationError(f"limiter must be a RateLimiter, not {type(limiter).__name__}")
     if cache is not None and not isinstance(cache, ResponseStore):
         raise ConfigurationError(f"cache must be a ResponseCache or a JobReader, not {shown(cache)}")
-    if ledger is not None and not isinstance(ledger, ActivationLedger):
-        raise ConfigurationError(f"ledger must be an ActivationLedger, not {shown(ledger)}")
+    if ledger is not None and (isinstance(ledger, type) or not isinstance(ledger, Meter)):
+        raise ConfigurationError(
+            "ledger must be an ActivationLedger or another Meter, with a name and the methods reserve and "
+            f"release, not {shown(ledger)}"
+        )
     for each in hooks if isinstance(hooks, (tuple, list)) else (hooks,):
         if not isinstance(each, Hooks):
             raise ConfigurationError(f"hooks must be Hooks, or a list of them, not {type(each).__name__}")
+
+
+def _meter(ledger: ActivationLedger | Meter | None, key_fingerprint: str) -> Meter | None:
+    return LedgerAccount(ledger, key_fingerprint) if isinstance(ledger, ActivationLedger) else ledger
+
+
+def _check_transport(transport: object) -> None:
+    # the state too: a class has the same methods, and a mock any attribute
+    is_one = isinstance(transport, ClientTransport) and isinstance(transport.state, State)
+    if transport is not None and not is_one:
+        raise ConfigurationError(
+            f"transport must be a transport such as testing.FakeTransport, not {shown(transport)}"
+        )
 
 
 def _guarded(transport: ClientTransport, network: Network) -> call.Transport:

@@ -8,7 +8,7 @@ only with ``trust_env``.
 from __future__ import annotations
 
 import hashlib
-import re
+from collections.abc import Callable, Mapping
 from ssl import SSLContext
 from typing import Any, Literal, Self, get_args
 
@@ -17,7 +17,14 @@ from yarl import URL
 
 from fullstory_async import validators
 from fullstory_async._version import __version__
-from fullstory_async.environment import flag, is_value_of, key_from_environment, number, variable
+from fullstory_async.environment import (
+    clean_key,
+    flag,
+    is_value_of,
+    key_from_environment,
+    number,
+    variable,
+)
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.networks import (
     ClientCert,
@@ -56,23 +63,9 @@ _TEXTS = ("ssl", "client_cert", "proxy", "list_api", "integration_source", "user
 def _api_key(value: str | Secret | None) -> Secret | None:
     """Return the key without whitespace and a pasted ``Basic``; reject text that no header can hold."""
     if isinstance(value, Secret):
-        return value.map(lambda key: _clean_key(key, "the API key"))
+        return value.map(lambda key: clean_key(key, "the API key"))
     key, name = key_from_environment() if value is None else (value, "the API key")
-    return None if key is None else Secret(_clean_key(key, name))
-
-
-def _clean_key(key: object, name: str) -> str:
-    if not isinstance(key, str):
-        raise ConfigurationError(f"{name} must be text, not {type(key).__name__}")
-    key = str.__str__(key).strip(" \t\r\n")
-    key = re.sub(r"^basic(\s+|$)", "", key, flags=re.IGNORECASE)
-    if not key:
-        raise ConfigurationError(f"{name} is empty")
-    if key[0] in "\"'" or key[-1] in "\"'":
-        raise ConfigurationError(f"{name} begins or ends with a quotation mark; give it without")
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise ConfigurationError(f"{name} holds a space, a control character or a non-ASCII character")
-    return key
+    return None if key is None else Secret(clean_key(key, name))
 
 
 def _given_base_url(value: str | None) -> str | None:
@@ -259,19 +252,15 @@ class ClientConfig:
         Raises:
             ConfigurationError: an unusable value; the message names the variable.
         """
-        given = {name: each for name, each in _settings_of_variables().items() if name not in settings}
+        wanted = {name: read for name, read in _READERS.items() if name not in settings}
+        values = {name: read(_variable_of(name)) for name, read in wanted.items()}
+        given = {name: value for name, value in values.items() if value is not None}
         try:
-            if "retry" in given:
-                given["retry"] = RetryPolicy(attempts=given["retry"])
             return cls(**given, **settings)
         except ConfigurationError as error:
             problem = error.message
-        # the message has the setting's name
-        if found := re.search(rf"\b({'|'.join([*given, 'attempts'])})\b", problem):
-            problem = (
-                f"the variable {_variable_of('retry' if found[1] == 'attempts' else found[1])}: {problem}"
-            )
-        raise ConfigurationError(problem)
+        found = (each for name, value in given.items() if (each := _problem_alone(name, value)) is not None)
+        raise ConfigurationError(next(found, problem))
 
     @property
     def key_fingerprint(self) -> str:
@@ -314,28 +303,44 @@ def _variable_of(setting: str) -> str:
     return f"FULLSTORY_{setting.upper()}"
 
 
-def _settings_of_variables() -> dict[str, Any]:
-    """Return the settings that variables give, but for the key and the base URL, which are always read."""
-    given: dict[str, Any] = {
-        name: read(_variable_of(name))
-        for read, names in ((number, (*_NUMBERS, "retry")), (flag, _FLAGS), (variable, _TEXTS))
-        for name in names
-    }
-    given["rate_limit"] = _rate_limit(variable(_variable_of("rate_limit")))
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _rate_limit(text: str | None) -> RateLimit | None:
+def _rate_limit(name: str) -> RateLimit | None:
+    text = variable(name)
     if text is None or text == "adaptive":
         return None if text is None else RateLimit.adaptive()
     try:
         return RateLimit(*map(float, text.split("/", maxsplit=1)))
     except (ValueError, ConfigurationError):
-        name = _variable_of("rate_limit")
         raise ConfigurationError(
             f"the variable {name} must be a rate such as 8, rate and burst such as 8/16, or adaptive, "
             f"not {text!r:.40}"
         ) from None
+
+
+def _retry(name: str) -> RetryPolicy | None:
+    attempts: Any = number(name)
+    try:
+        return None if attempts is None else RetryPolicy(attempts=attempts)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"the variable {name}: {error.message}") from None
+
+
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    **dict.fromkeys(_NUMBERS, number), **dict.fromkeys(_FLAGS, flag), **dict.fromkeys(_TEXTS, variable),
+    "rate_limit": _rate_limit, "retry": _retry,
+}  # fmt: skip
+"""Settings that have a variable, but for the key and the base URL, which are always read."""
+
+
+def _problem_alone(name: str, value: Any) -> str | None:
+    """Return what is wrong with a variable's value, whatever the other settings are; ``None`` if nothing."""
+    if name in _FLAGS:
+        return None
+    others: dict[str, Any] = {"api_key": "na1.any", "base_url": _NA_URL}
+    try:
+        ClientConfig(**others, **{name: value})
+    except ConfigurationError as error:
+        return f"the variable {_variable_of(name)}: {error.message}"
+    return None
 
 
 _NOT_PICKLED = frozenset({"api_key", "proxy_auth", "_given_base_url"})

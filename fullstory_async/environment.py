@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 
 from fullstory_async.errors import ConfigurationError
 
 __all__ = [
+    "clean_key",
     "decode_text",
     "flag",
     "is_value_of",
@@ -91,6 +93,25 @@ def key_from_environment() -> tuple[str | None, str]:
     if (path := variable(KEY_FILE)) is not None:
         return read_key_file(path, KEY_FILE), f"the API key in the file that {KEY_FILE} names"
     return None, "the API key"
+
+
+def clean_key(key: object, name: str) -> str:
+    """Return a key without whitespace and a pasted ``Basic``.
+
+    Raises:
+        ConfigurationError: no header can hold it; the text has its name, and never shows it.
+    """
+    if not isinstance(key, str):
+        raise ConfigurationError(f"{name} must be text, not {type(key).__name__}")
+    key = str.__str__(key).strip(" \t\r\n")
+    key = re.sub(r"^basic(\s+|$)", "", key, flags=re.IGNORECASE)
+    if not key:
+        raise ConfigurationError(f"{name} is empty")
+    if key[0] in "\"'" or key[-1] in "\"'":
+        raise ConfigurationError(f"{name} begins or ends with a quotation mark; give it without")
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise ConfigurationError(f"{name} holds a space, a control character or a non-ASCII character")
+    return key
 
 
 def read_key_file(path: str | os.PathLike[str], named_by: str, what: str = "API key") -> str:

@@ -18,8 +18,10 @@ __all__ = ["FullStoryError", "Scope", "describe_body", "mask_words", "without_se
 _SHOWN_BYTES = 200
 """Number of bytes of a body that are shown."""
 
-_LIKE_A_SECRET = re.compile(r"(?<![\w./])(?:na|eu)\d+\.[^\s'\"]*|(?<=:/)/?[^\s'\"/@]*@")
-"""An API key; the user and password of a URL."""
+_LIKE_A_SECRET = re.compile(
+    r"(?<![\w./])(?:na|eu)\d+\.[^\s'\"]*|(?<=:/)/?[^\s'\"/@]*@|(?<=\bpassword=)(?:\\?'[^']*'|\S+)"
+)
+"""An API key; the user and password of a URL; the password of a database."""
 
 _SAFE_WORDS = frozenset(
     {"html", "doctype", "events", "sessions", "profiles", "summary", "message", "code", "null"}

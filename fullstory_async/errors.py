@@ -10,7 +10,7 @@
     ├── TransportError           no usable HTTP response
     │   ├── ConnectError             no connection was made; the request was not sent
     │   │   ├── ProxyError               a proxy refused, for its rules or the login; nothing was sent
-    │   │   └── LimiterUnavailable       a rate limiter in Redis can't be reached; nothing was sent
+    │   │   └── LimiterUnavailable       a shared rate limiter can't be reached; nothing was sent
     │   ├── APITimeoutError          a timeout or the call's deadline passed
     │   ├── ProtocolError            the connection broke, or the response was not HTTP
     │   ├── UnexpectedResponseError  the response can't be FullStory's: a sign-in page, a proxy, another API
@@ -172,7 +172,7 @@ class ProxyError(ConnectError):
 
 
 class LimiterUnavailable(ConnectError):
-    """The rate limiter that processes share through Redis can't be reached, so nothing was sent."""
+    """The rate limiter that processes share through a server can't be reached, so nothing was sent."""
 
 
 class APITimeoutError(TransportError, TimeoutError):

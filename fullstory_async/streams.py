@@ -33,11 +33,13 @@ __all__ = ["StreamInbox", "StreamTrigger"]
 
 _TIMES = frozenset({"timestamp", "event_time", "event_timestamp"})
 _SESSION_IDS = ("session_id", "client_session_id", "full_session_id")
+_NOT_OF_THIS_INBOX = "done() takes a trigger that waiting() of this inbox has returned"
 _DAY = 86_400.0
 _SCHEMA = (
     (
-        "CREATE TABLE triggers (seq INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, session_id TEXT, "
-        "received REAL NOT NULL, done REAL, body BLOB)"
+        # AUTOINCREMENT: the number of a trigger that was forgotten is never another one's
+        "CREATE TABLE triggers (seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, "
+        "session_id TEXT, received REAL NOT NULL, done REAL, body BLOB)"
     ),
     "CREATE INDEX waiting ON triggers (seq) WHERE done IS NULL",
     "CREATE INDEX finished ON triggers (done) WHERE done IS NOT NULL",
@@ -168,12 +170,18 @@ class StreamInbox:
     async def done(self, trigger: StreamTrigger) -> None:
         """Record that a trigger is done, and erase its body.
 
-        Until then `waiting` returns it, after a crash too.
+        Until then `waiting` returns it, after a crash too. One that is done or was forgotten stays so.
+
+        Args:
+            trigger: one that `waiting` returned.
 
         Raises:
-            ConfigurationError, StorageError: the file can't be written.
+            ConfigurationError: it is of another inbox, or the file can't be used.
+            StorageError: the file can't be written.
         """
-        await self._thread.run(self._done, trigger.number)
+        if not isinstance(trigger, StreamTrigger) or not trigger.number:
+            raise ConfigurationError(_NOT_OF_THIS_INBOX)
+        await self._thread.run(self._done, trigger)
 
     async def forget(self, session_id: SessionId) -> int:
         """Erase the triggers of a session, as an erasure request demands; return their number.
@@ -212,12 +220,16 @@ class StreamInbox:
             for number, received, body in rows
         ]
 
-    def _done(self, number: int) -> None:
-        statement = (
-            "UPDATE triggers SET done = ?, body = NULL, session_id = NULL WHERE seq = ? AND done IS NULL"
-        )
-        with self._file.transaction() as database:
-            database.execute(statement, (self._clock(), number))
+    def _done(self, trigger: StreamTrigger) -> None:
+        statement = "UPDATE triggers SET done = ?, body = NULL, session_id = NULL WHERE seq = ?"
+        with self._file.transaction(immediate=True) as database:
+            waits = "SELECT body FROM triggers WHERE seq = ? AND done IS NULL"
+            found = database.execute(waits, (trigger.number,)).fetchone()
+            if found is None:
+                return
+            if found[0] != trigger.raw:
+                raise ConfigurationError(_NOT_OF_THIS_INBOX)
+            database.execute(statement, (self._clock(), trigger.number))
 
     def _forget(self, session_id: str) -> int:
         with self._file.transaction() as database:

@@ -20,11 +20,11 @@ LEVELS = {
     "environment": 3, "tables": 3, "html_pages": 3, "networks": 4,
     "models": 4, "brake": 4, "stop_rule": 4, "ids": 4, "ratelimit": 4, "retry": 4,
     "config": 5, "codec": 5, "fanout": 5, "files": 5,
-    "http": 6, "cluster": 6, "streams": 6,
+    "http": 6, "streams": 6,
     "api": 7, "sandbox": 7, "telemetry": 7,
     "client": 8,
     "jobs": 9, "testing": 9, "": 9,
-    "agents": 10, "pytest_plugin": 10,
+    "agents": 10, "cluster": 10, "pytest_plugin": 10,
     "cli": 11, "__main__": 12,
 }  # fmt: skip
 """Folder or top-level module → level. A module imports only from strictly lower levels, or from its own folder."""

@@ -16,6 +16,9 @@ ROOT = Path(__file__).parent.parent
 RUN_WITH_DATA = {"notebooks", "data"}
 """Pages whose examples need pandas, polars and DuckDB, and build on one another: tests/data runs them."""
 
+POSTGRES = "FULLSTORY_CLUSTER_DSN"
+"""The variable that names the database in examples which need one."""
+
 IMPORTED_AS = {"testing_1": "bot"}
 """Examples that others import, under the name of their module."""
 

@@ -14,6 +14,8 @@ import pytest
 TESTS = Path(__file__).parent
 _REASONS = {
     "agents": ("FULLSTORY_MCP", "nox -s mcp", "with the MCP SDK"),
+    "cluster": ("FULLSTORY_CLUSTER", "nox -s cluster", "with Postgres, which has to be installed"),
+    "bots": ("FULLSTORY_BOTS", "nox -s bots", "with FastAPI, slack_bolt and discord.py"),
     "data": ("FULLSTORY_DATA", "nox -s data", "with pyarrow, pandas, polars and DuckDB"),
     "frameworks": ("FULLSTORY_FRAMEWORKS", "nox -s frameworks", "with FastAPI, pydantic and trio"),
     "pages": ("FULLSTORY_PAGES", "nox -s pages", "with Chromium, which has to be installed"),

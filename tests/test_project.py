@@ -25,7 +25,7 @@ import fullstory_async
 from fullstory_async import FullStoryError
 from fullstory_async.api import ProfilesAPI, SessionsAPI
 from fullstory_async.cli import main
-from tests.examples import ROOT, blocks, python_examples
+from tests.examples import POSTGRES, ROOT, blocks, python_examples
 from tests.limits import SECONDS
 
 CI = (ROOT / ".ci" / "run").read_text()
@@ -34,7 +34,7 @@ SPELLED_OUT = {"lint", "types", "security", "tests", "benchmarks"}
 """Sessions of nox whose commands CI has itself."""
 BY_HAND = {
     "lock", "audit", "sbom", "coverage", "steady", "kills", "cancellations", "window", "bodies", "soak", "faults",
-    "fuzz", "schemathesis",
+    "fuzz", "schemathesis", "kills_cluster",
 }  # fmt: skip
 """Sessions that look for rare failures for minutes or hours, measure, or write files that are committed."""
 README = (ROOT / "README.md").read_text()
@@ -132,10 +132,10 @@ def test_ci_runs_the_readme_without_the_settings_of_its_machine() -> None:
 
 
 def test_ci_runs_every_check_with_the_programs_that_it_needs() -> None:
-    sessions = set(re.findall(r"^@nox\.session.*\ndef (\w+)", NOXFILE, re.MULTILINE))
+    sessions = set(re.findall(r"^@nox\.session.*\n(?:@.*\n)?def (\w+)", NOXFILE, re.MULTILINE))
     run = set(re.findall(r"^(?:here|apart) (\w+)$|--session (\w+) <", CI, re.MULTILINE))
     assert {first or second for first, second in run} == sessions - SPELLED_OUT - BY_HAND
-    needed = {"redis-server", "nginx-light", "tinyproxy", "chromium", "nodejs"}
+    needed = {"redis-server", "nginx-light", "tinyproxy", "chromium", "nodejs", "postgresql", "pgbouncer"}
     assert needed == set(re.findall(r"^install (\S+) ", CI, re.MULTILINE))
 
 
@@ -155,10 +155,11 @@ def test_the_python_examples_run_against_a_sandbox(tmp_path: Path) -> None:
     """In one process, each with a folder and a sandbox of its own."""
     # docs/networks.md is about a company's network, which tests/wire/test_real_networks.py makes
     # docs/testing.md holds tests, which tests/wire/test_pytest_plugin.py and tests/recipes run
+    # what needs Postgres is run by tests/cluster/test_pages.py
     examples = {
         name: text
         for name, text in python_examples().items()
-        if not name.startswith(("networks_", "testing_"))
+        if not name.startswith(("networks_", "testing_")) and POSTGRES not in text
     }
     script = tmp_path / "examples.py"
     script.write_text(_RUNNER.format(examples=examples, redis=_REDIS))
@@ -217,7 +218,7 @@ def test_the_commands_that_the_readme_shows_exist() -> None:
     assert shown
     for line in shown:
         words = shlex.split(line.split(">")[0])[1:]
-        command = words[:2] if words[0] in ("profiles", "job") else words[:1]
+        command = words[:2] if words[0] in ("cluster", "job", "profiles") else words[:1]
         printed = help_of(*command)
         for option in (word for word in words if word.startswith("--")):
             assert option in printed, f"{line}: no {option}"

@@ -38,7 +38,8 @@ def room_of(module: str) -> str:
 
 def path_of(module: str) -> Path:
     path = ROOT.joinpath(*module.split(".")) if module else ROOT
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    module_file = path.with_suffix(".py")  # one may stand beside a folder of data with its name
+    return module_file if module and module_file.exists() else path / "__init__.py"
 
 
 @cache  # parsing the whole package takes half a second, and most tests of this file look at it

@@ -107,9 +107,18 @@ class Connection:
     ) -> T:
         """Run an operation with an open client, and return its result."""
 
-        async def run() -> T:
-            async with self._open(cache, ledger, list_api) as client:
+        async def run(config: ClientConfig) -> T:
+            async with FullStoryClient(config=config, cache=cache, ledger=ledger) as client:
                 return await operation(client)
+
+        return self.run(run, list_api=list_api)
+
+    def run(self, operation: Callable[[ClientConfig], Awaitable[T]], *, list_api: ListApi | None = None) -> T:
+        """Run an operation that opens a client of its own, and return its result."""
+
+        async def run() -> T:
+            async with self._configured(list_api) as config:
+                return await operation(config)
 
         with _request_log() if self.verbose else nullcontext():
             return asyncio.run(run())
@@ -139,10 +148,8 @@ class Connection:
         ]
 
     @asynccontextmanager
-    async def _open(
-        self, cache: ResponseStore | None, ledger: ActivationLedger | None, list_api: ListApi | None
-    ) -> AsyncIterator[FullStoryClient]:
-        """Open a client, and with ``--sandbox`` the sandbox that it talks to."""
+    async def _configured(self, list_api: ListApi | None) -> AsyncIterator[ClientConfig]:
+        """Give the settings of a client, and with ``--sandbox`` open the sandbox that it talks to."""
         config = self._config(
             list_api
         )  # before anything starts: a wrong setting is the first error to report
@@ -152,7 +159,7 @@ class Connection:
 
                 server = await stack.enter_async_context(Sandbox())
                 config = attrs.evolve(config, api_key=server.api_key, base_url=server.url)
-            yield await stack.enter_async_context(FullStoryClient(config=config, cache=cache, ledger=ledger))
+            yield config
 
     def _config(self, list_api: ListApi | None) -> ClientConfig:
         settings: dict[str, object] = self._sandbox() if self.sandbox else self._network()

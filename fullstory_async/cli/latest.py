@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.exits import UsageError
 from fullstory_async.cli.option_parsing import read_session_id
-from fullstory_async.cli.output import write_stderr
+from fullstory_async.cli.output import local_time, write_stderr
 from fullstory_async.errors import NotFoundError
 from fullstory_async.models import Session
 from fullstory_async.session_id import SessionId
 
-__all__ = ["chosen_session", "local_time", "newest_first"]
+__all__ = ["chosen_session", "newest_first"]
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -44,8 +44,3 @@ def chosen_session(
 def newest_first(sessions: Iterable[Session]) -> list[Session]:
     """Return sessions by time, those without one at the end."""
     return sorted(sessions, key=lambda session: session.created or _NEVER, reverse=True)
-
-
-def local_time(when: datetime | None) -> str:
-    """Return a time for people: in this machine's time zone, to the minute."""
-    return "" if when is None else f"{when.astimezone():%Y-%m-%d %H:%M %Z}"

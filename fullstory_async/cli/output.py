@@ -30,6 +30,7 @@ from fullstory_async.tables.json_text import representable
 __all__ = [
     "Output",
     "as_row",
+    "local_time",
     "print_csv",
     "print_json",
     "print_rows",
@@ -106,6 +107,16 @@ def print_table(console: Console, columns: Sequence[str], rows: Iterable[Mapping
     if "url" in columns:
         console = StreamConsole(width=max(console.width, _URL_WIDTH))
     console.print(table)
+
+
+def local_time(when: datetime | None, form: str = "%Y-%m-%d %H:%M") -> str:
+    """Return a time for people: in this machine's time zone, with its name."""
+    if when is None:
+        return ""
+    # the first and the last hours of a `datetime` have no local time, nor has a year unknown to the system
+    with contextlib.suppress(OverflowError, ValueError, OSError):
+        when = when.astimezone()
+    return f"{when:{form} %Z}"
 
 
 def printable(value: Any) -> str:

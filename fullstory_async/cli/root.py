@@ -44,6 +44,9 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
+    Command("cluster", "cluster", "cluster",
+            "Fetch events with many workers, on one budget, one rate limit and one set of results in "
+            "Postgres."),
     Command("context", "sessions", "context",
             "Describe a session compactly for your own LLM prompt. Costs one activation."),
     Command("demo", "demo", "demo",

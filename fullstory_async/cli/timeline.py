@@ -11,7 +11,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from fullstory_async.cli.output import printable
+from fullstory_async.cli.output import local_time, printable
 from fullstory_async.durations import span
 from fullstory_async.html_pages.moments import Look
 from fullstory_async.models import SessionEvent, SessionEvents
@@ -55,7 +55,7 @@ def _start(events: SessionEvents) -> datetime | None:
 def _summary(events: SessionEvents) -> RenderableType:
     start = _start(events)
     errors, frustrations = len(events.errors()), len(events.frustrations())
-    facts = [] if start is None else [f"{start.astimezone():%Y-%m-%d %H:%M:%S %Z}", span(events.duration)]
+    facts = [] if start is None else [local_time(start, "%Y-%m-%d %H:%M:%S"), span(events.duration)]
     names = [user.user_display_name or user.user_email or user.user_id or "" for user in events.users()]
     line = Text(", ".join([*facts, counted(len(events), "event")]))
     line.append(f", {counted(errors, 'error')}", style="red" if errors else "")

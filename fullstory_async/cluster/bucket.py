@@ -1,16 +1,16 @@
-"""RedisBucket: a `Bucket` that processes share through Redis, and its fallback while Redis fails.
+"""SharedBucket: a `Bucket` that processes share through a server, and its fallback while the server fails.
 
-The script gives a call a slot, and the bucket sleeps until then. Before the call leaves, the bucket checks
-the slot: it takes another one if there was a pause or Redis lost its data, or if it woke so late that its
-request would meet those of other processes. A cancelled wait leaves one slot unused. That is one request to
-Redis for a call that need not wait, and two for one that has to. During a pause there are no slots: the
-limiter waits and asks again, one request more.
+The server gives slots, and the bucket sleeps until the next one. Before the call leaves, the bucket checks
+the slot: it takes another one if there was a pause or the server lost its data, or if it woke so late that
+its request would meet those of other processes. A cancelled wait leaves one slot unused. That is one question
+for a call that need not wait, and two for one that has to; fewer where several calls wait at a rate that
+allows a `Lease`. During a pause there are no slots: the limiter waits and asks again, one question more.
 
-If Redis can't be asked, there are two ways. Calls fail with `LimiterUnavailable`; or, with ``fallback``, the
-process continues alone at that rate, evenly and without a burst, the first call 1/fallback after the failure.
-It asks Redis again every `_PROBE_INTERVAL` seconds, and sends nothing until Redis answers or fails. When
-Redis is back, the process makes the shared bucket start empty, because what was sent meanwhile is not counted
-there.
+If the server can't be asked, there are two ways. Calls fail with `LimiterUnavailable`; or, with ``fallback``,
+the process continues alone at that rate, evenly and without a burst, the first call 1/fallback after the
+failure. It asks the server again every `_PROBE_INTERVAL` seconds, and sends nothing until that answers or
+fails. When the server is back, the process makes the shared bucket start empty, because what was sent
+meanwhile is not counted there.
 """
 
 from __future__ import annotations
@@ -18,35 +18,36 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from fullstory_async.cluster.redis_store import RedisStore
-from fullstory_async.cluster.script import GUARD, Slot
+from fullstory_async.cluster.lease import Lease, lease_size
+from fullstory_async.cluster.slots import Grant, SlotStore, arguments, interval_of
 from fullstory_async.errors import LimiterUnavailable, RateLimitedError
-from fullstory_async.ratelimit.bucket import MARGIN, Level
+from fullstory_async.ratelimit.bucket import Level
 
-__all__ = ["RedisBucket"]
+__all__ = ["SharedBucket"]
 
 _PROBE_INTERVAL = 1.0
-"""Seconds after which a process in fallback asks Redis again."""
+"""Seconds after which a process in fallback asks the server again."""
 
-_MAX_LATE_SLOTS = 2
-"""Slots in a row given up because the process woke late; it uses the next, or it might never send."""
+_MAX_LATE_LEASES = 2
+"""Leases in a row given up because the process woke late; it uses the next, or it might never send."""
 
 _logger = logging.getLogger("fullstory_async.ratelimit")
 
 
-class RedisBucket:
-    """This process's part of a bucket that Redis keeps for all."""
+class SharedBucket:
+    """This process's part of a bucket that a server keeps for all."""
 
     __slots__ = (
-        "_fallback", "_fallback_next", "_in_fallback", "_level", "_loop", "_pause_until", "_probe_at",
-        "_published", "_publisher", "_rate", "_store",
+        "_fallback", "_fallback_next", "_in_fallback", "_lease", "_level", "_loop", "_pause_until",
+        "_probe_at", "_published", "_publisher", "_rate", "_store",
     )  # fmt: skip
 
-    def __init__(self, store: RedisStore, *, rate: float, burst: float, fallback: float | None) -> None:
+    def __init__(self, store: SlotStore, *, rate: float, burst: float, fallback: float | None) -> None:
         """Use a store, and ``fallback`` as the rate while the store can't be asked."""
         self._store = store
         self._rate = rate
         self._level = Level(rate, burst)
+        self._lease: Lease | None = None
         self._fallback = fallback
         self._in_fallback = False
         self._fallback_next = self._probe_at = 0.0
@@ -56,33 +57,41 @@ class RedisBucket:
 
     @property
     def ask_timeout(self) -> float:
-        """Seconds that Redis has to answer."""
+        """Seconds that the server has to answer."""
         return self._store.timeout
 
     def enter_loop(self) -> None:
-        """Leave the connections of the last event loop, which ended with it."""
+        """Leave the slots and connections of the last event loop, which ended with it."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop = loop
             self._store.detach()
-            self._publisher = None
+            self._lease = self._publisher = None
 
-    def try_take(self, now: float) -> bool:  # noqa: ARG002
-        """Return False: Redis has to be asked, and that means to wait."""
-        return False
+    def try_take(self, now: float) -> bool:
+        """Use a leased slot that is due; without one the server has to be asked, and that means to wait."""
+        lease = self._lease
+        if lease is None:
+            return False
+        lease.drop_missed(now)
+        if lease.is_empty or lease.due > now or not lease.is_confirmed:
+            return False
+        self._use(lease)
+        return True
 
-    async def take(self, *, max_wait: float) -> float:
+    async def take(self, *, max_wait: float, wanted: int) -> float:
         """Wait for the next shared slot, or in fallback for one of this process.
 
         Raises:
             RateLimitedError: it would come later than ``max_wait``.
-            LimiterUnavailable: Redis can't be asked, and there is no fallback.
+            LimiterUnavailable: the server can't be asked, and there is no fallback.
         """
         until = _now() + max_wait
         if not (self._in_fallback and _now() < self._probe_at):
             try:
-                return await self._take_slot(until)
+                return await self._take_slot(until, wanted)
             except LimiterUnavailable as error:
+                self._lease = None
                 if self._fallback is None:
                     text = f"{error.message}; nothing is sent until it can, unless a fallback rate is set"
                     raise LimiterUnavailable(text, sent=False) from None
@@ -94,7 +103,7 @@ class RedisBucket:
         return self._level.wait(ahead, now=_now(), pause=pause)
 
     def publish_pause(self, seconds: float) -> None:
-        """Announce a pause that begins now to the other processes, through Redis."""
+        """Announce a pause that begins now to the other processes, through the server."""
         self.enter_loop()  # a limiter may be paused before its first call
         self._pause_until = max(self._pause_until, _now() + seconds)
         if not self._in_fallback and (self._publisher is None or self._publisher.done()):
@@ -113,34 +122,69 @@ class RedisBucket:
         while (until := self._pause_until) > self._published:
             self._published, seconds = until, until - _now()
             try:
-                await self._store.pause(seconds)
+                await self._store.ask(arguments(self._rate, self._level.capacity, pause=seconds))
             except LimiterUnavailable as error:
                 _logger.warning("other processes do not know of a pause of %.1f s: %s", seconds, error)
 
-    async def _take_slot(self, until: float) -> float:
+    async def _take_slot(self, until: float, wanted: int) -> float:
         """Wait for a slot, and for another one if that is void or was missed."""
+        if self._lease is not None and not self._lease.is_empty and self._lease.due > until:
+            raise self._rejection(self._lease.due - _now(), until - _now())
         late = 0
         while True:
-            left = max(0.0, until - _now())
-            slot = await self._store.take(max_wait=left, reset=self._in_fallback)
-            asked_at = _now()
-            self._leave_fallback()
-            if not slot.granted:
-                return self._pause_of(slot, left)
-            await asyncio.sleep(slot.wait)
-            # Late, the request would come on top of those of the slots that follow.
-            if _now() - asked_at - slot.wait > MARGIN and late < _MAX_LATE_SLOTS:
-                late += 1
-            elif slot.wait <= GUARD or await self._store.is_valid(slot):
-                self._level.add(_now())
+            lease = self._lease
+            if lease is not None:
+                lease.drop_missed(_now())
+            if lease is None or lease.is_empty:
+                if (pause := await self._lease_slots(until, wanted)) > 0:
+                    return pause
+                continue
+            await asyncio.sleep(lease.due - _now())
+            if late < _MAX_LATE_LEASES:
+                lease.drop_missed(_now())
+                if lease.is_empty:
+                    late += 1
+                    continue
+            if lease.is_confirmed or await self._confirm(lease):
+                self._use(lease)
                 return 0.0
 
-    def _pause_of(self, slot: Slot, left: float) -> float:
+    async def _lease_slots(self, until: float, wanted: int) -> float:
+        """Ask the server for slots; return 0.0, or the pause that denied them."""
+        left = max(0.0, until - _now())
+        values = arguments(
+            self._rate,
+            self._level.capacity,
+            count=lease_size(self._rate, wanted),
+            max_wait=left,
+            reset=self._in_fallback,
+        )
+        grant = await self._store.ask(values)
+        self._leave_fallback()
+        if not grant.count:
+            return self._pause_of(grant, left)
+        self._lease = Lease(grant, interval_of(self._rate) / 1e6, _now())
+        return 0.0
+
+    async def _confirm(self, lease: Lease) -> bool:
+        """Return whether the slots of a lease still hold, by what the server keeps now."""
+        asked_at = _now()
+        if is_valid := await self._store.is_valid(lease.grant):
+            lease.confirmed_at = asked_at
+        else:
+            self._lease = None
+        return is_valid
+
+    def _use(self, lease: Lease) -> None:
+        lease.use()
+        self._level.add(_now())
+
+    def _pause_of(self, grant: Grant, left: float) -> float:
         """Return the pause that denied a slot, unless the queue after it is too long."""
         # The limiter rejects a call whose pause alone is too long: it knows how long the call waits.
-        if slot.pause > left or (slot.pause > 0 and slot.wait <= left):
-            return slot.pause
-        raise self._rejection(slot.wait, left)
+        if grant.pause > left or (grant.pause > 0 and grant.wait <= left):
+            return grant.pause
+        raise self._rejection(grant.wait, left)
 
     async def _take_fallback(self, until: float) -> float:
         wait, left = max(0.0, self._fallback_next - _now()), until - _now()

@@ -16,7 +16,7 @@ from typing import Protocol
 import attrs
 
 from fullstory_async.concurrency import StoragePatience
-from fullstory_async.errors import APITimeoutError, FullStoryError, RateLimitedError, Scope
+from fullstory_async.errors import APITimeoutError, FullStoryError, RateLimitedError, Scope, StorageError
 from fullstory_async.http.metering import Meter
 from fullstory_async.messages import Request, Response
 from fullstory_async.ratelimit.bucket import Level
@@ -89,6 +89,10 @@ class Call:
     """For a patient call, the longest pause that it accepts from a single 429."""
     meter: Meter | None = attrs.field(default=None, repr=False)
     """Reserves each activation, in addition to the client's own ledger."""
+    ledger_included: bool = False
+    """Whether ``meter`` counts in the client's ledger too, which is not asked then."""
+    send_by: float = attrs.field(default=math.inf, init=False)
+    """Loop time after which nothing may be sent; its owner may move it while the call waits."""
 
     stopping: bool = attrs.field(default=False, init=False)
     """Set by the caller to ask for no further attempt."""
@@ -171,6 +175,10 @@ class Call:
             # the time went by while a 429 was obeyed, so it is the rate limit that all calls wait for
             error.scope = Scope.RATE
         return error
+
+    def lapsed(self) -> StorageError:
+        """Return the error of a call that would be sent later than it may; nothing was sent."""
+        return StorageError("the time until which the call might be sent is over", request=self.request)
 
     def describe(self, error: FullStoryError) -> None:
         """Complete an error with the call's request, attempts, elapsed time and possible cost."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
@@ -22,11 +22,14 @@ _MIN_ADMITTED = 2
 """Calls admitted however slow the rate is: one that waits for the limiter, one that waits for the disk."""
 
 
+@runtime_checkable
 class Meter(Protocol):
-    """Counts activations before they are spent.
+    """Counts activations before they are spent; ``FullStoryClient(ledger=…)`` takes any.
 
-    The pipeline reserves one activation per metered attempt. It keeps the reservation where the attempt may
-    have been charged, and releases it where the request was not sent or was refused free of charge.
+    A client reserves one activation per metered attempt. It keeps the reservation where the attempt may have
+    been charged, and releases it where the request was not sent or was refused free of charge. If there is a
+    coroutine method ``finish`` too, `FullStoryClient.close` awaits it: it waits for what is still being
+    released.
     """
 
     @property
@@ -52,7 +55,11 @@ class Meter(Protocol):
 
 
 class Admission:
-    """An ``async with`` that admits as many calls as leave the rate limiter within `_LEAD_SECONDS`."""
+    """An ``async with`` that admits as many calls as leave the rate limiter within `_LEAD_SECONDS`.
+
+    A pipeline has one for priority calls and one for the others, so that no priority call waits behind bulk
+    calls for its reservation.
+    """
 
     def __init__(self, rate: Callable[[], float]) -> None:
         """Follow a rate in calls per second, which may change."""

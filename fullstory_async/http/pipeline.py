@@ -59,7 +59,7 @@ class Pipeline:
     """Sends requests through a rate limiter and a transport, and retries as the policy says."""
 
     __slots__ = (
-        "_admission", "_contact", "_failures", "_observer", "_quota", "_rng", "_transport",
+        "_admissions", "_contact", "_failures", "_observer", "_quota", "_rng", "_transport",
         "ledger", "limiter", "policy", "timeout",
     )  # fmt: skip
 
@@ -86,7 +86,7 @@ class Pipeline:
         self._contact = Contact() if contact is None else contact
         self._observer = Observer(hooks)
         self._failures = FailureHandler(limiter, self._observer, policy.wait_max)
-        self._admission = Admission(lambda: limiter.rate)
+        self._admissions = {priority: Admission(lambda: limiter.rate) for priority in (False, True)}
 
     @property
     def stats(self) -> Stats:
@@ -187,9 +187,10 @@ class Pipeline:
                 reservation.release()
 
     def _reservation(self, call: Call) -> Reservation | None:
-        if not call.request.metered or (call.meter is None and self.ledger is None):
+        ledger = None if call.ledger_included else self.ledger
+        if not call.request.metered or (call.meter is None and ledger is None):
             return None
-        return Reservation(tuple(meter for meter in (call.meter, self.ledger) if meter is not None))
+        return Reservation(tuple(meter for meter in (call.meter, ledger) if meter is not None))
 
     async def _acquire(self, call: Call, reservation: Reservation) -> None:
         """Reserve what the attempt may cost, and take a token of the rate limiter."""
@@ -199,7 +200,7 @@ class Pipeline:
         call.waits_for = f"its turn to reserve an activation in {reservation.names}"
         timer = asyncio.timeout_at(None if call.deadline == math.inf else call.deadline)
         try:
-            async with timer, self._admission:
+            async with timer, self._admissions[call.request.priority]:
                 call.waits_for = reservation.names
                 # first: a token would go stale while a slow disk commits the reservation
                 await reservation.make()
@@ -234,6 +235,8 @@ class Pipeline:
                 self.stats.waited += seconds
                 call.wait_seconds += seconds
         call.admitted = asyncio.get_running_loop().time()
+        if call.admitted > call.send_by:
+            raise call.lapsed() from call.last_error
         if call.deadline == math.inf:
             # the time of a patient call starts here: it may have queued for hours behind others
             call.deadline = max(call.admitted + (call.timeout or self.timeout), call.extended_to)

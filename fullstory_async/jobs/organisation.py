@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Protocol
 
 from fullstory_async.api import ApiContext, call_once
 from fullstory_async.codec import decode_key_owner
@@ -30,10 +31,23 @@ from fullstory_async.jobs.run_state import reconnect_backoff
 from fullstory_async.jobs.storage.schema import replace_surrogates
 from fullstory_async.jobs.storage.store import JobStore
 
-__all__ = ["ask_who_responds", "check_organisation"]
+__all__ = ["WaitReporter", "ask_who_responds", "check_organisation", "fetch_organisation"]
 
 _TIMEOUT = 30.0
 _SHORT_TIMEOUT = 5.0
+
+
+class WaitReporter(Protocol):
+    """What shows that something is waited for."""
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why it can't show anything any more; then nothing is waited for."""
+        ...
+
+    def report_waiting(self, error: FullStoryError) -> None:
+        """Show why something is waited for."""
+        ...
 
 
 async def check_organisation(
@@ -58,7 +72,7 @@ async def check_organisation(
         await store.save_organisation(organisation)
 
 
-async def fetch_organisation(api: ApiContext, progress: ProgressReporter, *, patience: float) -> str | None:
+async def fetch_organisation(api: ApiContext, progress: WaitReporter, *, patience: float) -> str | None:
     """Return the organisation of the client's key, or ``None`` if the service does not say. Free of charge.
 
     Args:

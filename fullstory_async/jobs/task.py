@@ -31,7 +31,7 @@ from fullstory_async.jobs.storage.tasks import JobTask, SessionErased, request_f
 from fullstory_async.messages import Response
 from fullstory_async.models.event_decoding import check_utf8
 
-__all__ = ["JobCall", "require_json_object"]
+__all__ = ["JobCall", "is_recorded", "require_json_object"]
 
 _RECORDED = frozenset({Scope.SESSION, Scope.SERVICE, Scope.NETWORK})
 """Failures that are recorded for the session, which may have cost an activation."""
@@ -177,7 +177,7 @@ class JobCall:
             state.store.release_later(self._task, spent=spent)
             raise error
         state.record_failure(self._task, error)
-        if not _is_recorded(error):
+        if not is_recorded(error):
             state.store.release_later(self._task, spent=spent)
             raise error
         self._is_settling = True
@@ -194,7 +194,7 @@ class JobCall:
         return 0 if self._call is None else self._call.at_risk
 
 
-def _is_recorded(error: FullStoryError) -> bool:
+def is_recorded(error: FullStoryError) -> bool:
     """Return whether a failure is recorded for the session, rather than for all sessions or none.
 
     A single 403 is recorded: it may be about this session alone, and may have been charged. A response that

@@ -77,11 +77,12 @@ class Bucket(Protocol):
         """Take a token if that needs no waiting; return whether it was taken."""
         ...
 
-    async def take(self, *, max_wait: float) -> float:
+    async def take(self, *, max_wait: float, wanted: int) -> float:
         """Wait for the next token and take it, or return the length of a pause.
 
         Args:
             max_wait: the wait in seconds up to which a token is taken; may be infinite.
+            wanted: calls that wait for a token, this one included.
 
         Returns:
             0.0 with a token. Otherwise another process began a pause of this many seconds: no token is taken,
@@ -192,7 +193,7 @@ class LocalBucket:
         self._limiter = None
         return True
 
-    async def take(self, *, max_wait: float) -> float:  # noqa: ARG002
+    async def take(self, *, max_wait: float, wanted: int) -> float:  # noqa: ARG002
         """Wait for the next token and take it; return 0.0."""
         # `estimate_wait` is exact here: the limiter has already refused calls that would wait longer.
         if self._adaptive is not None:

@@ -53,7 +53,7 @@ class RateLimiter:
     One limiter belongs to one API key. It may be used in one event loop after another (several
     ``asyncio.run``), its level carried over, but not in two running loops at once, nor while calls wait for
     it in a loop that has stopped and isn't closed. A forked process has a copy of it, with a rate of its own;
-    a `RedisRateLimiter` keeps all processes together within one rate.
+    a `PostgresRateLimiter` or `RedisRateLimiter` keeps all processes together within one rate.
     """
 
     __slots__ = (
@@ -166,8 +166,8 @@ class RateLimiter:
     async def try_acquire(self) -> bool:
         """Take a token if one is free, without waiting; return whether it was taken.
 
-        None is free while a call waits for one. A limiter that processes share never has one at hand: only
-        `acquire` asks its server.
+        None is free while a call waits for one. A limiter that processes share has one at hand only if it was
+        given several at once: only `acquire` asks its server.
 
         Raises:
             ClientStateError: another event loop is using this limiter.
@@ -250,9 +250,9 @@ class RateLimiter:
 
     async def _take(self, ticket: Ticket) -> float:
         """Wait for the next token, or return the pause of another process."""
-        bulk = ticket.max_pause is not None
+        max_wait = max(0.0, self._wait_left(ticket)) if ticket.max_pause is None else math.inf
         try:
-            return await self._bucket.take(max_wait=math.inf if bulk else max(0.0, self._wait_left(ticket)))
+            return await self._bucket.take(max_wait=max_wait, wanted=len(self._queue) + 1)
         except LimiterUnavailable as error:
             # The others would fail one after the other, each after the bucket's timeout.
             for waiting, _ in self._queue.waiting():

@@ -54,6 +54,10 @@ class WaitQueue:
         self._normal: _Waiters = OrderedDict()
         self._run = 0
 
+    def __len__(self) -> int:
+        """Return how many calls wait, without the leader."""
+        return len(self._priority) + len(self._normal)
+
     def ahead_of(self, ticket: Ticket) -> int:
         """Return how many calls would be served before one that joins now."""
         if ticket.priority:

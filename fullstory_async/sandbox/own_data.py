@@ -204,38 +204,51 @@ def _identified(events: Iterable[Json]) -> SandboxUser | None:
     return None
 
 
-def add_to_world(world: World, session: SandboxSession) -> SessionId:
-    """Add a session to a world, and return its id. Raises `ConfigurationError` for an id that is there."""
-    if not isinstance(session, SandboxSession):
-        raise ConfigurationError(f"a session must be a SandboxSession, not {type(session).__name__}")
-    wanted = session.user
-    found = (user for user in world.users if _is_same(user, wanted))
-    device, number = world.new_ids()
-    user = next(found, None) or User(
-        uid=wanted.uid or "", email=wanted.email or "", name=_name_of(wanted),
-        device_ids=(device if session.id is None else session.id.split(":")[0],),
-    )  # fmt: skip
-    name = session.id or SessionId(f"{user.device_ids[0]}:{number}")
-    if name in world.sessions:
-        raise ConfigurationError(f"the sandbox has a session {name} already")
-    times = (each["event_time"] for each in session.events if each.get("event_time") is not None)
+def add_to_world(world: World, sessions: Iterable[SandboxSession]) -> list[SessionId]:
+    """Add sessions to a world, and return their ids. Raises `ConfigurationError` for an id that is there."""
+    users = _Users(world.users)
     latest = max((each.created for each in world.sessions.values()), default=_FIRST - _BETWEEN_SESSIONS)
-    first = next(map(datetime.fromisoformat, times), None)
-    created = session.created or first or latest + _BETWEEN_SESSIONS
-    world.add(
-        WorldSession(
+    added: dict[SessionId, WorldSession] = {}
+    for session in sessions:
+        if not isinstance(session, SandboxSession):
+            raise ConfigurationError(f"a session must be a SandboxSession, not {type(session).__name__}")
+        device, number = world.new_ids()
+        user = users.find_or_make(session.user, device if session.id is None else session.id.split(":")[0])
+        name = session.id or SessionId(f"{user.device_ids[0]}:{number}")
+        if name in world.sessions or name in added:
+            raise ConfigurationError(f"the sandbox has a session {name} already")
+        times = (each["event_time"] for each in session.events if each.get("event_time") is not None)
+        first = next(map(datetime.fromisoformat, times), None)
+        created = session.created or first or latest + _BETWEEN_SESSIONS
+        latest = max(latest, created)
+        added[name] = WorldSession(
             id=name, user=user, created=created, event_count=len(session.events),
             mobile=any(each.get("source_type") == "mobile_app" for each in session.events),
             events=tuple(_completed(name, created, session.events)), summary=session.summary,
-        )
-    )  # fmt: skip
-    return name
+        )  # fmt: skip
+    world.add(added.values())
+    return list(added)
 
 
-def _is_same(user: User, wanted: SandboxUser) -> bool:
-    return (wanted.email is None or wanted.email == user.email) and (
-        wanted.uid is None or wanted.uid == user.uid
-    )
+class _Users:
+    """A world's users by e-mail address, by uid, and by both; the first one of each counts."""
+
+    def __init__(self, users: Iterable[User]) -> None:
+        self._found: dict[tuple[str | None, str | None], User] = {}
+        for user in users:
+            self._take(user)
+
+    def find_or_make(self, wanted: SandboxUser, device: str) -> User:
+        """Return the user who has the given address and uid; a new one on this device if nobody has."""
+        if (user := self._found.get((wanted.email, wanted.uid))) is None:
+            email, uid = wanted.email or "", wanted.uid or ""
+            user = User(uid=uid, email=email, name=_name_of(wanted), device_ids=(device,))
+            self._take(user)
+        return user
+
+    def _take(self, user: User) -> None:
+        for key in ((user.email, user.uid), (user.email, None), (None, user.uid)):
+            self._found.setdefault(key, user)
 
 
 def _name_of(user: SandboxUser) -> str:

@@ -99,8 +99,7 @@ class Sandbox:
         self._recorder = Recorder()
         self.requests = self._recorder.requests
         world = World(seed, users if own is None else 0, count, mean_events)
-        for each in own or ():
-            add_to_world(world, each)
+        add_to_world(world, own or ())
         public_url = _checked_public_url(public_url)
         self._public_host = None if public_url is None else URL(public_url).host
         self._service = Service(world, wire, activation_quota, public_url)
@@ -158,7 +157,8 @@ class Sandbox:
         Raises:
             ConfigurationError: the sandbox has a session of this id already.
         """
-        return add_to_world(self._service.world, session)
+        [session_id] = add_to_world(self._service.world, [session])
+        return session_id
 
     def respond(self, operation: Canned, session_id: str, body: object) -> None:
         """Let an operation on a session respond with a given body from now on.

@@ -90,11 +90,11 @@ class World:
         self._take(generated)
         self._added = 0
 
-    def add(self, session: WorldSession) -> None:
-        """Add a session, and its user unless there already."""
-        if session.user not in self.users:
-            self.users = (*self.users, session.user)
-        self._take([*self.sessions.values(), session])
+    def add(self, sessions: Iterable[WorldSession]) -> None:
+        """Add sessions, and their users unless there already."""
+        added = list(sessions)
+        self.users = tuple(dict.fromkeys((*self.users, *(session.user for session in added))))
+        self._take((*self.sessions.values(), *added))
 
     def _take(self, sessions: Iterable[WorldSession]) -> None:
         # new containers, because another thread may be reading the old ones

@@ -526,7 +526,7 @@ def test_the_demo_leaves_one_folder_that_the_next_one_replaces(run: Run, tmp_pat
         assert "events, among them" in (folder / "replay.html").read_text()
         assert {p.name for p in folder.iterdir()} == {
             "sessions.jsonl", "demo.job", "events.jsonl", "events.summaries.jsonl", "events.failures.jsonl",
-            "events.sessions.jsonl", "events.pages.jsonl", "replay.html",
+            "events.sessions.jsonl", "events.pages.jsonl", "replay.html", ".fullstory-demo",
         }  # fmt: skip
         ids = {line["full_session_id"] for line in lines((folder / "events.jsonl").read_text())}
         assert len(ids) == sessions

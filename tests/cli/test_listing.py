@@ -6,11 +6,16 @@ import io
 import json
 import re
 import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fullstory_async import SessionId
+from fullstory_async.cli.output import local_time
 from fullstory_async.sandbox.world import World
 from tests.cli.conftest import Run
 from tests.cli.terminals import Terminals
@@ -142,3 +147,37 @@ def test_events_and_context_count_from_the_same_time(run: Run) -> None:
     pages = re.findall(r"^ +(\d+:\d\d\.\d) →", timeline, re.MULTILINE)
     assert re.findall(r"^- (\d+:\d\d\.\d) \*\*navigate", context, re.MULTILINE) == pages
     assert len(pages) > 1
+
+
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Set this machine's time zone, until the test ends."""
+
+    def set_zone(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield set_zone
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of a Windows process can't be changed")
+def test_every_table_has_the_same_clock_with_its_name(run: Run, zone: Callable[[str], None]) -> None:
+    zone("JST-9")
+    created = WORLD.sessions[SessionId(NEWEST[0])].created.astimezone(timezone(timedelta(hours=9)))
+    minute = f"{created:%Y-%m-%d %H:%M}"
+    listed = run("sessions", "--email", "ada@example.com", "--sandbox", "--output", "table")[1]
+    assert f"{minute} JST" in listed
+    for output in ("table", "timeline"):
+        shown = run("events", NEWEST[0], "--sandbox", "--output", output)[1]
+        assert re.search(rf"^{minute}:\d\d JST", shown, re.MULTILINE), output
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of a Windows process can't be changed")
+def test_the_first_and_last_hours_of_time_have_a_name_too(zone: Callable[[str], None]) -> None:
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    for name, when in (("EST5", first), ("JST-9", last)):
+        zone(name)
+        assert local_time(when).endswith(" UTC")
+    assert local_time(None) == ""

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import re
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +22,7 @@ from fullstory_async.cluster import RedisRateLimiter
 from fullstory_async.jobs import Job, JobPlan, StopReason
 from fullstory_async.sandbox import Fault, Sandbox
 from tests.cli.forked import Forks
-from tests.faults.calls import QUICK, error_of
+from tests.faults.calls import error_of
 from tests.faults.redis_servers import (
     BINARY,
     INSTALL,
@@ -34,10 +33,16 @@ from tests.faults.redis_servers import (
     answering,
     server_of,
 )
+from tests.faults.sharing import (
+    LIMIT,
+    Load,
+    arrivals,
+    between,
+    clients_sharing,
+    four_processes,
+    keeps_the_limit,
+)
 from tests.limits import SECONDS, until
-from tests.virtual.test_ratelimit import worst_excess
-
-LIMIT = RateLimit(40, 8)
 
 pytestmark = pytest.mark.real_time  # as Redis goes by it
 
@@ -50,78 +55,9 @@ def redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServe
     server.kill()
 
 
-@asynccontextmanager
-async def sharing(
-    url: str, *, processes: int = 2, limit: RateLimit = LIMIT, **settings: Any
-) -> AsyncIterator[tuple[Sandbox, list[FullStoryClient]]]:
-    """Run a sandbox and clients of it, each with a limiter of its own, as processes have."""
-    async with Sandbox(users=1, sessions=4, mean_events=3) as sandbox:
-        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=limit, retry=QUICK)
-        settings = {"timeout": SECONDS, **settings}
-        limiters = [RedisRateLimiter(url, config, **settings) for _ in range(processes)]
-        clients = [FullStoryClient(config=config, limiter=limiter) for limiter in limiters]
-        for client in clients:
-            await client.__aenter__()
-        try:
-            yield sandbox, clients
-        finally:
-            for client, limiter in zip(clients, limiters, strict=True):
-                await client.close()
-                await limiter.aclose()
-
-
-class Load:
-    """Workers that call as fast as they can until `stop`; counts failures by attempts and whether sent."""
-
-    def __init__(self, clients: list[FullStoryClient], workers: int = 4) -> None:
-        self.failed: Counter[tuple[int, bool]] = Counter()
-        self.standstill = 0.0
-        """The most seconds that this process has stood still, as it does on a busy machine."""
-        self._failures = [0] * (len(clients) * workers)
-        self._over = False
-        self._tasks = [
-            asyncio.create_task(self._work(number, clients[number % len(clients)]))
-            for number in range(len(self._failures))
-        ]
-        self._tasks.append(asyncio.create_task(self._watch()))
-
-    async def _work(self, number: int, client: FullStoryClient) -> None:
-        while not self._over:
-            try:
-                await client.whoami()
-            except LimiterUnavailable as error:
-                self.failed[error.attempts, error.sent] += 1
-                self._failures[number] += 1
-                await asyncio.sleep(0.02)
-
-    async def _watch(self) -> None:
-        while not self._over:
-            began = time.monotonic()
-            await asyncio.sleep(0.005)
-            self.standstill = max(self.standstill, time.monotonic() - began - 0.005)
-
-    async def until_each_has_failed(self) -> None:
-        """Wait until each worker has failed once more; what it had sent before is answered then."""
-        before = list(self._failures)
-        await until(lambda: all(now > then for now, then in zip(self._failures, before, strict=True)))
-
-    async def stop(self) -> None:
-        self._over = True
-        await asyncio.gather(*self._tasks)
-
-
-def between(sandbox: Sandbox, start: float, end: float) -> int:
-    return sum(start <= request.at < end for request in sandbox.requests)
-
-
-def keeps_the_limit(times: list[float], standstill: float, limit: RateLimit = LIMIT) -> None:
-    """Look at when requests arrived. A process that stood still may have sent late what it was let send in time."""
-    late = 3 * standstill if standstill > 0.02 else 0.0
-    assert worst_excess(sorted(times), limit) <= limit.rate * late
-
-
-def arrivals(sandbox: Sandbox) -> list[float]:
-    return [request.at for request in sandbox.requests]
+def sharing(url: str, **settings: Any) -> AbstractAsyncContextManager[tuple[Sandbox, list[FullStoryClient]]]:
+    """Run a sandbox and clients of it, each with a limiter of its own in that Redis."""
+    return clients_sharing(partial(RedisRateLimiter, url), **settings)
 
 
 @pytest.mark.row(48)
@@ -262,67 +198,16 @@ async def test_row_48_one_that_is_of_no_use_is_an_error_that_says_so(answer: byt
             assert sandbox.requests == []
 
 
-WORKER = """
-import asyncio, os, sys, time
-from fullstory_async import ClientConfig, FullStoryClient, RateLimit
-from fullstory_async.cluster import RedisRateLimiter
-
-async def main(redis, url, key, rate, burst, seconds):
-    config = ClientConfig(api_key=key, base_url=url, rate_limit=RateLimit(float(rate), float(burst)))
-    async with RedisRateLimiter(redis, config) as limiter, FullStoryClient(config=config, limiter=limiter) as client:
-        await client.whoami()
-        print("ready", flush=True)
-        os.read(0, 1)
-        end = time.monotonic() + float(seconds)
-        done = standstill = 0
-
-        async def watch():
-            nonlocal standstill
-            while (began := time.monotonic()) < end:
-                await asyncio.sleep(0.005)
-                standstill = max(standstill, time.monotonic() - began - 0.005)
-
-        async def work():
-            nonlocal done
-            while time.monotonic() < end:
-                await client.whoami()
-                done += 1
-
-        await asyncio.gather(watch(), *(work() for _ in range(10)))
-        print(done, standstill)
-
-asyncio.run(main(*sys.argv[1:]))
-"""
-
-
 @pytest.mark.row(48)
 @pytest.mark.parametrize("redis", KINDS_OF_LONG_ONES, indirect=True)
+@pytest.mark.parametrize("limit", [RateLimit(50, 10), RateLimit(100, 1)], ids=["50/s", "100/s"])
 async def test_row_48_four_processes_keep_to_one_limit(
-    redis: RedisServer, forks: Forks, tmp_path: Path
+    redis: RedisServer, limit: RateLimit, forks: Forks, tmp_path: Path
 ) -> None:
-    limit = RateLimit(50, 10)
-    async with Sandbox(users=1, sessions=4, mean_events=3) as sandbox:
-        arguments = (redis.url, sandbox.url, sandbox.api_key, limit.rate, limit.burst, 1.5)
-        reading, writing = os.pipe()
-        with ExitStack() as stack:
-            workers = [
-                stack.enter_context(
-                    forks.start(*map(str, arguments), script=WORKER, cwd=tmp_path, streams={0: reading})
-                )
-                for _ in range(4)
-            ]
-            os.close(reading)
-            await until(lambda: all(worker.out == "ready\n" for worker in workers))
-            here = Load([])
-            os.write(writing, b"\n\n\n\n")
-            await until(lambda: not any(worker.exists() for worker in workers))
-            os.close(writing)
-            await here.stop()
-        printed = [worker.wait().out.removeprefix("ready\n") for worker in workers]
-        done, standstill = zip(*(map(float, text.split()) for text in printed), strict=True)
-        assert min(done) > 0
-        assert sum(done) > limit.burst
-        keeps_the_limit(arrivals(sandbox), max(*standstill, here.standstill), limit)
+    seen = await four_processes("RedisRateLimiter", redis.url, limit, 1.5, forks=forks, folder=tmp_path)
+    assert min(seen.done) > 0
+    assert sum(seen.done) > limit.burst
+    keeps_the_limit(seen.times, seen.standstill, limit)
 
 
 @pytest.mark.row(48)

@@ -28,7 +28,7 @@ from fullstory_async import (
     ResponseCache,
     StorageError,
 )
-from fullstory_async.cluster.redis_store import RedisStore
+from fullstory_async.cluster.redis_slots import RedisSlots
 from fullstory_async.concurrency import shielded
 from fullstory_async.files import private_database
 from fullstory_async.jobs import Job, JobPlan, JobReader
@@ -361,7 +361,7 @@ def test_row_78_connections_of_the_parent_process_are_never_closed(
     *, forked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The child shares the parent's epoll: closing there would take the connection from the parent's loop."""
-    store = RedisStore(Secret("redis://127.0.0.1:9"), "key", rate=1, burst=1, timeout=1)
+    store = RedisSlots(Secret("redis://127.0.0.1:9"), "key", timeout=1)
     connection = weakref.ref(store._connected())
     if forked:
         monkeypatch.setattr(os, "getpid", lambda: -1)

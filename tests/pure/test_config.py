@@ -95,6 +95,7 @@ def test_variables_give_every_other_setting_where_that_is_asked_for(monkeypatch:
         ("RETRY", "0", "attempts must be a whole number, 1 or more"),
         ("SSL", "/nowhere", "can't read the CA bundle"),
         ("PROXY", "http://u:geheim@h:99999", "proxy is not a URL"),
+        ("CLIENT_CERT", "/nowhere", "client_cert"),
     ],
 )
 def test_an_unusable_variable_is_named(
@@ -106,6 +107,27 @@ def test_an_unusable_variable_is_named(
     assert str(caught.value).startswith(f"the variable FULLSTORY_{name}")
     assert reason in str(caught.value)
     assert "geheim" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_the_variable_is_found_whatever_words_the_message_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FULLSTORY_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("FULLSTORY_RETRY", "2")
+    monkeypatch.setenv("FULLSTORY_SSL", "/nowhere/proxy/attempts.pem")
+    with pytest.raises(ConfigurationError, match=r"^the variable FULLSTORY_SSL: .*/nowhere/proxy/attempts"):
+        ClientConfig.from_env(api_key=KEY)
+    # the program's own setting is not blamed on a variable
+    with pytest.raises(ConfigurationError, match=r"^can't read the file '/nowhere/proxy' \(client_cert\)"):
+        ClientConfig.from_env(api_key=KEY, ssl=None, client_cert="/nowhere/proxy")
+    monkeypatch.setenv("FULLSTORY_RETRY", "0")
+    monkeypatch.setenv("FULLSTORY_RATE_LIMIT", "fast")
+    policy = RetryPolicy(attempts=9)
+    assert ClientConfig.from_env(ssl=None, retry=policy, rate_limit=RateLimit(3, 3)).retry is policy
+    monkeypatch.delenv("FULLSTORY_RETRY")
+    monkeypatch.delenv("FULLSTORY_RATE_LIMIT")
+    # nor are settings that don't go together
+    with pytest.raises(ConfigurationError, match="^give the proxy's user and password in proxy or in proxy_"):
+        monkeypatch.setenv("FULLSTORY_PROXY", "http://u:p@proxy.example:3128")
+        ClientConfig.from_env(api_key=KEY, ssl=None, proxy_auth=("u", "p"))
 
 
 def test_a_setting_that_does_not_exist_is_an_error() -> None:

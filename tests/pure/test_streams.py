@@ -139,6 +139,35 @@ async def test_taking_in_a_trigger_costs_the_same_beside_many_that_are_done(
     assert await cost(2) < 2 * few
 
 
+async def test_only_a_trigger_of_this_inbox_can_be_done(tmp_path: Path) -> None:
+    inbox, other = StreamInbox(tmp_path / "inbox"), StreamInbox(tmp_path / "other")
+    await inbox.put(body(1))
+    await other.put(body(2))
+    [foreign] = await other.waiting()
+    wrong: list[Any] = [foreign, StreamTrigger.from_json(body(1)), SessionId("1:2"), 1, None]
+    for each in wrong:
+        with pytest.raises(
+            ConfigurationError, match=r"done\(\) takes a trigger that waiting\(\) of this inbox"
+        ):
+            await inbox.done(each)
+    [trigger] = await inbox.waiting()
+    assert trigger.data["n"] == 1
+    await inbox.done(trigger)
+    await inbox.done(trigger)
+    assert await inbox.waiting() == []
+
+
+async def test_a_trigger_that_was_forgotten_while_it_was_worked_on_is_done(tmp_path: Path) -> None:
+    inbox = StreamInbox(tmp_path / "inbox")
+    await inbox.put(body(1))
+    [trigger] = await inbox.waiting()
+    await inbox.forget(SessionId("1:2"))
+    await inbox.put(body(2))  # it must not get the number of the first
+    await inbox.done(trigger)
+    [waiting] = await inbox.waiting()
+    assert waiting.data["n"] == 2
+
+
 async def test_what_is_done_or_forgotten_is_erased(tmp_path: Path) -> None:
     inbox = StreamInbox(tmp_path / "inbox")
     await inbox.put(body(1, email="ada@example.com"))

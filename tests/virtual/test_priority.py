@@ -14,6 +14,7 @@ import pytest
 
 from fullstory_async import APITimeoutError, ConfigurationError, RateLimit, RateLimitedError, RateLimiter
 from fullstory_async.api import ApiContext, ProfilesAPI
+from fullstory_async.messages import Request, Response
 from fullstory_async.testing import FakeTransport, json_response
 from tests.fakes import make_pipeline, make_sessions
 from tests.virtual.buckets import Make, filled, make_limiter
@@ -57,6 +58,43 @@ async def test_an_interactive_call_waits_for_one_refill_behind_a_bulk_job(
     await task
     assert len(waits) == 20
     assert max(waits) <= 1 / rate + 0.001
+
+
+class Ledger:
+    """Counts what is reserved, as fast as memory."""
+
+    name = "the ledger"
+    reserved = most_reserved = 0
+
+    async def reserve(self) -> None:
+        self.reserved += 1
+        self.most_reserved = max(self.most_reserved, self.reserved)
+
+    def release(self, reservation: object, /) -> None:
+        self.reserved -= 1
+
+
+async def test_a_ledger_lets_an_interactive_call_pass_a_bulk_job_too() -> None:
+    limiter = RateLimiter(RateLimit(10, 1), max_wait=1e6)
+    sent: list[str] = []
+    ledger = Ledger()
+
+    def respond(request: Request) -> Response:
+        sent.append(request.session_id or "")
+        ledger.reserved -= 1
+        return json_response(EVENTS)
+
+    sessions = make_sessions(FakeTransport(respond=respond), limiter, ledger=ledger)
+    async with sessions.events_many([f"1:{n}" for n in range(100)], concurrency=50) as outcomes:
+        await asyncio.sleep(1.05)
+        before = len(sent)
+        people = [asyncio.create_task(sessions.events(f"2:{n}", priority=True)) for n in range(10)]
+        await asyncio.gather(*people)
+        passed = sent[before:].index("2:9")
+        async for outcome in outcomes:
+            assert outcome.error is None
+    assert passed <= 11  # one token in ten is left to the bulk
+    assert ledger.most_reserved <= 4  # two of each kind that wait for the limiter
 
 
 async def test_a_call_without_priority_waits_behind_the_bulk_job(make_limiter: Make) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import threading
 
@@ -37,10 +38,11 @@ async def grants(limiter: RateLimiter, count: int, workers: int) -> list[float]:
 
 def worst_excess(times: list[float], limit: RateLimit) -> float:
     """Return by how much the busiest of all windows passes ``burst + rate·W``."""
-    worst = -1.0
-    for i, start in enumerate(times):
-        for j in range(i, len(times)):
-            worst = max(worst, (j - i + 1) - (limit.burst + limit.rate * (times[j] - start)))
+    worst, least = -1.0, math.inf
+    for i, at in enumerate(times):
+        beyond = i - limit.rate * (at - times[0])
+        least = min(least, beyond)
+        worst = max(worst, beyond - least + 1 - limit.burst)
     return worst
 
 

@@ -27,6 +27,7 @@ from fullstory_async import (
     RateLimitedError,
 )
 from fullstory_async.cluster import RedisRateLimiter
+from fullstory_async.cluster.lease import LEASE
 from fullstory_async.sandbox import Sandbox
 from tests.limits import SECONDS
 from tests.virtual.test_ratelimit import worst_excess
@@ -127,6 +128,89 @@ async def test_it_asks_once_for_what_goes_at_once_and_twice_for_what_waits() -> 
     for _ in range(3):
         await limiter.acquire()
     assert redis.asked <= 4 + 3 * 2
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(("rate", "asked"), [(100, 60), (40, 150), (39, 400)])
+async def test_several_that_wait_take_a_lease_with_one_question(rate: float, asked: int) -> None:
+    limit = RateLimit(rate, 1)
+    [limiter] = limiters_of(server := FakeServer(), limit)
+    redis = CountingRedis(server=server)
+    limiter = RedisRateLimiter(redis, ClientConfig(api_key=KEY, rate_limit=limit))
+    times = await take_for(200 / rate, [limiter], workers=20)
+    assert redis.asked <= asked * len(times) / 200
+    assert worst_excess(times, limit) <= 1e-6  # as none wakes late in virtual time
+    assert len(times) >= 190
+
+
+class DistantRedis(FakeAsyncRedis):
+    """Takes 20 ms for each command, as another data centre does."""
+
+    async def execute_command(self, *command: Any, **options: Any) -> Any:
+        await asyncio.sleep(0.01)
+        execute: Any = super().execute_command  # which has no annotations
+        result = await execute(*command, **options)
+        await asyncio.sleep(0.01)
+        return result
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("rate", [30, 39, 40, 100, 1000])
+async def test_a_distant_server_slows_no_process_down_that_has_a_burst(rate: float) -> None:
+    limit = RateLimit(rate, max(5, rate / 10))
+    config = ClientConfig(api_key=KEY, rate_limit=limit)
+    limiter = RedisRateLimiter(DistantRedis(server=FakeServer()), config)
+    await limiter.acquire()
+    times = await take_for(2.0, [limiter], workers=100)
+    assert len(times) >= 0.95 * 2.0 * rate
+    assert worst_excess(times, limit) <= rate * (LEASE + 0.02)
+
+
+@pytest.mark.virtual_time
+async def test_one_call_after_another_leases_nothing() -> None:
+    limit = RateLimit(100, 10)
+    alone, other = limiters_of(FakeServer(), limit, 2)
+    await until_full(alone)
+    for _ in range(3):
+        await alone.acquire()
+    began = now()
+    await other.acquire()  # of the burst, less its margin, two are left
+    await other.acquire()
+    assert now() - began < 0.001
+    assert not await alone.try_acquire()
+
+
+@pytest.mark.virtual_time
+async def test_a_leased_slot_that_a_cancelled_call_left_is_used_by_another_until_it_is_too_old() -> None:
+    [limiter] = limiters_of(FakeServer(), RateLimit(100, 10))
+    await until_full(limiter)
+    for pause, is_there in ((0.0, True), (0.04, True), (0.09, False)):
+        for _ in range(6):
+            await limiter.acquire()
+        tasks = [asyncio.create_task(limiter.acquire()) for _ in range(6)]
+        await asyncio.sleep(0.031)
+        done = sum(task.done() for task in tasks)
+        assert 2 <= done <= 4
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.01 + pause)
+        assert await limiter.try_acquire() == is_there
+
+
+@pytest.mark.virtual_time
+async def test_a_pause_holds_for_leased_slots_here_at_once_and_elsewhere_after_the_guard() -> None:
+    limiters = limiters_of(FakeServer(), limit := RateLimit(100, 1), 3)
+    working = [asyncio.create_task(take_for(2.0, [limiter], workers=10)) for limiter in limiters]
+    await asyncio.sleep(0.5)
+    began = now()
+    limiters[0].pause(1.0)
+    each = await asyncio.gather(*working)
+    here, everything = each[0], sorted(itertools.chain(*each))
+    assert [at for at in here if began < at < began + 1.0] == []
+    assert [at for at in everything if began + 0.06 < at < began + 1.0] == []
+    assert all(times[-1] > began + 1.2 for times in each)
+    assert worst_excess(everything, limit) <= 1e-3  # microseconds of a rate
 
 
 class ForgetfulRedis(FakeAsyncRedis):
@@ -232,8 +316,11 @@ async def test_cancelled_waits_leave_one_slot_each_unused_at_most() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_alone_and_back_again_it_never_gives_more(caplog: pytest.LogCaptureFixture) -> None:
-    limit, server = RateLimit(30, 6), FakeServer()
+@pytest.mark.parametrize("rate", [30, 120])
+async def test_alone_and_back_again_it_never_gives_more(
+    rate: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    limit, server = RateLimit(rate, 6), FakeServer()
     limiters = limiters_of(server, limit, 3, fallback=limit.rate / 3)
     await until_full(limiters[0])
     loop = asyncio.get_running_loop()
@@ -243,7 +330,7 @@ async def test_alone_and_back_again_it_never_gives_more(caplog: pytest.LogCaptur
         times = await take_for(1.6, limiters)
     assert worst_excess(times, limit) <= 0
     assert len(times) >= 0.75 * 1.6 * limit.rate
-    assert caplog.text.count("going on alone at 10/s") == 3
+    assert caplog.text.count(f"going on alone at {rate / 3:g}/s") == 3
     assert caplog.text.count("answers again") == 3
 
 
@@ -414,7 +501,7 @@ async def test_the_password_is_shown_nowhere(caplog: pytest.LogCaptureFixture) -
             error = caught.value
             for text in (
                 repr(limiter),
-                repr(limiter._redis_bucket),
+                repr(limiter._shared_bucket),
                 str(error),
                 repr(error),
                 our_variables(error),
@@ -431,7 +518,7 @@ def test_the_package_does_not_import_redis() -> None:
 
 
 def test_without_the_extra_it_says_what_to_install() -> None:
-    script = "import sys; sys.modules['redis'] = None; import fullstory_async.cluster"
+    script = "import sys; sys.modules['redis'] = None; from fullstory_async.cluster import RedisRateLimiter"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=SECONDS)
     assert run.stderr.splitlines()[-1].endswith(
         "ConfigurationError: RedisRateLimiter needs: pip install 'fullstory-async[redis]'"

@@ -19,11 +19,13 @@ from fullstory_async import (
     ActivationBudgetError,
     ActivationLedger,
     APITimeoutError,
+    AuthenticationError,
     ClientConfig,
     ConfigurationError,
     ConnectError,
     FullStoryClient,
     Hooks,
+    Meter,
     NotFoundError,
     RateLimit,
     RateLimiter,
@@ -259,9 +261,48 @@ def test_settings_that_make_no_sense_are_refused(arguments: dict[str, Any]) -> N
         ActivationLedger(**arguments)
 
 
-def test_a_client_takes_only_a_ledger() -> None:
-    with pytest.raises(ConfigurationError, match="ledger must be"):
-        FullStoryClient("na1.key", ledger=cast("Any", "file.db"))
+class OwnMeter:
+    """A meter of a user's own: a name and two methods are enough."""
+
+    name = "my meter"
+
+    def __init__(self) -> None:
+        self.events: list[object] = []
+
+    async def reserve(self) -> str:
+        self.events.append("reserve")
+        return f"receipt {len(self.events)}"
+
+    def release(self, reservation: str) -> None:
+        self.events.append(reservation)
+
+
+class FinishedMeter(OwnMeter):
+    async def finish(self) -> None:
+        self.events.append("finish")
+
+
+async def test_a_client_takes_a_meter_of_one_s_own() -> None:
+    own, finished = OwnMeter(), FinishedMeter()
+    meter: Meter = own
+    async with Sandbox(sessions=2) as sandbox:
+        [session_id, *_] = sandbox.session_ids
+        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url)
+        async with FullStoryClient(config=config, ledger=meter) as client:
+            await client.sessions.events(session_id)
+        async with FullStoryClient("na1.wrong", config=config, ledger=finished) as client:
+            with pytest.raises(AuthenticationError):
+                await client.sessions.events(session_id)
+    assert own.events == ["reserve"]
+    assert finished.events == ["reserve", "receipt 1", "finish"]
+
+
+@pytest.mark.parametrize("given", ["file.db", 5, OwnMeter, [OwnMeter()]])
+def test_what_is_no_meter_is_refused(given: object) -> None:
+    with pytest.raises(
+        ConfigurationError, match="ledger must be an ActivationLedger or another Meter, with a name"
+    ):
+        FullStoryClient("na1.key", ledger=cast("Any", given))
 
 
 @asynccontextmanager

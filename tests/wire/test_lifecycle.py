@@ -13,13 +13,22 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import aclosing
-from unittest.mock import create_autospec
+from typing import Any
+from unittest.mock import Mock, create_autospec
 
 import aiohttp
 import pytest
 
-from fullstory_async import ClientStateError, FullStoryClient, FullStoryError, RateLimiter, TransportError
+from fullstory_async import (
+    ClientStateError,
+    ConfigurationError,
+    FullStoryClient,
+    FullStoryError,
+    RateLimiter,
+    TransportError,
+)
 from fullstory_async.jobs import Job
+from fullstory_async.testing import FakeTransport
 from tests.limits import SECONDS
 from tests.wire.servers import FAST, Calls, Connection, Handler, client_of, http, raw_server
 from tests.wire.test_transport import drip, hang
@@ -245,3 +254,13 @@ def test_the_interpreter_ends_with_the_client_open() -> None:
         printed, warned = process.communicate(timeout=SECONDS)
         assert (process.returncode, printed) == (0, "end\n"), body
         assert warned.count("a FullStoryClient was left open") == warned.count("Warning") == said, warned
+
+
+@pytest.mark.parametrize(
+    "given", [object(), "https://api.fullstory.com", FakeTransport, aiohttp.TCPConnector, Mock()]
+)
+def test_a_transport_of_another_kind_is_refused_when_the_client_is_made(given: Any) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"^transport must be a transport such as testing\.FakeTransport, not "
+    ):
+        FullStoryClient("na1.key", transport=given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from cProfile import Profile
 from datetime import UTC, datetime
 from typing import Any
 
@@ -217,3 +218,37 @@ async def test_requests_are_selected_and_payments_listed() -> None:
         f"  events {other}: 1",
         f"  summary {ID}: 1",
     }
+
+
+def test_many_sessions_take_time_in_proportion_to_their_number() -> None:
+    def calls(number: int) -> int:
+        users = [SandboxUser(email=f"user{n}@example.com") for n in range(number)]
+        sessions = [SandboxSession(user=user) for user in (*users, *users)]
+        with Profile(builtins=True) as profile:
+            sandbox = Sandbox(sessions=sessions)
+        assert len(sandbox.users) == number
+        assert len(sandbox.session_ids) == 2 * number
+        assert len(sandbox.sessions_of(email="user0@example.com")) == 2
+        return sum(entry.callcount for entry in profile.getstats())
+
+    assert calls(400) < 5 * calls(100)
+
+
+def test_sessions_of_one_list_follow_one_another_and_join_their_users() -> None:
+    early = datetime(2026, 1, 1, tzinfo=UTC)
+    both = SandboxUser(email="ada@example.com", uid="a-1")
+    sandbox = Sandbox(
+        sessions=[
+            SandboxSession(user=both),
+            SandboxSession(user=SandboxUser(uid="a-1"), created=early),
+            SandboxSession(user=SandboxUser(email="ada@example.com")),
+            SandboxSession(user=SandboxUser(email="ada@example.com", uid="a-2")),
+        ]
+    )
+    added = sandbox.add_session(SandboxSession(user=SandboxUser(uid="a-1")))
+    assert [each.uid for each in sandbox.users] == ["a-1", "a-2"]
+    ids = sandbox.session_ids
+    assert sandbox.sessions_of(uid="a-1") == [ids[0], ids[1], ids[2], added]
+    assert ids.index(added) == 4
+    with pytest.raises(ConfigurationError, match=f"the sandbox has a session {ID} already"):
+        Sandbox(sessions=[SandboxSession(id=ID), SandboxSession(id=ID)])

@@ -17,6 +17,7 @@ from cyclopts import Parameter
 from fullstory_async.activations import Activations
 from fullstory_async.cli.commands.fetch import run_job
 from fullstory_async.cli.consoles import StreamConsole
+from fullstory_async.cli.demo_cluster import ClusterDemo, require_libraries, run_cluster_demo
 from fullstory_async.cli.demo_report import Totals, print_commands, print_session, print_totals
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.output import as_row
@@ -43,6 +44,8 @@ _PROFILE = "support"
 _FOLDER = Path("fullstory-demo")
 _JOB, _PAGE, _SESSIONS = "demo.job", "replay.html", "sessions.jsonl"
 _EXPORT = "events.jsonl"
+_MARK = ".fullstory-demo"
+"""A file by which a demo recognises the folder of an earlier one."""
 _FILES = (
     _PAGE, _SESSIONS, _EXPORT, "events.failures.jsonl", "events.pages.jsonl", "events.sessions.jsonl",
     "events.summaries.jsonl", "demo.job.rescue",
@@ -77,13 +80,14 @@ class _Crash:
 
 def demo(
     *,
-    sessions: int = 300,
+    sessions: int | None = None,
     seed: int = 0,
     rate: float = 100.0,
-    concurrency: int = 32,
+    concurrency: int | None = None,
     out_dir: Path | None = None,
     serve: Annotated[bool, _Flag] = False,
     crash: Annotated[bool, _Flag] = False,
+    cluster: Annotated[bool, _Flag] = False,
 ) -> Exit:
     """Watch a complete job against an embedded sandbox: no key, no settings, no cost.
 
@@ -95,25 +99,41 @@ def demo(
     Parameters
     ----------
     sessions
-        Number of sessions in the sandbox.
+        Number of sessions in the sandbox. [default: 300, or 2500 with --cluster]
     seed
         Seed of the generated data.
     rate
         Rate limit, in requests per second.
     concurrency
-        Maximum number of calls in flight.
+        Maximum number of calls in flight. [default: 32, or 8 of each worker with --cluster]
     out_dir
         Folder for the files, which replace those of an earlier demo. [default: fullstory-demo]
     serve
         Keep the sandbox running until Ctrl-C, so that the replay URLs open in a browser.
     crash
         Kill the job half way with kill -9, and resume it.
+    cluster
+        Start a Postgres and four workers instead, kill two of them, and check that nothing was lost. Needs
+        fullstory-async[demo,worker].
     """
+    sessions = (2500 if cluster else 300) if sessions is None else sessions
+    concurrency = (8 if cluster else 32) if concurrency is None else concurrency
     if sessions < 1 or concurrency < 1:
         raise UsageError("--sessions and --concurrency must be 1 or more")
+    if cluster and (serve or crash):
+        raise UsageError("--cluster and --serve or --crash exclude each other")
+    if cluster:
+        require_libraries()
+    limit, folder = RateLimit(rate), _fresh_folder(_FOLDER if out_dir is None else out_dir)
+    if cluster:
+        return asyncio.run(
+            run_cluster_demo(
+                ClusterDemo(sessions=sessions, seed=seed, limit=limit, concurrency=concurrency, folder=folder)
+            )
+        )
     settings = _Settings(
-        sessions=sessions, seed=seed, limit=RateLimit(rate), concurrency=concurrency,
-        folder=_fresh_folder(_FOLDER if out_dir is None else out_dir), serve=serve, crash=crash,
+        sessions=sessions, seed=seed, limit=limit, concurrency=concurrency, folder=folder, serve=serve,
+        crash=crash,
     )  # fmt: skip
     return asyncio.run(_run(settings))
 
@@ -225,19 +245,21 @@ def _largest_session(sandbox: Sandbox) -> SessionId:
     return max(sizes or sandbox.event_counts, key=sandbox.event_counts.__getitem__)
 
 
-def _fresh_folder(wanted: Path) -> Path:
+def _fresh_folder(folder: Path) -> Path:
     """Create the folder, or remove from it what an earlier demo left; other files in it stay."""
+    job = folder / _JOB
     try:
-        wanted.mkdir(mode=0o700)
+        folder.mkdir(mode=0o700)
     except FileExistsError:
-        job = wanted / _JOB
-        if not job.is_dir():
-            raise UsageError(f"{wanted} exists, and no demo made it; choose another --out-dir") from None
-        if (holder := JobReader(job).status().holder) is not None:
-            raise UsageError(f"a demo is using {wanted} ({holder}); choose another --out-dir") from None
-        shutil.rmtree(job)
+        if not (job.is_dir() or (folder / _MARK).is_file()):
+            raise UsageError(f"{folder} exists, and no demo made it; choose another --out-dir") from None
+        if job.is_dir():
+            if (holder := JobReader(job).status().holder) is not None:
+                raise UsageError(f"a demo is using {folder} ({holder}); choose another --out-dir") from None
+            shutil.rmtree(job)
         for name in _FILES:
-            (wanted / name).unlink(missing_ok=True)
+            (folder / name).unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(f"the folder {wanted} can't be created: {error.strerror}") from None
-    return wanted
+        raise UsageError(f"the folder {folder} can't be created: {error.strerror}") from None
+    (folder / _MARK).touch()
+    return folder

@@ -14,7 +14,7 @@ from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.option_parsing import read_session_id, read_time, reject_typo
-from fullstory_async.cli.output import print_csv, print_json, print_rows, print_table
+from fullstory_async.cli.output import local_time, print_csv, print_json, print_rows, print_table
 from fullstory_async.cli.pages import show_page
 from fullstory_async.cli.reuse import Reuse, saved_events
 from fullstory_async.cli.streams import require_output
@@ -168,9 +168,8 @@ def _print_events(events: SessionEvents, output: EventOutput) -> None:
 
 
 def _table_row(event: SessionEvent) -> dict[str, Any]:
-    when = event.timestamp
     return {
-        "time": "" if when is None else f"{when:%Y-%m-%d %H:%M:%S}",
+        "time": local_time(event.timestamp, "%Y-%m-%d %H:%M:%S"),
         "type": event.type,
         "what": event.description,
         "marks": ", ".join((*(["error"] if event.is_error else []), *event.frustrations)),

@@ -13,8 +13,8 @@ from cyclopts import Parameter
 from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
-from fullstory_async.cli.latest import local_time, newest_first
-from fullstory_async.cli.output import Output, as_row, print_rows, print_table, write_stderr
+from fullstory_async.cli.latest import newest_first
+from fullstory_async.cli.output import Output, as_row, local_time, print_rows, print_table, write_stderr
 from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ListApi
 from fullstory_async.models import Session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, runtime_checkable
 
 import attrs
 
@@ -22,6 +22,7 @@ class State(enum.Enum):
     CLOSED = "is closed: make a new one"
 
 
+@runtime_checkable
 class ClientTransport(call.Transport, Protocol):
     """A transport that a client opens and closes."""
 

@@ -19,7 +19,7 @@ from fullstory_async.jobs.export.structures import event_shapes
 from fullstory_async.jobs.export.tables import Tables
 from fullstory_async.jobs.export.target import Action
 from fullstory_async.jobs.export.writers import ExportTarget
-from fullstory_async.jobs.storage.reader import RecordReader
+from fullstory_async.jobs.storage.records import RecordSource
 from fullstory_async.tables.columns import Row, Schema
 from fullstory_async.threads import GRACE, WorkerThread
 
@@ -45,7 +45,7 @@ class ExportOptions(TypedDict, total=False):
 
 
 def export(
-    reader: RecordReader,
+    source: RecordSource,
     path: str | os.PathLike[str] | None = None,
     *,
     out_dir: str | os.PathLike[str] | None = None,
@@ -65,7 +65,7 @@ def export(
     """Write a job's tables to files, in the format of the suffix. Blocks.
 
     Args:
-        reader: the job.
+        source: the job.
         path: as in `Job.export`, as are the arguments that are not named here.
         out_dir: a folder, in place of ``path``.
         redact: as there. With a `Redaction`, the caller reads its ``near_misses``; otherwise similar fields
@@ -80,30 +80,30 @@ def export(
         ExportStopped: ``stopped`` was set before the end.
         ConfigurationError: as in `Job.export`, as are the further errors.
     """
-    if schema == "warehouse" and not reader.plan.events:
+    if schema == "warehouse" and not source.plan.events:
         raise ConfigurationError(
             "schema='warehouse' (--schema warehouse) has events only, and this job has none"
         )
-    redaction = Redaction.of(redact, reader.secret)
-    responses = response_columns(reader) if schema == "v2" else {}
-    tables = Tables(reader.plan, redaction, schema, reader.organisation, reader.input_columns, responses)
+    redaction = Redaction.of(redact, source.secret)
+    responses = response_columns(source) if schema == "v2" else {}
+    tables = Tables(source.plan, redaction, schema, source.organisation, source.input_columns, responses)
     target = ExportTarget.of(
         {name: tables.columns(name) for name in tables.names}, path, out_dir, file_format,
         schema=schema, overwrite=overwrite, append=append, partition_by=partition_by,
         rows_per_file=rows_per_file, bom=bom, json=json,
     )  # fmt: skip
     if json == "struct":
-        again = attrs.evolve(tables, redaction=Redaction(redaction.rules, reader.secret))
-        tables = attrs.evolve(tables, shapes=event_shapes(again, reader.records()))
+        again = attrs.evolve(tables, redaction=Redaction(redaction.rules, source.secret))
+        tables = attrs.evolve(tables, shapes=event_shapes(again, source.records()))
         target = attrs.evolve(target, tables={name: tables.columns(name) for name in tables.names})
     if target.action is Action.STREAM and redaction.rules and not allow_missing:
         # Before the first row: what a pipe has got can't be taken out of it again.
         checked = Redaction(redaction.rules, redaction.secret)
-        first = _rows_of(reader, attrs.evolve(tables, redaction=checked), stopped=stopped)
+        first = _rows_of(source, attrs.evolve(tables, redaction=checked), stopped=stopped)
         _check_names(checked, sum(len(rows) for _, rows in first))
     count = 0
-    with target.opened(_session_ids(reader), stopped) as writers:
-        for name, rows in _rows_of(reader, tables, progress, stopped=stopped):
+    with target.opened(_session_ids(source), stopped) as writers:
+        for name, rows in _rows_of(source, tables, progress, stopped=stopped):
             count += len(rows)
             if name in writers:
                 writers[name](rows)
@@ -116,14 +116,14 @@ def export(
 
 
 def _rows_of(
-    reader: RecordReader,
+    source: RecordSource,
     tables: Tables,
     progress: Callable[[int], object] | None = None,
     *,
     stopped: threading.Event | None,
 ) -> Iterator[tuple[str, Sequence[Row]]]:
     """Yield the rows of each session, by table."""
-    for count, record in enumerate(reader.records(), 1):
+    for count, record in enumerate(source.records(), 1):
         yield from tables.rows(record)
         if progress is not None:
             progress(count)
@@ -131,8 +131,8 @@ def _rows_of(
             raise ExportStopped
 
 
-def _session_ids(reader: RecordReader) -> Iterator[str]:
-    return (record.session_id for record in reader.records(with_bodies=False))
+def _session_ids(source: RecordSource) -> Iterator[str]:
+    return (record.session_id for record in source.records(with_bodies=False))
 
 
 def _check_names(redaction: Redaction, rows: int) -> None:
@@ -145,7 +145,7 @@ def _check_names(redaction: Redaction, rows: int) -> None:
 
 
 async def export_in_thread(
-    reader: RecordReader,
+    source: RecordSource,
     path: str | os.PathLike[str] | None = None,
     *,
     progress: Callable[[int], object] | None = None,
@@ -164,7 +164,7 @@ async def export_in_thread(
 
     thread = WorkerThread(f"the export {path or options.get('out_dir')}")
     try:
-        return await thread.run(export, reader, path, progress=report, stopped=stopped, **options)
+        return await thread.run(export, source, path, progress=report, stopped=stopped, **options)
     except asyncio.CancelledError:
         stopped.set()
         await thread.finish(GRACE)

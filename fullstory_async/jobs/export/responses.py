@@ -9,7 +9,7 @@ from fullstory_async import coerce
 from fullstory_async.codec import decode_summary
 from fullstory_async.errors import DecodeError
 from fullstory_async.jobs.plan import SUMMARY
-from fullstory_async.jobs.storage.reader import RecordReader
+from fullstory_async.jobs.storage.records import RecordSource
 from fullstory_async.messages import Response
 from fullstory_async.session_id import SessionId
 from fullstory_async.tables.columns import TABLES, Column, Kind
@@ -24,12 +24,12 @@ _KINDS: Mapping[Any, Kind] = {
 _MAX_INTEGER = 2**63
 
 
-def response_columns(reader: RecordReader) -> dict[str, Column]:
+def response_columns(source: RecordSource) -> dict[str, Column]:
     """Return a column for each field of the job's responses; none if their schemas differ. Reads the job."""
     schema: Any = None
-    if reader.plan.summary is None:
+    if source.plan.summary is None:
         return {}
-    for record in reader.records(with_bodies=SUMMARY):
+    for record in source.records(with_bodies=SUMMARY):
         if SUMMARY not in record.bodies:
             continue
         response = Response(status=200, body=record.bodies[SUMMARY])

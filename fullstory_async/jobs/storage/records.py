@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Mapping
 from datetime import datetime
+from typing import Protocol
 
 import attrs
 
@@ -12,7 +14,7 @@ from fullstory_async.jobs.plan import JobPlan
 from fullstory_async.json_ready import JsonReady
 from fullstory_async.models import SessionEvents, SessionSummary
 
-__all__ = ["JobFailure", "JobResult", "JobStatus", "Record"]
+__all__ = ["JobFailure", "JobResult", "JobStatus", "Record", "RecordSource"]
 
 
 @attrs.frozen(kw_only=True)
@@ -67,6 +69,34 @@ class Record:
             message=error.message, code=None, attempts=0, may_have_cost=True, permanent=True,
             at=self.fetched[operation], body=self.bodies[operation],
         )  # fmt: skip
+
+
+class RecordSource(Protocol):
+    """Where an export reads its records, as often as it needs to: a job's folder, for example."""
+
+    @property
+    def plan(self) -> JobPlan:
+        """What is fetched for each session."""
+        ...
+
+    @property
+    def secret(self) -> str:
+        """The secret of its fingerprints."""
+        ...
+
+    @property
+    def organisation(self) -> str | None:
+        """Whose sessions these are, once that is known."""
+        ...
+
+    @property
+    def input_columns(self) -> Mapping[str, str]:
+        """Column of the tables that the ids came from → its name in an export."""
+        ...
+
+    def records(self, *, with_bodies: bool | str = True) -> Generator[Record, None, None]:
+        """Yield every intact session, with the bodies of all operations, of one, or of none."""
+        ...
 
 
 @attrs.frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""RedisStore: runs the script in Redis within a bounded time; every failure is a `LimiterUnavailable`.
+"""RedisSlots: runs the script in Redis within a bounded time; every failure is a `LimiterUnavailable`.
 
 A request has half of its time on the existing connection and the rest on a new one, in case the old one is
 dead. If its response is lost, it may have taken a slot, which then stays unused. After a failure the
@@ -18,29 +18,28 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
-from fullstory_async.cluster.script import SCRIPT, Slot, arguments, parse_slot
+from fullstory_async.cluster.redis_script import SCRIPT, parse, parse_begin
+from fullstory_async.cluster.slots import Grant
 from fullstory_async.errors import ConfigurationError, LimiterUnavailable
 from fullstory_async.secret import Secret
 from fullstory_async.spelling import Reading
 
-__all__ = ["RedisStore"]
+__all__ = ["RedisSlots"]
 
 T = TypeVar("T")
 _DEFAULT_PORT = 6379
 _FAILURES = (RedisError, OSError)  # a TimeoutError is an OSError
 
 
-class RedisStore:
+class RedisSlots:
     """The value that Redis keeps under one key."""
 
     __slots__ = (
-        "_burst",
         "_client",
         "_given",
         "_inherited",
         "_key",
         "_pid",
-        "_rate",
         "_url",
         "location",
         "timeout",
@@ -51,7 +50,7 @@ class RedisStore:
     location: str
     """The Redis server, without user and password."""
 
-    def __init__(self, redis: Secret | Redis, key: str, *, rate: float, burst: float, timeout: float) -> None:
+    def __init__(self, redis: Secret | Redis, key: str, *, timeout: float) -> None:
         """Name the value; nothing is connected yet.
 
         Raises:
@@ -67,15 +66,16 @@ class RedisStore:
         self._client: Redis | None = None
         self._inherited: list[Redis | None] = []
         self._pid = os.getpid()
-        self._rate = rate
-        self._burst = burst
         self.timeout = timeout
         self.location = self._describe_location()
 
-    async def take(self, *, max_wait: float, pause: float = 0.0, reset: bool = False) -> Slot:
-        """Take the next slot unless it is too far ahead; see `arguments`."""
-        values = arguments(self._rate, self._burst, max_wait=max_wait, pause=pause, reset=reset)
-        return parse_slot(await self._ask(self._run_script(values)))
+    async def ask(self, values: list[int]) -> Grant:
+        """Ask for slots or begin a pause; see `arguments`."""
+        return parse(await self._request(self._run_script(values)))
+
+    async def is_valid(self, grant: Grant) -> bool:
+        """Return whether slots still hold: there was neither a pause nor a loss since."""
+        return grant.begin == parse_begin(await self._request(self._connected().get(self._key)))
 
     async def _run_script(self, values: list[int]) -> Any:
         client = self._connected()
@@ -84,14 +84,6 @@ class RedisStore:
             return await client.register_script(SCRIPT)(keys=[self._key], args=values)
         except NoScriptError:  # flushed again between loading and use
             return await client.eval(SCRIPT, 1, self._key, *map(str, values))
-
-    async def pause(self, seconds: float) -> None:
-        """Let nothing leave for this many seconds, in any process."""
-        await self.take(max_wait=-1.0, pause=seconds)
-
-    async def is_valid(self, slot: Slot) -> bool:
-        """Return whether a slot still holds: there was neither a pause nor a loss since."""
-        return not slot.is_void(await self._ask(self._connected().get(self._key)))
 
     async def close(self) -> None:
         """Close the connections that were made here; the next request makes new ones."""
@@ -110,7 +102,7 @@ class RedisStore:
             self._pid = os.getpid()
         self._client = None
 
-    async def _ask(self, request: Awaitable[T]) -> T:
+    async def _request(self, request: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout(self.timeout):
                 return await request
@@ -162,4 +154,4 @@ class RedisStore:
         return Secret(password).redact(Reading(text.replace(password, "…")), "…").text
 
     def __repr__(self) -> str:
-        return f"RedisStore({getattr(self, 'location', 'not made')}, {self._key!r})"
+        return f"RedisSlots({getattr(self, 'location', 'not made')}, {self._key!r})"

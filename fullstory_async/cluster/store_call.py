@@ -1,0 +1,285 @@
+"""One call of a store: take what is kept, or claim the session, fetch it, and settle the claim.
+
+`StoreCall` is a `Work` of the store's fan-out: a job's call with Postgres in place of the folder. It waits
+where another process is at work on the same session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Generic, TypeVar
+
+import attrs
+
+from fullstory_async.api import ApiContext
+from fullstory_async.cluster.answers import Settlement, Settlements
+from fullstory_async.cluster.claims import Claims
+from fullstory_async.cluster.owner import OwnerCheck
+from fullstory_async.cluster.stored import Busy, Claim, ClaimLost, Erased, KeptAnswer, KeptFailure
+from fullstory_async.codec import decode_events
+from fullstory_async.concurrency import Backoff
+from fullstory_async.errors import (
+    DecodeError,
+    FullStoryError,
+    LimiterUnavailable,
+    Scope,
+    StorageError,
+)
+from fullstory_async.files.compression import CorruptRecord, decompress
+from fullstory_async.http import endpoints
+from fullstory_async.http.call import Call
+from fullstory_async.jobs.byte_budget import MAX_BYTES, ByteBudget, OpenCall
+from fullstory_async.jobs.storage.statements import FailureRow
+from fullstory_async.jobs.storage.tasks import SessionErased
+from fullstory_async.jobs.task import is_recorded, require_json_object
+from fullstory_async.messages import Response
+from fullstory_async.models import SessionEvents, SessionRef, session_id_of
+from fullstory_async.response_info import HasResponseInfo, ResponseInfo, find_request_id, set_response_info
+from fullstory_async.session_id import SessionId
+
+__all__ = ["Fetcher", "StoreCall", "StoreRun"]
+
+T = TypeVar("T")
+
+_FIRST_LOOK, _LONGEST_LOOK = 0.1, 1.0
+"""Seconds between two looks at a session that another process fetches."""
+
+
+@attrs.define(eq=False)
+class StoreRun:
+    """What the calls of a store share in one process."""
+
+    name: str
+    """The store, for messages."""
+    owner: OwnerCheck
+    claims: Claims
+    settlements: Settlements
+    room: ByteBudget = attrs.field(factory=ByteBudget, init=False)
+    """The bytes of the responses in flight, and of those that Postgres doesn't have yet."""
+    active: dict[str, asyncio.Event] = attrs.field(factory=dict, init=False)
+    """Sessions that a call of this process is at work on."""
+
+    async def open_call(self) -> OpenCall:
+        """Wait until the response of one more call has room in memory."""
+        while not self.room.allows(MAX_BYTES):
+            await self.room.changed.wait()
+        return self.room.open()
+
+
+@attrs.frozen(eq=False)
+class Fetcher:
+    """Makes the calls of a fan-out."""
+
+    run: StoreRun
+    api: ApiContext
+    """The client's."""
+    max_pause: float
+    """Seconds of the longest pause that a call accepts from a 429."""
+    ledger_included: bool = attrs.field(kw_only=True)
+    """Whether the client's own ledger is the store's."""
+
+    def events(self, ref: SessionRef) -> StoreCall[SessionEvents]:
+        """Prepare the call for a session's events. Raises `InvalidSessionId`."""
+        session_id = ref if type(ref) is SessionId else session_id_of(ref)
+        return StoreCall(self, session_id, partial(decode_events, session_id=session_id))
+
+    def raw(self, ref: SessionRef) -> StoreCall[bytes]:
+        """Prepare the call for a session's events as JSON. Raises `InvalidSessionId`."""
+        return StoreCall(self, ref if type(ref) is SessionId else session_id_of(ref), _body_of)
+
+
+@attrs.define(eq=False)
+class ClaimMeter:
+    """The `Meter` of one claim."""
+
+    name: str
+    """The store, for messages."""
+    claims: Claims
+    claim: Claim
+    month: str | None = None
+    """The month of its latest reservation."""
+
+    async def reserve(self) -> None:
+        """Mark the claim as sent, together with an activation that is reserved; see `Claims.mark`."""
+        self.month = await self.claims.mark(self.claim)
+
+    def release(self, _: None) -> None:
+        """Do nothing: what was not spent is given back when the claim is settled."""
+
+
+class StoreCall(Generic[T]):
+    """One session of a fan-out of a store."""
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        session_id: SessionId,
+        decode: Callable[[Response], T],
+    ) -> None:
+        """Prepare the call; nothing is claimed yet. ``decode`` makes the result of a response."""
+        self.session_id = session_id
+        self.gave_up = False
+        self._fetcher, self._run, self._decode = fetcher, fetcher.run, decode
+        self._call: Call | None = None
+        self._stopping = self._is_settling = False
+
+    @property
+    def attempts(self) -> int:
+        """Number of times that the call was sent so far."""
+        return 0 if self._call is None else self._call.attempts
+
+    @property
+    def droppable(self) -> bool:
+        """Whether cancelling the call now would lose nothing that may have been paid for."""
+        return not self._is_settling and (self._call is None or self._call.droppable)
+
+    def stop(self) -> None:
+        """Start no further attempt."""
+        self._stopping = True
+        if self._call is not None:
+            self._call.stopping = True
+
+    async def run(self) -> T:
+        """Return the answer that the store has or gets.
+
+        Raises:
+            FullStoryError: the call failed, and is settled; or the session had failed permanently before.
+        """
+        if not self._run.owner.is_done:
+            await self._run.owner.check(self._fetcher.api)
+        active, key = self._run.active, str(self.session_id)
+        while (other := active.get(key)) is not None:
+            await other.wait()
+        ended = active[key] = asyncio.Event()
+        try:
+            return await self._take()
+        finally:
+            del active[key]
+            ended.set()
+
+    async def _take(self) -> T:
+        looks, waits = Backoff(_FIRST_LOOK, _LONGEST_LOOK), Backoff(_FIRST_LOOK, 5.0)
+        began = asyncio.get_running_loop().time()
+        while True:
+            found = await self._run.claims.take(self.session_id)
+            match found:
+                case KeptAnswer():
+                    return self._kept(found, began)
+                case KeptFailure():
+                    raise found.to_error()
+                case Erased():
+                    raise self._erased()
+                case Busy():
+                    await looks.sleep()
+                    continue
+            meter = ClaimMeter(self._run.name, self._run.claims, found)
+            while True:
+                try:
+                    return await self._attempt(meter)
+                except ClaimLost:
+                    break
+                except (StorageError, LimiterUnavailable) as error:
+                    if self._is_settling or error.permanent or error.may_have_cost or self._stopping:
+                        raise
+                await waits.sleep()
+
+    def _erased(self) -> SessionErased:
+        error = SessionErased(
+            f"the session {self.session_id} was erased from {self._run.name}: it is not fetched"
+        )
+        error.scope = Scope.SESSION
+        return error
+
+    def _kept(self, found: KeptAnswer, began: float) -> T:
+        try:
+            body = decompress(found.body)
+        except CorruptRecord as error:
+            damaged = StorageError(
+                f"the answer of the session {self.session_id} in {self._run.name} is damaged: {error}"
+            )
+            damaged.permanent, damaged.scope = True, Scope.SESSION
+            raise damaged from None
+        value = self._decode(Response(status=200, body=body))
+        if isinstance(value, HasResponseInfo):
+            elapsed = asyncio.get_running_loop().time() - began
+            set_response_info(value, ResponseInfo(elapsed=elapsed, source="cache"))
+        return value
+
+    async def _attempt(self, meter: ClaimMeter) -> T:
+        """Fetch and settle; `StorageError` and `LimiterUnavailable` without cost leave the claim as it is."""
+        run, lease, place = self._run, self._run.claims.lease, None
+        request = endpoints.session_events(self.session_id)
+        call = self._call = Call(
+            request, patient=True, max_pause=self._fetcher.max_pause, meter=meter,
+            ledger_included=self._fetcher.ledger_included,
+        )  # fmt: skip
+        call.stopping, call.send_by = self._stopping, lease.valid_until
+        lease.calls.add(call)
+        try:
+            place = await run.open_call()
+            response = await self._fetcher.api.pipeline.fetch(call, require_json_object)
+            place.received(len(response.body))
+            await self._settle(meter, call, body=response.body)
+        except FullStoryError as error:
+            if self._is_settling:
+                raise
+            await self._settle_failure(meter, call, error)
+            if call.admitted > call.send_by:  # it stood still for longer than its lease
+                raise ClaimLost("the lease has expired") from None
+            raise
+        except asyncio.CancelledError:
+            if not self._is_settling:
+                self._release(meter, call)
+            raise
+        finally:
+            lease.calls.discard(call)
+            if place is not None:
+                place.close()
+        return self._fetched(call, response)
+
+    def _fetched(self, call: Call, response: Response) -> T:
+        value = self._decode(response)
+        if isinstance(value, HasResponseInfo):
+            request_id = find_request_id(response.headers)
+            set_response_info(value, ResponseInfo(request_id, call.attempts, call.elapsed, call.at_risk))
+        return value
+
+    async def _settle_failure(self, meter: ClaimMeter, call: Call, error: FullStoryError) -> None:
+        """Settle a failed call, if it is over."""
+        waits = isinstance(error, StorageError | LimiterUnavailable) and not error.may_have_cost
+        if waits and not error.permanent and not self._stopping:
+            return
+        self.gave_up = call.at_risk == 0 and call.gave_up
+        is_late = call.admitted > call.send_by
+        if waits or is_late or self.gave_up or error.scope is Scope.PROGRAM or not is_recorded(error):
+            self._release(meter, call)
+            return
+        permanent = error.scope is Scope.SESSION and error.permanent
+        body = error.response.body if isinstance(error, DecodeError) and error.response else None
+        await self._settle(meter, call, body=body, failure=FailureRow.of(error, permanent=permanent))
+
+    async def _settle(
+        self, meter: ClaimMeter, call: Call, *, body: bytes | None, failure: FailureRow | None = None
+    ) -> None:
+        self._is_settling, spent = True, call.at_risk
+        settlement = Settlement(
+            claim=meter.claim, month=meter.month, spent=spent, at_risk=spent - (failure is None), body=body,
+            failure=failure, came=asyncio.get_running_loop().time(), attempts=call.attempts,
+        )  # fmt: skip
+        try:
+            await self._run.settlements.submit(settlement)
+        except StorageError as error:
+            error.may_have_cost = spent > 0
+            raise
+
+    def _release(self, meter: ClaimMeter, call: Call) -> None:
+        spent = call.at_risk
+        self._run.settlements.submit_later(
+            Settlement(claim=meter.claim, month=meter.month, spent=spent, at_risk=spent)
+        )
+
+
+def _body_of(response: Response) -> bytes:
+    return response.body
