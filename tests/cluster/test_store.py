@@ -24,7 +24,7 @@ from fullstory_async import (
     SessionEvents,
     Success,
 )
-from fullstory_async.cluster import PostgresStore, claims
+from fullstory_async.cluster import Postgres, PostgresStore, claims
 from fullstory_async.cluster.answers import Settlement
 from fullstory_async.cluster.stored import Busy, Claim, ClaimLost
 from fullstory_async.errors import (
@@ -179,6 +179,45 @@ async def test_claims_are_disjoint_and_free_to_lose(postgres: Server, schema: st
         await fetched(one, client, second)
         at.sandbox.assert_paid(15)
         assert (await one.status()).spent == 15
+
+
+async def test_what_is_left_to_fetch_is_counted_up_to_a_limit(postgres: Server, schema: str) -> None:
+    async with bench(postgres, schema) as at, at.client() as client, at.store() as one:
+        await one.add(at.ids)
+        assert (await one.count_left(1000), await one.count_left(7)) == (40, 7)
+        at.sandbox.inject(Fault.status(503), operation="events", session_id=at.ids[0], times=None)
+        at.sandbox.inject(Fault.status(404), operation="events", session_id=at.ids[1], times=None)
+        await fetched(one, client, at.ids[:10])
+        assert await one.count_left(1000) == 30
+        at.ask("WITH due AS (UPDATE $.failures SET retry_at = now() WHERE NOT permanent RETURNING 1) "
+               "SELECT count(*) FROM due")  # fmt: skip
+        assert await one.count_left(1000) == 31
+
+
+async def test_a_claim_whose_response_was_lost_is_freed(
+    postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = Postgres.connection
+    lost = 0
+
+    @asynccontextmanager
+    async def breaks_after_the_commit(database: Postgres, **options: Any) -> AsyncIterator[Any]:
+        nonlocal lost
+        async with connect(database, **options) as connection:
+            yield connection
+        if lost < 1:
+            lost += 1
+            raise StorageError("the connection broke")
+
+    async with bench(postgres, schema) as at, at.store() as one:
+        await one.add(at.ids)
+        assert await one.claim(3) == at.ids[:3]
+        monkeypatch.setattr(Postgres, "connection", breaks_after_the_commit)
+        with pytest.raises(StorageError):
+            await one.claim(5)
+        assert at.ask("SELECT count(*) FROM $.claims") == 3 + 5
+        # nobody else would ever get them, as this process lives on
+        assert set(await one.claim(100)) == set(at.ids[3:])
 
 
 async def test_a_fan_out_ends_at_the_cap_and_kept_answers_stay_free(postgres: Server, schema: str) -> None:
