@@ -253,14 +253,11 @@ async def test_a_permanent_failure_is_kept_and_another_is_tried_again(postgres: 
         assert at.sandbox.activations <= status.spent
 
 
-async def test_a_service_that_fails_every_call_costs_little(
-    postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fullstory_async.cluster.store_call._PATIENCE", 2.0)
+async def test_a_service_that_fails_every_call_costs_little(postgres: Server, schema: str) -> None:
     async with bench(postgres, schema, sessions=200) as at, at.client() as client, at.store() as store:
         failing = at.sandbox.inject(Fault.status(500), operation="events", times=None)
         with pytest.raises(ServerError):
-            await fetched(store, client, at.ids, concurrency=8)
+            await fetched(store, client, at.ids, concurrency=8, network_patience=2)
         assert failing.hits < 40
         status = await store.status()
         assert status.spent == status.at_risk == failing.hits
@@ -675,6 +672,8 @@ async def test_what_a_store_says_when_it_is_used_wrongly(postgres: Server, schem
         async with at.store() as opened:
             with pytest.raises(ConfigurationError, match="concurrency must be"):
                 opened.events_many(client, at.ids, concurrency=0)
+            with pytest.raises(ConfigurationError, match="network_patience must be"):
+                opened.raw_many(client, at.ids, network_patience=-1)
         with pytest.raises(ConfigurationError, match="budget must be a name"):
             at.store(budget="")
         assert "PostgresStore(Postgres('Postgres at 127.0.0.1" in repr(store)
