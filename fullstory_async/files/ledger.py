@@ -27,6 +27,7 @@ from fullstory_async import validators
 from fullstory_async.errors import ActivationBudgetError, ConfigurationError, FullStoryError, StorageError
 from fullstory_async.files.checksums import checksum, is_intact
 from fullstory_async.files.private_database import FINISH_SECONDS, PrivateDatabase
+from fullstory_async.notebook_html import counted
 from fullstory_async.threads import WorkerThread
 
 __all__ = ["ActivationLedger", "LedgerAccount", "LedgerReservation"]
@@ -198,9 +199,10 @@ class ActivationLedger:
         with self._file.transaction(immediate=True) as database:
             before = self._count(database, key, month)
             if activations > 0 and self.monthly_cap is not None and before + activations > self.monthly_cap:
+                cap = counted(self.monthly_cap, "activation")
                 raise ActivationBudgetError(
-                    f"the month's cap of {self.monthly_cap} activations is reached: {before} are spent or "
-                    f"reserved in {self.name}, by all programs that use it; raise the cap (monthly_cap, "
+                    f"the month's cap of {cap} is reached: {before} are spent or reserved in "
+                    f"{self.name}, by all programs that use it; raise the cap (monthly_cap, "
                     "--monthly-cap), or wait for the next month"
                 )
             # Never below 0, even if the file was replaced between a reservation and its release.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
@@ -18,6 +18,7 @@ import attrs
 from fullstory_async import validators
 from fullstory_async.coerce import mapping
 from fullstory_async.json_ready import JsonReady
+from fullstory_async.models.described import clock
 from fullstory_async.notebook_html import counted, fact_table, table
 from fullstory_async.response_info import HasResponseInfo
 
@@ -199,7 +200,7 @@ class SessionContext(HasResponseInfo, JsonReady):
         """Return what is known of the session: for each name the values that are known."""
         facts: dict[str, tuple[Any, ...]] = {}
         if self.created is not None:
-            facts["Began"] = (self.created.isoformat(timespec="seconds"),)
+            facts["Began"] = (f"{self.created.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",)
         if (user := self.user) is not None:
             facts["User"] = user.display_name, user.email, user.user_uid
             facts["Properties"] = tuple(f"{name}: {v}" for name, v in mapping(user.properties).items())
@@ -238,17 +239,11 @@ class SessionContext(HasResponseInfo, JsonReady):
 def _line(event: ContextEvent, start: datetime | None) -> str:
     when = ""
     if event.timestamp is not None and start is not None:
-        when = f"{_offset((event.timestamp - start).total_seconds())} "
+        when = f"{clock((event.timestamp - start).total_seconds())} "
     text = event.description or event.content or ""
     # most descriptions quote the content already
     content = event.content if event.content and event.content not in text else None
     return f"- {when}**{_escape(event.type or 'event')}** {_join(text, content)}".rstrip()
-
-
-def _offset(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"+{hours}:{minutes:02}:{rest:02}" if hours else f"+{minutes}:{rest:02}"
 
 
 def _join(*texts: Any) -> str:
