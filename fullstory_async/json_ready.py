@@ -1,14 +1,16 @@
 """JsonReady: models as dicts that any JSON encoder takes, and as types of pydantic and FastAPI.
 
 A dict has the model's fields under their names. Times are ISO 8601 texts in UTC. Bytes, such as a response's
-body, are left out, and so are numbers that JSON can't express: they become ``None``. pydantic is not
-imported: its schemas are plain dicts.
+body, are left out, and so are numbers that JSON or a float can't express: they become ``None``. Half a
+surrogate pair, which scripts leave when they cut a text, becomes U+FFFD: most encoders reject it. pydantic is
+not imported: its schemas are plain dicts.
 """
 
 from __future__ import annotations
 
 import enum
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
@@ -16,7 +18,14 @@ from typing import Any
 
 import attrs
 
-__all__ = ["JsonReady", "time_text"]
+__all__ = ["JsonReady", "replace_surrogates", "time_text"]
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def replace_surrogates(text: str) -> str:
+    """Replace lone surrogates, which no UTF-8 text can hold, with U+FFFD."""
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
 def time_text(when: datetime) -> str:
@@ -65,7 +74,7 @@ def _plain(value: Any) -> Any:
     """Return a value as JSON has it. Raises `TypeError` for one that has no place in JSON."""
     if isinstance(value, enum.Enum):
         value = value.value
-    if value is None or isinstance(value, int):
+    if value is None:
         return value
     for kinds, write in _WRITERS:
         if isinstance(value, kinds):
@@ -74,19 +83,26 @@ def _plain(value: Any) -> Any:
 
 
 def _object(value: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(name): _plain(item) for name, item in value.items()}
+    return {replace_surrogates(str(name)): _plain(item) for name, item in value.items()}
 
 
 def _array(value: Iterable[Any]) -> list[Any]:
     return [_plain(item) for item in value]
 
 
+def _text(value: str) -> str:
+    return replace_surrogates(str.__str__(value))
+
+
 def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    try:
+        return value if math.isfinite(value) else None
+    except OverflowError:  # an integer beyond a float's range
+        return None
 
 
 _WRITERS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
-    (str, str.__str__), (float, _number), (datetime, time_text), (JsonReady, _to_dict), (Mapping, _object),
+    (str, _text), ((int, float), _number), (datetime, time_text), (JsonReady, _to_dict), (Mapping, _object),
     ((list, tuple, AbstractSet), _array),
 )  # fmt: skip
 """How the values of each type are written; the first type that fits counts."""

@@ -8,7 +8,7 @@ and finds its response in the store.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -16,8 +16,9 @@ from fullstory_async.agents.claims import LEASE
 from fullstory_async.agents.spending import Decision, Spent, Terms, decide, question, refusal
 from fullstory_async.agents.store import AgentStore, StoredResponse, Wanted
 from fullstory_async.client import FullStoryClient
-from fullstory_async.errors import FullStoryError
+from fullstory_async.errors import FullStoryError, Scope
 from fullstory_async.files.ledger import ActivationLedger
+from fullstory_async.session_id import SessionId
 
 __all__ = ["AgentDesk", "Refused"]
 
@@ -51,15 +52,22 @@ class AgentDesk:
         self.terms = terms
         self._ledger = ledger
         self._spent = 0
+        self._unknown = 0
+        self._listed: set[str] = set()
         self._buying: dict[Wanted, asyncio.Task[tuple[StoredResponse, int]]] = {}
 
     async def spent(self) -> Spent:
         """Return what was spent so far. Raises `StorageError`."""
         if self._ledger is None:
-            return Spent(run=self._spent)
+            return Spent(run=self._spent, unknown=self._unknown)
         month = await self._ledger.spent(self.client.config.key_fingerprint)
         # read after the wait, during which another agent may have spent
-        return Spent(run=self._spent, month=month, monthly_cap=self._ledger.monthly_cap)
+        cap = self._ledger.monthly_cap
+        return Spent(run=self._spent, month=month, monthly_cap=cap, unknown=self._unknown)
+
+    def note_listed(self, session_ids: Iterable[SessionId]) -> None:
+        """Remember sessions that the service has listed: they exist."""
+        self._listed.update(session_ids)
 
     async def question(self, wanted: Wanted, *, refresh: bool, can_ask: bool) -> str | None:
         """Return what a person has to be asked before this is bought; ``None`` for nothing."""
@@ -71,14 +79,14 @@ class AgentDesk:
         return question(_NAMES[wanted.operation], wanted.session_id, self.terms, spent)
 
     async def obtain(
-        self, wanted: Wanted, *, refresh: bool, agreed: bool, can_ask: bool
+        self, wanted: Wanted, *, refresh: bool, agreed: bool | None, can_ask: bool
     ) -> tuple[StoredResponse, int]:
         """Return the stored response, or buy it; and the activations that this call has spent.
 
         Args:
             wanted: what.
             refresh: buy it although it is stored.
-            agreed: whether a person has agreed to spend an activation.
+            agreed: whether a person has agreed to spend an activation; ``None`` if nobody was asked.
             can_ask: whether the agent's program could ask one.
 
         Raises:
@@ -94,9 +102,10 @@ class AgentDesk:
         # another agent may have begun; from here to the start of the task nothing is awaited
         if (buying := self._buying.get(wanted)) is not None:
             return (await asyncio.shield(buying))[0], 0
-        decision = decide(self.terms, spent, can_ask=can_ask)
+        is_listed = wanted.session_id in self._listed
+        decision = decide(self.terms, spent, can_ask=can_ask, is_listed=is_listed)
         if decision is not Decision.PAY and not (decision is Decision.ASK and agreed):
-            raise Refused(refusal(decision, self.terms, spent))
+            raise Refused(refusal(decision, self.terms, spent, was_asked=agreed is not None))
         self._spent += 1
         task = asyncio.create_task(self._buy(wanted, refresh=refresh))
         self._buying[wanted] = task
@@ -119,10 +128,12 @@ class AgentDesk:
                     self._spent -= 1
                     return stored, 0
                 body = await self._fetch(wanted)
+                self._unknown = 0
                 return await self.store.put(wanted, body), 1
         except FullStoryError as error:
             error.may_have_cost |= body is not None  # it was received, and could not be stored
             self._spent -= not error.may_have_cost
+            self._unknown += error.scope is Scope.SESSION and not error.is_transient
             raise
 
     @asynccontextmanager

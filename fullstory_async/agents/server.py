@@ -53,6 +53,10 @@ class Consent(BaseModel):
     spend: bool = Field(default=True, title="Spend 1 activation")
 
 
+class NobodyAsked(Consent):
+    """Takes the place of a reply where no person has to be asked."""
+
+
 _Context = Context[Office, Any]
 _MaxTokens = Annotated[int, Field(ge=MIN_TOKENS, le=20_000)]
 _Limit = Annotated[int, Field(ge=1, le=50)]
@@ -83,6 +87,7 @@ async def find_sessions(
         found = await sessions.list(
             email=email or None, uid=uid or None, session_uid=session_uid or None, limit=limit
         )
+        office.desk.note_listed(each.id for each in found.items)
         stored = {each.id for each in found.items if await office.desk.store.has(_wanted("events", each.id))}
         lines = [
             f"{each.id} {f'{each.created:%Y-%m-%d %H:%M:%S}Z' if each.created else 'time unknown'}"
@@ -215,19 +220,22 @@ def _without_titles(schema: Any) -> Any:
 async def _ask(
     ctx: _Context, operation: str, session_id: str, profile: str = "", *, refresh: bool
 ) -> Consent | Elicit[Consent]:
-    """Return the question for a person, or a consent to nothing if none has to be asked."""
+    """Return the question for a person, if one has to be asked."""
     desk = ctx.request_context.lifespan_context.desk
     with _as_tool_errors():
         wanted = _wanted(operation, session_id, profile)
         asked = await desk.question(wanted, refresh=refresh, can_ask=_can_ask(ctx))
-    return Consent(spend=False) if asked is None else Elicit(asked, Consent)
+    return NobodyAsked() if asked is None else Elicit(asked, Consent)
 
 
 async def _obtain(
     ctx: _Context, wanted: Wanted, consent: ElicitationResult[Consent], *, refresh: bool
 ) -> tuple[StoredResponse, int]:
     desk = ctx.request_context.lifespan_context.desk
-    agreed = isinstance(consent, AcceptedElicitation) and consent.data.spend
+    if isinstance(consent, AcceptedElicitation):
+        agreed = None if isinstance(consent.data, NobodyAsked) else consent.data.spend
+    else:
+        agreed = False
     return await desk.obtain(wanted, refresh=refresh, agreed=agreed, can_ask=_can_ask(ctx))
 
 

@@ -19,6 +19,12 @@ class Decision(enum.Enum):
     """A person would have to decide, and the agent's program can't ask one."""
     RUN_EXHAUSTED = "run exhausted"
     MONTH_EXHAUSTED = "month exhausted"
+    ONLY_LISTED = "only listed"
+    """Only sessions that were listed may be bought: the latest ids were made up."""
+
+
+_MAX_UNKNOWN = 3
+"""Calls in a row for sessions that don't exist, after which an agent probably makes up ids."""
 
 
 @attrs.frozen(kw_only=True)
@@ -39,16 +45,25 @@ class Spent:
     month: int | None = None
     """Activations of the key this month; ``None`` without a ledger."""
     monthly_cap: int | None = None
+    unknown: int = 0
+    """The latest calls in a row for sessions that don't exist; FullStory may charge for each."""
 
 
-def decide(terms: Terms, spent: Spent, *, can_ask: bool) -> Decision:
-    """Return whether one more activation may be spent, or who has to be asked."""
+def decide(terms: Terms, spent: Spent, *, can_ask: bool, is_listed: bool = False) -> Decision:
+    """Return whether one more activation may be spent, or who has to be asked.
+
+    Args:
+        terms: the limits.
+        spent: what was spent so far.
+        can_ask: whether the agent's program can ask a person.
+        is_listed: whether the session is one that the service has listed.
+    """
     if spent.run >= terms.budget:
         return Decision.RUN_EXHAUSTED
     if spent.month is not None and spent.monthly_cap is not None and spent.month >= spent.monthly_cap:
         return Decision.MONTH_EXHAUSTED
     if terms.ask_from is None or spent.run < terms.ask_from:
-        return Decision.PAY
+        return Decision.PAY if is_listed or spent.unknown < _MAX_UNKNOWN else Decision.ONLY_LISTED
     return Decision.ASK if can_ask else Decision.NOBODY_TO_ASK
 
 
@@ -61,8 +76,8 @@ def question(what: str, session_id: str, terms: Terms, spent: Spent) -> str:
     )
 
 
-def refusal(decision: Decision, terms: Terms, spent: Spent) -> str:
-    """Return why nothing was spent, and what to do; for `Decision.ASK`, a person has declined."""
+def refusal(decision: Decision, terms: Terms, spent: Spent, *, was_asked: bool = True) -> str:
+    """Return why nothing was spent, and what to do; for `Decision.ASK`, a person who was asked declined."""
     match decision:
         case Decision.RUN_EXHAUSTED:
             why = (
@@ -77,6 +92,16 @@ def refusal(decision: Decision, terms: Terms, spent: Spent) -> str:
                 "Nothing was spent: this costs 1 activation, a person has to agree, and this program can't "
                 "ask one (it offers no form elicitation). A person can restart the server with "
                 f"--ask-from never; it still spends at most {terms.budget}."
+            )
+        case Decision.ONLY_LISTED:
+            return (
+                f"Nothing was spent: the last {spent.unknown} session ids don't exist, and looking up each "
+                "may have cost an activation. Take an id from find_sessions."
+            )
+        case _ if not was_asked:
+            return (
+                "Nothing was spent: calls at the same time have spent what needs no person's consent. Call "
+                "the tool once more: then a person is asked."
             )
         case _:
             return "Nothing was spent: a person declined. Don't ask again unless a person wants it."

@@ -98,7 +98,8 @@ def _check(events: SessionEvents, selection: Selection, cursor: int, max_tokens:
     present = {event.type for event in events} if selection.types else set()
     for name in selection.types:
         if name not in present and (doubt := check_event_type(name)) is not None:
-            raise ConfigurationError(f"{doubt}; this session has: {', '.join(sorted(present))}"[:500])
+            types = one_line(", ".join(sorted(present)), _WIDTH * 2)
+            raise ConfigurationError(f"{doubt.text}; this session has: {types}")
 
 
 def _described(events: SessionEvents, numbers: list[int]) -> Iterator[tuple[str, _Line]]:

@@ -84,6 +84,9 @@ async def _write(api: ApiContext, cache: ResponseStore, request: Request, body: 
         await cache.put(api.name, request, body)
     except (ConfigurationError, StorageError) as error:
         _logger.warning("a response (%s) was not cached: %s", request.operation, error)
+    except Exception as error:  # noqa: BLE001  (a store of the program's own; its text may hold the response)
+        failure = type(error).__name__
+        _logger.warning("a response (%s) was not cached: %s of %s", request.operation, failure, cache.name)
 
 
 def _is_empty(result: Result) -> bool:

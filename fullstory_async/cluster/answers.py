@@ -131,7 +131,7 @@ class Settlements(Gatherer[Settlement, None]):
         save = "SELECT {schema}.save_failure(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
         values = (
             self._budget, each.claim.seq, now - each.came, failure.attempts, failure.error, failure.status,
-            failure.code, failure.message.replace("\0", ""), failure.may_have_cost, failure.permanent,
+            failure.code, failure.message, failure.may_have_cost, failure.permanent,
             _FIRST_RETRY, _MOST_TRIES, body,
         )  # fmt: skip
         await connection.execute(self._database.statement(save), values)

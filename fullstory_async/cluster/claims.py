@@ -60,11 +60,16 @@ class Lease:
         self._database, self._seconds = database, seconds
         self.worker, self.valid_until, self.calls = None, -math.inf, set()
         self._task: asyncio.Task[None] | None = None
+        self._beginning = asyncio.Lock()
 
     async def begin(self) -> UUID:
         """Return the name of this process, and register it if it has none. Raises `StorageError`."""
-        if self.worker is not None:
+        async with self._beginning:
+            if self.worker is None:
+                self.worker = await self._register()
             return self.worker
+
+    async def _register(self) -> UUID:
         worker, asked = uuid4(), asyncio.get_running_loop().time()
         insert = (
             "INSERT INTO {schema}.workers (id, expires) "
@@ -72,12 +77,10 @@ class Lease:
         )
         async with self._database.connection(autocommit=True) as connection:
             await connection.execute(self._database.statement(insert), (worker, self._seconds))
-        if self.worker is None:  # another caller may have been faster
-            self.worker = worker
-            self._extend(asked)
+        self._extend(asked)
         if self._task is None:
             self._task = asyncio.create_task(self._renew())
-        return self.worker
+        return worker
 
     def lose(self, worker: UUID) -> None:
         """Note that a lease has expired."""
@@ -176,6 +179,7 @@ class Claims:
         self._seconds = LEASE
         self._numbers: Iterator[int] = itertools.count(1)
         self._after = 0
+        self._unclear: list[tuple[UUID, int]] = []
         self._takes, self._marks = _Takes(self), _Marks(self)
 
     async def take(self, session_id: str) -> Taken:
@@ -259,13 +263,21 @@ class Claims:
 
     async def claim(self, limit: int) -> list[str]:
         """Claim up to ``limit`` pending sessions in advance. Raises `StorageError`."""
-        query = self._database.statement("SELECT * FROM {schema}.claim(%s, %s, %s, %s, %s)")
+        query = self._database.statement("SELECT * FROM {schema}.claim(%s, %s, %s, %s, %s, %s)")
         found: list[str] = []
+        await self._free_unclear()
         while len(found) < limit:
             after, worker, number = self._after, await self.lease.begin(), next(self._numbers)
-            values = (self._budget.number, worker, number, after, limit - len(found))
-            async with self._database.connection(autocommit=True) as connection:
-                rows = await (await connection.execute(query, values)).fetchall()
+            values = (self._budget.number, worker, number, self._seconds, after, limit - len(found))
+            self._unclear.append((worker, number))
+            try:
+                async with self._database.connection(autocommit=True) as connection:
+                    rows = await (await connection.execute(query, values)).fetchall()
+            except StorageError:
+                if not found:
+                    raise
+                break  # the caller has to know of these
+            self._unclear.pop()
             if rows and rows[0][0] is None:
                 self.lease.lose(worker)
                 continue
@@ -277,11 +289,18 @@ class Claims:
                 break
         return found
 
-    async def end(self) -> None:
-        """Free everything; nothing more may be asked for."""
+    async def _free_unclear(self) -> None:
+        """Free what was claimed by statements whose response was lost: nobody here knows that it has it."""
+        free = "DELETE FROM {schema}.claims WHERE worker = %s AND number = %s AND sent = 0"
+        while self._unclear:
+            async with self._database.connection(autocommit=True) as connection:
+                await connection.execute(self._database.statement(free), self._unclear[-1])
+            self._unclear.pop()
+
+    async def stop(self) -> None:
+        """Ask for no more sessions, and mark no more of them as sent."""
         await self._takes.finish(0)
         await self._marks.finish(0)
-        await self.lease.end()
 
 
 def _taken(

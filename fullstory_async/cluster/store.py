@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self, TypeVar, Unpack
 
+import attrs
+
 from fullstory_async import validators
 from fullstory_async.client import FullStoryClient
 from fullstory_async.cluster import budget_rows
@@ -165,8 +167,9 @@ class PostgresStore:
         run, self._run = self._run, None
         if run is None:
             return
+        await run.claims.stop()
         left = await run.settlements.finish(FINISH_SECONDS)
-        await run.claims.end()
+        await run.claims.lease.end()
         await self._database.close()
         lost = [each for each in left if each.body is not None]
         if lost:
@@ -255,20 +258,17 @@ class PostgresStore:
         return await self._opened.claims.claim(limit)
 
     def release(self, session_ids: Iterable[str]) -> None:
-        """Free sessions that `claim` returned and that were not fetched, without waiting for it.
-
-        Closing the store does that too.
-        """
+        """Free sessions that `claim` returned and that were not fetched; `close` does that too."""
         self._opened.claims.release_held(session_ids)
 
     async def status(self) -> StoreStatus:
         """Count the sessions and the activations."""
         figures = await budget_rows.fetch_figures(self._database, self._opened.owner.budget)
-        counted = await self.ledger.status()
-        return StoreStatus(
-            **figures, max_activations=counted.max_activations, month=counted.month,
-            month_spent=counted.month_spent, monthly_cap=counted.monthly_cap,
-        )  # fmt: skip
+        return StoreStatus(**{**attrs.asdict(await self.ledger.status()), **figures})
+
+    async def count_left(self, most: int) -> int:
+        """Count the sessions to fetch, those included that are due to be tried again; ``most`` at most."""
+        return await budget_rows.count_left(self._database, self._opened.owner.budget, most)
 
     async def purge(self, session_id: SessionRef) -> bool:
         """Erase a session from every budget of the schema, as an erasure request demands.

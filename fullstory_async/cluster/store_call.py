@@ -240,7 +240,12 @@ class StoreCall(Generic[T]):
         return self._fetched(call, response)
 
     def _fetched(self, call: Call, response: Response) -> T:
-        value = self._decode(response)
+        try:
+            value = self._decode(response)
+        except DecodeError as error:  # the answer is kept all the same
+            error.request, error.response = call.request, response
+            error.attempts, error.elapsed, error.may_have_cost = call.attempts, call.elapsed, True
+            raise
         if isinstance(value, HasResponseInfo):
             request_id = find_request_id(response.headers)
             set_response_info(value, ResponseInfo(request_id, call.attempts, call.elapsed, call.at_risk))

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast
 import attrs
 import msgspec
 
+from fullstory_async.json_ready import replace_surrogates
 from fullstory_async.tables.answer import ParsedEvent, SlicedEvent, as_texts, sliced_events
 from fullstory_async.tables.columns import Table
 from fullstory_async.tables.fields import (
@@ -30,7 +31,7 @@ from fullstory_async.tables.fields import (
     source_of,
 )
 from fullstory_async.tables.ids import SessionIds
-from fullstory_async.tables.json_text import dump_json, may_be_huge, replace_surrogates
+from fullstory_async.tables.json_text import dump_json, may_be_huge
 from fullstory_async.tables.properties import Group, columns_of_groups, groups_of_parsed, read_properties
 from fullstory_async.tables.rows import ColumnRows
 from fullstory_async.tables.times import canonical_times, order_by_time

@@ -8,7 +8,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["dump_json", "may_be_huge", "replace_surrogates", "representable"]
+from fullstory_async.json_ready import replace_surrogates
+
+__all__ = ["dump_json", "may_be_huge", "representable"]
 
 _NUMBERS = bytes.maketrans(b"123456789E", b"000000000e")
 _NOT_NUMBERS = bytes(set(range(256)) - set(b'0123456789eE-.,:"'))
@@ -16,7 +18,6 @@ _EXPONENT = re.compile(b"0e000")
 _MANY_DIGITS = b"0" * 200
 _HUGE = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{200}")
 """An exponent of three digits, or very many digits: numbers without either are below 1e300."""
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def may_be_huge(texts: Sequence[Any]) -> bool:
@@ -39,11 +40,6 @@ def dump_json(value: Any) -> str:
     """
     text = json.dumps(representable(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     return replace_surrogates(text)
-
-
-def replace_surrogates(text: str) -> str:
-    """Replace lone surrogates, which no UTF-8 text can hold, with U+FFFD."""
-    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
 def representable(value: Any) -> Any:

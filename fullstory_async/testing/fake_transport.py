@@ -23,7 +23,7 @@ class FakeTransport:
     Everything above the network is real: retries, the rate limiter, budgets, decoding, errors. As it waits
     for nothing but timers, a test on a loop in virtual time takes no time::
 
-        transport = FakeTransport([json_response(status=503), json_response({"events": []})])
+        transport = FakeTransport([json_response(status=429), json_response({"events": []})])
         async with FullStoryClient("na1.test", transport=transport) as client:
             events = await client.sessions.events("123:456")
         assert len(transport.sent) == 2

@@ -14,7 +14,7 @@ from fullstory_async import ClientConfig, FullStoryClient, ResponseCache, Storag
 from fullstory_async.agents.text import token_count
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.sandbox import Fault, Sandbox
-from tests.agents.programs import GENERATIONS, Generation, Person, house
+from tests.agents.programs import GENERATIONS, Generation, Person, house, text_of
 
 both = pytest.mark.parametrize("generation", GENERATIONS)
 
@@ -132,6 +132,58 @@ async def test_agents_that_ask_at_once_pay_once(tmp_path: Path, generation: Gene
             "cost: 0",
             "cost: 1 (1 of 1 spent)",
         ]
+
+
+@both
+async def test_nobody_has_declined_what_nobody_was_asked(tmp_path: Path, generation: Generation) -> None:
+    person = Person()
+    async with (
+        Sandbox(sessions=2, latency=0.1) as sandbox,
+        house(sandbox, tmp_path, ask_from=1) as served,
+        served.agent(generation, person) as one,
+        served.agent(generation, person) as two,
+    ):
+        first, second = sandbox.session_ids
+        # the first activation is free of questions, and each of these calls may be the first
+        results = await asyncio.gather(
+            one.client.call_tool("open_session", {"session_id": first}),
+            two.client.call_tool("open_session", {"session_id": second}),
+        )
+        [refused] = [text_of(result) for result in results if result.is_error]
+        assert person.asked == []
+        assert "declined" not in refused
+        assert refused.endswith("Call the tool once more: then a person is asked.")
+        for agent in (one, two):
+            await agent.call("open_session", session_id=first)
+            await agent.call("open_session", session_id=second)
+        assert len(person.asked) == 1
+    assert sandbox.activations == 2
+
+
+@both
+async def test_ids_that_an_agent_makes_up_do_not_use_up_the_budget(
+    tmp_path: Path, generation: Generation
+) -> None:
+    async with Sandbox(sessions=3) as sandbox, house(sandbox, tmp_path) as served:
+        one, two, three = sandbox.session_ids
+        async with served.agent(generation) as agent:
+            for count in range(3):
+                assert "may have cost" in await agent.refused("open_session", session_id=f"9:{count}")
+            for invented in ("9:4", "9:0", two):
+                text = await agent.refused("open_session", session_id=invented)
+                assert text.endswith(
+                    "Nothing was spent: the last 3 session ids don't exist, and looking up each may have cost an "
+                    "activation. Take an id from find_sessions."
+                )
+            assert "3 of 10" in await agent.call("budget")
+            emails = {user.email for user in sandbox.users}
+            listed = "".join([await agent.call("find_sessions", email=email) for email in emails])
+            assert one in listed
+            await agent.call("open_session", session_id=one)
+            await agent.refused("open_session", session_id="9:5")  # one that exists loosens the brake
+            assert "5 of 10" in await agent.call("budget")
+        async with served.agent(generation) as agent:
+            await agent.call("open_session", session_id=three)
 
 
 @both

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from fullstory_async import (
     SessionEvents,
     Success,
 )
-from fullstory_async.cluster import PostgresStore, claims
+from fullstory_async.cluster import Postgres, PostgresStore, claims
 from fullstory_async.errors import (
     ActivationBudgetError,
     AuthenticationError,
@@ -34,8 +35,11 @@ from fullstory_async.errors import (
 from fullstory_async.files.ledger import ActivationLedger
 from fullstory_async.jobs import Job, JobPlan
 from fullstory_async.sandbox import Fault, Sandbox
-from tests.cluster.postgres_servers import Server
+from tests.cluster.pgbouncers import pgbouncer
+from tests.cluster.postgres_servers import Server, new_name
 from tests.limits import until
+
+ROOT = Path(__file__).parents[2]
 
 
 def config_of(sandbox: Sandbox, **options: Any) -> ClientConfig:
@@ -173,6 +177,45 @@ async def test_claims_are_disjoint_and_free_to_lose(postgres: Server, schema: st
         assert (await one.status()).spent == 15
 
 
+async def test_what_is_left_to_fetch_is_counted_up_to_a_limit(postgres: Server, schema: str) -> None:
+    async with bench(postgres, schema) as at, at.client() as client, at.store() as one:
+        await one.add(at.ids)
+        assert (await one.count_left(1000), await one.count_left(7)) == (40, 7)
+        at.sandbox.inject(Fault.status(503), operation="events", session_id=at.ids[0], times=None)
+        at.sandbox.inject(Fault.status(404), operation="events", session_id=at.ids[1], times=None)
+        await fetched(one, client, at.ids[:10])
+        assert await one.count_left(1000) == 30
+        at.ask("WITH due AS (UPDATE $.failures SET retry_at = now() WHERE NOT permanent RETURNING 1) "
+               "SELECT count(*) FROM due")  # fmt: skip
+        assert await one.count_left(1000) == 31
+
+
+async def test_a_claim_whose_response_was_lost_is_freed(
+    postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = Postgres.connection
+    lost = 0
+
+    @asynccontextmanager
+    async def breaks_after_the_commit(database: Postgres, **options: Any) -> AsyncIterator[Any]:
+        nonlocal lost
+        async with connect(database, **options) as connection:
+            yield connection
+        if lost < 1:
+            lost += 1
+            raise StorageError("the connection broke")
+
+    async with bench(postgres, schema) as at, at.store() as one:
+        await one.add(at.ids)
+        assert await one.claim(3) == at.ids[:3]
+        monkeypatch.setattr(Postgres, "connection", breaks_after_the_commit)
+        with pytest.raises(StorageError):
+            await one.claim(5)
+        assert at.ask("SELECT count(*) FROM $.claims") == 3 + 5
+        # nobody else would ever get them, as this process lives on
+        assert set(await one.claim(100)) == set(at.ids[3:])
+
+
 async def test_a_fan_out_ends_at_the_cap_and_kept_answers_stay_free(postgres: Server, schema: str) -> None:
     async with bench(postgres, schema) as at, at.client() as client, at.store(max_activations=25) as store:
         with pytest.raises(ActivationBudgetError, match="of 25 activations is used up"):
@@ -204,6 +247,16 @@ async def test_a_permanent_failure_is_kept_and_another_is_tried_again(postgres: 
         status = await store.status()
         assert (status.failed, status.done) == (1, 2)
         assert at.sandbox.activations <= status.spent
+
+
+async def test_a_failure_with_any_text_is_kept(postgres: Server, schema: str) -> None:
+    async with bench(postgres, schema) as at, at.client() as client, at.store() as store:
+        body = json.dumps({"code": "a\0b", "message": "\ud800 c\0d"})
+        at.sandbox.inject(Fault.status(400, body=body), operation="events", session_id=at.ids[1])
+        outcomes = await fetched(store, client, at.ids[:10])
+        assert len([each for each in outcomes if isinstance(each, Success)]) == 9
+        assert at.ask("SELECT code || message FROM $.failures") == "a b  c d"
+        assert (await store.status()).failed == 1
 
 
 async def test_what_was_not_charged_is_given_back(postgres: Server, schema: str) -> None:
@@ -269,7 +322,10 @@ async def test_an_expired_lease_sends_nothing_and_overwrites_nothing(
         assert (at.sandbox.activations, status.spent, status.at_risk) == (10, 12, 2)
 
 
-async def test_while_postgres_is_away_a_fan_out_waits_and_goes_on(postgres: Server, schema: str) -> None:
+async def test_while_postgres_is_away_a_fan_out_waits_and_goes_on(
+    postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "LEASE", 1.0)  # it expires meanwhile, but nobody else can take anything over
     async with (
         bench(postgres, schema, sessions=60, latency=0.3) as at,
         at.client() as client,
@@ -289,7 +345,8 @@ async def test_while_postgres_is_away_a_fan_out_waits_and_goes_on(postgres: Serv
             outcomes += [outcome async for outcome in results]
         assert sorted(each.session_id for each in outcomes if isinstance(each, Success)) == sorted(at.ids)
         at.sandbox.assert_paid(60)
-        assert (await store.status()).done == 60
+        status = await store.status()
+        assert (status.done, status.spent, status.at_risk) == (60, 60, 0)
 
 
 async def test_paid_answers_that_can_not_be_saved_are_reported(
@@ -438,6 +495,36 @@ def lines(file: Path) -> list[dict[str, Any]]:
         {name: value for name, value in row.items() if name not in ("fetched_at", "failed_at", "at")}
         for row in rows
     ]
+
+
+async def test_a_role_with_the_rights_of_the_page_can_work(
+    postgres: Server, schema: str, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "cluster.md").read_text()
+    [block] = re.findall(r"```sql\n(CREATE ROLE .*?)```", page, re.DOTALL)
+    role = new_name("worker")
+    async with bench(postgres, schema) as at, at.client() as client:
+        async with at.store():
+            pass  # the owner creates the tables
+        postgres.do(block.replace("fullstory_worker", role).replace(" fullstory", f" {schema}"))
+        dsn = postgres.dsn(user=role, password="a long one")
+        async with PostgresStore(dsn, config_of(at.sandbox), schema=schema, max_activations=30) as store:
+            await store.add(at.ids)
+            await fetched(store, client, [*await store.claim(10), "1:2"])
+            assert await store.purge(at.ids[0])
+            await store.export(tmp_path / "friday.jsonl")
+            status = await store.status()
+        assert (status.done, status.failed, status.spent) == (9, 1, 11)
+
+
+async def test_pgbouncer_in_transaction_mode_is_enough(postgres: Server, schema: str) -> None:
+    async with bench(postgres, schema) as at, at.client() as client:
+        with pgbouncer(postgres, size=2) as dsn:
+            opened = [PostgresStore(dsn, config_of(at.sandbox), schema=schema) for _ in range(3)]
+            async with opened[0] as one, opened[1] as two, opened[2] as three:
+                await asyncio.gather(*(fetched(each, client, at.ids) for each in (one, two, three)))
+                at.sandbox.assert_paid(40)
+                assert (await two.status()).done == 40
 
 
 async def test_what_a_store_says_when_it_is_used_wrongly(postgres: Server, schema: str) -> None:

@@ -104,12 +104,15 @@ def test_a_page_of_a_timeline_has_its_size() -> None:
     [
         ({"cursor": -1}, "cursor must be 0 or more"),
         ({"max_tokens": 99}, "max_tokens must be 100 or more"),
-        ({"selection": Selection(types=("clik",))}, "this session has: click"),
+        (
+            {"selection": Selection(types=("clik",))},
+            "^'clik' is not a known event type; did you mean 'click'\\?; this session has: a b, click$",
+        ),
     ],
 )
 def test_a_page_that_can_not_be_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        timeline_page(events(CLICK), **{"selection": Selection(), **options})
+        timeline_page(events(CLICK, ("a\nb", {})), **{"selection": Selection(), **options})
 
 
 @pytest.mark.parametrize(
@@ -124,10 +127,15 @@ def test_a_page_that_can_not_be_is_refused(options: dict[str, Any], message: str
         (Terms(ask_from=2), Spent(run=2), True, Decision.ASK),
         (Terms(ask_from=None), Spent(month=5, monthly_cap=5), True, Decision.MONTH_EXHAUSTED),
         (Terms(ask_from=None), Spent(month=5), True, Decision.PAY),
+        (Terms(ask_from=None), Spent(unknown=2), True, Decision.PAY),
+        (Terms(ask_from=None), Spent(unknown=3), True, Decision.ONLY_LISTED),
+        (Terms(ask_from=0), Spent(unknown=3), True, Decision.ASK),
     ],
 )
 def test_who_decides_on_an_activation(terms: Terms, spent: Spent, can_ask: bool, decision: Decision) -> None:
     assert decide(terms, spent, can_ask=can_ask) is decision
+    if decision is Decision.ONLY_LISTED:
+        assert decide(terms, spent, can_ask=can_ask, is_listed=True) is Decision.PAY
 
 
 def test_every_refusal_says_that_nothing_was_spent() -> None:

@@ -82,6 +82,21 @@ async def test_a_failure_that_stays_is_raised() -> None:
     assert await doubler.submit(5) == 10
 
 
+async def test_one_item_that_is_refused_takes_no_others_with_it() -> None:
+    class Picky(Doubler):
+        async def write(self, items: list[int]) -> list[int | Exception]:
+            if 13 in items:
+                raise ValueError("13 can't be stored")
+            return await super().write(items)
+
+    picky = Picky()
+    results = await asyncio.gather(*(picky.submit(n) for n in (11, 12, 13)), return_exceptions=True)
+    assert results[:2] == [22, 24]
+    assert isinstance(results[2], ValueError)
+    assert picky.groups == [[11], [12]]
+    assert await picky.submit(15) == 30
+
+
 async def test_whoever_leaves_is_not_written_or_undone() -> None:
     doubler = Doubler()
     tasks = [asyncio.create_task(doubler.submit(n)) for n in range(6)]

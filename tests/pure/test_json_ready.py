@@ -163,3 +163,14 @@ def test_a_slice_of_events_is_a_selection() -> None:
     assert first.errors() == SessionEvents("1:2")
     assert events()[5:] == SessionEvents("1:2")
     assert first[0].timestamp == datetime(2026, 5, 4, 10, tzinfo=UTC)
+
+
+def test_half_a_character_and_a_number_that_no_float_holds_stop_no_encoder() -> None:
+    body = rb"""{"events": [{"event_type": "cut \ud83d", "event_properties": {"k\ud83d": ["\ud83d\ude00 \ude00"],
+     "huge": 1%s, "large": 18446744073709551615}}]}""" % (b"0" * 400)
+    value = SessionEvents.from_json(body).to_dict()
+    assert value["events"][0]["type"] == "cut \ufffd"
+    assert value["events"][0]["data"] == {"k\ufffd": ["\U0001f600 \ufffd"], "huge": None, "large": 2**64 - 1}
+    # FastAPI writes a response in this way
+    assert json.loads(json.dumps(value, ensure_ascii=False, allow_nan=False).encode()) == value
+    assert msgspec.json.decode(msgspec.json.encode(value)) == value

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 import sqlite3
 import stat
 from contextlib import closing
@@ -145,6 +147,34 @@ async def test_a_cache_that_fails_loses_no_paid_result(
         assert caplog.text.count("was not cached") == 2
         assert await costs() == [1, 1]
         assert await costs() == [0, 0]
+
+
+@attrs.define
+class BrokenStore:
+    """A store of a program's own, whose server is down."""
+
+    name: str = "the store in Redis"
+
+    def keeps(self, request: Request) -> bool:
+        return True
+
+    async def get(self, account: str, request: Request) -> bytes | None:
+        return None
+
+    async def put(self, account: str, request: Request, body: bytes) -> None:
+        raise RuntimeError(f"connection refused while storing {body!r}")
+
+
+async def test_a_store_of_a_program_may_fail_in_any_way(caplog: pytest.LogCaptureFixture) -> None:
+    async with Sandbox(users=1, sessions=1, mean_events=5) as sandbox:
+        async with client_of(sandbox, cache=BrokenStore()) as client:
+            assert await client.sessions.events(sandbox.session_ids[0])
+            await asyncio.sleep(0)
+        gc.collect()
+    # asyncio would report the task's error, with the response in its text
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "a response (events) was not cached: RuntimeError of the store in Redis"
+    ]
 
 
 async def test_each_kind_has_its_time_to_live(tmp_path: Path) -> None:

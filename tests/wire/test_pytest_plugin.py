@@ -38,13 +38,24 @@ def run_tests(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
 
 def test_the_tests_of_the_docs_pass_with_anyio(run: pytest.Pytester) -> None:
     bot, tests, anyio, command, *_ = blocks(PAGE, "python")
+    first_bot = (ROOT / "docs" / "first-bot.md").read_text(encoding="utf-8")
+    answer, its_test = *blocks(first_bot, "python"), *blocks(first_bot, "py")
     run.makepyfile(
         bot=bot,
         test_bot=tests.replace("pytest.mark.asyncio", "pytest.mark.anyio"),
+        test_first_bot=answer.replace("asyncio.run(main())", "") + its_test,
         conftest=anyio,
         test_command=command,
     )
-    run_tests(run, "-k", "not command").assert_outcomes(passed=5, deselected=1)
+    run_tests(run, "-k", "not command").assert_outcomes(passed=6, deselected=1)
+
+
+def test_the_programs_of_the_docs_run(run: pytest.Pytester) -> None:
+    own_data, unittest, double, autospec = (*blocks(PAGE, "python")[5:9],)
+    run.makepyfile(test_unit=unittest)
+    run_tests(run).assert_outcomes(passed=1)
+    for program in (own_data, double, autospec):
+        exec(compile(program, "testing.md", "exec"), {"__name__": "__main__"})
 
 
 FIXTURES = """

@@ -134,8 +134,7 @@ def add(
                 sys.stderr.write("nothing was added\n")
                 return Exit.INTERRUPTED
             added = await store.add(given)
-            found = await store.status()
-            await queue.fill(found.pending + found.claimed + found.sent)
+            await queue.fill(await store.count_left(queue.most))
             print_rows([attrs.asdict(added)])
         return Exit.OK
 

@@ -108,6 +108,17 @@ SET search_path = {schema}, pg_temp AS $$
     UPDATE budgets b SET at_risk = at_risk + lost.sent FROM lost WHERE b.id = lost.budget;
 $$;
 
+-- Renew the lease of a process at work, if it has expired and nobody has noticed. False: it is gone.
+CREATE FUNCTION {schema}.is_at_work(p_worker uuid, p_lease double precision) RETURNS boolean LANGUAGE plpgsql
+SET search_path = {schema}, pg_temp AS $$
+BEGIN
+    PERFORM FROM workers WHERE id = p_worker AND expires > clock_timestamp() FOR KEY SHARE;
+    IF NOT FOUND THEN
+        UPDATE workers SET expires = clock_timestamp() + make_interval(secs => p_lease) WHERE id = p_worker;
+    END IF;
+    RETURN FOUND;
+END $$;
+
 -- Renew the lease of a process, and remove those of others that have expired. False: it has expired.
 CREATE FUNCTION {schema}.beat(p_worker uuid, p_lease double precision) RETURNS boolean LANGUAGE plpgsql
 SET search_path = {schema}, pg_temp AS $$
@@ -153,11 +164,10 @@ DECLARE
     v_new text[];
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
-    PERFORM reap(p_lease);
-    PERFORM FROM workers WHERE id = p_worker AND expires > clock_timestamp() FOR KEY SHARE;
-    IF NOT FOUND THEN
+    IF NOT is_at_work(p_worker, p_lease) THEN
         RETURN;
     END IF;
+    PERFORM reap(p_lease);
     SELECT array_agg(given.id) INTO v_new FROM unnest(p_ids) AS given (id)
     WHERE NOT EXISTS (SELECT FROM sessions s WHERE s.budget = p_budget AND s.session_id = given.id);
     IF v_new IS NOT NULL THEN
@@ -184,7 +194,8 @@ END $$;
 
 -- Claim pending sessions beyond one for a process; behind all of them, those that failed some time ago.
 CREATE FUNCTION {schema}.claim(
-    p_budget integer, p_worker uuid, p_number bigint, p_after bigint, p_limit integer
+    p_budget integer, p_worker uuid, p_number bigint, p_lease double precision, p_after bigint,
+    p_limit integer
 ) RETURNS TABLE (session_id text, seq bigint)
 LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET jit = off SET enable_seqscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -194,8 +205,7 @@ DECLARE
     v_more bigint[];
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
-    PERFORM FROM workers WHERE id = p_worker AND expires > clock_timestamp() FOR KEY SHARE;
-    IF NOT FOUND THEN
+    IF NOT is_at_work(p_worker, p_lease) THEN
         RETURN QUERY SELECT NULL::text, NULL::bigint;
         RETURN;
     END IF;

@@ -10,10 +10,11 @@ from fullstory_async.codec import decode_summary
 from fullstory_async.errors import DecodeError
 from fullstory_async.jobs.plan import SUMMARY
 from fullstory_async.jobs.storage.records import RecordSource
+from fullstory_async.json_ready import replace_surrogates
 from fullstory_async.messages import Response
 from fullstory_async.session_id import SessionId
 from fullstory_async.tables.columns import TABLES, Column, Kind
-from fullstory_async.tables.json_text import dump_json, replace_surrogates
+from fullstory_async.tables.json_text import dump_json
 from fullstory_async.tables.shapes import distinct_names
 
 __all__ = ["response_columns", "response_values"]

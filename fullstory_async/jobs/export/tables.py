@@ -17,14 +17,14 @@ from fullstory_async.jobs.export.redaction import Redaction
 from fullstory_async.jobs.export.responses import response_values
 from fullstory_async.jobs.plan import EVENTS, SUMMARY, JobPlan
 from fullstory_async.jobs.storage.records import JobFailure, Record
-from fullstory_async.json_ready import time_text
+from fullstory_async.json_ready import replace_surrogates, time_text
 from fullstory_async.messages import Response
 from fullstory_async.session_id import SessionId
 from fullstory_async.tables.answer import ParsedEvent
 from fullstory_async.tables.columns import SCHEMAS, Column, Row, Schema, Table
 from fullstory_async.tables.events import EventColumns, columns_of_answer, columns_of_parsed
 from fullstory_async.tables.ids import SessionIds, replay_url
-from fullstory_async.tables.json_text import dump_json, replace_surrogates
+from fullstory_async.tables.json_text import dump_json
 from fullstory_async.tables.pages import NO_TOTALS, page_rows, session_totals, visits_of
 from fullstory_async.tables.shapes import StructShape
 from fullstory_async.validators import shown
