@@ -123,6 +123,8 @@ def test_links_of_pages_lead_to_pages(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert links.text_of("guide", "[a](../CHANGELOG.md#x), [b](../benchmarks/RESULTS.md)") == (
         "[a](changelog.md#x), [b](results.md)"
     )
+    assert links.text_of("guide", "[examples](../examples)") == "examples"
+    assert links.text_of("guide", "[one](../examples/worker.py)") == "[one](../examples/worker.py)"
     assert "](jobs.md)" in links.text_of("changelog", "# Changelog")  # it shows CHANGELOG.md itself
     (tmp_path / "a.html").write_text(
         '<p id="x"><a href="b.html#y"></a><a href="#x"></a><a href="c.html"></a>'

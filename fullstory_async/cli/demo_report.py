@@ -16,13 +16,14 @@ from fullstory_async.cli.output import printable
 from fullstory_async.cli.program import program
 from fullstory_async.cli.timeline import print_timeline
 from fullstory_async.durations import span
-from fullstory_async.jobs import JobReader, JobResult
-from fullstory_async.models import SessionEvents
+from fullstory_async.jobs import JobReader
+from fullstory_async.models import SessionEvents, SessionSummary
 from fullstory_async.notebook_html import counted
-from fullstory_async.session_id import SessionId
 
 __all__ = ["Totals", "print_commands", "print_session", "print_totals"]
 
+_MAX_EVENTS = 150
+"""Events that fit on a page that people like to read."""
 _TIMELINE_EVENTS = 5
 """Lines of the timeline that is printed."""
 _FRUSTRATIONS = 5
@@ -66,23 +67,35 @@ def print_totals(console: Console, totals: Totals, job_folder: Path) -> None:
     console.print(table)
 
 
-def print_session(console: Console, job_folder: Path, shown: SessionId, page: Path) -> None:
-    """Print a part of one session and its summary, and the top frustrations of all; write its page."""
+def print_session(console: Console, job_folder: Path, page: Path) -> str | None:
+    """Print a part of one session and its summary, and the top frustrations of all; write its page.
+
+    Returns its id; ``None`` if no session has events.
+    """
     frustrations: Counter[tuple[str, str]] = Counter()
+    shown: SessionEvents | None = None
+    summary: SessionSummary | None = None
     for result in JobReader(job_folder).results():
         if result.events is not None:
             frustrations.update(_signs(result.events))
-            if result.session_id == shown:
-                _print_result(console, result, result.events, page)
-    _print_frustrations(console, frustrations)
-
-
-def _print_result(console: Console, result: JobResult, events: SessionEvents, page: Path) -> None:
+            if shown is None or _interest(result.events) > _interest(shown):
+                shown, summary = result.events, result.summary
+    if shown is None:
+        return None
     console.print("\nOne session", style="italic")
-    print_timeline(console, events, _around_first_problem(events))
-    if result.summary is not None:
-        console.print(f"\nIts summary: {printable(result.summary.text)}", markup=False, highlight=False)
-    page.write_text(events.to_html(summary=result.summary), encoding="utf-8")
+    print_timeline(console, shown, _around_first_problem(shown))
+    if summary is not None:
+        console.print(f"\nIts summary: {printable(summary.text)}", markup=False, highlight=False)
+    page.write_text(shown.to_html(summary=summary), encoding="utf-8")
+    _print_frustrations(console, frustrations)
+    return shown.session_id
+
+
+def _interest(events: SessionEvents) -> tuple[bool, bool, int]:
+    """Return how much of a story a session tells: web pages, and as many events as people like to read."""
+    first = next(iter(events), None)
+    is_web = first is not None and first.source.url is not None
+    return (len(events) <= _MAX_EVENTS, is_web, len(events))
 
 
 def _around_first_problem(events: SessionEvents) -> SessionEvents:

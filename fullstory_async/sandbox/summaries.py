@@ -40,7 +40,7 @@ def _facts(session: WorldSession, events: list[Json]) -> Json:
     types = Counter(event["event_type"] for event in events)
     pages = list(dict.fromkeys(event["source_properties"].get("title") or "the app" for event in events))
     rage = sum(frustration_of(event) == "rage-click" for event in events)
-    errors = types["exception"] + types["request"] + types["crash"]
+    errors = types["exception"] + types["request"] + types["crash"] + types["console_message"]
     until = "no time"
     if events:
         until = format_time(time_of(events[-1]))

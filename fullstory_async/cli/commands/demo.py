@@ -28,7 +28,6 @@ from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.models import Session
 from fullstory_async.notebook_html import counted
 from fullstory_async.ratelimit.limiter import RateLimit
-from fullstory_async.session_id import SessionId
 
 if TYPE_CHECKING:
     from fullstory_async.sandbox import Sandbox
@@ -38,8 +37,6 @@ __all__ = ["demo"]
 _Flag = Parameter(negative="")
 _LATENCY = 0.08
 _MEAN_EVENTS = 60
-_MAX_REPLAY_EVENTS = 150
-"""Events that fit on a page that people like to read."""
 _PROFILE = "support"
 _FOLDER = Path("fullstory-demo")
 _JOB, _PAGE, _SESSIONS = "demo.job", "replay.html", "sessions.jsonl"
@@ -114,7 +111,7 @@ def demo(
         Kill the job half way with kill -9, and resume it.
     cluster
         Start a Postgres and four workers instead, kill two of them, and check that nothing was lost. Needs
-        fullstory-async[demo,worker].
+        fullstory-async[demo].
     """
     sessions = (2500 if cluster else 300) if sessions is None else sessions
     concurrency = (8 if cluster else 32) if concurrency is None else concurrency
@@ -166,10 +163,9 @@ async def _run(settings: _Settings) -> Exit:
                 await job.add(listed)
                 code, _ = await run_job(job, concurrency=settings.concurrency)
                 await job.export(settings.folder / _EXPORT)
-        shown = _largest_session(sandbox)
-        _report(settings, shown, _totals(sandbox, len(listed), time.monotonic() - started, crashed))
+        shown = _report(settings, _totals(sandbox, len(listed), time.monotonic() - started, crashed))
         if settings.serve:
-            url = next(session.url for session in listed if session.id == shown)
+            url = next((session.url for session in listed if session.id == shown), sandbox.url)
             with first_signal() as stopped:
                 sys.stderr.write(f"A session to look at: {url}\nThe sandbox runs until Ctrl-C …\n")
                 code = exit_of_server(await stopped) or code
@@ -185,14 +181,15 @@ def _totals(sandbox: Sandbox, sessions: int, seconds: float, crashed: _Crash | N
     )  # fmt: skip
 
 
-def _report(settings: _Settings, shown: SessionId, totals: Totals) -> None:
-    """Print what happened and a part of the results, and write the page of one session."""
+def _report(settings: _Settings, totals: Totals) -> str | None:
+    """Print what happened and a part of the results, write the page of one session, and return its id."""
     console = StreamConsole(stderr=True)
     print_totals(console, totals, settings.job_folder)
-    print_session(console, settings.job_folder, shown, settings.folder / _PAGE)
+    shown = print_session(console, settings.job_folder, settings.folder / _PAGE)
     print_commands(console, settings.folder, settings.job_folder)
     if not settings.serve:
         console.print("With --serve the sandbox keeps running, and every replay URL opens.", soft_wrap=True)
+    return shown
 
 
 async def _list_sessions(client: FullStoryClient, sandbox: Sandbox, folder: Path) -> list[Session]:
@@ -237,12 +234,6 @@ async def _crash_job(sandbox: Sandbox, settings: _Settings, sessions: int) -> _C
         f"{Activations(left.spent, left.at_risk)}. Resuming …\n"
     )
     return _Crash(left.done, sandbox.activations)
-
-
-def _largest_session(sandbox: Sandbox) -> SessionId:
-    """Return the session with the most events that still fit on a page that people like to read."""
-    sizes = {name: count for name, count in sandbox.event_counts.items() if count <= _MAX_REPLAY_EVENTS}
-    return max(sizes or sandbox.event_counts, key=sandbox.event_counts.__getitem__)
 
 
 def _fresh_folder(folder: Path) -> Path:
