@@ -74,8 +74,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(server: Server, schema: str, sessions: int = 40, **options: Any) -> AsyncIterator[Bench]:
-    async with Sandbox(sessions=sessions, mean_events=5, **options) as sandbox:
+async def bench(
+    server: Server, schema: str, sessions: int = 40, *, events: int = 5, **options: Any
+) -> AsyncIterator[Bench]:
+    async with Sandbox(sessions=sessions, mean_events=events, **options) as sandbox:
         yield Bench(server, schema, sandbox, [str(each) for each in sandbox.session_ids])
 
 
@@ -477,6 +479,30 @@ async def test_while_postgres_is_away_a_fan_out_waits_and_goes_on(
         at.sandbox.assert_paid(60)
         status = await store.status()
         assert (status.done, status.spent, status.at_risk) == (60, 60, 0)
+
+
+async def test_what_is_held_meanwhile_has_a_bound(
+    postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fullstory_async.cluster.store_run.MAX_BYTES", 400_000)
+    async with (
+        bench(postgres, schema, events=100, latency=0.2) as at,
+        at.client() as client,
+        at.store() as store,
+    ):
+        assert store._run is not None
+        room = store._run.room
+        async with store.raw_many(client, at.ids) as results:
+            outcomes = [await anext(results) for _ in range(10)]
+            await asyncio.to_thread(postgres.kill)
+            await until(lambda: room.held > 0)
+            await asyncio.sleep(1)  # those that were on their way have arrived
+            assert 0 < room.held < 400_000 + room.sizes.largest
+            await asyncio.to_thread(postgres.start)
+            outcomes += [outcome async for outcome in results]
+        assert sum(len(each.unwrap()) for each in outcomes) > 800_000
+        at.sandbox.assert_paid(40)
+        assert (room.open_calls, room.held) == (0, 0)
 
 
 async def test_paid_answers_that_can_not_be_saved_are_reported(
