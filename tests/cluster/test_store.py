@@ -196,7 +196,7 @@ async def test_what_is_left_to_fetch_is_counted_up_to_a_limit(postgres: Server, 
         assert await one.count_left(1000) == 31
 
 
-async def test_a_claim_that_fails_halfway_gives_what_it_has(
+async def test_a_claim_that_fails_halfway_frees_what_it_has(
     postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect, connections = Postgres.connection, 0
@@ -214,9 +214,11 @@ async def test_a_claim_that_fails_halfway_gives_what_it_has(
         await one.add(at.ids)
         assert await one.claim(3) == at.ids[:3]
         monkeypatch.setattr(Postgres, "connection", fails_the_second_time)
+        with pytest.raises(StorageError, match="the connection broke"):
+            await one.claim(100)
         # otherwise nobody would ever fetch them, as this process lives on
+        await until(lambda: at.ask("SELECT count(*) FROM $.claims") == 3)
         assert await one.claim(100) == at.ids[3:]
-        assert connections == 2
 
 
 async def test_a_fan_out_ends_at_the_cap_and_kept_answers_stay_free(postgres: Server, schema: str) -> None:
@@ -289,7 +291,7 @@ async def test_the_network_is_waited_for(postgres: Server, schema: str) -> None:
         async with Sandbox(sessions=10, mean_events=5, port=port):
             second = await again
         assert all(isinstance(each, Success) for each in first)
-        assert [each.session_id for each in second if isinstance(each, Failure)] == ["1:2", "3:4"]
+        assert {each.session_id for each in second if isinstance(each, Failure)} == {"1:2", "3:4"}
         assert {type(each.error) for each in second if isinstance(each, Failure)} == {NotFoundError}
 
 
@@ -486,7 +488,7 @@ async def test_what_is_held_meanwhile_has_a_bound(
 ) -> None:
     monkeypatch.setattr("fullstory_async.cluster.store_run.MAX_BYTES", 400_000)
     async with (
-        bench(postgres, schema, events=100, latency=0.2) as at,
+        bench(postgres, schema, events=100, latency=0.4) as at,
         at.client() as client,
         at.store() as store,
     ):
@@ -494,6 +496,7 @@ async def test_what_is_held_meanwhile_has_a_bound(
         room = store._run.room
         async with store.raw_many(client, at.ids) as results:
             outcomes = [await anext(results) for _ in range(10)]
+            await until(lambda: len(at.sandbox.requests.of("events")) > client.stats.activations)
             await asyncio.to_thread(postgres.kill)
             await until(lambda: room.held > 0)
             await asyncio.sleep(1)  # those that were on their way have arrived
