@@ -189,6 +189,19 @@ async def test_every_spelling_of_a_session_is_forgotten(tmp_path: Path) -> None:
     assert await inbox.waiting() == []
 
 
+async def test_a_damaged_trigger_holds_up_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    inbox = StreamInbox(tmp_path / "inbox")
+    for number in range(3):
+        await inbox.put(b'{"n": %d}' % number)
+    with closing(sqlite3.connect(inbox.path)) as database, database:
+        database.execute("UPDATE triggers SET body = X'7b226e' WHERE seq = 1")
+        database.execute("UPDATE triggers SET body = 7 WHERE seq = 2")
+    assert [trigger.data["n"] for trigger in await inbox.waiting(1)] == [2]
+    assert caplog.messages == [f"2 damaged triggers of the stream inbox {inbox.path} are erased"]
+    assert len(await inbox.waiting()) == 1
+    assert await inbox.put(b'{"n": 0}')  # FullStory may send it again
+
+
 async def test_a_key_may_be_any_text_of_a_body(tmp_path: Path) -> None:
     inbox = StreamInbox(tmp_path / "inbox")
     trigger = StreamTrigger.from_json(rb'{"id": "cut \ud83d"}')
