@@ -154,9 +154,9 @@ class StreamInbox:
         """
         if len(body) > self._max_bytes:
             raise DecodeError(f"the body of a stream's request has {len(body)} bytes, over {self._max_bytes}")
-        trigger = StreamTrigger.from_json(body)
-        name = hashlib.sha256(trigger.raw if key is None else _as_bytes(key)).hexdigest()
-        return await self._thread.run(self._put, name, trigger)
+        body = bytes(body)
+        name = hashlib.sha256(body if key is None else _as_bytes(key)).hexdigest()
+        return await self._thread.run(self._put, name, body)
 
     async def waiting(self, limit: int = 100) -> list[StreamTrigger]:
         """Return triggers that are not done, those first that came first. Damaged ones are erased.
@@ -192,7 +192,8 @@ class StreamInbox:
         """
         return await self._thread.run(self._forget, str(session_id_of(session_id)))
 
-    def _put(self, key: str, trigger: StreamTrigger) -> bool:
+    def _put(self, key: str, body: bytes) -> bool:
+        trigger = StreamTrigger.from_json(body)  # here, as a large one takes long
         now = self._clock()
         with self._file.transaction(immediate=True) as database:
             database.execute("DELETE FROM triggers WHERE done <= ?", (now - self._remember,))
