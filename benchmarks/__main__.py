@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import exports, fanout, fetching, jobs, limits, odds, report, shared
+from benchmarks import exports, fanout, fetching, jobs, limits, odds, report, shared, stores
 
 SECTIONS = {
     "rivals": fetching.rivals, "peers": fetching.peers, "stalls": fetching.stalls, "bulk": fetching.bulk,
     "limits": limits.limits, "shared": shared.shared, "fanout": fanout.fan_out, "jobs": jobs.jobs,
-    "exports": exports.exports, "imports": odds.imports, "bomb": odds.bomb,
+    "stores": stores.stores, "exports": exports.exports, "imports": odds.imports, "bomb": odds.bomb,
 }  # fmt: skip
 
 

@@ -174,6 +174,8 @@ class FullStoryClient:
     ) -> KeyOwner:
         """Get the owner of the key: organisation, e-mail address and role. Not metered.
 
+        ``priority``, ``timeout``, ``extra_query`` and ``extra_headers`` are those of `SessionsAPI`.
+
         Raises:
             AuthenticationError: the key is wrong or revoked.
             FullStoryError: as for every call.

@@ -9,6 +9,7 @@ import enum
 import re
 from typing import ClassVar
 
+from fullstory_async.durations import span
 from fullstory_async.messages import Request, Response
 from fullstory_async.response_info import find_request_id
 
@@ -137,7 +138,7 @@ class FullStoryError(Exception):
             # unescape the id, so that searching a log for it finds this line
             text = f"{self.request.method} {self.request.path.replace('%3A', ':')}: {text}"
         if self.retry_after is not None and self.retry_after >= 1:
-            text += f" (try again in {_span(self.retry_after)})"
+            text += f" (try again in {span(self.retry_after)})"
         if self.attempts > 1:
             text += f" (after {self.attempts} attempts in {self.elapsed:.1f} s)"
         if self.may_have_cost:
@@ -153,14 +154,6 @@ class FullStoryError(Exception):
 
     def _what(self) -> str:
         return self.message
-
-
-def _span(seconds: float) -> str:
-    """Return a duration in its largest unit: nobody reads 2592000 s as a month."""
-    for unit, name in ((86_400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds:.0f} s"
 
 
 def without_secrets(text: str) -> str:

@@ -143,7 +143,10 @@ class RetryPolicy:
         return decision
 
     def wait(self, attempt: int, error: FullStoryError, *, rng: Callable[[], float] = random.random) -> float:
-        """Return the seconds to wait after failed attempt number ``attempt``."""
+        """Return the seconds to wait after attempt number ``attempt`` failed with ``error``.
+
+        ``rng`` returns the jitter, from 0 to 1.
+        """
         if attempt == 1 and isinstance(error, ProtocolError) and error.stale:
             return 0.0
         try:

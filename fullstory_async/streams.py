@@ -161,6 +161,9 @@ class StreamInbox:
     async def waiting(self, limit: int = 100) -> list[StreamTrigger]:
         """Return triggers that are not done, those first that came first. Damaged ones are erased.
 
+        Args:
+            limit: the most triggers to return.
+
         Raises:
             ConfigurationError, StorageError: the file can't be read.
         """
@@ -185,6 +188,9 @@ class StreamInbox:
 
     async def forget(self, session_id: SessionRef) -> int:
         """Erase the triggers of a session, as an erasure request demands; return their number.
+
+        Args:
+            session_id: the session.
 
         Raises:
             InvalidSessionId: this isn't a session id.

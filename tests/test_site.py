@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
 import re
+import textwrap
 from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
+import attrs
 import pytest
 
 import fullstory_async
@@ -117,12 +123,92 @@ def test_links_of_pages_lead_to_pages(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert links.text_of("guide", "[a](../CHANGELOG.md#x), [b](../benchmarks/RESULTS.md)") == (
         "[a](changelog.md#x), [b](results.md)"
     )
+    assert links.text_of("guide", "[examples](../examples)") == "examples"
+    assert links.text_of("guide", "[one](../examples/worker.py)") == "[one](../examples/worker.py)"
     assert "](jobs.md)" in links.text_of("changelog", "# Changelog")  # it shows CHANGELOG.md itself
     (tmp_path / "a.html").write_text(
         '<p id="x"><a href="b.html#y"></a><a href="#x"></a><a href="c.html"></a>'
     )
     (tmp_path / "b.html").write_text('<a name="z" href="https://example.com"></a><a href="a.html#x"></a>')
     assert links.broken(tmp_path) == ["a.html: b.html#y", "a.html: c.html"]
+
+
+def test_a_colon_in_the_docstring_of_a_property_begins_no_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers: dict[int, Callable[..., None]] = {}
+
+    class App:
+        def connect(self, _event: str, handler: Callable[..., None], priority: int) -> None:
+            handlers[priority] = handler
+
+    site_tool("docstrings", monkeypatch).setup(App())
+    before, after = (handlers[priority] for priority in sorted(handlers))
+    assert min(handlers) < 500 < max(handlers)  # napoleon's own
+    lines = ["Counters: requests, retries.", "", "A copy: it stays."]
+    before(None, "property", "stats", None, None, lines)
+    assert ":" not in lines[0]
+    after(None, "property", "stats", None, None, lines)
+    assert lines == ["Counters: requests, retries.", "", "A copy: it stays."]
+    before(None, "method", "list", None, None, lines)
+    assert lines[0] == "Counters: requests, retries."
+
+
+def classes(monkeypatch: pytest.MonkeyPatch) -> dict[str, type]:
+    """Return the public classes, by their name in the reference."""
+    found = {}
+    for name in site_tool("reference", monkeypatch).public_names():
+        module, _, short = name.rpartition(".")
+        home = importlib.import_module(f"fullstory_async.{module}".rstrip("."))
+        if isinstance(value := getattr(home, short), type):
+            found[name] = value
+    return found
+
+
+def undocumented_fields(cls: type) -> Iterator[str]:
+    """Yield the fields of an attrs class that neither a docstring nor their class describes."""
+    for each in cls.__mro__:
+        if not each.__module__.startswith("fullstory_async"):
+            continue
+        [definition] = ast.parse(textwrap.dedent(inspect.getsource(each))).body
+        assert isinstance(definition, ast.ClassDef)
+        for field, after in pairwise([*definition.body, ast.Pass()]):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                described = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                if not (described or field.target.id.startswith("_")):
+                    yield from {field.target.id} - set(re.findall(r"\w+", f"{cls.__doc__} {each.__doc__}"))
+
+
+def test_every_field_of_a_result_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {name: cls for name, cls in classes(monkeypatch).items() if attrs.has(cls)}
+    assert len(found) > 40
+    missing = [f"{name}.{field}" for name, cls in found.items() for field in undocumented_fields(cls)]
+    assert not missing
+
+
+CALLED = (
+    "FullStoryClient", "ClientConfig", "api.SessionsAPI", "api.ProfilesAPI", "jobs.Job", "jobs.JobReader",
+    "sandbox.Sandbox", "ActivationLedger", "streams.StreamInbox",
+)  # fmt: skip
+"""Classes whose methods programs call with arguments."""
+OF_THE_PARTS = {"JobReader.records", "JobReader.record_of", "JobReader.keeps"}
+"""Methods that only other parts of the package call."""
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_every_argument_is_described(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = classes(monkeypatch)[name]
+    missing = []
+    for method, value in vars(cls).items():
+        function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
+        where = f"{cls.__name__}.{method}"
+        if method.startswith("_") or not inspect.isfunction(function) or where in OF_THE_PARTS:
+            continue
+        text = f"{function.__doc__} {cls.__doc__}"
+        if "options, results and errors of `" in text:  # of another method, which has them
+            continue
+        names = inspect.signature(function).parameters
+        parameters = {each for each in names if not each.startswith("_")} - {"self", "cls", "overrides"}
+        missing += [f"{where}({each})" for each in parameters if not re.search(rf"\b{each}\b", text)]
+    assert not missing
 
 
 def test_help_describes_the_operations_of_a_client() -> None:

@@ -41,7 +41,12 @@ def text_of(name: str, source: str) -> str:
         source = re.sub(r"\]\((?![a-z]+:|#|/)", f"]({folder}", source).replace("](../docs/", "](")
     for file_name, page in _PAGES.items():
         source = source.replace(f"](../{file_name}", f"]({page}.md")
-    return source
+    # a folder is no page of the site
+    return re.sub(
+        r"\[([^\[\]]+)\]\(\.\./([^)#]+)\)",
+        lambda found: found[1 if (_ROOT / found[2]).is_dir() else 0],
+        source,
+    )
 
 
 class _Page(HTMLParser):

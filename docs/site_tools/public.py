@@ -44,9 +44,16 @@ PAGES = {
     "limits": _page(
         "Rates, budgets and caches", "What limits requests and activations, and makes repeated calls free.",
         """
-        RateLimit RateLimiter UnsharedLimiterWarning cluster.RedisRateLimiter ActivationLedger ResponseCache
-        SummaryCache api.ResponseStore
+        RateLimit RateLimiter UnsharedLimiterWarning ActivationLedger Meter ResponseCache SummaryCache
+        api.ResponseStore
         """,
+    ),
+    "cluster": _page(
+        "Many processes and machines", "One rate limit, one budget and one set of answers for all of them.",
+        """
+        RedisRateLimiter PostgresStore AddedSessions StoreStatus PostgresLedger PostgresRateLimiter Postgres
+        """,
+        module="cluster.",
     ),
     "hooks": _page(
         "Hooks, traces and counters", "How a program sees each request.",

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from fullstory_async.agents.text import counts_text, one_line
+from fullstory_async.durations import span
 from fullstory_async.models import SessionEvent, SessionEvents
-from fullstory_async.models.described import clock
+from fullstory_async.notebook_html import counted
 
 __all__ = ["map_of", "may_have_grown"]
 
@@ -41,8 +42,9 @@ def may_have_grown(events: SessionEvents, fetched: datetime | None) -> str:
 
 def _lines(events: SessionEvents) -> Iterator[str]:
     start, pages = _start(events), _page_visits(events)
-    began = "" if start is None else f"{start:%Y-%m-%d %H:%M:%S}Z, {clock(events.duration)} long, "
-    yield f"{began}{len(events)} events, {sum(pages.values())} page visits"
+    began = "" if start is None else f"{start:%Y-%m-%d %H:%M:%S}Z, {span(events.duration)} long, "
+    visits = counted(sum(pages.values()), "page visit")
+    yield f"{began}{counted(len(events), 'event')}, {visits}"
     yield ", ".join(filter(None, (_user(events), _device(events))))
     kinds = Counter[str]()
     errors, frustrations = Counter[str](), Counter[str]()

@@ -80,7 +80,14 @@ class ProfilesAPI:
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> Profile:
-        """Get a profile. Raises `NotFoundError` if no profile has this id."""
+        """Get a profile.
+
+        Args:
+            profile_id: the profile's id.
+
+        Raises:
+            NotFoundError: no profile has this id.
+        """
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         request = endpoints.get_profile(_checked(profile_id))
         return await call_once(self._api, options.apply(request), decode_profile, options.timeout)
@@ -149,7 +156,14 @@ class ProfilesAPI:
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Delete a profile. Summaries that use it fail from then on."""
+        """Delete a profile. Summaries that use it fail from then on.
+
+        Args:
+            profile_id: the profile's id.
+
+        Raises:
+            NotFoundError: no profile has this id.
+        """
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers, priority=priority)
         request = endpoints.delete_profile(_checked(profile_id))
         await call_once(self._api, options.apply(request), lambda _: None, options.timeout)

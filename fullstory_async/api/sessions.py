@@ -285,7 +285,11 @@ class SessionsAPI:
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> FanOut[SessionContext]:
-        """Generate context for many sessions. Costs one activation each; see `context` and `events_many`."""
+        """Generate context for many sessions. Costs one activation each.
+
+        ``ids``, ``concurrency`` and ``max_failures`` are those of `events_many`; ``slice``, ``context``,
+        ``events``, ``cache`` and ``media`` are those of `context`.
+        """
         body = context_body(slice=slice, context=context, events=events, cache=cache, media=media)
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers)
         call = context_call(self._api, body, options, patient=True)
@@ -305,7 +309,11 @@ class SessionsAPI:
         extra_query: ExtraQuery | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> FanOut[SessionSummary]:
-        """Generate summaries of many sessions. Costs one activation each; see `summary` and `events_many`."""
+        """Generate summaries of many sessions. Costs one activation each.
+
+        ``ids``, ``concurrency`` and ``max_failures`` are those of `events_many`; ``config_profile_id``,
+        ``end_timestamp`` and ``overrides`` are those of `summary`.
+        """
         options = CallOptions.from_arguments(timeout, extra_query, extra_headers)
         call = summary_call(self._api, config_profile_id, end_timestamp, overrides, options, patient=True)
         return FanOut(ids, call, concurrency=concurrency, brake=Brake(max_failures))

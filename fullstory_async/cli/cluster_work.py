@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["work"]
 
 _Flag = Parameter(negative="")
-_INTERVAL = 10.0
+_INTERVAL = 30.0
 """Seconds between two lines of progress."""
 
 

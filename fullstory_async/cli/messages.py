@@ -9,6 +9,8 @@ from pathlib import Path
 from fullstory_async.activations import Activations
 from fullstory_async.cli.ids import IdInput
 from fullstory_async.cli.output import printable
+from fullstory_async.cli.program import program
+from fullstory_async.durations import span
 from fullstory_async.jobs import Job, JobEstimate, JobReport, StopReason
 from fullstory_async.jobs.export import Redaction
 
@@ -29,23 +31,25 @@ def resume_command(folder: Path, connection: list[str], options: Mapping[str, ob
         folder: the job folder. connection: the connection options, as words of a command line. options: name
         → value of the other options; ``True`` for a flag, ``None`` for an option that was not given.
     """
-    words = ["fullstory-async", "fetch", "--job", str(folder), "--resume", *connection]
+    words = ["fetch", "--job", str(folder), "--resume", *connection]
     for name, value in options.items():
         words += [] if value is None else [name] if value is True else [name, str(value)]
-    return shlex.join(words)
+    return f"{program()} {shlex.join(words)}"
 
 
-def estimate_text(ids: IdInput, estimate: JobEstimate, *, adaptive: bool) -> str:
-    """Return one line on the calls left, their cost and their duration."""
+def estimate_text(
+    ids: IdInput, estimate: JobEstimate, *, adaptive: bool, invalid_ids: str = "counted as failed"
+) -> str:
+    """Return one line on the calls left, their cost and their duration, and what invalid ids are."""
     notes = [_plural(estimate.sessions, "session"), f"{_plural(estimate.calls, 'call')} left"]
     if ids.duplicates:
         notes.append(f"{_plural(ids.duplicates, 'duplicate')} dropped")
     if ids.invalid:
-        notes.append(f"{_plural(ids.invalid, 'invalid id')} counted as failed")
+        notes.append(f"{_plural(ids.invalid, 'invalid id')} {invalid_ids}")
     if ids.not_pairs:
         notes.append(f"{_not_pairs(ids)} (FullStory may not know them)")
     if estimate.activations:
-        duration = _duration(estimate.seconds)
+        duration = span(estimate.seconds)
         notes.append(f"up to {_plural(estimate.activations, 'activation')}")
         notes.append(f"{duration} at the initial rate" if adaptive else f"at least {duration}")
     if estimate.spent:
@@ -115,11 +119,11 @@ def report_text(report: JobReport, job: Job, resume: str) -> str:
         lines.append(f"To resume: {resume}{_resume_hint(report, job, resume)}")
     if counts.failed:
         lines.append(
-            f"Failures: fullstory-async job failures {folder} (--retry-failed retries the permanent ones)"
+            f"Failures: {program()} job failures {folder} (--retry-failed retries the permanent ones)"
         )
     if report.done:
         lines.append(
-            f"Results: fullstory-async job export {folder} out.jsonl (or .csv, .parquet, .duckdb, .sqlite)"
+            f"Results: {program()} job export {folder} out.jsonl (or .csv, .parquet, .duckdb, .sqlite)"
         )
     return "\n".join(lines) + "\n"
 
@@ -127,7 +131,7 @@ def report_text(report: JobReport, job: Job, resume: str) -> str:
 def _run_line(report: JobReport) -> str:
     new = f"{_plural(report.new_responses, 'result')} and {Activations(report.newly_spent)}"
     reason = "Not FullStory" if report.reason is StopReason.NOT_FULLSTORY else report.reason.capitalize()
-    return f"{reason}: {new} in this run of {report.seconds:.1f} s"
+    return f"{reason}: {new} in this run of {span(report.seconds)}"
 
 
 def _total_line(report: JobReport, permanent: int) -> str:
@@ -171,10 +175,3 @@ def _not_pairs(ids: IdInput) -> str:
 
 def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -12,9 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from fullstory_async.cli.output import local_time, printable
+from fullstory_async.durations import span
 from fullstory_async.html_pages.moments import Look
 from fullstory_async.models import SessionEvent, SessionEvents
 from fullstory_async.models.described import clock, look_of, place_of
+from fullstory_async.notebook_html import counted
 
 __all__ = ["print_timeline"]
 
@@ -36,7 +38,7 @@ def print_timeline(console: Console, events: SessionEvents, selected: SessionEve
     selected = events if selected is None else selected
     console.print(_summary(events))
     if len(selected) < len(events):
-        console.print(f"{len(selected)} of them shown")
+        console.print(f"{len(selected):,} of {counted(len(events), 'event')} shown")
     start = _start(events)
     rule = "-" if _is_ascii(console) else "─"
     for heading, group in groupby(selected, key=place_of):
@@ -53,13 +55,11 @@ def _start(events: SessionEvents) -> datetime | None:
 def _summary(events: SessionEvents) -> RenderableType:
     start = _start(events)
     errors, frustrations = len(events.errors()), len(events.frustrations())
-    facts = (
-        [] if start is None else [local_time(start, "%Y-%m-%d %H:%M:%S"), f"{clock(events.duration)} long"]
-    )
+    facts = [] if start is None else [local_time(start, "%Y-%m-%d %H:%M:%S"), span(events.duration)]
     names = [user.user_display_name or user.user_email or user.user_id or "" for user in events.users()]
-    line = Text(", ".join([*facts, f"{len(events)} events"]))
-    line.append(f", {errors} errors", style="red" if errors else "")
-    line.append(f", {frustrations} frustrations", style="yellow" if frustrations else "")
+    line = Text(", ".join([*facts, counted(len(events), "event")]))
+    line.append(f", {counted(errors, 'error')}", style="red" if errors else "")
+    line.append(f", {counted(frustrations, 'frustration')}", style="yellow" if frustrations else "")
     if names:
         line.append(printable(f", {', '.join(names)}"))
     return Group(Text(printable(f"Session {events.session_id}"), style="bold"), line)

@@ -10,7 +10,7 @@ from fullstory_async.cluster.postgres import Postgres
 from fullstory_async.errors import ConfigurationError, StorageError
 from fullstory_async.jobs.storage.schema import fingerprint, new_secret
 
-__all__ = ["BudgetRow", "check_owner", "fetch_figures", "known_owner", "open_budget", "purge"]
+__all__ = ["BudgetRow", "check_owner", "count_left", "fetch_figures", "known_owner", "open_budget", "purge"]
 
 _OPEN = """
 INSERT INTO {schema}.budgets AS b (name, secret) VALUES (%s, %s)
@@ -41,6 +41,19 @@ SELECT
     (SELECT count(*) FROM {schema}.workers WHERE expires > clock_timestamp()),
     b.spent, b.at_risk, b.organisation
 FROM {schema}.budgets b WHERE b.id = %s
+"""
+
+_LEFT = """
+SELECT (
+    SELECT count(*) FROM (
+        SELECT FROM {schema}.sessions WHERE budget = %(budget)s AND state = 0 LIMIT %(most)s
+    ) s
+) + (
+    SELECT count(*) FROM (
+        SELECT FROM {schema}.failures f JOIN {schema}.sessions s USING (seq)
+        WHERE f.retry_at <= clock_timestamp() AND s.budget = %(budget)s AND s.state = 3 LIMIT %(most)s
+    ) f
+)
 """
 
 
@@ -104,6 +117,14 @@ async def fetch_figures(database: Postgres, budget: BudgetRow) -> dict[str, Any]
         "done": sessions - fresh - failed, "failed": failed, "pending": fresh - taken, "claimed": claimed,
         "sent": sent, "workers": workers, "spent": spent, "at_risk": at_risk,
     }  # fmt: skip
+
+
+async def count_left(database: Postgres, budget: BudgetRow, most: int) -> int:
+    """Return how many sessions are to be fetched, ``most`` at most: in a large budget counting takes long."""
+    async with database.connection() as connection:
+        values = {"budget": budget.number, "most": most}
+        row = await (await connection.execute(database.statement(_LEFT), values)).fetchone()
+    return 0 if row is None else min(int(row[0]), most)
 
 
 async def purge(database: Postgres, session_id: str) -> bool:

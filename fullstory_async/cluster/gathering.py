@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import attrs
 
 from fullstory_async.concurrency import Backoff
-from fullstory_async.errors import StorageError
+from fullstory_async.errors import ClientStateError, StorageError
 
 __all__ = ["Gatherer"]
 
@@ -83,7 +83,7 @@ class Gatherer(Generic[T, R]):
         rest, self._entries = list(self._entries), deque()
         for entry in rest:
             if entry.future is not None and not entry.future.done():
-                entry.future.cancel()
+                entry.future.set_exception(ClientStateError("the store was closed meanwhile"))
         return [entry.item for entry in rest]
 
     def _add(self, entry: _Entry[T, R]) -> None:
@@ -91,9 +91,9 @@ class Gatherer(Generic[T, R]):
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
 
-    def _take(self) -> list[_Entry[T, R]]:
+    def _take(self, most: int) -> list[_Entry[T, R]]:
         group: list[_Entry[T, R]] = []
-        while self._entries and len(group) < self._most:
+        while self._entries and len(group) < most:
             entry = self._entries.popleft()
             if entry.future is None or not entry.future.cancelled() or self.keeps(entry.item):
                 group.append(entry)
@@ -104,18 +104,21 @@ class Gatherer(Generic[T, R]):
         return False
 
     async def _run(self) -> None:
-        backoff = Backoff(0.1, 5.0)
-        while group := self._take():
+        backoff, alone = Backoff(0.1, 5.0), 0
+        while group := self._take(1 if alone else self._most):
+            alone = max(0, alone - 1)
             try:
                 results = await self.write([entry.item for entry in group])
-            except StorageError as error:
-                if not error.permanent:
+            except Exception as error:  # noqa: BLE001  (or the callers would wait for ever)
+                if isinstance(error, StorageError) and not error.permanent:
                     self._entries.extendleft(reversed(group))
                     await self._wait(backoff, error)
                     continue
-                results = [error] * len(group)
-            except Exception as error:  # noqa: BLE001  (or the callers would wait for ever)
-                results = [error] * len(group)
+                if len(group) > 1:  # one by one: only some of them may be refused
+                    self._entries.extendleft(reversed(group))
+                    alone = len(group)
+                    continue
+                results = [error]
             except BaseException:
                 self._entries.extendleft(reversed(group))
                 raise

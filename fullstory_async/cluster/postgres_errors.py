@@ -78,4 +78,6 @@ def failure_of(error: psycopg.Error) -> Failure:
     if state is not None:
         of_server, permanent = state[:2] in _OF_SERVER, state[:2] in {"22", "23", "42"}
         return Failure(f"{text} (SQLSTATE {state})", permanent=permanent, of_server=of_server)
+    if isinstance(error, psycopg.DataError | psycopg.ProgrammingError):  # refused before it was sent
+        return Failure(text, permanent=True, of_server=False)
     return Failure(f"{text or type(error).__name__} (check that it runs, and the DSN)")

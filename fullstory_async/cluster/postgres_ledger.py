@@ -26,7 +26,7 @@ from fullstory_async.cluster.budget import Budget, Grant, LedgerStatus
 from fullstory_async.cluster.connections import Connection
 from fullstory_async.cluster.postgres import Postgres
 from fullstory_async.concurrency import Backoff
-from fullstory_async.errors import ConfigurationError, FullStoryError, StorageError
+from fullstory_async.errors import ClientStateError, ConfigurationError, FullStoryError, StorageError
 
 __all__ = ["PostgresLedger", "PostgresReservation"]
 
@@ -141,6 +141,7 @@ class PostgresLedger:
 
         Raises:
             ActivationBudgetError: a cap would be exceeded.
+            ClientStateError: another event loop uses the ledger at the same time.
             ConfigurationError, StorageError: the database can't be used.
         """
         self._enter_loop()
@@ -207,8 +208,13 @@ class PostgresLedger:
                 )
 
     def _enter_loop(self) -> None:
-        if (loop := asyncio.get_running_loop()) is not self._loop or self._pid != os.getpid():
-            self._start(loop)
+        if (loop := asyncio.get_running_loop()) is self._loop and self._pid == os.getpid():
+            return
+        if self._pid == os.getpid() and self._loop is not None and self._loop.is_running():
+            raise ClientStateError(
+                "the ledger is used in another event loop, which still runs: make one for each loop"
+            )
+        self._start(loop)
 
     def _work(self) -> None:
         if self._task is None or self._task.done():

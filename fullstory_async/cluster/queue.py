@@ -18,7 +18,7 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import psycopg
 from procrastinate import App, PsycopgConnector, RetryStrategy
@@ -36,8 +36,6 @@ SHARD_SIZE = 200
 
 _SHARDS, _SWEEPS = "fullstory-shards", "fullstory-sweeps"
 _SHARD_TASK, _SWEEP_TASK = "fullstory.shard", "fullstory.sweep"
-_MOST_QUEUED = 1000
-"""Shards that are queued at a time. The sweeps add more as these are done, so that the queue stays small."""
 _HEARTBEAT = 5.0
 _STALLED = 20.0
 """Seconds without a heartbeat after which a worker counts as dead."""
@@ -83,6 +81,9 @@ async def _as_storage_errors() -> AsyncIterator[None]:
 class ShardQueue:
     """The queue of shards. ``async with`` connects it."""
 
+    most: ClassVar[int] = 1000 * SHARD_SIZE
+    """Sessions for which shards are queued at a time. The sweeps add more, so that the queue stays small."""
+
     def __init__(self, dsn: Secret, *, schema: str = "fullstory") -> None:
         """Prepare a queue; nothing connects yet."""
         self._schema = schema
@@ -125,7 +126,7 @@ class ShardQueue:
         async with _as_storage_errors():
             rows = await self._app.job_manager.list_queues_async(queue=_SHARDS)
             queued = sum(int(row["todo"]) + int(row["doing"]) for row in rows)
-            missing = min(math.ceil(unfinished / SHARD_SIZE), _MOST_QUEUED) - queued
+            missing = math.ceil(min(unfinished, self.most) / SHARD_SIZE) - queued
             if missing > 0:
                 task = self._app.configure_task(_SHARD_TASK, queue=_SHARDS, allow_unknown=True)
                 await task.batch_defer_async(*({} for _ in range(missing)))

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self, TypeVar, Unpack
 
+import attrs
+
 from fullstory_async import validators
 from fullstory_async.client import FullStoryClient
 from fullstory_async.cluster import budget_rows
@@ -29,7 +31,7 @@ from fullstory_async.errors import (
     Scope,
     StorageError,
 )
-from fullstory_async.fanout import FanOut, Work
+from fullstory_async.fanout import FanOut
 from fullstory_async.files.private_database import FINISH_SECONDS
 from fullstory_async.ids.inputs import SessionInput
 from fullstory_async.ids.source import IdSource
@@ -165,8 +167,9 @@ class PostgresStore:
         run, self._run = self._run, None
         if run is None:
             return
+        await run.claims.stop()
         left = await run.settlements.finish(FINISH_SECONDS)
-        await run.claims.end()
+        await run.claims.lease.end()
         await self._database.close()
         lost = [each for each in left if each.body is not None]
         if lost:
@@ -188,7 +191,8 @@ class PostgresStore:
     ) -> FanOut[SessionEvents]:
         """Fetch the events of many sessions. Costs one activation each, unless the store has the answer.
 
-        While Postgres is away, it waits and continues by itself.
+        While Postgres is away, it waits and continues by itself. It also waits for the network, and for a
+        service that fails every call, but ends with their error after 60 s.
 
         Args:
             client: makes the calls; of the same key as the store.
@@ -198,7 +202,8 @@ class PostgresStore:
         Returns:
             A `FanOut`: ``async with`` starts it, ``async for`` yields one `Outcome` per id.
         """
-        return _fan_out(ids, self._fetcher(client).events, concurrency)
+        fetcher = self._fetcher(client)
+        return FanOut(ids, fetcher.events, concurrency=_workers(concurrency), rule=fetcher.rule)
 
     @hide_arguments
     def raw_many(
@@ -212,7 +217,8 @@ class PostgresStore:
 
         In all else the same as `events_many`.
         """
-        return _fan_out(ids, self._fetcher(client).raw, concurrency)
+        fetcher = self._fetcher(client)
+        return FanOut(ids, fetcher.raw, concurrency=_workers(concurrency), rule=fetcher.rule)
 
     async def add(self, ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow]) -> AddedSessions:
         """Add sessions to be fetched. Those that the store has already are left as they are.
@@ -254,14 +260,18 @@ class PostgresStore:
         validators.positive_integer(limit, "limit")
         return await self._opened.claims.claim(limit)
 
+    def release(self, session_ids: Iterable[str]) -> None:
+        """Free sessions that `claim` returned and that were not fetched; `close` does that too."""
+        self._opened.claims.release_held(session_ids)
+
     async def status(self) -> StoreStatus:
         """Count the sessions and the activations."""
         figures = await budget_rows.fetch_figures(self._database, self._opened.owner.budget)
-        counted = await self.ledger.status()
-        return StoreStatus(
-            **figures, max_activations=counted.max_activations, month=counted.month,
-            month_spent=counted.month_spent, monthly_cap=counted.monthly_cap,
-        )  # fmt: skip
+        return StoreStatus(**{**attrs.asdict(await self.ledger.status()), **figures})
+
+    async def count_left(self, most: int) -> int:
+        """Count the sessions to fetch, those included that are due to be tried again; ``most`` at most."""
+        return await budget_rows.count_left(self._database, self._opened.owner.budget, most)
 
     async def purge(self, session_id: SessionRef) -> bool:
         """Erase a session from every budget of the schema, as an erasure request demands.
@@ -306,7 +316,8 @@ class PostgresStore:
         if client.config.key_fingerprint != self.config.key_fingerprint:
             raise ConfigurationError("the client has another key than the store")
         counted = client.api.pipeline.ledger is self.ledger
-        return Fetcher(self._opened, client.api, client.config.max_wait, ledger_included=counted)
+        rule, max_wait = StopRule(_STOPS), client.config.max_wait
+        return Fetcher(self._opened, client.api, max_wait, rule, ledger_included=counted)
 
     @property
     def _opened(self) -> StoreRun:
@@ -334,10 +345,5 @@ def _plain(given: SessionRef | SessionInput) -> SessionRef:
     return given.session_id if isinstance(given, SessionInput) else given
 
 
-def _fan_out(
-    ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow],
-    make: Callable[[SessionRef], Work[T]],
-    concurrency: int | None,
-) -> FanOut[T]:
-    workers = _CONCURRENCY if concurrency is None else concurrency
-    return FanOut(ids, make, concurrency=workers, rule=StopRule(_STOPS))
+def _workers(concurrency: int | None) -> int:
+    return _CONCURRENCY if concurrency is None else concurrency

@@ -15,6 +15,7 @@ import socket
 import attrs
 
 from fullstory_async.client import FullStoryClient
+from fullstory_async.cluster.outage import Outage
 from fullstory_async.cluster.queue import SHARD_SIZE, ShardQueue
 from fullstory_async.cluster.store import PostgresStore
 from fullstory_async.errors import FullStoryError, StorageError
@@ -36,9 +37,8 @@ class WorkerCounts:
     """Sessions whose results are kept, those included that another worker had kept before."""
     failed: int = 0
     """Sessions whose calls failed."""
-    shards: int = 0
     waiting: str = ""
-    """Why the last shard is tried again later; empty if it ended in order."""
+    """What it waits for, such as an outage; empty if nothing."""
 
 
 class Worker:
@@ -67,6 +67,7 @@ class Worker:
         self._concurrency, self._until_done = concurrency, until_done
         self._results: FanOut[bytes] | None = None
         self._stopping, self._quitting = asyncio.Event(), asyncio.Event()
+        self._outage = Outage()
         self._fatal: FullStoryError | None = None
 
     async def run(self) -> None:
@@ -105,13 +106,18 @@ class Worker:
             self._quitting.set()
 
     async def run_shard(self) -> None:
-        """Fetch the next sessions. The queue calls this."""
-        if self._stopping.is_set():
-            return
+        """Fetch the next sessions, and do so until the service responds. The queue calls this."""
         try:
-            ids = await self._store.claim(SHARD_SIZE)
-            if ids:
+            while not self._stopping.is_set():
+                probes = self._outage.is_on
+                if not (ids := await self._store.claim(1 if probes else SHARD_SIZE)):
+                    break
                 await self._fetch(ids)
+                self.counts.waiting = self._outage.reason if self._outage.is_on else ""
+                if self._outage.is_on:
+                    await self._outage.pause(self._stopping)
+                elif not probes:
+                    break
         except FullStoryError as error:
             if isinstance(error, StorageError) and not error.permanent:
                 self.counts.waiting = str(error)
@@ -119,12 +125,9 @@ class Worker:
             # the store's fan-out waits for what time heals, and ends where every further call would fail
             self._fatal = self._fatal or error
             self.stop()
-        else:
-            self.counts.waiting = ""
-            self.counts.shards += 1
 
     async def _fetch(self, ids: list[str]) -> None:
-        """Fetch claimed sessions. Those that a stop leaves can be claimed again at once."""
+        """Fetch claimed sessions; others can have at once what a stop or an outage leaves."""
         async with self._store.raw_many(self._client, ids, concurrency=self._concurrency) as results:
             self._results = results
             counting = asyncio.create_task(self._count(results))
@@ -136,7 +139,8 @@ class Worker:
                 counting.cancel()
                 quitting.cancel()
                 await asyncio.wait([counting, quitting])
-        with contextlib.suppress(asyncio.CancelledError):
+        self._store.release(ids)
+        if not counting.cancelled():
             counting.result()
 
     async def _count(self, results: FanOut[bytes]) -> None:
@@ -145,24 +149,23 @@ class Worker:
                 self.counts.done += 1
             else:
                 self.counts.failed += 1
+            self._outage.record(outcome.error)
+            if self._outage.is_on:
+                results.stop()
 
     async def _look(self) -> None:
         """Stop when nothing is left, here or at any other worker."""
         while True:
             # it is away, and shards wait for it as well
             with contextlib.suppress(StorageError):
-                if self._results is None and not await self._left():
-                    self.stop()
-                    return
+                if self._results is None:
+                    if not (left := await self.count_unfinished()):
+                        self.stop()
+                        return
+                    # what a dead worker had claimed may be free by now: no need to wait for a sweep
+                    await self._queue.fill(left)
             await asyncio.sleep(_LOOK)
-
-    async def _left(self) -> int:
-        """Return the number of sessions that are neither fetched nor failed."""
-        found = await self._store.status()
-        return found.pending + found.claimed + found.sent
 
     async def count_unfinished(self) -> int:
         """Return for how many sessions there should be shards. The queue calls this."""
-        found = await self._store.status()
-        # of those that failed, some may be due to be tried again: one shard will find them
-        return found.pending + found.claimed + found.sent + min(found.failed, SHARD_SIZE)
+        return await self._store.count_left(self._queue.most)

@@ -27,6 +27,7 @@ from fullstory_async import validators
 from fullstory_async.errors import ActivationBudgetError, ConfigurationError, FullStoryError, StorageError
 from fullstory_async.files.checksums import checksum, is_intact
 from fullstory_async.files.private_database import FINISH_SECONDS, PrivateDatabase
+from fullstory_async.notebook_html import counted
 from fullstory_async.threads import WorkerThread
 
 __all__ = ["ActivationLedger", "LedgerAccount", "LedgerReservation"]
@@ -133,7 +134,7 @@ class ActivationLedger:
     async def raise_to(self, key_fingerprint: str, activations: int, *, month: str) -> int:
         """Raise the count of a key in a month, such as ``2026-11``, to a minimum; return what it was.
 
-        The cap does not matter: they are spent.
+        The cap does not matter: they are spent. ``key_fingerprint`` is `ClientConfig.key_fingerprint`.
 
         Raises:
             ConfigurationError, StorageError: the file can't be written.
@@ -144,6 +145,7 @@ class ActivationLedger:
         """Count one activation of a key, before it is spent.
 
         A cancellation returns at once. If the activation is counted all the same, it is then released.
+        ``key_fingerprint`` is `ClientConfig.key_fingerprint`.
 
         Raises:
             ActivationBudgetError: the cap would be exceeded.
@@ -159,7 +161,10 @@ class ActivationLedger:
         return reservation
 
     def release(self, reservation: LedgerReservation) -> None:
-        """Uncount an activation that was not spent, without waiting for it; log it if that fails."""
+        """Uncount the activation of a ``reservation`` that was not spent, in the background.
+
+        A failure is logged.
+        """
         try:
             self._thread.run_later(self._release, reservation)
         except StorageError as error:
@@ -194,9 +199,10 @@ class ActivationLedger:
         with self._file.transaction(immediate=True) as database:
             before = self._count(database, key, month)
             if activations > 0 and self.monthly_cap is not None and before + activations > self.monthly_cap:
+                cap = counted(self.monthly_cap, "activation")
                 raise ActivationBudgetError(
-                    f"the month's cap of {self.monthly_cap} activations is reached: {before} are spent or "
-                    f"reserved in {self.name}, by all programs that use it; raise the cap (monthly_cap, "
+                    f"the month's cap of {cap} is reached: {before} are spent or reserved in "
+                    f"{self.name}, by all programs that use it; raise the cap (monthly_cap, "
                     "--monthly-cap), or wait for the next month"
                 )
             # Never below 0, even if the file was replaced between a reservation and its release.

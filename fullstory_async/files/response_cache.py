@@ -164,8 +164,8 @@ class ResponseCache:
     async def forget(self, session_id: SessionRef) -> int:
         """Remove all entries of a session; return their number.
 
-        Use it for an erasure request. A session that was also fetched under its client id (``GUID:GUID``) has
-        entries of that id as well.
+        Use it for an erasure request. ``session_id`` may have any form; a session that was also fetched under
+        its client id (``GUID:GUID``) has entries of that id as well.
 
         Raises:
             InvalidSessionId: this isn't a session id.

@@ -261,14 +261,18 @@ class Job(ExportingJob):
         return JobReader(self.folder).failures()
 
     async def backup(self, target: str | os.PathLike[str]) -> Path:
-        """Copy the job to a new folder, also while it runs; return the folder. See `JobReader.backup`."""
+        """Copy the job to ``target``, a new folder, also while it runs; return the folder.
+
+        See `JobReader.backup`.
+        """
         return await back_up_in_thread(self.folder, target)
 
     async def purge(self, session_id: SessionRef) -> bool:
         """Erase a session from the job, as an erasure request demands, and never fetch it again.
 
-        Returns whether the job had it. A call for it that is in flight is counted, and its response is not
-        kept. What is in the rescue file of it is erased too. Exports that were made before are not changed.
+        ``session_id`` may have any form. Returns whether the job had it. A call for it that is in flight is
+        counted, and its response is not kept. What is in the rescue file of it is erased too. Exports that
+        were made before are not changed.
         """
         try:
             name = str(session_id_of(session_id))

@@ -84,6 +84,9 @@ class JobReader(RecordReader):
     def result(self, session_id: SessionRef) -> JobResult | None:
         """Return one session with its typed responses; None if the job doesn't have it.
 
+        Args:
+            session_id: the session, in any form.
+
         Raises:
             InvalidSessionId: this isn't a session id.
             JobError: the session is damaged, or the job can't be read.

@@ -53,9 +53,11 @@ class JobProgress(JsonReady):
     spent: int
     """Number of activations that the job has spent, those at risk included."""
     max_activations: int | None
+    """The job's limit; ``None`` if it has none."""
     stats: Stats
     """The client's counters: requests, retries, 429s."""
     last_error: str | None
+    """The text of the newest failure of this run."""
     allowed_rate: float
     """Requests per second that the rate limiter allows now; an adaptive limit changes it."""
     at_risk: int = 0
@@ -67,6 +69,7 @@ class JobReport(JsonReady):
     """How a run ended, and the state of the job."""
 
     reason: StopReason
+    """Why the run ended."""
     detail: str
     """What stopped the run, in words; empty if nothing did."""
     done: int

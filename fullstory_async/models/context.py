@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
@@ -18,6 +18,7 @@ import attrs
 from fullstory_async import validators
 from fullstory_async.coerce import mapping
 from fullstory_async.json_ready import JsonReady
+from fullstory_async.models.described import clock
 from fullstory_async.notebook_html import counted, fact_table, table
 from fullstory_async.response_info import HasResponseInfo
 
@@ -42,10 +43,15 @@ class OrgContext(JsonReady):
     """The organisation that the session belongs to."""
 
     org_id: str | None = None
+    """FullStory's id of the organisation."""
     name: str | None = None
+    """Its name."""
     industry: str | None = None
+    """Its industry."""
     domain: str | None = None
+    """Its internet domain."""
     country: str | None = None
+    """Its country, as an ISO 3166-1 alpha-2 code."""
 
 
 @attrs.frozen(kw_only=True)
@@ -55,7 +61,9 @@ class UserContext(JsonReady):
     user_uid: str | None = None
     """Your own id for the user, the ``uid`` of `SessionsAPI.list`."""
     display_name: str | None = None
+    """The user's name."""
     email: str | None = None
+    """The user's e-mail address."""
     properties: dict[str, Any] = attrs.field(factory=dict, hash=False)
     """The user properties that your code sent, as decoded JSON."""
 
@@ -65,8 +73,11 @@ class LocationContext(JsonReady):
     """The device's location."""
 
     country: str | None = None
+    """The country, as an ISO 3166-1 alpha-2 code."""
     region: str | None = None
+    """The region or state."""
     city: str | None = None
+    """The city."""
 
 
 @attrs.frozen(kw_only=True)
@@ -74,7 +85,9 @@ class ScreenSize(JsonReady):
     """Width and height in pixels."""
 
     width_pixels: int | None = None
+    """Width in pixels."""
     height_pixels: int | None = None
+    """Height in pixels."""
 
 
 @attrs.frozen(kw_only=True)
@@ -82,9 +95,13 @@ class DeviceContext(JsonReady):
     """The browser, the operating system and the screen."""
 
     browser: str | None = None
+    """The browser and its version."""
     operating_system: str | None = None
+    """The operating system and its version."""
     screen_size: ScreenSize | None = None
+    """Size of the screen."""
     viewport_size: ScreenSize | None = None
+    """Size of the page's visible part."""
 
 
 @attrs.frozen(kw_only=True)
@@ -110,7 +127,9 @@ class ContextPage(JsonReady):
     """One page and its events."""
 
     url: str | None = None
+    """The page's URL."""
     title: str | None = None
+    """The page's title."""
     tab: int | None = None
     """Number of the browser's tab, from 1; web only."""
     events: tuple[ContextEvent, ...] = ()
@@ -181,7 +200,7 @@ class SessionContext(HasResponseInfo, JsonReady):
         """Return what is known of the session: for each name the values that are known."""
         facts: dict[str, tuple[Any, ...]] = {}
         if self.created is not None:
-            facts["Began"] = (self.created.isoformat(timespec="seconds"),)
+            facts["Began"] = (f"{self.created.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",)
         if (user := self.user) is not None:
             facts["User"] = user.display_name, user.email, user.user_uid
             facts["Properties"] = tuple(f"{name}: {v}" for name, v in mapping(user.properties).items())
@@ -220,17 +239,11 @@ class SessionContext(HasResponseInfo, JsonReady):
 def _line(event: ContextEvent, start: datetime | None) -> str:
     when = ""
     if event.timestamp is not None and start is not None:
-        when = f"{_offset((event.timestamp - start).total_seconds())} "
+        when = f"{clock((event.timestamp - start).total_seconds())} "
     text = event.description or event.content or ""
     # most descriptions quote the content already
     content = event.content if event.content and event.content not in text else None
     return f"- {when}**{_escape(event.type or 'event')}** {_join(text, content)}".rstrip()
-
-
-def _offset(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"+{hours}:{minutes:02}:{rest:02}" if hours else f"+{minutes}:{rest:02}"
 
 
 def _join(*texts: Any) -> str:

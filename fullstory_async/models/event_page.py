@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import attrs
 
 from fullstory_async import coerce
+from fullstory_async.durations import span
 from fullstory_async.html_pages.moments import Look, Moment, SessionRecord, Visit
 from fullstory_async.html_pages.session_page import session_page
 from fullstory_async.models.described import clock, look_of, place_of
@@ -59,7 +60,7 @@ class EventPage:
         if start is not None:
             yield f"{start.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
         looks = Counter(moment.look for visit in visits for moment in visit.moments)
-        yield f"{counted(looks.total(), 'event')} in {clock(self.duration)}"
+        yield f"{counted(looks.total(), 'event')} in {span(self.duration)}"
         yield counted(looks["error"], "error")
         yield counted(looks["warn"], "frustration")
         for user in self.users:

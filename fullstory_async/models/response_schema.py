@@ -104,7 +104,7 @@ class ResponseSchema(JsonReady):
     def from_type(cls, kind: builtins.type[Any]) -> ResponseSchema:
         """Generate the schema of an attrs class or a dataclass.
 
-        `SessionSummary.as_type` reads the response into the class. Fields may be strings, numbers,
+        `SessionSummary.as_type` reads the response into ``kind``, the class. Fields may be strings, numbers,
         booleans, lists, enumerations of strings, ``Literal`` strings, other such classes, and each of these
         or ``None``. Class docstrings become descriptions.
 

@@ -148,7 +148,7 @@ class Sandbox:
         return self._service.meter.total
 
     def sessions_of(self, *, email: str | None = None, uid: str | None = None) -> list[SessionId]:
-        """Return the ids of a user's sessions, oldest session first."""
+        """Return the ids of the sessions of the user with this ``email`` or ``uid``, oldest session first."""
         return [each.id for each in self._service.world.of_user(uid=uid, email=email)]
 
     def add_session(self, session: SandboxSession) -> SessionId:
@@ -231,7 +231,11 @@ class Sandbox:
         return rule
 
     def replay_page(self, session_id: SessionId) -> bytes:
-        """Return the HTML behind a session's replay URL. Raises `ConfigurationError` if unknown."""
+        """Return the HTML behind the replay URL of the session ``session_id``.
+
+        Raises:
+            ConfigurationError: the sandbox doesn't have it.
+        """
         try:
             return self._service.replay(session_id)
         except ApiError:

@@ -68,9 +68,11 @@ class RecordedRequest:
     """``list``, ``events``, ``summary``, ``context``, ``profiles``, ``profile``, ``create profile``,
     ``update profile``, ``delete profile``, ``whoami``, or ``unknown`` for any other path or method."""
     method: str
+    """The HTTP method."""
     raw_path: str
     """Path and query as sent, still percent-encoded; without the API key only the start of the path."""
     query: dict[str, str]
+    """The decoded parameters of the query."""
     headers: dict[str, str]
     """Header names are in lower case; the API key is not kept, and without it nothing is."""
     session_id: str | None

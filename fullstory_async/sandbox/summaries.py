@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from fullstory_async.notebook_html import counted
 from fullstory_async.sandbox.context import apply_slice, frustration_of, time_of
 from fullstory_async.sandbox.options import format_time
 from fullstory_async.sandbox.world import WorldSession
@@ -39,17 +40,20 @@ def _facts(session: WorldSession, events: list[Json]) -> Json:
     types = Counter(event["event_type"] for event in events)
     pages = list(dict.fromkeys(event["source_properties"].get("title") or "the app" for event in events))
     rage = sum(frustration_of(event) == "rage-click" for event in events)
-    errors = types["exception"] + types["request"] + types["crash"]
+    errors = types["exception"] + types["request"] + types["crash"] + types["console_message"]
     until = "no time"
     if events:
         until = format_time(time_of(events[-1]))
     trouble = (
-        f"{rage} rage clicks and {errors} errors point to friction." if rage or errors else "All went well."
+        f"{counted(rage, 'rage click')} and {counted(errors, 'error')}: look there first."
+        if rage or errors
+        else "All went well."
     )
+    acts = f"{counted(types['click'], 'click')} and {counted(types['change'], 'input')}"
     return {
         "summary": (
-            f"{session.user.name} was active until {until} with {types.total()} events, among them "
-            f"{types['click']} clicks and {types['change']} inputs, on: {', '.join(pages)}. {trouble}"
+            f"{session.user.name} was active until {until} with "
+            f"{counted(types.total(), 'event')}, among them {acts}, on: {', '.join(pages)}. {trouble}"
         ),
         "pages": pages,
         "rage_clicks": rage,

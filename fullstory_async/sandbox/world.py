@@ -36,9 +36,13 @@ class User:
     """A user with sessions in the account."""
 
     uid: str
+    """Your own id for the user, such as ``u-1``."""
     email: str
+    """The e-mail address."""
     name: str
+    """The display name."""
     device_ids: tuple[str, ...]
+    """The devices that the user's sessions are from."""
 
 
 @attrs.frozen

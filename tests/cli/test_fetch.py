@@ -20,6 +20,7 @@ import pytest
 from fullstory_async import SessionId
 from fullstory_async.cli.ids import IdInput
 from fullstory_async.cli.messages import estimate_text
+from fullstory_async.cli.program import program
 from fullstory_async.ids.inputs import SessionInput
 from fullstory_async.jobs import Job, JobEstimate, JobPlan, JobReader
 from fullstory_async.jobs.storage.rescue import HeldResult
@@ -213,7 +214,7 @@ def test_with_two_budgets_the_one_that_was_reached_is_named(
 
 @pytest.mark.parametrize(
     ("seconds", "duration"),
-    [(0.4, "0 s"), (119.4, "119 s"), (120, "2 min"), (7170, "2 h 0 min"), (12_540, "3 h 29 min")],
+    [(0.4, "0.4 s"), (119.4, "119 s"), (120, "2 min"), (7170, "2 h"), (12_540, "3 h 29 min")],
 )
 def test_the_estimate_counts_ids_and_gives_durations_as_people_do(seconds: float, duration: str) -> None:
     ids = IdInput()
@@ -508,28 +509,88 @@ def test_a_job_finds_its_rate_and_says_so(run: Run, tmp_path: Path) -> None:
     assert f"{len(IDS)} results" in err
 
 
-def test_the_demo_leaves_files_behind_and_overwrites_none(run: Run, tmp_path: Path) -> None:
-    for folder in ("fullstory-demo", "fullstory-demo-2"):
-        code, _, err = run("demo", "--sessions", "30", "--rate", "1000")
+def test_the_demo_leaves_one_folder_that_the_next_one_replaces(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "fullstory-demo"
+    for sessions in (30, 20):
+        code, _, err = run("demo", "--sessions", str(sessions), "--rate", "1000")
         assert code == 0
-        assert "60 of 60" in err
-        assert folder in err
-        assert "60 activations spent " in err
-        assert "60 by the sandbox" in err
+        assert f"{2 * sessions} of {2 * sessions}, 0 failed" in err
+        assert f"{2 * sessions} activations spent; the sandbox charged {2 * sessions}" in err
         assert "listens on http://127.0.0.1:" in err
-        timeline, _, summary = err.partition("5 of them shown\n")[2].partition("\nIts summary: ")
+        timeline, _, rest = err.partition("events shown\n")[2].partition("\nIts summary: ")
         assert len(re.findall(r"^ +\d+:\d\d\.\d ", timeline, re.MULTILINE)) == 5
-        assert "events, among them" in (tmp_path / folder / "replay.html").read_text()
-        assert "To look at: file://" in summary
-        assert {p.name for p in (tmp_path / folder).iterdir()} == {
+        frustrations = rest.partition("Top frustrations of all sessions\n")[2].partition("\n\n")[0]
+        counts = [int(count) for count in re.findall(r"^ *(\d+) ×", frustrations, re.MULTILINE)]
+        assert counts == sorted(counts, reverse=True)
+        assert len(counts) == 5
+        assert "events, among them" in (folder / "replay.html").read_text()
+        assert {p.name for p in folder.iterdir()} == {
             "sessions.jsonl", "demo.job", "events.jsonl", "events.summaries.jsonl", "events.failures.jsonl",
-            "events.sessions.jsonl", "events.pages.jsonl",
-            "replay.html",
+            "events.sessions.jsonl", "events.pages.jsonl", "replay.html", ".fullstory-demo",
         }  # fmt: skip
-        assert (
-            len({line["full_session_id"] for line in lines((tmp_path / folder / "events.jsonl").read_text())})
-            == 30
-        )
+        ids = {line["full_session_id"] for line in lines((folder / "events.jsonl").read_text())}
+        assert len(ids) == sessions
+    assert [path.name for path in tmp_path.glob("fullstory-demo*")] == ["fullstory-demo"]
+
+
+def test_the_commands_that_the_demo_shows_work_as_they_are_typed(run: Run, tmp_path: Path) -> None:
+    _, _, err = run("demo", "--sessions", "5", "--rate", "1000")
+    commands = re.findall(r"^  fullstory-async (.*)$", err, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        code, _, problem = run(*command.split())
+        assert code == 0, problem
+    assert {"demo.sqlite", "report.html"} <= {path.name for path in (tmp_path / "fullstory-demo").iterdir()}
+
+
+def test_the_demo_replaces_no_files_of_others(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "fullstory-demo").mkdir()
+    (tmp_path / "fullstory-demo" / "thesis.txt").write_text("mine")
+    code, _, err = run("demo", "--sessions", "2", "--rate", "1000")
+    assert (code, "no demo made it" in err) == (2, True)
+    code, _, err = run("demo", "--sessions", "2", "--rate", "1000", "--out-dir", "other")
+    assert code == 0
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    code, _, err = run("demo", "--sessions", "2", "--rate", "1000", "--out-dir", "other")
+    assert (code, (tmp_path / "other" / "thesis.txt").read_text()) == (0, "mine")
+
+
+def test_a_running_demo_keeps_its_folder(run: Run, tmp_path: Path) -> None:
+
+    assert run("demo", "--sessions", "2", "--rate", "1000")[0] == 0
+
+    async def again() -> tuple[int, str, str]:
+        async with Job.open(tmp_path / "fullstory-demo" / "demo.job"):
+            return await asyncio.to_thread(run, "demo", "--sessions", "2", "--rate", "1000")
+
+    code, _, err = asyncio.run(again())
+    assert (code, "a demo is using fullstory-demo" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("started", "shown"),
+    [
+        (".venv/bin/fullstory-async", ".venv/bin/fullstory-async"),
+        ("/a b/fullstory-async", "'/a b/fullstory-async'"),
+        ("/lib/fullstory_async/__main__.py", f"{sys.executable} -m fullstory_async"),
+        ("pytest", "fullstory-async"),
+    ],
+)
+def test_commands_in_messages_start_as_this_one_was_started(
+    started: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [started, "demo"])
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert program() == shown
+
+
+def test_a_command_on_the_path_is_shown_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = tmp_path / "fullstory-async"
+    installed.write_text("#!/bin/sh\n")
+    installed.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(installed)])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program() == "fullstory-async"
 
 
 def test_the_demo_survives_a_crash(run: Run) -> None:

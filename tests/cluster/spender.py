@@ -1,6 +1,6 @@
 """A process that reserves activations until there are none, and writes one line for each: ``python -m tests.cluster.spender``.
 
-Its arguments: DSN, schema, cap, callers at once, seconds by which its clock is wrong.
+It writes "ready", and begins when it reads a line. Its arguments: DSN, schema, cap, callers at once, seconds by which its clock is wrong.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ async def main(dsn: str, schema: str, cap: str, callers: str, wrong_by: str) -> 
     database = await Postgres(dsn, schema=schema).open()
     ledger = PostgresLedger(database, "the-key", budget="shared", max_activations=int(cap))
 
+    await ledger.open()
+    os.write(1, b"ready\n")
+    sys.stdin.readline()
+
     async def spend() -> None:
         while True:
             try:
@@ -32,6 +36,7 @@ async def main(dsn: str, schema: str, cap: str, callers: str, wrong_by: str) -> 
                 await asyncio.sleep(0.05)  # Postgres is away
             else:
                 os.write(1, f"{reservation.month}\n".encode())
+                await asyncio.sleep(0.01)  # so that the others get some too
 
     await asyncio.gather(*(spend() for _ in range(int(callers))))
     await ledger.finish()

@@ -30,7 +30,9 @@ def test_from_the_ids_to_the_export(cluster: Cluster) -> None:
     assert (
         "this worker: 200 fetched, 0 failed; all: 200 of 200 sessions; 200 activations spent, 300 left" in err
     )
-    code, out, err = cluster.run("export", "out.jsonl", "--redact", "user_email=hash", "--allow-missing")
+    code, out, err = cluster.run(
+        "export", "out.jsonl", "--redact", "user_email=hash", "--allow-missing", FULLSTORY_API_KEY=""
+    )
     assert (code, out) == (0, "")
     assert "out.jsonl" in err
     rows = [json.loads(line) for line in (cluster.folder / "out.jsonl").read_text().splitlines()]
@@ -42,9 +44,10 @@ def test_sessions_that_are_known_cost_nothing(cluster: Cluster) -> None:
     code, out, err = cluster.run("add", "--ids", "ids.txt")
     assert (code, json.loads(out)) == (0, {"new": 0, "known": 150, "refused": 0, "without_id": 0})
     assert "150 sessions, 150 calls left, up to 150 activations" in err
-    (cluster.folder / "more.txt").write_text("\n".join(cluster.sandbox.session_ids))
-    code, out, _ = cluster.run("add", "--ids", "more.txt", "--quiet")
-    assert (code, json.loads(out)["new"]) == (0, 50)
+    (cluster.folder / "more.txt").write_text("\n".join([*cluster.sandbox.session_ids, "what is this?"]))
+    code, out, err = cluster.run("add", "--ids", "more.txt")
+    assert (code, json.loads(out)["new"], json.loads(out)["refused"]) == (3, 50, 1)
+    assert "1 invalid id left out" in err
 
 
 def test_without_a_terminal_many_activations_need_a_consent(cluster: Cluster) -> None:
@@ -57,6 +60,16 @@ def test_without_a_terminal_many_activations_need_a_consent(cluster: Cluster) ->
         code, _, err = cluster.run("add", "--ids", "ids.txt", *consent, FULLSTORY_YES="" if consent else "1")
         assert code == 0, err
     assert cluster.status()["sessions"] == 200
+
+
+def test_only_workers_need_a_key(cluster: Cluster) -> None:
+    (cluster.folder / "ids.txt").write_text("\n".join(cluster.sandbox.session_ids[:3]))
+    for arguments in (("init",), ("add", "--ids", "ids.txt"), ("status",), ("purge", "--session", "1:2")):
+        code, _, err = cluster.run(*arguments, FULLSTORY_API_KEY="")
+        assert code == (5 if arguments[0] == "purge" else 0), err
+    code, _, err = cluster.run("work", FULLSTORY_API_KEY="")
+    assert code == 2
+    assert "no API key" in err
 
 
 def test_a_session_is_erased_and_not_added_again(cluster: Cluster) -> None:

@@ -7,16 +7,21 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
-from fullstory_async import ClientConfig, FullStoryClient, RetryPolicy, Success
+from fullstory_async import ClientConfig, FullStoryClient, RateLimit, RetryPolicy, Success
 from fullstory_async.cluster import Postgres, PostgresLedger
 from fullstory_async.errors import StorageError
+from fullstory_async.jobs import Job, JobPlan
 from fullstory_async.sandbox import Sandbox
 from tests.cluster.pgbouncers import pgbouncer
 from tests.cluster.postgres_servers import PASSWORD, Server, new_name
-from tests.limits import SECONDS
+from tests.limits import SECONDS, until
+
+OTHERS = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+"""The other connections of the server."""
 
 
 @pytest.fixture
@@ -64,7 +69,8 @@ async def test_connections_that_died_while_they_were_idle_are_not_used(
         postgres.kill()
         postgres.start()
         await ledger.reserve()
-        postgres.do("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        postgres.do(f"SELECT pg_terminate_backend(pid) {OTHERS}")
+        await until(lambda: not postgres.do(f"SELECT pid {OTHERS}"))
         await ledger.reserve()
         assert await ledger.spent() == 3
 
@@ -78,11 +84,7 @@ async def test_a_server_that_stands_still(postgres: Server, database: Postgres) 
         postgres.go_on()
         assert {str(each).partition("used: ")[2] for each in outcomes} == {"no response within 1 s"}
         await ledger.reserve()
-        end = time.monotonic() + SECONDS
-        while postgres.do(
-            "SELECT pid FROM pg_stat_activity WHERE state <> 'idle' AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        ):
-            assert time.monotonic() < end
+        await until(lambda: not postgres.do(f"SELECT pid {OTHERS} AND state <> 'idle'"))
         assert await ledger.spent() == 2
 
 
@@ -90,9 +92,7 @@ async def test_a_server_that_became_read_only(postgres: Server, database: Postgr
     async with opened(database) as ledger:
         postgres.do("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
         try:
-            end = time.monotonic() + SECONDS
-            while postgres.do("SHOW default_transaction_read_only") != [("on",)]:
-                assert time.monotonic() < end
+            await until(lambda: postgres.do("SHOW default_transaction_read_only") == [("on",)])
             await refused(
                 ledger, "it is read-only, as a replica is: name the primary, or target_session_attrs"
             )
@@ -101,9 +101,7 @@ async def test_a_server_that_became_read_only(postgres: Server, database: Postgr
                 "SET default_transaction_read_only = off", "ALTER SYSTEM RESET default_transaction_read_only",
                 "SELECT pg_reload_conf()",
             )  # fmt: skip
-        end = time.monotonic() + SECONDS
-        while postgres.do("SHOW default_transaction_read_only") != [("off",)]:
-            assert time.monotonic() < end
+        await until(lambda: postgres.do("SHOW default_transaction_read_only") == [("off",)])
         await ledger.reserve()
         assert await ledger.spent() == 2
 
@@ -200,6 +198,30 @@ async def test_options_of_tls_reach_libpq(postgres: Server, schema: str) -> None
     with pytest.raises(StorageError, match="server does not support SSL, but SSL was required"):
         await database.open()
     await database.close()
+
+
+async def test_a_job_waits_for_its_budget_and_goes_on(
+    postgres: Server, database: Postgres, tmp_path: Path
+) -> None:
+    async with opened(database) as ledger, Sandbox(sessions=40, mean_events=3) as sandbox:
+        config = ClientConfig(api_key=sandbox.api_key, base_url=sandbox.url, rate_limit=RateLimit(200, 5))
+        async with (
+            FullStoryClient(config=config, ledger=ledger) as client,
+            Job.open(tmp_path / "job", client=client, plan=JobPlan(events=True)) as job,
+        ):
+            await job.add(sandbox.session_ids)
+            running = asyncio.create_task(job.run(concurrency=4))
+            await until(lambda: sandbox.activations > 5)
+            postgres.kill()
+            await asyncio.sleep(0.5)
+            sent = sandbox.activations
+            await asyncio.sleep(0.5)
+            assert sandbox.activations == sent
+            postgres.start()
+            report = await running
+        assert (report.reason, report.done, sandbox.activations) == ("finished", 40, 40)
+        # the callers of one statement may be counted without knowing it
+        assert 1 + 40 <= await ledger.spent() <= 1 + 40 + 4
 
 
 async def test_calls_of_a_client_send_nothing_meanwhile_and_go_on(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import re
 import subprocess
 import sys
 import tarfile
 import zipfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import psycopg
@@ -18,6 +20,7 @@ from fullstory_async.cluster import Postgres, PostgresLedger
 from fullstory_async.cluster.migrations import known
 from fullstory_async.errors import ConfigurationError, StorageError
 from tests.cluster.postgres_servers import PASSWORD, Server, new_name
+from tests.limits import until
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -79,6 +82,31 @@ async def test_connections_are_few_and_used_again(database: Postgres, postgres: 
         await asyncio.gather(*(count(database) for _ in range(50)))
         rows = postgres.do("SELECT count(*) FROM pg_stat_activity WHERE datname = 'postgres'")
         assert rows[0][0] <= 4 + 1
+
+
+async def test_cancelled_blocks_leave_no_connection_and_no_transaction(
+    database: Postgres, postgres: Server
+) -> None:
+    rng = random.Random(7)
+
+    async def block(number: int) -> None:
+        async with database.connection() as connection:
+            await add(connection, database, f"row {number}")
+            await connection.execute("SELECT pg_sleep(0.002)")
+
+    async with database:
+        for number in range(40):
+            blocks = [asyncio.create_task(block(6 * number + each)) for each in range(6)]
+            await asyncio.sleep(rng.choice([0, 0.001, 0.004, 0.008]))
+            for each in blocks:
+                each.cancel()
+            await asyncio.gather(*blocks, return_exceptions=True)
+        # all four can be had at the same time
+        async with AsyncExitStack() as held:
+            for _ in range(4):
+                await held.enter_async_context(database.connection())
+        others = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        await until(lambda: postgres.do(f"SELECT count(*), bool_and(state = 'idle') {others}") == [(4, True)])
 
 
 async def test_it_can_be_used_in_one_event_loop_after_the_other(database: Postgres) -> None:

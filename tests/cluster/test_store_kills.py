@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import random
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,7 +131,7 @@ async def kill_at_random(sandbox: Sandbox, settings: Settings, postgres: Server,
     assert kills == KILLS, crew.log()
     assert sorted(stored(postgres, settings.schema)) == sorted(ids)  # none lost, none twice
     assert (status.done, status.pending, status.claimed, status.sent) == (IDS, 0, 0, 0)
-    assert IDS <= paid <= status.spent
+    assert IDS <= paid <= status.spent == IDS + status.at_risk
     assert paid - IDS <= kills * CONCURRENCY
     assert status.spent - paid <= (kills + SERVER_KILLS * WORKERS) * CONCURRENCY
 
@@ -183,3 +184,37 @@ async def work_with_wrong_clocks(
 def _running(postgres: Server) -> Iterator[None]:
     yield
     postgres.start()
+
+
+async def test_a_process_that_stood_still_sends_nothing_more(
+    postgres: Server, schema: str, tmp_path: Path
+) -> None:
+    async with served() as sandbox:
+        await stand_still(sandbox, settings_of(postgres, schema, sandbox, lease=1.0), postgres, tmp_path)
+
+
+async def stand_still(sandbox: Sandbox, settings: Settings, postgres: Server, tmp_path: Path) -> None:
+    ids = [str(each) for each in sandbox.session_ids[:300]]
+    async with settings.store() as store:
+        await store.add(ids)
+    (tmp_path / "others").mkdir()
+    async with Crew(tmp_path, settings) as crew:
+        await charged(sandbox, 50)
+        os.kill(crew.running[0].pid, signal.SIGSTOP)
+        async with Crew(tmp_path / "others", settings) as others:
+            assert await others.wait() == [0], others.log()
+        assert sorted(stored(postgres, settings.schema)) == sorted(ids)
+        sent, kept = len(sandbox.requests.of("events")), times_of(postgres, settings.schema)
+        os.kill(crew.running[0].pid, signal.SIGCONT)
+        assert await crew.wait() == [0], crew.log()
+    assert len(sandbox.requests.of("events")) == sent
+    assert times_of(postgres, settings.schema) == kept
+    status = await status_of(settings)
+    assert 300 <= sandbox.activations <= 300 + CONCURRENCY
+    assert sandbox.activations <= status.spent <= 300 + CONCURRENCY
+    assert (status.done, status.claimed, status.sent) == (300, 0, 0)
+
+
+def times_of(server: Server, schema: str) -> list[tuple[Any, ...]]:
+    """Return when each answer came."""
+    return server.do(f'SELECT seq, at FROM "{schema}".answers ORDER BY seq')

@@ -16,9 +16,11 @@ from fullstory_async import RateLimit
 from fullstory_async.sandbox import Fault
 from fullstory_async.testing import running_sandbox
 from tests.cluster.commands import Cluster, terminate
-from tests.cluster.postgres_servers import Server
+from tests.cluster.postgres_servers import Server, new_name
+from tests.examples import ROOT, blocks
 from tests.limits import SECONDS, wait_until
 
+PAGE = ROOT / "docs" / "cluster.md"
 FAST = ("--rate", "1000", "--burst", "1000")
 
 
@@ -139,3 +141,32 @@ def test_workers_go_on_by_themselves_when_postgres_was_killed(cluster: Callable[
     assert here.sandbox.activations <= found["spent"]
     # what was paid for was held in memory until Postgres was back
     assert here.sandbox.activations == 400
+
+
+def test_in_an_outage_of_the_service_a_worker_only_probes(cluster: Callable[..., Cluster]) -> None:
+    here = cluster()
+    here.prepare()
+    # ten in a row, and the probes after 1 and 2 seconds; the one after 4 seconds finds the service
+    here.sandbox.inject(Fault.status(503), operation="events", times=10 + 2)
+    began = time.monotonic()
+    with here.workers(1, "--concurrency", "1", *FAST) as (worker,):
+        here.until_answers(300 - 12)
+        assert time.monotonic() - began > 7
+        code, err = terminate(worker)
+    assert code == 0
+    assert "288 fetched, 12 failed" in err
+    # those that failed are tried again after a minute
+    found = here.status()
+    assert (found["done"], found["failed"], found["pending"]) == (288, 12, 0)
+    assert here.sandbox.activations == 288
+
+
+def test_the_role_of_the_page_is_enough_for_a_worker(cluster: Callable[..., Cluster]) -> None:
+    here, role = cluster(sessions=20), new_name("worker")
+    here.prepare()
+    (grants,) = (text for text in blocks(PAGE.read_text(), "sql") if "CREATE ROLE" in text)
+    here.postgres.do(grants.replace("fullstory_worker", role).replace("fullstory", here.schema))
+    dsn = here.postgres.dsn(user=role, password="a long one")
+    code, _, err = here.run("work", "--until-done", *FAST, FULLSTORY_CLUSTER_DSN=dsn)
+    assert code == 0, err
+    assert here.status()["done"] == 20

@@ -515,7 +515,7 @@ def test_csv_for_excel_begins_with_its_mark_and_ids_stay_ids(job: JobReader, tmp
 def test_a_reader_exports_with_every_option(job: JobReader, tmp_path: Path) -> None:
     taken = get_type_hints(export)
     options = {
-        name: taken[name] for name in taken.keys() - {"reader", "path", "progress", "stopped", "return"}
+        name: taken[name] for name in taken.keys() - {"source", "path", "progress", "stopped", "return"}
     }
     assert get_type_hints(ExportOptions) == options
     for method in (JobReader.export, Job.export):

@@ -42,7 +42,7 @@ USER = ("identify", {"user_id": "u-1", "user_display_name": "Ada", "user_email":
 
 def test_a_map_says_what_there_is() -> None:
     assert map_of(events(USER, CLICK, RAGE, FAILED, CLICK, path="/pay")).splitlines() == [
-        "2026-05-04 10:00:00Z, 0:04.0 long, 5 events, 1 page visits",
+        "2026-05-04 10:00:00Z, 4 s long, 5 events, 1 page visit",
         "Ada (ada@example.com), Firefox Linux",
         "errors 1: request 1; first #3",
         "frustrations 1: rage click 1; first #2",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import attrs
@@ -123,7 +124,7 @@ def test_markdown() -> None:
         "# Session 5:6\n"
         "\n"
         "- Replay: <https://app.fullstory.com/ui/O/session/5:6>\n"
-        "- Began: 2026-05-04T10:00:00+00:00\n"
+        "- Began: 2026-05-04 10:00:00 UTC\n"
         "- User: Ann, ann@acme.test, u-1\n"
         "- Properties: plan: pro\n"
         "- Organisation: Acme, Retail, acme.test\n"
@@ -134,7 +135,7 @@ def test_markdown() -> None:
         "\n"
         "<https://acme.test/cart>\n"
         "\n"
-        "- +0:05 **click** Clicked Checkout\n"
+        "- 0:05.1 **click** Clicked Checkout\n"
         "- **rage-click**\n"
         "\n"
         "## https://acme.test/\n"
@@ -314,7 +315,7 @@ def test_times_count_from_the_first_event_if_the_devices_clock_is_behind() -> No
     body["context_data"]["context"]["session_created_at"] = "2026-05-04T10:30:00Z"
     body["context_data"]["pages"][1]["events"][2]["timestamp"] = "2026-05-04T10:01:10Z"
     lines = decoded(body).to_markdown().splitlines()
-    assert [line.split(" Clicked")[0] for line in lines if line.startswith("- +")] == [
-        "- +0:00 **click**",
-        "- +1:04 **rage-click**",
+    assert [line.split(" Clicked")[0] for line in lines if re.match(r"- \d+:", line)] == [
+        "- 0:00.0 **click**",
+        "- 1:04.9 **rage-click**",
     ]

@@ -250,7 +250,7 @@ def test_neither_query_nor_headers_nor_bodies_show() -> None:
         (501, 1, None, "[may have cost an activation]"),  # not repeated whatever the policy says
         (429, 1, 119, "(try again in 119 s)"),
         (429, 1, 600, "(try again in 10 min)"),
-        (429, 1, 30_000, "(try again in 8 h)"),
+        (429, 1, 30_000, "(try again in 8 h 20 min)"),
         (429, 1, 2_592_000, "(try again in 30 days)"),
     ],
 )

@@ -28,6 +28,7 @@ from fullstory_async.errors import ConfigurationError
         (psycopg.OperationalError("FATAL:  the database system is starting up"), "wait until it is up", False, True),
         (psycopg.OperationalError('database "d" does not exist'), "the database does not exist", True, False),
         (psycopg.OperationalError("connection refused"), "(check that it runs, and the DSN)", False, True),
+        (psycopg.DataError("text fields cannot contain NUL (0x00) bytes"), "cannot contain NUL", True, False),
         (psycopg.InterfaceError(), "InterfaceError", False, True),
     ],
 )  # fmt: skip

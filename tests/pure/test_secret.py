@@ -30,7 +30,7 @@ from fullstory_async import (
     SessionId,
 )
 from fullstory_async.cli.app import run
-from fullstory_async.cluster import RedisRateLimiter
+from fullstory_async.cluster import Postgres, PostgresRateLimiter, RedisRateLimiter
 from fullstory_async.jobs import JobReader
 from fullstory_async.sandbox import Sandbox
 
@@ -108,6 +108,8 @@ def test_a_secret_is_revealed_in_few_places() -> None:
         "networks.py": 7,  # a proxy's URL and login, the password of a private key
         "cli/connection.py": 1,  # a proxy's URL, without its login
         "cluster/redis_slots.py": 1,  # the URL of Redis
+        "cluster/connections.py": 1,  # the DSN of Postgres
+        "cluster/postgres.py": 2,  # the DSN's parts, and its password to redact messages of the server
     }
 
 
@@ -152,6 +154,11 @@ WRONG: dict[str, Callable[[], object]] = {
     "a certificate": lambda: ClientConfig(api_key=KEY, client_cert=cast("Any", ("cert.pem", 5, KEY))),
     "a wrong URL of Redis": lambda: RedisRateLimiter(f"http://:{KEY}@h", ClientConfig(api_key=KEY)),
     "a URL of Redis in bytes": lambda: RedisRateLimiter(cast("Any", URL.encode()), ClientConfig(api_key=KEY)),
+    "a DSN that can't be read": lambda: Postgres(f"host=h password={KEY} word"),
+    "a DSN in bytes": lambda: Postgres(cast("Any", f"password={KEY}".encode())),
+    "a DSN in another place": lambda: Postgres("", schema=f"postgresql://u:{KEY}@h"),
+    "a misspelt setting of the database": lambda: Postgres(f"postgresql://u:{KEY}@h", **cast("Any", {"shema": "s"})),
+    "a misspelt setting of its limiter": lambda: PostgresRateLimiter(f"postgresql://u:{KEY}@h", ClientConfig(api_key=KEY), **cast("Any", {"nam": 5})),
     "a wrong timeout of the limiter": lambda: RedisRateLimiter(URL, ClientConfig(api_key=KEY), timeout=0),
 }  # fmt: skip
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 import aiohttp
 
 from fullstory_async import ClientConfig, FullStoryClient, RetryPolicy, Secret
-from fullstory_async.cluster import RedisRateLimiter
+from fullstory_async.cluster import Postgres, PostgresLedger, RedisRateLimiter
 from tests.wire.servers import FAST, Connection, http, raw_server
 
 Report = Callable[[BaseException], None]
@@ -210,6 +210,13 @@ async def limited(url: str) -> None:
         await call(config, events, limiter=limiter)
 
 
+async def counted(url: str) -> None:
+    """Fail because Postgres can't be reached, with its DSN at hand."""
+    config = settings(base_url=url)
+    database = Postgres(variable("POSTGRES"), timeout=0.5)
+    await call(config, events, ledger=PostgresLedger(database, config.key_fingerprint))
+
+
 def mistakes(quoting: str, silent: str) -> dict[str, Callable[[], object]]:
     """Return what goes wrong: each raises."""
     proxied = {"proxy": Secret(variable("PROXY")), "allow_http": True}
@@ -230,6 +237,8 @@ def mistakes(quoting: str, silent: str) -> dict[str, Callable[[], object]]:
         "a proxy that is away": lambda: call(settings(base_url="http://api.test", **proxied), events),
         "a tunnel through it": lambda: call(settings(base_url="https://api.test", **proxied), events),
         "no Redis": lambda: limited(quoting),
+        "no Postgres": lambda: counted(quoting),
+        "a misspelt setting of the database": lambda: Postgres(variable("POSTGRES"), **unknown),
         "a careless program": lambda: call(settings(base_url=quoting, **proxied), lambda client: careless(client, quoting)),
     }  # fmt: skip
 

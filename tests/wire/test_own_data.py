@@ -263,5 +263,5 @@ def test_a_replay_has_the_summary_on_top() -> None:
     found = [sandbox.replay_page(each).decode() for each in (sandbox.session_ids[0], generated, structured)]
     texts = [page.partition('<div class="summary">')[2].partition("</div>")[0] for page in found]
     assert texts[0] == "She left &lt;at&gt; the checkout."
-    assert "with 1 events, among them 1 clicks" in texts[1]
+    assert "with 1 event, among them 1 click" in texts[1]
     assert texts[2] == "{&quot;mood&quot;: &quot;angry&quot;}"

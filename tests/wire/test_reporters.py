@@ -26,6 +26,7 @@ CANARIES = {
     "CANARY_KEY": KEY,
     "CANARY_EMAIL": EMAIL,
     "CANARY_PROXY": f"http://ada:{quote(PASSWORD, safe='')}@127.0.0.1:9",
+    "CANARY_POSTGRES": f"postgresql://ada:{quote(PASSWORD, safe='')}@127.0.0.1:9/d",
     "CANARY_REDIS": f"redis://:{quote(PASSWORD, safe='')}@127.0.0.1:9/0",
 }
 HIDDEN = (
@@ -63,7 +64,7 @@ def test_row_102_no_reporter_sends_a_secret() -> None:
     assert leaks == []
     for name, found in sent.items():
         together = "".join(found["texts"])
-        assert (name, found["errors"]) == (name, 16)
+        assert (name, found["errors"]) == (name, 18)
         assert len(found["texts"]) >= 16
         assert "<secret>" in together or "fullstory_async.secret.Secret" in together  # it prints variables
         assert "FullStoryClient" in together

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.signals import exit_of_server, first_signal
 from fullstory_async.cli.streams import write_optional
+from fullstory_async.notebook_html import counted
 from fullstory_async.ratelimit.limiter import RateLimit
 from fullstory_async.session_id import SessionId
 
@@ -140,8 +141,8 @@ def _print_address(server: Sandbox) -> None:
     )
     if lost is not None:
         sys.stderr.write(f"standard output: {lost}; serving {server.url} all the same\n")
-    user = server.users[0]
+    user, sessions = server.users[0], counted(len(server.session_ids), "session")
     sys.stderr.write(
-        f"sandbox with {len(server.session_ids)} sessions of {len(server.users)} users; "
+        f"sandbox with {sessions} of {counted(len(server.users), 'user')}; "
         f"the first user is {user.email}, uid {user.uid}; press Ctrl-C to stop\n"
     )

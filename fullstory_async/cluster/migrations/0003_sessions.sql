@@ -72,6 +72,9 @@ CREATE TABLE {schema}.claims (
 );
 CREATE INDEX claims_worker ON {schema}.claims (worker);
 
+-- The functions below look up rows by their keys. Their plans are made while a table may be empty and kept
+-- when it has millions of rows, so nothing else may be planned: no scans of whole tables, and no compilation.
+
 -- Remove the processes whose lease has expired, and their claims. After a restart everybody has one lease
 -- more: nobody could renew it while the server was down.
 CREATE FUNCTION {schema}.reap(p_lease double precision) RETURNS void LANGUAGE plpgsql
@@ -105,6 +108,17 @@ SET search_path = {schema}, pg_temp AS $$
     UPDATE budgets b SET at_risk = at_risk + lost.sent FROM lost WHERE b.id = lost.budget;
 $$;
 
+-- Renew the lease of a process at work, if it has expired and nobody has noticed. False: it is gone.
+CREATE FUNCTION {schema}.is_at_work(p_worker uuid, p_lease double precision) RETURNS boolean LANGUAGE plpgsql
+SET search_path = {schema}, pg_temp AS $$
+BEGIN
+    PERFORM FROM workers WHERE id = p_worker AND expires > clock_timestamp() FOR KEY SHARE;
+    IF NOT FOUND THEN
+        UPDATE workers SET expires = clock_timestamp() + make_interval(secs => p_lease) WHERE id = p_worker;
+    END IF;
+    RETURN FOUND;
+END $$;
+
 -- Renew the lease of a process, and remove those of others that have expired. False: it has expired.
 CREATE FUNCTION {schema}.beat(p_worker uuid, p_lease double precision) RETURNS boolean LANGUAGE plpgsql
 SET search_path = {schema}, pg_temp AS $$
@@ -120,8 +134,8 @@ END $$;
 
 -- Add sessions that are neither known nor erased; return how many are new.
 CREATE FUNCTION {schema}.add_sessions(p_budget integer, p_ids text[], p_marks text[]) RETURNS integer
-LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET enable_seqscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off AS $$
+LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET jit = off SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     v_new integer;
 BEGIN
@@ -136,25 +150,25 @@ BEGIN
     RETURN v_new;
 END $$;
 
--- Take sessions for a process, and return what is known of each. No row at all: its lease has expired.
+-- Take sessions for a process, and return what is known of each. No row at all: its lease has expired. A claim
+-- of its own with another number is one whose end is not saved yet; it has to be waited for as any other.
 CREATE FUNCTION {schema}.take(
     p_budget integer, p_worker uuid, p_number bigint, p_lease double precision, p_ids text[], p_marks text[]
 ) RETURNS TABLE (
-    session_id text, seq bigint, is_mine boolean, number bigint, at timestamptz, body bytea,
+    session_id text, seq bigint, is_mine boolean, at timestamptz, body bytea,
     failed_at timestamptz, error text, status integer, code text, message text
 )
-LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET enable_seqscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off AS $$
+LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET jit = off SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
     v_new text[];
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
-    PERFORM reap(p_lease);
-    PERFORM FROM workers WHERE id = p_worker AND expires > clock_timestamp() FOR KEY SHARE;
-    IF NOT FOUND THEN
+    IF NOT is_at_work(p_worker, p_lease) THEN
         RETURN;
     END IF;
+    PERFORM reap(p_lease);
     SELECT array_agg(given.id) INTO v_new FROM unnest(p_ids) AS given (id)
     WHERE NOT EXISTS (SELECT FROM sessions s WHERE s.budget = p_budget AND s.session_id = given.id);
     IF v_new IS NOT NULL THEN
@@ -167,9 +181,10 @@ BEGIN
     ON CONFLICT DO NOTHING;
     -- done meanwhile by a process that had lost its claim
     DELETE FROM claims c USING sessions s
-    WHERE c.worker = p_worker AND c.number = p_number AND s.seq = c.seq AND s.state NOT IN (0, 3);
+    WHERE s.budget = p_budget AND s.session_id = ANY (p_ids) AND s.state NOT IN (0, 3)
+        AND c.seq = s.seq AND c.worker = p_worker AND c.number = p_number;
     RETURN QUERY
-    SELECT given.id, s.seq, c.worker = p_worker, c.number, a.at, a.body,
+    SELECT given.id, s.seq, c.worker = p_worker AND c.number = p_number, a.at, a.body,
         f.at, f.error, f.status, f.code, f.message
     FROM unnest(p_ids) AS given (id)
     LEFT JOIN sessions s ON s.budget = p_budget AND s.session_id = given.id
@@ -180,18 +195,18 @@ END $$;
 
 -- Claim pending sessions beyond one for a process; behind all of them, those that failed some time ago.
 CREATE FUNCTION {schema}.claim(
-    p_budget integer, p_worker uuid, p_number bigint, p_after bigint, p_limit integer
+    p_budget integer, p_worker uuid, p_number bigint, p_lease double precision, p_after bigint,
+    p_limit integer
 ) RETURNS TABLE (session_id text, seq bigint)
-LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET enable_seqscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off AS $$
+LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET jit = off SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
     v_seqs bigint[];
     v_more bigint[];
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
-    PERFORM FROM workers WHERE id = p_worker AND expires > clock_timestamp() FOR KEY SHARE;
-    IF NOT FOUND THEN
+    IF NOT is_at_work(p_worker, p_lease) THEN
         RETURN QUERY SELECT NULL::text, NULL::bigint;
         RETURN;
     END IF;
@@ -220,8 +235,8 @@ END $$;
 
 -- Mark claims of a process as sent, once more; return those that were still its own.
 CREATE FUNCTION {schema}.mark_sent(p_worker uuid, p_seqs bigint[], p_numbers bigint[]) RETURNS SETOF bigint
-LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET enable_seqscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off AS $$
+LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET jit = off SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     PERFORM FROM workers WHERE id = p_worker AND expires > clock_timestamp() FOR KEY SHARE;
     IF FOUND THEN
@@ -234,26 +249,30 @@ BEGIN
     END IF;
 END $$;
 
--- End claims of a process; return how many of the activations that were reserved for them were not spent.
+-- End claims of a process; return how many of the activations that were reserved for them were not spent, and
+-- how many were spent, but possibly not charged. Those of claims that it has lost are counted already.
 CREATE FUNCTION {schema}.end_claims(
-    p_worker uuid, p_seqs bigint[], p_numbers bigint[], p_spent integer[]
-) RETURNS bigint LANGUAGE sql
-SET search_path = {schema}, pg_temp SET enable_seqscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off AS $$
+    p_worker uuid, p_seqs bigint[], p_numbers bigint[], p_spent integer[], p_at_risk integer[],
+    OUT unspent bigint, OUT at_risk bigint
+) LANGUAGE sql
+SET search_path = {schema}, pg_temp SET jit = off SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     WITH ended AS (
-        DELETE FROM claims c USING unnest(p_seqs, p_numbers, p_spent) AS given (seq, number, spent)
+        DELETE FROM claims c
+        USING unnest(p_seqs, p_numbers, p_spent, p_at_risk) AS given (seq, number, spent, at_risk)
         WHERE c.seq = given.seq AND c.number = given.number AND c.worker = p_worker
-        RETURNING greatest(c.sent - given.spent, 0) AS unspent
+        RETURNING greatest(c.sent - given.spent, 0) AS unspent, given.at_risk
     )
-    SELECT coalesce(sum(unspent), 0)::bigint FROM ended;
+    SELECT coalesce(sum(ended.unspent), 0)::bigint, coalesce(sum(ended.at_risk), 0)::bigint FROM ended;
 $$;
 
--- Save answers, as many seconds after they came. The first one of a session stays; a session that was erased gets none.
+-- Save answers, as many seconds after they came. The first one of a session stays; a session that was erased
+-- gets none.
 CREATE FUNCTION {schema}.save_answers(
     p_budget integer, p_seqs bigint[], p_ages double precision[], p_attempts integer[], p_bodies bytea[]
 ) RETURNS void LANGUAGE sql
-SET search_path = {schema}, pg_temp SET enable_seqscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off AS $$
+SET search_path = {schema}, pg_temp SET jit = off SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     WITH given AS (
         SELECT * FROM unnest(p_seqs, p_ages, p_attempts, p_bodies) AS given (seq, age, attempts, body)
     ), saved AS (
@@ -282,8 +301,8 @@ BEGIN
         INSERT INTO failures AS f (
             seq, at, attempts, error, status, code, message, may_have_cost, permanent, retry_at, body
         ) VALUES (
-            p_seq, clock_timestamp() - make_interval(secs => p_age), p_attempts, p_error, p_status, p_code, p_message, p_may_have_cost,
-            p_permanent,
+            p_seq, clock_timestamp() - make_interval(secs => p_age), p_attempts, p_error, p_status, p_code,
+            p_message, p_may_have_cost, p_permanent,
             CASE WHEN NOT p_permanent THEN clock_timestamp() + make_interval(secs => p_pause) END, p_body
         )
         ON CONFLICT (seq) DO UPDATE SET

@@ -38,6 +38,7 @@ from fullstory_async.jobs.storage.schema import (
     open_reader,
     read_meta,
 )
+from fullstory_async.notebook_html import counted
 
 __all__ = [
     "Evidence",
@@ -70,9 +71,9 @@ class Loss:
 
     def describe(self) -> str:
         """Return what is missing, as a sentence without its subject."""
-        if self.commits is None:
+        if self.commits is None or self.responses is None:
             return "lacks commits, nothing says how many"
-        return f"lacks its last {self.commits} commits, with {self.responses} responses"
+        return f"lacks its last {counted(self.commits, 'commit')}, with {counted(self.responses, 'response')}"
 
     def refusal(self, folder: Path) -> JobIncompleteError:
         """Return the error for opening the job for writing."""

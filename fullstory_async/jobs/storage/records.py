@@ -22,19 +22,25 @@ class JobFailure(JsonReady):
     """Why one call of a job failed."""
 
     session_id: str
+    """The session, as it was requested."""
     operation: str
     """``events`` or ``summary``."""
     error: str
     """The name of the error's class."""
     status: int | None
+    """The HTTP status; ``None`` without a response."""
     code: str | None
+    """The service's code for the error, if it sent one."""
     message: str
+    """What happened, in the error's words."""
     attempts: int
+    """Number of requests that were sent."""
     may_have_cost: bool
     """Whether an activation may have been spent."""
     permanent: bool
     """Whether it is tried again only on request."""
     at: datetime
+    """When it failed, in UTC."""
     body: bytes | None = attrs.field(default=None, repr=False)
     """A response that was paid for and could not be read."""
 
@@ -112,7 +118,9 @@ class JobStatus(JsonReady):
     """The progress of a job."""
 
     plan: JobPlan
+    """What the job fetches, and its limits."""
     sessions: int
+    """Number of sessions."""
     calls: int
     """Calls of the whole job."""
     done: int

@@ -35,10 +35,13 @@ class Counts:
     """The contents of a job, in numbers."""
 
     items: int = 0
+    """Ids that were added."""
     answered: int = 0
+    """Responses."""
     failed: int = 0
     """Failures, permanent ones and others."""
     permanent: int = 0
+    """Failures that are tried again only on request."""
     unusable: int = 0
     """Items that aren't session ids; their failures are permanent, and trying them again sends nothing."""
     spent: int = 0
