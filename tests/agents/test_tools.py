@@ -217,6 +217,15 @@ async def test_failures_say_what_they_cost_and_what_to_do(tmp_path: Path, genera
             assert "2 of 10" in await agent.call("budget")
 
 
+async def test_the_newest_session_is_found_first(tmp_path: Path) -> None:
+    async with Sandbox(sessions=8, users=1) as sandbox, house(sandbox, tmp_path) as served:
+        async with served.agent("legacy") as agent:
+            lines = (await agent.call("find_sessions", email=sandbox.users[0].email)).splitlines()
+    times = [line.partition(" ")[2] for line in lines]
+    assert len(times) == 8
+    assert times == sorted(times, reverse=True)
+
+
 async def test_redacted_fields_reach_no_tool(tmp_path: Path) -> None:
     names = ("user_email", "user_display_name", "display_name")
     async with Sandbox(sessions=8, users=1) as sandbox, house(sandbox, tmp_path, redact=names) as served:
