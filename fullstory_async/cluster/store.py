@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self, TypeVar, Unpack
@@ -19,8 +20,9 @@ from fullstory_async.cluster.owner import OwnerCheck
 from fullstory_async.cluster.postgres import Postgres
 from fullstory_async.cluster.postgres_ledger import PostgresLedger
 from fullstory_async.cluster.postgres_limiter import PostgresRateLimiter
-from fullstory_async.cluster.store_call import Fetcher, StoreRun
+from fullstory_async.cluster.store_call import events_call, raw_call
 from fullstory_async.cluster.store_records import StoreRecords
+from fullstory_async.cluster.store_run import Fetching, StoreRun
 from fullstory_async.cluster.stored import AddedSessions, StoreStatus
 from fullstory_async.concurrency import shielded
 from fullstory_async.config import ClientConfig
@@ -28,7 +30,6 @@ from fullstory_async.errors import (
     ClientStateError,
     ConfigurationError,
     InvalidSessionId,
-    Scope,
     StorageError,
 )
 from fullstory_async.fanout import FanOut
@@ -42,17 +43,15 @@ from fullstory_async.models import RefOrRow, SessionEvents, SessionRef, session_
 from fullstory_async.privacy import hide_arguments
 from fullstory_async.secret import Secret
 from fullstory_async.session_id import SessionId
-from fullstory_async.stop_rule import StopRule
 
 __all__ = ["PostgresStore"]
 
 T = TypeVar("T")
 
 _CONCURRENCY = 32
+_NETWORK_PATIENCE = 60.0
 _BATCH = 10_000
 _CONNECTIONS = 6
-_STOPS = frozenset({Scope.KEY, Scope.BUDGET, Scope.STORAGE})
-"""Failures that end a fan-out. Of those of the database, only the ones that time won't heal are raised."""
 
 
 class PostgresStore:
@@ -188,22 +187,25 @@ class PostgresStore:
         ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow],
         *,
         concurrency: int | None = None,
+        network_patience: float = _NETWORK_PATIENCE,
     ) -> FanOut[SessionEvents]:
         """Fetch the events of many sessions. Costs one activation each, unless the store has the answer.
 
-        While Postgres is away, it waits and continues by itself. It also waits for the network, and for a
-        service that fails every call, but ends with their error after 60 s.
+        While Postgres is away, it waits and continues by itself.
 
         Args:
             client: makes the calls; of the same key as the store.
             ids: as for `SessionsAPI.events_many`.
             concurrency: the most calls that run at a time; 32 unless given.
+            network_patience: seconds without any connection, or with a service that fails every call, after
+                which it ends with their error; ``math.inf`` waits for ever.
 
         Returns:
             A `FanOut`: ``async with`` starts it, ``async for`` yields one `Outcome` per id.
         """
-        fetcher = self._fetcher(client)
-        return FanOut(ids, fetcher.events, concurrency=_workers(concurrency), rule=fetcher.rule)
+        fetching = self._fetching(client, network_patience)
+        workers = _CONCURRENCY if concurrency is None else concurrency
+        return FanOut(ids, partial(events_call, fetching), concurrency=workers, rule=fetching.rule)
 
     @hide_arguments
     def raw_many(
@@ -212,13 +214,15 @@ class PostgresStore:
         ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow],
         *,
         concurrency: int | None = None,
+        network_patience: float = _NETWORK_PATIENCE,
     ) -> FanOut[bytes]:
         """Fetch the events of many sessions as the JSON that came, which is checked, but not decoded.
 
         In all else the same as `events_many`.
         """
-        fetcher = self._fetcher(client)
-        return FanOut(ids, fetcher.raw, concurrency=_workers(concurrency), rule=fetcher.rule)
+        fetching = self._fetching(client, network_patience)
+        workers = _CONCURRENCY if concurrency is None else concurrency
+        return FanOut(ids, partial(raw_call, fetching), concurrency=workers, rule=fetching.rule)
 
     async def add(self, ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow]) -> AddedSessions:
         """Add sessions to be fetched. Those that the store has already are left as they are.
@@ -310,14 +314,8 @@ class PostgresStore:
         source = StoreRecords(self._database, self._opened.owner.budget)
         return await export_in_thread(source, path, progress=progress, **options)
 
-    def _fetcher(self, client: FullStoryClient) -> Fetcher:
-        if not isinstance(client, FullStoryClient):
-            raise ConfigurationError(f"client must be a FullStoryClient, not {type(client).__name__}")
-        if client.config.key_fingerprint != self.config.key_fingerprint:
-            raise ConfigurationError("the client has another key than the store")
-        counted = client.api.pipeline.ledger is self.ledger
-        rule, max_wait = StopRule(_STOPS), client.config.max_wait
-        return Fetcher(self._opened, client.api, max_wait, rule, ledger_included=counted)
+    def _fetching(self, client: FullStoryClient, patience: float) -> Fetching:
+        return Fetching.of(self._opened, client, self.ledger, self.config.key_fingerprint, patience=patience)
 
     @property
     def _opened(self) -> StoreRun:
@@ -343,7 +341,3 @@ class PostgresStore:
 
 def _plain(given: SessionRef | SessionInput) -> SessionRef:
     return given.session_id if isinstance(given, SessionInput) else given
-
-
-def _workers(concurrency: int | None) -> int:
-    return _CONCURRENCY if concurrency is None else concurrency

@@ -11,27 +11,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import Generic, TypeVar
 
-import attrs
-
-from fullstory_async.api import ApiContext
-from fullstory_async.cluster.answers import Settlement, Settlements
-from fullstory_async.cluster.claims import Claims
-from fullstory_async.cluster.owner import OwnerCheck
-from fullstory_async.cluster.stored import Busy, Claim, ClaimLost, Erased, KeptAnswer, KeptFailure
+from fullstory_async.cluster.answers import Settlement
+from fullstory_async.cluster.store_run import ClaimMeter, Fetching
+from fullstory_async.cluster.stored import Busy, ClaimLost, Erased, KeptAnswer, KeptFailure
 from fullstory_async.codec import decode_events
 from fullstory_async.concurrency import Backoff
 from fullstory_async.errors import (
     DecodeError,
     FullStoryError,
-    LimiterUnavailable,
     Scope,
     StorageError,
 )
 from fullstory_async.files.compression import CorruptRecord, decompress
 from fullstory_async.http import endpoints
 from fullstory_async.http.call import Call
-from fullstory_async.jobs.byte_budget import MAX_BYTES, ByteBudget, OpenCall
-from fullstory_async.jobs.outages import Outages
 from fullstory_async.jobs.storage.statements import FailureRow
 from fullstory_async.jobs.storage.tasks import SessionErased
 from fullstory_async.jobs.task import is_recorded, require_json_object
@@ -39,104 +32,17 @@ from fullstory_async.messages import Response
 from fullstory_async.models import SessionEvents, SessionRef, session_id_of
 from fullstory_async.response_info import HasResponseInfo, ResponseInfo, find_request_id, set_response_info
 from fullstory_async.session_id import SessionId
-from fullstory_async.stop_rule import StopRule
 
-__all__ = ["Fetcher", "StoreCall", "StoreRun"]
+__all__ = ["StoreCall", "events_call", "raw_call"]
 
 T = TypeVar("T")
 
 _FIRST_LOOK, _LONGEST_LOOK = 0.1, 1.0
 """Seconds between two looks at a session that another process fetches."""
-_PATIENCE = 60.0
-"""Seconds for which a fan-out waits for the network or the service; then it ends."""
 
 
 class _MadeAgain(Exception):
     """The call was not sent, and has to be made again."""
-
-
-@attrs.define(eq=False)
-class StoreRun:
-    """What the calls of a store share in one process."""
-
-    name: str
-    """The store, for messages."""
-    owner: OwnerCheck
-    claims: Claims
-    settlements: Settlements
-    room: ByteBudget = attrs.field(factory=ByteBudget, init=False)
-    """The bytes of the responses in flight, and of those that Postgres doesn't have yet."""
-    outages: Outages = attrs.field(factory=lambda: Outages(_PATIENCE), init=False)
-    active: dict[str, asyncio.Event] = attrs.field(factory=dict, init=False)
-    """Sessions that a call of this process is at work on."""
-
-    def can_wait(self, error: FullStoryError) -> bool:
-        """Return whether a call was not sent, and will be made again later."""
-        if isinstance(error, StorageError | LimiterUnavailable):  # of Postgres, for as long as it takes
-            return not error.permanent and not error.may_have_cost
-        return self.outages.can_wait(error)
-
-    async def open_call(self) -> OpenCall:
-        """Wait until the response of one more call has room in memory."""
-        while not self.room.allows(MAX_BYTES):
-            await self.room.changed.wait()
-        return self.room.open()
-
-
-@attrs.frozen(eq=False)
-class Fetcher:
-    """Makes the calls of a fan-out."""
-
-    run: StoreRun
-    api: ApiContext
-    """The client's."""
-    max_pause: float
-    """Seconds of the longest pause that a call accepts from a 429."""
-    rule: StopRule
-    """Ends the fan-out."""
-    ledger_included: bool = attrs.field(kw_only=True)
-    """Whether the client's own ledger is the store's."""
-
-    def events(self, ref: SessionRef) -> StoreCall[SessionEvents]:
-        """Prepare the call for a session's events. Raises `InvalidSessionId`."""
-        session_id = ref if type(ref) is SessionId else session_id_of(ref)
-        return StoreCall(self, session_id, partial(decode_events, session_id=session_id))
-
-    def raw(self, ref: SessionRef) -> StoreCall[bytes]:
-        """Prepare the call for a session's events as JSON. Raises `InvalidSessionId`."""
-        return StoreCall(self, ref if type(ref) is SessionId else session_id_of(ref), _body_of)
-
-
-@attrs.define(eq=False)
-class ClaimMeter:
-    """The `Meter` of one claim."""
-
-    run: StoreRun
-    claim: Claim
-    month: str | None = attrs.field(default=None, init=False)
-    """The month of its latest reservation."""
-    is_probe: bool = attrs.field(default=False, init=False)
-    """Whether its call probes a service that is down."""
-
-    @property
-    def name(self) -> str:
-        """The store, for messages."""
-        return self.run.name
-
-    async def reserve(self) -> None:
-        """Mark the claim as sent, together with an activation that is reserved; see `Claims.mark`."""
-        breaker = self.run.outages.breaker
-        self.is_probe = self.is_probe or (breaker.is_open and await breaker.acquire_probe())
-        self.month = await self.run.claims.mark(self.claim)
-
-    def end(self) -> None:
-        """Let another call probe the service."""
-        if self.is_probe:
-            self.is_probe = False
-            self.run.outages.breaker.release_probe()
-
-    def release(self, _: None) -> None:
-        """Do nothing: what was not spent is given back when the claim is settled."""
 
 
 class StoreCall(Generic[T]):
@@ -144,14 +50,14 @@ class StoreCall(Generic[T]):
 
     def __init__(
         self,
-        fetcher: Fetcher,
+        fetching: Fetching,
         session_id: SessionId,
         decode: Callable[[Response], T],
     ) -> None:
         """Prepare the call; nothing is claimed yet. ``decode`` makes the result of a response."""
         self.session_id = session_id
         self.gave_up = False
-        self._fetcher, self._run, self._decode = fetcher, fetcher.run, decode
+        self._fetching, self._run, self._decode = fetching, fetching.run, decode
         self._call: Call | None = None
         self._stopping = self._is_settling = False
 
@@ -178,7 +84,7 @@ class StoreCall(Generic[T]):
             FullStoryError: the call failed, and is settled; or the session had failed permanently before.
         """
         if not self._run.owner.is_done:
-            await self._run.owner.check(self._fetcher.api)
+            await self._run.owner.check(self._fetching.api)
         active, key = self._run.active, str(self.session_id)
         while (other := active.get(key)) is not None:
             await other.wait()
@@ -204,7 +110,7 @@ class StoreCall(Generic[T]):
                 case Busy():
                     await looks.sleep()
                     continue
-            meter = ClaimMeter(self._run, found)
+            meter = ClaimMeter(self._fetching, found)
             while True:
                 try:
                     return await self._attempt(meter)
@@ -247,8 +153,8 @@ class StoreCall(Generic[T]):
         run, lease, place = self._run, self._run.claims.lease, None
         request = endpoints.session_events(self.session_id)
         call = self._call = Call(
-            request, patient=True, max_pause=self._fetcher.max_pause, meter=meter,
-            ledger_included=self._fetcher.ledger_included,
+            request, patient=True, max_pause=self._fetching.max_pause, meter=meter,
+            ledger_included=self._fetching.ledger_included,
         )  # fmt: skip
         call.stopping, call.send_by = self._stopping, lease.valid_until
         lease.calls.add(call)
@@ -274,10 +180,10 @@ class StoreCall(Generic[T]):
 
     async def _fetch(self, call: Call, meter: ClaimMeter) -> Response:
         try:
-            response = await self._fetcher.api.pipeline.fetch(call, require_json_object)
+            response = await self._fetching.api.pipeline.fetch(call, require_json_object)
         finally:
             meter.end()
-        self._run.outages.record_response()
+        self._fetching.outages.record_response()
         return response
 
     def _fetched(self, call: Call, response: Response) -> T:
@@ -299,16 +205,16 @@ class StoreCall(Generic[T]):
             ClaimLost: the claim was lost meanwhile.
             _MadeAgain: it was not sent, and has to be made again; the claim stays as it is.
         """
-        run = self._run
+        fetching = self._fetching
         if call.admitted > call.send_by:  # it stood still for longer than its lease
             self._release(meter, call)
             raise ClaimLost("the lease has expired") from None
-        waits = run.can_wait(error)
+        waits = fetching.can_wait(error)
         if waits and not self._stopping:
             raise _MadeAgain from None
         self.gave_up = call.at_risk == 0 and (call.gave_up or waits)
-        if not self.gave_up and run.outages.record_failure(error):
-            self._fetcher.rule.end(error)
+        if not self.gave_up and fetching.outages.record_failure(error):
+            fetching.rule.end(error)
         if self.gave_up or error.scope is Scope.PROGRAM or not is_recorded(error):
             self._release(meter, call)
             return
@@ -335,6 +241,17 @@ class StoreCall(Generic[T]):
         self._run.settlements.submit_later(
             Settlement(claim=meter.claim, month=meter.month, spent=spent, at_risk=spent)
         )
+
+
+def events_call(fetching: Fetching, ref: SessionRef) -> StoreCall[SessionEvents]:
+    """Prepare the call for a session's events. Raises `InvalidSessionId`."""
+    session_id = ref if type(ref) is SessionId else session_id_of(ref)
+    return StoreCall(fetching, session_id, partial(decode_events, session_id=session_id))
+
+
+def raw_call(fetching: Fetching, ref: SessionRef) -> StoreCall[bytes]:
+    """Prepare the call for a session's events as JSON. Raises `InvalidSessionId`."""
+    return StoreCall(fetching, ref if type(ref) is SessionId else session_id_of(ref), _body_of)
 
 
 def _body_of(response: Response) -> bytes:

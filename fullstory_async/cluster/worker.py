@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import socket
 
@@ -128,7 +129,10 @@ class Worker:
 
     async def _fetch(self, ids: list[str]) -> None:
         """Fetch claimed sessions; others can have at once what a stop or an outage leaves."""
-        async with self._store.raw_many(self._client, ids, concurrency=self._concurrency) as results:
+        fetching = self._store.raw_many(
+            self._client, ids, concurrency=self._concurrency, network_patience=math.inf
+        )
+        async with fetching as results:
             self._results = results
             counting = asyncio.create_task(self._count(results))
             quitting = asyncio.create_task(self._quitting.wait())

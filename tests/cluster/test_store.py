@@ -74,8 +74,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(server: Server, schema: str, sessions: int = 40, **options: Any) -> AsyncIterator[Bench]:
-    async with Sandbox(sessions=sessions, mean_events=5, **options) as sandbox:
+async def bench(
+    server: Server, schema: str, sessions: int = 40, *, events: int = 5, **options: Any
+) -> AsyncIterator[Bench]:
+    async with Sandbox(sessions=sessions, mean_events=events, **options) as sandbox:
         yield Bench(server, schema, sandbox, [str(each) for each in sandbox.session_ids])
 
 
@@ -250,14 +252,11 @@ async def test_a_permanent_failure_is_kept_and_another_is_tried_again(postgres: 
         assert at.sandbox.activations <= status.spent
 
 
-async def test_a_service_that_fails_every_call_costs_little(
-    postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fullstory_async.cluster.store_call._PATIENCE", 2.0)
+async def test_a_service_that_fails_every_call_costs_little(postgres: Server, schema: str) -> None:
     async with bench(postgres, schema, sessions=200) as at, at.client() as client, at.store() as store:
         failing = at.sandbox.inject(Fault.status(500), operation="events", times=None)
         with pytest.raises(ServerError):
-            await fetched(store, client, at.ids, concurrency=8)
+            await fetched(store, client, at.ids, concurrency=8, network_patience=2)
         assert failing.hits < 40
         status = await store.status()
         assert status.spent == status.at_risk == failing.hits
@@ -482,6 +481,30 @@ async def test_while_postgres_is_away_a_fan_out_waits_and_goes_on(
         assert (status.done, status.spent, status.at_risk) == (60, 60, 0)
 
 
+async def test_what_is_held_meanwhile_has_a_bound(
+    postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fullstory_async.cluster.store_run.MAX_BYTES", 400_000)
+    async with (
+        bench(postgres, schema, events=100, latency=0.2) as at,
+        at.client() as client,
+        at.store() as store,
+    ):
+        assert store._run is not None
+        room = store._run.room
+        async with store.raw_many(client, at.ids) as results:
+            outcomes = [await anext(results) for _ in range(10)]
+            await asyncio.to_thread(postgres.kill)
+            await until(lambda: room.held > 0)
+            await asyncio.sleep(1)  # those that were on their way have arrived
+            assert 0 < room.held < 400_000 + room.sizes.largest
+            await asyncio.to_thread(postgres.start)
+            outcomes += [outcome async for outcome in results]
+        assert sum(len(each.unwrap()) for each in outcomes) > 800_000
+        at.sandbox.assert_paid(40)
+        assert (room.open_calls, room.held) == (0, 0)
+
+
 async def test_paid_answers_that_can_not_be_saved_are_reported(
     postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -672,6 +695,8 @@ async def test_what_a_store_says_when_it_is_used_wrongly(postgres: Server, schem
         async with at.store() as opened:
             with pytest.raises(ConfigurationError, match="concurrency must be"):
                 opened.events_many(client, at.ids, concurrency=0)
+            with pytest.raises(ConfigurationError, match="network_patience must be"):
+                opened.raw_many(client, at.ids, network_patience=-1)
         with pytest.raises(ConfigurationError, match="budget must be a name"):
             at.store(budget="")
         assert "PostgresStore(Postgres('Postgres at 127.0.0.1" in repr(store)
