@@ -26,6 +26,7 @@ from fullstory_async import coerce, safe_json, validators
 from fullstory_async.errors import ConfigurationError, DecodeError, InvalidSessionId, StorageError
 from fullstory_async.files.private_database import PrivateDatabase
 from fullstory_async.json_ready import JsonReady
+from fullstory_async.models import SessionRef, session_id_of
 from fullstory_async.session_id import SessionId
 from fullstory_async.threads import WorkerThread
 
@@ -147,12 +148,12 @@ class StreamInbox:
             DecodeError: it is not a JSON object, or too large: respond 400.
             StorageError: too many triggers wait, or the file can't be written: respond 503, and it is sent
                 again.
-            ConfigurationError: the file can't be used.
+            ConfigurationError: the file can't be used, or ``key`` isn't a text.
         """
         if len(body) > self._max_bytes:
             raise DecodeError(f"the body of a stream's request has {len(body)} bytes, over {self._max_bytes}")
         trigger = StreamTrigger.from_json(body)
-        name = hashlib.sha256(trigger.raw if key is None else key.encode()).hexdigest()
+        name = hashlib.sha256(trigger.raw if key is None else _as_bytes(key)).hexdigest()
         return await self._thread.run(self._put, name, trigger)
 
     async def waiting(self, limit: int = 100) -> list[StreamTrigger]:
@@ -183,16 +184,17 @@ class StreamInbox:
             raise ConfigurationError(_NOT_OF_THIS_INBOX)
         await self._thread.run(self._done, trigger)
 
-    async def forget(self, session_id: SessionId) -> int:
+    async def forget(self, session_id: SessionRef) -> int:
         """Erase the triggers of a session, as an erasure request demands; return their number.
 
         Args:
             session_id: the session.
 
         Raises:
+            InvalidSessionId: this isn't a session id.
             ConfigurationError, StorageError: the file can't be written.
         """
-        return await self._thread.run(self._forget, str(session_id))
+        return await self._thread.run(self._forget, str(session_id_of(session_id)))
 
     def _put(self, key: str, trigger: StreamTrigger) -> bool:
         now = self._clock()
@@ -234,6 +236,12 @@ class StreamInbox:
     def _forget(self, session_id: str) -> int:
         with self._file.transaction() as database:
             return database.execute("DELETE FROM triggers WHERE session_id = ?", (session_id,)).rowcount
+
+
+def _as_bytes(key: str) -> bytes:
+    if not isinstance(key, str):
+        raise ConfigurationError(f"key must be a text, not {key!r}")
+    return key.encode("utf-8", "surrogatepass")  # a text of a body may end in half a character
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -5,10 +5,10 @@ which may hold anything. A call that shared the request of another call gets a s
 the request's.
 
 Spans follow OpenTelemetry's conventions for HTTP clients where there is one (``http.request.method``,
-``http.response.status_code``, ``http.request.resend_count``, ``http.response.body.size``, ``error.type``),
-and add the operation and whether it is metered. URLs are left out on purpose: they hold session ids and
-e-mail addresses, and traces are kept for long and read by many. Error messages are left out too, as a
-service may quote either.
+``server.address``, ``server.port``, ``http.response.status_code``, ``http.request.resend_count``,
+``http.response.body.size``, ``error.type``), and add the operation and whether it is metered. URLs are left
+out on purpose: they hold session ids and e-mail addresses, and traces are kept for long and read by many.
+Error messages are left out too, as a service may quote either.
 
 `metering` measures the same requests as metrics, which have no session either.
 
@@ -68,7 +68,7 @@ def metering(meter: metrics.Meter | None = None) -> Hooks:
     have the attribute ``fullstory.operation``.
 
     ==================================== ========= ===================================================
-    ``http.client.request.duration``     histogram seconds of each attempt, by method, status and error
+    ``http.client.request.duration``     histogram seconds of each attempt, by status, error and server
     ``fullstory.client.wait.duration``   histogram seconds before each attempt: rate limit and retries
     ``fullstory.client.activations``     counter   spent activations; ``fullstory.at_risk`` if it failed
     ``fullstory.client.throttled``       counter   responses with the status 429
@@ -79,6 +79,11 @@ def metering(meter: metrics.Meter | None = None) -> Hooks:
     """
     instruments = _Instruments(meter or metrics.get_meter("fullstory_async", __version__))
     return Hooks(on_request=instruments.record_wait, on_response=instruments.record_response)
+
+
+def _server(event: RequestSent) -> dict[str, str | int | bool]:
+    """Return the attributes that OpenTelemetry's conventions require beside the method."""
+    return {"server.address": event.host, "server.port": event.port}
 
 
 class _Instruments:
@@ -107,7 +112,7 @@ class _Instruments:
 
     def record_response(self, event: ResponseReceived) -> None:
         operation: dict[str, str | int | bool] = {"fullstory.operation": event.operation}
-        about = operation | {"http.request.method": event.method}
+        about = operation | _server(event) | {"http.request.method": event.method}
         if event.status is not None:
             about["http.response.status_code"] = event.status
         if event.error is not None:
@@ -132,6 +137,7 @@ class _Spans:
             "http.request.method": event.method,
             "fullstory.operation": event.operation,
             "fullstory.metered": event.metered,
+            **_server(event),
         }
         if event.attempt > 1:
             attributes["http.request.resend_count"] = event.attempt - 1

@@ -67,11 +67,12 @@ class Cluster:
             ConfigurationError: a library is missing, or a value can't be used.
             StorageError: Postgres can't be used.
         """
+        dsn = self._secret()
         from fullstory_async.cluster import PostgresStore  # noqa: PLC0415  (psycopg is slow to import)
 
         _silence_logs()
         store = PostgresStore(
-            self._secret(), config or ClientConfig(), budget=self.budget, schema=self.pg_schema,
+            dsn, config or ClientConfig(), budget=self.budget, schema=self.pg_schema,
             max_activations=max_activations, monthly_cap=monthly_cap,
         )  # fmt: skip
         async with store:

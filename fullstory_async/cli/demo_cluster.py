@@ -72,7 +72,7 @@ def require_libraries() -> None:
     missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
-            f"demo --cluster needs {', '.join(missing)}: pip install 'fullstory-async[demo,worker]'"
+            f"demo --cluster needs {', '.join(missing)}: pip install 'fullstory-async[demo]'"
         )
 
 

@@ -37,13 +37,15 @@ def resume_command(folder: Path, connection: list[str], options: Mapping[str, ob
     return f"{program()} {shlex.join(words)}"
 
 
-def estimate_text(ids: IdInput, estimate: JobEstimate, *, adaptive: bool) -> str:
-    """Return one line on the calls left, their cost and their duration."""
+def estimate_text(
+    ids: IdInput, estimate: JobEstimate, *, adaptive: bool, invalid_ids: str = "counted as failed"
+) -> str:
+    """Return one line on the calls left, their cost and their duration, and what invalid ids are."""
     notes = [_plural(estimate.sessions, "session"), f"{_plural(estimate.calls, 'call')} left"]
     if ids.duplicates:
         notes.append(f"{_plural(ids.duplicates, 'duplicate')} dropped")
     if ids.invalid:
-        notes.append(f"{_plural(ids.invalid, 'invalid id')} counted as failed")
+        notes.append(f"{_plural(ids.invalid, 'invalid id')} {invalid_ids}")
     if ids.not_pairs:
         notes.append(f"{_not_pairs(ids)} (FullStory may not know them)")
     if estimate.activations:

@@ -44,7 +44,7 @@ _HOMES = {
     "StoreStatus": ("stored", "postgres"),
 }
 """Public name → its module, and the extra that it needs."""
-_LIBRARIES = {"postgres": ("psycopg", "psycopg_pool"), "redis": ("redis",)}
+_LIBRARIES = {"postgres": ("psycopg",), "redis": ("redis",)}
 """Extra → what it installs."""
 
 

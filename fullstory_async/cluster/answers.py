@@ -7,6 +7,7 @@ they are held in memory, and saved when it is back.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from uuid import UUID
 
@@ -110,20 +111,29 @@ class Settlements(Gatherer[Settlement, None]):
         for each, body in zip(group, stored, strict=True):
             if each.failure is not None:
                 await self._save_failure(connection, each, each.failure, now, body)
-        kinds = {(each.claim.worker, each.month or self.month) for each in group}
-        unspent = {
-            month: await self._end_claims(connection, worker, [
-                each for each in group if (each.claim.worker, each.month or self.month) == (worker, month)
-            ])
-            for worker, month in kinds
-        }  # fmt: skip
-        if at_risk := sum(each.at_risk for each in group):
+        alike: dict[tuple[UUID, str | None], list[Settlement]] = {}
+        for each in group:
+            alike.setdefault((each.claim.worker, each.month or self.month), []).append(each)
+        unspent: Counter[str | None] = Counter()
+        at_risk = 0
+        for (worker, month), some in alike.items():
+            ended = await self._end_claims(connection, worker, some)
+            unspent[month] += ended[0]
+            at_risk += ended[1]
+        if at_risk:
             update = "UPDATE {schema}.budgets SET at_risk = at_risk + %s WHERE id = %s"
             await connection.execute(self._database.statement(update), (at_risk, self._budget))
         # last: it locks the budget for all machines until the commit
         for month, activations in unspent.items():
-            if activations and month is not None:
-                await self.ledger.release_in(connection, activations, month=month)
+            if activations:
+                counted = month or await self._month_now(connection)
+                await self.ledger.release_in(connection, activations, month=counted)
+
+    async def _month_now(self, connection: Connection) -> str:
+        """Return the server's month, for a call that was left before the one of its reservation was known."""
+        query = b"SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM')"
+        [[month]] = await (await connection.execute(query)).fetchall()
+        return str(month)
 
     async def _save_failure(
         self, connection: Connection, each: Settlement, failure: FailureRow, now: float, body: bytes | None
@@ -136,10 +146,13 @@ class Settlements(Gatherer[Settlement, None]):
         )  # fmt: skip
         await connection.execute(self._database.statement(save), values)
 
-    async def _end_claims(self, connection: Connection, worker: UUID, group: list[Settlement]) -> int:
-        """Remove claims; return how many of the activations that were reserved for them were not spent."""
-        end = self._database.statement("SELECT {schema}.end_claims(%s, %s, %s, %s)")
+    async def _end_claims(
+        self, connection: Connection, worker: UUID, group: list[Settlement]
+    ) -> tuple[int, int]:
+        """Remove claims; return how many of their activations were not spent, and how many are at risk."""
+        end = self._database.statement("SELECT * FROM {schema}.end_claims(%s, %s, %s, %s, %s)")
         seqs, numbers = [each.claim.seq for each in group], [each.claim.number for each in group]
-        cursor = await connection.execute(end, (worker, seqs, numbers, [each.spent for each in group]))
-        row = await cursor.fetchone()
-        return 0 if row is None else int(row[0])
+        spent, at_risk = [each.spent for each in group], [each.at_risk for each in group]
+        cursor = await connection.execute(end, (worker, seqs, numbers, spent, at_risk))
+        [[unspent, risked]] = await cursor.fetchall()
+        return unspent, risked

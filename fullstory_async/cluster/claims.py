@@ -12,13 +12,15 @@ import asyncio
 import itertools
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from uuid import UUID, uuid4
 
 from fullstory_async.api.error_copies import separate
 from fullstory_async.cluster.answers import Settlement, Settlements
 from fullstory_async.cluster.budget_rows import BudgetRow
+from fullstory_async.cluster.connections import Connection
 from fullstory_async.cluster.gathering import Gatherer
 from fullstory_async.cluster.postgres import Postgres
 from fullstory_async.cluster.stored import Busy, Claim, ClaimLost, Erased, KeptAnswer, KeptFailure, Taken
@@ -40,6 +42,7 @@ _CLOSING_SECONDS = 5.0
 _MARK = "SELECT {schema}.mark_sent(%s, %s, %s)"
 _UNMARK = "UPDATE {schema}.claims SET sent = sent - 1 WHERE seq = ANY (%s)"
 
+_FREE = "DELETE FROM {schema}.claims WHERE worker = %s AND number = ANY (%s)"
 _LOST = "the session was taken over by another process, or is done"
 
 _logger = logging.getLogger("fullstory_async.cluster")
@@ -179,7 +182,7 @@ class Claims:
         self._seconds = LEASE
         self._numbers: Iterator[int] = itertools.count(1)
         self._after = 0
-        self._unclear: list[tuple[UUID, int]] = []
+        self._lost: list[int] = []
         self._takes, self._marks = _Takes(self), _Marks(self)
 
     async def take(self, session_id: str) -> Taken:
@@ -225,14 +228,31 @@ class Claims:
         while True:
             worker, number = await self.lease.begin(), next(self._numbers)
             values = (self._budget.number, worker, number, self._seconds, session_ids, marks)
-            async with self._database.connection(autocommit=True) as connection:
+            async with self._asking(worker, number) as connection:
                 cursor = await connection.execute(query, values, binary=True)
                 rows = await cursor.fetchall()
             if rows:
                 break
             self.lease.lose(worker)
-        found = {str(row[0]): _taken(worker, *row[1:]) for row in rows}
+        found = {
+            str(session_id): _taken(None if seq is None else Claim(seq, worker, number), *rest)
+            for session_id, seq, *rest in rows
+        }
         return [found[each] for each in session_ids]
+
+    @asynccontextmanager
+    async def _asking(self, worker: UUID, number: int) -> AsyncIterator[Connection]:
+        """Connect; claims whose confirmation was lost are freed by the next caller, since nobody has them."""
+        lost, self._lost = self._lost, []
+        try:
+            async with self._database.connection(autocommit=True) as connection:
+                if lost:
+                    await connection.execute(self._database.statement(_FREE), (worker, lost))
+                lost = [number]
+                yield connection
+        except BaseException:
+            self._lost += lost
+            raise
 
     async def mark_all(self, claims: list[Claim]) -> list[str | None]:
         """Mark claims in one transaction, or the first of them where a cap is reached.
@@ -263,39 +283,31 @@ class Claims:
 
     async def claim(self, limit: int) -> list[str]:
         """Claim up to ``limit`` pending sessions in advance. Raises `StorageError`."""
-        query = self._database.statement("SELECT * FROM {schema}.claim(%s, %s, %s, %s, %s, %s)")
         found: list[str] = []
-        await self._free_unclear()
-        while len(found) < limit:
-            after, worker, number = self._after, await self.lease.begin(), next(self._numbers)
-            values = (self._budget.number, worker, number, self._seconds, after, limit - len(found))
-            self._unclear.append((worker, number))
-            try:
-                async with self._database.connection(autocommit=True) as connection:
-                    rows = await (await connection.execute(query, values)).fetchall()
-            except StorageError:
-                if not found:
-                    raise
-                break  # the caller has to know of these
-            self._unclear.pop()
-            if rows and rows[0][0] is None:
-                self.lease.lose(worker)
-                continue
-            self.held |= {row[0]: Claim(row[1], worker, number) for row in rows}
-            found += [row[0] for row in rows]
-            # the next search begins behind these: what is done before them would have to be skipped
-            self._after = max((row[1] for row in rows), default=0)
-            if not rows and after == 0:
-                break
+        try:
+            while len(found) < limit:
+                some = await self._claim_next(limit - len(found))
+                found += some
+                if not some and not self._after:
+                    break
+                # the next search begins behind these: what is done before them would have to be skipped
+                self._after = self.held[some[-1]].seq if some else 0
+        except BaseException:
+            self.release_held(found)  # whoever asked doesn't get them
+            raise
         return found
 
-    async def _free_unclear(self) -> None:
-        """Free what was claimed by statements whose response was lost: nobody here knows that it has it."""
-        free = "DELETE FROM {schema}.claims WHERE worker = %s AND number = %s AND sent = 0"
-        while self._unclear:
-            async with self._database.connection(autocommit=True) as connection:
-                await connection.execute(self._database.statement(free), self._unclear[-1])
-            self._unclear.pop()
+    async def _claim_next(self, limit: int) -> list[str]:
+        query = self._database.statement("SELECT * FROM {schema}.claim(%s, %s, %s, %s, %s, %s)")
+        while True:
+            worker, number = await self.lease.begin(), next(self._numbers)
+            values = (self._budget.number, worker, number, self._seconds, self._after, limit)
+            async with self._asking(worker, number) as connection:
+                rows = await (await connection.execute(query, values)).fetchall()
+            if not rows or rows[0][0] is not None:
+                self.held |= {session_id: Claim(seq, worker, number) for session_id, seq in rows}
+                return [session_id for session_id, _ in rows]
+            self.lease.lose(worker)
 
     async def stop(self) -> None:
         """Ask for no more sessions, and mark no more of them as sent."""
@@ -304,14 +316,14 @@ class Claims:
 
 
 def _taken(
-    worker: UUID, seq: int | None, is_mine: bool | None, number: int, at: datetime, body: bytes | None,
-    failed_at: datetime, error: str | None, status: int | None, code: str | None, message: str,
+    claim: Claim | None, is_mine: bool | None, at: datetime, body: bytes | None, failed_at: datetime,
+    error: str | None, status: int | None, code: str | None, message: str,
 ) -> Taken:  # fmt: skip
     """Return a row of the function `take` as a value."""
-    if seq is None:
+    if claim is None:
         return Erased()
     if body is not None:
         return KeptAnswer(at, body)
     if error is not None:
         return KeptFailure(failed_at, error, status, code, message)
-    return Claim(seq, worker, number) if is_mine else Busy()
+    return claim if is_mine else Busy()

@@ -37,11 +37,11 @@ class Outage:
         return self._failures >= _FAILURES
 
     def record(self, error: FullStoryError | None) -> None:
-        """Record how a call ended; a failure that is about its session is a response as well."""
+        """Record how a call ended. A failure that is about its session is a response as well."""
         if error is not None and error.scope in _SCOPES:
             self._failures += 1
             self.reason = f"{type(error).__name__}: {error}"
-        else:
+        elif error is None or error.scope is Scope.SESSION:
             self._failures, self.reason = 0, ""
             self._backoff.reset()
 

@@ -31,7 +31,7 @@ from fullstory_async.errors import (
     Scope,
     StorageError,
 )
-from fullstory_async.fanout import FanOut, Work
+from fullstory_async.fanout import FanOut
 from fullstory_async.files.private_database import FINISH_SECONDS
 from fullstory_async.ids.inputs import SessionInput
 from fullstory_async.ids.source import IdSource
@@ -191,7 +191,8 @@ class PostgresStore:
     ) -> FanOut[SessionEvents]:
         """Fetch the events of many sessions. Costs one activation each, unless the store has the answer.
 
-        While Postgres is away, it waits and continues by itself.
+        While Postgres is away, it waits and continues by itself. It also waits for the network, and for a
+        service that fails every call, but ends with their error after 60 s.
 
         Args:
             client: makes the calls; of the same key as the store.
@@ -201,7 +202,8 @@ class PostgresStore:
         Returns:
             A `FanOut`: ``async with`` starts it, ``async for`` yields one `Outcome` per id.
         """
-        return _fan_out(ids, self._fetcher(client).events, concurrency)
+        fetcher = self._fetcher(client)
+        return FanOut(ids, fetcher.events, concurrency=_workers(concurrency), rule=fetcher.rule)
 
     @hide_arguments
     def raw_many(
@@ -215,7 +217,8 @@ class PostgresStore:
 
         In all else the same as `events_many`.
         """
-        return _fan_out(ids, self._fetcher(client).raw, concurrency)
+        fetcher = self._fetcher(client)
+        return FanOut(ids, fetcher.raw, concurrency=_workers(concurrency), rule=fetcher.rule)
 
     async def add(self, ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow]) -> AddedSessions:
         """Add sessions to be fetched. Those that the store has already are left as they are.
@@ -313,7 +316,8 @@ class PostgresStore:
         if client.config.key_fingerprint != self.config.key_fingerprint:
             raise ConfigurationError("the client has another key than the store")
         counted = client.api.pipeline.ledger is self.ledger
-        return Fetcher(self._opened, client.api, client.config.max_wait, ledger_included=counted)
+        rule, max_wait = StopRule(_STOPS), client.config.max_wait
+        return Fetcher(self._opened, client.api, max_wait, rule, ledger_included=counted)
 
     @property
     def _opened(self) -> StoreRun:
@@ -341,10 +345,5 @@ def _plain(given: SessionRef | SessionInput) -> SessionRef:
     return given.session_id if isinstance(given, SessionInput) else given
 
 
-def _fan_out(
-    ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow],
-    make: Callable[[SessionRef], Work[T]],
-    concurrency: int | None,
-) -> FanOut[T]:
-    workers = _CONCURRENCY if concurrency is None else concurrency
-    return FanOut(ids, make, concurrency=workers, rule=StopRule(_STOPS))
+def _workers(concurrency: int | None) -> int:
+    return _CONCURRENCY if concurrency is None else concurrency

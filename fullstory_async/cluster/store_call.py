@@ -31,6 +31,7 @@ from fullstory_async.files.compression import CorruptRecord, decompress
 from fullstory_async.http import endpoints
 from fullstory_async.http.call import Call
 from fullstory_async.jobs.byte_budget import MAX_BYTES, ByteBudget, OpenCall
+from fullstory_async.jobs.outages import Outages
 from fullstory_async.jobs.storage.statements import FailureRow
 from fullstory_async.jobs.storage.tasks import SessionErased
 from fullstory_async.jobs.task import is_recorded, require_json_object
@@ -38,6 +39,7 @@ from fullstory_async.messages import Response
 from fullstory_async.models import SessionEvents, SessionRef, session_id_of
 from fullstory_async.response_info import HasResponseInfo, ResponseInfo, find_request_id, set_response_info
 from fullstory_async.session_id import SessionId
+from fullstory_async.stop_rule import StopRule
 
 __all__ = ["Fetcher", "StoreCall", "StoreRun"]
 
@@ -45,6 +47,12 @@ T = TypeVar("T")
 
 _FIRST_LOOK, _LONGEST_LOOK = 0.1, 1.0
 """Seconds between two looks at a session that another process fetches."""
+_PATIENCE = 60.0
+"""Seconds for which a fan-out waits for the network or the service; then it ends."""
+
+
+class _MadeAgain(Exception):
+    """The call was not sent, and has to be made again."""
 
 
 @attrs.define(eq=False)
@@ -58,8 +66,15 @@ class StoreRun:
     settlements: Settlements
     room: ByteBudget = attrs.field(factory=ByteBudget, init=False)
     """The bytes of the responses in flight, and of those that Postgres doesn't have yet."""
+    outages: Outages = attrs.field(factory=lambda: Outages(_PATIENCE), init=False)
     active: dict[str, asyncio.Event] = attrs.field(factory=dict, init=False)
     """Sessions that a call of this process is at work on."""
+
+    def can_wait(self, error: FullStoryError) -> bool:
+        """Return whether a call was not sent, and will be made again later."""
+        if isinstance(error, StorageError | LimiterUnavailable):  # of Postgres, for as long as it takes
+            return not error.permanent and not error.may_have_cost
+        return self.outages.can_wait(error)
 
     async def open_call(self) -> OpenCall:
         """Wait until the response of one more call has room in memory."""
@@ -77,6 +92,8 @@ class Fetcher:
     """The client's."""
     max_pause: float
     """Seconds of the longest pause that a call accepts from a 429."""
+    rule: StopRule
+    """Ends the fan-out."""
     ledger_included: bool = attrs.field(kw_only=True)
     """Whether the client's own ledger is the store's."""
 
@@ -94,16 +111,29 @@ class Fetcher:
 class ClaimMeter:
     """The `Meter` of one claim."""
 
-    name: str
-    """The store, for messages."""
-    claims: Claims
+    run: StoreRun
     claim: Claim
-    month: str | None = None
+    month: str | None = attrs.field(default=None, init=False)
     """The month of its latest reservation."""
+    is_probe: bool = attrs.field(default=False, init=False)
+    """Whether its call probes a service that is down."""
+
+    @property
+    def name(self) -> str:
+        """The store, for messages."""
+        return self.run.name
 
     async def reserve(self) -> None:
         """Mark the claim as sent, together with an activation that is reserved; see `Claims.mark`."""
-        self.month = await self.claims.mark(self.claim)
+        breaker = self.run.outages.breaker
+        self.is_probe = self.is_probe or (breaker.is_open and await breaker.acquire_probe())
+        self.month = await self.run.claims.mark(self.claim)
+
+    def end(self) -> None:
+        """Let another call probe the service."""
+        if self.is_probe:
+            self.is_probe = False
+            self.run.outages.breaker.release_probe()
 
     def release(self, _: None) -> None:
         """Do nothing: what was not spent is given back when the claim is settled."""
@@ -174,16 +204,14 @@ class StoreCall(Generic[T]):
                 case Busy():
                     await looks.sleep()
                     continue
-            meter = ClaimMeter(self._run.name, self._run.claims, found)
+            meter = ClaimMeter(self._run, found)
             while True:
                 try:
                     return await self._attempt(meter)
                 except ClaimLost:
                     break
-                except (StorageError, LimiterUnavailable) as error:
-                    if self._is_settling or error.permanent or error.may_have_cost or self._stopping:
-                        raise
-                await waits.sleep()
+                except _MadeAgain:
+                    await self._pause(waits, meter)
 
     def _erased(self) -> SessionErased:
         error = SessionErased(
@@ -207,8 +235,15 @@ class StoreCall(Generic[T]):
             set_response_info(value, ResponseInfo(elapsed=elapsed, source="cache"))
         return value
 
+    async def _pause(self, waits: Backoff, meter: ClaimMeter) -> None:
+        try:
+            await waits.sleep()
+        except asyncio.CancelledError:
+            self._run.claims.release(meter.claim)
+            raise
+
     async def _attempt(self, meter: ClaimMeter) -> T:
-        """Fetch and settle; `StorageError` and `LimiterUnavailable` without cost leave the claim as it is."""
+        """Fetch, and settle the claim, unless the call has to be made again."""
         run, lease, place = self._run, self._run.claims.lease, None
         request = endpoints.session_events(self.session_id)
         call = self._call = Call(
@@ -219,15 +254,13 @@ class StoreCall(Generic[T]):
         lease.calls.add(call)
         try:
             place = await run.open_call()
-            response = await self._fetcher.api.pipeline.fetch(call, require_json_object)
+            response = await self._fetch(call, meter)
             place.received(len(response.body))
             await self._settle(meter, call, body=response.body)
         except FullStoryError as error:
             if self._is_settling:
                 raise
             await self._settle_failure(meter, call, error)
-            if call.admitted > call.send_by:  # it stood still for longer than its lease
-                raise ClaimLost("the lease has expired") from None
             raise
         except asyncio.CancelledError:
             if not self._is_settling:
@@ -238,6 +271,14 @@ class StoreCall(Generic[T]):
             if place is not None:
                 place.close()
         return self._fetched(call, response)
+
+    async def _fetch(self, call: Call, meter: ClaimMeter) -> Response:
+        try:
+            response = await self._fetcher.api.pipeline.fetch(call, require_json_object)
+        finally:
+            meter.end()
+        self._run.outages.record_response()
+        return response
 
     def _fetched(self, call: Call, response: Response) -> T:
         try:
@@ -252,13 +293,23 @@ class StoreCall(Generic[T]):
         return value
 
     async def _settle_failure(self, meter: ClaimMeter, call: Call, error: FullStoryError) -> None:
-        """Settle a failed call, if it is over."""
-        waits = isinstance(error, StorageError | LimiterUnavailable) and not error.may_have_cost
-        if waits and not error.permanent and not self._stopping:
-            return
-        self.gave_up = call.at_risk == 0 and call.gave_up
-        is_late = call.admitted > call.send_by
-        if waits or is_late or self.gave_up or error.scope is Scope.PROGRAM or not is_recorded(error):
+        """Settle a failed call.
+
+        Raises:
+            ClaimLost: the claim was lost meanwhile.
+            _MadeAgain: it was not sent, and has to be made again; the claim stays as it is.
+        """
+        run = self._run
+        if call.admitted > call.send_by:  # it stood still for longer than its lease
+            self._release(meter, call)
+            raise ClaimLost("the lease has expired") from None
+        waits = run.can_wait(error)
+        if waits and not self._stopping:
+            raise _MadeAgain from None
+        self.gave_up = call.at_risk == 0 and (call.gave_up or waits)
+        if not self.gave_up and run.outages.record_failure(error):
+            self._fetcher.rule.end(error)
+        if self.gave_up or error.scope is Scope.PROGRAM or not is_recorded(error):
             self._release(meter, call)
             return
         permanent = error.scope is Scope.SESSION and error.permanent

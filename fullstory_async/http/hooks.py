@@ -1,6 +1,6 @@
 """Counters and hooks: what a client reports about its work while it happens.
 
-Hooks get values of their own that identify nobody: no address, query or body, and only headers that are no
+Hooks get values of their own that identify no user: no path, query or body, and only headers that are no
 secrets. They run in the task of the call, between two of its steps, so they should be quick. A hook that
 raises is logged and otherwise ignored, because the response that the call waits for has been paid for.
 """
@@ -12,6 +12,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -81,6 +82,10 @@ class RequestSent:
     """Number of the attempt within the call, counted from 1."""
     waited: float = 0.0
     """Seconds that the attempt waited before it was sent: for its retry, and for the rate limiter."""
+    host: str = ""
+    """The service's host."""
+    port: int = 0
+    """The service's port."""
 
 
 @attrs.frozen(kw_only=True)
@@ -170,17 +175,19 @@ class Hooks:
 class Observer:
     """Counts, and calls the hooks."""
 
-    __slots__ = ("_hooks", "numbers", "stats")
+    __slots__ = ("_hooks", "_server", "numbers", "stats")
 
     stats: Stats
     """The counters."""
     numbers: Iterator[int]
     """Gives each call its number."""
 
-    def __init__(self, hooks: Sequence[Hooks] = ()) -> None:
-        """Start with all counters at 0."""
+    def __init__(self, hooks: Sequence[Hooks] = (), base_url: str = "") -> None:
+        """Start with all counters at 0; ``base_url`` is the service's."""
         self.stats = Stats()
         self._hooks = tuple(hooks)
+        url = urlsplit(base_url)
+        self._server = {"host": url.hostname or "", "port": url.port or (80 if url.scheme == "http" else 443)}
         self.numbers = itertools.count(1)
 
     def request_sent(self, call: Call) -> Request:
@@ -189,7 +196,7 @@ class Observer:
         self.stats.retries += call.attempts > 1
         if not self._hooks:
             return call.request
-        event, added = RequestSent(**_common_fields(call)), dict[str, str]()
+        event, added = RequestSent(**self._common_fields(call)), dict[str, str]()
         for hooks in self._hooks:
             if hooks.on_request is not None:
                 _emit(hooks.on_request, event)
@@ -207,7 +214,7 @@ class Observer:
         self.stats.throttled += response.status == 429
         if self._hooks:
             event = ResponseReceived(
-                **_common_fields(call), status=response.status, seconds=response.elapsed,
+                **self._common_fields(call), status=response.status, seconds=response.elapsed,
                 body_bytes=len(response.body), error=None if error is None else type(error).__name__,
                 may_have_cost=call.request.metered if error is None else error.may_have_cost,
                 headers={
@@ -222,7 +229,7 @@ class Observer:
         if self._hooks:
             sent = call.request.metered and call.attempt is not None and call.attempt.sent
             event = ResponseReceived(
-                **_common_fields(call), error=type(error).__name__, seconds=seconds,
+                **self._common_fields(call), error=type(error).__name__, seconds=seconds,
                 may_have_cost=error.may_have_cost if isinstance(error, FullStoryError) else sent,
             )  # fmt: skip
             self._emit("on_response", event)
@@ -230,21 +237,28 @@ class Observer:
     def retry_planned(self, call: Call, error: FullStoryError, delay: float) -> None:
         """Record that a request will be retried."""
         if self._hooks:
-            event = RetryPlanned(**_common_fields(call), error=type(error).__name__, delay=delay)
+            event = RetryPlanned(**self._common_fields(call), error=type(error).__name__, delay=delay)
             self._emit("on_retry", event)
 
     def request_throttled(self, call: Call, pause: float) -> None:
         """Record that the limiter pauses for a 429."""
         if self._hooks:
-            self._emit("on_throttle", RequestThrottled(**_common_fields(call), pause=pause))
+            self._emit("on_throttle", RequestThrottled(**self._common_fields(call), pause=pause))
 
     def request_joined(self, call: Call, error: str | None, seconds: float) -> None:
         """Record the end of a wait for a request of another call; ``error`` is a class's name."""
         if self._hooks and call.attempts:
             event = RequestJoined(
-                **_common_fields(call), seconds=seconds, request_headers=call.added_headers, error=error
+                **self._common_fields(call), seconds=seconds, request_headers=call.added_headers, error=error
             )  # fmt: skip
             self._emit("on_join", event)
+
+    def _common_fields(self, call: Call) -> dict[str, Any]:
+        request = call.request
+        return {
+            "call": call.number, "operation": request.operation, "method": request.method,
+            "metered": request.metered, "attempt": call.attempts, "waited": call.wait_seconds, **self._server,
+        }  # fmt: skip
 
     def _emit(self, name: str, event: RequestSent) -> None:
         for hooks in self._hooks:
@@ -258,14 +272,6 @@ def _returned_headers(hook: Callable[[RequestSent], Mapping[str, str]], event: R
     except Exception:  # the user's function may raise anything, or return anything
         _logger.exception("the hook for the request's headers failed")
         return {}
-
-
-def _common_fields(call: Call) -> dict[str, Any]:
-    request = call.request
-    return {
-        "call": call.number, "operation": request.operation, "method": request.method,
-        "metered": request.metered, "attempt": call.attempts, "waited": call.wait_seconds,
-    }  # fmt: skip
 
 
 def _emit(hook: Callable[[Any], object], event: RequestSent) -> None:

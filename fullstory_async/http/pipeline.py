@@ -84,7 +84,7 @@ class Pipeline:
         self._rng = rng
         self._quota = RetryQuota()
         self._contact = Contact() if contact is None else contact
-        self._observer = Observer(hooks)
+        self._observer = Observer(hooks, self._contact.base_url)
         self._failures = FailureHandler(limiter, self._observer, policy.wait_max)
         self._admissions = {priority: Admission(lambda: limiter.rate) for priority in (False, True)}
 

@@ -10,15 +10,15 @@ import attrs
 
 from fullstory_async.api import ApiContext
 from fullstory_async.concurrency import Backoff
-from fullstory_async.errors import FullStoryError, JobStorageError, Scope, StorageError, TransportError
+from fullstory_async.errors import FullStoryError, JobStorageError, Scope, StorageError
 from fullstory_async.jobs.byte_budget import MAX_BYTES, ByteBudget, OpenCall
-from fullstory_async.jobs.circuit_breaker import CircuitBreaker
+from fullstory_async.jobs.outages import Outages, was_not_sent
 from fullstory_async.jobs.report import ProgressReporter
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.jobs.storage.tasks import JobTask
 from fullstory_async.stop_rule import StopRule
 
-__all__ = ["STORAGE_PATIENCE", "RunState", "reconnect_backoff", "was_not_sent"]
+__all__ = ["STORAGE_PATIENCE", "RunState", "reconnect_backoff"]
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
@@ -45,14 +45,12 @@ class RunState:
     network_patience: float
     """Seconds without any connection, or with a failing service, after which the run ends."""
 
-    breaker: CircuitBreaker = attrs.field(init=False)
+    outages: Outages = attrs.field(init=False)
     rule: StopRule = attrs.field(factory=lambda: StopRule(_STOPS), init=False)
     failed: Counter[str] = attrs.field(factory=Counter, init=False)
     """Number of failed calls by the name of their error."""
     dropped: int = attrs.field(default=0, init=False)
     """Number of calls that may have been charged and have no result on disk."""
-    offline_since: float = attrs.field(default=math.inf, init=False)
-    """The loop time of the first failure to connect, if no connection was made since."""
     disk_failed_since: float = attrs.field(default=math.inf, init=False)
     """The loop time of the first failure of a local file, if none has worked since."""
     budget: ByteBudget = attrs.field(factory=ByteBudget, init=False)
@@ -61,7 +59,7 @@ class RunState:
     """Set when the next call is settled."""
 
     def __attrs_post_init__(self) -> None:
-        self.breaker = CircuitBreaker(self.network_patience)
+        self.outages = Outages(self.network_patience)
 
     async def open_call(self) -> OpenCall:
         """Wait until the response of one more call has room in memory and on a full disk.
@@ -96,13 +94,7 @@ class RunState:
         """Return whether a call could not be sent, and the network or the disk may still recover in time."""
         if isinstance(error, StorageError) and not error.may_have_cost:
             return self.can_wait_for_disk(error) and not self.store.writer.room.is_used
-        # an earlier attempt of the call may have been charged: then it is settled, and made again by the
-        # next run
-        if not was_not_sent(error) or error.permanent or error.may_have_cost:
-            return False
-        now = asyncio.get_running_loop().time()
-        self.offline_since = min(self.offline_since, now)
-        if now - self.offline_since >= self.network_patience:
+        if not self.outages.can_wait(error):
             return False
         self.progress.report_waiting(error)
         return self.progress.failure is None
@@ -132,22 +124,7 @@ class RunState:
     def record_failure(self, task: JobTask, error: FullStoryError) -> None:
         """Record what a failure says about service and network; end the run where they are given up."""
         self.progress.last_error = f"{type(error).__name__} at {task.session_id}: {error.message}"
-        if was_not_sent(error):
-            if error.scope is Scope.NETWORK:
-                self.rule.end(error)
-            return
-        self.offline_since = math.inf
-        if error.scope in {Scope.SERVICE, Scope.NETWORK}:
-            self.breaker.record_failure(asyncio.get_running_loop().time())
-            if self.breaker.is_exhausted:
-                self.rule.end(error)
-            elif self.breaker.is_open:
-                self.progress.last_error = f"{type(error).__name__}: {error.message}; waiting for the service"
-        elif error.attempts > 0:
-            # a call that was never sent says nothing about the service
-            self.breaker.record_success()
-
-
-def was_not_sent(error: FullStoryError) -> bool:
-    """Return whether the request never left."""
-    return isinstance(error, TransportError) and not error.sent
+        if self.outages.record_failure(error):
+            self.rule.end(error)
+        elif self.outages.breaker.is_open and not was_not_sent(error):
+            self.progress.last_error = f"{type(error).__name__}: {error.message}; waiting for the service"

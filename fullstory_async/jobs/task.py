@@ -26,7 +26,8 @@ from fullstory_async.errors import (
 )
 from fullstory_async.http.call import Call
 from fullstory_async.jobs.byte_budget import OpenCall
-from fullstory_async.jobs.run_state import RunState, reconnect_backoff, was_not_sent
+from fullstory_async.jobs.outages import was_not_sent
+from fullstory_async.jobs.run_state import RunState, reconnect_backoff
 from fullstory_async.jobs.storage.tasks import JobTask, SessionErased, request_for
 from fullstory_async.messages import Response
 from fullstory_async.models.event_decoding import check_utf8
@@ -90,7 +91,7 @@ class JobCall:
         """
         if self._is_reserved:
             return
-        breaker = self._state.breaker
+        breaker = self._state.outages.breaker
         self._is_probe = breaker.is_open and await breaker.acquire_probe()
         charges = self._state.api.pipeline.policy.max_charges_per_call
         while True:
@@ -122,7 +123,7 @@ class JobCall:
                     self._task, response.body, attempts=call.attempts, spent=call.at_risk
                 )
             )
-            state.offline_since = state.disk_failed_since = math.inf
+            state.disk_failed_since = math.inf
         except SessionErased:
             # erased while it waited: nothing was reserved, and nothing is sent
             return True
@@ -158,8 +159,8 @@ class JobCall:
         finally:
             if self._is_probe:
                 self._is_probe = False
-                self._state.breaker.release_probe()
-        self._state.breaker.record_success()
+                self._state.outages.breaker.release_probe()
+        self._state.outages.record_response()
         return response
 
     async def _settle_failure(self, error: FullStoryError) -> bool:

@@ -5,7 +5,9 @@ It is the page of `SessionEvents.to_html`, with headers that forbid scripts and 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
 from fullstory_async.html_pages.document import POLICY, document
 from fullstory_async.models import SessionEvent, SessionEvents
@@ -28,11 +30,12 @@ def replay_path(session: WorldSession) -> str:
     return f"/ui/{ORG_ID}/session/{session.id}"
 
 
-def replay_page(session: WorldSession, events: list[SessionEvent]) -> bytes:
-    """Return a session's page as HTML."""
+def replay_page(session: WorldSession, events: list[SessionEvent], summary: Mapping[str, Any]) -> bytes:
+    """Return a session's page as HTML; ``summary`` is the response to a call for its summary."""
     found = SessionEvents(session.id, events)
     page = EventPage(
         session_id=str(session.id), events=found, session=found, duration=found.duration, users=found.users(),
+        summary=summary.get("summary") or json.dumps(summary["response"], ensure_ascii=False),
         title=f"Session of {session.user.name}",
         note=f"A replay of the sandbox: invented users, invented events. {session.user.email}",
     )  # fmt: skip

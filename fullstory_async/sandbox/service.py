@@ -134,7 +134,8 @@ class Service:
     def replay(self, session_id: str) -> bytes:
         """Return a session's timeline as a web page. Raises `ApiError`."""
         session = self._session(session_id)
-        return replay_page(session, list(map(typed_event, events_of(self.world, session))))
+        events = list(events_of(self.world, session))
+        return replay_page(session, list(map(typed_event, events)), summarise(session, events, {}))
 
     def replay_url(self, session: WorldSession) -> str:
         """Return the URL of that page, as responses name it."""

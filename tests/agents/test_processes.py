@@ -145,6 +145,9 @@ async def test_over_http_a_token_is_required(tmp_path: Path, generation: Generat
                 assert response.status_code == 401
             forged = {"Authorization": f"Bearer {TOKEN}", "Host": "evil.test"}
             assert (await stranger.post(url, json={}, headers=forged)).status_code in (400, 403, 421)
+            # HTTP's schemes have no case
+            scheme = {"Authorization": f"bearer {TOKEN}"}
+            assert (await stranger.post(url, json={}, headers=scheme)).status_code != 401
         known = httpx2.AsyncClient(trust_env=False, headers={"Authorization": f"Bearer {TOKEN}"})
         async with known:
             transport = streamable_http_client(url, http_client=known)

@@ -44,9 +44,10 @@ def test_sessions_that_are_known_cost_nothing(cluster: Cluster) -> None:
     code, out, err = cluster.run("add", "--ids", "ids.txt")
     assert (code, json.loads(out)) == (0, {"new": 0, "known": 150, "refused": 0, "without_id": 0})
     assert "150 sessions, 150 calls left, up to 150 activations" in err
-    (cluster.folder / "more.txt").write_text("\n".join(cluster.sandbox.session_ids))
-    code, out, _ = cluster.run("add", "--ids", "more.txt", "--quiet")
-    assert (code, json.loads(out)["new"]) == (0, 50)
+    (cluster.folder / "more.txt").write_text("\n".join([*cluster.sandbox.session_ids, "what is this?"]))
+    code, out, err = cluster.run("add", "--ids", "more.txt")
+    assert (code, json.loads(out)["new"], json.loads(out)["refused"]) == (3, 50, 1)
+    assert "1 invalid id left out" in err
 
 
 def test_without_a_terminal_many_activations_need_a_consent(cluster: Cluster) -> None:

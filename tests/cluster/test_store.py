@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,15 @@ from fullstory_async import (
     Success,
 )
 from fullstory_async.cluster import Postgres, PostgresStore, claims
+from fullstory_async.cluster.answers import Settlement
+from fullstory_async.cluster.stored import Busy, Claim, ClaimLost
 from fullstory_async.errors import (
     ActivationBudgetError,
     AuthenticationError,
     ClientStateError,
     ConfigurationError,
     NotFoundError,
+    ServerError,
     StorageError,
 )
 from fullstory_async.files.ledger import ActivationLedger
@@ -190,30 +194,27 @@ async def test_what_is_left_to_fetch_is_counted_up_to_a_limit(postgres: Server, 
         assert await one.count_left(1000) == 31
 
 
-async def test_a_claim_whose_response_was_lost_is_freed(
+async def test_a_claim_that_fails_halfway_gives_what_it_has(
     postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect = Postgres.connection
-    lost = 0
+    connect, connections = Postgres.connection, 0
 
     @asynccontextmanager
-    async def breaks_after_the_commit(database: Postgres, **options: Any) -> AsyncIterator[Any]:
-        nonlocal lost
+    async def fails_the_second_time(database: Postgres, **options: Any) -> AsyncIterator[Any]:
+        nonlocal connections
+        connections += 1
+        if connections == 2:
+            raise StorageError("the connection broke")
         async with connect(database, **options) as connection:
             yield connection
-        if lost < 1:
-            lost += 1
-            raise StorageError("the connection broke")
 
     async with bench(postgres, schema) as at, at.store() as one:
         await one.add(at.ids)
         assert await one.claim(3) == at.ids[:3]
-        monkeypatch.setattr(Postgres, "connection", breaks_after_the_commit)
-        with pytest.raises(StorageError):
-            await one.claim(5)
-        assert at.ask("SELECT count(*) FROM $.claims") == 3 + 5
-        # nobody else would ever get them, as this process lives on
-        assert set(await one.claim(100)) == set(at.ids[3:])
+        monkeypatch.setattr(Postgres, "connection", fails_the_second_time)
+        # otherwise nobody would ever fetch them, as this process lives on
+        assert await one.claim(100) == at.ids[3:]
+        assert connections == 2
 
 
 async def test_a_fan_out_ends_at_the_cap_and_kept_answers_stay_free(postgres: Server, schema: str) -> None:
@@ -247,6 +248,50 @@ async def test_a_permanent_failure_is_kept_and_another_is_tried_again(postgres: 
         status = await store.status()
         assert (status.failed, status.done) == (1, 2)
         assert at.sandbox.activations <= status.spent
+
+
+async def test_a_service_that_fails_every_call_costs_little(
+    postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fullstory_async.cluster.store_call._PATIENCE", 2.0)
+    async with bench(postgres, schema, sessions=200) as at, at.client() as client, at.store() as store:
+        failing = at.sandbox.inject(Fault.status(500), operation="events", times=None)
+        with pytest.raises(ServerError):
+            await fetched(store, client, at.ids, concurrency=8)
+        assert failing.hits < 40
+        status = await store.status()
+        assert status.spent == status.at_risk == failing.hits
+        assert status.done == 0
+
+
+async def test_a_service_that_is_back_in_time_is_waited_for(postgres: Server, schema: str) -> None:
+    async with bench(postgres, schema) as at, at.client() as client, at.store() as store:
+        at.sandbox.inject(Fault.status(500), operation="events", times=12)
+        outcomes = await fetched(store, client, at.ids, concurrency=4)
+        assert len(outcomes) == 40
+        assert len([each for each in outcomes if isinstance(each, Success)]) == 28
+
+
+async def test_the_network_is_waited_for(postgres: Server, schema: str) -> None:
+    async with Sandbox(sessions=10, mean_events=5) as sandbox:
+        ids, port = [str(each) for each in sandbox.session_ids], int(sandbox.url.rpartition(":")[2])
+        config = config_of(sandbox)
+    async with (
+        PostgresStore(postgres.dsn(), config, schema=schema) as store,
+        FullStoryClient(config=config) as client,
+    ):
+        walk = asyncio.create_task(fetched(store, client, ids))
+        await asyncio.sleep(1)
+        async with Sandbox(sessions=10, mean_events=5, port=port) as sandbox:
+            first = await walk
+            sandbox.assert_paid(10)
+        again = asyncio.create_task(fetched(store, client, [*ids, "1:2", "3:4"]))
+        await asyncio.sleep(1)
+        async with Sandbox(sessions=10, mean_events=5, port=port):
+            second = await again
+        assert all(isinstance(each, Success) for each in first)
+        assert [each.session_id for each in second if isinstance(each, Failure)] == ["1:2", "3:4"]
+        assert {type(each.error) for each in second if isinstance(each, Failure)} == {NotFoundError}
 
 
 async def test_a_failure_with_any_text_is_kept(postgres: Server, schema: str) -> None:
@@ -291,6 +336,94 @@ async def test_a_call_that_is_left_in_flight_is_counted_and_bought_again(
             status = await store.status()
         assert (status.spent, status.at_risk, status.done) == (8, 4, 4)
         assert at.sandbox.activations <= 8
+
+
+async def test_a_claim_is_not_given_out_again_before_its_end_is_saved(postgres: Server, schema: str) -> None:
+    """Else the end of the first call would give back the activation of the second."""
+    async with bench(postgres, schema) as at, at.store() as store:
+        run = store._run
+        assert run is not None
+        first = await run.claims.take(at.ids[0])
+        assert isinstance(first, Claim)
+        month = await run.claims.mark(first)
+        assert await run.claims.take(at.ids[0]) == Busy()
+        await run.settlements.submit(Settlement(claim=first, spent=0, month=month))
+        second = await run.claims.take(at.ids[0])
+        assert isinstance(second, Claim)
+        with pytest.raises(ClaimLost):
+            await run.claims.mark(first)
+        await run.claims.mark(second)
+        await run.settlements.submit(
+            Settlement(claim=first, spent=0, month=month)
+        )  # once more: nothing is left
+        assert (await store.status()).spent == 1
+
+
+def lose_confirmations(store: PostgresStore, rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the connections of a store break between a commit and its confirmation, one time in three."""
+    run = store._run
+    assert run is not None
+    database = run.claims.lease._database
+    real = database.connection
+
+    @asynccontextmanager
+    async def unconfirmed(**options: Any) -> AsyncIterator[Any]:
+        async with real(**options) as connection:
+            yield connection
+        if rng.random() < 0.33:
+            raise StorageError("the connection broke")
+
+    monkeypatch.setattr(database, "connection", unconfirmed)
+
+
+async def test_confirmations_that_are_lost_change_no_count(
+    postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(postgres, schema, latency=0.02) as at, at.client() as client:
+        async with at.store() as store:
+            await store.add(at.ids)
+            lose_confirmations(store, random.Random(7), monkeypatch)
+            found: list[str] = []
+            while len(found) < 10:
+                with suppress(StorageError):
+                    found += await store.claim(10 - len(found))
+            outcomes = await fetched(store, client, at.ids, concurrency=4)
+            assert all(isinstance(each, Success) for each in outcomes)
+            await until(lambda: at.ask("SELECT count(*) FROM $.claims") == 0)
+            monkeypatch.undo()
+            status = await store.status()
+        at.sandbox.assert_paid(40)
+        assert (status.spent, status.at_risk, status.done, status.month_spent) == (40, 0, 40, 40)
+        assert at.ask("SELECT count(*) FROM $.answers") == 40
+
+
+async def leave_at_random(
+    store: PostgresStore, client: FullStoryClient, ids: list[str], rng: random.Random
+) -> None:
+    """Fetch all ids in fan-outs that are left early, most of them, or cancelled."""
+    while left := [*ids]:
+        rng.shuffle(left)
+        walk = asyncio.create_task(fetched(store, client, left, concurrency=rng.randint(1, 12)))
+        done, _ = await asyncio.wait([walk], timeout=rng.uniform(0.0, 0.25))
+        walk.cancel()
+        await asyncio.wait([walk])
+        if done and not walk.cancelled():
+            return
+
+
+async def test_fan_outs_that_are_left_at_random_lose_no_count(postgres: Server, schema: str) -> None:
+    async with bench(postgres, schema, latency=0.02) as at, at.client() as client:
+        async with at.store() as one, at.store() as two:
+            walks = (
+                leave_at_random(store, client, at.ids, random.Random(n))
+                for n, store in enumerate((one, two, one))
+            )
+            await asyncio.gather(*walks)
+        status = await status_of(at)
+        assert (status.done, status.claimed, status.sent, status.workers) == (40, 0, 0, 0)
+        assert status.spent == status.done + status.at_risk
+        assert 40 <= at.sandbox.activations <= status.spent
+        assert at.ask("SELECT count(*) FROM $.claims") == 0
 
 
 @pytest.mark.filterwarnings("ignore:two open clients")
@@ -536,6 +669,9 @@ async def test_what_a_store_says_when_it_is_used_wrongly(postgres: Server, schem
             store.events_many(client, at.ids)
         with pytest.raises(TypeError, match="async with"), store:
             pass
+        async with at.store() as opened:
+            with pytest.raises(ConfigurationError, match="concurrency must be"):
+                opened.events_many(client, at.ids, concurrency=0)
         with pytest.raises(ConfigurationError, match="budget must be a name"):
             at.store(budget="")
         assert "PostgresStore(Postgres('Postgres at 127.0.0.1" in repr(store)

@@ -131,7 +131,7 @@ async def kill_at_random(sandbox: Sandbox, settings: Settings, postgres: Server,
     assert kills == KILLS, crew.log()
     assert sorted(stored(postgres, settings.schema)) == sorted(ids)  # none lost, none twice
     assert (status.done, status.pending, status.claimed, status.sent) == (IDS, 0, 0, 0)
-    assert IDS <= paid <= status.spent
+    assert IDS <= paid <= status.spent == IDS + status.at_risk
     assert paid - IDS <= kills * CONCURRENCY
     assert status.spent - paid <= (kills + SERVER_KILLS * WORKERS) * CONCURRENCY
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fullstory_async import ConfigurationError, DecodeError, SessionId, StorageError
+from fullstory_async import ConfigurationError, DecodeError, InvalidSessionId, SessionId, StorageError
 from fullstory_async.streams import StreamInbox, StreamTrigger
 
 URL = "https://app.fullstory.com/ui/ORG/session/1:2"
@@ -178,6 +178,24 @@ async def test_what_is_done_or_forgotten_is_erased(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "inbox")) as database:
         assert database.execute("SELECT session_id, body FROM triggers").fetchall() == [(None, None)]
     assert b"ada@example.com" not in (tmp_path / "inbox").read_bytes()
+
+
+async def test_every_spelling_of_a_session_is_forgotten(tmp_path: Path) -> None:
+    inbox = StreamInbox(tmp_path / "inbox")
+    await inbox.put(b'{"session_id": "1:2"}')
+    with pytest.raises(InvalidSessionId):
+        await inbox.forget("no session")
+    assert await inbox.forget("https://app.fullstory.com/ui/ORG/session/1%3A2") == 1
+    assert await inbox.waiting() == []
+
+
+async def test_a_key_may_be_any_text_of_a_body(tmp_path: Path) -> None:
+    inbox = StreamInbox(tmp_path / "inbox")
+    trigger = StreamTrigger.from_json(rb'{"id": "cut \ud83d"}')
+    assert [await inbox.put(trigger.raw, key=trigger.data["id"]) for _ in range(2)] == [True, False]
+    number: Any = 7
+    with pytest.raises(ConfigurationError, match="key must be a text, not 7"):
+        await inbox.put(trigger.raw, key=number)
 
 
 def test_settings_that_can_not_be_used() -> None:

@@ -43,6 +43,9 @@ from fullstory_async import (
     RetryPolicy,
     ServerError,
 )
+from fullstory_async.http.call import Call
+from fullstory_async.http.hooks import Observer
+from fullstory_async.messages import Request
 from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.faults import CallNext, Exchange
 from fullstory_async.telemetry import metering, tracing
@@ -80,10 +83,11 @@ async def test_every_request_is_told_of_and_so_is_what_became_of_it() -> None:
         sandbox.inject(Fault.status(429, headers={"Retry-After": "0"}), operation="events")
         await client.sessions.list(email=EMAIL)
         events = await client.sessions.events(sandbox.session_ids[0])
-        stats = client.stats
+        stats, base_url = client.stats, sandbox.url
 
-    listed: dict[str, Any] = {"call": 1, "operation": "list", "method": "GET", "metered": False}
-    fetched: dict[str, Any] = {"call": 2, "operation": "events", "method": "GET", "metered": True}
+    server: dict[str, Any] = {"host": "127.0.0.1", "port": int(base_url.rpartition(":")[2])}
+    listed = {"call": 1, "operation": "list", "method": "GET", "metered": False, **server}
+    fetched = {"call": 2, "operation": "events", "method": "GET", "metered": True, **server}
     times: dict[str, Any] = {"seconds": 0.0, "body_bytes": 0}
     assert [
         attrs.evolve(each, waited=0.0, **(times if isinstance(each, ResponseReceived) else {}))
@@ -195,16 +199,18 @@ async def test_metrics_beside_spans() -> None:
         await client.sessions.events(sandbox.session_ids[0])
         with pytest.raises(ServerError):
             await client.sessions.context(sandbox.session_ids[0])
-        stats = client.stats
+        stats, base_url = client.stats, sandbox.url
     found = measured(reader)
-    about = {"fullstory.operation": "events", "http.request.method": "GET"}
+    # the conventions require the server
+    server = {"server.address": "127.0.0.1", "server.port": int(base_url.rpartition(":")[2])}
+    about = {"fullstory.operation": "events", "http.request.method": "GET", **server}
     assert sorted(found["http.client.request.duration"], key=str) == sorted(
         [
             (about | {"http.response.status_code": 429, "error.type": "RateLimitedError"}, 1),
             (about | {"http.response.status_code": 200}, 1),
             (
                 {"fullstory.operation": "context", "http.request.method": "POST", "http.response.status_code": 503,
-                 "error.type": "ServerError"}, 1,
+                 "error.type": "ServerError", **server}, 1,
             ),
         ],
         key=str,
@@ -217,7 +223,24 @@ async def test_metrics_beside_spans() -> None:
     assert sum(count for _, count in found["fullstory.client.activations"]) == stats.spent
     waits = found["fullstory.client.wait.duration"]
     assert {about["fullstory.operation"]: count for about, count in waits} == {"events": 2, "context": 1}
-    assert len(exporter.get_finished_spans()) == 3
+    spans = exporter.get_finished_spans()
+    assert len(spans) == 3
+    assert all(server.items() <= dict(span.attributes or {}).items() for span in spans)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "host", "port"),
+    [
+        ("https://api.fullstory.com", "api.fullstory.com", 443),
+        ("https://API.eu1.fullstory.com:8443/x", "api.eu1.fullstory.com", 8443),
+        ("http://[::1]", "::1", 80),
+    ],
+)
+def test_an_event_names_the_server(base_url: str, host: str, port: int) -> None:
+    told, hooks = recording()
+    Observer([hooks], base_url).request_sent(Call(Request(operation="list", path="/"), None))
+    [event] = told
+    assert (event.host, event.port) == (host, port)
 
 
 async def test_a_request_says_how_long_it_waited() -> None:

@@ -252,3 +252,16 @@ def test_sessions_of_one_list_follow_one_another_and_join_their_users() -> None:
     assert ids.index(added) == 4
     with pytest.raises(ConfigurationError, match=f"the sandbox has a session {ID} already"):
         Sandbox(sessions=[SandboxSession(id=ID), SandboxSession(id=ID)])
+
+
+def test_a_replay_has_the_summary_on_top() -> None:
+    sandbox = Sandbox(
+        sessions=[SandboxSession(summary="She left <at> the checkout.", events=[{"event_type": "click"}])]
+    )
+    generated = sandbox.add_session(SandboxSession(events=[{"event_type": "click"}]))
+    structured = sandbox.add_session(SandboxSession(summary={"mood": "angry"}))
+    found = [sandbox.replay_page(each).decode() for each in (sandbox.session_ids[0], generated, structured)]
+    texts = [page.partition('<div class="summary">')[2].partition("</div>")[0] for page in found]
+    assert texts[0] == "She left &lt;at&gt; the checkout."
+    assert "with 1 event, among them 1 click" in texts[1]
+    assert texts[2] == "{&quot;mood&quot;: &quot;angry&quot;}"

@@ -102,7 +102,8 @@ def add(
 ) -> Exit:
     """Add sessions, whose events the workers then fetch. One activation per new session.
 
-    Sessions that are known already cost nothing. Prints what was added as JSON.
+    Sessions that are known already cost nothing. The other columns of a table are not kept. Prints what was
+    added as JSON, and exits with 3 if rows were left out because they are not ids.
 
     Parameters
     ----------
@@ -129,14 +130,14 @@ def add(
             estimate = await _estimate(store, given)
             if not quiet:
                 sys.stderr.write("".join(f"note: {note}\n" for note in given.notes()))
-                sys.stderr.write(estimate_text(given, estimate, adaptive=False))
+                sys.stderr.write(estimate_text(given, estimate, adaptive=False, invalid_ids="left out"))
             if asks and not _has_consent(given, estimate):
                 sys.stderr.write("nothing was added\n")
                 return Exit.INTERRUPTED
             added = await store.add(given)
             await queue.fill(await store.count_left(queue.most))
             print_rows([attrs.asdict(added)])
-        return Exit.OK
+        return Exit.SOME_FAILED if added.refused else Exit.OK
 
     with closing(given):
         return asyncio.run(run())

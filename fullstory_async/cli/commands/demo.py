@@ -111,7 +111,7 @@ def demo(
         Kill the job half way with kill -9, and resume it.
     cluster
         Start a Postgres and four workers instead, kill two of them, and check that nothing was lost. Needs
-        fullstory-async[demo,worker].
+        fullstory-async[demo].
     """
     sessions = (2500 if cluster else 300) if sessions is None else sessions
     concurrency = (8 if cluster else 32) if concurrency is None else concurrency

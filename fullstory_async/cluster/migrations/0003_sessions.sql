@@ -150,11 +150,12 @@ BEGIN
     RETURN v_new;
 END $$;
 
--- Take sessions for a process, and return what is known of each. No row at all: its lease has expired.
+-- Take sessions for a process, and return what is known of each. No row at all: its lease has expired. A claim
+-- of its own with another number is one whose end is not saved yet; it has to be waited for as any other.
 CREATE FUNCTION {schema}.take(
     p_budget integer, p_worker uuid, p_number bigint, p_lease double precision, p_ids text[], p_marks text[]
 ) RETURNS TABLE (
-    session_id text, seq bigint, is_mine boolean, number bigint, at timestamptz, body bytea,
+    session_id text, seq bigint, is_mine boolean, at timestamptz, body bytea,
     failed_at timestamptz, error text, status integer, code text, message text
 )
 LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET jit = off SET enable_seqscan = off
@@ -183,7 +184,7 @@ BEGIN
     WHERE s.budget = p_budget AND s.session_id = ANY (p_ids) AND s.state NOT IN (0, 3)
         AND c.seq = s.seq AND c.worker = p_worker AND c.number = p_number;
     RETURN QUERY
-    SELECT given.id, s.seq, c.worker = p_worker, c.number, a.at, a.body,
+    SELECT given.id, s.seq, c.worker = p_worker AND c.number = p_number, a.at, a.body,
         f.at, f.error, f.status, f.code, f.message
     FROM unnest(p_ids) AS given (id)
     LEFT JOIN sessions s ON s.budget = p_budget AND s.session_id = given.id
@@ -248,18 +249,21 @@ BEGIN
     END IF;
 END $$;
 
--- End claims of a process; return how many of the activations that were reserved for them were not spent.
+-- End claims of a process; return how many of the activations that were reserved for them were not spent, and
+-- how many were spent, but possibly not charged. Those of claims that it has lost are counted already.
 CREATE FUNCTION {schema}.end_claims(
-    p_worker uuid, p_seqs bigint[], p_numbers bigint[], p_spent integer[]
-) RETURNS bigint LANGUAGE sql
+    p_worker uuid, p_seqs bigint[], p_numbers bigint[], p_spent integer[], p_at_risk integer[],
+    OUT unspent bigint, OUT at_risk bigint
+) LANGUAGE sql
 SET search_path = {schema}, pg_temp SET jit = off SET enable_seqscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     WITH ended AS (
-        DELETE FROM claims c USING unnest(p_seqs, p_numbers, p_spent) AS given (seq, number, spent)
+        DELETE FROM claims c
+        USING unnest(p_seqs, p_numbers, p_spent, p_at_risk) AS given (seq, number, spent, at_risk)
         WHERE c.seq = given.seq AND c.number = given.number AND c.worker = p_worker
-        RETURNING greatest(c.sent - given.spent, 0) AS unspent
+        RETURNING greatest(c.sent - given.spent, 0) AS unspent, given.at_risk
     )
-    SELECT coalesce(sum(unspent), 0)::bigint FROM ended;
+    SELECT coalesce(sum(ended.unspent), 0)::bigint, coalesce(sum(ended.at_risk), 0)::bigint FROM ended;
 $$;
 
 -- Save answers, as many seconds after they came. The first one of a session stays; a session that was erased
