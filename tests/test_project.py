@@ -199,18 +199,6 @@ os.environ["REDIS_URL"] = f"redis://127.0.0.1:{server.server_address[1]}"
 """
 
 
-def test_the_test_of_the_first_bot_passes(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "first-bot.md").read_text(encoding="utf-8")
-    [program], [test] = blocks(page, "python"), blocks(page, "py")
-    (tmp_path / "bot.py").write_text(program.replace("asyncio.run(main())", ""), encoding="utf-8")
-    (tmp_path / "test_bot.py").write_text(test, encoding="utf-8")
-    is_installed = "fullstory" in metadata.entry_points(group="pytest11").names
-    plugin = () if is_installed else ("-p", "fullstory_async.pytest_plugin")
-    command = [sys.executable, "-m", "pytest", "-q", *plugin, "--rootdir", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path)
-    assert "1 passed" in done.stdout, done.stdout
-
-
 @cache  # as the docs show some commands many times
 def help_of(*command: str) -> str:
     with redirect_stdout(io.StringIO()) as printed, pytest.raises(SystemExit) as ended:
