@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-__all__ = ["Renamed", "warn_renamed"]
+__all__ = ["OLD_SCHEMA", "Renamed", "warn_about_schema", "warn_renamed"]
+
+OLD_SCHEMA = "the schema v1 will be removed in the next version; the tables of v2 have what it has"
 
 
 def warn_renamed(old: str, new: str, *, stacklevel: int = 3) -> None:
@@ -15,6 +17,12 @@ def warn_renamed(old: str, new: str, *, stacklevel: int = 3) -> None:
         DeprecationWarning,
         stacklevel=stacklevel,
     )
+
+
+def warn_about_schema(schema: object) -> None:
+    """Warn at the caller of the caller if the schema of an export is deprecated."""
+    if schema == "v1":
+        warnings.warn(OLD_SCHEMA, DeprecationWarning, stacklevel=3)
 
 
 class Renamed:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from fullstory_async.deprecation import warn_about_schema
 from fullstory_async.jobs.export import Redact, export_in_thread
 from fullstory_async.jobs.storage.reader import RecordReader
 from fullstory_async.tables.columns import Schema
@@ -54,8 +55,8 @@ class ExportingJob:
             partition_by: ``date`` gives events a folder for each date, such as ``event_date=2026-05-04``.
             rows_per_file: the most rows of a file in a folder.
             bom: begin CSV with a byte order mark, for Excel.
-            schema: the columns: ``v2``, ``v1`` as in earlier versions, or ``warehouse`` as FullStory's dbt
-                package reads them.
+            schema: the columns: ``v2``, ``warehouse`` as FullStory's dbt package reads them, or ``v1`` as in
+                earlier versions, for one more version.
             json: ``struct`` writes the JSON columns of events as structures, to Parquet and DuckDB, where all
                 values of a column are objects. Parts with values of different types stay JSON text.
             redact: fields to redact, at any depth: names, paths such as ``event_properties.email``, patterns
@@ -74,6 +75,7 @@ class ExportingJob:
             JobStorageError: a file can't be written.
             OSError: a pipe can't be written; `BrokenPipeError` if its reader has left.
         """
+        warn_about_schema(schema)
         return await export_in_thread(
             RecordReader(self.folder), path, out_dir=out_dir, file_format=file_format, overwrite=overwrite,
             append=append, partition_by=partition_by, rows_per_file=rows_per_file, bom=bom,

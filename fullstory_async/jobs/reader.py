@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import attrs
 
 from fullstory_async.codec import decode_events, decode_summary
+from fullstory_async.deprecation import warn_about_schema
 from fullstory_async.errors import ConfigurationError, DecodeError
 from fullstory_async.jobs.export import Redact, export
 from fullstory_async.jobs.export.destination import check_json
@@ -149,6 +150,7 @@ class JobReader(RecordReader):
         progress: Callable[[int], object] | None = None,
     ) -> list[Path]:
         """Write the job's tables to files, with the options, results and errors of `Job.export`."""
+        warn_about_schema(schema)
         return export(
             self, path, out_dir=out_dir, file_format=file_format, overwrite=overwrite, append=append,
             partition_by=partition_by, rows_per_file=rows_per_file, bom=bom, schema=schema, json=json,

@@ -30,7 +30,7 @@ def event_table(columns: EventColumns) -> pa.Table:
         ConfigurationError: pyarrow is not installed.
     """
     table = TABLES["events"]
-    return import_pyarrow().Table.from_batches([column_batch(table, columns.rows(table).columns)])
+    return import_pyarrow().Table.from_batches([column_batch(table, [columns.rows(table).columns])])
 
 
 def event_columns(session_id: str, events: Sequence[SessionEvent], body: bytes) -> EventColumns:

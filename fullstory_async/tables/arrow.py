@@ -7,12 +7,18 @@ lists. JSON stays text.
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Sequence
+from itertools import accumulate, chain
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
 
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.tables.columns import Column, Kind
+from fullstory_async.tables.json_text import JsonTexts
+from fullstory_async.tables.rows import Repeated
 from fullstory_async.tables.shapes import ListShape, Shape, StructShape, fit
 
 if TYPE_CHECKING:
@@ -55,27 +61,71 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     )
 
 
-def column_batch(columns: Sequence[Column], values: Sequence[Sequence[Any]]) -> pa.RecordBatch:
+def column_batch(columns: Sequence[Column], chunks: Sequence[Sequence[Sequence[Any]]]) -> pa.RecordBatch:
     """Return columns of values as one Arrow record batch.
 
     Args:
         columns: the table's columns.
-        values: those of each column. The texts of one column have less than 2 GiB together.
+        chunks: the values of each column, for some rows after the other. The texts of one column have less
+            than 2 GiB together.
 
     Raises:
         ConfigurationError: pyarrow is not installed.
     """
-    pyarrow = import_pyarrow()
     schema = arrow_schema(columns)
-    arrays = []
-    for column, field, each in zip(columns, schema, values, strict=True):
+    arrays = _Arrays(import_pyarrow())
+    found = [
+        arrays.of(column, field.type, [chunk[n] for chunk in chunks])
+        for n, (column, field) in enumerate(zip(columns, schema, strict=True))
+    ]
+    return arrays.pyarrow.RecordBatch.from_arrays(found, schema=schema)
+
+
+@attrs.frozen
+class _Arrays:
+    """Makes the arrays of one record batch."""
+
+    pyarrow: Any
+    _places: dict[tuple[int, ...], Any] = attrs.field(factory=dict, init=False)
+    """The places of values, by the identities of what they were made from."""
+
+    def of(self, column: Column, kind: Any, chunks: Sequence[Sequence[Any]]) -> Any:
+        """Return the values of a column."""
+        if all(isinstance(chunk, Repeated) for chunk in chunks):
+            repeated = cast("Sequence[Repeated]", chunks)
+            values = [value for chunk in repeated for value in chunk.values]
+            # each value is converted once, and copied by Arrow
+            return self._plain(column, kind, values).take(self._places_in(repeated))
+        if column.shape is None and all(isinstance(chunk, JsonTexts) for chunk in chunks):
+            return self._json(cast("Sequence[JsonTexts]", chunks))
+        return self._plain(column, kind, list(chain.from_iterable(chunks)))
+
+    def _plain(self, column: Column, kind: Any, values: Sequence[Any]) -> Any:
         if column.kind == "time":
-            arrays.append(_times(pyarrow, each))
-            continue
+            # all at once, by Arrow's own parser
+            return self.pyarrow.array(values, self.pyarrow.string()).cast(kind)
         if (shape := column.shape) is not None:
-            each = [None if text is None else fit(shape, json.loads(text)) for text in each]  # noqa: PLW2901
-        arrays.append(pyarrow.array(each, field.type))
-    return pyarrow.RecordBatch.from_arrays(arrays, schema=schema)
+            values = [None if text is None else fit(shape, json.loads(text)) for text in values]
+        return self.pyarrow.array(values, kind)
+
+    def _places_in(self, chunks: Sequence[Repeated]) -> Any:
+        """Return the place of each row's value among the values of all chunks."""
+        key = tuple(id(chunk.places) for chunk in chunks)
+        if key not in self._places:
+            places: list[int] = []
+            start = 0
+            for chunk in chunks:
+                is_one = len(chunk.values) == 1
+                places += [start] * len(chunk) if is_one else [start + place for place in chunk.places]
+                start += len(chunk.values)
+            self._places[key] = self.pyarrow.array(places, self.pyarrow.int32())
+        return self._places[key]
+
+    def _json(self, chunks: Sequence[JsonTexts]) -> Any:
+        slices = [part for chunk in chunks for part in chunk.slices]
+        ends = array("i", accumulate(map(len, cast("Sequence[bytes]", slices)), initial=0))
+        buffers = map(self.pyarrow.py_buffer, (ends, b"".join(cast("Sequence[bytes]", slices))))
+        return self.pyarrow.StringArray.from_buffers(len(slices), *buffers)
 
 
 def _type_of(pyarrow: ModuleType, shape: Shape) -> Any:
@@ -99,11 +149,6 @@ def _types(pyarrow: ModuleType) -> dict[str, Any]:
         "number": pyarrow.float64(), "boolean": pyarrow.bool_(), "time": _time(pyarrow), "json": text,
         "texts": pyarrow.list_(text),
     }  # fmt: skip
-
-
-def _times(pyarrow: ModuleType, texts: Sequence[str | None]) -> Any:
-    # all at once, by Arrow's own parser
-    return pyarrow.array(texts, pyarrow.string()).cast(_time(pyarrow))
 
 
 def _time(pyarrow: ModuleType) -> Any:

@@ -5,22 +5,57 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from itertools import repeat
+from typing import Any, cast, overload
+
+import attrs
+import msgspec
 
 from fullstory_async.json_ready import replace_surrogates
 
-__all__ = ["dump_json", "may_be_huge", "representable"]
+__all__ = ["JsonTexts", "dump_json", "json_slices", "may_be_huge", "representable"]
 
 _NUMBERS = bytes.maketrans(b"123456789E", b"000000000e")
-_NOT_NUMBERS = bytes(set(range(256)) - set(b'0123456789eE-.,:"'))
+_NOT_NUMBERS = bytes(set(range(256)) - set(b'0123456789eE-.,:"_/ '))
+"""What the search for numbers leaves out. No number has a space or a slash, but names of browsers do."""
 _EXPONENT = re.compile(b"0e000")
 _MANY_DIGITS = b"0" * 200
 _HUGE = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{200}")
 """An exponent of three digits, or very many digits: numbers without either are below 1e300."""
 
 
-def may_be_huge(texts: Sequence[Any]) -> bool:
+@attrs.frozen(eq=False)
+class JsonTexts(Sequence[str]):
+    """A column of JSON that is still slices of an answer; each is a text when it is read."""
+
+    slices: Sequence[msgspec.Raw]
+    """Valid JSON on one line."""
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(str, cast("Sequence[bytes]", self.slices), repeat("utf-8"))
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> JsonTexts: ...
+    def __getitem__(self, index: int | slice) -> str | JsonTexts:
+        if isinstance(index, slice):
+            return JsonTexts(self.slices[index])
+        return str(cast("bytes", self.slices[index]), "utf-8")
+
+
+def json_slices(texts: Sequence[str | None]) -> Sequence[msgspec.Raw | None]:
+    """Return a column of JSON as msgspec writes it unchanged."""
+    if isinstance(texts, JsonTexts):
+        return texts.slices
+    return [None if text is None else msgspec.Raw(text) for text in texts]
+
+
+def may_be_huge(texts: Collection[Any]) -> bool:
     """Return whether a number of these JSON texts may be beyond a float's range, such as ``1e400``.
 
     msgspec does not check the numbers that it skips, and many readers reject such a number.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import compress, islice
-from operator import ne, or_
 from typing import Any
 
 import attrs
@@ -36,7 +34,7 @@ class Visit:
     def add(self, columns: EventColumns, start: int, end: int) -> None:
         """Add some events to the visit."""
         values = columns.values
-        self.title = self.title or _first(values["page_title"][start:end])
+        self.title = self.title or values["page_title"][start]
         self.entered_at = self.entered_at or _first(values["event_time"][start:end])
         self.events += end - start
         self.errors += sum(values["is_error"][start:end])
@@ -67,10 +65,7 @@ def visits_of(columns: EventColumns) -> list[Visit]:
 
 def _runs(columns: EventColumns) -> Iterator[tuple[int, int]]:
     """Yield the first and the last number, plus one, of events in a row on one page of one view."""
-    views, urls = columns.values["view_id"], columns.values["page_url"]
-    differs = map(or_, map(ne, islice(views, 1, None), views), map(ne, islice(urls, 1, None), urls))
-    starts = [0, *compress(range(1, columns.count), differs)] if columns.count else []
-    return zip(starts, [*starts[1:], columns.count], strict=False)
+    return zip(columns.runs, [*columns.runs[1:], columns.count], strict=False)
 
 
 def page_rows(columns: EventColumns, visits: Sequence[Visit]) -> list[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, TypeVar, cast
 
 import attrs
@@ -19,7 +20,15 @@ from fullstory_async.tables.fields import (
     parsed_fields_of,
 )
 from fullstory_async.tables.json_text import dump_json, may_be_huge
-from fullstory_async.tables.rules import FRUSTRATING, MAY_BE_ERROR, describe_all, frustrations_of, is_error
+from fullstory_async.tables.rules import (
+    FRUSTRATING,
+    MAY_BE_ERROR,
+    NAMES_PAGE,
+    describe_all,
+    frustrations_of,
+    in_one_line,
+    is_error,
+)
 
 __all__ = ["Group", "columns_of_groups", "groups_of_parsed", "read_properties"]
 
@@ -51,8 +60,8 @@ def groups_of_parsed(kinds: Sequence[str], values: Sequence[Any]) -> dict[str, G
 
 
 def read_properties(
-    kinds: Sequence[str], parts: Sequence[msgspec.Raw], texts: list[str]
-) -> tuple[list[str], dict[str, Group]]:
+    kinds: Sequence[str], parts: Sequence[msgspec.Raw], texts: Sequence[str]
+) -> tuple[Sequence[str], dict[str, Group]]:
     """Return each event's properties as valid JSON, and the events by type.
 
     Args:
@@ -88,14 +97,20 @@ def _places(kinds: Sequence[str]) -> dict[str, list[int]]:
 
 
 def columns_of_groups(groups: Mapping[str, Group], sources: Sequence[Source]) -> dict[str, Sequence[Any]]:
-    """Return the columns that are computed from the fields of the events, by name."""
+    """Return the columns that are computed from the fields of the events, by name.
+
+    Args:
+        groups: the events by type.
+        sources: the source of each event.
+    """
     count = len(sources)
     descriptions, errors = [""] * count, [False] * count
     signs: list[tuple[str, ...]] = [()] * count
     texts: list[str | None] = [None] * count
     selectors, names = texts.copy(), texts.copy()
     for kind, group in groups.items():
-        described = describe_all(kind, group.fields, [sources[n] for n in group.places])
+        needed = map(sources.__getitem__, group.places) if kind in NAMES_PAGE else repeat(None)
+        described = describe_all(kind, group.fields, needed)
         for n, text in zip(group.places, described, strict=True):
             descriptions[n] = text
         for n, targeted in group.pairs(Targeted):
@@ -111,8 +126,9 @@ def columns_of_groups(groups: Mapping[str, Group], sources: Sequence[Source]) ->
                 signs[n] = frustrations_of(kind, fields)
     uids, emails = _users(groups.get("identify"), count)
     return {
-        "description": descriptions, "is_error": errors, "frustrations": signs, "element_text": texts,
-        "element_selector": selectors, "custom_name": names, "user_uid": uids, "user_email": emails,
+        "description": in_one_line(descriptions), "is_error": errors, "frustrations": signs,
+        "element_text": texts, "element_selector": selectors, "custom_name": names, "user_uid": uids,
+        "user_email": emails,
     }  # fmt: skip
 
 

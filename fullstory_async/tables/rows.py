@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, repeat
+from typing import Any, TypeVar, overload
 
 import attrs
 
 from fullstory_async.tables.columns import Row
 
-__all__ = ["ColumnRows", "columns_of"]
+__all__ = ["ColumnRows", "Repeated", "columns_of", "grouped"]
+
+T = TypeVar("T")
+
+
+@attrs.frozen(eq=False)
+class Repeated(Sequence[Any]):
+    """A column whose values repeat: each is kept once, and written once by most formats."""
+
+    values: Sequence[Any]
+    places: Sequence[int]
+    """The place among the values of each row's value; one object for all columns that repeat alike."""
+
+    @classmethod
+    def once_for(cls, rows: Sequence[int], value: Any) -> Repeated:
+        """Return a column of one value. ``rows`` has a zero for each row, and may be shared."""
+        return cls((value,), rows)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[Any]:
+        if len(self.values) == 1:
+            return repeat(self.values[0], len(self.places))
+        return map(self.values.__getitem__, self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> Repeated: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return Repeated(self.values, self.places[index])
+        return self.values[self.places[index]]
 
 
 @attrs.frozen
@@ -40,3 +74,9 @@ def columns_of(rows: Sequence[Row], count: int) -> Sequence[Sequence[Any]]:
     if isinstance(rows, ColumnRows):
         return rows.columns
     return list(zip(*rows, strict=True)) or [()] * count
+
+
+def grouped(pairs: Iterable[tuple[T, Sequence[Any]]]) -> list[list[tuple[T, Sequence[Any]]]]:
+    """Group columns, each with its values, that are side by side and repeat alike."""
+    # the place of a column that does not repeat is its own
+    return [list(group) for _, group in groupby(pairs, lambda pair: id(getattr(pair[1], "places", pair[1])))]

@@ -7,24 +7,27 @@ An event's documented fields come as attributes of any object, each with a value
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from itertools import repeat
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 __all__ = [
     "FRUSTRATING",
     "MAY_BE_ERROR",
+    "NAMES_PAGE",
     "describe",
     "describe_all",
     "frustrations_of",
+    "in_one_line",
     "is_error",
     "is_known",
 ]
 
 _MAX_QUOTE = 60
-_encode = json.JSONEncoder(ensure_ascii=False).encode
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 _MAX_MILLIS = 1e10
 """Four months. Longer durations are implausible and shown in milliseconds."""
+NAMES_PAGE = frozenset({"navigate"})
+"""Types of events whose description needs the source."""
 MAY_BE_ERROR = frozenset({"exception", "crash", "console_message", "request"})
 """Types of events that may be errors."""
 FRUSTRATING = frozenset({"click", "mouse_thrash"})
@@ -48,12 +51,14 @@ def describe(kind: str, data: Any, source: Any) -> str:
     return _one_line(kind.replace("_", " ") or "unknown event" if write is None else write(data, source))
 
 
-def describe_all(kind: str, data: Sequence[Any], sources: Sequence[Any]) -> list[str]:
-    """Return what happened at each of some events of one type, as `describe` does."""
+def describe_all(kind: str, data: Sequence[Any], sources: Iterable[Any]) -> Sequence[str]:
+    """Return what happened at each of some events of one type, as `describe` does, before `in_one_line`."""
     write = _BY_TYPE.get(kind)
-    if write is None:
-        return list(repeat(describe(kind, None, None), len(data)))
-    texts = list(map(write, data, sources))
+    return [describe(kind, None, None)] * len(data) if write is None else list(map(write, data, sources))
+
+
+def in_one_line(texts: list[str]) -> list[str]:
+    """Return descriptions without control characters, each in one line."""
     # one look at all of them: hardly any text needs a change
     joined = f"|{'|'.join(texts)}|"
     return texts if _one_line(joined) == joined and not _at_an_end(joined) else list(map(_one_line, texts))
@@ -102,7 +107,7 @@ def _one_line(text: str) -> str:
 
 
 def _quote(text: str | None, default: str = "") -> str:
-    plain = _one_line(text or "")
+    plain = _one_line(text) if text else ""
     if not plain:
         return default
     return f"“{plain[: _MAX_QUOTE - 1]}…”" if len(plain) > _MAX_QUOTE else f"“{plain}”"
@@ -114,7 +119,7 @@ def _element(target: Any) -> str:
         return "something"
     if target.text and not target.masked and (shown := _quote(target.text)):
         return shown
-    selector = (target.raw_selector or "").split(" > ")[-1]
+    selector = (target.raw_selector or "").rpartition(" > ")[2]
     return selector[:_MAX_QUOTE] or "something"
 
 

@@ -24,7 +24,7 @@ COLUMNS = tuple(Column(f"a_{kind}", kind) for kind in VALUES)
 
 def test_each_kind_keeps_its_values_and_its_nulls() -> None:
     rows = [tuple(given for given, _ in VALUES.values()), (None,) * len(VALUES)]
-    batch = column_batch(COLUMNS, columns_of(rows, len(COLUMNS)))
+    batch = column_batch(COLUMNS, [columns_of(rows, len(COLUMNS))])
     expected = {f"a_{kind}": value for kind, (_, value) in VALUES.items()}
     assert batch.to_pylist() == [expected, dict.fromkeys(expected)]
     assert batch.schema == arrow_schema(COLUMNS)
@@ -33,7 +33,7 @@ def test_each_kind_keeps_its_values_and_its_nulls() -> None:
 
 def test_times_of_all_years_are_kept() -> None:
     texts = ["0001-01-02T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z", "1969-12-31T23:59:59.999999Z"]
-    [times] = column_batch([Column("at", "time")], [texts]).columns
+    [times] = column_batch([Column("at", "time")], [[texts]]).columns
     assert [value.as_py().strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27) for value in times] == texts
     assert times.type == pa.timestamp("us", tz="UTC")
 

@@ -151,6 +151,7 @@ def test_what_stands_at_the_target_decides(
         ({"path": "a.csv", "schema": "v3"}, "must be one of v2, v1, warehouse, not 'v3'"),
         ({"path": "a.csv", "schema": ["v2"]}, "must be one of v2, v1, warehouse"),
         ({"path": "a.parquet", "json": "dict"}, "takes 'text' or 'struct', not 'dict'"),
+        ({"path": "a.parquet", "json": "struct", "schema": "v1"}, "are not for schema='v1'"),
         ({"path": "a.csv", "file_format": "jsonl"}, "is named as .csv"),
         ({"path": "a.jsonl", "bom": True}, "is for CSV"),
         ({"path": "a.sqlite", "append": True, "overwrite": True}, "exclude each other"),
@@ -523,7 +524,8 @@ def test_a_reader_exports_with_every_option(job: JobReader, tmp_path: Path) -> N
         assert written == options.keys()
     documented = inspect.getdoc(Job.export) or ""
     assert [name for name in options if f"\n    {name}: " not in documented] == []
-    assert job.export(tmp_path / "out.sqlite", schema="v1") == [tmp_path / "out.sqlite"]
+    with pytest.deprecated_call(match="schema v1"):
+        assert job.export(tmp_path / "out.sqlite", schema="v1") == [tmp_path / "out.sqlite"]
     assert count(tmp_path / "out.sqlite", "failures") == 1
 
 

@@ -143,7 +143,7 @@ def test_the_service_s_own_text_is_kept() -> None:
     body = '{"events": [{"event_type": "x", "event_properties": ' + own + "}]}"
     columns = columns_of_answer(ID, body.encode(), None)
     assert columns is not None
-    assert columns.values["event_properties"] == [own]
+    assert list(columns.values["event_properties"]) == [own]
 
 
 def test_only_pairs_of_numbers_have_halves() -> None:

@@ -19,6 +19,7 @@ from fullstory_async.cli.option_parsing import read_redactions
 from fullstory_async.cli.output import write_stderr
 from fullstory_async.cli.signals import on_interrupt
 from fullstory_async.cli.streams import require_output
+from fullstory_async.deprecation import OLD_SCHEMA
 from fullstory_async.errors import JobError
 from fullstory_async.jobs import JobReader
 from fullstory_async.jobs.export import ExportOptions, ExportStopped, Redaction, export_in_thread
@@ -88,7 +89,8 @@ def export(
     bom
         Begin CSV with a byte order mark, by which Excel recognises UTF-8.
     schema
-        Columns: v2, v1 as in earlier versions, or warehouse as FullStory's dbt package reads them.
+        Columns: v2, warehouse as FullStory's dbt package reads them, or v1 as in earlier versions, for one
+        more version.
     json
         With struct, events in Parquet and DuckDB have structures in place of JSON text. Parts whose values
         have different types stay text.
@@ -112,6 +114,8 @@ def export(
         require_output()
     elif str(out).startswith("-"):
         raise UsageError(f"unknown option {out}; a file of this name is ./{out}")
+    if schema == "v1":
+        sys.stderr.write(f"note: {OLD_SCHEMA}\n")
     reader = JobReader(folder)
     redaction = Redaction.of(hidden, reader.secret)
     received, written = asyncio.run(

@@ -67,6 +67,11 @@ class Destination:
             raise ConfigurationError(
                 "structures (json='struct', --json struct) are for new Parquet and DuckDB files"
             )
+        if self.json == "struct" and self.schema == "v1":
+            raise ConfigurationError(
+                "structures (json='struct', --json struct) are not for schema='v1' (--schema v1): it has the "
+                "tables of earlier versions"
+            )
         if self.append and self.overwrite:
             raise ConfigurationError("append (--append) and overwrite (--overwrite) exclude each other")
 

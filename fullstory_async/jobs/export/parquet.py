@@ -12,7 +12,8 @@ import attrs
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.tables.arrow import arrow_schema, column_batch
 from fullstory_async.tables.columns import Row, RowWriter, Table
-from fullstory_async.tables.rows import columns_of
+from fullstory_async.tables.json_text import JsonTexts
+from fullstory_async.tables.rows import Repeated, columns_of
 
 __all__ = ["RowGroups", "parquet_writer"]
 
@@ -57,23 +58,34 @@ class RowGroups:
     table: Table
     rows: int = attrs.field(factory=lambda: _GROUP)
     """How many rows are a large group."""
-    _columns: list[list[Any]] = attrs.field(init=False)
+    _chunks: list[Sequence[Sequence[Any]]] = attrs.field(factory=list, init=False)
+    """The columns of the rows that were added together."""
+    _count: int = attrs.field(default=0, init=False)
     _bytes: int = attrs.field(default=0, init=False)
     _json: list[int] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._columns = [[] for _ in self.table]
         self._json = [n for n, column in enumerate(self.table) if column.kind == "json"]
 
     def add(self, rows: Sequence[Row]) -> Any | None:
         """Add rows; return a record batch of all rows so far if they are many."""
         columns = columns_of(rows, len(self.table))
-        for mine, more in zip(self._columns, columns, strict=True):
-            mine.extend(more)
-        self._bytes += sum(sum(map(len, filter(None, columns[n]))) for n in self._json)
-        return self.take() if len(self._columns[0]) >= self.rows or self._bytes >= _GROUP_BYTES else None
+        self._chunks.append(columns)
+        self._count += len(rows)
+        self._bytes += sum(_size_of(columns[n]) for n in self._json)
+        return self.take() if self._count >= self.rows or self._bytes >= _GROUP_BYTES else None
 
     def take(self) -> Any | None:
         """Return the rows that are left as a record batch, or ``None`` if there are none."""
-        columns, self._columns, self._bytes = self._columns, [[] for _ in self.table], 0
-        return column_batch(self.table, columns) if columns[0] else None
+        chunks, self._chunks, self._count, self._bytes = self._chunks, [], 0, 0
+        return column_batch(self.table, chunks) if chunks else None
+
+
+def _size_of(texts: Sequence[str | None]) -> int:
+    """Return about how many bytes a column of texts has."""
+    if isinstance(texts, JsonTexts):
+        return sum(map(len, texts.slices))
+    if isinstance(texts, Repeated):
+        sizes = [len(text or "") for text in texts.values]
+        return sum(map(sizes.__getitem__, texts.places))
+    return sum(map(len, filter(None, texts)))

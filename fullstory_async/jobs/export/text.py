@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import groupby, repeat
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -14,8 +14,9 @@ import msgspec
 
 from fullstory_async.errors import ConfigurationError
 from fullstory_async.files.compression import zstd
-from fullstory_async.tables.columns import Kind, Row, RowWriter, Table
-from fullstory_async.tables.rows import columns_of
+from fullstory_async.tables.columns import Column, Kind, Row, RowWriter, Table
+from fullstory_async.tables.json_text import JsonTexts, json_slices
+from fullstory_async.tables.rows import Repeated, columns_of, grouped
 
 __all__ = ["csv_text", "csv_writer", "json_lines_writer"]
 
@@ -32,26 +33,52 @@ def json_lines_writer(
     target: Path | IO[bytes], table: Table, *, compression: str = ""
 ) -> Iterator[RowWriter]:
     """Write rows as JSON Lines; JSON in them is nested, not quoted."""
-    line = _line_type(table)
-    nested = [n for n, column in enumerate(table) if column.kind == "json"]
-    encode = msgspec.json.Encoder().encode_lines
-
+    line_type = functools.cache(_line_type)
     with _opened(target, compression) as file:
 
         def write(rows: Sequence[Row]) -> None:
             # by columns: each step is one loop in C
-            columns: list[Iterable[Any]] = list(columns_of(rows, len(table)))
-            for n in nested:
-                columns[n] = [None if text is None else msgspec.Raw(text) for text in columns[n]]
-            file.write(encode(list(map(line, *columns))))
+            names, fields = [], []
+            for group in grouped(zip(table, columns_of(rows, len(table)), strict=True)):
+                names.append(group[0][0].name)
+                fields.append(_field_of(group, line_type))
+            file.write(_encode_lines(list(map(line_type(*names), *fields))))
 
         yield write
 
 
-def _line_type(table: Table) -> type[msgspec.Struct]:
-    """Return a structure with one field for each column, whose names may be any text."""
-    names = {f"column_{n}": column.name for n, column in enumerate(table)}
-    return msgspec.defstruct("Line", [(name, Any) for name in names], rename=names, gc=False)
+_encode_lines = msgspec.json.Encoder().encode_lines
+
+
+def _line_type(*names: str) -> Callable[..., Any]:
+    """Return what makes an object of the values of columns, whose names may be any text."""
+    if any(len(msgspec.json.encode(name)) != len(name.encode()) + len('""') for name in names):
+        # msgspec takes no names for fields that have to be escaped
+        return lambda *values: dict(zip(names, values, strict=True))
+    fields = {f"column_{n}": name for n, name in enumerate(names)}
+    return msgspec.defstruct("Line", [(field, Any) for field in fields], rename=fields, gc=False)
+
+
+def _field_of(
+    group: Sequence[tuple[Column, Sequence[Any]]], line_type: Callable[..., Callable[..., Any]]
+) -> Iterable[Any]:
+    """Return the values of a group of columns as one field of a line.
+
+    The field has the name of the first column. Columns that repeat alike are encoded once for each of their
+    values, and the names and values of the others are in the text of the first one's value.
+    """
+    column, values = group[0]
+    if not isinstance(values, Repeated):
+        return json_slices(values) if column.kind == "json" else values
+    line = line_type(*(column.name for column, _ in group))
+    distinct = [
+        json_slices(each.values) if column.kind == "json" else each.values
+        for column, each in cast("Sequence[tuple[Column, Repeated]]", group)
+    ]
+    start = len(msgspec.json.encode({column.name: 0})) - len(b"0}")
+    # text in JSON has no line break
+    lines = _encode_lines(list(map(line, *distinct))).splitlines()
+    return Repeated([msgspec.Raw(line[start:-1]) for line in lines], values.places)
 
 
 @contextmanager
@@ -82,21 +109,22 @@ def _csv_lines(table: Table, rows: Sequence[Row], *, with_header: bool = False) 
     # as bytes: one character beyond Latin-1 makes a text of a whole session twice as long, and slow
     lines = [",".join(_quoted(column.name) for column in table).encode()] if with_header else []
     if rows:
-        columns = zip(table, columns_of(rows, len(table)), strict=True)
-        parts: list[Iterable[bytes]] = []
-        # equal values side by side are one part: most columns have one value in a session
-        for is_constant, some in groupby(columns, key=lambda each: _is_constant(each[1])):
-            if is_constant:
-                part = b",".join(_CELLS[column.kind](values[0]).encode() for column, values in some)
-                parts.append(repeat(part, len(rows)))
-            else:
-                parts += [_cells(column.kind, values) for column, values in some]
-        lines += map(b",".join, zip(*parts, strict=True))
-    return b"".join(map(b"%b\n".__mod__, lines))
+        groups = grouped(zip(table, columns_of(rows, len(table)), strict=True))
+        lines += map(b",".join, zip(*map(_cells_of, groups), strict=True))
+    # the last one ends with a line break too
+    return b"\n".join([*lines, b""])
 
 
-def _is_constant(values: Sequence[Any]) -> bool:
-    return values[-1] == values[0] and values.count(values[0]) == len(values)
+def _cells_of(group: Sequence[tuple[Column, Sequence[Any]]]) -> Iterable[bytes]:
+    """Return the cells of columns side by side that repeat alike: a text with all of them for each row."""
+    column, values = group[0]
+    if not isinstance(values, Repeated):
+        return _cells(column.kind, values)
+    # each value is written once only
+    repeated = cast("Sequence[tuple[Column, Repeated]]", group)
+    distinct = ([_CELLS[column.kind](value) for value in each.values] for column, each in repeated)
+    shown = [",".join(cells).encode() for cells in zip(*distinct, strict=True)]
+    return Repeated(shown, values.places)
 
 
 def _cells(kind: Kind, values: Sequence[Any]) -> Sequence[bytes]:
@@ -110,6 +138,8 @@ def _cells(kind: Kind, values: Sequence[Any]) -> Sequence[bytes]:
         return list(map(b"%d".__mod__, values))
     # many columns have few distinct values in a session
     cell = _CELLS[kind]
+    if cell is _text_cell and _BEFORE_FORMULAS.isdisjoint({value[:1] for value in values if value}):
+        cell = _plain_cell
     cells = {value: cell(value).encode() for value in set(values)}
     return list(map(cells.__getitem__, values))
 
@@ -123,15 +153,11 @@ def _is_plain(joined: str, values: Sequence[str]) -> bool:
 
 
 def _json_cells(values: Sequence[str | None]) -> list[bytes]:
-    """Write long texts, which are the same object several times in a row, or once only."""
-    cells: list[bytes] = []
-    previous: str | None = None
-    shown = b""
-    for value in values:
-        if value is not previous:
-            previous, shown = value, _json_cell(value).encode()
-        cells.append(shown)
-    return cells
+    if not isinstance(values, JsonTexts):
+        return [_plain_cell(value).encode() for value in values]
+    slices = map(bytes, cast("Sequence[bytes]", values.slices))
+    # on one line each
+    return [b'"%b"' % each.replace(b'"', b'""') if b'"' in each or b"," in each else each for each in slices]
 
 
 @contextmanager
@@ -161,8 +187,8 @@ def _text_cell(value: str | None) -> str:
     return "" if value is None else _quoted(_escape_formula(value))
 
 
-def _json_cell(value: str | None) -> str:
-    # never a formula: of all JSON, only a number begins with one of their characters
+def _plain_cell(value: str | None) -> str:
+    """Write a text that is not a formula. JSON never is: only its numbers begin as formulas do."""
     return "" if value is None else _quoted(value)
 
 
@@ -178,7 +204,7 @@ def _boolean_cell(value: bool | None) -> str:
 
 
 _CELLS: Mapping[Kind, Callable[[Any], str]] = {
-    "text": _text_cell, "name": _text_cell, "json": _json_cell, "time": lambda value: value or "",
+    "text": _text_cell, "name": _text_cell, "json": _plain_cell, "time": lambda value: value or "",
     "boolean": _boolean_cell, "integer": lambda value: "" if value is None else str(value),
     "number": lambda value: "" if value is None else repr(value),
     "texts": lambda value: "" if value is None else _text_cell("|".join(value)) if value else "",
