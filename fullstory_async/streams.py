@@ -13,6 +13,7 @@ check a secret of your own first, in the path or in a header that the stream is 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,7 @@ from fullstory_async.threads import WorkerThread
 
 __all__ = ["StreamInbox", "StreamTrigger"]
 
+_logger = logging.getLogger("fullstory_async.streams")
 _TIMES = frozenset({"timestamp", "event_time", "event_timestamp"})
 _SESSION_IDS = ("session_id", "client_session_id", "full_session_id")
 _NOT_OF_THIS_INBOX = "done() takes a trigger that waiting() of this inbox has returned"
@@ -152,12 +154,12 @@ class StreamInbox:
         """
         if len(body) > self._max_bytes:
             raise DecodeError(f"the body of a stream's request has {len(body)} bytes, over {self._max_bytes}")
-        trigger = StreamTrigger.from_json(body)
-        name = hashlib.sha256(trigger.raw if key is None else _as_bytes(key)).hexdigest()
-        return await self._thread.run(self._put, name, trigger)
+        body = bytes(body)
+        name = hashlib.sha256(body if key is None else _as_bytes(key)).hexdigest()
+        return await self._thread.run(self._put, name, body)
 
     async def waiting(self, limit: int = 100) -> list[StreamTrigger]:
-        """Return triggers that are not done, those first that came first.
+        """Return triggers that are not done, those first that came first. Damaged ones are erased.
 
         Args:
             limit: the most triggers to return.
@@ -196,7 +198,8 @@ class StreamInbox:
         """
         return await self._thread.run(self._forget, str(session_id_of(session_id)))
 
-    def _put(self, key: str, trigger: StreamTrigger) -> bool:
+    def _put(self, key: str, body: bytes) -> bool:
+        trigger = StreamTrigger.from_json(body)  # here, as a large one takes long
         now = self._clock()
         with self._file.transaction(immediate=True) as database:
             database.execute("DELETE FROM triggers WHERE done <= ?", (now - self._remember,))
@@ -212,15 +215,25 @@ class StreamInbox:
             return True
 
     def _waiting(self, limit: int) -> list[StreamTrigger]:
-        query = "SELECT seq, received, body FROM triggers WHERE done IS NULL ORDER BY seq LIMIT ?"
+        query = "SELECT seq, received, body FROM triggers WHERE done IS NULL ORDER BY seq"
+        found: list[StreamTrigger] = []
+        damaged: list[tuple[int]] = []
         with self._file.transaction() as database:
-            rows = database.execute(query, (limit,)).fetchall()
-        return [
-            attrs.evolve(
-                StreamTrigger.from_json(body), number=number, received=datetime.fromtimestamp(received, UTC)
-            )
-            for number, received, body in rows
-        ]
+            for number, received, body in database.execute(query):
+                if len(found) == limit:
+                    break
+                try:
+                    trigger = StreamTrigger.from_json(body if isinstance(body, bytes) else b"")
+                except DecodeError:
+                    damaged.append((number,))
+                else:
+                    when = datetime.fromtimestamp(received, UTC)
+                    found.append(attrs.evolve(trigger, number=number, received=when))
+            if damaged:
+                database.executemany("DELETE FROM triggers WHERE seq = ?", damaged)
+        if damaged:
+            _logger.warning("%d damaged triggers of the stream inbox %s are erased", len(damaged), self.path)
+        return found
 
     def _done(self, trigger: StreamTrigger) -> None:
         statement = "UPDATE triggers SET done = ?, body = NULL, session_id = NULL WHERE seq = ?"

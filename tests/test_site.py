@@ -211,6 +211,21 @@ def test_every_argument_is_described(name: str, monkeypatch: pytest.MonkeyPatch)
     assert not missing
 
 
+def test_the_messages_that_the_questions_quote_exist() -> None:
+    quoted = [text for text in re.findall(r"^\*\*`([^`]+)`", page("faq"), re.MULTILINE) if " " in text]
+    code = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    code = re.sub(r'"\s*\n\s*f?"', "", code)  # texts over several lines
+    assert len(quoted) >= 3
+    assert [text for text in quoted if text not in code] == []
+
+
+def test_the_list_of_messages_is_made_from_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = site_tool("messages", monkeypatch).raised()
+    assert "--all and --limit exclude each other" in found["UsageError"]
+    assert "this client was opened in another event loop; make one for this loop" in found["ClientStateError"]
+    assert len(found["UsageError"]) > 50
+
+
 def test_help_describes_the_operations_of_a_client() -> None:
     described = fullstory_async.FullStoryClient.__doc__ or ""
     assert re.search(r"^ +sessions: .*`SessionsAPI`", described, re.MULTILINE)

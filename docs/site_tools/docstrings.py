@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:  # the tests do without Sphinx
+    from sphinx.application import Sphinx
 
 __all__ = ["setup"]
 

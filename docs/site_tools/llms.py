@@ -26,6 +26,9 @@ def write(app: Sphinx, error: Exception | None) -> None:
         text = _text(source, name)
         title = env.titles[name].astext()
         short.append(f"- [{title}]({name}.html): {_first_paragraph(text)}\n")
+        if "{eval-rst}" in text:  # docstrings, which are in the built page only
+            text = "# " + env.get_and_resolve_doctree(name, app.builder).astext()
+            text = re.sub(r"\n{3,}", "\n\n", text)
         whole.append(f"<!-- {name}.html -->\n\n{text}\n\n")
     (out / "llms.txt").write_text("".join(short), encoding="utf-8")
     (out / "llms-full.txt").write_text("".join(whole), encoding="utf-8")

@@ -15,7 +15,10 @@ __all__ = ["advice_for"]
 
 _BY_CLASS: tuple[tuple[type[FullStoryError], str], ...] = (
     (InvalidSessionId, "Take a session id from find_sessions, or a replay URL."),
-    (NotFoundError, "Check the session id with find_sessions; a new session may take minutes to appear."),
+    (
+        NotFoundError,
+        "Check the id with find_sessions, and the profile; a new session may take minutes to appear.",
+    ),
     (ActivationBudgetError, "Work with the sessions that are stored, which is free."),
     (RateLimitedError, "Wait before you try again."),
 )

@@ -102,7 +102,7 @@ class AgentDesk:
         # another agent may have begun; from here to the start of the task nothing is awaited
         if (buying := self._buying.get(wanted)) is not None:
             return (await asyncio.shield(buying))[0], 0
-        is_listed = wanted.session_id in self._listed
+        is_listed = wanted.session_id in self._listed and not wanted.profile
         decision = decide(self.terms, spent, can_ask=can_ask, is_listed=is_listed)
         if decision is not Decision.PAY and not (decision is Decision.ASK and agreed):
             raise Refused(refusal(decision, self.terms, spent, was_asked=agreed is not None))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import attrs
@@ -57,6 +58,7 @@ class NobodyAsked(Consent):
     """Takes the place of a reply where no person has to be asked."""
 
 
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _Context = Context[Office, Any]
 _MaxTokens = Annotated[int, Field(ge=MIN_TOKENS, le=20_000)]
 _Limit = Annotated[int, Field(ge=1, le=50)]
@@ -80,7 +82,7 @@ async def _ask_for_summary(
 async def find_sessions(
     ctx: _Context, email: str = "", uid: str = "", session_uid: str = "", limit: _Limit = 10
 ) -> str:
-    """List a user's latest sessions by email or by your own uid; or one by your own session_uid. Free."""
+    """List a user's sessions, newest first, by email or by your own uid; or one by your session_uid. Free."""
     office = ctx.request_context.lifespan_context
     with _as_tool_errors():
         sessions = office.desk.client.sessions
@@ -92,7 +94,7 @@ async def find_sessions(
         lines = [
             f"{each.id} {f'{each.created:%Y-%m-%d %H:%M:%S}Z' if each.created else 'time unknown'}"
             + (" stored: free to open" if each.id in stored else "")
-            for each in found.items
+            for each in sorted(found.items, key=lambda each: each.created or _NEVER, reverse=True)
         ]
     return "\n".join(lines) or "no sessions; check the address or id with a person"
 

@@ -24,7 +24,7 @@ class Decision(enum.Enum):
 
 
 _MAX_UNKNOWN = 3
-"""Calls in a row for sessions that don't exist, after which an agent probably makes up ids."""
+"""Calls in a row for sessions or profiles that don't exist, after which an agent probably makes them up."""
 
 
 @attrs.frozen(kw_only=True)
@@ -46,7 +46,7 @@ class Spent:
     """Activations of the key this month; ``None`` without a ledger."""
     monthly_cap: int | None = None
     unknown: int = 0
-    """The latest calls in a row for sessions that don't exist; FullStory may charge for each."""
+    """The latest calls in a row for what doesn't exist; FullStory may charge for each."""
 
 
 def decide(terms: Terms, spent: Spent, *, can_ask: bool, is_listed: bool = False) -> Decision:
@@ -56,7 +56,7 @@ def decide(terms: Terms, spent: Spent, *, can_ask: bool, is_listed: bool = False
         terms: the limits.
         spent: what was spent so far.
         can_ask: whether the agent's program can ask a person.
-        is_listed: whether the session is one that the service has listed.
+        is_listed: whether the service has listed what is asked for.
     """
     if spent.run >= terms.budget:
         return Decision.RUN_EXHAUSTED
@@ -95,8 +95,9 @@ def refusal(decision: Decision, terms: Terms, spent: Spent, *, was_asked: bool =
             )
         case Decision.ONLY_LISTED:
             return (
-                f"Nothing was spent: the last {spent.unknown} session ids don't exist, and looking up each "
-                "may have cost an activation. Take an id from find_sessions."
+                f"Nothing was spent: the last {spent.unknown} sessions or profiles don't exist, and looking "
+                "up each may have cost an activation. Take an id from find_sessions, and leave out the "
+                "profile."
             )
         case _ if not was_asked:
             return (

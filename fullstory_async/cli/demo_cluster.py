@@ -71,9 +71,7 @@ def require_libraries() -> None:
     """Raise `UsageError` if a library of the demo is not installed."""
     missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
-        raise UsageError(
-            f"demo --cluster needs {', '.join(missing)}: pip install 'fullstory-async[demo]'"
-        )
+        raise UsageError(f"demo --cluster needs {', '.join(missing)}: pip install 'fullstory-async[demo]'")
 
 
 async def run_cluster_demo(settings: ClusterDemo) -> Exit:

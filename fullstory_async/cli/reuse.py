@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
@@ -29,6 +29,8 @@ __all__ = ["Reuse", "saved_events"]
 R = TypeVar("R", SessionEvents, SessionContext, SessionSummary)
 
 _DAY = 86_400.0
+_IDS = ("full_session_id", "device_id", "session_id")
+"""The columns by which every output of this program names its session."""
 
 
 @Parameter(name="*")
@@ -66,14 +68,25 @@ class Reuse:
             return None
         if self.from_.is_dir():
             raise UsageError(f"{self.from_} is a job's folder, and jobs have no contexts")
-        return _said(self.from_, decode_context(_response(self.from_), session_id=session_id))
+        body = _saved_object(self.from_, "context", ("pages", "context", "context_data"), session_id)
+        if _IDS[0] in body:  # as this program printed it
+            facts = {name: value for name, value in body.items() if name not in (*_IDS, "pages")}
+            body = {"context": facts, "pages": body["pages"]}
+        return _said(self.from_, decode_context(_as_body(body), session_id))
 
     def summary(self, session_id: SessionId, profile: str | None) -> SessionSummary | None:
         """Return a saved summary; None without ``--from``."""
         if self.from_ is None:
             return None
         if not self.from_.is_dir():
-            return _said(self.from_, decode_summary(_response(self.from_), session_id, profile))
+            body = _saved_object(self.from_, "summary", ("summary", "response"), session_id)
+            made_with = body.get("config_profile_id", profile)
+            if profile not in (None, made_with):
+                raise UsageError(
+                    f"{self.from_} has a summary of the profile {made_with!r}, not of {profile!r}"
+                )
+            body = {name: value for name, value in body.items() if name not in _IDS}
+            return _said(self.from_, decode_summary(_as_body(body), session_id, profile))
         reader = JobReader(self.from_)
         if profile not in (None, reader.plan.summary):
             raise UsageError(f"{self.from_} has summaries of the profile {reader.plan.summary!r} only")
@@ -115,6 +128,24 @@ def _response(path: Path) -> Response:
         return Response(status=200, body=path.read_bytes())
     except OSError as error:
         raise UsageError(f"--from {path} can't be read: {error.strerror}") from None
+
+
+def _saved_object(path: Path, what: str, keys: tuple[str, ...], session_id: SessionId) -> dict[str, Any]:
+    """Return a saved response, or an output of this program. Raises `UsageError` if it isn't one of these."""
+    try:
+        body = safe_json.loads(_response(path).body)
+    except ValueError as error:
+        raise UsageError(f"{path} holds no {what}: {error}") from None
+    if not isinstance(body, dict) or all(body.get(key) is None for key in keys):
+        raise UsageError(f"{path} holds no {what}")
+    saved = body.get(_IDS[0]) or body.get("session_id")  # a response may have the second half only
+    if saved not in (None, session_id, session_id.partition(":")[2]):
+        raise UsageError(f"{path} holds the {what} of {saved}, not of {session_id}")
+    return body
+
+
+def _as_body(saved: dict[str, Any]) -> Response:
+    return Response(status=200, body=json.dumps(saved).encode())
 
 
 def _as_response(body: bytes) -> bytes:

@@ -161,7 +161,7 @@ async def test_nobody_has_declined_what_nobody_was_asked(tmp_path: Path, generat
 
 
 @both
-async def test_ids_that_an_agent_makes_up_do_not_use_up_the_budget(
+async def test_what_an_agent_makes_up_does_not_use_up_the_budget(
     tmp_path: Path, generation: Generation
 ) -> None:
     async with Sandbox(sessions=3) as sandbox, house(sandbox, tmp_path) as served:
@@ -170,19 +170,20 @@ async def test_ids_that_an_agent_makes_up_do_not_use_up_the_budget(
             for count in range(3):
                 assert "may have cost" in await agent.refused("open_session", session_id=f"9:{count}")
             for invented in ("9:4", "9:0", two):
-                text = await agent.refused("open_session", session_id=invented)
-                assert text.endswith(
-                    "Nothing was spent: the last 3 session ids don't exist, and looking up each may have cost an "
-                    "activation. Take an id from find_sessions."
+                assert (await agent.refused("open_session", session_id=invented)).endswith(
+                    "Nothing was spent: the last 3 sessions or profiles don't exist, and looking up each may "
+                    "have cost an activation. Take an id from find_sessions, and leave out the profile."
                 )
             assert "3 of 10" in await agent.call("budget")
             emails = {user.email for user in sandbox.users}
             listed = "".join([await agent.call("find_sessions", email=email) for email in emails])
             assert one in listed
-            await agent.call("open_session", session_id=one)
-            await agent.refused("open_session", session_id="9:5")  # one that exists loosens the brake
+            await agent.refused("session_summary", session_id=one, profile="made-up")
+            await agent.call("open_session", session_id=one)  # one that exists loosens the brake
+            assert "no such profile" in await agent.refused(
+                "session_summary", session_id=one, profile="made-up"
+            )
             assert "5 of 10" in await agent.call("budget")
-        async with served.agent(generation) as agent:
             await agent.call("open_session", session_id=three)
 
 
@@ -203,7 +204,7 @@ async def test_failures_say_what_they_cost_and_what_to_do(tmp_path: Path, genera
     async with Sandbox(sessions=2) as sandbox, house(sandbox, tmp_path) as served:
         async with served.agent(generation) as agent:
             text = await agent.refused("open_session", session_id="1:1")
-            assert "[may have cost an activation]. Check the session id with find_sessions" in text
+            assert "[may have cost an activation]. Check the id with find_sessions" in text
             text = await agent.refused("open_session", session_id="../x")
             assert "Nothing was spent. Take a session id from find_sessions" in text
             assert "cursor" in await agent.refused("session_timeline", session_id="1:1", cursor=-1)
@@ -214,6 +215,15 @@ async def test_failures_say_what_they_cost_and_what_to_do(tmp_path: Path, genera
             assert "may have cost" in text
             assert "FullStory has failed; try once more in a minute" in text
             assert "2 of 10" in await agent.call("budget")
+
+
+async def test_the_newest_session_is_found_first(tmp_path: Path) -> None:
+    async with Sandbox(sessions=8, users=1) as sandbox, house(sandbox, tmp_path) as served:
+        async with served.agent("legacy") as agent:
+            lines = (await agent.call("find_sessions", email=sandbox.users[0].email)).splitlines()
+    times = [line.partition(" ")[2] for line in lines]
+    assert len(times) == 8
+    assert times == sorted(times, reverse=True)
 
 
 async def test_redacted_fields_reach_no_tool(tmp_path: Path) -> None:

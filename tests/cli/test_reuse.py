@@ -117,3 +117,50 @@ def test_a_jobs_folder_and_saved_responses_are_read_without_a_key(
         code, out, err = run(*command)
         assert (code, out) == (2, ""), command
         assert reason in err, command
+
+
+def test_what_context_and_summary_printed_is_read_again_for_its_own_session_only(
+    run: Run, service: Sandbox, tmp_path: Path
+) -> None:
+    one, other = ids_of(service)
+    files = {"events": "events.json", "context": "context.json", "summary": "summary.json"}
+    for command, file in files.items():
+        options = ("--profile", "support") if command == "summary" else ()
+        printed = run(command, one, *options)[1]
+        (tmp_path / file).write_text(printed, encoding="utf-8")
+        assert run(command, one, "--from", file) == (0, printed, f"0 activations spent (from {file})\n")
+    short = {"session_id": one.partition(":")[2], "summary": "x"}
+    (tmp_path / "short.json").write_text(json.dumps(short))
+    (tmp_path / "junk").write_bytes(b"\x00\xff")
+    refused = {
+        (
+            "context",
+            other,
+            "--from",
+            "context.json",
+        ): f"context.json holds the context of {one}, not of {other}",
+        (
+            "summary",
+            other,
+            "--from",
+            "summary.json",
+        ): f"summary.json holds the summary of {one}, not of {other}",
+        ("context", one, "--from", "summary.json"): "summary.json holds no context",
+        ("summary", one, "--from", "context.json"): "context.json holds no summary",
+        ("summary", one, "--from", "events.json"): "events.json holds no summary",
+        ("context", one, "--from", "junk"): "junk holds no context: ",
+        ("summary", other, "--from", "short.json"): "short.json holds the summary of",
+        (
+            "summary",
+            one,
+            "--from",
+            "summary.json",
+            "--profile",
+            "sales",
+        ): "of the profile 'support', not of 'sales'",
+    }
+    for arguments, reason in refused.items():
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, ""), arguments
+        assert reason in err, arguments
+    assert json.loads(run("summary", one, "--from", "short.json")[1])["full_session_id"] == one

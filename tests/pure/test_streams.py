@@ -7,6 +7,7 @@ import json
 import sqlite3
 import stat
 import sys
+import threading
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,14 @@ from typing import Any
 
 import pytest
 
-from fullstory_async import ConfigurationError, DecodeError, InvalidSessionId, SessionId, StorageError
+from fullstory_async import (
+    ConfigurationError,
+    DecodeError,
+    InvalidSessionId,
+    SessionId,
+    StorageError,
+    safe_json,
+)
 from fullstory_async.streams import StreamInbox, StreamTrigger
 
 URL = "https://app.fullstory.com/ui/ORG/session/1:2"
@@ -187,6 +195,37 @@ async def test_every_spelling_of_a_session_is_forgotten(tmp_path: Path) -> None:
         await inbox.forget("no session")
     assert await inbox.forget("https://app.fullstory.com/ui/ORG/session/1%3A2") == 1
     assert await inbox.waiting() == []
+
+
+async def test_a_large_body_is_not_read_in_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox, threads, loads = StreamInbox(tmp_path / "inbox"), list[int](), safe_json.loads
+
+    def noted(text: bytes) -> Any:
+        threads.append(threading.get_ident())
+        return loads(text)
+
+    monkeypatch.setattr(safe_json, "loads", noted)
+    assert await inbox.put(b'{"n": 0}')
+    with pytest.raises(DecodeError):
+        await inbox.put(b"[]")
+    await inbox.waiting()
+    assert len(threads) == 3
+    assert threading.get_ident() not in threads
+
+
+async def test_a_damaged_trigger_holds_up_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    inbox = StreamInbox(tmp_path / "inbox")
+    for number in range(3):
+        await inbox.put(b'{"n": %d}' % number)
+    with closing(sqlite3.connect(inbox.path)) as database, database:
+        database.execute("UPDATE triggers SET body = X'7b226e' WHERE seq = 1")
+        database.execute("UPDATE triggers SET body = 7 WHERE seq = 2")
+    assert [trigger.data["n"] for trigger in await inbox.waiting(1)] == [2]
+    assert caplog.messages == [f"2 damaged triggers of the stream inbox {inbox.path} are erased"]
+    assert len(await inbox.waiting()) == 1
+    assert await inbox.put(b'{"n": 0}')  # FullStory may send it again
 
 
 async def test_a_key_may_be_any_text_of_a_body(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def events(
     """Fetch all events of a session, in time order. Costs one activation.
 
     The filters select what is printed; the cost is the same. With --cache, repeating the command is free. A
-    file that this command wrote, or a saved response, is printed again in any form without a call:
+    saved response, or JSON that this command wrote, is printed again in any form without a call:
 
     fullstory-async events ID > one.jsonl; fullstory-async events one.jsonl --output timeline
 
