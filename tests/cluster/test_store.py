@@ -196,7 +196,7 @@ async def test_what_is_left_to_fetch_is_counted_up_to_a_limit(postgres: Server, 
         assert await one.count_left(1000) == 31
 
 
-async def test_a_claim_that_fails_halfway_frees_what_it_has(
+async def test_a_claim_that_fails_halfway_gives_what_it_has(
     postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect, connections = Postgres.connection, 0
@@ -214,11 +214,9 @@ async def test_a_claim_that_fails_halfway_frees_what_it_has(
         await one.add(at.ids)
         assert await one.claim(3) == at.ids[:3]
         monkeypatch.setattr(Postgres, "connection", fails_the_second_time)
-        with pytest.raises(StorageError, match="the connection broke"):
-            await one.claim(100)
         # otherwise nobody would ever fetch them, as this process lives on
-        await until(lambda: at.ask("SELECT count(*) FROM $.claims") == 3)
         assert await one.claim(100) == at.ids[3:]
+        assert connections == 2
 
 
 async def test_a_fan_out_ends_at_the_cap_and_kept_answers_stay_free(postgres: Server, schema: str) -> None:
@@ -486,25 +484,25 @@ async def test_while_postgres_is_away_a_fan_out_waits_and_goes_on(
 async def test_what_is_held_meanwhile_has_a_bound(
     postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fullstory_async.cluster.store_run.MAX_BYTES", 400_000)
+    monkeypatch.setattr("fullstory_async.cluster.store_run.MAX_BYTES", 800_000)
     async with (
-        bench(postgres, schema, events=100, latency=0.4) as at,
+        bench(postgres, schema, events=100, latency=0.5) as at,
         at.client() as client,
         at.store() as store,
     ):
         assert store._run is not None
         room = store._run.room
-        async with store.raw_many(client, at.ids) as results:
-            outcomes = [await anext(results) for _ in range(10)]
+        async with store.raw_many(client, at.ids[:25]) as results:
+            outcomes = [await anext(results) for _ in range(6)]
             await until(lambda: len(at.sandbox.requests.of("events")) > client.stats.activations)
             await asyncio.to_thread(postgres.kill)
             await until(lambda: room.held > 0)
             await asyncio.sleep(1)  # those that were on their way have arrived
-            assert 0 < room.held < 400_000 + room.sizes.largest
+            assert 0 < room.held < 800_000 + room.sizes.largest
             await asyncio.to_thread(postgres.start)
             outcomes += [outcome async for outcome in results]
-        assert sum(len(each.unwrap()) for each in outcomes) > 800_000
-        at.sandbox.assert_paid(40)
+        assert sum(len(each.unwrap()) for each in outcomes) > 1_600_000
+        at.sandbox.assert_paid(25)
         assert (room.open_calls, room.held) == (0, 0)
 
 
