@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from fullstory_async import FullStoryClient, RateLimit, RetryPolicy, Success
-from fullstory_async.cluster import Postgres
+from fullstory_async.cluster import Postgres, claims
 from fullstory_async.cluster.stored import Claim
 from fullstory_async.errors import ConfigurationError, LimiterUnavailable
 from fullstory_async.ratelimit.limiter import RateLimiter
@@ -42,6 +42,31 @@ async def test_a_purge_and_a_mark_of_the_same_session_wait_for_each_other(
         assert await purge
         status = await store.status()
         assert (status.spent, status.at_risk, status.sent, status.sessions) == (1, 1, 0, 0)
+
+
+async def test_a_lock_that_is_held_for_long_leaves_no_claim_that_nobody_has(
+    postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "LEASE", 1.2)
+    async with bench(postgres, schema) as at, at.store() as store:
+        run = store._run
+        assert run is not None
+        database = run.claims.lease._database
+        monkeypatch.setattr(database, "timeout", 0.6)
+        async with database.connection(timeout=60) as holding:
+            await holding.execute(f"SELECT pg_advisory_xact_lock(5067837, id) FROM {schema}.budgets".encode())
+            taking = asyncio.create_task(run.claims.take(at.ids[0]))
+            waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            await until(lambda: postgres.do(waits)[0][0] == 1)
+            await asyncio.sleep(1.5)
+            assert postgres.do(waits)[0][0] <= 1
+        found = await taking
+        for _ in range(20):
+            if isinstance(found, Claim):
+                break
+            await asyncio.sleep(0.1)
+            found = await run.claims.take(at.ids[0])
+        assert isinstance(found, Claim)
 
 
 class Unavailable(RateLimiter):

@@ -139,8 +139,7 @@ SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     v_new integer;
 BEGIN
-    -- one after another, and not beside a purge: two that have the same ids in another order would wait for each
-    -- other
+    -- not beside a purge, nor beside another one, which may have the same ids in another order
     PERFORM pg_advisory_xact_lock(5067837, p_budget);
     INSERT INTO sessions (budget, session_id)
     SELECT p_budget, given.id
@@ -167,6 +166,8 @@ DECLARE
     v_new text[];
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
+    -- a client that gave up must leave no process of the server behind, and no claim that it doesn't know
+    PERFORM set_config('lock_timeout', (p_lease * 250)::integer || 'ms', true);
     IF NOT is_at_work(p_worker, p_lease) THEN
         RETURN;
     END IF;
@@ -209,6 +210,7 @@ DECLARE
     v_more bigint[];
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
+    PERFORM set_config('lock_timeout', (p_lease * 250)::integer || 'ms', true);
     IF NOT is_at_work(p_worker, p_lease) THEN
         RETURN QUERY SELECT NULL::text, NULL::bigint;
         RETURN;
