@@ -252,6 +252,7 @@ class PostgresLedger:
 
     async def _reserve(self, activations: int) -> Grant:
         await self.open()
+        began = time.monotonic()  # from here on the connection's time counts, in which it may have to be made
         try:
             async with self.database.connection(autocommit=True) as connection:
                 if self._server_clock is None:
@@ -259,7 +260,7 @@ class PostgresLedger:
                     [[clock]] = await cursor.fetchall()
                     self._server_clock = clock, time.monotonic()
                 clock, asked = self._server_clock
-                latest = clock + timedelta(seconds=time.monotonic() - asked + self.database.timeout)
+                latest = clock + timedelta(seconds=began - asked + self.database.timeout)
                 grant = await self._rows.reserve(connection, activations, latest=latest)
         except StorageError:
             self._server_clock = None  # the next server may have another one
