@@ -292,8 +292,10 @@ class Claims:
                     break
                 # the next search begins behind these: what is done before them would have to be skipped
                 self._after = self.held[some[-1]].seq if some else 0
-        except BaseException:
-            self.release_held(found)  # whoever asked doesn't get them
+        except BaseException as error:
+            if found and isinstance(error, StorageError):
+                return found
+            self.release_held(found)  # a caller that was cancelled doesn't get them
             raise
         return found
 
