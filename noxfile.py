@@ -251,6 +251,20 @@ def cluster(session: nox.Session, server: str) -> None:
 
 
 @nox.session
+def engines(session: nox.Session) -> None:
+    """Fetch with Spark, Ray, Dask, dlt and Daft, and kill their workers.
+
+    Java 17 and Postgres have to be installed. What this session installs also lets the benchmarks measure
+    them: ``.nox/engines/bin/python -m benchmarks.engines``.
+    """
+    session.install(
+        "--editable", ".[test,worker]", "pyspark>=4", "ray[data]>=2.51",
+        "dask[dataframe,distributed]>=2025.1", "dlt[duckdb]>=1", "daft>=0.7",
+    )  # fmt: skip
+    session.run("pytest", "-n", "0", "tests/engines", *session.posargs, env={"FULLSTORY_ENGINES": "1"})
+
+
+@nox.session
 def mcp(session: nox.Session) -> None:
     """Serve agents over MCP, with the SDK's own client in both generations of the protocol."""
     install_locked(session)

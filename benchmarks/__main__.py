@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import exports, fanout, fetching, jobs, limits, odds, report, shared, stores
+from benchmarks import engines, exports, fanout, fetching, jobs, limits, odds, report, shared, stores
 
 SECTIONS = {
     "rivals": fetching.rivals, "peers": fetching.peers, "stalls": fetching.stalls, "bulk": fetching.bulk,
     "limits": limits.limits, "shared": shared.shared, "fanout": fanout.fan_out, "jobs": jobs.jobs,
+    "engines": engines.engines,
     "stores": stores.stores, "exports": exports.exports, "imports": odds.imports, "bomb": odds.bomb,
 }  # fmt: skip
 

@@ -17,6 +17,7 @@ _REASONS = {
     "cluster": ("FULLSTORY_CLUSTER", "nox -s cluster", "with Postgres, which has to be installed"),
     "bots": ("FULLSTORY_BOTS", "nox -s bots", "with FastAPI, slack_bolt and discord.py"),
     "data": ("FULLSTORY_DATA", "nox -s data", "with pyarrow, pandas, polars and DuckDB"),
+    "engines": ("FULLSTORY_ENGINES", "nox -s engines", "with Spark, Ray, Dask, dlt, Daft and Postgres"),
     "frameworks": ("FULLSTORY_FRAMEWORKS", "nox -s frameworks", "with FastAPI, pydantic and trio"),
     "pages": ("FULLSTORY_PAGES", "nox -s pages", "with Chromium, which has to be installed"),
     "recipes": ("FULLSTORY_RECIPES", "nox -s recipes", "in a fresh project of a user"),

@@ -33,7 +33,7 @@ SPELLED_OUT = {"lint", "types", "security", "tests", "benchmarks"}
 """Sessions of nox whose commands CI has itself."""
 BY_HAND = {
     "lock", "audit", "sbom", "coverage", "steady", "kills", "cancellations", "window", "bodies", "soak", "faults",
-    "fuzz", "schemathesis", "kills_cluster",
+    "fuzz", "schemathesis", "kills_cluster", "engines",
 }  # fmt: skip
 """Sessions that look for rare failures for minutes or hours, measure, or write files that are committed."""
 README = (ROOT / "README.md").read_text()

@@ -51,7 +51,8 @@ PAGES = {
     "cluster": _page(
         "Many processes and machines", "One rate limit, one budget and one set of answers for all of them.",
         """
-        RedisRateLimiter PostgresStore AddedSessions StoreStatus PostgresLedger PostgresRateLimiter Postgres
+        RedisRateLimiter PostgresStore StoreOptions AddedSessions StoreStatus PostgresLedger
+        PostgresRateLimiter Postgres
         """,
         module="cluster.",
     ),

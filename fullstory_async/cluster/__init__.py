@@ -22,6 +22,7 @@ import typing
 from fullstory_async.errors import ConfigurationError
 
 if typing.TYPE_CHECKING:
+    from fullstory_async.cluster.engine_options import StoreOptions
     from fullstory_async.cluster.postgres import Postgres
     from fullstory_async.cluster.postgres_ledger import PostgresLedger
     from fullstory_async.cluster.postgres_limiter import PostgresRateLimiter
@@ -31,7 +32,7 @@ if typing.TYPE_CHECKING:
 
 __all__ = [
     "AddedSessions", "Postgres", "PostgresLedger", "PostgresRateLimiter", "PostgresStore", "RedisRateLimiter",
-    "StoreStatus",
+    "StoreOptions", "StoreStatus",
 ]  # fmt: skip
 
 _HOMES = {
@@ -41,6 +42,7 @@ _HOMES = {
     "PostgresRateLimiter": ("postgres_limiter", "postgres"),
     "PostgresStore": ("store", "postgres"),
     "RedisRateLimiter": ("redis_limiter", "redis"),
+    "StoreOptions": ("engine_options", "postgres"),
     "StoreStatus": ("stored", "postgres"),
 }
 """Public name → its module, and the extra that it needs."""

@@ -28,7 +28,7 @@ def test_each_kind_keeps_its_values_and_its_nulls() -> None:
     expected = {f"a_{kind}": value for kind, (_, value) in VALUES.items()}
     assert batch.to_pylist() == [expected, dict.fromkeys(expected)]
     assert batch.schema == arrow_schema(COLUMNS)
-    assert column_batch(COLUMNS, columns_of([], len(COLUMNS))).num_rows == 0
+    assert column_batch(COLUMNS, [columns_of([], len(COLUMNS))]).num_rows == 0
 
 
 def test_times_of_all_years_are_kept() -> None:
