@@ -150,10 +150,10 @@ def arrow_batches(worker: EngineWorker, ids: Iterable[Any]) -> Iterator[pa.Recor
         except DecodeError as error:  # one malformed response must not end the work on all others
             _log_missing(error)
         if len(rows) >= _BATCH_ROWS:
-            yield column_batch(EVENTS, list(zip(*rows, strict=True)))
+            yield column_batch(EVENTS, [list(zip(*rows, strict=True))])
             rows = []
     if rows:
-        yield column_batch(EVENTS, list(zip(*rows, strict=True)))
+        yield column_batch(EVENTS, [list(zip(*rows, strict=True))])
 
 
 def arrow_table(worker: EngineWorker, ids: Iterable[Any]) -> pa.Table:
