@@ -13,7 +13,7 @@ import functools
 import logging
 import os
 import threading
-from collections.abc import Coroutine, Generator, Iterable, Iterator
+from collections.abc import Coroutine, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fullstory_async.client import FullStoryClient
@@ -24,7 +24,7 @@ from fullstory_async.fanout import FanOut
 from fullstory_async.models.event_table import event_columns
 from fullstory_async.outcome import Outcome
 from fullstory_async.tables.arrow import arrow_schema, column_batch, import_pyarrow
-from fullstory_async.tables.columns import TABLES, Column, Row
+from fullstory_async.tables.columns import TABLES, Column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -143,17 +143,22 @@ def events_schema() -> pa.Schema:
 
 def arrow_batches(worker: EngineWorker, ids: Iterable[Any]) -> Iterator[pa.RecordBatch]:
     """Yield the events of sessions; those of one session are in one batch."""
-    rows: list[Row] = []
+    chunks: list[Sequence[Sequence[Any]]] = []
+    count = 0
     for session_id, body in worker.bodies(ids):
         try:
-            rows += event_columns(session_id, (), body).rows(EVENTS)
+            rows = event_columns(session_id, (), body).rows(EVENTS)
         except DecodeError as error:  # one malformed response must not end the work on all others
             _log_missing(error)
-        if len(rows) >= _BATCH_ROWS:
-            yield column_batch(EVENTS, [list(zip(*rows, strict=True))])
-            rows = []
-    if rows:
-        yield column_batch(EVENTS, [list(zip(*rows, strict=True))])
+            continue
+        if len(rows):
+            chunks.append(rows.columns)
+            count += len(rows)
+        if count >= _BATCH_ROWS:
+            yield column_batch(EVENTS, chunks)
+            chunks, count = [], 0
+    if chunks:
+        yield column_batch(EVENTS, chunks)
 
 
 def arrow_table(worker: EngineWorker, ids: Iterable[Any]) -> pa.Table:
