@@ -47,7 +47,7 @@ async def expected(config: ClientConfig, ids: list[str]) -> pa.Table:
     async with FullStoryClient(config=config) as client, client.sessions.events_many(ids) as results:
         async for outcome in results:
             rows += [(*row, None) for row in outcome.unwrap().to_rows()[1]]
-    return sorted_rows(pa.Table.from_batches([column_batch(EVENTS, list(zip(*rows, strict=True)))]))
+    return sorted_rows(pa.Table.from_batches([column_batch(EVENTS, [list(zip(*rows, strict=True))])]))
 
 
 def sorted_rows(table: pa.Table) -> pa.Table:
