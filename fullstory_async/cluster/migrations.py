@@ -23,13 +23,14 @@ _LOCK = 0x46535F4D49475241
 """The advisory lock, the same for every schema: ``FS_MIGRA``."""
 
 _TABLE = """
-CREATE SCHEMA IF NOT EXISTS {schema};
 CREATE TABLE IF NOT EXISTS {schema}.migrations (
     number integer PRIMARY KEY,
     name text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now()
 )
 """
+
+_FIND_SCHEMA = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s"
 
 _FIND = """
 SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -79,6 +80,9 @@ async def apply(connection: AsyncConnection[tuple[Any, ...]], schema: str, locat
     await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
     applied = await _applied(connection, schema)
     if not applied:
+        # not IF NOT EXISTS, which needs the right to create schemas even if there is nothing to create
+        if await (await connection.execute(_FIND_SCHEMA, (schema,))).fetchone() is None:
+            await connection.execute(statement("CREATE SCHEMA {schema}", schema))
         await connection.execute(statement(_TABLE, schema))
     for migration in _missing(known(), applied, schema, location):
         await connection.execute(statement(migration.file.read_text(encoding="utf-8"), schema))

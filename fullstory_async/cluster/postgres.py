@@ -149,10 +149,20 @@ class Postgres:
             StorageError: the database can't be used, or the role may not create them.
         """
         async with self.connection() as connection:
+            await self._check_isolation(connection)
             if await migrations.is_current(connection, self.schema, self.location):
                 return
         async with self.connection(timeout=_MIGRATION_SECONDS) as connection:
             await migrations.apply(connection, self.schema, self.location)
+
+    async def _check_isolation(self, connection: Connection) -> None:
+        """Raise `ConfigurationError` if transactions don't see what others commit meanwhile."""
+        [[level]] = await (await connection.execute("SHOW transaction_isolation")).fetchall()
+        if level != "read committed":
+            raise ConfigurationError(
+                f"default_transaction_isolation is {level!r} in {self.location}: ALTER ROLE … SET "
+                "default_transaction_isolation = 'read committed', for the role of the DSN"
+            )
 
     async def close(self) -> None:
         """Close the connections of the running event loop; the database may be used again."""

@@ -113,6 +113,8 @@ class ClaimMeter:
     claim: Claim
     month: str | None = attrs.field(default=None, init=False)
     """The month of its latest reservation."""
+    is_unspent: bool = attrs.field(default=False, init=False)
+    """Whether the latest reservation was not spent, and serves the next attempt."""
     is_probe: bool = attrs.field(default=False, init=False)
     """Whether its call probes a service that is down."""
 
@@ -122,10 +124,16 @@ class ClaimMeter:
         return self.fetching.run.name
 
     async def reserve(self) -> None:
-        """Mark the claim as sent, together with an activation that is reserved; see `Claims.mark`."""
+        """Mark the claim as sent, together with an activation that is reserved; see `Claims.mark`.
+
+        What an earlier attempt did not spend serves again, or a long outage would use up the budget.
+        """
         breaker = self.fetching.outages.breaker
         self.is_probe = self.is_probe or (breaker.is_open and await breaker.acquire_probe())
-        self.month = await self.fetching.run.claims.mark(self.claim)
+        claims = self.fetching.run.claims
+        if not (self.is_unspent and self.claim.worker == claims.lease.worker):
+            self.month = await claims.mark(self.claim)
+        self.is_unspent = False
 
     def end(self) -> None:
         """Let another call probe the service."""
@@ -134,4 +142,5 @@ class ClaimMeter:
             self.fetching.outages.breaker.release_probe()
 
     def release(self, _: None) -> None:
-        """Do nothing: what was not spent is given back when the claim is settled."""
+        """Keep the reservation for the next attempt; it is given back when the claim is settled."""
+        self.is_unspent = True

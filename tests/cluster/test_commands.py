@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,14 @@ def cluster(postgres: Server, schema: str, tmp_path: Path) -> Iterator[Cluster]:
 
 
 def test_from_the_ids_to_the_export(cluster: Cluster) -> None:
-    cluster.prepare(max_activations=500)
-    found = cluster.status()
+    (cluster.folder / "ids.txt").write_text("\n".join(cluster.sandbox.session_ids))
+    assert cluster.run("init", "--max-activations", "500")[0] == 0
+    code, out, err = cluster.run("add", "--ids", "ids.txt")
+    assert (code, json.loads(out)["new"]) == (0, 200), err
+    code, out, err = cluster.run("status")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found == cluster.status()
     assert (found["sessions"], found["pending"], found["max_activations"]) == (200, 200, 500)
     code, _, err = cluster.run("work", "--until-done", "--rate", "1000")
     assert code == 0, err
@@ -133,8 +140,9 @@ def test_no_output_has_the_password(cluster: Cluster) -> None:
         ("work", "--until-done", "--verbose"): 0,
         ("status",): 0,
     }
-    for arguments, expected in endings.items():
-        code, out, err = cluster.run(*arguments)
+    with ThreadPoolExecutor(4) as threads:
+        ended = threads.map(lambda arguments: cluster.run(*arguments), endings)
+    for (arguments, expected), (code, out, err) in zip(endings.items(), ended, strict=True):
         assert code == expected, (arguments, err)
         assert "passw0rd" not in out + err
         assert PASSWORD not in out + err

@@ -59,21 +59,21 @@ def start(service: str, dsn: str, **variables: str) -> subprocess.Popen[str]:
 def test_the_services_of_the_compose_file_fetch_what_is_added(postgres: Server) -> None:
     postgres.do("DROP DATABASE IF EXISTS compose", "CREATE DATABASE compose")
     dsn = postgres.dsn(dbname="compose")
-    with running_sandbox(sessions=300, mean_events=5) as sandbox:
+    with running_sandbox(sessions=120, mean_events=5) as sandbox:
         given = {**GIVEN, "FULLSTORY_API_KEY": sandbox.api_key, "FULLSTORY_BASE_URL": sandbox.url}
-        init = start("init", dsn, **given, MAX_ACTIVATIONS="310")
+        init = start("init", dsn, **given, MAX_ACTIVATIONS="130")
         _, err = init.communicate(timeout=SECONDS)
         assert init.returncode == 0, err
-        assert "a limit of 310" in err
+        assert "a limit of 130" in err
         workers = [start("worker", dsn, **given) for _ in range(COMPOSE["worker"]["deploy"]["replicas"])]
         try:
             assert len(workers) == 4
             add = start("add", dsn, **given)
             out, err = add.communicate("\n".join(sandbox.session_ids), timeout=SECONDS)
             assert add.returncode == 0, err
-            assert json.loads(out)["new"] == 300
+            assert json.loads(out)["new"] == 120
             wait_until(
-                lambda: postgres.do("SELECT count(*) FROM fullstory.answers", dbname="compose") == [(300,)]
+                lambda: postgres.do("SELECT count(*) FROM fullstory.answers", dbname="compose") == [(120,)]
             )
             for each in workers:
                 each.terminate()
@@ -83,7 +83,7 @@ def test_the_services_of_the_compose_file_fetch_what_is_added(postgres: Server) 
                 each.kill()
                 each.communicate(timeout=SECONDS)
         assert [code for _, code in endings] == [0, 0, 0, 0], endings
-        assert sandbox.activations == 300
+        assert sandbox.activations == 120
     assert COMPOSE["worker"]["depends_on"] == {"init": {"condition": "service_completed_successfully"}}
     assert COMPOSE["init"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
 

@@ -36,18 +36,25 @@ def cluster(postgres: Server, schema: str, tmp_path: Path) -> Iterator[Callable[
         yield make
 
 
-def test_two_workers_one_killed_and_the_other_finishes_everything(cluster: Callable[..., Cluster]) -> None:
-    here = cluster(sessions=600, latency=0.1, rate_limit=RateLimit(60, 60))
-    here.prepare(max_activations=650)
+def test_two_workers_one_killed_and_the_other_finishes_everything(
+    cluster: Callable[..., Cluster], schema: str
+) -> None:
+    here = cluster(sessions=400, latency=0.1, rate_limit=RateLimit(60, 60))
+    here.prepare(max_activations=450)
     with here.workers(2, "--until-done", "--concurrency", "8", "--rate", "60", "--burst", "60") as (one, two):
         here.until_answers(150)
         one.kill()
+        # as if most of its lease had passed, and of the time for its heartbeat; the other one renews its own
+        here.postgres.do(
+            f"UPDATE {schema}.workers SET expires = expires - interval '15 s'",
+            f"UPDATE {schema}.procrastinate_workers SET last_heartbeat = last_heartbeat - interval '15 s'",
+        )
         _, err = two.communicate(timeout=SECONDS)
         assert two.returncode == 0, err
     found, charged = here.status(), here.sandbox.activations
-    assert (found["sessions"], found["done"], found["failed"]) == (600, 600, 0)
-    assert 600 <= charged <= found["spent"] <= 650
-    assert charged <= 600 + 8
+    assert (found["sessions"], found["done"], found["failed"]) == (400, 400, 0)
+    assert 400 <= charged <= found["spent"] <= 450
+    assert charged <= 400 + 8
     # the limit was one, for both
     assert "429" not in here.sandbox.stats()["by_status"]
     code, _, err = here.run("export", "events.jsonl")

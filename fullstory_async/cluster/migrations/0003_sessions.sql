@@ -139,7 +139,8 @@ SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     v_new integer;
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared(5067837, p_budget);
+    -- not beside a purge, nor beside another one, which may have the same ids in another order
+    PERFORM pg_advisory_xact_lock(5067837, p_budget);
     INSERT INTO sessions (budget, session_id)
     SELECT p_budget, given.id
     FROM unnest(p_ids, p_marks) WITH ORDINALITY AS given (id, mark, place)
@@ -165,15 +166,18 @@ DECLARE
     v_new text[];
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
+    -- a client that gave up must leave no process of the server behind, and no claim that it doesn't know
+    PERFORM set_config('lock_timeout', (p_lease * 250)::integer || 'ms', true);
     IF NOT is_at_work(p_worker, p_lease) THEN
         RETURN;
     END IF;
-    PERFORM reap(p_lease);
     SELECT array_agg(given.id) INTO v_new FROM unnest(p_ids) AS given (id)
     WHERE NOT EXISTS (SELECT FROM sessions s WHERE s.budget = p_budget AND s.session_id = given.id);
     IF v_new IS NOT NULL THEN
         PERFORM add_sessions(p_budget, p_ids, p_marks);
     END IF;
+    -- behind the lock of the budget, as in a purge
+    PERFORM reap(p_lease);
     INSERT INTO claims (seq, budget, worker, number)
     SELECT s.seq, p_budget, p_worker, p_number FROM sessions s
     WHERE s.budget = p_budget AND s.session_id = ANY (p_ids) AND s.state IN (0, 3)
@@ -206,6 +210,7 @@ DECLARE
     v_more bigint[];
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
+    PERFORM set_config('lock_timeout', (p_lease * 250)::integer || 'ms', true);
     IF NOT is_at_work(p_worker, p_lease) THEN
         RETURN QUERY SELECT NULL::text, NULL::bigint;
         RETURN;
@@ -321,6 +326,7 @@ CREATE FUNCTION {schema}.purge(p_budget integer, p_session_id text, p_mark text)
 LANGUAGE plpgsql SET search_path = {schema}, pg_temp AS $$
 DECLARE
     v_seq bigint;
+    v_sent bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock(5067837, p_budget);
     INSERT INTO purged VALUES (p_budget, p_mark) ON CONFLICT DO NOTHING;
@@ -330,7 +336,8 @@ BEGIN
     END IF;
     DELETE FROM answers WHERE seq = v_seq;
     DELETE FROM failures WHERE seq = v_seq;
-    UPDATE budgets b SET at_risk = at_risk + c.sent FROM claims c WHERE c.seq = v_seq AND b.id = p_budget;
-    DELETE FROM claims WHERE seq = v_seq;
+    -- the claim first, as everywhere: who marks it as sent meanwhile has it, and wants the budget next
+    DELETE FROM claims WHERE seq = v_seq RETURNING sent INTO v_sent;
+    UPDATE budgets SET at_risk = at_risk + v_sent WHERE id = p_budget AND v_sent > 0;
     RETURN true;
 END $$;
