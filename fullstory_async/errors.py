@@ -322,7 +322,7 @@ class ActivationBudgetError(FullStoryError):
 
 
 class StorageError(FullStoryError):
-    """A local file can't be read or written now: another process holds it, or the disk is full."""
+    """A local file (held by another process, or on a full disk) or Postgres can't be used now."""
 
     scope = Scope.STORAGE
 

@@ -26,6 +26,7 @@ from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.output import write_stderr
 from fullstory_async.cli.signals import first_signal
 from fullstory_async.config import ClientConfig
+from fullstory_async.notebook_html import counted
 from fullstory_async.ratelimit.limiter import RateLimit
 from fullstory_async.secret import Secret
 
@@ -98,7 +99,7 @@ async def run_cluster_demo(settings: ClusterDemo) -> Exit:
         write_stderr(
             f"A Postgres and a sandbox with {settings.sessions} sessions run on this machine. "
             f"{_WORKERS} workers share {settings.limit.rate:g} requests per second and a budget of "
-            f"{settings.max_activations} activations.\nEach of them is: fullstory-async cluster work\n"
+            f"{settings.max_activations} activations.\nEach worker runs: fullstory-async cluster work\n"
         )
         workers = stack.enter_context(_Workers.started(sandbox, dsn, settings))
         watching = asyncio.create_task(_watch(store, sandbox, workers, settings))
@@ -160,6 +161,8 @@ class _Workers:
 
 async def _watch(store: PostgresStore, sandbox: Sandbox, workers: _Workers, settings: ClusterDemo) -> None:
     """Show the figures until all workers have ended, and kill two of them on the way."""
+    from fullstory_async.cluster.claims import LEASE  # noqa: PLC0415  (needs the extra `postgres`)
+
     kills, next_line = list(_KILLS), 0.0
     console = StreamConsole(stderr=True)
     live = Live(console=console, auto_refresh=False) if console.is_live else None
@@ -170,14 +173,18 @@ async def _watch(store: PostgresStore, sandbox: Sandbox, workers: _Workers, sett
             if kills and found.done >= kills[0][0] * settings.sessions:
                 _, number = kills.pop(0)
                 workers.kill(number)
-                console.print(f"kill -9 of worker {number + 1}, after {found.done} results")
+                console.print(
+                    f"kill -9 of worker {number + 1}, after {found.done} results; "
+                    f"the others may claim its sessions after {LEASE:g} s"
+                )
             if live is not None:
                 live.update(_table(found, sandbox, workers, rate, settings), refresh=True)
             elif time.monotonic() >= next_line:
                 next_line = time.monotonic() + _LINES_EVERY
                 write_stderr(
                     f"{found.done} of {found.sessions} results, {found.spent} of {settings.max_activations} "
-                    f"activations spent, {rate:.0f} requests per second, {workers.running} workers\n"
+                    f"activations spent, {counted(round(rate), 'request')} per second, "
+                    f"{counted(workers.running, 'worker')}\n"
                 )
             await asyncio.sleep(_REFRESH)
 

@@ -54,7 +54,7 @@ def print_totals(console: Console, totals: Totals, job_folder: Path) -> None:
     rows = [
         ("Sessions", f"{totals.sessions}, of {counted(totals.users, 'user')}"),
         ("Results", f"{status.done} of {status.calls}, {status.failed} failed"),
-        ("Time", span(totals.seconds)),
+        ("Time", f"{span(totals.seconds)}, lists included"),
         ("Requests", f"{totals.requests}: {totals.charged} for results, {lists} for lists, {rejected}"),
         ("Activations", f"{Activations(status.spent, status.at_risk)}; the sandbox charged {totals.charged}"),
     ]

@@ -90,7 +90,7 @@ def sessions(
     if emails is not None and (email or uid or session_uid):
         raise UsageError("--emails excludes --email, --uid and --session-uid")
     if not (email or uid or session_uid or emails):
-        raise UsageError("give --email or --uid, or --session-uid, or --emails")
+        raise UsageError("give --email, --uid, --session-uid or --emails")
     if limit is not None and limit < 1:
         raise UsageError("--limit must be 1 or more")
     most = None if all_ else _DEFAULT_LIMIT if limit is None else limit
