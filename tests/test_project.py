@@ -173,14 +173,24 @@ def test_the_python_examples_run_against_a_sandbox(tmp_path: Path) -> None:
 
 
 _RUNNER = """
-import os, threading
+import asyncio, os, threading
+from fullstory_async import FullStoryClient
+from fullstory_async.jobs import Job, JobPlan
 from fullstory_async.testing import running_sandbox
+
+async def make_job(folder):
+    async with FullStoryClient() as client:
+        async with Job.open(folder, client=client, plan=JobPlan(events=True)) as job:
+            await job.add(client.sessions.list(uid="u-1", limit=3))
+            await job.run()
 
 def run(name, example):
     os.mkdir(name)
     os.chdir(name)
     with running_sandbox(sessions=40, mean_events=5) as sandbox:
         os.environ["FULLSTORY_BASE_URL"], os.environ["FULLSTORY_API_KEY"] = sandbox.url, sandbox.api_key
+        if 'Job.open("friday.job") as' in example:  # it opens a job that there is
+            asyncio.run(make_job("friday.job"))
         exec(compile(example, name, "exec"), {{"__name__": "__main__"}})
     os.chdir("..")
     print(f"ran {{name}} of the docs")

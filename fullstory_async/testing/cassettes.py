@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from fullstory_async.http.endpoints import PROFILE_PARAMETERS, events_query
 
 __all__ = ["vcr_settings"]
 
 _HIDDEN = "hidden"
 _HIDDEN_EMAIL = "hidden@example.com"
 _KEPT_PARAMETERS = frozenset({
-    "limit", "pagination_token", "enable_event_cache", "config_profile", "config_profile_id", "end_timestamp",
+    "limit", "pagination_token", *PROFILE_PARAMETERS, "end_timestamp", *signature(events_query).parameters,
 })  # fmt: skip
 """Query parameters that identify no user; the values of all others are hidden."""
 _PERSONAL_FIELDS = frozenset({

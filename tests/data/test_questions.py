@@ -66,6 +66,7 @@ def sections() -> dict[str, dict[str, str]]:
 
 SECTIONS = sections()
 SETUP = SECTIONS.pop("Ten questions")
+JOIN = SECTIONS.pop("Join with a list of sessions")
 
 
 @pytest.fixture(scope="module")
@@ -277,6 +278,26 @@ def test_four_programs_answer_a_question_as_a_count_over_the_responses_does(
     expected = rows_of(INDEPENDENT[number](folder))
     assert expected
     assert answers(folder, question) == dict.fromkeys(("duckdb", "sqlite", "pandas", "polars"), expected)
+
+
+def test_three_programs_join_a_list_of_sessions_with_the_job(folder: Path) -> None:
+    listed = [record.session_id for record in JobReader(folder / "friday.job").records()][:5]
+    listed.append("8:8")
+    rows = [{"full_session_id": each, "created": f"2026-05-0{n}"} for n, each in enumerate(listed, 1)]
+    (folder / "ada.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    errors = {name: sum(map(is_error, events)) for name, events in sessions_of(folder)}
+    expected = [(name, name in errors, errors.get(name, 0)) for name in listed]
+    with contextlib.chdir(folder):
+        with duckdb.connect("friday.duckdb", read_only=True) as database:
+            found = {"duckdb": database.execute(JOIN["duckdb"]).fetchall()}
+        for program in ("pandas", "polars"):
+            namespace: dict[str, Any] = {}
+            run_python(SETUP[program], namespace)
+            table = run_python(JOIN[program], namespace)
+            found[program] = list(table.itertuples(index=False)) if program == "pandas" else table.rows()
+    for program, joined in found.items():
+        answer = [(name, state == "done", plain(count)) for name, _, state, count in joined]
+        assert answer == expected, program
 
 
 def test_there_are_ten_questions() -> None:

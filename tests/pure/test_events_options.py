@@ -1,8 +1,9 @@
-"""The options of a call for events: the methods, the query, the contract and the sandbox know the same ones."""
+"""The options of a call for events: methods, query, contract, sandbox and cassettes know the same ones."""
 
 from __future__ import annotations
 
 import inspect
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from fullstory_async.sandbox.contract import contract
 from fullstory_async.sandbox.service import Service
 from fullstory_async.sandbox.state import ApiError
 from fullstory_async.sandbox.world import World
+from fullstory_async.testing import vcr_settings
 
 OPTIONS = set(inspect.signature(events_query).parameters)
 OF_EVERY_CALL = {"self", "session_id", "timeout", "extra_query", "extra_headers", "priority"}
@@ -37,6 +39,12 @@ def test_the_contract_lists_them(wire: str) -> None:
     paths = contract(wire, "http://127.0.0.1", ["1:2"])["paths"]
     (operation,) = [item["get"] for path, item in paths.items() if path.endswith("/events")]
     assert {each["name"] for each in operation["parameters"] if each["in"] == "query"} == OPTIONS
+
+
+@pytest.mark.parametrize("option", sorted(OPTIONS))
+def test_a_cassette_keeps_its_value(option: str) -> None:
+    sent = SimpleNamespace(uri=f"https://x.test/v2/sessions/1:2/events?{option}=true", body=None)
+    assert vcr_settings()["before_record_request"](sent).uri.endswith(f"?{option}=true")
 
 
 @pytest.mark.parametrize("option", sorted(OPTIONS))
