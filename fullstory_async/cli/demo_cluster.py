@@ -175,7 +175,7 @@ async def _watch(store: PostgresStore, sandbox: Sandbox, workers: _Workers, sett
                 workers.kill(number)
                 console.print(
                     f"kill -9 of worker {number + 1}, after {found.done} results; "
-                    f"the others may claim its sessions after {LEASE:g} s"
+                    f"others take over its sessions in {LEASE:g} s"
                 )
             if live is not None:
                 live.update(_table(found, sandbox, workers, rate, settings), refresh=True)
