@@ -345,7 +345,7 @@ async def test_misuse_says_what_to_do(tmp_path: Path) -> None:
         with pytest.raises(JobError, match="new, so it needs a plan"):
             async with Job.open(tmp_path / "k", client=client):
                 pass
-        with pytest.raises(JobError, match="no job"):
+        with pytest.raises(JobError, match="there is no folder"):
             JobReader(tmp_path / "l")
         wrongs: tuple[dict[str, Any], ...] = ({"client": "x"}, {"client": client, "plan": "x"})
         for wrong in wrongs:

@@ -290,5 +290,5 @@ def purge(
         sys.stderr.write("the store has nothing of this session, and will not fetch it\n")
         return Exit.NOT_FOUND
     if not quiet:
-        sys.stderr.write("erased\n")
+        sys.stderr.write("erased; earlier exports and backups still have it\n")
     return Exit.OK

@@ -211,7 +211,7 @@ def purge(
         sys.stderr.write(f"{folder} has nothing of this session, and will not fetch it\n")
         return Exit.NOT_FOUND
     if not quiet:
-        sys.stderr.write("erased\n")
+        sys.stderr.write("erased; earlier exports and backups still have it\n")
     return Exit.OK
 
 

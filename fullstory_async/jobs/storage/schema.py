@@ -148,6 +148,8 @@ def open_reader(folder: Path) -> sqlite3.Connection:
     """Open a job's file for reading. Raises `JobError`."""
     path = folder / DATABASE_NAME
     if not _is_file(path, folder):
+        if not folder.exists():
+            raise JobError(f"there is no folder {folder}")
         raise JobError(f"{folder} is not a job: it has no {DATABASE_NAME}")
     # A reader of a WAL file writes to its index. Where it can't, no other process can either, so the file is
     # immutable; where a log exists, it must be read too, which `immutable` would skip.
