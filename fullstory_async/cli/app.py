@@ -15,7 +15,7 @@ from cyclopts import App
 from fullstory_async._version import __version__
 from fullstory_async.cli import commands
 from fullstory_async.cli.consoles import StreamConsole
-from fullstory_async.cli.exits import Exit, UsageError, exit_for, usage_text
+from fullstory_async.cli.exits import Exit, UsageError, exit_for, next_step, usage_text
 from fullstory_async.cli.output import warnings_as_messages
 from fullstory_async.cli.root import EPILOGUE, HELP, chosen
 from fullstory_async.errors import DecodeError, FullStoryError
@@ -65,7 +65,8 @@ def run(arguments: Sequence[str]) -> int:
         # errors of files name their file
         is_output = isinstance(error, OSError) and error.filename is None and error.errno in _WRITING
         text = "; ".join([str(error), *getattr(error, "__notes__", ())])
-        sys.stderr.write(f"fullstory-async: {'standard output: ' if is_output else ''}{text}\n")
+        place = "standard output: " if is_output else ""
+        sys.stderr.write(f"fullstory-async: {place}{text}{next_step(error)}\n")
         return exit_for(error)
     return int(result) if isinstance(result, int) else Exit.OK
 

@@ -9,6 +9,8 @@ from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 from fullstory_async.error_base import without_secrets
 from fullstory_async.errors import (
     APITimeoutError,
+    AuthenticationError,
+    ConnectError,
     FullStoryError,
     InvalidSessionId,
     JobLockedError,
@@ -16,10 +18,11 @@ from fullstory_async.errors import (
     PaginationError,
     ProxyError,
     Scope,
+    ServerError,
     UnexpectedResponseError,
 )
 
-__all__ = ["Exit", "UsageError", "exit_for", "usage_text"]
+__all__ = ["Exit", "UsageError", "exit_for", "next_step", "usage_text"]
 
 
 class Exit(enum.IntEnum):
@@ -84,6 +87,21 @@ _BY_SCOPE = {
     Scope.NETWORK: Exit.UNAVAILABLE,
 }
 """The code of every other error of this package; a local file or a single session has none."""
+
+
+_NEXT: dict[type[BaseException], str] = {
+    AuthenticationError: "check the key; 'fullstory-async whoami' tests it and is free",
+    NotFoundError: "check the id, and with 'fullstory-async whoami' that the key is of its organisation",
+    ConnectError: "check the network, the proxy and --base-url",
+    ServerError: "try again later",
+}
+"""What to do about errors whose texts are the server's or the system's; the others say it themselves."""
+
+
+def next_step(error: BaseException) -> str:
+    """Return what to do about an error, to follow its text; nothing if that says so itself."""
+    step = _NEXT.get(type(error))
+    return "" if step is None else f"; {step}"
 
 
 def usage_text(error: CycloptsError) -> str:

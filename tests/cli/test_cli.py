@@ -111,7 +111,17 @@ def test_verbose_logs_each_request_and_no_e_mail(run: Run) -> None:
         (("events", "..", "--sandbox"), 2, "relative path"),
         (("events", "1:2"), 2, "FULLSTORY_API_KEY"),
         (("summary", IDS[0], "--profile", "nonsense", "--sandbox"), 5, "no such profile"),
-        (("sessions", "--sandbox"), 2, "--email or --uid"),
+        (("sessions", "--sandbox"), 2, "give --email, --uid, --session-uid or --emails"),
+        (
+            ("events", "1:2", "--sandbox"),
+            5,
+            "session not found [may have cost an activation]; check the id, and with",
+        ),
+        (
+            ("whoami", "--base-url", "https://127.0.0.1:9", "--api-key-file", "key"),
+            8,
+            "; check the network, the proxy and --base-url",
+        ),
         (("sessions", "--uid", "u", "--limit", "0", "--sandbox"), 2, "--limit"),
         (("sessions", "--uid", "u", "--limit", "5", "--all", "--sandbox"), 2, "exclude each other"),
         (("sandbox", "--port", "99999"), 2, "port"),

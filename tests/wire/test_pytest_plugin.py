@@ -43,7 +43,8 @@ def test_the_tests_of_the_docs_pass_with_anyio(run: pytest.Pytester) -> None:
     run.makepyfile(
         bot=bot,
         test_bot=tests.replace("pytest.mark.asyncio", "pytest.mark.anyio"),
-        test_first_bot=answer.replace("asyncio.run(main())", "") + its_test,
+        first_bot=answer,
+        test_first_bot=its_test.replace("from bot import", "from first_bot import"),
         conftest=anyio,
         test_command=command,
     )
