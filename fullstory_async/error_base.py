@@ -9,7 +9,7 @@ import enum
 import re
 from typing import ClassVar
 
-from fullstory_async.durations import span
+from fullstory_async.amounts import span
 from fullstory_async.messages import Request, Response
 from fullstory_async.response_info import find_request_id
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-__all__ = ["clip", "counted", "escape", "escape_lines", "fact_table", "preformatted", "table"]
+__all__ = ["clip", "escape", "escape_lines", "fact_table", "preformatted", "table"]
 
 _MAX_ROWS = 20
 _MAX_CELL = 200
@@ -47,11 +47,6 @@ def fact_table(caption: str, facts: Mapping[str, Any]) -> str:
         if value not in (None, "")
     )
     return f"<table><caption>{_cell(caption)}</caption><tbody>{rows}</tbody></table>"
-
-
-def counted(count: int, noun: str) -> str:
-    """Return ``1 event`` or ``2 events``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def preformatted(text: str) -> str:

@@ -23,9 +23,10 @@ from typing import Any, Generic, NoReturn, TypeVar, overload
 
 import attrs
 
+from fullstory_async.amounts import counted
 from fullstory_async.errors import PaginationError
 from fullstory_async.json_ready import JsonReady
-from fullstory_async.notebook_html import counted, table
+from fullstory_async.notebook_html import table
 from fullstory_async.response_info import HasResponseInfo
 
 __all__ = ["Page", "Pager"]

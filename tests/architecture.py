@@ -14,7 +14,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- the generated part begins -->\n", "<!-- the generated part ends -->\n"
 
 LEVELS = {
-    "messages": 0, "response_info": 0, "startup": 0, "durations": 0, "spelling": 0, "secret": 1, "error_base": 1, "safe_json": 1, "concurrency": 1, "activations": 1, "deprecation": 1, "_version": 1, "notebook_html": 1, "coerce": 1, "json_ready": 1, "declared": 1,
+    "messages": 0, "response_info": 0, "startup": 0, "amounts": 0, "spelling": 0, "secret": 1, "error_base": 1, "safe_json": 1, "concurrency": 1, "activations": 1, "deprecation": 1, "_version": 1, "notebook_html": 1, "coerce": 1, "json_ready": 1, "declared": 1,
     "errors": 2, "json_documents": 3,
     "privacy": 3, "validators": 3, "session_id": 3, "pagination": 3, "outcome": 3, "structuring": 3, "threads": 3,
     "environment": 3, "tables": 3, "html_pages": 3, "networks": 4,

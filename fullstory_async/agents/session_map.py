@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from fullstory_async.agents.text import counts_text, one_line
-from fullstory_async.durations import span
+from fullstory_async.amounts import counted, span
 from fullstory_async.models import SessionEvent, SessionEvents
-from fullstory_async.notebook_html import counted
 
 __all__ = ["map_of", "may_have_grown"]
 

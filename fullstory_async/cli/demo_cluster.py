@@ -19,6 +19,7 @@ import attrs
 from rich.live import Live
 from rich.table import Table
 
+from fullstory_async.amounts import counted
 from fullstory_async.cli.cluster_options import Cluster
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.embedded_postgres import embedded_postgres
@@ -26,7 +27,6 @@ from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.output import write_stderr
 from fullstory_async.cli.signals import first_signal
 from fullstory_async.config import ClientConfig
-from fullstory_async.notebook_html import counted
 from fullstory_async.ratelimit.limiter import RateLimit
 from fullstory_async.secret import Secret
 

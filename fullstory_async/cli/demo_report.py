@@ -12,13 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from fullstory_async.activations import Activations
+from fullstory_async.amounts import counted, span
 from fullstory_async.cli.output import printable
 from fullstory_async.cli.program import program
 from fullstory_async.cli.timeline import print_timeline
-from fullstory_async.durations import span
 from fullstory_async.jobs import JobReader
 from fullstory_async.models import SessionEvents, SessionSummary
-from fullstory_async.notebook_html import counted
 
 __all__ = ["Totals", "print_commands", "print_session", "print_totals"]
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fullstory_async.activations import Activations
+from fullstory_async.amounts import span
 from fullstory_async.cli.ids import IdInput
 from fullstory_async.cli.output import printable
 from fullstory_async.cli.program import program
-from fullstory_async.durations import span
 from fullstory_async.jobs import Job, JobEstimate, JobReport, StopReason
 from fullstory_async.jobs.export import Redaction
 

@@ -11,12 +11,11 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from fullstory_async.amounts import counted, span
 from fullstory_async.cli.output import local_time, printable
-from fullstory_async.durations import span
 from fullstory_async.html_pages.moments import Look
 from fullstory_async.models import SessionEvent, SessionEvents
 from fullstory_async.models.described import clock, look_of, place_of
-from fullstory_async.notebook_html import counted
 
 __all__ = ["print_timeline"]
 

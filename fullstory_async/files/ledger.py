@@ -24,10 +24,10 @@ from pathlib import Path
 import attrs
 
 from fullstory_async import validators
+from fullstory_async.amounts import counted
 from fullstory_async.errors import ActivationBudgetError, ConfigurationError, FullStoryError, StorageError
 from fullstory_async.files.checksums import checksum, is_intact
 from fullstory_async.files.private_database import FINISH_SECONDS, PrivateDatabase
-from fullstory_async.notebook_html import counted
 from fullstory_async.threads import WorkerThread
 
 __all__ = ["ActivationLedger", "LedgerAccount", "LedgerReservation"]

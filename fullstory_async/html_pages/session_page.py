@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from fullstory_async.amounts import counted
 from fullstory_async.html_pages.document import document, fact_list, notice
 from fullstory_async.html_pages.moments import Moment, Row, Section, SessionRecord, arrange
 from fullstory_async.html_pages.strip import strip
-from fullstory_async.notebook_html import clip, counted, escape, escape_lines
+from fullstory_async.notebook_html import clip, escape, escape_lines
 
 __all__ = ["session_page"]
 

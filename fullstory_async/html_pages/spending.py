@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from fullstory_async.notebook_html import counted, escape
+from fullstory_async.amounts import counted
+from fullstory_async.notebook_html import escape
 
 __all__ = ["Payment", "spending"]
 

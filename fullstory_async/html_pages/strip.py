@@ -8,8 +8,9 @@ from itertools import groupby
 
 import attrs
 
+from fullstory_async.amounts import counted
 from fullstory_async.html_pages.moments import Look, Moment, SessionRecord, Visit
-from fullstory_async.notebook_html import clip, counted, escape
+from fullstory_async.notebook_html import clip, escape
 
 __all__ = ["strip"]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import attrs
 
+from fullstory_async.amounts import counted
 from fullstory_async.html_pages.job_page import JobRecord, Ranking
 from fullstory_async.html_pages.spending import Payment
 from fullstory_async.jobs.export.tables import Tables
 from fullstory_async.jobs.storage.records import JobStatus, Record
-from fullstory_async.notebook_html import counted
 
 __all__ = ["JobFigures"]
 

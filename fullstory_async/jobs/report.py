@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 import attrs
 
+from fullstory_async.amounts import counted
 from fullstory_async.deprecation import Renamed
 from fullstory_async.errors import FullStoryError, Scope, TransportError
 from fullstory_async.http.hooks import Stats
 from fullstory_async.http.pipeline import Pipeline
 from fullstory_async.jobs.storage.store import JobStore
 from fullstory_async.json_ready import JsonReady
-from fullstory_async.notebook_html import counted, fact_table
+from fullstory_async.notebook_html import fact_table
 
 __all__ = ["JobProgress", "JobReport", "ProgressReporter", "StopReason"]
 

@@ -16,10 +16,11 @@ from typing import Any
 import attrs
 
 from fullstory_async import validators
+from fullstory_async.amounts import counted
 from fullstory_async.coerce import mapping
 from fullstory_async.json_ready import JsonReady
 from fullstory_async.models.described import clock
-from fullstory_async.notebook_html import counted, fact_table, table
+from fullstory_async.notebook_html import fact_table, table
 from fullstory_async.response_info import HasResponseInfo
 
 __all__ = [

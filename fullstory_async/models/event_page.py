@@ -9,13 +9,12 @@ from datetime import UTC, datetime
 import attrs
 
 from fullstory_async import coerce
-from fullstory_async.durations import span
+from fullstory_async.amounts import counted, span
 from fullstory_async.html_pages.moments import Look, Moment, SessionRecord, Visit
 from fullstory_async.html_pages.session_page import session_page
 from fullstory_async.models.described import clock, look_of, place_of
 from fullstory_async.models.event import SessionEvent
 from fullstory_async.models.event_data import IdentifyData, SourceData
-from fullstory_async.notebook_html import counted
 
 __all__ = ["EventPage"]
 

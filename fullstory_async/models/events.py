@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import attrs
 
 from fullstory_async import validators
+from fullstory_async.amounts import counted
 from fullstory_async.json_ready import JsonReady
 from fullstory_async.models.event import SessionEvent
 from fullstory_async.models.event_data import IdentifyData
@@ -21,7 +22,7 @@ from fullstory_async.models.event_table import EVENT_TABLE, event_columns, event
 from fullstory_async.models.event_types import warn_about_event_type
 from fullstory_async.models.session import SessionRef, session_id_of
 from fullstory_async.models.summary import SessionSummary
-from fullstory_async.notebook_html import counted, table
+from fullstory_async.notebook_html import table
 from fullstory_async.response_info import HasResponseInfo
 from fullstory_async.tables.columns import Row, Table
 from fullstory_async.tables.dicts import rows_as_dicts

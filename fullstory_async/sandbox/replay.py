@@ -9,10 +9,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from fullstory_async.amounts import counted
 from fullstory_async.html_pages.document import POLICY, document
 from fullstory_async.models import SessionEvent, SessionEvents
 from fullstory_async.models.event_page import EventPage
-from fullstory_async.notebook_html import counted, escape
+from fullstory_async.notebook_html import escape
 from fullstory_async.sandbox.world import ORG_ID, WorldSession
 
 __all__ = ["PAGE_HEADERS", "index_page", "replay_page", "replay_path"]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from fullstory_async.notebook_html import counted
+from fullstory_async.amounts import counted
 from fullstory_async.sandbox.context import apply_slice, frustration_of, time_of
 from fullstory_async.sandbox.options import format_time
 from fullstory_async.sandbox.world import WorldSession

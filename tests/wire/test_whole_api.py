@@ -38,7 +38,7 @@ from fullstory_async import (
     SliceOptions,
     UnknownEventTypeWarning,
 )
-from fullstory_async.notebook_html import counted
+from fullstory_async.amounts import counted
 from fullstory_async.sandbox import Fault, Sandbox
 from fullstory_async.sandbox.state import Wire
 

@@ -15,6 +15,7 @@ import attrs
 from cyclopts import Parameter
 
 from fullstory_async.activations import Activations
+from fullstory_async.amounts import counted
 from fullstory_async.cli.commands.fetch import run_job
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.demo_cluster import ClusterDemo, require_libraries, run_cluster_demo
@@ -26,7 +27,6 @@ from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ClientConfig
 from fullstory_async.jobs import Job, JobPlan, JobReader
 from fullstory_async.models import Session
-from fullstory_async.notebook_html import counted
 from fullstory_async.ratelimit.limiter import RateLimit
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
+from fullstory_async.amounts import counted
 from fullstory_async.cli.connection import Connection
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
@@ -18,7 +19,6 @@ from fullstory_async.cli.output import Output, as_row, local_time, print_rows, p
 from fullstory_async.client import FullStoryClient
 from fullstory_async.config import ListApi
 from fullstory_async.models import Session
-from fullstory_async.notebook_html import counted
 
 __all__ = ["sessions"]
 

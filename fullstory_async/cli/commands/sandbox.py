@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from fullstory_async.amounts import counted
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.signals import exit_of_server, first_signal
 from fullstory_async.cli.streams import write_optional
-from fullstory_async.notebook_html import counted
 from fullstory_async.ratelimit.limiter import RateLimit
 from fullstory_async.session_id import SessionId
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import attrs
 
+from fullstory_async.amounts import counted
 from fullstory_async.errors import JobIncompleteError
 from fullstory_async.files.storage_faults import SQLITE_ERRORS
 from fullstory_async.jobs.storage.commit_record import Committed, current_boot, read_record
@@ -38,7 +39,6 @@ from fullstory_async.jobs.storage.schema import (
     open_reader,
     read_meta,
 )
-from fullstory_async.notebook_html import counted
 
 __all__ = [
     "Evidence",

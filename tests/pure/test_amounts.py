@@ -1,10 +1,10 @@
-"""Durations as people read them."""
+"""Amounts as people read them."""
 
 from __future__ import annotations
 
 import pytest
 
-from fullstory_async.durations import span
+from fullstory_async.amounts import counted, span
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,10 @@ from fullstory_async.durations import span
 )  # fmt: skip
 def test_a_duration_has_at_most_two_units(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 events"), (1, "1 event"), (2, "2 events"), (1200, "1,200 events")]
+)
+def test_a_count_agrees_with_its_noun(count: int, text: str) -> None:
+    assert counted(count, "event") == text

@@ -1,10 +1,15 @@
-"""Durations as people read them: ``45 s``, ``10 min 54 s``, ``3 h 29 min``, ``30 days``."""
+"""Amounts as people read them: ``1 event``, ``1,200 events``; ``45 s``, ``10 min 54 s``, ``3 h 29 min``."""
 
 from __future__ import annotations
 
-__all__ = ["span"]
+__all__ = ["counted", "span"]
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+
+
+def counted(count: int, noun: str) -> str:
+    """Return ``1 event`` or ``2 events``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def span(seconds: float) -> str:
