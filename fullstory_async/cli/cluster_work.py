@@ -120,6 +120,6 @@ async def _line(worker: Worker, store: PostgresStore) -> str:
         )
         parts.append(f"all: {found.done + found.failed} of {found.sessions} sessions")
         parts.append(f"{Activations(found.spent, found.at_risk)}{limit}")
-    if counts.waiting:
-        parts.append(f"waiting: {printable(counts.waiting)}")
+    if worker.waiting:
+        parts.append(f"waiting: {printable(worker.waiting)}")
     return "; ".join(parts) + "\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Generic, TypeVar
 
@@ -31,7 +32,7 @@ class _Entry(Generic[T, R]):
     """``None`` if no caller waits."""
 
 
-class Gatherer(Generic[T, R]):
+class Gatherer(ABC, Generic[T, R]):
     """Writes items in groups. A subclass says how."""
 
     def __init__(self, name: str, *, most: int) -> None:
@@ -47,13 +48,14 @@ class Gatherer(Generic[T, R]):
         self._task: asyncio.Task[None] | None = None
         self._is_waiting = False
 
+    @abstractmethod
     async def write(self, items: list[T]) -> list[R | Exception]:
         """Write a group, or its first items; return a result or an error for each of them.
 
         Raises:
             StorageError: nothing was written. If time may help, it is tried again.
         """
-        raise NotImplementedError
+        ...
 
     def left(self, result: R) -> None:
         """Undo what was written for a caller that has left, if it has to be undone."""

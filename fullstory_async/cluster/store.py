@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, Self, TypeVar, Unpack
+from typing import NoReturn, Self, Unpack
 
 import attrs
 
@@ -22,7 +22,7 @@ from fullstory_async.cluster.postgres_ledger import PostgresLedger
 from fullstory_async.cluster.postgres_limiter import PostgresRateLimiter
 from fullstory_async.cluster.store_call import events_call, raw_call
 from fullstory_async.cluster.store_records import StoreRecords
-from fullstory_async.cluster.store_run import Fetching, StoreRun
+from fullstory_async.cluster.store_run import Fetching, StoreRun, outages_of
 from fullstory_async.cluster.stored import AddedSessions, StoreStatus
 from fullstory_async.concurrency import shielded
 from fullstory_async.config import ClientConfig
@@ -38,6 +38,7 @@ from fullstory_async.ids.inputs import SessionInput
 from fullstory_async.ids.source import IdSource
 from fullstory_async.jobs.added import iterate
 from fullstory_async.jobs.export import ExportOptions, export_in_thread
+from fullstory_async.jobs.outages import Outages
 from fullstory_async.jobs.storage.schema import fingerprint, replace_surrogates
 from fullstory_async.models import RefOrRow, SessionEvents, SessionRef, session_id_of, text_of
 from fullstory_async.privacy import hide_arguments
@@ -45,8 +46,6 @@ from fullstory_async.secret import Secret
 from fullstory_async.session_id import SessionId
 
 __all__ = ["PostgresStore"]
-
-T = TypeVar("T")
 
 _CONCURRENCY = 32
 _NETWORK_PATIENCE = 60.0
@@ -203,7 +202,7 @@ class PostgresStore:
         Returns:
             A `FanOut`: ``async with`` starts it, ``async for`` yields one `Outcome` per id.
         """
-        fetching = self._fetching(client, network_patience)
+        fetching = self._fetching(client, outages_of(network_patience))
         workers = _CONCURRENCY if concurrency is None else concurrency
         return FanOut(ids, partial(events_call, fetching), concurrency=workers, rule=fetching.rule)
 
@@ -220,9 +219,17 @@ class PostgresStore:
 
         In all else the same as `events_many`.
         """
-        fetching = self._fetching(client, network_patience)
         workers = _CONCURRENCY if concurrency is None else concurrency
-        return FanOut(ids, partial(raw_call, fetching), concurrency=workers, rule=fetching.rule)
+        return self.fetch_claimed(client, ids, concurrency=workers, outages=outages_of(network_patience))
+
+    @hide_arguments
+    def fetch_claimed(
+        self, client: FullStoryClient, ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow], *, concurrency: int,
+        outages: Outages,
+    ) -> FanOut[bytes]:  # fmt: skip
+        """Do what `raw_many` does, for a worker, whose fan-outs share what they know of the service."""
+        fetching = self._fetching(client, outages)
+        return FanOut(ids, partial(raw_call, fetching), concurrency=concurrency, rule=fetching.rule)
 
     async def add(self, ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow]) -> AddedSessions:
         """Add sessions to be fetched. Those that the store has already are left as they are.
@@ -314,8 +321,8 @@ class PostgresStore:
         source = StoreRecords(self._database, self._opened.owner.budget)
         return await export_in_thread(source, path, progress=progress, **options)
 
-    def _fetching(self, client: FullStoryClient, patience: float) -> Fetching:
-        return Fetching.of(self._opened, client, self.ledger, self.config.key_fingerprint, patience=patience)
+    def _fetching(self, client: FullStoryClient, outages: Outages) -> Fetching:
+        return Fetching.of(self._opened, client, self.ledger, self.config.key_fingerprint, outages=outages)
 
     @property
     def _opened(self) -> StoreRun:

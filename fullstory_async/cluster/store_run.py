@@ -27,7 +27,7 @@ from fullstory_async.jobs.byte_budget import MAX_BYTES, ByteBudget, OpenCall
 from fullstory_async.jobs.outages import Outages
 from fullstory_async.stop_rule import StopRule
 
-__all__ = ["ClaimMeter", "Fetching", "StoreRun"]
+__all__ = ["ClaimMeter", "Fetching", "StoreRun", "outages_of"]
 
 _STOPS = frozenset({Scope.KEY, Scope.BUDGET, Scope.STORAGE})
 """Failures that end a fan-out. Of those of the database, only the ones that time won't heal are raised."""
@@ -72,7 +72,7 @@ class Fetching:
 
     @classmethod
     def of(
-        cls, run: StoreRun, client: FullStoryClient, ledger: PostgresLedger, key: str, *, patience: float
+        cls, run: StoreRun, client: FullStoryClient, ledger: PostgresLedger, key: str, *, outages: Outages
     ) -> Self:
         """Check what a fan-out was given.
 
@@ -81,7 +81,7 @@ class Fetching:
             client: makes the calls.
             ledger: the store's.
             key: the fingerprint of the store's key.
-            patience: seconds for which the network and the service are waited for.
+            outages: how long the network and the service are waited for.
 
         Raises:
             ConfigurationError: something is not what it has to be, or the client has another key.
@@ -90,19 +90,31 @@ class Fetching:
             raise ConfigurationError(f"client must be a FullStoryClient, not {type(client).__name__}")
         if client.config.key_fingerprint != key:
             raise ConfigurationError("the client has another key than the store")
-        if not (patience == math.inf or (validators.is_number(patience) and patience >= 0)):
-            raise ConfigurationError(f"network_patience must be a number of seconds, not {patience!r}")
         included = client.api.pipeline.ledger is ledger
         return cls(
             run=run, api=client.api, max_pause=client.config.max_wait, ledger_included=included,
-            rule=StopRule(_STOPS), outages=Outages(patience),
+            rule=StopRule(_STOPS), outages=outages,
         )  # fmt: skip
 
     def can_wait(self, error: FullStoryError) -> bool:
         """Return whether a call was not sent, and will be made again later."""
         if isinstance(error, StorageError | LimiterUnavailable):  # of Postgres, for as long as it takes
-            return not error.permanent and not error.may_have_cost
+            if error.permanent or error.may_have_cost:
+                return False
+            self.outages.report_waiting(error)
+            return True
         return self.outages.can_wait(error)
+
+
+def outages_of(patience: float) -> Outages:
+    """Return the outages of one fan-out.
+
+    Raises:
+        ConfigurationError: ``patience`` is not a number of seconds.
+    """
+    if not (patience == math.inf or (validators.is_number(patience) and patience >= 0)):
+        raise ConfigurationError(f"network_patience must be a number of seconds, not {patience!r}")
+    return Outages(patience)
 
 
 @attrs.define(eq=False)

@@ -16,11 +16,11 @@ import socket
 import attrs
 
 from fullstory_async.client import FullStoryClient
-from fullstory_async.cluster.outage import Outage
 from fullstory_async.cluster.queue import SHARD_SIZE, ShardQueue
 from fullstory_async.cluster.store import PostgresStore
 from fullstory_async.errors import FullStoryError, StorageError
 from fullstory_async.fanout import FanOut
+from fullstory_async.jobs.outages import Outages
 
 __all__ = ["Worker", "WorkerCounts"]
 
@@ -38,8 +38,6 @@ class WorkerCounts:
     """Sessions whose results are kept, those included that another worker had kept before."""
     failed: int = 0
     """Sessions whose calls failed."""
-    waiting: str = ""
-    """What it waits for, such as an outage; empty if nothing."""
 
 
 class Worker:
@@ -68,8 +66,15 @@ class Worker:
         self._concurrency, self._until_done = concurrency, until_done
         self._results: FanOut[bytes] | None = None
         self._stopping, self._quitting = asyncio.Event(), asyncio.Event()
-        self._outage = Outage()
+        # of all its shards, so that an outage is not found out again in each of them
+        self._outages = Outages(math.inf)
+        self._storage_failure = ""
         self._fatal: FullStoryError | None = None
+
+    @property
+    def waiting(self) -> str:
+        """What it waits for, such as an outage; empty if nothing."""
+        return self._storage_failure or self._outages.reason
 
     async def run(self) -> None:
         """Work until stopped, or until nothing is left.
@@ -107,30 +112,26 @@ class Worker:
             self._quitting.set()
 
     async def run_shard(self) -> None:
-        """Fetch the next sessions, and do so until the service responds. The queue calls this."""
+        """Fetch the next sessions. The queue calls this."""
+        if self._stopping.is_set():
+            return
         try:
-            while not self._stopping.is_set():
-                probes = self._outage.is_on
-                if not (ids := await self._store.claim(1 if probes else SHARD_SIZE)):
-                    break
+            ids = await self._store.claim(SHARD_SIZE)
+            self._storage_failure = ""
+            if ids:
                 await self._fetch(ids)
-                self.counts.waiting = self._outage.reason if self._outage.is_on else ""
-                if self._outage.is_on:
-                    await self._outage.pause(self._stopping)
-                elif not probes:
-                    break
         except FullStoryError as error:
             if isinstance(error, StorageError) and not error.permanent:
-                self.counts.waiting = str(error)
+                self._storage_failure = str(error)
                 raise  # for the queue, which tries the shard again
             # the store's fan-out waits for what time heals, and ends where every further call would fail
             self._fatal = self._fatal or error
             self.stop()
 
     async def _fetch(self, ids: list[str]) -> None:
-        """Fetch claimed sessions; others can have at once what a stop or an outage leaves."""
-        fetching = self._store.raw_many(
-            self._client, ids, concurrency=self._concurrency, network_patience=math.inf
+        """Fetch claimed sessions; others can have at once what a stop leaves."""
+        fetching = self._store.fetch_claimed(
+            self._client, ids, concurrency=self._concurrency, outages=self._outages
         )
         async with fetching as results:
             self._results = results
@@ -153,9 +154,6 @@ class Worker:
                 self.counts.done += 1
             else:
                 self.counts.failed += 1
-            self._outage.record(outcome.error)
-            if self._outage.is_on:
-                results.stop()
 
     async def _look(self) -> None:
         """Stop when nothing is left, here or at any other worker."""

@@ -27,6 +27,8 @@ class Outages:
     breaker: CircuitBreaker = attrs.field(init=False)
     offline_since: float = attrs.field(default=math.inf, init=False)
     """The loop time of the first failure to connect, if no connection was made since."""
+    reason: str = attrs.field(default="", init=False)
+    """The latest failure that calls wait out; empty if none do."""
 
     def __attrs_post_init__(self) -> None:
         self.breaker = CircuitBreaker(self.patience)
@@ -38,12 +40,17 @@ class Outages:
             return False
         now = asyncio.get_running_loop().time()
         self.offline_since = min(self.offline_since, now)
+        self.report_waiting(error)
         return now - self.offline_since < self.patience
+
+    def report_waiting(self, error: FullStoryError) -> None:
+        """Record why calls wait, until the service responds."""
+        self.reason = f"{type(error).__name__}: {error}"
 
     def record_response(self) -> None:
         """Record that the service responded as it should."""
         self.offline_since = math.inf
-        self.breaker.record_success()
+        self._record_success()
 
     def record_failure(self, error: FullStoryError) -> bool:
         """Record what a failure says about network and service; return whether one of them is given up."""
@@ -52,7 +59,13 @@ class Outages:
         self.offline_since = math.inf
         if error.scope in {Scope.SERVICE, Scope.NETWORK}:
             self.breaker.record_failure(asyncio.get_running_loop().time())
+            if self.breaker.is_open:
+                self.report_waiting(error)
             return self.breaker.is_exhausted
         if error.attempts > 0:  # a call that was never sent says nothing about the service
-            self.breaker.record_success()
+            self._record_success()
         return False
+
+    def _record_success(self) -> None:
+        self.breaker.record_success()
+        self.reason = ""

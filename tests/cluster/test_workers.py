@@ -168,6 +168,22 @@ def test_in_an_outage_of_the_service_a_worker_only_probes(cluster: Callable[...,
     assert here.sandbox.activations == 288
 
 
+def test_a_worker_that_is_stopped_in_an_outage_ends_and_says_what_it_waited_for(
+    cluster: Callable[..., Cluster],
+) -> None:
+    here = cluster()
+    here.sandbox.inject(Fault.status(503), operation="events", times=None)
+    here.prepare()
+    with here.workers(1, "--concurrency", "1", *FAST) as (worker,):
+        wait_until(lambda: here.status()["failed"] >= 10 + 1)
+        code, err = terminate(worker)
+    assert code == 0
+    assert "waiting: ServerError: " in err
+    found = here.status()
+    # the rest of the shard is free at once
+    assert (found["claimed"], found["sent"], found["pending"]) == (0, 0, 300 - found["failed"])
+
+
 def test_the_role_of_the_page_is_enough_for_a_worker(cluster: Callable[..., Cluster]) -> None:
     here, role = cluster(sessions=20), new_name("worker")
     here.prepare()
