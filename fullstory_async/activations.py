@@ -24,6 +24,8 @@ class Activations:
 
     def __str__(self) -> str:
         noun = "activation" if self.spent == 1 else "activations"
-        at_risk = f", {self.at_risk} of them at risk" if self.at_risk else ""
-        reserved = f", {self.reserved} reserved" if self.reserved else ""
-        return f"{self.spent} {noun} spent{at_risk}{reserved}"
+        at_risk = f", {self.at_risk:,} of them at risk" if self.at_risk else ""
+        if self.spent == self.at_risk == 1:
+            at_risk = " and at risk"
+        reserved = f", {self.reserved:,} reserved" if self.reserved else ""
+        return f"{self.spent:,} {noun} spent{at_risk}{reserved}"

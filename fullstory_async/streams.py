@@ -28,6 +28,7 @@ from fullstory_async.errors import ConfigurationError, DecodeError, InvalidSessi
 from fullstory_async.files.private_database import PrivateDatabase
 from fullstory_async.json_ready import JsonReady
 from fullstory_async.models import SessionRef, session_id_of
+from fullstory_async.notebook_html import counted
 from fullstory_async.session_id import SessionId
 from fullstory_async.threads import WorkerThread
 
@@ -232,7 +233,8 @@ class StreamInbox:
             if damaged:
                 database.executemany("DELETE FROM triggers WHERE seq = ?", damaged)
         if damaged:
-            _logger.warning("%d damaged triggers of the stream inbox %s are erased", len(damaged), self.path)
+            count = counted(len(damaged), "damaged trigger")
+            _logger.warning("erased from the stream inbox %s: %s", self.path, count)
         return found
 
     def _done(self, trigger: StreamTrigger) -> None:

@@ -84,7 +84,8 @@ async def _write(api: ApiContext, cache: ResponseStore, request: Request, body: 
         await cache.put(api.name, request, body)
     except (ConfigurationError, StorageError) as error:
         _logger.warning("a response (%s) was not cached: %s", request.operation, error)
-    except Exception as error:  # noqa: BLE001  (a store of the program's own; its text may hold the response)
+    # a store of the program's own may raise anything; the text of its error may hold the response
+    except Exception as error:  # noqa: BLE001
         failure = type(error).__name__
         _logger.warning("a response (%s) was not cached: %s of %s", request.operation, failure, cache.name)
 

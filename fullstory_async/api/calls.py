@@ -129,6 +129,7 @@ class ApiCall(Generic[R]):
         joined.prepare_wait(waiter)
         try:
             return await joined.wait(waiter, self.api.shared)
+        # a cancellation too: the report names what ended the wait, and the caller still gets it
         except BaseException as error:
             failure = type(error).__name__
             raise

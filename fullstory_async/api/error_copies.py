@@ -26,7 +26,8 @@ def _copy(error: BaseException, copies: dict[int, BaseException]) -> BaseExcepti
         return copies[id(error)]
     try:
         mine = _same_again(error, copies)
-    except Exception:  # noqa: BLE001  (of a program's own class, which can be made in its own way only)
+    # the constructor of a program's own class may raise anything; such an error is shared instead of copied
+    except Exception:  # noqa: BLE001
         return copies.setdefault(id(error), error)
     copies[id(error)] = mine
     mine.__dict__.update(vars(error))

@@ -97,7 +97,8 @@ async def _streamed_events(
         error.request, error.may_have_cost = request, True
         error.attempts, error.elapsed = call.attempts, now() - started
         failed = strip_traceback(error)
-    except Exception as raised:  # noqa: BLE001  (of a patched module)
+    # a patched module may raise anything; the caller gets an error of this package, without the key
+    except Exception as raised:  # noqa: BLE001
         failed = api.pipeline.program_error(call, raised)
     finally:
         response.close()

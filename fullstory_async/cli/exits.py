@@ -99,8 +99,8 @@ _NEXT: dict[type[BaseException], str] = {
 
 
 def next_step(error: BaseException) -> str:
-    """Return what to do about an error, to follow its text; nothing if that says so itself."""
-    step = _NEXT.get(type(error))
+    """Return what to do about an error, to follow its text; nothing if that or a note says so itself."""
+    step = None if getattr(error, "__notes__", ()) else _NEXT.get(type(error))
     return "" if step is None else f"; {step}"
 
 
@@ -114,6 +114,8 @@ def usage_text(error: CycloptsError) -> str:
         text = f"{text}.{meant}{suggestion}"
     elif isinstance(error, UnusedCliTokensError):
         text = f"too many arguments: {', '.join(map(repr, error.unused_tokens or ()))}."
+        if error.command_chain == ("sessions",):
+            text += " Name the user with an option, such as --email or --uid."
     else:
         text = str(error)
     text = text if text.endswith((".", "?")) else f"{text}."

@@ -13,6 +13,7 @@ from fullstory_async.cli.output import printable
 from fullstory_async.cli.program import program
 from fullstory_async.jobs import Job, JobEstimate, JobReport, StopReason
 from fullstory_async.jobs.export import Redaction
+from fullstory_async.notebook_html import counted
 
 __all__ = [
     "consent_question",
@@ -41,21 +42,21 @@ def estimate_text(
     ids: IdInput, estimate: JobEstimate, *, adaptive: bool, invalid_ids: str = "counted as failed"
 ) -> str:
     """Return one line on the calls left, their cost and their duration, and what invalid ids are."""
-    notes = [_plural(estimate.sessions, "session"), f"{_plural(estimate.calls, 'call')} left"]
+    notes = [counted(estimate.sessions, "session"), f"{counted(estimate.calls, 'call')} left"]
     if ids.duplicates:
-        notes.append(f"{_plural(ids.duplicates, 'duplicate')} dropped")
+        notes.append(f"{counted(ids.duplicates, 'duplicate')} dropped")
     if ids.invalid:
-        notes.append(f"{_plural(ids.invalid, 'invalid id')} {invalid_ids}")
+        notes.append(f"{counted(ids.invalid, 'invalid id')} {invalid_ids}")
     if ids.not_pairs:
         notes.append(f"{_not_pairs(ids)} (FullStory may not know them)")
     if estimate.activations:
         duration = span(estimate.seconds)
-        notes.append(f"up to {_plural(estimate.activations, 'activation')}")
+        notes.append(f"up to {counted(estimate.activations, 'activation')}")
         notes.append(f"{duration} at the initial rate" if adaptive else f"at least {duration}")
     if estimate.spent:
         notes.append(f"{estimate.spent} already spent")
     if estimate.activations < estimate.calls:
-        budget = _plural(estimate.activations, "activation")
+        budget = counted(estimate.activations, "activation")
         notes.append(f"the remaining budget of {budget} does not cover all calls")
     return ", ".join(notes) + "\n"
 
@@ -80,14 +81,14 @@ def redaction_text(redaction: Redaction, given: Mapping[str, str], *, quiet: boo
 def consent_question(ids: IdInput, estimate: JobEstimate) -> str:
     """Return the question before activations are spent; standard error, with the estimate, may be a file."""
     doubt = f" {_not_pairs(ids)}." if ids.not_pairs else ""
-    return f"{doubt} Spend up to {_plural(estimate.activations, 'activation')}?".strip()
+    return f"{doubt} Spend up to {counted(estimate.activations, 'activation')}?".strip()
 
 
 def consent_warning(estimate: JobEstimate) -> str:
     """Return the warning where nobody can be asked, and no option gives consent."""
     return (
         f"warning: there is no terminal to ask on before spending up to "
-        f"{_plural(estimate.activations, 'activation')}. The next version will exit with 2 here: give "
+        f"{counted(estimate.activations, 'activation')}. The next version will exit with 2 here: give "
         "--max-activations, --yes or FULLSTORY_YES=1 as consent\n"
     )
 
@@ -107,13 +108,13 @@ def report_text(report: JobReport, job: Job, resume: str) -> str:
     lines += [f"  {count} × {name}" for name, count in report.failed.most_common()]
     if report.dropped:
         lines.append(
-            f"{_plural(report.dropped, 'call')} interrupted in flight, or with a result that could not be "
+            f"{counted(report.dropped, 'call')} interrupted in flight, or with a result that could not be "
             "saved: its activations are at risk, and it is repeated on resume"
         )
     if report.spent > report.done + counts.failed:
-        lines.append(f"{_plural(report.spent - report.done, 'activation')} spent without a saved result")
+        lines.append(f"{counted(report.spent - report.done, 'activation')} spent without a saved result")
     if transient:
-        lines.append(f"{_plural(transient, 'call')} failed with a transient error; --resume retries them")
+        lines.append(f"{counted(transient, 'call')} failed with a transient error; --resume retries them")
     # a folder that somebody removed during the run can't be resumed
     if resume and job.folder.is_dir() and (report.left or report.reason is not StopReason.FINISHED):
         lines.append(f"To resume: {resume}{_resume_hint(report, job, resume)}")
@@ -129,15 +130,15 @@ def report_text(report: JobReport, job: Job, resume: str) -> str:
 
 
 def _run_line(report: JobReport) -> str:
-    new = f"{_plural(report.new_responses, 'result')} and {Activations(report.newly_spent)}"
+    new = f"{counted(report.new_responses, 'result')} and {Activations(report.newly_spent)}"
     reason = "Not FullStory" if report.reason is StopReason.NOT_FULLSTORY else report.reason.capitalize()
     return f"{reason}: {new} in this run of {span(report.seconds)}"
 
 
 def _total_line(report: JobReport, permanent: int) -> str:
     return (
-        f"Total: {_plural(report.done, 'result')}, {_plural(permanent, 'permanent failure')}, "
-        f"{_plural(report.left, 'call')} left, {Activations(report.spent, report.at_risk)}"
+        f"Total: {counted(report.done, 'result')}, {counted(permanent, 'permanent failure')}, "
+        f"{counted(report.left, 'call')} left, {Activations(report.spent, report.at_risk)}"
     )
 
 
@@ -171,7 +172,3 @@ def _resume_hint(report: JobReport, job: Job, resume: str) -> str:
 def _not_pairs(ids: IdInput) -> str:
     are = "id is not a USER:SESSION pair" if ids.not_pairs == 1 else "ids are not USER:SESSION pairs"
     return f"{ids.not_pairs} {are}"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

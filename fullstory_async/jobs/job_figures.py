@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from fullstory_async.activations import Activations
 from fullstory_async.amounts import counted
 from fullstory_async.html_pages.job_page import JobRecord, Ranking
 from fullstory_async.html_pages.spending import Payment
@@ -89,7 +90,7 @@ class JobFigures:
         yield f"{counted(status.done, 'result')} of {counted(status.calls, 'call')}"
         yield f"{counted(status.failed, 'failure')}, {status.permanent:,} of them permanent"
         yield f"{counted(status.left, 'call')} left"
-        yield f"{counted(status.spent, 'activation')} spent, {status.at_risk:,} of them at risk"
+        yield str(Activations(status.spent, status.at_risk))
         if status.plan.max_activations is not None:
             yield f"budget {status.plan.max_activations:,}"
         if self.browsers:

@@ -130,6 +130,11 @@ def test_verbose_logs_each_request_and_no_e_mail(run: Run) -> None:
         (("nonsense",), 2, "nonsense"),
         (("events",), 2, "fullstory-async events: SESSION_ID is missing."),
         (("events", "a", "b", "c"), 2, "too many arguments: 'b', 'c'."),
+        (
+            ("sessions", "ada@example.com"),
+            2,
+            "too many arguments: 'ada@example.com'. Name the user with an option, such as --email or --uid.",
+        ),
         (("fetch", "--ids", "ids.txt", "--events"), 2, "fullstory-async fetch: --job is missing."),
         (
             ("fetch", "--ids", "ids.txt", "--jobs", "a"),

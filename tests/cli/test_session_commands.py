@@ -207,7 +207,8 @@ def test_context(run: Run) -> None:
 def test_an_unknown_profile_is_distinguished_from_an_unknown_session(run: Run, service: Sandbox) -> None:
     code, out, err = run("summary", ONE, "--profile", "suport")
     assert (code, out, service.activations) == (5, "", 0)
-    assert "there is no profile 'suport'; 'fullstory-async profiles list' lists them" in err
+    # the profile is wrong, not the session's id or the key
+    assert err.endswith("there is no profile 'suport'; 'fullstory-async profiles list' lists them\n")
     assert [request.operation for request in service.requests] == ["summary", "profile"]
     code, _, err = run("summary", "1:2", "--profile", "support")
     assert (code, "profiles list" in err) == (5, False)

@@ -114,5 +114,6 @@ async def test_a_budget_and_the_report_name_the_same_number(tmp_path: Path) -> N
 
 def test_the_words() -> None:
     assert str(Activations(1)) == "1 activation spent"
-    assert str(Activations(9015, 15, 3)) == "9015 activations spent, 15 of them at risk, 3 reserved"
+    assert str(Activations(1, 1)) == "1 activation spent and at risk"
+    assert str(Activations(9015, 15, 3)) == "9,015 activations spent, 15 of them at risk, 3 reserved"
     assert Activations(9, 1, 3).settled() == Activations(12, 4)

@@ -223,7 +223,7 @@ async def test_a_damaged_trigger_holds_up_no_other(tmp_path: Path, caplog: pytes
         database.execute("UPDATE triggers SET body = X'7b226e' WHERE seq = 1")
         database.execute("UPDATE triggers SET body = 7 WHERE seq = 2")
     assert [trigger.data["n"] for trigger in await inbox.waiting(1)] == [2]
-    assert caplog.messages == [f"2 damaged triggers of the stream inbox {inbox.path} are erased"]
+    assert caplog.messages == [f"erased from the stream inbox {inbox.path}: 2 damaged triggers"]
     assert len(await inbox.waiting()) == 1
     assert await inbox.put(b'{"n": 0}')  # FullStory may send it again
 
