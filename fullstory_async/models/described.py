@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fullstory_async.html_pages.moments import Look
 from fullstory_async.models.event_data import SourceData
 from fullstory_async.models.views import EventViews
@@ -23,15 +25,15 @@ class DescribedEvent(EventViews):
 
     __slots__ = ()
 
-    @property
-    def source_type(self) -> str | None:
-        """The kind of its source: ``web``, ``mobile_app``, ``server``, and others."""
-        raise NotImplementedError
+    if TYPE_CHECKING:
 
-    @property
-    def source(self) -> SourceData:
-        """The documented fields of its source."""
-        raise NotImplementedError
+        @property
+        def source_type(self) -> str | None:
+            """The kind of its source: ``web``, ``mobile_app``, ``server``, and others."""
+
+        @property
+        def source(self) -> SourceData:
+            """The documented fields of its source."""
 
     @property
     def description(self) -> str:

@@ -14,10 +14,8 @@ two of them, one for each wire form, with the same fields under the names that t
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -30,7 +28,7 @@ from fullstory_async.models.described import DescribedEvent
 from fullstory_async.models.event_data import SourceData
 from fullstory_async.safe_json import check_depth, loads
 
-__all__ = ["PublishedEvent", "SessionEvent", "decode_alike", "raw_times"]
+__all__ = ["PublishedEvent", "SessionEvent", "raw_times"]
 
 _Text = str | int | float | bool | None
 """A string, or what some responses have in its place."""
@@ -249,31 +247,6 @@ PublishedEvent.__name__ = PublishedEvent.__qualname__ = SessionEvent.__name__
 def raw_times(events: Sequence[SessionEvent]) -> list[Any]:
     """Return the times as they were sent, of events whose time has not been read."""
     return [event._time for event in events]  # noqa: SLF001
-
-
-_PAYLOADS = (
-    (attrgetter("_data"), _set_data), (attrgetter("_source_properties"), _set_source_properties),
-)  # fmt: skip
-
-
-def decode_alike(previous: Sequence[SessionEvent], events: Sequence[SessionEvent]) -> None:
-    """Decode those fields of events that have been read of every previous one.
-
-    To decode a field of many events at once takes less time than one by one. If one of them can't be decoded
-    so, all of them are left to be decoded when they are read.
-    """
-    for read, write in _PAYLOADS:
-        if _Raw in map(type, map(read, previous)):
-            continue
-        try:
-            values = list(map(_decode_shallow, map(read, events)))
-        # the type of a field that has been read already
-        except (*_MSGSPEC_ERRORS, TypeError):
-            continue
-        if None in values:
-            values = [{} if value is None else value for value in values]
-        # a loop in C that keeps nothing
-        deque(map(write, events, values), maxlen=0)
 
 
 def _restore(fields: dict[str, Any]) -> SessionEvent:

@@ -17,7 +17,6 @@ from fullstory_async.json_ready import JsonReady
 from fullstory_async.models.event import SessionEvent
 from fullstory_async.models.event_data import IdentifyData
 from fullstory_async.models.event_decoding import read_events
-from fullstory_async.models.event_reading import read_in_blocks
 from fullstory_async.models.event_table import EVENT_TABLE, event_columns, event_table
 from fullstory_async.models.event_types import warn_about_event_type
 from fullstory_async.models.session import SessionRef, session_id_of
@@ -81,7 +80,7 @@ class SessionEvents(HasResponseInfo, JsonReady, Sequence[SessionEvent]):
         return self.events[index]
 
     def __iter__(self) -> Iterator[SessionEvent]:
-        return read_in_blocks(self.events)
+        return iter(self.events)
 
     def __len__(self) -> int:
         return len(self.events)

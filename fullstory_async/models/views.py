@@ -6,7 +6,7 @@ exports use other names.
 
 from __future__ import annotations
 
-from typing import Any, Generic, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, overload
 
 from fullstory_async.models.event_data import (
     ClickData,
@@ -69,10 +69,11 @@ class EventViews:
 
     type: str
 
-    @property
-    def data(self) -> dict[str, Any]:
-        """The event's own properties."""
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        @property
+        def data(self) -> dict[str, Any]:
+            """The event's own properties."""
 
     background = _View(EventData)
     change = _View(TargetData)

@@ -86,8 +86,8 @@ class _Arrays:
     """Makes the arrays of one record batch."""
 
     pyarrow: Any
-    _places: dict[tuple[int, ...], Any] = attrs.field(factory=dict, init=False)
-    """The places of values, by the identities of what they were made from."""
+    _places: dict[tuple[tuple[int, int], ...], Any] = attrs.field(factory=dict, init=False)
+    """The places of values, by the identity of each chunk's places and its number of values."""
 
     def of(self, column: Column, kind: Any, chunks: Sequence[Sequence[Any]]) -> Any:
         """Return the values of a column."""
@@ -110,7 +110,8 @@ class _Arrays:
 
     def _places_in(self, chunks: Sequence[Repeated]) -> Any:
         """Return the place of each row's value among the values of all chunks."""
-        key = tuple(id(chunk.places) for chunk in chunks)
+        # by identity, since most columns share a list of places, and the chunks outlive this
+        key = tuple((id(chunk.places), len(chunk.values)) for chunk in chunks)
         if key not in self._places:
             places: list[int] = []
             start = 0

@@ -26,6 +26,8 @@ class Visit:
     url: str | None
     path: str | None
     title: str | None = None
+    """The first title that is not empty."""
+
     entered_at: str | None = None
     events: int = 0
     errors: int = 0

@@ -204,3 +204,10 @@ def test_a_folder_is_written_by_its_option_or_a_name_without_a_suffix(
     files = sorted((tmp_path / "out" / "events" / "event_date=2026-05-04").iterdir())
     assert [path.name for path in files] == [f"part-000{number}.csv" for number in range(6)]
     assert all(path.read_bytes().startswith(b"\xef\xbb\xbf") for path in files)
+
+
+@pytest.mark.parametrize(("schema", "note"), [("v1", "note: the schema v1 will be removed"), ("v2", "")])
+def test_the_old_schema_is_written_with_a_note(small: Path, run: Run, schema: str, note: str) -> None:
+    code, out, err = run("job", "export", str(small), "-", "--format", "jsonl", "--schema", schema)
+    assert (code, err.partition(" in the next version")[0], err.count("\n")) == (0, note, bool(note))
+    assert ("properties" in json.loads(out.splitlines()[0])) == (schema == "v1")

@@ -87,6 +87,13 @@ def test_they_are_the_same_in_arrow() -> None:
     assert columns_of(ColumnRows(COLUMNS), 7) is COLUMNS
 
 
+def test_places_that_columns_share_count_the_values_of_each() -> None:
+    places = [0, 0]
+    chunks = [[Repeated(["a"], places), Repeated(["c", "d"], places)], [Repeated(["b"], places)] * 2]
+    batch = column_batch((Column("one", "text"), Column("two", "text")), chunks)
+    assert batch.to_pydict() == {"one": ["a", "a", "b", "b"], "two": ["c", "c", "b", "b"]}
+
+
 def test_the_name_of_a_browser_is_no_huge_number() -> None:
     name = b'{"raw_user_agent":"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15"}'
     assert not may_be_huge([name])

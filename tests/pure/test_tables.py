@@ -22,6 +22,7 @@ from fullstory_async.models.views import EVENT_TYPES
 from fullstory_async.tables.columns import Row, Table
 from fullstory_async.tables.events import columns_of_answer
 from fullstory_async.tables.ids import SessionIds
+from fullstory_async.tables.pages import visits_of
 from fullstory_async.tables.rows import ColumnRows, columns_of
 from fullstory_async.tables.times import canonical_time, canonical_times
 from tests.odd_answers import FAR_TIMES, ODD_BODIES, TIMES, event
@@ -201,3 +202,14 @@ def test_rows_kept_as_columns_are_the_same_rows() -> None:
 def test_a_time_that_no_clock_shows_is_read_as_it_is_alone(last: str) -> None:
     times = ["2026-05-04T10:00:00.000Z", last]
     assert canonical_times(times) == list(map(canonical_time, times))
+
+
+def test_a_visit_has_its_first_title_that_is_not_empty() -> None:
+    titles = ("", "Cart", "Cart (1)")
+    events = [
+        event("2026-05-04T10:00:00Z", view_id="v", source_properties={"url": {"path": "/"}, "title": title})
+        for title in titles
+    ]
+    columns = columns_of_answer(ID, json.dumps({"events": events}).encode(), None)
+    assert columns is not None
+    assert [(visit.title, visit.events) for visit in visits_of(columns)] == [("Cart", 3)]
