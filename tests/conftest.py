@@ -31,6 +31,16 @@ hypothesis.settings.register_profile("default", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("explore", max_examples=2000, deadline=None)
 hypothesis.settings.load_profile("default")
 
+PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
+SETTINGS = ("api_key_file", "mcp_token", *(each.alias for each in attrs.fields(ClientConfig)))
+OUTSIDE = {
+    *(f"FULLSTORY_{name}".upper() for name in SETTINGS),
+    *("SSL_CERT_FILE", "REQUEST_METHOD"),
+    *PROXIES,
+    *map(str.lower, PROXIES),
+}
+"""Variables that would change what tests do."""
+
 UVLOOP = os.environ.get("FULLSTORY_UVLOOP") == "1"
 """Whether tests in real time run on uvloop instead of asyncio's own loop."""
 
@@ -118,11 +128,8 @@ def forks() -> Iterator[Forks]:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    proxies = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
-    settings = ("api_key_file", "mcp_token", *(each.alias for each in attrs.fields(ClientConfig)))
-    ours = (*(f"FULLSTORY_{name}".upper() for name in settings), "SSL_CERT_FILE", "REQUEST_METHOD")
-    for name in (*ours, *proxies, *map(str.lower, proxies)):
-        monkeypatch.delenv(name, raising=False)
+    for name in OUTSIDE & os.environ.keys():
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(autouse=True)

@@ -47,10 +47,16 @@ def tree_of(module: str) -> ast.Module:
     return ast.parse(path_of(module).read_text())
 
 
+@cache  # as walking it takes as long
+def nodes_of(module: str) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree_of(module)))
+
+
+@cache
 def imports_of(module: str) -> set[str]:
     """Return the package's modules that one imports, be it for type checking only."""
     found: set[str] = set()
-    for node in ast.walk(tree_of(module)):
+    for node in nodes_of(module):
         if isinstance(node, ast.Import):
             assert not [alias for alias in node.names if alias.name.startswith("fullstory_async")]
         if (
@@ -94,7 +100,7 @@ def test_only_the_transport_imports_the_network_client() -> None:
     importers = {
         module
         for module in MODULES
-        for node in ast.walk(tree_of(module))
+        for node in nodes_of(module)
         if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "aiohttp" for alias in node.names)
     }
     assert {m for m in importers if not m.startswith("http.transport.")} == {"client"}
@@ -160,12 +166,12 @@ def test_everything_public_is_documented() -> None:
 
 
 def faults_of_shape(module: str) -> list[str]:
-    text, tree = path_of(module).read_text(), tree_of(module)
-    found = [] if ast.get_docstring(tree) else ["has no docstring"]
+    text = path_of(module).read_text()
+    found = [] if ast.get_docstring(tree_of(module)) else ["has no docstring"]
     if text.count("\n") > 350:
         found.append("has over 350 lines")
     found += [f"{n}: over 110 columns" for n, line in enumerate(text.splitlines(), 1) if len(line) > 110]
-    for node in ast.walk(tree):
+    for node in nodes_of(module):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             assert node.end_lineno is not None
@@ -255,7 +261,7 @@ def test_the_event_loop_goes_on_while_the_network_client_is_imported() -> None:
 def test_no_function_takes_two_callables() -> None:
     """State is a field of a record: a function that is handed several callbacks hides it."""
     for module in MODULES:
-        for node in ast.walk(tree_of(module)):
+        for node in nodes_of(module):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 parameters = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
                 taken = [
@@ -266,25 +272,25 @@ def test_no_function_takes_two_callables() -> None:
 
 def private_accesses(module: str) -> list[str]:
     """Return accesses to private attributes of objects that are neither ``self`` nor made of this module's classes."""
-    tree = tree_of(module)
+    nodes = nodes_of(module)
     own = {
         node.attr
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.value.id in ("self", "cls")
     }
     own |= {
         target.id
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, (ast.AnnAssign, ast.Assign))
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         if isinstance(target, ast.Name)
     }
-    own |= {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+    own |= {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
     return [
         f"{module}:{node.lineno} {ast.unparse(node)}"
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Attribute)
         and node.attr.startswith("_")
         and not node.attr.startswith("__")

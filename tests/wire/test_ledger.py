@@ -227,7 +227,7 @@ async def test_a_fan_out_killed_while_it_waits_for_the_rate_limit_has_counted_ha
             process.kill()
             await process.wait()
         assert process.returncode == -signal.SIGKILL
-        assert 1 <= sandbox.activations < 10
+        assert sandbox.activations < 64 - 32  # each of the 32 workers still had a call to make
         assert sandbox.activations <= await ledger.spent(key) <= sandbox.activations + 2
 
 
