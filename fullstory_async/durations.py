@@ -8,7 +8,7 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
 def span(seconds: float) -> str:
-    """Return a duration in its largest unit and the next one: nobody reads 2592000 s as a month.
+    """Return a duration in its largest unit and the next one, as people read it.
 
     Args:
         seconds: the duration. Below 10 s it keeps one decimal, unless that is zero.

@@ -84,7 +84,7 @@ def consent_question(ids: IdInput, estimate: JobEstimate) -> str:
 
 
 def consent_warning(estimate: JobEstimate) -> str:
-    """Return the warning where nobody can be asked, and no option gives consent."""
+    """Return the warning where no one can be asked, and no option gives consent."""
     return (
         f"warning: there is no terminal to ask on before spending up to "
         f"{_plural(estimate.activations, 'activation')}. The next version will exit with 2 here: give "
@@ -114,7 +114,7 @@ def report_text(report: JobReport, job: Job, resume: str) -> str:
         lines.append(f"{_plural(report.spent - report.done, 'activation')} spent without a saved result")
     if transient:
         lines.append(f"{_plural(transient, 'call')} failed with a transient error; --resume retries them")
-    # a folder that somebody removed during the run can't be resumed
+    # a folder that was removed during the run can't be resumed
     if resume and job.folder.is_dir() and (report.left or report.reason is not StopReason.FINISHED):
         lines.append(f"To resume: {resume}{_resume_hint(report, job, resume)}")
     if counts.failed:

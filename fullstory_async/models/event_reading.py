@@ -1,6 +1,6 @@
 """Iteration over the events of a session, which decodes ahead while a loop reads every event.
 
-Nobody can say beforehand whether a program will read the payload of each event or of a few. A loop shows it:
+It isn't known in advance whether a program will read the payload of each event or of a few. A loop shows it:
 where it has read a field of every event of a block, the field is decoded in the next block at once. A loop
 that skips events, for example by their type, decodes what it reads.
 """

@@ -37,8 +37,8 @@ ROWS = tuple(
                 "Tries again, paid calls too; then `ConnectError`. Nothing is written anywhere",
             ),
             (
-                "Nobody answers while connecting",
-                "Gives up after `connect_timeout` (5 s unless told otherwise), tries again, then `APITimeoutError` with `sent=False`",
+                "No response while connecting",
+                "Gives up after `connect_timeout` (5 s by default), tries again, then `APITimeoutError` with `sent=False`",
             ),
             (
                 "The network can't be reached",
@@ -74,7 +74,7 @@ ROWS = tuple(
             ),
             (
                 "Complete, but no JSON",
-                "`DecodeError` with the status, the size and the first 200 bytes, blotted out, and the body in `.response`; a free call is made once more before",
+                "`DecodeError` with the status, the size and the first 200 bytes, redacted, and the body in `.response`; a free call is made once more before",
             ),
             (
                 "NaN, lone surrogates, a byte order mark, bad UTF-8, 100 000 levels, 5 000 digits",
@@ -286,12 +286,12 @@ ROWS += (
     ),
     Row(
         66,
-        "Nobody can be asked before spending: streams in pipes, a background process, cron",
+        "No one can be asked before spending: streams in pipes, a background process, cron",
         "The question goes to `/dev/tty`, in the foreground only. Where there is no terminal, `--max-activations`, `--yes` or `FULLSTORY_YES=1` is consent; without one `fetch` warns",
     ),
     Row(
         67,
-        "A kept-alive connection ended while the loop was busy or the process stood still: FIN, RST, half-closed, TLS closed, data nobody asked for",
+        "A kept-alive connection ended while the loop was busy or the process stood still: FIN, RST, half-closed, TLS closed, unsolicited data",
         "Its socket is polled before the request leaves; the connection is dropped, and another one carries the request. No call fails, and none is sent twice",
     ),
     Row(
@@ -391,7 +391,7 @@ ROWS += (
     ),
     Row(
         91,
-        "Standard streams that are closed, full, or that nobody reads any more (`>&-`, `2> /dev/full`, `| true`, a terminal that went away)",
+        "Standard streams that are closed, full, or that have no reader left (`>&-`, `2> /dev/full`, `| true`, a terminal that went away)",
         "Lost messages change nothing. Lost data is an error (exit code 1, or 141 for a pipe) of commands whose work it is; `fetch`, `demo`, `sandbox`, `job export` and `job purge` succeed by what they leave behind. If the loss is foreseeable, nothing is paid for",
     ),
     Row(
@@ -447,7 +447,7 @@ ROWS += (
     Row(
         103,
         "A request that several callers share (equal summaries at the same time) fails",
-        "Each caller gets an equal exception of its own: what one caller's frames hold, or what it notes on the error, is in nobody else's report",
+        "Each caller gets an equal exception of its own: what one caller's frames hold, or what it notes on the error, is in no other caller's report",
     ),
     Row(
         104,
@@ -462,7 +462,7 @@ ROWS += (
     Row(
         106,
         "The ledger can't be opened for a moment: no descriptors, EACCES, a mount that went",
-        "A `StorageError`, once it has worked: a job waits for a minute, sends nothing meanwhile, and continues. A ledger whose file is gone is not counted anew",
+        "A `StorageError`, once it has worked: a job waits for a minute, sends nothing meanwhile, and continues. A ledger whose file is gone is not counted from 0",
     ),
     Row(
         107,
