@@ -64,8 +64,8 @@ class PostgresStore:
                 async with store.events_many(client, ids) as results:
                     async for outcome in results: ...
 
-    An answer that the store has is free. Every other session is paid for once, for all callers: a call for
-    one that another process fetches waits for that answer. A process that dies costs at most what it had
+    A result that the store has is free. Every other session is paid for once, for all callers: a call for
+    one that another process fetches waits for that result. A process that dies costs at most what it had
     sent.
     """
 
@@ -174,7 +174,7 @@ class PostgresStore:
         if lost:
             spent = sum(each.spent for each in lost)
             error = StorageError(
-                f"{len(lost)} answers, for which {spent} activations were spent, could not be saved in "
+                f"{len(lost)} results, for which {spent} activations were spent, could not be saved in "
                 f"{self.name}; they are counted, and are paid for again when their sessions are requested"
             )
             error.may_have_cost = spent > 0

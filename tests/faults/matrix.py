@@ -48,7 +48,7 @@ ROWS = tuple(
                 "TLS: an unknown authority, another host's certificate, an expired one, no TLS at all",
                 "`ConnectError` with `permanent=True` after one connection; the request never leaves. Nothing suggests switching the check off",
             ),
-            ("No answer before the read timeout", _AGAIN.format(error="`APITimeoutError`")),
+            ("No response before the read timeout", _AGAIN.format(error="`APITimeoutError`")),
             ("The body stops arriving", _AGAIN.format(error="`APITimeoutError`")),
             (
                 "The body arrives byte by byte, without end",
@@ -57,14 +57,14 @@ ROWS = tuple(
             ),
             (
                 "The connection breaks in the middle of a body of known length, or of chunks",
-                "No part of it is taken for the answer. " + _AGAIN.format(error="`ProtocolError`"),
+                "No part of it is taken for the response. " + _AGAIN.format(error="`ProtocolError`"),
             ),
             (
                 "The same, where only the connection's end would end the body",
                 "JSON without its end counts as broken off. " + _AGAIN.format(error="`ProtocolError`"),
             ),
             (
-                "The connection is reset before an answer, or was kept alive for too long",
+                "The connection is reset before a response, or was kept alive for too long",
                 _AGAIN.format(error="`ProtocolError`")
                 + ". One that had served before is replaced at once. aiohttp's own second sending is off",
             ),
@@ -89,7 +89,7 @@ ROWS = tuple(
                 "200: `UnexpectedResponseError`, and a free call is made once more before. 502: a `ServerError` like any other",
             ),
             (
-                "An empty answer: 200 without a body, or 204",
+                "An empty response: 200 without a body, or 204",
                 "200: `UnexpectedResponseError`; a job records nothing and stops after 5 in a row. 204: no events",
             ),
             (
@@ -127,7 +127,7 @@ ROWS = tuple(
             ),
             (
                 "429 with a date: three forms, one that is past, clocks that differ",
-                "The time from the answer's own `Date` to it counts; a second at least",
+                "The time from the response's own `Date` to it counts; a second at least",
             ),
             (
                 "429 without a time",
@@ -155,7 +155,7 @@ ROWS = tuple(
                 "A body larger than `max_response_bytes` (64 MiB)",
                 "`ResponseTooLarge`; the rest is not read, the connection is closed, the memory stays flat",
             ),
-            ("A small answer that unpacks to a huge one", "As above: what is counted is the unpacked size"),
+            ("A small response that unpacks to a huge one", "As above: what is counted is the unpacked size"),
             (
                 "Ids with `/`, `..`, `%2F`, `?`, `#`, line ends, NUL, any Unicode; empty or extremely long ones",
                 "One request with exactly that id in exactly that place, or `InvalidSessionId` before any",
@@ -188,31 +188,31 @@ ROWS = tuple(
             ("Two processes with one job", "The second one gets `JobLockedError` (exit code 75) at once"),
             (
                 "A job's file is cut off, damaged or of a later version",
-                "Refused for writing; what is intact can be read and exported. Answers have checksums, and ids are looked up both ways, so that nothing damaged is taken for an answer or for another session's",
+                "Refused for writing; what is intact can be read and exported. Responses have checksums, and ids are looked up both ways, so that nothing damaged is taken for a response or for another session's",
             ),
             (
                 "The clock jumps by an hour",
-                "Waits and timeouts go by the monotonic clock. Only a `Retry-After` date in an answer without a `Date` is read against the wall clock; what comes of it is bounded by `max_wait`",
+                "Waits and timeouts go by the monotonic clock. Only a `Retry-After` date in a response without a `Date` is read against the wall clock; what comes of it is bounded by `max_wait`",
             ),
             (
                 "A limiter shared through Redis fails",
                 "Nothing is sent, and calls end in `LimiterUnavailable` at once or after `timeout`; or, with `fallback`, each process continues at its own rate. Both end by themselves. What Redis forgets (`FLUSHALL`, a restart, an empty replica) is taken for an empty bucket, so that no window has more than `burst + rate·W`. A job waits for it and counts no session as failed",
             ),
             (
-                "Somebody else answers: the sign-in page of a network, a proxy, a web server (2xx, 4xx, 511)",
-                "`UnexpectedResponseError`, which says who probably answered and at which address; a free call is made once more before. A paid one counts as at risk; only a redirect and a 511 are free. A 200 without a body is such a response. Texts and empty bodies from 400 on go by their status",
+                "Another server responds: the sign-in page of a network, a proxy, a web server (2xx, 4xx, 511)",
+                "`UnexpectedResponseError`, which says which server probably responded and at which address; a free call is made once more before. A paid one counts as at risk; only a redirect and a 511 are free. A 200 without a body is such a response. Texts and empty bodies from 400 on go by their status",
             ),
             (
                 "JSON of another API",
                 "The same. An empty object, unknown further members and missing ones are fine",
             ),
             (
-                "Somebody else answers from the start, in bulk",
-                "Before the first answer from FullStory to a paid call at most 5 calls are in flight, and after 5 such answers in a row the work ends: at most 5 activations at risk. A job asks `/me` first and ends as `not_fullstory` (exit code 9) before it pays; nothing is recorded for a session, and `--resume` makes all calls",
+                "Another server responds from the start, in bulk",
+                "Before the first response from FullStory to a paid call at most 5 calls are in flight, and after 5 such responses in a row the work ends: at most 5 activations at risk. A job asks `/me` first and ends as `not_fullstory` (exit code 9) before it pays; nothing is recorded for a session, and `--resume` makes all calls",
             ),
             (
-                "Somebody else answers in the middle of a job",
-                "After 5 such answers in a row it ends as `not_fullstory` (exit code 9): at most `concurrency` + 4 activations at risk and no others spent, nothing recorded for a session. The report says how many, and what `/me` answers now. Five answers in a row with a status that FullStory does not send, such as 405 or 451, and without its code end the job too",
+                "Another server responds in the middle of a job",
+                "After 5 such responses in a row it ends as `not_fullstory` (exit code 9): at most `concurrency` + 4 activations at risk and no others spent, nothing recorded for a session. The report says how many, and how `/me` responds now. Five responses in a row with a status that FullStory does not send, such as 405 or 451, and without its code end the job too",
             ),
             (
                 "Redirects, in bulk",
@@ -225,8 +225,8 @@ ROWS = tuple(
                 + ". Never taken for an empty result",
             ),
             (
-                "A 503 with a page between good answers",
-                "All calls pause as after a 429. If its `Server` or `Via` is another than that of the good answers, it is free and made again; otherwise a paid call ends in `GatewayThrottledError` with `may_have_cost`. A job records nothing for the session. After ten failures in a row it is an outage",
+                "A 503 with a page between good responses",
+                "All calls pause as after a 429. If its `Server` or `Via` is another than that of the good responses, it is free and made again; otherwise a paid call ends in `GatewayThrottledError` with `may_have_cost`. A job records nothing for the session. After ten failures in a row it is an outage",
             ),
         ),
         start=1,
@@ -262,7 +262,7 @@ ROWS += (
     Row(
         61,
         "One of the two list endpoints isn't served: 405, or a 404 without a code of its own",
-        "The other path is tried once, and kept for this client once it has answered; if neither is served, the error of the configured one. Listing is free",
+        "The other path is tried once, and kept for this client once it has responded; if neither is served, the error of the configured one. Listing is free",
     ),
     Row(
         62,
@@ -302,7 +302,7 @@ ROWS += (
     Row(
         69,
         "More workers than the process may have file descriptors (`ulimit -n`)",
-        "A client has at most as many connections as the soft limit less 32, or less what is open, and calls queue for one. All ids are answered",
+        "A client has at most as many connections as the soft limit less 32, or less what is open, and calls queue for one. All ids get a result",
     ),
     Row(
         70,
