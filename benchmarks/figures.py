@@ -17,7 +17,7 @@ BEGIN, END = "<!-- python -m benchmarks.figures writes this table -->\n", "<!-- 
 
 
 def table() -> str:
-    """Return the table in Markdown."""
+    """Return the table in Markdown, and the day of its run."""
     text = _RESULTS.read_text(encoding="utf-8")
     clients = ("openapi-python-client", "httpx + pydantic")
     head = ("requests per second", "this package", *clients, "aiohttp + json, dicts")
@@ -32,7 +32,8 @@ def table() -> str:
     ours, theirs = _figures(r"200 events, no rate limit: (\d+) requests/s; .*: (\d+) requests/s", text)
     cell = f"{theirs} ({int(ours) / int(theirs):.1f} × slower)"
     lines.append(f"| sessions of 200 events, 64 workers | **{ours}** | | | {cell} |")
-    return "\n".join(lines) + "\n"
+    (day,) = _figures(r"Measured on (\S+) ", text)
+    return "\n".join(lines) + f"\n\nMeasured on {day}.\n"
 
 
 def _figures(line: str, text: str) -> tuple[str, ...]:

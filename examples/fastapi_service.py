@@ -110,7 +110,7 @@ class State(TypedDict):
 async def lifespan(_: FastAPI) -> AsyncIterator[State]:
     """Open the client when the server starts; stop the jobs and close it when the server stops."""
     folder = Path(os.environ.get("SERVICE_FOLDER", "service"))
-    config = ClientConfig.from_env(max_wait=2.0)  # rather a 503 than a response that nobody waits for
+    config = ClientConfig.from_env(max_wait=2.0)  # rather a 503 than a response after the caller has left
     cache = ResponseCache(folder / "responses.cache")
     cap = int(os.environ.get("SERVICE_MONTHLY_CAP", "1000"))
     ledger = ActivationLedger(folder / "activations.ledger", monthly_cap=cap)

@@ -49,7 +49,7 @@ async def answer(client: FullStoryClient, respond: AsyncRespond, question: str) 
         cost = "It may have cost an activation." if error.may_have_cost else "It cost nothing."
         await respond(f"{words} {cost}", response_type="ephemeral")
     else:
-        # a summary quotes web pages: escaped, their text notifies nobody and makes no links
+        # a summary quotes web pages: escaped, their text sends no notifications and makes no links
         await respond(html.escape(summary.text, quote=False), response_type="in_channel")
 
 

@@ -13,7 +13,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a duration in its largest unit and the next one: nobody reads 2592000 s as a month.
+    """Return a duration in its largest unit and the next one, as people read it.
 
     Args:
         seconds: the duration. Below 10 s it keeps one decimal, unless that is zero.

@@ -187,10 +187,10 @@ class UnexpectedResponseError(TransportError):
     """A response that can't be FullStory's; its text says who probably answered, and where.
 
     A `TransportError`, because the way to the service is wrong: FullStory has neither judged the call nor the
-    session. So a job records nothing for the session and makes the call again. It is no `DecodeError`, whose
-    body was paid for. Whether FullStory has seen the call nevertheless is unknown: it stays at risk, except
-    after a redirect or a 511, which prove that it has not. In place of the body, which may quote the request,
-    `response` holds a masked excerpt.
+    session. So a job records nothing for the session and makes the call again. It isn't a `DecodeError`,
+    whose body was paid for. Whether FullStory has seen the call nevertheless is unknown: it stays at risk,
+    except after a redirect or a 511, which prove that it has not. In place of the body, which may quote the
+    request, `response` holds a masked excerpt.
     """
 
     @property

@@ -148,7 +148,7 @@ class SessionId(str):
 
 
 class UnusableId(str):
-    """A text that stands in the place of a session id and is none, with the reason.
+    """A text in the place of a session id that isn't one, with the reason.
 
     It is reported like an invalid id wherever it is used as one, and never sent.
     """

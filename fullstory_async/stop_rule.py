@@ -24,7 +24,7 @@ class StopRule:
     several times in a row: a single 403 may be about one session, but three without a success between them
     are about the key. Other failures between them, such as a 404, say nothing about the key's role. Three
     redirects, five responses that can't be FullStory's, or five with a status that FullStory does not send
-    and without its code, mean that somebody else responds at this address.
+    and without its code, mean that another service responds at this address.
     """
 
     __slots__ = ("_first_unexpected", "_in_a_row", "_last", "_scopes", "ended_by")
@@ -83,7 +83,7 @@ _MOST_IN_A_ROW: dict[type[FullStoryError], int] = {
 }  # fmt: skip
 """The failures that end the work when they come this often without a success between them."""
 _ELSEWHERE = frozenset({UnexpectedRedirect, UnexpectedResponseError, APIStatusError})
-"""Those of them that come from somebody else."""
+"""Those of them that come from another service."""
 
 
 def _kinds_of(error: FullStoryError) -> list[type[FullStoryError]]:

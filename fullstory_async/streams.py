@@ -6,7 +6,7 @@ in any mapping, and keeps everything else in `StreamTrigger.data`.
 
 FullStory retries a request for hours, in any order, and limits nothing. So a web server only puts bodies into
 a `StreamInbox`, which drops repetitions, and answers at once; a worker takes them out, within its budget and
-rate limit. FullStory documents no signature of these requests. Everybody who knows the URL can send them:
+rate limit. FullStory documents no signature of these requests. Anyone who knows the URL can send them:
 check a secret of your own first, in the path or in a header that the stream is set up with.
 """
 

@@ -161,7 +161,8 @@ def test_no_module_has_an_old_name() -> None:
 UNUSUAL = re.compile(
     r"\bgo(es|ne)? on\b|\bwhom\b|for good\b|that there (is|are)\b|\bso many\b|\bwithout a word\b"
     r"|(?<!there )\b(is|are|was|were) no (?!longer|more|other)[a-z]|\b(is|are|be) told\b|\btold (of|that)\b"
-    r"|on (its|their) way\b|\bset aside\b|\btake[ns]? back\b|\bnobody hurries\b",
+    r"|on (its|their) way\b|\bset aside\b|\btake[ns]? back\b|\bnobody('s)? [a-z]|\beverybody\b|\bbeforehand\b|\banew\b"
+    r"|\bbought\b|\bfailed for now\b|\bfor now,|(?<!there )\b(is|are|was|were) no `|\bwhich is no\b|\bunless told\b|\bblotted\b",
     re.IGNORECASE,
 )
 

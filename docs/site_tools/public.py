@@ -49,7 +49,7 @@ PAGES = {
         """,
     ),
     "cluster": _page(
-        "Many processes and machines", "One rate limit, one budget and one set of answers for all of them.",
+        "Many processes and machines", "One rate limit, one budget and one set of results for all of them.",
         """
         RedisRateLimiter PostgresStore StoreOptions AddedSessions StoreStatus PostgresLedger
         PostgresRateLimiter Postgres

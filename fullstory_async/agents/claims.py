@@ -1,7 +1,7 @@
-"""Claims: of several servers that share a store, one buys a response, and the others wait for it.
+"""Claims: of several servers that share a store, one fetches a response, and the others wait for it.
 
-Most programs start a server of their own. The one that buys renews its claim while it waits; the claim of a
-process that died lapses after some seconds.
+Most programs start a server of their own. The one that fetches renews its claim while it waits; the
+claim of a process that died lapses after some seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""AgentDesk: serves agents from the stored responses, and buys what is missing within the terms.
+"""AgentDesk: serves agents stored responses, and fetches missing ones within the terms.
 
 Two agents that ask for the same response share one request, through the store also those of two servers. The
 request belongs to neither: an agent that is cancelled leaves it running, because it may have been paid for,
@@ -25,7 +25,7 @@ __all__ = ["AgentDesk", "Refused"]
 _FINISH_SECONDS = 10.0
 """Seconds that the end of a server waits for requests that may have been paid for."""
 _POLL_SECONDS = 0.2
-"""Seconds between looks whether another server has bought a response."""
+"""Seconds between checks whether another server has fetched a response."""
 _NAMES = {"events": "the events", "context": "the context", "summary": "an AI summary"}
 
 
@@ -46,7 +46,7 @@ class AgentDesk:
     def __init__(
         self, client: FullStoryClient, store: AgentStore, terms: Terms, ledger: ActivationLedger | None
     ) -> None:
-        """Serve from a store, and buy with a client; the ledger is the one that the client counts in."""
+        """Serve from a store, and fetch with a client; the ledger is the one that the client counts in."""
         self.client = client
         self.store = store
         self.terms = terms
@@ -70,7 +70,7 @@ class AgentDesk:
         self._listed.update(session_ids)
 
     async def question(self, wanted: Wanted, *, refresh: bool, can_ask: bool) -> str | None:
-        """Return what a person has to be asked before this is bought; ``None`` for nothing."""
+        """Return the question to a person before this is paid for; ``None`` for none."""
         if wanted in self._buying or (not refresh and await self.store.has(wanted)):
             return None
         spent = await self.spent()
@@ -81,12 +81,12 @@ class AgentDesk:
     async def obtain(
         self, wanted: Wanted, *, refresh: bool, agreed: bool | None, can_ask: bool
     ) -> tuple[StoredResponse, int]:
-        """Return the stored response, or buy it; and the activations that this call has spent.
+        """Return the stored response, or fetch it; and the activations that this call has spent.
 
         Args:
             wanted: what.
-            refresh: buy it although it is stored.
-            agreed: whether a person has agreed to spend an activation; ``None`` if nobody was asked.
+            refresh: fetch it although it is stored.
+            agreed: whether a person has agreed to spend an activation; ``None`` if no one was asked.
             can_ask: whether the agent's program could ask one.
 
         Raises:
@@ -122,7 +122,7 @@ class AgentDesk:
         asked, body = datetime.now(UTC), None
         try:
             async with self._claimed(wanted):
-                # another agent may have bought it since this one has looked
+                # another agent may have fetched it since this one looked
                 stored = await self.store.get(wanted)
                 if stored is not None and not (refresh and _is_before(stored, asked)):
                     self._spent -= 1

@@ -15,12 +15,12 @@ class Decision(enum.Enum):
     PAY = "pay"
     ASK = "ask"
     """A person decides."""
-    NOBODY_TO_ASK = "nobody to ask"
+    CANNOT_ASK = "cannot ask"
     """A person would have to decide, and the agent's program can't ask one."""
     RUN_EXHAUSTED = "run exhausted"
     MONTH_EXHAUSTED = "month exhausted"
     ONLY_LISTED = "only listed"
-    """Only sessions that were listed may be bought: the latest ids were made up."""
+    """Only listed sessions may be fetched: the latest ids were made up."""
 
 
 _MAX_UNKNOWN = 3
@@ -64,7 +64,7 @@ def decide(terms: Terms, spent: Spent, *, can_ask: bool, is_listed: bool = False
         return Decision.MONTH_EXHAUSTED
     if terms.ask_from is None or spent.run < terms.ask_from:
         return Decision.PAY if is_listed or spent.unknown < _MAX_UNKNOWN else Decision.ONLY_LISTED
-    return Decision.ASK if can_ask else Decision.NOBODY_TO_ASK
+    return Decision.ASK if can_ask else Decision.CANNOT_ASK
 
 
 def question(what: str, session_id: str, terms: Terms, spent: Spent) -> str:
@@ -87,7 +87,7 @@ def refusal(decision: Decision, terms: Terms, spent: Spent, *, was_asked: bool =
         case Decision.MONTH_EXHAUSTED:
             why = f"{_of(spent.month or 0, spent.monthly_cap)} activations of this month are spent"
             return f"Nothing was spent: {why}. Work with the sessions that are stored."
-        case Decision.NOBODY_TO_ASK:
+        case Decision.CANNOT_ASK:
             return (
                 "Nothing was spent: this costs 1 activation, a person has to agree, and this program can't "
                 "ask one (it offers no form elicitation). A person can restart the server with "

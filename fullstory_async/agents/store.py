@@ -63,7 +63,7 @@ class StoredResponse:
 
 
 class AgentStore:
-    """The stored responses of one account, and the claims to those that are being bought."""
+    """The stored responses of one account, and the claims to those that are being fetched."""
 
     def __init__(self, cache: ResponseCache, account: str, jobs: Sequence[ResponseStore] = ()) -> None:
         """Use a cache, and the folders of jobs, which are only read."""
@@ -78,7 +78,7 @@ class AgentStore:
         await self._cache.stored_at(self._account, endpoints.me())
 
     async def claim(self, wanted: Wanted) -> bool:
-        """Claim the right to buy a response, or renew the claim; return whether no other server has it.
+        """Claim the right to fetch a response, or renew the claim; return whether no other server has it.
 
         Raises:
             ConfigurationError, StorageError: the file of claims can't be written.

@@ -82,7 +82,7 @@ class ApiContext:
     shared: SharedCalls = attrs.field(factory=dict)
     """Calls in flight that an equal call can join."""
     pending_writes: dict[Hashable, asyncio.Task[None]] = attrs.field(factory=dict)
-    """Responses that are being written to the cache, whether or not somebody waits for it."""
+    """Responses that are being written to the cache, whether or not a caller waits for it."""
 
     lists: ListEndpoints = attrs.field(factory=ListEndpoints)
     """Where sessions are listed."""

@@ -14,7 +14,7 @@ E = TypeVar("E", bound=BaseException)
 def separate(error: E) -> E:
     """Return an equal error with a traceback, notes and causes of its own.
 
-    Callers raise it through their own frames and note on it what they know, which is nobody else's business.
+    Callers raise it through their own frames and note on it what they know, which other callers must not see.
     """
     copies: dict[int, BaseException] = {}
     return cast("E", _copy(error, copies))

@@ -69,7 +69,7 @@ async def fetch_sessions(
 
 def _is_unserved(error: FullStoryError) -> bool:
     """Return whether an error says that the path isn't served, and not that nothing was found."""
-    # a page of somebody else says nothing about FullStory's paths
+    # a page of another service says nothing about FullStory's paths
     if isinstance(error, UnexpectedResponseError):
         return False
     return error.status == 405 or (error.status == 404 and error.code not in _FOUND_NOTHING)

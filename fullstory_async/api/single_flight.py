@@ -6,8 +6,8 @@ of its own as long as anybody waits for it, and is cancelled when the last waite
 its place in the queue of the rate limiter: a priority call that joins a request without priority waits at
 that request's pace, because a request of its own would cost another activation.
 
-A call that nobody has joined ends at its caller's deadline. The first that joins it gives it the longest time
-of both (`Call.extend`), and a timer to each of them.
+A call that no other has joined ends at its caller's deadline. The first that joins it gives it the longer
+time of both (`Call.extend`), and a timer to each of them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Waiter(Generic[T]):
         return 0 if self.call is None else self.call.at_risk
 
     def stop(self) -> None:
-        """Wait for no further attempt. A call that nobody else waits for starts none."""
+        """Wait for no further attempt. A call that no other caller waits for starts none."""
         self.stopping = True
         call = self.call
         if call is None or call.task is None or not call.droppable:

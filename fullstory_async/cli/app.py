@@ -57,7 +57,9 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return Exit.PIPE_CLOSED
     except DecodeError as error:
-        sys.stderr.write(f"fullstory-async: {error}\nThe answer as it came follows on standard output.\n")
+        sys.stderr.write(
+            f"fullstory-async: {error}\nThe response as it was received follows on standard output.\n"
+        )
         with contextlib.suppress(OSError):  # the command fails anyway, and with the code of the first error
             sys.stdout.buffer.write(b"" if error.response is None else error.response.body)
         return exit_for(error)

@@ -1,7 +1,7 @@
 """A Postgres for the demo: the programs of a wheel, in a temporary folder, on a Unix socket.
 
 The wheel's own start is not used. As root it would create a user of the system and open every folder above
-its files, such as /root, to everybody. Here only the two programs run as another user, on copies if need be.
+its files, such as /root, to all users. Here only the two programs run as another user, on copies if need be.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _copied(root: Path, wheel: Path, target: Path) -> Path:
 
 
 def _is_open(path: Path) -> bool:
-    """Return whether everybody may pass through the folders above a path, such as not through /root."""
+    """Return whether every user may pass through the folders above a path, such as not through /root."""
     return all(each.stat().st_mode & 0o001 for each in (path, *path.parents))
 
 

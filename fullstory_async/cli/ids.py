@@ -66,7 +66,7 @@ class IdInput:
         self._database.execute("CREATE TABLE unusual (key BLOB, text BLOB)")
 
     def add(self, given: SessionInput) -> None:
-        """Add an id, or a text that is none. Raises `StorageError` if the disk is full."""
+        """Add an id, or a text that isn't one. Raises `StorageError` if the disk is full."""
         session_id = given.session_id
         reason = session_id.reason if isinstance(session_id, UnusableId) else None
         stored = _stored(session_id)
@@ -107,7 +107,7 @@ class IdInput:
         return notes
 
     def first_reason(self) -> str:
-        """Return why the first invalid id is none; empty without one."""
+        """Return why the first invalid id is invalid; empty without one."""
         query = "SELECT reason FROM given WHERE reason IS NOT NULL ORDER BY rowid LIMIT 1"
         found = self._database.execute(query).fetchone()
         return "" if found is None else found[0]

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fullstory_async.activations import Activations
-from fullstory_async.amounts import span
+from fullstory_async.amounts import counted, span
 from fullstory_async.cli.ids import IdInput
 from fullstory_async.cli.output import printable
 from fullstory_async.cli.program import program
 from fullstory_async.jobs import Job, JobEstimate, JobReport, StopReason
 from fullstory_async.jobs.export import Redaction
-from fullstory_async.notebook_html import counted
 
 __all__ = [
     "consent_question",
@@ -85,7 +84,7 @@ def consent_question(ids: IdInput, estimate: JobEstimate) -> str:
 
 
 def consent_warning(estimate: JobEstimate) -> str:
-    """Return the warning where nobody can be asked, and no option gives consent."""
+    """Return the warning where no one can be asked, and no option gives consent."""
     return (
         f"warning: there is no terminal to ask on before spending up to "
         f"{counted(estimate.activations, 'activation')}. The next version will exit with 2 here: give "
@@ -115,7 +114,7 @@ def report_text(report: JobReport, job: Job, resume: str) -> str:
         lines.append(f"{counted(report.spent - report.done, 'activation')} spent without a saved result")
     if transient:
         lines.append(f"{counted(transient, 'call')} failed with a transient error; --resume retries them")
-    # a folder that somebody removed during the run can't be resumed
+    # a folder that was removed during the run can't be resumed
     if resume and job.folder.is_dir() and (report.left or report.reason is not StopReason.FINISHED):
         lines.append(f"To resume: {resume}{_resume_hint(report, job, resume)}")
     if counts.failed:

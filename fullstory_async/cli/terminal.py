@@ -12,7 +12,7 @@ __all__ = ["ask"]
 
 
 def ask(question: str) -> bool | None:
-    """Ask a yes-or-no question; return whether the answer is yes, or ``None`` if there is nobody to ask.
+    """Ask a yes-or-no question; return whether the answer is yes, or ``None`` if no one can be asked.
 
     Raises:
         KeyboardInterrupt: the person pressed Ctrl-C instead.
@@ -44,7 +44,7 @@ def _read_line(source: int) -> bytes:
 
 @contextmanager
 def _open_terminal() -> Iterator[tuple[int, int] | None]:
-    """Give the descriptors to read from and to write to; ``None`` where nobody could answer."""
+    """Give the descriptors to read from and to write to; ``None`` where no one could answer."""
     with contextlib.ExitStack() as stack:
         try:
             terminal = os.open("/dev/tty", os.O_RDWR)
@@ -55,7 +55,7 @@ def _open_terminal() -> Iterator[tuple[int, int] | None]:
             yield (sys.stdin.fileno(), sys.stderr.fileno()) if known else None
             return
         stack.callback(os.close, terminal)
-        # reading from the background would stop the process until somebody brings it to the foreground
+        # reading from the background would stop the process until a person brings it to the foreground
         yield (terminal, terminal) if _is_in_foreground(terminal) else None
 
 

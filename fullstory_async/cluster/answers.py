@@ -28,7 +28,7 @@ _MOST = 500
 _MOST_BYTES = 16 * 1024 * 1024
 """Bytes of the responses of one transaction, unless a single one is larger."""
 _FIRST_RETRY = 60.0
-"""Seconds after which a session that failed for now is claimed again; doubled after each further try."""
+"""Seconds after which a session that failed temporarily is claimed again; doubled after each further try."""
 _MOST_TRIES = 5
 
 

@@ -206,7 +206,7 @@ class SharedBucket:
     def _leave_fallback(self) -> None:
         if self._in_fallback:
             self._in_fallback = False
-            _logger.info("the rate limiter that is shared through %s answers again", self._store.location)
+            _logger.info("the rate limiter that is shared through %s responds again", self._store.location)
 
     def _rejection(self, wait: float, left: float) -> RateLimitedError:
         return RateLimitedError(

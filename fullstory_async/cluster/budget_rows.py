@@ -100,7 +100,7 @@ async def check_owner(database: Postgres, budget: BudgetRow, key: str, organisat
             budget = attrs.evolve(budget, organisation=adopted)
     if budget.organisation != organisation:
         raise ConfigurationError(
-            f"the budget {budget.name!r} and its answers are of the organisation {budget.organisation}, and "
+            f"the budget {budget.name!r} and its results are of the organisation {budget.organisation}, and "
             f"the key is of {organisation}: name another budget for it"
         )
     return budget

@@ -54,7 +54,7 @@ class Lease:
     worker: UUID | None
     """``None`` until it has claimed something, and after the lease has expired."""
     valid_until: float
-    """Loop time until which nobody can have taken over what this process has claimed."""
+    """Loop time until which no other process can have taken over this one's claims."""
     calls: set[Call]
     """The calls that may only be sent until then."""
 
@@ -242,7 +242,7 @@ class Claims:
 
     @asynccontextmanager
     async def _asking(self, worker: UUID, number: int) -> AsyncIterator[Connection]:
-        """Connect; claims whose confirmation was lost are freed by the next caller, since nobody has them."""
+        """Connect; claims whose confirmation was lost are freed by the next caller, since no one has them."""
         lost, self._lost = self._lost, []
         try:
             async with self._database.connection(autocommit=True) as connection:

@@ -1,4 +1,4 @@
-"""Dask: sessions' events as a bag or as a DataFrame, each session bought once.
+"""Dask: sessions' events as a bag or as a DataFrame, each session paid for once.
 
 ::
 

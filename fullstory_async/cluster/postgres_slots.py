@@ -49,7 +49,7 @@ class PostgresSlots:
         """Ask for slots or begin a pause; see `arguments`."""
         row = await self._request(_TAKE, [self._name, *values])
         if row is None:
-            raise LimiterUnavailable(f"{self.location} gave no answer to a request for slots", sent=False)
+            raise LimiterUnavailable(f"{self.location} gave no response to a request for slots", sent=False)
         return Grant.parse(*row)
 
     async def is_valid(self, grant: Grant) -> bool:
@@ -73,7 +73,7 @@ class PostgresSlots:
                 except StorageError:
                     return await self._run(statement, values, self.timeout)
         except TimeoutError:
-            failure = f"no answer from {self.location} within {self.timeout:g} s"
+            failure = f"no response from {self.location} within {self.timeout:g} s"
         except StorageError as error:
             failure = error.message
         raise LimiterUnavailable(

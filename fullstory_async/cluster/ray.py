@@ -1,4 +1,4 @@
-"""Ray: sessions' events as a ``ray.data`` dataset, each session bought once.
+"""Ray: sessions' events as a ``ray.data`` dataset, each session paid for once.
 
 ::
 
@@ -50,7 +50,7 @@ def ray_events(
         dataset: rows with ids of sessions.
         options: how the actors open the store.
         actors: number of processes, each with a client.
-        batch_size: ids of a batch, which is bought and delivered as a whole.
+        batch_size: ids of a batch, which is fetched and delivered as a whole.
         num_cpus: what an actor takes of the cluster's CPUs. If the actors take all, nothing reads the ids.
         settings: further ones of ``Dataset.map_batches``.
     """

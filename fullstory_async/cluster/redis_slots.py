@@ -107,7 +107,7 @@ class RedisSlots:
             async with asyncio.timeout(self.timeout):
                 return await request
         except TimeoutError:
-            failure = f"no answer within {self.timeout:g} s"
+            failure = f"no response within {self.timeout:g} s"
         except _FAILURES as error:
             failure = f"{type(error).__name__}: {self._without_password(str(error))}"
         await self.close()

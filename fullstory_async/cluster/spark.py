@@ -1,4 +1,4 @@
-"""Spark, from version 4 on: sessions' events as a DataFrame, each session bought once.
+"""Spark, from version 4 on: sessions' events as a DataFrame, each session paid for once.
 
 ::
 

@@ -63,8 +63,8 @@ class PostgresStore:
                 async with store.events_many(client, ids) as results:
                     async for outcome in results: ...
 
-    An answer that the store has is free. Every other session is bought once, whoever asks for it: a call for
-    one that another process fetches waits for that answer. A process that dies costs at most what it had
+    A result that the store has is free. Every other session is paid for once, for all callers: a call for
+    one that another process fetches waits for that result. A process that dies costs at most what it had
     sent.
     """
 
@@ -173,8 +173,8 @@ class PostgresStore:
         if lost:
             spent = sum(each.spent for each in lost)
             error = StorageError(
-                f"{len(lost)} answers, for which {spent} activations were spent, could not be saved in "
-                f"{self.name}; they are counted, and are bought again when their sessions are asked for"
+                f"{len(lost)} results, for which {spent} activations were spent, could not be saved in "
+                f"{self.name}; they are counted, and are paid for again when their sessions are requested"
             )
             error.may_have_cost = spent > 0
             raise error
@@ -266,7 +266,7 @@ class PostgresStore:
     async def claim(self, limit: int) -> list[str]:
         """Claim up to ``limit`` pending sessions for this process, in the order in which they were added.
 
-        Fetch them with `events_many` or `raw_many`. Those that failed for now come last, after a pause.
+        Fetch them with `events_many` or `raw_many`. Those that failed temporarily come last, after a pause.
         """
         validators.positive_integer(limit, "limit")
         return await self._opened.claims.claim(limit)

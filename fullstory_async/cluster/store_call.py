@@ -131,7 +131,7 @@ class StoreCall(Generic[T]):
             body = decompress(found.body)
         except CorruptRecord as error:
             damaged = StorageError(
-                f"the answer of the session {self.session_id} in {self._run.name} is damaged: {error}"
+                f"the result of the session {self.session_id} in {self._run.name} is damaged: {error}"
             )
             damaged.permanent, damaged.scope = True, Scope.SESSION
             raise damaged from None

@@ -75,7 +75,7 @@ class StoreRecords:
                     yield _record(*row)
                 except CorruptRecord as error:
                     self.damaged += 1
-                    _logger.warning("the answer of the session %s is damaged: %s", row[1], error)
+                    _logger.warning("the result of the session %s is damaged: %s", row[1], error)
             after = page[-1][0]
 
     async def _page(self, after: int, with_bodies: bool) -> list[tuple[Any, ...]]:

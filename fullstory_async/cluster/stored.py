@@ -36,7 +36,7 @@ class Claim:
     seq: int
     worker: UUID
     number: int
-    """Together with the worker, what nobody else can claim it by."""
+    """With the worker, it identifies the claim: no other process has the same two."""
 
 
 @attrs.frozen
@@ -111,7 +111,7 @@ class StoreStatus(JsonReady):
     failed: int
     """Sessions that failed; those that did not fail permanently are tried again later."""
     pending: int
-    """Sessions that nobody has claimed yet."""
+    """Sessions that no process has claimed yet."""
     claimed: int
     """Sessions that a process has claimed, and for which nothing was sent."""
     sent: int

@@ -81,7 +81,7 @@ class Worker:
 
         Raises:
             FullStoryError: every further call would fail as one did: the budget is used up, the key is
-                rejected, or somebody else than FullStory responds.
+                rejected, or another service than FullStory responds.
         """
         await self._queue.fill(await self.count_unfinished())
         name = f"{socket.gethostname()}:{os.getpid()}"

@@ -1,8 +1,8 @@
 """LockFile: a lock that is a file, for file systems without locks of the operating system.
 
 Whoever creates the file holds the lock (``O_EXCL``). The file stays behind if its process dies, so it names
-that process, and the next one on the same host takes it over. Of a process on another host nobody can know
-whether it still runs, so its file has to be deleted by a person.
+that process, and the next one on the same host takes it over. Whether a process on another host still
+runs can't be known, so its file has to be deleted by a person.
 """
 
 from __future__ import annotations

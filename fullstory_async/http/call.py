@@ -1,4 +1,4 @@
-"""Call: the record of one API call, written by the pipeline and read by everybody concerned.
+"""Call: the record of one API call, written by the pipeline and read by its callers.
 
 Whoever starts a call keeps its record, and can read at any time how often the request was sent and how many
 activations it may have cost. Nothing is reported by callback. The one field that others write is
@@ -37,7 +37,7 @@ class Attempt:
     reused: bool = False
     """Whether it went over a connection that is known to have served an earlier request."""
     connected: asyncio.Event | None = None
-    """Set when it has a connection; ``None`` if nobody waits for that."""
+    """Set when it has a connection; ``None`` if nothing waits for that."""
     latest: float = 0.0
     """Loop time until which it may take, if that is later than the deadline with which it was sent."""
     connection: asyncio.Transport | None = None

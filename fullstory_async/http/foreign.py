@@ -14,7 +14,7 @@ __all__ = ["RaisedByHook", "program_error"]
 
 
 class RaisedByHook(Exception):
-    """Carries the exception of a trace hook past everybody who would take it for the network's or ours."""
+    """Carries the exception of a trace hook past all code that would take it for the network's or ours."""
 
     def __init__(self, raised: BaseException) -> None:
         """Carry an exception."""

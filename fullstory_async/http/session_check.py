@@ -1,6 +1,6 @@
 """Whether a response is about the session that was requested. Pure, and the one place for this rule.
 
-A response that nobody asked for, on a kept-alive connection, is taken for the next request's, and each later
+An unsolicited response on a kept-alive connection is taken for the next request's, and each later
 response for the one after. So the ids in a response are compared with those of its request, as far as both
 are decimal pairs:
 
@@ -30,7 +30,7 @@ Halves = tuple[Any, Any]
 _DECIMAL = re.compile(r"-?[0-9]{1,20}")
 _LARGEST = 10**20
 _EXACT = 2**53
-"""From this on, a proxy that writes JSON anew may have rounded a number."""
+"""From this on, a proxy that rewrites JSON may have rounded a number."""
 
 
 class _Event(TypedDict, total=False):

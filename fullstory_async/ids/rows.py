@@ -36,7 +36,7 @@ class Row:
     where: str
     """The row, such as ``line 7``."""
     id: SessionId | UnusableId | None
-    """The id, the text that is none, or ``None`` for a row without a value."""
+    """The id, the text that isn't one, or ``None`` for a row without a value."""
     given: object = None
     """The value that was pushed."""
     fields: Mapping[str, Any] | None = None

@@ -2,7 +2,7 @@
 
 `SessionContext.to_markdown` writes it as text for a prompt or a chat message. Its content comes from web
 pages and their users, so text is escaped: it can't become a heading, emphasis, HTML, a mention of
-everybody, or a link with a misleading name. (A bare URL in it may still be turned into a link by the
+all members, or a link with a misleading name. (A bare URL in it may still be turned into a link by the
 program that displays it.)
 """
 

@@ -221,7 +221,7 @@ class SessionEvent(DescribedEvent, JsonReady, msgspec.Struct, metaclass=_Meta, g
 
 def _slot_setter(name: str) -> Callable[[SessionEvent, Any], None]:
     """Return a setter for a field of the frozen class, for this module only."""
-    # the slot's own setter, since the class is frozen for everybody else
+    # the slot's own setter, since the class is frozen for all other code
     setter: Callable[[SessionEvent, Any], None] = SessionEvent.__dict__[name].__set__
     return setter
 

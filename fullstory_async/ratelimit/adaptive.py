@@ -1,4 +1,4 @@
-"""AdaptiveRate: finds a rate limit that nobody publishes, from the requests that are refused.
+"""AdaptiveRate: finds an unpublished rate limit from the requests that are refused.
 
 Pure: the time is passed in.
 

@@ -239,7 +239,7 @@ class _Users:
             self._take(user)
 
     def find_or_make(self, wanted: SandboxUser, device: str) -> User:
-        """Return the user who has the given address and uid; a new one on this device if nobody has."""
+        """Return the user who has the given address and uid; a new one on this device if there is none."""
         if (user := self._found.get((wanted.email, wanted.uid))) is None:
             email, uid = wanted.email or "", wanted.uid or ""
             user = User(uid=uid, email=email, name=_name_of(wanted), device_ids=(device,))

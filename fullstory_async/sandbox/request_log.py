@@ -1,6 +1,6 @@
 """What the sandbox's web server logs: of a request that isn't HTTP, one line without what it holds.
 
-aiohttp logs it with a traceback and the rejected line, which may be the header with somebody's API key.
+aiohttp logs it with a traceback and the rejected line, which may be the header with an API key.
 """
 
 from __future__ import annotations

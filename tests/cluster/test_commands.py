@@ -86,7 +86,7 @@ def test_a_session_is_erased_and_not_added_again(cluster: Cluster) -> None:
     said = "erased; earlier exports and backups still have it\n"
     assert cluster.run("purge", "--session", one.replace(":", "!")) == (0, "", said)
     code, _, err = cluster.run("purge", "--session", one)
-    assert (code, err) == (5, "the store has nothing of this session, and will not fetch it\n")
+    assert (code, err) == (5, "the store has no data of this session, and will not fetch it\n")
     assert json.loads(cluster.run("add", "--ids", "ids.txt")[1])["new"] == 0
     assert cluster.status()["sessions"] == 2
     dump = [row for table in ("sessions", "procrastinate_jobs") for row in cluster.postgres.do(

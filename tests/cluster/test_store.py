@@ -519,7 +519,7 @@ async def test_paid_answers_that_can_not_be_saved_are_reported(
             await until(lambda: client.stats.activations == 4)
             await asyncio.sleep(0.2)
         with pytest.raises(
-            StorageError, match="4 answers, for which 4 activations were spent, could not"
+            StorageError, match="4 results, for which 4 activations were spent, could not"
         ) as caught:
             await store.close()
         assert caught.value.may_have_cost
@@ -547,7 +547,7 @@ async def test_a_damaged_answer_is_noticed(
             await store.export(tmp_path / "friday.jsonl")
         rows = (tmp_path / "friday.sessions.jsonl").read_text().splitlines()
         assert len(rows) == 4
-        assert f"the answer of the session {at.ids[2]} is damaged" in caplog.text
+        assert f"the result of the session {at.ids[2]} is damaged" in caplog.text
 
 
 async def test_another_organisation_is_refused(postgres: Server, schema: str) -> None:

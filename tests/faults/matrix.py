@@ -37,8 +37,8 @@ ROWS = tuple(
                 "Tries again, paid calls too; then `ConnectError`. Nothing is written anywhere",
             ),
             (
-                "Nobody answers while connecting",
-                "Gives up after `connect_timeout` (5 s unless told otherwise), tries again, then `APITimeoutError` with `sent=False`",
+                "No response while connecting",
+                "Gives up after `connect_timeout` (5 s by default), tries again, then `APITimeoutError` with `sent=False`",
             ),
             (
                 "The network can't be reached",
@@ -48,7 +48,7 @@ ROWS = tuple(
                 "TLS: an unknown authority, another host's certificate, an expired one, no TLS at all",
                 "`ConnectError` with `permanent=True` after one connection; the request never leaves. Nothing suggests switching the check off",
             ),
-            ("No answer before the read timeout", _AGAIN.format(error="`APITimeoutError`")),
+            ("No response before the read timeout", _AGAIN.format(error="`APITimeoutError`")),
             ("The body stops arriving", _AGAIN.format(error="`APITimeoutError`")),
             (
                 "The body arrives byte by byte, without end",
@@ -57,14 +57,14 @@ ROWS = tuple(
             ),
             (
                 "The connection breaks in the middle of a body of known length, or of chunks",
-                "No part of it is taken for the answer. " + _AGAIN.format(error="`ProtocolError`"),
+                "No part of it is taken for the response. " + _AGAIN.format(error="`ProtocolError`"),
             ),
             (
                 "The same, where only the connection's end would end the body",
                 "JSON without its end counts as broken off. " + _AGAIN.format(error="`ProtocolError`"),
             ),
             (
-                "The connection is reset before an answer, or was kept alive for too long",
+                "The connection is reset before a response, or was kept alive for too long",
                 _AGAIN.format(error="`ProtocolError`")
                 + ". One that had served before is replaced at once. aiohttp's own second sending is off",
             ),
@@ -74,7 +74,7 @@ ROWS = tuple(
             ),
             (
                 "Complete, but no JSON",
-                "`DecodeError` with the status, the size and the first 200 bytes, blotted out, and the body in `.response`; a free call is made once more before",
+                "`DecodeError` with the status, the size and the first 200 bytes, redacted, and the body in `.response`; a free call is made once more before",
             ),
             (
                 "NaN, lone surrogates, a byte order mark, bad UTF-8, 100 000 levels, 5 000 digits",
@@ -89,7 +89,7 @@ ROWS = tuple(
                 "200: `UnexpectedResponseError`, and a free call is made once more before. 502: a `ServerError` like any other",
             ),
             (
-                "An empty answer: 200 without a body, or 204",
+                "An empty response: 200 without a body, or 204",
                 "200: `UnexpectedResponseError`; a job records nothing and stops after 5 in a row. 204: no events",
             ),
             (
@@ -127,7 +127,7 @@ ROWS = tuple(
             ),
             (
                 "429 with a date: three forms, one that is past, clocks that differ",
-                "The time from the answer's own `Date` to it counts; a second at least",
+                "The time from the response's own `Date` to it counts; a second at least",
             ),
             (
                 "429 without a time",
@@ -155,7 +155,7 @@ ROWS = tuple(
                 "A body larger than `max_response_bytes` (64 MiB)",
                 "`ResponseTooLarge`; the rest is not read, the connection is closed, the memory stays flat",
             ),
-            ("A small answer that unpacks to a huge one", "As above: what is counted is the unpacked size"),
+            ("A small response that unpacks to a huge one", "As above: what is counted is the unpacked size"),
             (
                 "Ids with `/`, `..`, `%2F`, `?`, `#`, line ends, NUL, any Unicode; empty or extremely long ones",
                 "One request with exactly that id in exactly that place, or `InvalidSessionId` before any",
@@ -188,31 +188,31 @@ ROWS = tuple(
             ("Two processes with one job", "The second one gets `JobLockedError` (exit code 75) at once"),
             (
                 "A job's file is cut off, damaged or of a later version",
-                "Refused for writing; what is intact can be read and exported. Answers have checksums, and ids are looked up both ways, so that nothing damaged is taken for an answer or for another session's",
+                "Refused for writing; what is intact can be read and exported. Responses have checksums, and ids are looked up both ways, so that nothing damaged is taken for a response or for another session's",
             ),
             (
                 "The clock jumps by an hour",
-                "Waits and timeouts go by the monotonic clock. Only a `Retry-After` date in an answer without a `Date` is read against the wall clock; what comes of it is bounded by `max_wait`",
+                "Waits and timeouts go by the monotonic clock. Only a `Retry-After` date in a response without a `Date` is read against the wall clock; what comes of it is bounded by `max_wait`",
             ),
             (
                 "A limiter shared through Redis fails",
                 "Nothing is sent, and calls end in `LimiterUnavailable` at once or after `timeout`; or, with `fallback`, each process continues at its own rate. Both end by themselves. What Redis forgets (`FLUSHALL`, a restart, an empty replica) is taken for an empty bucket, so that no window has more than `burst + rate·W`. A job waits for it and counts no session as failed",
             ),
             (
-                "Somebody else answers: the sign-in page of a network, a proxy, a web server (2xx, 4xx, 511)",
-                "`UnexpectedResponseError`, which says who probably answered and at which address; a free call is made once more before. A paid one counts as at risk; only a redirect and a 511 are free. A 200 without a body is such a response. Texts and empty bodies from 400 on go by their status",
+                "Another server responds: the sign-in page of a network, a proxy, a web server (2xx, 4xx, 511)",
+                "`UnexpectedResponseError`, which says which server probably responded and at which address; a free call is made once more before. A paid one counts as at risk; only a redirect and a 511 are free. A 200 without a body is such a response. Texts and empty bodies from 400 on go by their status",
             ),
             (
                 "JSON of another API",
                 "The same. An empty object, unknown further members and missing ones are fine",
             ),
             (
-                "Somebody else answers from the start, in bulk",
-                "Before the first answer from FullStory to a paid call at most 5 calls are in flight, and after 5 such answers in a row the work ends: at most 5 activations at risk. A job asks `/me` first and ends as `not_fullstory` (exit code 9) before it pays; nothing is recorded for a session, and `--resume` makes all calls",
+                "Another server responds from the start, in bulk",
+                "Before the first response from FullStory to a paid call at most 5 calls are in flight, and after 5 such responses in a row the work ends: at most 5 activations at risk. A job asks `/me` first and ends as `not_fullstory` (exit code 9) before it pays; nothing is recorded for a session, and `--resume` makes all calls",
             ),
             (
-                "Somebody else answers in the middle of a job",
-                "After 5 such answers in a row it ends as `not_fullstory` (exit code 9): at most `concurrency` + 4 activations at risk and no others spent, nothing recorded for a session. The report says how many, and what `/me` answers now. Five answers in a row with a status that FullStory does not send, such as 405 or 451, and without its code end the job too",
+                "Another server responds in the middle of a job",
+                "After 5 such responses in a row it ends as `not_fullstory` (exit code 9): at most `concurrency` + 4 activations at risk and no others spent, nothing recorded for a session. The report says how many, and how `/me` responds now. Five responses in a row with a status that FullStory does not send, such as 405 or 451, and without its code end the job too",
             ),
             (
                 "Redirects, in bulk",
@@ -225,8 +225,8 @@ ROWS = tuple(
                 + ". Never taken for an empty result",
             ),
             (
-                "A 503 with a page between good answers",
-                "All calls pause as after a 429. If its `Server` or `Via` is another than that of the good answers, it is free and made again; otherwise a paid call ends in `GatewayThrottledError` with `may_have_cost`. A job records nothing for the session. After ten failures in a row it is an outage",
+                "A 503 with a page between good responses",
+                "All calls pause as after a 429. If its `Server` or `Via` is another than that of the good responses, it is free and made again; otherwise a paid call ends in `GatewayThrottledError` with `may_have_cost`. A job records nothing for the session. After ten failures in a row it is an outage",
             ),
         ),
         start=1,
@@ -262,7 +262,7 @@ ROWS += (
     Row(
         61,
         "One of the two list endpoints isn't served: 405, or a 404 without a code of its own",
-        "The other path is tried once, and kept for this client once it has answered; if neither is served, the error of the configured one. Listing is free",
+        "The other path is tried once, and kept for this client once it has responded; if neither is served, the error of the configured one. Listing is free",
     ),
     Row(
         62,
@@ -286,12 +286,12 @@ ROWS += (
     ),
     Row(
         66,
-        "Nobody can be asked before spending: streams in pipes, a background process, cron",
+        "No one can be asked before spending: streams in pipes, a background process, cron",
         "The question goes to `/dev/tty`, in the foreground only. Where there is no terminal, `--max-activations`, `--yes` or `FULLSTORY_YES=1` is consent; without one `fetch` warns",
     ),
     Row(
         67,
-        "A kept-alive connection ended while the loop was busy or the process stood still: FIN, RST, half-closed, TLS closed, data nobody asked for",
+        "A kept-alive connection ended while the loop was busy or the process stood still: FIN, RST, half-closed, TLS closed, unsolicited data",
         "Its socket is polled before the request leaves; the connection is dropped, and another one carries the request. No call fails, and none is sent twice",
     ),
     Row(
@@ -302,7 +302,7 @@ ROWS += (
     Row(
         69,
         "More workers than the process may have file descriptors (`ulimit -n`)",
-        "A client has at most as many connections as the soft limit less 32, or less what is open, and calls queue for one. All ids are answered",
+        "A client has at most as many connections as the soft limit less 32, or less what is open, and calls queue for one. All ids get a result",
     ),
     Row(
         70,
@@ -391,7 +391,7 @@ ROWS += (
     ),
     Row(
         91,
-        "Standard streams that are closed, full, or that nobody reads any more (`>&-`, `2> /dev/full`, `| true`, a terminal that went away)",
+        "Standard streams that are closed, full, or that have no reader left (`>&-`, `2> /dev/full`, `| true`, a terminal that went away)",
         "Lost messages change nothing. Lost data is an error (exit code 1, or 141 for a pipe) of commands whose work it is; `fetch`, `demo`, `sandbox`, `job export` and `job purge` succeed by what they leave behind. If the loss is foreseeable, nothing is paid for",
     ),
     Row(
@@ -447,7 +447,7 @@ ROWS += (
     Row(
         103,
         "A request that several callers share (equal summaries at the same time) fails",
-        "Each caller gets an equal exception of its own: what one caller's frames hold, or what it notes on the error, is in nobody else's report",
+        "Each caller gets an equal exception of its own: what one caller's frames hold, or what it notes on the error, is in no other caller's report",
     ),
     Row(
         104,
@@ -462,7 +462,7 @@ ROWS += (
     Row(
         106,
         "The ledger can't be opened for a moment: no descriptors, EACCES, a mount that went",
-        "A `StorageError`, once it has worked: a job waits for a minute, sends nothing meanwhile, and continues. A ledger whose file is gone is not counted anew",
+        "A `StorageError`, once it has worked: a job waits for a minute, sends nothing meanwhile, and continues. A ledger whose file is gone is not counted from 0",
     ),
     Row(
         107,

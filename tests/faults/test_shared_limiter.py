@@ -178,7 +178,7 @@ async def test_row_48_one_that_is_stopped_is_waited_for_no_longer_than_the_timeo
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (None, "Timeout|no answer within 0.3 s"),
+        (None, "Timeout|no response within 0.3 s"),
         (b"-READONLY You can't write against a read only replica.\r\n", "read only replica"),
         (b"-LOADING Redis is loading the dataset in memory\r\n", "loading the dataset"),
         (b"-NOAUTH Authentication required.\r\n", "Authentication required"),

@@ -122,7 +122,7 @@ def test_a_page_that_can_not_be_is_refused(options: dict[str, Any], message: str
         (Terms(budget=2, ask_from=None), Spent(run=2), True, Decision.RUN_EXHAUSTED),
         (Terms(budget=0, ask_from=0), Spent(), True, Decision.RUN_EXHAUSTED),
         (Terms(ask_from=0), Spent(), True, Decision.ASK),
-        (Terms(ask_from=0), Spent(), False, Decision.NOBODY_TO_ASK),
+        (Terms(ask_from=0), Spent(), False, Decision.CANNOT_ASK),
         (Terms(ask_from=2), Spent(run=1), False, Decision.PAY),
         (Terms(ask_from=2), Spent(run=2), True, Decision.ASK),
         (Terms(ask_from=None), Spent(month=5, monthly_cap=5), True, Decision.MONTH_EXHAUSTED),

@@ -331,7 +331,7 @@ async def test_alone_and_back_again_it_never_gives_more(
     assert worst_excess(times, limit) <= 0
     assert len(times) >= 0.75 * 1.6 * limit.rate
     assert caplog.text.count(f"going on alone at {rate / 3:g}/s") == 3
-    assert caplog.text.count("answers again") == 3
+    assert caplog.text.count("responds again") == 3
 
 
 @pytest.mark.virtual_time

@@ -233,7 +233,7 @@ async def test_tls_where_there_is_none_and_the_other_way_round() -> None:
         ):
             async with client_of(url, proxy=proxy, retry=AGAIN) as client:
                 error = await refused(client)
-            assert "what answers there does not speak TLS (is its URL an http:// one?)" in error.message
+            assert "the server there does not speak TLS (is its URL an http:// one?)" in error.message
     page = (
         b"<html><h1>400 Bad Request</h1><center>The plain HTTP request was sent to HTTPS port</center></html>"
     )

@@ -287,7 +287,7 @@ def purge(
             return await store.purge(session_id)
 
     if not asyncio.run(run()):
-        sys.stderr.write("the store has nothing of this session, and will not fetch it\n")
+        sys.stderr.write("the store has no data of this session, and will not fetch it\n")
         return Exit.NOT_FOUND
     if not quiet:
         sys.stderr.write("erased; earlier exports and backups still have it\n")

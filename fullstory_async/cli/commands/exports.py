@@ -60,7 +60,7 @@ def export(
     if the job has no events); files beside OUT, with the names of their tables in their names, hold the other
     tables.
 
-    A database that no export made is refused, and so is an export in which somebody made other tables.
+    A database that no export made is refused, and so is an export to which other tables were added.
 
     Example: fullstory-async job export friday.job friday.parquet --redact user_email=hash,ip_address
 

@@ -208,7 +208,7 @@ def purge(
             return await opened.purge(session)
 
     if not asyncio.run(erase()):
-        sys.stderr.write(f"{folder} has nothing of this session, and will not fetch it\n")
+        sys.stderr.write(f"{folder} has no data of this session, and will not fetch it\n")
         return Exit.NOT_FOUND
     if not quiet:
         sys.stderr.write("erased; earlier exports and backups still have it\n")

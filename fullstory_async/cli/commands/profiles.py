@@ -92,7 +92,7 @@ def create(
     named = name or given.name
     if not named:
         raise UsageError(f"{file} has no name, and --name is not given")
-    require_output()  # or a profile would be made whose id nobody learns
+    require_output()  # or a profile would be created without showing its id
     print_json(_json_row(connection.call(lambda client: client.profiles.create(named, given.configuration))))
     return Exit.OK
 

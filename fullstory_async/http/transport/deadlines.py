@@ -122,7 +122,7 @@ class Deadline:
         self._deadlines.discard(self)
         task, self._task = self._task, None
         if self.expired and task is not None:
-            # if the count stays above that at entry, somebody else cancelled the task too: leave it cancelled
+            # if the count stays above that at entry, other code cancelled the task too: leave it cancelled
             is_ours = task.uncancel() <= self._cancelling
             if is_ours and isinstance(error, asyncio.CancelledError):
                 raise TimeoutError from error

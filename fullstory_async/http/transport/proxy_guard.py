@@ -45,7 +45,7 @@ class ProxyGuard:
     async def send(
         self, request: Request, deadline: float, attempt: Attempt, *, streamed: bool = False
     ) -> Response:
-        """Send a request once, when the proxy has accepted an earlier one or nobody else asks it.
+        """Send a request once, when the proxy has accepted an earlier one or no other request asks it.
 
         Raises:
             ProxyError: the proxy refused, this request or another less than a minute ago.

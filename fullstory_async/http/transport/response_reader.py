@@ -60,7 +60,7 @@ class ResponseReader:
             content.set_exception(aiohttp.ClientConnectionError())
 
     def _track(self, response: aiohttp.ClientResponse) -> ResponseHandler | None:
-        """Start reading, so that it fails when somebody else closes the session.
+        """Start reading, so that it fails when other code closes the session.
 
         aiohttp does not tell its readers.
         """

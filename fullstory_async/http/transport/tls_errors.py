@@ -32,7 +32,7 @@ def describe_tls_failure(raised: BaseException) -> str:
             # an error without a number, which aiohttp shows as "None"
             return f"{raised.host}:{raised.port}: {str(raised.os_error) or _CLOSED}"
         hint = (
-            "; what answers there does not speak TLS (is its URL an http:// one?)"
+            "; the server there does not speak TLS (is its URL an http:// one?)"
             if _NO_TLS.search(text)
             else ""
         )

@@ -36,7 +36,7 @@ from fullstory_async.secret import Secret
 __all__ = ["TimedAttempt", "TrackedRequest", "variant"]
 
 _MOST_ENDED = 10
-"""Connections that others used last, or nobody, and that one request finds ended and drops."""
+"""Connections of other requests, or unused ones, that one request finds ended and drops."""
 
 
 class IdleConnectionEnded(Exception):
@@ -103,7 +103,7 @@ class TimedAttempt(Deadline):
         self.attempt.connection = None if protocol is None else protocol.transport
         if isinstance(protocol, TrackedConnection):
             self.attempt.reused = True
-            # also a response that nobody asked for: it would be taken for this request's
+            # also an unsolicited response: it would be taken for this request's
             if protocol.should_close or protocol.poll():
                 raise IdleConnectionEnded
             if self._local_only and not protocol.is_checked:  # another client of the session may send there

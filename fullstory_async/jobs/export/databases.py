@@ -175,7 +175,7 @@ def duckdb_writers(
                     database.execute(statement)
                 # The batches are too small for more than one thread to be of use.
                 database.execute("SET threads = 1")
-                # Each checkpoint writes the last rows anew, and leaves a hole in the file.
+                # Each checkpoint rewrites the last rows, and leaves unused space in the file.
                 database.execute("SET checkpoint_threshold = '1GB'")
                 database.execute(f"SET memory_limit = '{_MEMORY_MB}MB'")
                 # In one transaction, full groups of rows go to the file without a log of them.

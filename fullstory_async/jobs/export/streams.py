@@ -46,7 +46,7 @@ def opened_stream(path: Path, stopped: threading.Event | None) -> Iterator[IO[by
         OSError: it can't be opened, or it can't be written to; `BrokenPipeError` if its reader has left.
     """
     number = descriptor_of(path)
-    # An open file keeps its position, and whether it is appended to, only if it isn't opened anew.
+    # An open file keeps its position, and whether it is appended to, only if it isn't opened again.
     handle = _open(path, stopped) if number is None else os.dup(number)
     raw = _Stream(handle, stopped)
     with raw, io.BufferedWriter(raw, _BUFFER) as file:

@@ -84,7 +84,7 @@ def _decide_append(found: Found, wanted: Destination) -> Action:
         _check_orphans(found, wanted)
         return Action.WRITE
     if found.database != wanted.database or found.problem:
-        why = found.problem or f"is no {wanted.database} database"
+        why = found.problem or f"is not a {wanted.database} database"
         raise ConfigurationError(f"{found.path} {why}, so nothing can be appended to it")
     if found.schema is None:
         raise ConfigurationError(

@@ -121,7 +121,7 @@ def _copy_database(folder: Path, new: Path, stopped: threading.Event) -> None:
 
     with closing(open_reader(folder)) as source, closing(sqlite3.connect(part)) as copy:
         try:
-            # in one transaction, or SQLite begins anew with every commit of the running job
+            # in one transaction, or SQLite starts again with every commit of the running job
             source.execute("BEGIN")
             source.execute("SELECT COUNT(*) FROM meta").fetchone()
         except SQLITE_ERRORS as error:

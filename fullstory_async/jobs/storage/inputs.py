@@ -40,7 +40,7 @@ class NewItem:
     """An item to add."""
 
     text: str
-    """The id, or the text that is none."""
+    """The id, or the text that isn't an id."""
     given: bytes | None = attrs.field(default=None, repr=False)
     """Its packed input, unless the id itself was given alone."""
     error: FullStoryError | None = None

@@ -9,7 +9,7 @@ and two copies that differ reveal damage:
   Damage makes a number smaller as often as larger, and one that is too small would hide every item beyond it.
   So the larger one counts, unless the file is too small for that number of items.
 * The numbers of items, responses and failures are recorded too. Rows that are missing at the end of a pass
-  were lost in the tree of pages, which nothing else would reveal. The comparison holds only if nobody wrote
+  were lost in the tree of pages, which nothing else would reveal. The comparison holds only without writes
   in the meantime.
 
 Items are read in blocks of numbers; where a block can't be read or has gaps, one by one. So a damaged page

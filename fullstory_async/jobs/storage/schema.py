@@ -159,7 +159,7 @@ def open_reader(folder: Path) -> sqlite3.Connection:
         try:
             database.execute("PRAGMA application_id").fetchone()
         except sqlite3.OperationalError as error:
-            # A file system on which nobody can lock or share memory: a job without a log is read without.
+            # A file system without locks or shared memory: a job without a log is read without.
             if not lacks_sqlite_locks(error) or has_log(path):
                 raise
             database.close()
@@ -339,6 +339,6 @@ def new_secret() -> str:
 def fingerprint(secret: str, text: str) -> str:
     """Return a keyed hash of personal data: 16 hexadecimal digits.
 
-    Nobody can guess the text from it, or compare it with another job's, without the secret.
+    Without the secret, the text can't be guessed from it, nor compared with another job's.
     """
     return hmac.new(secret.encode(), text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:16]

@@ -106,7 +106,7 @@ def insert_responses(
 ) -> None:
     """Insert responses, many with one statement.
 
-    Each statement takes Python's lock anew, and a busy event loop lets the thread wait for it. With
+    Each statement takes Python's lock again, and a busy event loop lets the thread wait for it. With
     ``only_missing``, those that are there already, or whose item was erased, are left out.
     """
     verb = "INSERT OR IGNORE" if only_missing else "INSERT"
@@ -191,7 +191,7 @@ def count_rows(database: sqlite3.Connection) -> Counts:
 
 
 def recount_rows(database: sqlite3.Connection, counts: Counts) -> Counts:
-    """Count the rows anew; the activations stay as they are, since the file has those of the last commit."""
+    """Count the rows again; the activations stay as they are, since the file has those of the last commit."""
     return attrs.evolve(count_rows(database), spent=counts.spent, at_risk=counts.at_risk)
 
 

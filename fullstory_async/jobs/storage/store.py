@@ -3,7 +3,7 @@
 Every change is part of a transaction of `GroupCommitWriter`, which may hold changes of many calls:
 
 * **A snapshot of the state is taken before BEGIN.** Whatever fails after it puts the state back as it was.
-  Until the COMMIT everybody else sees the snapshot, so that no count ever runs ahead of the file.
+  Until the COMMIT all other readers see the snapshot, so that no count ever runs ahead of the file.
 * **Counters are written before COMMIT.** Activations and their rows are on disk together or not at all.
 """
 
