@@ -138,8 +138,6 @@ def _cells(kind: Kind, values: Sequence[Any]) -> Sequence[bytes]:
         return list(map(b"%d".__mod__, values))
     # many columns have few distinct values in a session
     cell = _CELLS[kind]
-    if cell is _text_cell and _BEFORE_FORMULAS.isdisjoint({value[:1] for value in values if value}):
-        cell = _plain_cell
     cells = {value: cell(value).encode() for value in set(values)}
     return list(map(cells.__getitem__, values))
 
