@@ -49,13 +49,19 @@ def read_max_failures(text: str | None) -> int | str | None:
 
 
 def read_session_id(text: str) -> SessionId:
-    """Read the id of a session. Warns of one that is not a pair, which FullStory may not know.
+    """Read the id of a session to fetch. Warns of one that is not a pair, which FullStory may not know.
 
     Raises:
         InvalidSessionId: it can't be a session id.
+        UsageError: it is an e-mail address, which would cost an activation, too.
     """
     session_id = SessionId.parse(text)
     if not session_id.is_pair:
+        if "@" in session_id:
+            raise UsageError(
+                "an e-mail address is not a session id; 'fullstory-async sessions --email' lists a user's "
+                "sessions"
+            )
         sys.stderr.write("warning: this is not a USER:SESSION pair, so FullStory may not know it\n")
     return session_id
 

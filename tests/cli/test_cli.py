@@ -129,6 +129,11 @@ def test_verbose_logs_each_request_and_no_e_mail(run: Run) -> None:
         (("sessions", "--uid", "u", "--nonsense"), 2, "--nonsense"),
         (("nonsense",), 2, "nonsense"),
         (("events",), 2, "fullstory-async events: SESSION_ID is missing."),
+        (
+            ("events", "ada@example.com"),
+            2,
+            "an e-mail address is not a session id; 'fullstory-async sessions --email'",
+        ),
         (("events", "a", "b", "c"), 2, "too many arguments: 'b', 'c'."),
         (
             ("sessions", "ada@example.com"),

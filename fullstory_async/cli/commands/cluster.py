@@ -18,12 +18,13 @@ from fullstory_async.cli.cluster_work import work
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.ids import IdInput, read_ids
 from fullstory_async.cli.messages import consent_question, estimate_text
-from fullstory_async.cli.option_parsing import read_redactions, read_session_id
+from fullstory_async.cli.option_parsing import read_redactions
 from fullstory_async.cli.output import Output, print_rows, print_rows_as
 from fullstory_async.cli.terminal import ask
 from fullstory_async.config import ClientConfig
 from fullstory_async.jobs import JobEstimate, JobPlan
 from fullstory_async.jobs.plan import estimate_within_budget
+from fullstory_async.session_id import SessionId
 from fullstory_async.tables.columns import Schema
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ def purge(
     quiet
         Print only warnings and errors.
     """
-    session_id = read_session_id(session)
+    session_id = SessionId.parse(session)
 
     async def run() -> bool:
         async with options.store() as store:

@@ -23,6 +23,7 @@ from fullstory_async.deprecation import OLD_SCHEMA
 from fullstory_async.errors import JobError
 from fullstory_async.jobs import JobReader
 from fullstory_async.jobs.export import ExportOptions, ExportStopped, Redaction, export_in_thread
+from fullstory_async.notebook_html import counted
 from fullstory_async.tables.columns import Schema
 
 __all__ = ["exit_of", "export"]
@@ -183,7 +184,6 @@ def exit_of(reader: JobReader) -> Exit:
         sys.stderr.write(f"warning: the job {reader.missing}; these are the results that are there\n")
         return Exit.SOME_FAILED
     if reader.damaged:
-        count = "1 session" if reader.damaged == 1 else f"{reader.damaged} sessions"
-        sys.stderr.write(f"{count} can't be read: the job's file is damaged\n")
+        sys.stderr.write(f"{counted(reader.damaged, 'session')} can't be read: the job's file is damaged\n")
         return Exit.SOME_FAILED
     return Exit.OK
