@@ -24,11 +24,11 @@ from typing import Any, Self
 import attrs
 
 from fullstory_async import coerce, safe_json, validators
+from fullstory_async.amounts import counted
 from fullstory_async.errors import ConfigurationError, DecodeError, InvalidSessionId, StorageError
 from fullstory_async.files.private_database import PrivateDatabase
 from fullstory_async.json_ready import JsonReady
 from fullstory_async.models import SessionRef, session_id_of
-from fullstory_async.notebook_html import counted
 from fullstory_async.session_id import SessionId
 from fullstory_async.threads import WorkerThread
 
