@@ -90,9 +90,10 @@ class Connections:
                 connection = await Connection.connect(
                     self._dsn.reveal(), autocommit=True, prepare_threshold=None
                 )
-        except BaseException:
+        except BaseException as error:
             self._free.release()
-            raise
+            # The frames of a connecting that was cancelled hold its socket, and the error holds the frames.
+            raise error.with_traceback(None)
         self._taken[connection] = self._generation
         return connection
 

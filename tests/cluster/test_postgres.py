@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
 import random
 import re
@@ -35,6 +37,15 @@ async def count(database: Postgres, table: str = "budgets") -> int:
 
 async def add(connection: psycopg.AsyncConnection[tuple[object, ...]], database: Postgres, name: str) -> None:
     await connection.execute(database.statement("INSERT INTO {schema}.budgets (name) VALUES (%s)"), (name,))
+
+
+def sockets() -> int:
+    """Return how many sockets this process has open."""
+    links = []
+    for each in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # of the listing itself
+            links.append(os.readlink(each))
+    return sum(link.startswith("socket:") for link in links)
 
 
 async def test_a_block_is_a_transaction(database: Postgres) -> None:
@@ -110,6 +121,26 @@ async def test_cancelled_blocks_leave_no_connection_and_no_transaction(
             for _ in range(4):
                 await held.enter_async_context(database.connection())
         await until(lambda: postgres.do(f"SELECT count(*), bool_and(state = 'idle') {others}") == [(4, True)])
+
+
+async def test_a_cancelled_connecting_closes_its_socket_without_the_garbage_collector(
+    database: Postgres,
+) -> None:
+    gc.collect()
+    gc.disable()
+    before = sockets()
+    try:
+        for number in range(40):
+            connecting = [asyncio.create_task(count(database)) for _ in range(4)]
+            await asyncio.sleep(number * 0.0005)
+            for each in connecting:
+                each.cancel()
+            await asyncio.gather(*connecting, return_exceptions=True)
+            await database.close()
+        del connecting, each
+        assert sockets() == before
+    finally:
+        gc.enable()
 
 
 async def test_it_can_be_used_in_one_event_loop_after_the_other(database: Postgres) -> None:
