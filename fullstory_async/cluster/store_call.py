@@ -25,6 +25,7 @@ from fullstory_async.errors import (
 from fullstory_async.files.compression import CorruptRecord, decompress
 from fullstory_async.http import endpoints
 from fullstory_async.http.call import Call
+from fullstory_async.jobs.saved_call import SavedCall
 from fullstory_async.jobs.storage.statements import FailureRow
 from fullstory_async.jobs.storage.tasks import SessionErased
 from fullstory_async.jobs.task import is_recorded, require_json_object
@@ -45,7 +46,7 @@ class _MadeAgain(Exception):
     """The call was not sent, and has to be made again."""
 
 
-class StoreCall(Generic[T]):
+class StoreCall(SavedCall, Generic[T]):
     """One session of a fan-out of a store."""
 
     def __init__(
@@ -55,27 +56,9 @@ class StoreCall(Generic[T]):
         decode: Callable[[Response], T],
     ) -> None:
         """Prepare the call; nothing is claimed yet. ``decode`` makes the result of a response."""
+        super().__init__()
         self.session_id = session_id
-        self.gave_up = False
         self._fetching, self._run, self._decode = fetching, fetching.run, decode
-        self._call: Call | None = None
-        self._stopping = self._is_settling = False
-
-    @property
-    def attempts(self) -> int:
-        """Number of times that the call was sent so far."""
-        return 0 if self._call is None else self._call.attempts
-
-    @property
-    def droppable(self) -> bool:
-        """Whether cancelling the call now would lose nothing that may have been paid for."""
-        return not self._is_settling and (self._call is None or self._call.droppable)
-
-    def stop(self) -> None:
-        """Start no further attempt."""
-        self._stopping = True
-        if self._call is not None:
-            self._call.stopping = True
 
     async def run(self) -> T:
         """Return the answer that the store has or gets.

@@ -28,6 +28,7 @@ from fullstory_async.http.call import Call
 from fullstory_async.jobs.byte_budget import OpenCall
 from fullstory_async.jobs.outages import was_not_sent
 from fullstory_async.jobs.run_state import RunState, reconnect_backoff
+from fullstory_async.jobs.saved_call import SavedCall
 from fullstory_async.jobs.storage.tasks import JobTask, SessionErased, request_for
 from fullstory_async.messages import Response
 from fullstory_async.models.event_decoding import check_utf8
@@ -38,15 +39,14 @@ _RECORDED = frozenset({Scope.SESSION, Scope.SERVICE, Scope.NETWORK})
 """Failures that are recorded for the session, which may have cost an activation."""
 
 
-class JobCall:
+class JobCall(SavedCall):
     """One call of a job: a `Work` of its fan-out, and the `Meter` of its own activations."""
 
     def __init__(self, state: RunState, task: JobTask) -> None:
         """Prepare the call; nothing is reserved yet."""
-        self.gave_up = False
+        super().__init__()
         self._state, self._task = state, task
-        self._call: Call | None = None
-        self._stopping = self._is_settling = self._is_reserved = self._is_probe = False
+        self._is_reserved = self._is_probe = False
 
     @property
     def session_id(self) -> str:
@@ -57,22 +57,6 @@ class JobCall:
     def name(self) -> str:
         """The job with its folder, for messages."""
         return f"the job {self._state.store.folder}"
-
-    @property
-    def attempts(self) -> int:
-        """Number of times that the call was sent so far."""
-        return 0 if self._call is None else self._call.attempts
-
-    @property
-    def droppable(self) -> bool:
-        """Whether cancelling the call now would lose nothing that may have been paid for."""
-        return not self._is_settling and (self._call is None or self._call.droppable)
-
-    def stop(self) -> None:
-        """Start no further attempt."""
-        self._stopping = True
-        if self._call is not None:
-            self._call.stopping = True
 
     async def run(self) -> None:
         """Make the call and settle it; without a connection, wait for the network and make it again.

@@ -40,6 +40,7 @@ from tests.faults.sharing import (
     clients_sharing,
     four_processes,
     keeps_the_limit,
+    nothing_leaves_while_it_is_down,
 )
 from tests.limits import SECONDS, until
 
@@ -142,19 +143,7 @@ async def test_a_wait_that_is_too_long_takes_no_slot(database: Postgres) -> None
 
 async def test_nothing_leaves_while_postgres_is_down_and_all_continues_by_itself(postgres: Server) -> None:
     async with sharing(postgres.dsn()) as (sandbox, clients):
-        load = Load(clients)
-        await until(lambda: len(sandbox.requests) > 10)
-        assert load.failed.total() == 0
-        await asyncio.to_thread(postgres.kill)
-        await load.until_each_has_failed()
-        before = len(sandbox.requests)
-        await load.until_each_has_failed()
-        assert len(sandbox.requests) == before
-        await asyncio.to_thread(postgres.start)
-        await until(lambda: len(sandbox.requests) > before + 5)
-        await load.stop()
-        assert set(load.failed) == {(0, False)}
-        keeps_the_limit(arrivals(sandbox), load.standstill)
+        await nothing_leaves_while_it_is_down(sandbox, clients, kill=postgres.kill, start=postgres.start)
 
 
 async def test_with_a_fallback_each_process_continues_at_its_own_rate(postgres: Server) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -53,9 +52,8 @@ async def refused(ledger: PostgresLedger, text: str) -> StorageError:
 async def test_a_server_that_is_down(postgres: Server, database: Postgres) -> None:
     async with opened(database) as ledger:
         postgres.kill()
-        began = time.monotonic()
+        # at once: after the timeout, there would be another text
         await refused(ledger, "Connection refused.* [(]check that it runs, and the DSN[)]")
-        assert time.monotonic() - began < 1.0  # at once, not after the timeout
         postgres.start()
         await ledger.reserve()
         assert await ledger.spent() == 2

@@ -85,6 +85,29 @@ class Load:
         await asyncio.gather(*self._tasks)
 
 
+async def nothing_leaves_while_it_is_down(
+    sandbox: Sandbox,
+    clients: list[FullStoryClient],
+    *,
+    kill: Callable[[], object],
+    start: Callable[[], object],
+) -> None:
+    """Kill the server behind the limiters of some clients under load, and start it again."""
+    load = Load(clients)
+    await until(lambda: len(sandbox.requests) > 10)
+    assert load.failed.total() == 0
+    await asyncio.to_thread(kill)
+    await load.until_each_has_failed()
+    before = len(sandbox.requests)
+    await load.until_each_has_failed()
+    assert len(sandbox.requests) == before
+    await asyncio.to_thread(start)
+    await until(lambda: len(sandbox.requests) > before + 5)
+    await load.stop()
+    assert set(load.failed) == {(0, False)}
+    keeps_the_limit(arrivals(sandbox), load.standstill)
+
+
 def between(sandbox: Sandbox, start: float, end: float) -> int:
     return sum(start <= request.at < end for request in sandbox.requests)
 

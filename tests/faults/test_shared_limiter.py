@@ -41,6 +41,7 @@ from tests.faults.sharing import (
     clients_sharing,
     four_processes,
     keeps_the_limit,
+    nothing_leaves_while_it_is_down,
 )
 from tests.limits import SECONDS, until
 
@@ -65,19 +66,7 @@ async def test_row_48_nothing_leaves_while_it_is_down_and_all_goes_on_by_itself(
     redis: RedisServer,
 ) -> None:
     async with sharing(redis.url) as (sandbox, clients):
-        load = Load(clients)
-        await until(lambda: len(sandbox.requests) > 10)
-        assert load.failed.total() == 0
-        await asyncio.to_thread(redis.kill)
-        await load.until_each_has_failed()
-        before = len(sandbox.requests)
-        await load.until_each_has_failed()
-        assert len(sandbox.requests) == before
-        await asyncio.to_thread(redis.start)
-        await until(lambda: len(sandbox.requests) > before + 5)
-        await load.stop()
-        assert set(load.failed) == {(0, False)}
-        keeps_the_limit(arrivals(sandbox), load.standstill)
+        await nothing_leaves_while_it_is_down(sandbox, clients, kill=redis.kill, start=redis.start)
 
 
 @pytest.mark.row(48)
