@@ -174,8 +174,17 @@ async def watching() -> AsyncIterator[Watch]:
     root.addHandler(watch)
     loop.set_debug(True)
     try:
-        # the debug mode takes 10 000 tracebacks, and each looks whether any of its files has changed
-        with patch.object(linecache, "checkcache", lambda filename: None):
+        # the debug mode takes 10 000 stacks: each looks whether any of its files has changed, and those of
+        # futures in C are whole, with their source lines. Tracebacks of exceptions are not made by `extract`.
+        extract = traceback.StackSummary.extract
+        with (
+            patch.object(linecache, "checkcache", lambda filename: None),
+            patch.object(
+                traceback.StackSummary,
+                "extract",
+                lambda frames, **_: extract(frames, limit=10, lookup_lines=False),
+            ),
+        ):
             yield watch
     finally:
         loop.set_debug(False)
