@@ -143,7 +143,7 @@ class StreamInbox:
         Respond with a 2xx whatever the result, so that FullStory doesn't send it again.
 
         Args:
-            body: the body as it came.
+            body: the body as it was received.
             key: what identifies the trigger, such as an event's id in the mapping; by default the body, so
                 that the mapping should hold the event's time.
 

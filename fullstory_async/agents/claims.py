@@ -18,6 +18,8 @@ __all__ = ["LEASE", "Claims"]
 
 LEASE = 6.0
 """Seconds after which a claim lapses that is not renewed."""
+_FURTHEST = 10 * LEASE
+"""Seconds ahead that a claim may lapse: one further ahead was made by a clock that was wrong."""
 _SCHEMA = (
     "CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID",
 )
@@ -48,11 +50,11 @@ class Claims:
         await self._thread.run(self._release, key)
 
     def _claim(self, key: str) -> bool:
-        now = float(self._clock())
         with self._file.transaction(immediate=True) as database:
-            # a claim further ahead than any can be was made by a clock that was wrong
+            # here: the transaction may have waited for one that made a claim
+            now = float(self._clock())
             query = "SELECT 1 FROM claims WHERE key = ? AND owner != ? AND until > ? AND until <= ?"
-            if database.execute(query, (key, self._owner, now, now + LEASE)).fetchone():
+            if database.execute(query, (key, self._owner, now, now + _FURTHEST)).fetchone():
                 return False
             database.execute("REPLACE INTO claims VALUES (?, ?, ?)", (key, self._owner, now + LEASE))
         return True

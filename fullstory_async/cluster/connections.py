@@ -93,7 +93,8 @@ class Connections:
         except BaseException as error:
             self._free.release()
             # The frames of a connecting that was cancelled hold its socket, and the error holds the frames.
-            raise error.with_traceback(None)
+            error.__traceback__ = None
+            raise
         self._taken[connection] = self._generation
         return connection
 

@@ -42,9 +42,6 @@ _DEFAULT_BYTES = 256 * 1024 * 1024
 _USED_SECONDS = 60.0
 """Age of the time of an entry's last use at which it is written again: not at every use."""
 _COLUMNS = "key, session_id, stored, expires, body, checksum, used"
-# Both times: another client that shares the file may have stored it with a longer time to live. And one whose
-# clock was ahead has stored it in the future.
-_FROM_FRESH = "FROM responses WHERE key = ? AND stored > ? AND stored <= ? AND expires > ?"
 _SCHEMA = (
     (
         "CREATE TABLE responses (key TEXT PRIMARY KEY, session_id TEXT NOT NULL, stored REAL NOT NULL, "
@@ -197,13 +194,14 @@ class ResponseCache:
         return await self._thread.run(self._delete, "DELETE FROM responses")
 
     def _get(self, key: str, ttl: float) -> bytes | None:
-        now = self._clock()
-        query = f"SELECT session_id, stored, expires, body, checksum, used {_FROM_FRESH}"
+        query = "SELECT stored, expires, session_id, body, checksum, used FROM responses WHERE key = ?"
         with self._file.transaction() as database:
-            found = database.execute(query, (key, now - ttl, now, now)).fetchone()
-            if found is None:
+            found = database.execute(query, (key,)).fetchone()
+            now = self._clock()
+            if found is None or not _is_fresh(found[0], found[1], ttl, now):
                 return None
-            *row, body, stored_checksum, used = found
+            stored_at, expires, session_id, body, stored_checksum, used = found
+            row = session_id, stored_at, expires
             if isinstance(body, bytes) and is_intact(stored_checksum, key, *row, body):
                 with contextlib.suppress(CorruptRecord):  # of an earlier version, without a checksum
                     found = self._body(body)
@@ -215,11 +213,13 @@ class ResponseCache:
         return None
 
     def _stored_at(self, key: str, ttl: float) -> float | None:
-        now = self._clock()
-        query = f"SELECT stored {_FROM_FRESH}"
         with self._file.transaction() as database:
-            found = database.execute(query, (key, now - ttl, now, now)).fetchone()
-        return None if found is None else float(found[0])
+            found = database.execute("SELECT stored, expires FROM responses WHERE key = ?", (key,)).fetchone()
+        return (
+            float(found[0])
+            if found is not None and _is_fresh(found[0], found[1], ttl, self._clock())
+            else None
+        )
 
     def _body(self, stored: bytes) -> bytes | None:
         """Return a response as it arrived; None if it can't be read here. Raises `CorruptRecord`."""
@@ -292,6 +292,17 @@ def _contains(body: bytes, email: str) -> bool:
             text = json.dumps(safe_json.loads(body), ensure_ascii=False)
     text, wanted = text.casefold(), email.casefold()
     return wanted in text or quote(wanted).casefold() in text
+
+
+def _is_fresh(stored: object, expires: object, ttl: float, now: float) -> bool:
+    """Return whether an entry may be used at ``now``: read after the entry, which may wait for a writer.
+
+    Both times count, as another client that shares the file may have stored it with a longer time to live.
+    One whose clock was ahead has stored it in the future.
+    """
+    if not (isinstance(stored, float) and isinstance(expires, float)):
+        return False  # a damaged file
+    return now - ttl < stored <= now < expires
 
 
 def _key(account: str, request: Request) -> str:

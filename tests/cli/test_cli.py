@@ -258,7 +258,7 @@ def test_an_unreadable_response_is_printed(run: Run, tmp_path: Path, monkeypatch
     monkeypatch.setattr(Sandbox, "__aenter__", begin_badly)
     code, out, err = run("events", IDS[0], "--sandbox")
     assert (code, out) == (1, '{"events": 5}')
-    assert "as it came" in err
+    assert "as it was received" in err
 
 
 def test_a_closed_pipe_is_silent(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_a_sandbox_serves_whoever_reads_its_url(place: Place) -> None:
 def test_the_first_error_decides_the_code(place: Place, size: int) -> None:
     place.sandbox.inject(Fault.status(200, body=b'{"events": 5, "x": "%s"}' % (b"x" * size)), times=1)
     ended = place.run("events", "ID", stdout="stuck", unbuffered=size == 10)
-    assert (ended.code, "as it came" in ended.err) == (1, True)
+    assert (ended.code, "as it was received" in ended.err) == (1, True)
     assert_tidy(ended, size)
 
 

@@ -44,7 +44,7 @@ def sockets() -> int:
     links = []
     for each in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # of the listing itself
-            links.append(os.readlink(each))
+            links.append(str(each.readlink()))
     return sum(link.startswith("socket:") for link in links)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -184,3 +187,23 @@ async def test_a_claim_lapses_unless_it_is_renewed(tmp_path: Path) -> None:
     assert await one.claim("events 1:2")
     now -= 10 * LEASE  # a claim of a clock that was ahead
     assert await two.claim("events 1:2")
+
+
+async def test_a_claim_that_was_made_while_another_waited_for_the_file_counts(tmp_path: Path) -> None:
+    now = 100.0
+    one, two = (Claims(tmp_path / "claims", clock=lambda: now) for _ in range(2))
+    await one.release("events 1:2")  # creates the file
+    with contextlib.closing(sqlite3.connect(tmp_path / "claims", isolation_level=None)) as another:
+        another.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.create_task(two.claim("events 1:2"))
+        await asyncio.sleep(0.1)  # long enough to wait for the lock; the test can't fail if it is not
+        now += 100 * LEASE
+        another.execute("INSERT INTO claims VALUES ('events 1:2', 'another', ?)", (now + LEASE,))
+        another.execute("COMMIT")
+    assert not await waiting
+
+
+async def test_a_claim_of_a_server_whose_clock_is_ahead_counts(tmp_path: Path) -> None:
+    ahead = Claims(tmp_path / "claims", clock=lambda: 130.0)
+    assert await ahead.claim("events 1:2")
+    assert not await Claims(tmp_path / "claims", clock=lambda: 100.0).claim("events 1:2")

@@ -125,6 +125,20 @@ async def test_time_to_live(tmp_path: Path) -> None:
     assert await cache.clear() == 1
 
 
+async def test_an_entry_that_was_stored_while_a_reader_waited_for_the_file_is_used(tmp_path: Path) -> None:
+    now = [1000.0]
+    cache = ResponseCache(tmp_path / "s.db", ttl=60, clock=lambda: now[0])
+    await cache.put("a", ASK, b"body")
+    now[0] -= 1  # when the reader asks
+    with closing(sqlite3.connect(tmp_path / "s.db", isolation_level=None)) as another:
+        another.execute("BEGIN EXCLUSIVE")
+        waiting = asyncio.create_task(cache.get("a", ASK))
+        await asyncio.sleep(0.1)  # long enough to wait for the lock; the test can't fail if it is not
+        now[0] += 2
+        another.execute("COMMIT")
+    assert await waiting == b"body"
+
+
 async def test_a_session_can_be_forgotten_without_a_trace(tmp_path: Path) -> None:
     cache = ResponseCache(tmp_path / "s.db")
     await cache.put("a", ASK, b"secret of 1:2")

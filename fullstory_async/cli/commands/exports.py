@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Unpack
 from cyclopts import Parameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from fullstory_async.amounts import counted
 from fullstory_async.cli.consoles import StreamConsole
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.messages import redaction_text
@@ -23,7 +24,6 @@ from fullstory_async.deprecation import OLD_SCHEMA
 from fullstory_async.errors import JobError
 from fullstory_async.jobs import JobReader
 from fullstory_async.jobs.export import ExportOptions, ExportStopped, Redaction, export_in_thread
-from fullstory_async.notebook_html import counted
 from fullstory_async.tables.columns import Schema
 
 __all__ = ["exit_of", "export"]
