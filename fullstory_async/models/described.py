@@ -30,10 +30,12 @@ class DescribedEvent(EventViews):
         @property
         def source_type(self) -> str | None:
             """The kind of its source: ``web``, ``mobile_app``, ``server``, and others."""
+            raise NotImplementedError
 
         @property
         def source(self) -> SourceData:
             """The documented fields of its source."""
+            raise NotImplementedError
 
     @property
     def description(self) -> str:

@@ -74,6 +74,7 @@ class EventViews:
         @property
         def data(self) -> dict[str, Any]:
             """The event's own properties."""
+            raise NotImplementedError
 
     background = _View(EventData)
     change = _View(TargetData)

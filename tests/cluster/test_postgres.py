@@ -136,8 +136,8 @@ async def test_a_cancelled_connecting_closes_its_socket_without_the_garbage_coll
             for each in connecting:
                 each.cancel()
             await asyncio.gather(*connecting, return_exceptions=True)
+            del connecting, each
             await database.close()
-        del connecting, each
         assert sockets() == before
     finally:
         gc.enable()
