@@ -126,17 +126,19 @@ async def test_cancelled_blocks_leave_no_connection_and_no_transaction(
 async def test_a_cancelled_connecting_closes_its_socket_without_the_garbage_collector(
     database: Postgres,
 ) -> None:
+    async def cancel_some(delay: float) -> None:
+        connecting = [asyncio.create_task(count(database)) for _ in range(4)]
+        await asyncio.sleep(delay)
+        for each in connecting:
+            each.cancel()
+        await asyncio.gather(*connecting, return_exceptions=True)
+
     gc.collect()
     gc.disable()
     before = sockets()
     try:
         for number in range(40):
-            connecting = [asyncio.create_task(count(database)) for _ in range(4)]
-            await asyncio.sleep(number * 0.0005)
-            for each in connecting:
-                each.cancel()
-            await asyncio.gather(*connecting, return_exceptions=True)
-            del connecting, each
+            await cancel_some(number * 0.0005)
             await database.close()
         assert sockets() == before
     finally:
