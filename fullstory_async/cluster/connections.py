@@ -18,6 +18,7 @@ from psycopg import AsyncConnection, Error, waiting
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 
+from fullstory_async.privacy import strip_traceback
 from fullstory_async.secret import Secret
 
 __all__ = ["Connection", "Connections"]
@@ -93,7 +94,7 @@ class Connections:
         except BaseException as error:
             self._free.release()
             # The frames of a connecting that was cancelled hold its socket, and the error holds the frames.
-            error.__traceback__ = None
+            strip_traceback(error)
             raise
         self._taken[connection] = self._generation
         return connection

@@ -129,7 +129,7 @@ class ActivationLedger:
             ActivationBudgetError: the cap would be exceeded; nothing was counted.
             ConfigurationError, StorageError: the file can't be written.
         """
-        return await self._thread.run(self._add, key_fingerprint, activations, month or self.month)
+        return await self._thread.run(self._add, key_fingerprint, activations, month)
 
     async def raise_to(self, key_fingerprint: str, activations: int, *, month: str) -> int:
         """Raise the count of a key in a month, such as ``2026-11``, to a minimum; return what it was.
@@ -185,7 +185,7 @@ class ActivationLedger:
             return self._count(database, key, self.month)
 
     def _reserve(self, reservation: LedgerReservation) -> None:
-        reservation.month = self._add(reservation.key, 1, self.month)
+        reservation.month = self._add(reservation.key, 1, None)
 
     def _release(self, reservation: LedgerReservation) -> None:
         if reservation.month is None:
@@ -195,8 +195,9 @@ class ActivationLedger:
         except FullStoryError as error:
             _log_unreleased(error)
 
-    def _add(self, key: str, activations: int, month: str) -> str:
+    def _add(self, key: str, activations: int, month: str | None) -> str:
         with self._file.transaction(immediate=True) as database:
+            month = month or self.month  # here: the transaction may have waited for another process
             before = self._count(database, key, month)
             if activations > 0 and self.monthly_cap is not None and before + activations > self.monthly_cap:
                 cap = counted(self.monthly_cap, "activation")

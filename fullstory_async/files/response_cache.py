@@ -215,11 +215,9 @@ class ResponseCache:
     def _stored_at(self, key: str, ttl: float) -> float | None:
         with self._file.transaction() as database:
             found = database.execute("SELECT stored, expires FROM responses WHERE key = ?", (key,)).fetchone()
-        return (
-            float(found[0])
-            if found is not None and _is_fresh(found[0], found[1], ttl, self._clock())
-            else None
-        )
+        if found is None or not _is_fresh(found[0], found[1], ttl, self._clock()):
+            return None
+        return float(found[0])
 
     def _body(self, stored: bytes) -> bytes | None:
         """Return a response as it arrived; None if it can't be read here. Raises `CorruptRecord`."""

@@ -116,6 +116,21 @@ async def test_calls_that_a_cap_stops_before_they_are_sent_are_not_counted(tmp_p
         assert 2 < answers <= 10
 
 
+async def test_an_activation_that_waited_for_the_file_over_the_end_of_a_month_counts_in_the_next(
+    tmp_path: Path,
+) -> None:
+    now = [1_780_271_999.0]  # the last second of May 2026
+    ledger = ActivationLedger(tmp_path / "ledger.db", clock=lambda: now[0])
+    assert await ledger.add("a-key", 1) == "2026-05"
+    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as another:
+        another.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.create_task(ledger.reserve("a-key"))
+        await asyncio.sleep(0.1)  # long enough to wait for the lock; the test can't fail if it is not
+        now[0] += 1
+        another.execute("COMMIT")
+    assert (await waiting).month == "2026-06"
+
+
 async def test_a_job_stops_at_it_and_goes_on_next_month(tmp_path: Path) -> None:
     now = [DECEMBER - 60]
     ledger = ActivationLedger(tmp_path / "ledger.db", monthly_cap=25, clock=lambda: now[0])
