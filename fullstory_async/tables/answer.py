@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -11,8 +11,9 @@ import msgspec
 __all__ = ["ParsedEvent", "SlicedEvent", "as_texts", "sliced_events"]
 
 E = TypeVar("E")
+T = TypeVar("T")
 
-_Text = str | int | float | bool | None
+_Sent = str | int | float | bool | None
 """A string, or what some responses have in its place."""
 _NULL = msgspec.Raw(b"null")
 
@@ -30,16 +31,16 @@ class ParsedEvent(NamedTuple):
     source: Any
 
 
-class SlicedEvent(msgspec.Struct, gc=False):
-    """An event in the live service's form."""
+class SlicedEvent(msgspec.Struct, Generic[T], gc=False):
+    """An event in the live service's form; ``T`` is what the service sends as a text."""
 
     event_type: str = ""
-    event_time: _Text = None
+    event_time: _Sent = None
     event_properties: msgspec.Raw = _NULL
-    device_id: _Text = None
-    session_id: _Text = None
-    view_id: _Text = None
-    source_type: _Text = None
+    device_id: T | None = None
+    session_id: T | None = None
+    view_id: T | None = None
+    source_type: T | None = None
     source_properties: msgspec.Raw = _NULL
     # the keys of the other form must be absent, see `SessionEvent`
     no_type: None = msgspec.field(default=None, name="type")
@@ -47,11 +48,11 @@ class SlicedEvent(msgspec.Struct, gc=False):
     no_data: None = msgspec.field(default=None, name="data")
 
 
-class _PublishedEvent(SlicedEvent, gc=False):
+class _PublishedEvent(SlicedEvent[T], Generic[T], gc=False):
     """An event in the published description's form."""
 
     event_type: str = msgspec.field(default="", name="type")
-    event_time: _Text = msgspec.field(default=None, name="timestamp")
+    event_time: _Sent = msgspec.field(default=None, name="timestamp")
     event_properties: msgspec.Raw = msgspec.field(default=_NULL, name="data")
     no_type: None = msgspec.field(default=None, name="event_type")
     no_time: None = msgspec.field(default=None, name="event_time")
@@ -63,24 +64,40 @@ class _Events(msgspec.Struct, Generic[E], gc=False):
 
 
 _DECODERS: tuple[msgspec.json.Decoder[Any], ...] = (
-    msgspec.json.Decoder(_Events[SlicedEvent]), msgspec.json.Decoder(_Events[_PublishedEvent]),
+    msgspec.json.Decoder(_Events[SlicedEvent[str]]), msgspec.json.Decoder(_Events[_PublishedEvent[str]]),
+)  # fmt: skip
+_SENT_DECODERS: tuple[msgspec.json.Decoder[Any], ...] = (
+    msgspec.json.Decoder(_Events[SlicedEvent[_Sent]]), msgspec.json.Decoder(_Events[_PublishedEvent[_Sent]]),
 )  # fmt: skip
 
 
-def sliced_events(body: bytes) -> list[SlicedEvent] | None:
-    """Return the events in the answer's order; ``None`` if msgspec rejects the body."""
+def sliced_events(body: bytes) -> list[SlicedEvent[str]] | None:
+    """Return the events in the answer's order; ``None`` if msgspec rejects the body.
+
+    Only `event_time` may still be what was sent in place of a text.
+    """
     try:
         # msgspec does not validate the strings that it skips, and slices are skipped
         if not body.isascii():
             str(body, "utf-8")
-        for decoder in _DECODERS:
-            try:
-                return decoder.decode(body).events or []
-            except msgspec.ValidationError:
-                # valid JSON in another form
-                continue
+        if (events := _decoded(_DECODERS, body)) is None and (events := _decoded(_SENT_DECODERS, body)):
+            for each in events:
+                given = (each.device_id, each.view_id, each.source_type)
+                each.device_id, each.view_id, each.source_type = as_texts(given)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+    return events
+
+
+def _decoded(decoders: Iterable[msgspec.json.Decoder[Any]], body: bytes) -> list[SlicedEvent[str]] | None:
+    """Return the events as the first decoder does that accepts them, if there is one."""
+    for decoder in decoders:
+        try:
+            found: list[SlicedEvent[str]] = decoder.decode(body).events or []
+        except msgspec.ValidationError:
+            # valid JSON in another form
+            continue
+        return found
     return None
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import compress, islice, repeat
-from operator import and_, eq, not_
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice
+from operator import eq
 from typing import Any, NamedTuple
 
 import attrs
@@ -115,6 +115,8 @@ class _Contexts(NamedTuple):
     known: Sequence[_Context]
     places: Sequence[int]
     """The place among the known ones of each event's context."""
+    runs: Sequence[int]
+    """The events with which another context begins."""
 
 
 def columns_of_answer(full_session_id: str, body: bytes, fetched_at: str | None) -> EventColumns | None:
@@ -141,7 +143,7 @@ def columns_of_answer(full_session_id: str, body: bytes, fetched_at: str | None)
         {
             "event_type": kinds, "event_time": times, "event_time_raw": as_texts(raw_times),
             "event_properties": texts,
-            "event_device_id": as_texts([event.device_id for event in events]),
+            "event_device_id": [event.device_id for event in events],
         },
     )  # fmt: skip
 
@@ -158,7 +160,7 @@ def columns_of_parsed(
     columns = _columns(
         SessionIds.of(full_session_id),
         groups_of_parsed(kinds, [event.data for event in events]),
-        _Contexts(contexts, range(len(events))), fetched_at,
+        _Contexts(contexts, range(len(events)), range(len(events))), fetched_at,
         {
             "event_type": kinds, "event_time": canonical_times([event.time for event in events]),
             "event_time_raw": as_texts([event.time for event in events]),
@@ -183,10 +185,10 @@ def _normal(parts: Sequence[msgspec.Raw], *, is_one_line: bool) -> Sequence[msgs
     return [_EMPTY if part == _NULL else part for part in parts] if _NULL in parts else parts
 
 
-def _contexts(events: Sequence[SlicedEvent], *, is_one_line: bool) -> _Contexts:
+def _contexts(events: Sequence[SlicedEvent[str]], *, is_one_line: bool) -> _Contexts:
     """Return each event's context; equal ones are one."""
     columns = (
-        as_texts([event.source_type for event in events]), as_texts([event.view_id for event in events]),
+        [event.source_type for event in events], [event.view_id for event in events],
         [event.source_properties for event in events],
     )  # fmt: skip
     starts = _starts(*columns)
@@ -198,17 +200,22 @@ def _contexts(events: Sequence[SlicedEvent], *, is_one_line: bool) -> _Contexts:
     for key, start, end in zip(keys, starts, [*starts[1:], len(events)], strict=False):
         places += [numbers[key]] * (end - start)
     return _Contexts(
-        [_context(*sources[part], source_type, view_id) for source_type, view_id, part in numbers], places
-    )
+        [_context(*sources[part], source_type, view_id) for source_type, view_id, part in numbers], places,
+        starts,
+    )  # fmt: skip
 
 
 def _starts(*columns: Sequence[Any]) -> list[int]:
     """Return the places at which one of some columns differs from the place before."""
-    # not by `ne`, which takes four times as long for slices
-    same: Iterator[bool] = repeat(True)
+    found = {0} if columns[0] else set[int]()
     for column in columns:
-        same = map(and_, same, map(eq, islice(column, 1, None), column))
-    return [0, *compress(range(1, len(columns[0])), map(not_, same))] if columns[0] else []
+        # not by `ne`, which takes four times as long for slices
+        is_same = bytes(map(eq, islice(column, 1, None), column))
+        place = is_same.find(0) + 1
+        while place:
+            found.add(place)
+            place = is_same.find(0, place) + 1
+    return sorted(found)
 
 
 def _sources(parts: Collection[bytes], *, is_one_line: bool) -> dict[bytes, tuple[Source, str]]:
@@ -242,10 +249,10 @@ def _columns(
     values: dict[str, Sequence[Any]],
 ) -> EventColumns:
     """Add the columns that are computed from the fields of each event and its context."""
-    known, places = contexts
+    known, places, runs = contexts
     values |= columns_of_groups(groups, Repeated([each.source for each in known], places))
     columns: Iterable[Sequence[Any]] = zip(*(each.values for each in known), strict=True)
     if not known:
         columns = [()] * len(_CONTEXT_COLUMNS)
     values |= {name: Repeated(column, places) for name, column in zip(_CONTEXT_COLUMNS, columns, strict=True)}
-    return EventColumns(ids, len(places), values, fetched_at, _starts(places))
+    return EventColumns(ids, len(places), values, fetched_at, runs)

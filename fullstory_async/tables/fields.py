@@ -178,20 +178,33 @@ _KINDS: Mapping[str, type[Fields]] = {
 _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     name: msgspec.json.Decoder(kind).decode for name, kind in _KINDS.items()
 }
+_LIST_DECODERS: Mapping[str, Callable[[Any], Any]] = {
+    name: msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]
+    for name, kind in _KINDS.items()
+}
 _decode_source = msgspec.json.Decoder(Source).decode
 _ERRORS = (msgspec.MsgspecError, RecursionError)
 
 
-def all_fields_of(kind: str, texts: Sequence[Any]) -> Sequence[Fields]:
+def all_fields_of(kind: str, texts: Sequence[Any], joined: bytes) -> Sequence[Fields]:
     """Return the fields of events of one type from their properties' JSON.
+
+    Args:
+        kind: the type.
+        texts: the properties of each event.
+        joined: the same, with commas between them.
 
     Raises:
         DecodeError: an event is nested too deeply.
     """
+    if kind not in _KINDS:
+        return [_NO_FIELDS] * len(texts)
     try:
-        return list(map(_DECODERS[kind], texts)) if kind in _DECODERS else [_NO_FIELDS] * len(texts)
+        # at once: a call for each text takes as long as the decoding
+        fields: list[Fields] = _LIST_DECODERS[kind](b"[%b]" % joined)
     except _ERRORS:
         return [_fields_of(kind, text) for text in texts]
+    return fields
 
 
 def _fields_of(kind: str, text: Any) -> Fields:

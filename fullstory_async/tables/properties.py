@@ -72,11 +72,12 @@ def read_properties(
     Raises:
         DecodeError: an event is nested too deeply.
     """
-    groups = {
-        kind: Group(places, all_fields_of(kind, [parts[n] for n in places]))
-        for kind, places in _places(kinds).items()
-    }
-    if may_be_huge(parts):
+    groups, joined = {}, []
+    for kind, places in _places(kinds).items():
+        own = list(map(parts.__getitem__, places))
+        joined.append(b",".join(cast("Sequence[bytes]", own)))
+        groups[kind] = Group(places, all_fields_of(kind, own, joined[-1]))
+    if may_be_huge(joined):
         changed = {n: parse(part) for n, part in enumerate(parts) if may_be_huge((part,))}
         texts = [dump_json(changed[n]) if n in changed else text for n, text in enumerate(texts)]
         groups = {kind: _changed(kind, group, changed) for kind, group in groups.items()}

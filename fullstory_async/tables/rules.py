@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from typing import Any
+
+import msgspec
 
 __all__ = [
     "FRUSTRATING",
@@ -21,6 +24,11 @@ __all__ = [
     "is_error",
     "is_known",
 ]
+
+_Quote = Callable[[str | None], str]
+"""Returns a text as a description quotes it, and an empty one for none."""
+_Write = Callable[[Any, Any, _Quote], str]
+"""Returns what happened at an event, from the fields of its properties and its source."""
 
 _MAX_QUOTE = 60
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
@@ -48,13 +56,17 @@ def describe(kind: str, data: Any, source: Any) -> str:
         source: the documented fields of its source, needed for ``navigate`` only.
     """
     write = _BY_TYPE.get(kind)
-    return _one_line(kind.replace("_", " ") or "unknown event" if write is None else write(data, source))
+    if write is None:
+        return _one_line(kind.replace("_", " ") or "unknown event")
+    return _one_line(write(data, source, _quote))
 
 
 def describe_all(kind: str, data: Sequence[Any], sources: Iterable[Any]) -> Sequence[str]:
     """Return what happened at each of some events of one type, as `describe` does, before `in_one_line`."""
     write = _BY_TYPE.get(kind)
-    return [describe(kind, None, None)] * len(data) if write is None else list(map(write, data, sources))
+    if write is None:
+        return [describe(kind, None, None)] * len(data)
+    return list(map(write, data, sources, repeat(_Quoted().__getitem__)))
 
 
 def in_one_line(texts: list[str]) -> list[str]:
@@ -106,18 +118,26 @@ def _one_line(text: str) -> str:
     return " ".join(text.split()) if "  " in text or text[:1] == " " or text[-1:] == " " else text
 
 
-def _quote(text: str | None, default: str = "") -> str:
+def _quote(text: str | None) -> str:
     plain = _one_line(text) if text else ""
     if not plain:
-        return default
+        return ""
     return f"“{plain[: _MAX_QUOTE - 1]}…”" if len(plain) > _MAX_QUOTE else f"“{plain}”"
 
 
-def _element(target: Any) -> str:
+class _Quoted(dict[str | None, str]):
+    """Texts as `_quote` returns them; one that many elements have is quoted once."""
+
+    def __missing__(self, text: str | None) -> str:
+        shown = self[text] = _quote(text)
+        return shown
+
+
+def _element(target: Any, quote: _Quote) -> str:
     """Return an element's text, or else the end of its selector."""
     if target is None:
         return "something"
-    if target.text and not target.masked and (shown := _quote(target.text)):
+    if not target.masked and (shown := quote(target.text)):
         return shown
     selector = (target.raw_selector or "").rpartition(" > ")[2]
     return selector[:_MAX_QUOTE] or "something"
@@ -132,26 +152,31 @@ def _seconds(millis: float | None) -> str:
 
 
 def _compact(value: Any) -> str:
+    if not value:
+        return ""
     try:
-        text = _encode(value) if value else ""
+        text = msgspec.json.format(msgspec.json.encode(value), indent=0).decode()
     except RecursionError:
-        # msgspec has decoded a few levels more than json encodes
+        # it was decoded with a few levels more than can be encoded
         return "…"
+    except UnicodeError:
+        # half of a surrogate pair
+        text = _encode(value)
     return text[: _MAX_QUOTE - 1] + "…" if len(text) > _MAX_QUOTE else text
 
 
-def _on_target(verb: str) -> Callable[[Any, Any], str]:
-    return lambda data, _: f"{verb} {_element(data.target)}"
+def _on_target(verb: str) -> _Write:
+    return lambda data, _, quote: f"{verb} {_element(data.target, quote)}"
 
 
-def _navigate(data: Any, source: Any) -> str:
+def _navigate(data: Any, source: Any, _: _Quote) -> str:
     url = source.url
     place = (url and (url.path or url.full_url)) or source.title or "a page"
     verbs = {"reload": "Reloaded", "back_forward": "Went back or forward to", "prerender": "Prerendered"}
     return f"{verbs.get(data.navigate_reason, 'Opened')} {place}"
 
 
-def _request(data: Any, _: Any) -> str:
+def _request(data: Any, *_: Any) -> str:
     url = data.request_url
     place = (url and (url.path or url.full_url)) or "a URL"
     status = "no response" if data.request_status is None else data.request_status
@@ -159,60 +184,62 @@ def _request(data: Any, _: Any) -> str:
     return f"{data.request_method or 'Request'} {place} → {status}{took}"
 
 
-def _custom(data: Any, _: Any) -> str:
+def _custom(data: Any, *_: Any) -> str:
     return f"{data.event_name or 'Custom event'} {_compact(data.event_properties)}"
 
 
-def _consent(data: Any, _: Any) -> str:
+def _consent(data: Any, *_: Any) -> str:
     given = {True: "Gave consent", False: "Withdrew consent"}.get(data.is_consent_given, "Consent")
     return f"{given}: {data.consent_scope}" if data.consent_scope else given
 
 
-def _identify(data: Any, _: Any) -> str:
+def _identify(data: Any, *_: Any) -> str:
     return f"Identified as {data.user_display_name or data.user_id or data.user_email or 'somebody'}"
 
 
-def _element_seen(data: Any, _: Any) -> str:
-    return f"Saw {_element(data.target)} for {_seconds(data.element_visible_duration_millis)}"
+def _element_seen(data: Any, _: Any, quote: _Quote) -> str:
+    return f"Saw {_element(data.target, quote)} for {_seconds(data.element_visible_duration_millis)}"
 
 
-def _page_view(data: Any, _: Any) -> str:
-    return f"Viewed {_quote(data.page_name, 'a page')} for {_seconds(data.duration_millis)}"
+def _page_view(data: Any, _: Any, quote: _Quote) -> str:
+    return f"Viewed {quote(data.page_name) or 'a page'} for {_seconds(data.duration_millis)}"
 
 
-def _next_paint(data: Any, _: Any) -> str:
+def _next_paint(data: Any, *_: Any) -> str:
     took = _seconds(data.interaction_to_next_paint_millis)
     return f"Page responded to {data.event_name or 'an input'} after {took}"
 
 
-_BY_TYPE: dict[str, Callable[[Any, Any], str]] = {
+_BY_TYPE: dict[str, _Write] = {
     "background": lambda *_: "Put the app into the background",
     "change": _on_target("Changed"),
     "click": _on_target("Clicked"),
     "consent": _consent,
-    "console_message": lambda data, _: f"Console: {data.message or 'no text'}",
+    "console_message": lambda data, *_: f"Console: {data.message or 'no text'}",
     "copy": _on_target("Copied from"),
     "crash": lambda *_: "The app crashed",
-    "cumulative_layout_shift": lambda data, _: f"The page's layout shifted by {data.cumulative_layout_shift}",
+    "cumulative_layout_shift": lambda data, *_: (
+        f"The page's layout shifted by {data.cumulative_layout_shift}"
+    ),
     "custom": _custom,
     "element_seen": _element_seen,
-    "exception": lambda data, _: f"Exception: {data.message or 'no text'}",
-    "first_input_delay": lambda data, _: f"First input waited {_seconds(data.first_input_delay_millis)}",
-    "force_restart": lambda data, _: f"Restarted the app after {_seconds(data.elapsed_millis)}",
+    "exception": lambda data, *_: f"Exception: {data.message or 'no text'}",
+    "first_input_delay": lambda data, *_: f"First input waited {_seconds(data.first_input_delay_millis)}",
+    "force_restart": lambda data, *_: f"Restarted the app after {_seconds(data.elapsed_millis)}",
     "form_abandon": _on_target("Abandoned a form at"),
     "highlight": _on_target("Highlighted"),
     "identify": _identify,
     "interaction_to_next_paint": _next_paint,
     "keyboard_close": lambda *_: "Closed the keyboard",
     "keyboard_open": lambda *_: "Opened the keyboard",
-    "load": lambda data, _: f"Page loaded in {_seconds(data.load_time_millis)}",
+    "load": lambda data, *_: f"Page loaded in {_seconds(data.load_time_millis)}",
     "low_memory": lambda *_: "The device ran low on memory",
     "mouse_thrash": lambda *_: "Thrashed the mouse",
     "navigate": _navigate,
-    "page_properties": lambda data, _: f"Page is {_quote(data.page_name, 'described')}",
+    "page_properties": lambda data, _, quote: f"Page is {quote(data.page_name) or 'described'}",
     "page_view": _page_view,
     "paste": _on_target("Pasted into"),
-    "pinch_gesture": lambda data, _: f"Pinched {data.pinch_gesture_type or ''}",
+    "pinch_gesture": lambda data, *_: f"Pinched {data.pinch_gesture_type or ''}",
     "request": _request,
 }
 """Documented type → how an event of it is described."""

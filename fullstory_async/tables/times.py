@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
-from operator import le
+from operator import itemgetter, le
 from typing import Any, cast
 
 from fullstory_async import coerce
@@ -23,6 +23,7 @@ _PADDING = {
 }
 """Length of a time → what its Z becomes."""
 _FORM = "0000-00-00T00:00:00.000000"
+_HOUR = itemgetter(slice(len("2026-05-04T10")))
 _AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 
 
@@ -71,7 +72,7 @@ def _padded(values: Sequence[Any]) -> list[str | None]:
             return []
         # Python checks the calendar, once for each hour. It reads 24:00 as the next day in some versions, and
         # the year 1 is not the time of an event
-        for hour in {value[:13] for value in values}:
+        for hour in set(map(_HOUR, values)):
             if datetime.fromisoformat(f"{hour}:00").year == 1 or hour.endswith("24"):
                 return []
     except (TypeError, IndexError, KeyError, ValueError):
