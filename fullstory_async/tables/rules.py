@@ -71,14 +71,9 @@ def describe_all(kind: str, data: Sequence[Any], sources: Iterable[Any]) -> Sequ
 
 def in_one_line(texts: list[str]) -> list[str]:
     """Return descriptions without control characters, each in one line."""
-    # one look at all of them: hardly any text needs a change
-    joined = f"|{'|'.join(texts)}|"
-    return texts if _one_line(joined) == joined and not _at_an_end(joined) else list(map(_one_line, texts))
-
-
-def _at_an_end(joined: str) -> bool:
-    """Return whether a text between bars may begin or end with a space."""
-    return "| " in joined or " |" in joined
+    # one look at all of them: hardly any text needs a change. A space at a text's end makes two
+    joined = f" {' '.join(texts)} "
+    return texts if joined.isprintable() and "  " not in joined else list(map(_one_line, texts))
 
 
 def is_error(kind: str, data: Any) -> bool:

@@ -21,11 +21,15 @@ from fullstory_async.jobs.export.target import Action
 from fullstory_async.jobs.export.writers import ExportTarget
 from fullstory_async.jobs.storage.records import RecordSource
 from fullstory_async.tables.columns import Row, Schema
+from fullstory_async.tables.rows import ColumnRows
 from fullstory_async.threads import GRACE, WorkerThread
 
 __all__ = ["ExportOptions", "ExportStopped", "Redact", "Redaction", "export", "export_in_thread"]
 
 Redact = Iterable[str] | Mapping[str, Literal["drop", "hash"]] | Redaction
+
+_BATCH = 200
+"""Rows that are written together."""
 
 
 class ExportOptions(TypedDict, total=False):
@@ -103,7 +107,7 @@ def export(
         _check_names(checked, sum(len(rows) for _, rows in first))
     count = 0
     with target.opened(_session_ids(source), stopped) as writers:
-        for name, rows in _rows_of(source, tables, progress, stopped=stopped):
+        for name, rows in _in_batches(_rows_of(source, tables, progress, stopped=stopped)):
             count += len(rows)
             if name in writers:
                 writers[name](rows)
@@ -129,6 +133,20 @@ def _rows_of(
             progress(count)
         if stopped is not None and stopped.is_set():
             raise ExportStopped
+
+
+def _in_batches(found: Iterable[tuple[str, Sequence[Row]]]) -> Iterator[tuple[str, Sequence[Row]]]:
+    """Join the few rows that a session has in most tables, which take less time than a call to write them."""
+    batches: dict[str, list[Row]] = {}
+    for name, rows in found:
+        if isinstance(rows, ColumnRows):
+            yield name, rows
+            continue
+        batch = batches.setdefault(name, [])
+        batch += rows
+        if len(batch) >= _BATCH:
+            yield name, batches.pop(name)
+    yield from batches.items()
 
 
 def _session_ids(source: RecordSource) -> Iterator[str]:
