@@ -7,12 +7,13 @@ is read once.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from operator import eq
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import attrs
 import msgspec
@@ -33,8 +34,14 @@ from fullstory_async.tables.fields import (
 )
 from fullstory_async.tables.ids import SessionIds
 from fullstory_async.tables.json_text import JsonTexts, dump_json, may_be_huge
-from fullstory_async.tables.properties import Group, columns_of_groups, groups_of_parsed, read_properties
-from fullstory_async.tables.rows import ColumnRows, Repeated
+from fullstory_async.tables.properties import (
+    Group,
+    columns_of_groups,
+    groups_of_parsed,
+    read_properties,
+    users_of,
+)
+from fullstory_async.tables.rows import ColumnRows, Repeated, picked
 from fullstory_async.tables.times import canonical_times, order_by_time
 
 __all__ = ["EventColumns", "columns_of_answer", "columns_of_parsed"]
@@ -56,27 +63,40 @@ class EventColumns:
     """The events of one session in order, column by column."""
 
     ids: SessionIds
-    count: int
+    same: Sequence[int]
+    """A zero for each event: the places of a value that all have."""
     values: Mapping[str, Sequence[Any]]
     """Column → one value for each event."""
     fetched_at: str | None
     runs: Sequence[int]
     """The events with which another view or source begins."""
 
+    @functools.cached_property
+    def ends(self) -> tuple[str | None, str | None]:
+        """The first and the last time, which need not be those of the first and the last event."""
+        times: Sequence[str | None] = self.values["event_time"]
+        known = [when for when in times if when is not None] if None in times else cast("list[str]", times)
+        return (min(known), max(known)) if known else (None, None)
+
     def rows(self, table: Table) -> ColumnRows:
         """Return the events as rows of a table of any schema."""
         is_v1 = any(column.name == "properties" for column in table)
         names = [_V1_NAMES.get(column.name, column.name) if is_v1 else column.name for column in table]
-        same = bytes(self.count)
-        return ColumnRows([self._column(name, same) for name in names])
+        return ColumnRows(list(map(self._column, names)))
+
+    @property
+    def count(self) -> int:
+        """How many events there are."""
+        return len(self.same)
 
     def take(self, indexes: Sequence[int]) -> EventColumns:
         """Return some of the events; they keep their numbers."""
         every = {**self.values, "seq": range(self.count)}
-        values = {name: [column[n] for n in indexes] for name, column in every.items()}
-        return EventColumns(self.ids, len(indexes), values, self.fetched_at, range(len(indexes)))
+        values = {name: picked(column, indexes) for name, column in every.items()}
+        same = bytes(len(indexes))
+        return EventColumns(self.ids, same, values, self.fetched_at, range(len(indexes)))
 
-    def _column(self, name: str, same: Sequence[int]) -> Sequence[Any]:
+    def _column(self, name: str) -> Sequence[Any]:
         if name in self.values:
             return self.values[name]
         if name == "seq":
@@ -84,8 +104,8 @@ class EventColumns:
         if name == "event_id":
             return self._event_ids()
         if name in ("fetched_at", "processed_time", "updated_time"):
-            return Repeated.once_for(same, self.fetched_at)
-        return Repeated.once_for(same, getattr(self.ids, name))
+            return Repeated((self.fetched_at,), self.same)
+        return Repeated((getattr(self.ids, name),), self.same)
 
     def _event_ids(self) -> list[str]:
         """Return a hash of what identifies each event, equal in every export.
@@ -250,9 +270,11 @@ def _columns(
 ) -> EventColumns:
     """Add the columns that are computed from the fields of each event and its context."""
     known, places, runs = contexts
+    same = bytes(len(places))
     values |= columns_of_groups(groups, Repeated([each.source for each in known], places))
+    values |= users_of(groups.get("identify"), same)
     columns: Iterable[Sequence[Any]] = zip(*(each.values for each in known), strict=True)
     if not known:
         columns = [()] * len(_CONTEXT_COLUMNS)
     values |= {name: Repeated(column, places) for name, column in zip(_CONTEXT_COLUMNS, columns, strict=True)}
-    return EventColumns(ids, len(places), values, fetched_at, runs)
+    return EventColumns(ids, same, values, fetched_at, runs)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import accumulate, chain
 from typing import Any
 
 import attrs
 
 from fullstory_async.tables.columns import Row
 from fullstory_async.tables.events import EventColumns
+from fullstory_async.tables.rows import picked
 
 __all__ = ["NO_TOTALS", "Visit", "page_rows", "session_totals", "visits_of"]
 
@@ -33,15 +35,6 @@ class Visit:
     errors: int = 0
     frustrations: int = 0
 
-    def add(self, columns: EventColumns, start: int, end: int) -> None:
-        """Add some events to the visit."""
-        values = columns.values
-        self.title = self.title or values["page_title"][start]
-        self.entered_at = self.entered_at or _first(values["event_time"][start:end])
-        self.events += end - start
-        self.errors += sum(values["is_error"][start:end])
-        self.frustrations += sum(map(len, filter(None, values["frustrations"][start:end])))
-
 
 def visits_of(columns: EventColumns) -> list[Visit]:
     """Return the visits of a session in order.
@@ -51,8 +44,14 @@ def visits_of(columns: EventColumns) -> list[Visit]:
     """
     visits: list[Visit] = []
     open_visits: dict[str | None, Visit] = {}
-    for start, end in _runs(columns):
-        view_id, url, path = (columns.values[name][start] for name in ("view_id", "page_url", "page_path"))
+    values, starts = columns.values, columns.runs
+    pages = (picked(values[name], starts) for name in ("view_id", "page_url", "page_path", "page_title"))
+    times = values["event_time"]
+    # how many there are before each event
+    errors = list(accumulate(values["is_error"], initial=0))
+    signs = list(accumulate(map(len, values["frustrations"]), initial=0))
+    ends = [*starts[1:], columns.count]
+    for start, end, view_id, url, path, title in zip(starts, ends, *pages, strict=False):
         visit = open_visits.get(view_id)
         if visit is None or (url is not None and visit.url not in (None, url)):
             if view_id is None and url is None:
@@ -61,13 +60,12 @@ def visits_of(columns: EventColumns) -> list[Visit]:
             visits.append(visit)
         if url is not None and visit.url is None:
             visit.url, visit.path = url, path
-        visit.add(columns, start, end)
+        visit.title = visit.title or title
+        visit.entered_at = visit.entered_at or _first(times[start:end])
+        visit.events += end - start
+        visit.errors += errors[end] - errors[start]
+        visit.frustrations += signs[end] - signs[start]
     return visits
-
-
-def _runs(columns: EventColumns) -> Iterator[tuple[int, int]]:
-    """Yield the first and the last number, plus one, of events in a row on one page of one view."""
-    return zip(columns.runs, [*columns.runs[1:], columns.count], strict=False)
 
 
 def page_rows(columns: EventColumns, visits: Sequence[Visit]) -> list[Row]:
@@ -76,29 +74,28 @@ def page_rows(columns: EventColumns, visits: Sequence[Visit]) -> list[Row]:
     A visit lasts until the next one begins, and the last one until the session's last event.
     """
     ids = columns.ids
-    _, end = _ends(columns.values["event_time"])
-    ends = [*(visit.entered_at for visit in visits[1:]), end]
+    moments = [*map(_moment, (visit.entered_at for visit in visits)), _moment(columns.ends[1])]
+    seconds = map(_seconds, moments, moments[1:])
     return [
         (
             ids.full_session_id, ids.device_id, ids.session_id, number, visit.view_id, visit.url, visit.path,
-            visit.title, visit.entered_at, _seconds(visit.entered_at, until), visit.events, visit.errors,
-            visit.frustrations,
+            visit.title, visit.entered_at, lasted, visit.events, visit.errors, visit.frustrations,
         )
-        for number, (visit, until) in enumerate(zip(visits, ends, strict=False), 1)
+        for number, (visit, lasted) in enumerate(zip(visits, seconds, strict=True), 1)
     ]  # fmt: skip
 
 
 def session_totals(columns: EventColumns, visits: Sequence[Visit]) -> tuple[Any, ...]:
     """Return the columns of the table ``sessions`` from ``user_uid`` to ``country``."""
     values = columns.values
-    start, end = _ends(values["event_time"])
-    signs = [sign for each in values["frustrations"] if each for sign in each]
+    start, end = columns.ends
+    signs = list(chain.from_iterable(values["frustrations"]))
     urls = [visit.url for visit in visits if visit.url is not None]
     return (
         # the user at the session's end
         *(values[name][-1] if columns.count else None for name in ("user_uid", "user_email")),
-        start, end, _seconds(start, end), columns.count, len(visits), sum(values["is_error"]),
-        *map(signs.count, _SIGNS), _first(urls), _first(reversed(urls)),
+        start, end, _seconds(_moment(start), _moment(end)), columns.count, len(visits),
+        sum(values["is_error"]), *map(signs.count, _SIGNS), _first(urls), _first(reversed(urls)),
         *(
             _first(values[name])
             for name in ("browser", "operating_system", "device_type", "country")
@@ -106,16 +103,12 @@ def session_totals(columns: EventColumns, visits: Sequence[Visit]) -> tuple[Any,
     )  # fmt: skip
 
 
-def _ends(times: Iterable[str | None]) -> tuple[str | None, str | None]:
-    """Return the first and the last time, which need not be those of the first and the last event."""
-    known = [when for when in times if when is not None]
-    return (min(known), max(known)) if known else (None, None)
+def _moment(when: str | None) -> datetime | None:
+    return None if when is None else datetime.fromisoformat(when)
 
 
-def _seconds(start: str | None, end: str | None) -> float | None:
-    if start is None or end is None:
-        return None
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+def _seconds(start: datetime | None, end: datetime | None) -> float | None:
+    return None if start is None or end is None else (end - start).total_seconds()
 
 
 def _first(values: Iterable[str | None]) -> str | None:

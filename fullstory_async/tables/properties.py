@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, TypeVar, cast
@@ -20,6 +21,7 @@ from fullstory_async.tables.fields import (
     parsed_fields_of,
 )
 from fullstory_async.tables.json_text import dump_json, may_be_huge
+from fullstory_async.tables.rows import Repeated
 from fullstory_async.tables.rules import (
     FRUSTRATING,
     MAY_BE_ERROR,
@@ -30,7 +32,7 @@ from fullstory_async.tables.rules import (
     is_error,
 )
 
-__all__ = ["Group", "columns_of_groups", "groups_of_parsed", "read_properties"]
+__all__ = ["Group", "columns_of_groups", "groups_of_parsed", "read_properties", "users_of"]
 
 F = TypeVar("F", bound=Fields)
 
@@ -125,30 +127,35 @@ def columns_of_groups(groups: Mapping[str, Group], sources: Sequence[Source]) ->
         if kind in FRUSTRATING:
             for n, fields in group.pairs(Fields):
                 signs[n] = frustrations_of(kind, fields)
-    uids, emails = _users(groups.get("identify"), count)
     return {
         "description": in_one_line(descriptions), "is_error": errors, "frustrations": signs,
-        "element_text": texts, "element_selector": selectors, "custom_name": names, "user_uid": uids,
-        "user_email": emails,
+        "element_text": texts, "element_selector": selectors, "custom_name": names,
     }  # fmt: skip
 
 
-def _users(group: Group | None, count: int) -> tuple[Sequence[str | None], Sequence[str | None]]:
+def users_of(group: Group | None, same: Sequence[int]) -> dict[str, Sequence[str | None]]:
     """Return the user's id and e-mail address at each event: those of the last identification.
 
     Before the first one, they are those of the first.
+
+    Args:
+        group: the identifications.
+        same: a zero for each event.
     """
     found = [
         (n, each.user_id, each.user_email)
         for n, each in (group.pairs(Identify) if group else ())
         if each.user_id or each.user_email
     ]
-    uids: list[str | None] = []
-    emails: list[str | None] = []
-    ends = [*(n for n, *_ in found[1:]), count]
-    for (_, uid, email), end in zip(found, ends, strict=False):
+    users: list[tuple[str | None, str | None]] = []
+    places = array("I")
+    ends = [*(n for n, *_ in found[1:]), len(same)]
+    for n, ((_, uid, email), end) in enumerate(zip(found, ends, strict=False)):
         # a later identification of the same user may leave the address out
-        known = emails[-1] if emails and uids[-1] == uid else None
-        uids += [uid] * (end - len(uids))
-        emails += [email or known] * (end - len(emails))
-    return uids or [None] * count, emails or [None] * count
+        known = users[-1][1] if users and users[-1][0] == uid else None
+        users.append((uid, email or known))
+        places.extend(repeat(n, end - len(places)))
+    uids, emails = zip(*users, strict=True) if users else ((None,), (None,))
+    # one object for all columns with one value
+    shared = places if len(users) > 1 else same
+    return {"user_uid": Repeated(uids, shared), "user_email": Repeated(emails, shared)}

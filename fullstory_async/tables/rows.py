@@ -10,7 +10,7 @@ import attrs
 
 from fullstory_async.tables.columns import Row
 
-__all__ = ["ColumnRows", "Repeated", "columns_of", "grouped"]
+__all__ = ["ColumnRows", "Repeated", "columns_of", "grouped", "picked"]
 
 T = TypeVar("T")
 
@@ -22,11 +22,6 @@ class Repeated(Sequence[Any]):
     values: Sequence[Any]
     places: Sequence[int]
     """The place among the values of each row's value; one object for all columns that repeat alike."""
-
-    @classmethod
-    def once_for(cls, rows: Sequence[int], value: Any) -> Repeated:
-        """Return a column of one value. ``rows`` has a zero for each row, and may be shared."""
-        return cls((value,), rows)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -67,6 +62,13 @@ class ColumnRows(Sequence[Row]):
         if isinstance(index, slice):
             return ColumnRows([column[index] for column in self.columns])
         return tuple(column[index] for column in self.columns)
+
+
+def picked(column: Sequence[Any], indexes: Sequence[int]) -> Sequence[Any]:
+    """Return some values of a column."""
+    if isinstance(column, Repeated):
+        return list(map(column.values.__getitem__, map(column.places.__getitem__, indexes)))
+    return list(map(column.__getitem__, indexes))
 
 
 def columns_of(rows: Sequence[Row], count: int) -> Sequence[Sequence[Any]]:
