@@ -61,23 +61,29 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     )
 
 
-def column_batch(columns: Sequence[Column], chunks: Sequence[Sequence[Sequence[Any]]]) -> pa.RecordBatch:
+def column_batch(
+    columns: Sequence[Column], chunks: Sequence[Sequence[Sequence[Any]]], *, dictionaries: bool = False
+) -> pa.RecordBatch:
     """Return columns of values as one Arrow record batch.
 
     Args:
         columns: the table's columns.
         chunks: the values of each column, for some rows after the other. The texts of one column have less
             than 2 GiB together.
+        dictionaries: whether texts that repeat are dictionaries, which take less time and memory, instead of
+            the types of the schema.
 
     Raises:
         ConfigurationError: pyarrow is not installed.
     """
     schema = arrow_schema(columns)
-    arrays = _Arrays(import_pyarrow())
+    arrays = _Arrays(import_pyarrow(), dictionaries)
     found = [
         arrays.of(column, field.type, [chunk[n] for chunk in chunks])
         for n, (column, field) in enumerate(zip(columns, schema, strict=True))
     ]
+    if dictionaries:
+        return arrays.pyarrow.RecordBatch.from_arrays(found, names=schema.names)
     return arrays.pyarrow.RecordBatch.from_arrays(found, schema=schema)
 
 
@@ -86,6 +92,7 @@ class _Arrays:
     """Makes the arrays of one record batch."""
 
     pyarrow: Any
+    dictionaries: bool
     _places: dict[tuple[tuple[int, int], ...], Any] = attrs.field(factory=dict, init=False)
     """The places of values, by the identity of each chunk's places and its number of values."""
 
@@ -95,7 +102,10 @@ class _Arrays:
             repeated = cast("Sequence[Repeated]", chunks)
             values = [value for chunk in repeated for value in chunk.values]
             # each value is converted once, and copied by Arrow
-            return self._plain(column, kind, values).take(self._places_in(repeated))
+            distinct, places = self._plain(column, kind, values), self._places_in(repeated)
+            if self.dictionaries and column.kind == "text":
+                return self.pyarrow.DictionaryArray.from_arrays(places, distinct)
+            return distinct.take(places)
         if column.shape is None and all(isinstance(chunk, JsonTexts) for chunk in chunks):
             return self._json(cast("Sequence[JsonTexts]", chunks))
         return self._plain(column, kind, list(chain.from_iterable(chunks)))

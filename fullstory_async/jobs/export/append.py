@@ -17,13 +17,12 @@ from fullstory_async.jobs.export.databases import (
     DUCKDB,
     SQLITE,
     Dialect,
-    column_names,
     duckdb_writers,
-    sqlite_writer,
 )
 from fullstory_async.jobs.export.duckdb_files import opened_duckdb
 from fullstory_async.jobs.export.files import private_folder
 from fullstory_async.jobs.export.found import Found
+from fullstory_async.jobs.export.sqlite_rows import column_names, sqlite_writer
 from fullstory_async.tables.columns import RowWriter, Table
 
 __all__ = ["append_writers"]
@@ -69,6 +68,7 @@ def _sqlite_writers(
 ) -> Iterator[dict[str, RowWriter]]:
     # Closing it drops a transaction that was not committed.
     with closing(sqlite3.connect(found.real, _PATIENCE, isolation_level=None)) as database:
+        database.execute("PRAGMA temp_store = MEMORY")
         database.execute("BEGIN IMMEDIATE")
         for ids in _id_batches(database.execute, session_ids):
             database.executemany("INSERT INTO appended VALUES (?)", ((each,) for each in ids))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,10 @@ from fullstory_async.errors import ConfigurationError
 from fullstory_async.files.file_system import PRIVATE_FILE, make_private
 from fullstory_async.jobs.export.duckdb_files import created_duckdb
 from fullstory_async.jobs.export.parquet import RowGroups
+from fullstory_async.jobs.export.sqlite_rows import escaped, sqlite_writer
 from fullstory_async.jobs.export.views import INFO_TABLE, views_for
 from fullstory_async.tables.arrow import import_pyarrow
-from fullstory_async.tables.columns import SCHEMA_VERSIONS, Column, Kind, Row, RowWriter, Schema, Table
-from fullstory_async.tables.rows import columns_of
+from fullstory_async.tables.columns import SCHEMA_VERSIONS, Column, Kind, RowWriter, Schema, Table
 from fullstory_async.tables.shapes import ListShape, Shape, StructShape
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ __all__ = [
     "DUCKDB",
     "SQLITE",
     "Dialect",
-    "column_names",
     "duckdb_writers",
-    "sqlite_writer",
     "sqlite_writers",
 ]
 
@@ -51,7 +49,7 @@ class Dialect:
 
     def column(self, column: Column) -> str:
         """Return a column as a statement defines it."""
-        return f'"{_escaped(column.name)}" {self.type_of(column)}'
+        return f'"{escaped(column.name)}" {self.type_of(column)}'
 
     def type_of(self, column: Column) -> str:
         """Return the type of a column."""
@@ -82,7 +80,7 @@ DUCKDB = Dialect(
 
 _DUCKDB_ROWS = 2048
 """Fewer rows at a time than in a file of Parquet: DuckDB has a copy of them."""
-_MEMORY_MB = 16
+_MEMORY_MB = 48
 _LARGE_BYTES = 4_000_000
 _JSON = {"ARROW:extension:name": "arrow.json", "ARROW:extension:metadata": ""}
 
@@ -101,6 +99,7 @@ def sqlite_writers(
         database.execute("PRAGMA journal_mode = OFF")
         # large pages: an event takes more than a kilobyte
         database.execute("PRAGMA page_size = 32768")
+        database.execute("PRAGMA temp_store = MEMORY")
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSIONS[schema]}")
         database.execute("BEGIN")
         for statement in _definitions(tables, SQLITE, schema):
@@ -127,37 +126,10 @@ def _duckdb_type(shape: Shape) -> str:
         return f"{_duckdb_type(shape.items)}[]"
     if isinstance(shape, StructShape):
         names = shape.names()
-        fields = (f'"{_escaped(names[name])}" {_duckdb_type(each)}' for name, each in shape.fields.items())
+        fields = (f'"{escaped(names[name])}" {_duckdb_type(each)}' for name, each in shape.fields.items())
         return f"STRUCT({', '.join(fields)})"
     kinds: dict[str, Kind] = {"boolean": "boolean", "integer": "integer", "number": "number"}
     return DUCKDB.types[kinds.get(shape, "text")]
-
-
-def column_names(columns: Table) -> str:
-    """Return the names of columns, as a statement lists them."""
-    return ", ".join(f'"{_escaped(column.name)}"' for column in columns)
-
-
-def _escaped(name: str) -> str:
-    return name.replace('"', '""')
-
-
-def sqlite_writer(database: sqlite3.Connection, name: str, columns: Table) -> RowWriter:
-    """Return the writer of a table of an open database."""
-    values = ", ".join("?" * len(columns))
-    insert = f"INSERT INTO {name} ({column_names(columns)}) VALUES ({values})"  # noqa: S608  (our own names)
-    lists = [n for n, column in enumerate(columns) if column.kind == "texts"]
-
-    def write(rows: Sequence[Row]) -> None:
-        if lists:
-            values: list[Any] = list(columns_of(rows, len(columns)))
-            for n in lists:
-                values[n] = [None if texts is None else "|".join(texts) for texts in values[n]]
-            database.executemany(insert, zip(*values, strict=True))
-        else:
-            database.executemany(insert, rows)
-
-    return write
 
 
 @contextmanager
@@ -194,7 +166,7 @@ def duckdb_writers(
 
 @contextmanager
 def _duckdb_writer(database: duckdb.DuckDBPyConnection, name: str, columns: Table) -> Iterator[RowWriter]:
-    groups = RowGroups(columns, rows=_DUCKDB_ROWS)
+    groups = RowGroups(columns, rows=_DUCKDB_ROWS, dictionaries=True)
 
     def load(batch: Any) -> None:
         if batch is not None:

@@ -58,6 +58,8 @@ class RowGroups:
     table: Table
     rows: int = attrs.field(factory=lambda: _GROUP)
     """How many rows are a large group."""
+    dictionaries: bool = False
+    """As for `column_batch`."""
     _chunks: list[Sequence[Sequence[Any]]] = attrs.field(factory=list, init=False)
     """The columns of the rows that were added together."""
     _count: int = attrs.field(default=0, init=False)
@@ -78,7 +80,7 @@ class RowGroups:
     def take(self) -> Any | None:
         """Return the rows that are left as a record batch, or ``None`` if there are none."""
         chunks, self._chunks, self._count, self._bytes = self._chunks, [], 0, 0
-        return column_batch(self.table, chunks) if chunks else None
+        return column_batch(self.table, chunks, dictionaries=self.dictionaries) if chunks else None
 
 
 def _size_of(texts: Sequence[str | None]) -> int:
