@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import repeat
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
-import attrs
 import msgspec
 
 from fullstory_async.tables.fields import (
@@ -26,6 +25,7 @@ from fullstory_async.tables.rules import (
     FRUSTRATING,
     MAY_BE_ERROR,
     NAMES_PAGE,
+    Quoted,
     describe_all,
     frustrations_of,
     in_one_line,
@@ -34,23 +34,14 @@ from fullstory_async.tables.rules import (
 
 __all__ = ["Group", "columns_of_groups", "groups_of_parsed", "read_properties", "users_of"]
 
-F = TypeVar("F", bound=Fields)
 
-
-@attrs.frozen
-class Group:
+class Group(NamedTuple):
     """The events of one type."""
 
     places: Sequence[int]
     """Their numbers in the session."""
     fields: Sequence[Fields]
     """Those of an event, all of one class."""
-
-    def pairs(self, wanted: type[F]) -> Iterable[tuple[int, F]]:
-        """Return the number and the fields of each event, if they are of the wanted class."""
-        if not isinstance(self.fields[0], wanted):
-            return ()
-        return zip(self.places, cast("Sequence[F]", self.fields), strict=True)
 
 
 def groups_of_parsed(kinds: Sequence[str], values: Sequence[Any]) -> dict[str, Group]:
@@ -88,8 +79,9 @@ def read_properties(
 
 def _changed(kind: str, group: Group, values: Mapping[int, Any]) -> Group:
     """Return a group with the fields of some events read from parsed properties."""
-    fields = [parsed_fields_of(kind, values[n]) if n in values else each for n, each in group.pairs(Fields)]
-    return attrs.evolve(group, fields=fields)
+    pairs = zip(group.places, group.fields, strict=True)
+    fields = [parsed_fields_of(kind, values[n]) if n in values else each for n, each in pairs]
+    return Group(group.places, fields)
 
 
 def _places(kinds: Sequence[str]) -> dict[str, list[int]]:
@@ -111,26 +103,35 @@ def columns_of_groups(groups: Mapping[str, Group], sources: Sequence[Source]) ->
     signs: list[tuple[str, ...]] = [()] * count
     texts: list[str | None] = [None] * count
     selectors, names = texts.copy(), texts.copy()
+    quoted = Quoted()
+    # few calls for each type: a session has twenty of them
     for kind, group in groups.items():
-        needed = map(sources.__getitem__, group.places) if kind in NAMES_PAGE else repeat(None)
-        described = describe_all(kind, group.fields, needed)
-        for n, text in zip(group.places, described, strict=True):
+        places, fields = group
+        needed = map(sources.__getitem__, places) if kind in NAMES_PAGE else repeat(None)
+        for n, text in zip(places, describe_all(kind, fields, needed, quoted), strict=True):
             descriptions[n] = text
-        for n, targeted in group.pairs(Targeted):
-            if (target := targeted.target) is not None:
-                texts[n], selectors[n] = None if target.masked else target.text, target.raw_selector
-        for n, custom in group.pairs(Custom):
-            names[n] = custom.event_name
+        if isinstance(fields[0], Targeted):
+            _put_elements(group, texts, selectors)
+        elif isinstance(fields[0], Custom):
+            for n, custom in zip(places, cast("Sequence[Custom]", fields), strict=True):
+                names[n] = custom.event_name
         if kind in MAY_BE_ERROR:
-            for n, fields in group.pairs(Fields):
-                errors[n] = is_error(kind, fields)
-        if kind in FRUSTRATING:
-            for n, fields in group.pairs(Fields):
-                signs[n] = frustrations_of(kind, fields)
+            for n, each in zip(places, fields, strict=True):
+                errors[n] = is_error(kind, each)
+        elif kind in FRUSTRATING:
+            for n, each in zip(places, fields, strict=True):
+                signs[n] = frustrations_of(kind, each)
     return {
         "description": in_one_line(descriptions), "is_error": errors, "frustrations": signs,
         "element_text": texts, "element_selector": selectors, "custom_name": names,
     }  # fmt: skip
+
+
+def _put_elements(group: Group, texts: list[str | None], selectors: list[str | None]) -> None:
+    """Put the text and the selector of each action's element into columns."""
+    for n, action in zip(group.places, cast("Sequence[Targeted]", group.fields), strict=True):
+        if (target := action.target) is not None:
+            texts[n], selectors[n] = None if target.masked else target.text, target.raw_selector
 
 
 def users_of(group: Group | None, same: Sequence[int]) -> dict[str, Sequence[str | None]]:
@@ -144,7 +145,7 @@ def users_of(group: Group | None, same: Sequence[int]) -> dict[str, Sequence[str
     """
     found = [
         (n, each.user_id, each.user_email)
-        for n, each in (group.pairs(Identify) if group else ())
+        for n, each in zip(*cast("tuple[Sequence[int], Sequence[Identify]]", group or ((), ())), strict=True)
         if each.user_id or each.user_email
     ]
     users: list[tuple[str | None, str | None]] = []

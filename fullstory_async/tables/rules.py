@@ -17,6 +17,7 @@ __all__ = [
     "FRUSTRATING",
     "MAY_BE_ERROR",
     "NAMES_PAGE",
+    "Quoted",
     "describe",
     "describe_all",
     "frustrations_of",
@@ -61,12 +62,19 @@ def describe(kind: str, data: Any, source: Any) -> str:
     return _one_line(write(data, source, _quote))
 
 
-def describe_all(kind: str, data: Sequence[Any], sources: Iterable[Any]) -> Sequence[str]:
-    """Return what happened at each of some events of one type, as `describe` does, before `in_one_line`."""
+def describe_all(kind: str, data: Sequence[Any], sources: Iterable[Any], quoted: Quoted) -> Iterable[str]:
+    """Return what happened at each of some events of one type, as `describe` does, before `in_one_line`.
+
+    Args:
+        kind: the type.
+        data: the documented fields of each event's properties.
+        sources: those of each event's source, needed for ``navigate`` only.
+        quoted: what the texts of further events are put into.
+    """
     write = _BY_TYPE.get(kind)
     if write is None:
         return [describe(kind, None, None)] * len(data)
-    return list(map(write, data, sources, repeat(_Quoted().__getitem__)))
+    return map(write, data, sources, repeat(quoted.__getitem__))
 
 
 def in_one_line(texts: list[str]) -> list[str]:
@@ -120,8 +128,8 @@ def _quote(text: str | None) -> str:
     return f"“{plain[: _MAX_QUOTE - 1]}…”" if len(plain) > _MAX_QUOTE else f"“{plain}”"
 
 
-class _Quoted(dict[str | None, str]):
-    """Texts as `_quote` returns them; one that many elements have is quoted once."""
+class Quoted(dict[str | None, str]):
+    """Texts as descriptions quote them; one that many elements have is quoted once."""
 
     def __missing__(self, text: str | None) -> str:
         shown = self[text] = _quote(text)
