@@ -80,7 +80,7 @@ DUCKDB = Dialect(
 
 _DUCKDB_ROWS = 2048
 """Fewer rows at a time than in a file of Parquet: DuckDB has a copy of them."""
-_MEMORY_MB = 48
+_MEMORY_MB = 24
 _LARGE_BYTES = 4_000_000
 _JSON = {"ARROW:extension:name": "arrow.json", "ARROW:extension:metadata": ""}
 
