@@ -224,8 +224,9 @@ class Payload:
 
     def decode(self, events: Sequence[SessionEvent]) -> None:
         """Decode it for several events in one pass; what that can't decode, such as deep nesting, stays."""
+        write = self._set
         for event, value in zip(events, decode_payloads(map(self._get, events)), strict=True):
-            self._set(event, value)
+            write(event, value)
 
 
 PAYLOADS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -32,9 +33,6 @@ def _shallow_decoder() -> msgspec.json.Decoder[Any]:
 _decode_shallow = _shallow_decoder().decode
 _MSGSPEC_ERRORS = (msgspec.MsgspecError, RecursionError)
 
-_Nested = list[tuple[Any, Any, "_Nested"]]
-"""The containers in a container: the key or index of each, itself, and those in it."""
-
 
 def decode_payload(raw: msgspec.Raw) -> Any:
     """Decode a payload; null becomes an empty object.
@@ -62,40 +60,37 @@ def decode_payloads(payloads: Iterable[Any]) -> list[Any]:
         The values. A slice stays if `decode_payload` has to decode it in its slow way, or rejects it.
     """
     values: list[Any] = []
-    latest: Any = None
-    value: Any = None
-    nested: _Nested | None = None
-    for raw in payloads:
-        if type(raw) is not _Raw:
-            values.append(raw)
-        elif raw == latest:
-            if nested is None:
-                nested = _nested_in(value)
-            values.append(_copy(value, nested))
-        else:
+    latest: msgspec.Raw | None = None
+    repeats = 0
+    for payload in payloads:
+        if payload == latest:
+            repeats += 1
+            continue
+        if repeats:
+            values += _copies(values[-1], repeats)
+            repeats = 0
+        value, latest = payload, None
+        if type(payload) is _Raw:
             try:
-                value = _decode_shallow(raw)
+                value = _decode_shallow(payload)
             except _MSGSPEC_ERRORS:
-                values.append(raw)
-                continue
-            if value is None:
-                value = {}
-            latest = raw if type(value) is dict else None
-            nested = None
-            values.append(value)
+                pass  # whoever reads it gets the value, or the error
+            else:
+                latest = payload if type(value) is dict else None
+        values.append({} if value is None else value)
+    if repeats:
+        values += _copies(values[-1], repeats)
     return values
 
 
-def _nested_in(value: Any) -> _Nested:
-    items = value.items() if type(value) is dict else enumerate(value)
-    return [(key, item, _nested_in(item)) for key, item in items if type(item) in (dict, list)]
-
-
-def _copy(container: Any, nested: _Nested) -> Any:
-    copied = container.copy()
-    for key, item, inner in nested:
-        copied[key] = _copy(item, inner) if inner else item.copy()
-    return copied
+def _copies(container: Any, count: int) -> list[Any]:
+    """Return copies of an object or a list that share no container."""
+    copies = list(map(type(container).copy, repeat(container, count)))
+    for key, item in container.items() if type(container) is dict else enumerate(container):
+        if type(item) is dict or type(item) is list:
+            for copied, inner in zip(copies, _copies(item, count), strict=True):
+                copied[key] = inner
+    return copies
 
 
 def _decode_deep(text: bytes) -> Any:

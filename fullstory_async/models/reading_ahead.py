@@ -39,7 +39,9 @@ def _portions(events: list[SessionEvent]) -> Iterator[list[SessionEvent]]:
     payloads: list[Payload] = []
     while portion := events[start : start + size]:
         for payload in payloads:
-            payload.decode(portion[:-_PROBES])
+            # if the program reads the events once more, there is nothing to decode
+            if not payload.is_decoded(portion[0]):
+                payload.decode(portion[:-_PROBES])
         yield portion
         start += len(portion)
         payloads = [each for each in PAYLOADS if all(map(each.is_decoded, portion[-_PROBES:]))]
