@@ -21,7 +21,9 @@ _PROBES = 2
 """Number of events at the end of each portion of which nothing is decoded ahead: that the program reads them
 shows that it reads every event."""
 _MOST = 128
-"""Number of events in the largest portion: it bounds the time of one step."""
+"""Number of events in the largest portion that is decoded ahead: it bounds the time of one step."""
+_UNREAD = 512
+"""Number of events after which a program that did not read every event is looked at again."""
 
 
 def read_ahead(events: list[SessionEvent]) -> Iterator[SessionEvent]:
@@ -39,11 +41,12 @@ def _portions(events: list[SessionEvent]) -> Iterator[list[SessionEvent]]:
     payloads: list[Payload] = []
     while portion := events[start : start + size]:
         for payload in payloads:
-            # if the program reads the events once more, there is nothing to decode
-            if not payload.is_decoded(portion[0]):
-                payload.decode(portion[:-_PROBES])
+            payload.decode(portion[:-_PROBES])
+        probes = portion[-_PROBES:]
+        # what was read before, as in an earlier iteration, doesn't show what is read in this one
+        unread = [each for each in PAYLOADS if not any(map(each.is_decoded, probes))]
         yield portion
         start += len(portion)
-        payloads = [each for each in PAYLOADS if all(map(each.is_decoded, portion[-_PROBES:]))]
+        payloads = [each for each in unread if all(map(each.is_decoded, probes))]
         ahead = min(2 * ahead, _MOST) if payloads else _FIRST
-        size = ahead if payloads else _MOST
+        size = ahead if payloads else _UNREAD
