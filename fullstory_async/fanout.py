@@ -204,8 +204,8 @@ class FanOut(Generic[T]):
             call = self._calls[worker] = self._make(ref)
         except InvalidSessionId as error:
             return Failure(session_id=text_of(ref), error=strip_traceback(error))
-        now = asyncio.get_running_loop().time
-        started = now()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         try:
             if self._brake.is_loose:
                 value = await call.run()
@@ -223,11 +223,11 @@ class FanOut(Generic[T]):
                 return None
             # the call is over: a stop must not cancel the delivery of its outcome
             del self._calls[worker]
-            ended = now()
+            ended = loop.time()
             self._stop_by_rule(error, started, ended)
             failed, elapsed = strip_traceback(error), ended - started
             return Failure(session_id=call.session_id, error=failed, attempts=error.attempts, elapsed=elapsed)
-        ended = now()
+        ended = loop.time()
         self._stop_by_rule(None, started, ended)
         return Success(
             session_id=call.session_id, value=value, attempts=call.attempts, elapsed=ended - started

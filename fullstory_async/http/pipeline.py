@@ -312,15 +312,15 @@ class Pipeline:
     async def _send(self, call: Call, *, streamed: bool) -> Response:
         """Send once, and record how far the request came if it is cancelled."""
         self._transport.check()
-        now = asyncio.get_running_loop().time
-        attempt = call.attempt = Attempt(now(), level=self.limiter.level)
+        loop = asyncio.get_running_loop()
+        attempt = call.attempt = Attempt(loop.time(), level=self.limiter.level)
         call.attempts += 1
         call.in_flight, call.waits_for = True, ""
         request = self._observer.request_sent(call)
         try:
             response = await self._transport.send(request, call.deadline, attempt, streamed=streamed)
         except BaseException as error:
-            self._observer.request_failed(call, error, now() - attempt.started)
+            self._observer.request_failed(call, error, loop.time() - attempt.started)
             call.in_flight = attempt.sent
             if not isinstance(error, FullStoryError):
                 self.stats.activations_at_risk += call.request.metered and attempt.sent

@@ -40,6 +40,7 @@ _LONG_HALF = 10
 _TIMES = (range(1_200_000_000, 2_200_000_000), range(1_200_000_000_000, 2_200_000_000_000))
 """Times from 2008 to 2039, in seconds and in milliseconds."""
 _LARGEST_EXACT = 2**53
+_PLAIN_PAIR = re.compile(r"([0-9]{1,20}):([0-9]{1,20})")
 _HALF = re.compile(r"-?[0-9]{1,20}")
 _WHOLE_FLOAT = re.compile(r"(-?[0-9]{1,16})[.,]0+")
 _GUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -100,7 +101,14 @@ def read_cell(value: Any) -> Cell:
     text = _text_of(value)
     if text is None:
         return Cell(Kind.TEXT, f"{value!r:.60}")
-    text = _unquoted(text)
+    # most ids of a fan-out or a job; the steps below would find the same
+    if (pair := _PLAIN_PAIR.fullmatch(text)) is not None:
+        long = min(map(len, pair.groups())) >= _LONG_HALF
+        return Cell(Kind.PAIR if long else Kind.SHORT_PAIR, text, ends_with_link=True)
+    return _read_bare(_unquoted(text))
+
+
+def _read_bare(text: str) -> Cell:
     if text.lower() in _NO_ID:
         return Cell(Kind.EMPTY, "")
     # a plain number is the most frequent content by far

@@ -16,19 +16,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import msgspec
 
 from fullstory_async.coerce import timestamp as read_time
-from fullstory_async.errors import DecodeError
 from fullstory_async.json_ready import JsonReady
 from fullstory_async.models.described import DescribedEvent
 from fullstory_async.models.event_data import SourceData
-from fullstory_async.safe_json import check_depth, loads
+from fullstory_async.models.payloads import decode_payload, decode_payloads
 
-__all__ = ["PublishedEvent", "SessionEvent", "raw_times"]
+__all__ = ["PAYLOADS", "Payload", "PublishedEvent", "SessionEvent", "raw_times"]
 
 _Text = str | int | float | bool | None
 """A string, or what some responses have in its place."""
@@ -48,24 +48,6 @@ _FIELDS = {
     "source_properties": attrs.field(type=dict[str, Any], factory=dict),
 }
 _HASHED = tuple(name for name in _FIELDS if name not in ("data", "source_properties"))
-_UNION_DEPTH = 6
-"""More levels than events have. Each one doubles the time to build the decoder below."""
-_decode = msgspec.json.Decoder().decode
-
-
-def _shallow_decoder() -> msgspec.json.Decoder[Any]:
-    """Return a decoder that rejects deep nesting as it decodes, at no extra cost.
-
-    What it rejects is decoded again, and its depth is counted.
-    """
-    kind: Any = None | bool | int | float | str
-    for _ in range(_UNION_DEPTH):
-        kind = None | bool | int | float | str | list[kind] | dict[str, kind]
-    return msgspec.json.Decoder(kind)
-
-
-_decode_shallow = _shallow_decoder().decode
-_MSGSPEC_ERRORS = (msgspec.MsgspecError, RecursionError)
 
 
 if TYPE_CHECKING:
@@ -180,7 +162,7 @@ class SessionEvent(DescribedEvent, JsonReady, msgspec.Struct, metaclass=_Meta, g
         """The event's own properties as decoded JSON; decoded when first read."""
         value: Any = self._data
         if type(value) is _Raw:
-            value = _decode_object(value)
+            value = decode_payload(value)
             _set_data(self, value)
         return value  # type: ignore[no-any-return]
 
@@ -192,7 +174,7 @@ class SessionEvent(DescribedEvent, JsonReady, msgspec.Struct, metaclass=_Meta, g
         """
         value: Any = self._source_properties
         if type(value) is _Raw:
-            value = _decode_object(value)
+            value = decode_payload(value)
             _set_source_properties(self, value)
         return value  # type: ignore[no-any-return]
 
@@ -229,6 +211,30 @@ def _slot_setter(name: str) -> Callable[[SessionEvent, Any], None]:
 _set_time, _set_data, _set_source_properties = map(_slot_setter, ("_time", "_data", "_source_properties"))
 
 
+@attrs.frozen
+class Payload:
+    """A field that is a slice of the response until it is decoded."""
+
+    _get: Callable[[SessionEvent], Any]
+    _set: Callable[[SessionEvent, Any], None]
+
+    def is_decoded(self, event: SessionEvent) -> bool:
+        """Return whether it has been decoded."""
+        return type(self._get(event)) is not _Raw
+
+    def decode(self, events: Sequence[SessionEvent]) -> None:
+        """Decode it for several events in one pass; what that can't decode, such as deep nesting, stays."""
+        write = self._set
+        for event, value in zip(events, decode_payloads(map(self._get, events)), strict=True):
+            write(event, value)
+
+
+PAYLOADS = (
+    Payload(attrgetter("_data"), _set_data),
+    Payload(attrgetter("_source_properties"), _set_source_properties),
+)
+
+
 class PublishedEvent(SessionEvent, gc=False):
     """A `SessionEvent` whose wire names are the published description's."""
 
@@ -256,31 +262,3 @@ def _restore(fields: dict[str, Any]) -> SessionEvent:
 def _as_string(value: _Text) -> str | None:
     """Return a string, or the JSON of another value: ids come as strings or int64."""
     return value if value is None or isinstance(value, str) else json.dumps(value)
-
-
-def _decode_object(raw: msgspec.Raw) -> Any:
-    """Decode a nested object; null becomes an empty one.
-
-    Raises:
-        DecodeError: it is nested too deeply.
-    """
-    try:
-        value = _decode_shallow(raw)
-    except _MSGSPEC_ERRORS:
-        value = _decode_deep(bytes(raw))
-    return {} if value is None else value
-
-
-def _decode_deep(text: bytes) -> Any:
-    """Decode an object with deep nesting or with numbers beyond a float's range."""
-    try:
-        try:
-            value = _decode(text)
-        except _MSGSPEC_ERRORS:
-            return loads(text)
-        check_depth(text, value)
-    except ValueError as error:
-        reason = str(error)
-    else:
-        return value
-    raise DecodeError(f"an event's properties can't be read: {reason}")

@@ -19,6 +19,7 @@ from fullstory_async.models.event_data import IdentifyData
 from fullstory_async.models.event_decoding import read_events
 from fullstory_async.models.event_table import EVENT_TABLE, event_columns, event_table
 from fullstory_async.models.event_types import warn_about_event_type
+from fullstory_async.models.reading_ahead import read_ahead
 from fullstory_async.models.session import SessionRef, session_id_of
 from fullstory_async.models.summary import SessionSummary
 from fullstory_async.notebook_html import table
@@ -80,7 +81,7 @@ class SessionEvents(HasResponseInfo, JsonReady, Sequence[SessionEvent]):
         return self.events[index]
 
     def __iter__(self) -> Iterator[SessionEvent]:
-        return iter(self.events)
+        return read_ahead(self.events)
 
     def __len__(self) -> int:
         return len(self.events)

@@ -31,6 +31,7 @@ from fullstory_async.coerce import timestamp
 from fullstory_async.messages import Response
 from fullstory_async.models.event import _NULL
 from fullstory_async.models.event_decoding import check_utf8
+from fullstory_async.models.payloads import decode_payload
 
 ID = SessionId("5736495272951808:5629499534213120")
 MOMENT = datetime(2024, 5, 23, 14, 40, tzinfo=UTC)
@@ -564,16 +565,15 @@ def test_whoever_reads_while_another_reads_gets_the_same(monkeypatch: pytest.Mon
     from fullstory_async.models import event as module
 
     (one,) = events({"data": {"n": 1}})
-    decode = module._decode_object
     seen: list[object] = []
 
     def interrupted(raw: msgspec.Raw) -> Any:
         if not seen:
             seen.append("reading")
             seen.append(one.data)  # as another thread would in this moment
-        return decode(raw)
+        return decode_payload(raw)
 
-    monkeypatch.setattr(module, "_decode_object", interrupted)
+    monkeypatch.setattr(module, "decode_payload", interrupted)
     assert one.data == {"n": 1}
     assert seen == ["reading", {"n": 1}]
     assert one.data == {"n": 1}

@@ -186,6 +186,12 @@ def test_a_value_is_what_it_says(value: object, kind: Kind, text: str) -> None:
     assert (cell.kind, cell.text) == (kind, text)
 
 
+@given(st.from_regex(r"[0-9]{1,22}:[0-9]{1,22}", fullmatch=True))
+def test_a_plain_pair_is_what_it_is_in_quotation_marks(pair: str) -> None:
+    assert read_cell(pair) == read_cell(f"'{pair}'")
+    assert read_cell(pair).text == pair
+
+
 @given(st.one_of(OTHER_VALUES, st.text(), st.decimals(), st.integers(), st.floats(), st.binary()))
 def test_any_value_can_be_read(value: object) -> None:
     read_cell(value)

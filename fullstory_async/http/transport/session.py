@@ -21,7 +21,7 @@ import asyncio
 import contextlib
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import aiohttp
 import attrs
@@ -251,8 +251,10 @@ class Transport:
         url = self._base.with_path(self._prefix + request.path, encoded=True)
         return url.with_query(request.query) if request.query else url
 
-    def _headers(self, request: Request) -> dict[str, str]:
+    def _headers(self, request: Request) -> Mapping[str, str]:
         """Return the headers that a request needs in addition to those of the session."""
+        if self._owned and request.body is None:
+            return request.headers  # the usual case
         body = {} if request.body is None else {"Content-Type": "application/json"}
         if self._owned:
             return {**body, **request.headers}
