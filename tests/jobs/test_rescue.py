@@ -49,11 +49,14 @@ class Disk:
 
     error: sqlite3.Error | None = None
     failures: int = 0
+    soon: sqlite3.Error | None = None
+    """The error that begins with the answer after the first ``CONCURRENCY``, while others are on their way."""
+    answers: int = 0
 
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    state, write = Disk(), JobStore._write_counters
+    state, write, save = Disk(), JobStore._write_counters, JobStore._save_response
 
     def write_or_fail(self: JobStore) -> None:
         write(self)
@@ -61,7 +64,14 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
             state.failures += 1
             raise state.error
 
+    def save_and_count(self: JobStore, *arguments: Any) -> None:
+        save(self, *arguments)
+        state.answers += 1
+        if state.answers > CONCURRENCY and state.soon is not None:
+            state.error, state.soon = state.soon, None
+
     monkeypatch.setattr(JobStore, "_write_counters", write_or_fail)
+    monkeypatch.setattr(JobStore, "_save_response", save_and_count)
     monkeypatch.setattr(run_state, "_FIRST_PAUSE", 0.01)
     return state
 
@@ -73,10 +83,10 @@ async def run_into(
     async with opened(sessions=30, latency=0.05) as (sandbox, client):
         async with Job.open(folder, client=client, plan=EVENTS) as job:
             await job.add(sandbox.session_ids)
+            disk.soon = error
             running = asyncio.create_task(job.run(concurrency=CONCURRENCY))
-            while job.counts.answered < CONCURRENCY or sandbox.activations <= job.counts.answered:
+            while disk.error is None:
                 await asyncio.sleep(0.002)
-            disk.error = error
             while recovers and disk.failures < 4:
                 await asyncio.sleep(0.002)
             if recovers:
@@ -165,10 +175,10 @@ async def test_closing_rescues_what_a_cancelled_run_has_left(tmp_path: Path, dis
     async with opened(sessions=30, latency=0.05) as (sandbox, client):
         async with Job.open(tmp_path / "j", client=client, plan=EVENTS) as job:
             await job.add(sandbox.session_ids)
+            disk.soon = sqlite_error("SQLITE_IOERR_WRITE")
             running = asyncio.create_task(job.run(concurrency=CONCURRENCY))
-            while job.counts.answered < CONCURRENCY or sandbox.activations <= job.counts.answered:
+            while disk.error is None:
                 await asyncio.sleep(0.002)
-            disk.error = sqlite_error("SQLITE_IOERR_WRITE")
             assert job._store is not None
             while not any(change.rescue for change in job._store.writer._retried):
                 await asyncio.sleep(0.002)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import msgspec
 import pytest
 
+from fullstory_async.jobs.export.databases import SQLITE
+from fullstory_async.jobs.export.sqlite_rows import sqlite_writer
 from fullstory_async.jobs.export.text import csv_writer, json_lines_writer
 from fullstory_async.tables.arrow import column_batch
 from fullstory_async.tables.columns import Column
@@ -27,7 +31,7 @@ SHARED = (
 )  # fmt: skip
 DATA = ['{"a":"1"}', "{}", '["é"]', "5", "[1,2]"]
 COLUMNS: list[Sequence[Any]] = [
-    Repeated.once_for(bytes(5), "1:2"),
+    Repeated(("1:2",), bytes(5)),
     range(5),
     JsonTexts([msgspec.Raw(text.encode()) for text in DATA]),
     *(Repeated(values, PLACES) for values in SHARED),
@@ -74,6 +78,25 @@ def test_they_are_written_as_their_values_are(writer: Any) -> None:
         assert (first["data"], first["source"], first['a "name"']) == ({"a": "1"}, {"b": "x,y"}, "=1")
 
 
+@pytest.mark.parametrize("others", [range(5), Repeated([True, None, False], [2, 2, 0, 1, 1])])
+def test_they_are_the_same_in_sqlite(others: Sequence[Any]) -> None:
+    """What repeats alike is bound once, and None and booleans are bound as numbers."""
+    table = (*TABLE, Column("flag", "boolean"), Column("text", "text"), Column("count", "integer"))
+    columns = [*COLUMNS, others, ["", None, "0", "a", None], [0, None, 1, 2, 3]]
+    found = []
+    for rows in (ColumnRows(columns), list(ColumnRows(columns))):
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
+            database.execute(SQLITE.table("events", table))
+            write = sqlite_writer(database, "events", table)
+            write(rows)
+            write(rows[2:4])
+            found.append(database.execute("SELECT * FROM events").fetchall())
+    assert found[0] == found[1]
+    first = ("1:2", 0, '{"a":"1"}', '{"b":"x,y"}', "=1", "rage click", "2026-05-04T10:00:00.000000Z")
+    assert found[0][0] == (*first, others[0], "", 0)
+    assert [row[-2:] for row in found[0]] == [*list(zip(*columns[-2:], strict=True)), ("0", 1), ("a", 2)]
+
+
 def test_they_are_the_same_in_arrow() -> None:
     plain = list(zip(*ColumnRows(COLUMNS), strict=True))
     part = [column[1:3] for column in COLUMNS]
@@ -81,6 +104,9 @@ def test_they_are_the_same_in_arrow() -> None:
     batch.validate(full=True)
     expected = column_batch(TABLE, [plain, [column[1:3] for column in plain]])
     assert batch.to_pylist() == expected.to_pylist()
+    small = column_batch(TABLE, [COLUMNS, part], dictionaries=True)
+    small.validate(full=True)
+    assert small.to_pylist() == expected.to_pylist()
     # with rows of both kinds
     mixed = column_batch(TABLE, [plain, part])
     assert mixed.to_pylist() == expected.to_pylist()

@@ -46,8 +46,9 @@ def sqlite_writer(database: sqlite3.Connection, name: str, columns: Table) -> Ro
         kept = ", ".join(cells[n] for n in alike)
         taken = (cells[n] if n in alike else _parameter(column) for n, column in enumerate(columns))
         source = f"FROM {shared} WHERE id = ?" if alike else ""
+        # our own names only
         return (
-            f"INSERT INTO {shared} (id, {kept}) VALUES (?{', ?' * len(alike)})",  # noqa: S608  (our own names)
+            f"INSERT INTO {shared} (id, {kept}) VALUES (?{', ?' * len(alike)})",  # noqa: S608
             f"INSERT INTO {name} ({column_names(columns)}) SELECT {', '.join(taken)} {source}",
         )
 
