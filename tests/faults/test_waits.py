@@ -27,6 +27,7 @@ from fullstory_async import (
     RateLimiter,
     ResponseCache,
     StorageError,
+    concurrency,
 )
 from fullstory_async.cluster.redis_slots import RedisSlots
 from fullstory_async.concurrency import shielded
@@ -230,6 +231,7 @@ async def test_row_76_the_programs_own_executor_is_full(tmp_path: Path) -> None:
 async def test_row_76_no_thread_can_be_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(concurrency, "_STORAGE_SECONDS", 0.2)
     async with metered(tmp_path) as (sandbox, client, ledger):
         await ledger.finish()
         reservation = await ledger.reserve("key")
