@@ -21,7 +21,7 @@ __all__ = ["bomb", "imports"]
 
 CAP = 1024 * 1024
 BYTECODE: Mapping[str, Mapping[str, str]] = {
-    "with bytecode": {},
+    "with bytecode": {"PYTHONDONTWRITEBYTECODE": ""},
     "without bytecode": {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": "/nonexistent"},
 }
 """How an interpreter finds the compiled modules: installed, and in a container that may not write any."""
@@ -51,7 +51,7 @@ def imports(quick: bool) -> Section:
         pairs = zip(took["fullstory-async --help"], took["cyclopts"], strict=True)
         ratio = statistics.median(one / other for one, other in pairs)
         section.promise(f"CPU, fullstory-async --help, {how}, × import cyclopts", ratio, 1.5)
-        if not variables:
+        if how == "with bytecode":
             pairs = zip(took["fullstory_async"], took["aiohttp"], strict=True)
             beyond = statistics.median(one - other for one, other in pairs)
             section.promise("CPU, import fullstory_async, beyond import aiohttp", beyond, 80, unit=" ms")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import inspect
 import os
@@ -92,6 +93,12 @@ def pytest_collection(session: pytest.Session) -> None:
         # the collection imports it again, and reports what is wrong with it
         with suppress(Exception, pytest.skip.Exception):
             importlib.import_module(".".join(file.relative_to(optional.TESTS.parent).with_suffix("").parts))
+
+
+def pytest_collection_finish() -> None:
+    # it stays until the end: the garbage collector need not go through all of it again and again
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

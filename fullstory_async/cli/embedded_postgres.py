@@ -86,7 +86,8 @@ def _programs(folder: Path) -> tuple[Path, Mapping[str, Any]]:
         nobody = pwd.getpwnam("nobody")
     except KeyError:
         raise UsageError(
-            "Postgres refuses to run as root, and there is no user nobody here: run the demo as another user"
+            "Postgres refuses to run as root, and this machine has no user nobody; start the demo as another "
+            "user"
         ) from None
     user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": ()}
     if not _is_open(root):
@@ -117,7 +118,7 @@ def _is_open(path: Path) -> bool:
 def _run(command: list[Any], user: Mapping[str, Any]) -> None:
     try:
         with _what_the_system_refuses():
-            subprocess.run(command, check=True, capture_output=True, cwd="/", **user)  # noqa: S603  (the wheel's)
+            subprocess.run(command, check=True, capture_output=True, cwd="/", **user)  # noqa: S603
     except subprocess.CalledProcessError as error:
         raise UsageError(f"Postgres can't be set up: {_last_line(error.stderr)}") from None
 

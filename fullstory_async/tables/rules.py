@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import Any
 
+import attrs
 import msgspec
 
 __all__ = [
@@ -74,6 +75,8 @@ def describe_all(kind: str, data: Sequence[Any], sources: Iterable[Any], quoted:
     write = _BY_TYPE.get(kind)
     if write is None:
         return [describe(kind, None, None)] * len(data)
+    if isinstance(write, _OnTarget):
+        return write.all(data, quoted)
     return map(write, data, sources, repeat(quoted.__getitem__))
 
 
@@ -168,8 +171,35 @@ def _compact(value: Any) -> str:
     return text[: _MAX_QUOTE - 1] + "…" if len(text) > _MAX_QUOTE else text
 
 
-def _on_target(verb: str) -> _Write:
-    return lambda data, _, quote: f"{verb} {_element(data.target, quote)}"
+@attrs.frozen
+class _OnTarget:
+    """Describes an action on an element."""
+
+    verb: str
+
+    def __call__(self, data: Any, _: Any, quote: _Quote) -> str:
+        return f"{self.verb} {_element(data.target, quote)}"
+
+    def all(self, data: Sequence[Any], quoted: Quoted) -> list[str]:
+        """Describe several actions. Many are on elements of the same text, and have one description."""
+        known, quote = _Known(self.verb, quoted), quoted.__getitem__
+        return [
+            (target is not None and not target.masked and known[target.text]) or self(each, None, quote)
+            for each in data
+            for target in (each.target,)
+        ]
+
+
+class _Known(dict[str | None, str]):
+    """Text of an element → the description of an action on it; nothing for one that can't be quoted."""
+
+    def __init__(self, verb: str, quoted: Quoted) -> None:
+        self._verb, self._quoted = verb, quoted
+
+    def __missing__(self, text: str | None) -> str:
+        shown = self._quoted[text]
+        description = self[text] = shown and f"{self._verb} {shown}"
+        return description
 
 
 def _navigate(data: Any, source: Any, _: _Quote) -> str:
@@ -215,11 +245,11 @@ def _next_paint(data: Any, *_: Any) -> str:
 
 _BY_TYPE: dict[str, _Write] = {
     "background": lambda *_: "Put the app into the background",
-    "change": _on_target("Changed"),
-    "click": _on_target("Clicked"),
+    "change": _OnTarget("Changed"),
+    "click": _OnTarget("Clicked"),
     "consent": _consent,
     "console_message": lambda data, *_: f"Console: {data.message or 'no text'}",
-    "copy": _on_target("Copied from"),
+    "copy": _OnTarget("Copied from"),
     "crash": lambda *_: "The app crashed",
     "cumulative_layout_shift": lambda data, *_: (
         f"The page's layout shifted by {data.cumulative_layout_shift}"
@@ -229,8 +259,8 @@ _BY_TYPE: dict[str, _Write] = {
     "exception": lambda data, *_: f"Exception: {data.message or 'no text'}",
     "first_input_delay": lambda data, *_: f"First input waited {_seconds(data.first_input_delay_millis)}",
     "force_restart": lambda data, *_: f"Restarted the app after {_seconds(data.elapsed_millis)}",
-    "form_abandon": _on_target("Abandoned a form at"),
-    "highlight": _on_target("Highlighted"),
+    "form_abandon": _OnTarget("Abandoned a form at"),
+    "highlight": _OnTarget("Highlighted"),
     "identify": _identify,
     "interaction_to_next_paint": _next_paint,
     "keyboard_close": lambda *_: "Closed the keyboard",
@@ -241,7 +271,7 @@ _BY_TYPE: dict[str, _Write] = {
     "navigate": _navigate,
     "page_properties": lambda data, _, quote: f"Page is {quote(data.page_name) or 'described'}",
     "page_view": _page_view,
-    "paste": _on_target("Pasted into"),
+    "paste": _OnTarget("Pasted into"),
     "pinch_gesture": lambda data, *_: f"Pinched {data.pinch_gesture_type or ''}",
     "request": _request,
 }

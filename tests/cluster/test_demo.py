@@ -96,5 +96,5 @@ async def test_root_on_a_machine_without_nobody_is_told(monkeypatch: pytest.Monk
 
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr("pwd.getpwnam", missing)
-    with pytest.raises(UsageError, match="no user nobody here: run the demo as another user"):
+    with pytest.raises(UsageError, match="has no user nobody; start the demo as another user"):
         await started()
