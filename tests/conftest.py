@@ -17,6 +17,7 @@ from typing import Any
 
 import attrs
 import hypothesis
+import hypothesis.strategies
 import pytest
 
 from fullstory_async import ClientConfig
@@ -96,6 +97,9 @@ def pytest_collection(session: pytest.Session) -> None:
 
 
 def pytest_collection_finish() -> None:
+    # Hypothesis registers its random numbers with the first example, and warns if it finds nothing that refers to
+    # them. What is frozen is not found.
+    hypothesis.given(hypothesis.strategies.none())(lambda _: None)()
     # it stays until the end: the garbage collector need not go through all of it again and again
     gc.collect()
     gc.freeze()
