@@ -20,7 +20,7 @@ import pytest
 from fullstory_async import ConfigurationError
 from fullstory_async.jobs import JobReader
 from fullstory_async.jobs.export import export
-from fullstory_async.jobs.export.sqlite_rows import column_names
+from fullstory_async.jobs.export.sql_names import column_names
 from tests.jobs.stored import event, stored_job
 
 EVENTS = {

@@ -22,7 +22,8 @@ from fullstory_async.jobs.export.databases import (
 from fullstory_async.jobs.export.duckdb_files import opened_duckdb
 from fullstory_async.jobs.export.files import private_folder
 from fullstory_async.jobs.export.found import Found
-from fullstory_async.jobs.export.sqlite_rows import column_names, sqlite_writer
+from fullstory_async.jobs.export.sql_names import column_names
+from fullstory_async.jobs.export.sqlite_rows import sqlite_writer
 from fullstory_async.tables.columns import RowWriter, Table
 
 __all__ = ["append_writers"]

@@ -15,7 +15,8 @@ from fullstory_async.errors import ConfigurationError
 from fullstory_async.files.file_system import PRIVATE_FILE, make_private
 from fullstory_async.jobs.export.duckdb_files import created_duckdb
 from fullstory_async.jobs.export.parquet import RowGroups
-from fullstory_async.jobs.export.sqlite_rows import escaped, sqlite_writer
+from fullstory_async.jobs.export.sql_names import escaped
+from fullstory_async.jobs.export.sqlite_rows import sqlite_writer
 from fullstory_async.jobs.export.views import INFO_TABLE, views_for
 from fullstory_async.tables.arrow import import_pyarrow
 from fullstory_async.tables.columns import SCHEMA_VERSIONS, Column, Kind, RowWriter, Schema, Table

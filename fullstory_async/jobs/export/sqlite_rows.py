@@ -14,23 +14,14 @@ from collections.abc import Sequence
 from itertools import repeat
 from typing import Any, cast
 
+from fullstory_async.jobs.export.sql_names import column_names
 from fullstory_async.tables.columns import Column, Row, RowWriter, Table
 from fullstory_async.tables.rows import Repeated, columns_of
 
-__all__ = ["column_names", "escaped", "sqlite_writer"]
+__all__ = ["sqlite_writer"]
 
 _NUMBERS = frozenset({"integer", "number", "boolean"})
 """Kinds of columns whose values may be 0."""
-
-
-def escaped(name: str) -> str:
-    """Return a name as it is between quotes in a statement."""
-    return name.replace('"', '""')
-
-
-def column_names(columns: Table) -> str:
-    """Return the names of columns, as a statement lists them."""
-    return ", ".join(f'"{escaped(column.name)}"' for column in columns)
 
 
 def sqlite_writer(database: sqlite3.Connection, name: str, columns: Table) -> RowWriter:
