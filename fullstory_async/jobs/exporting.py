@@ -64,7 +64,8 @@ class ExportingJob:
                 left are logged as a warning.
             allow_missing: accept names to redact that no field of the job has; else they are taken for
                 mistakes.
-            progress: called with the number of sessions written so far.
+            progress: called with the number of sessions written so far, about ten times a second and at
+                the end.
 
         Returns:
             The files, or the folder.

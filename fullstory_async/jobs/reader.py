@@ -149,7 +149,10 @@ class JobReader(RecordReader):
         allow_missing: bool = False,
         progress: Callable[[int], object] | None = None,
     ) -> list[Path]:
-        """Write the job's tables to files, with the options, results and errors of `Job.export`."""
+        """Write the job's tables to files, with the options, results and errors of `Job.export`.
+
+        ``progress`` is called after each session.
+        """
         warn_about_schema(schema)
         return export(
             self, path, out_dir=out_dir, file_format=file_format, overwrite=overwrite, append=append,

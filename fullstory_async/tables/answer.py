@@ -32,14 +32,15 @@ class ParsedEvent(NamedTuple):
 
 
 class SlicedEvent(msgspec.Struct, Generic[T], gc=False):
-    """An event in the live service's form; ``T`` is what the service sends as a text."""
+    """An event in the live service's form and order; ``T`` is what the service sends as a text."""
 
-    event_type: str = ""
-    event_time: _Sent = None
-    event_properties: msgspec.Raw = _NULL
+    # msgspec expects each field behind the one before
     device_id: T | None = None
     session_id: T | None = None
     view_id: T | None = None
+    event_time: _Sent = None
+    event_type: str = ""
+    event_properties: msgspec.Raw = _NULL
     source_type: T | None = None
     source_properties: msgspec.Raw = _NULL
     # the keys of the other form must be absent, see `SessionEvent`
@@ -74,17 +75,14 @@ _SENT_DECODERS: tuple[msgspec.json.Decoder[Any], ...] = (
 def sliced_events(body: bytes) -> list[SlicedEvent[str]] | None:
     """Return the events in the answer's order; ``None`` if msgspec rejects the body.
 
-    Only `event_time` may still be what was sent in place of a text.
+    Only `event_time` may still be what was sent in place of a text. The slices need not be UTF-8.
     """
     try:
-        # msgspec does not validate the strings that it skips, and slices are skipped
-        if not body.isascii():
-            str(body, "utf-8")
         if (events := _decoded(_DECODERS, body)) is None and (events := _decoded(_SENT_DECODERS, body)):
             for each in events:
                 given = (each.device_id, each.view_id, each.source_type)
                 each.device_id, each.view_id, each.source_type = as_texts(given)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError):
         return None
     return events
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from operator import eq
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import attrs
 import msgspec
@@ -33,7 +33,7 @@ from fullstory_async.tables.fields import (
     source_of,
 )
 from fullstory_async.tables.ids import SessionIds
-from fullstory_async.tables.json_text import JsonTexts, dump_json, may_be_huge
+from fullstory_async.tables.json_text import dump_json, json_texts, may_be_huge
 from fullstory_async.tables.properties import (
     Group,
     columns_of_groups,
@@ -52,7 +52,6 @@ _SOURCE_COLUMNS = (
     "country", "city", "app_version",
 )  # fmt: skip
 _CONTEXT_COLUMNS = ("source_type", "view_id", *_SOURCE_COLUMNS)
-_NULL, _EMPTY = msgspec.Raw(b"null"), msgspec.Raw(b"{}")
 _V1_NAMES = {
     "session_id": "full_session_id", "device_id": "event_device_id", "properties": "event_properties",
 }  # fmt: skip
@@ -74,8 +73,12 @@ class EventColumns:
     @functools.cached_property
     def ends(self) -> tuple[str | None, str | None]:
         """The first and the last time, which need not be those of the first and the last event."""
-        times: Sequence[str | None] = self.values["event_time"]
-        known = [when for when in times if when is not None] if None in times else cast("list[str]", times)
+        times: Sequence[Any] = self.values["event_time"]
+        try:
+            return min(times), max(times)
+        except (TypeError, ValueError):
+            # some are missing, or all
+            known = [when for when in times if when is not None]
         return (min(known), max(known)) if known else (None, None)
 
     def rows(self, table: Table) -> ColumnRows:
@@ -155,11 +158,14 @@ def columns_of_answer(full_session_id: str, body: bytes, fetched_at: str | None)
         events, times = [events[n] for n in order], [times[n] for n in order]
         raw_times = [event.event_time for event in events]
     kinds = [event.event_type for event in events]
-    is_one_line = b"\n" not in body and b"\r" not in body
-    parts = [event.event_properties for event in events]
-    texts, groups = read_properties(kinds, parts, JsonTexts(_normal(parts, is_one_line=is_one_line)))
+    try:
+        texts, groups = read_properties(kinds, [event.event_properties for event in events])
+        contexts = _contexts(events)
+    except UnicodeDecodeError:
+        # msgspec does not check the strings that it skips
+        return None
     return _columns(
-        SessionIds.of(full_session_id), groups, _contexts(events, is_one_line=is_one_line), fetched_at,
+        SessionIds.of(full_session_id), groups, contexts, fetched_at,
         {
             "event_type": kinds, "event_time": times, "event_time_raw": as_texts(raw_times),
             "event_properties": texts,
@@ -198,14 +204,7 @@ def _clean(column: Sequence[Any]) -> Sequence[Any]:
     return [replace_surrogates(value) if isinstance(value, str) else value for value in column]
 
 
-def _normal(parts: Sequence[msgspec.Raw], *, is_one_line: bool) -> Sequence[msgspec.Raw]:
-    """Return slices of an answer on one line each. An empty object may be omitted."""
-    if not is_one_line:
-        parts = [msgspec.Raw(msgspec.json.format(part, indent=-1)) for part in parts]
-    return [_EMPTY if part == _NULL else part for part in parts] if _NULL in parts else parts
-
-
-def _contexts(events: Sequence[SlicedEvent[str]], *, is_one_line: bool) -> _Contexts:
+def _contexts(events: Sequence[SlicedEvent[str]]) -> _Contexts:
     """Return each event's context; equal ones are one."""
     columns = (
         [event.source_type for event in events], [event.view_id for event in events],
@@ -214,7 +213,7 @@ def _contexts(events: Sequence[SlicedEvent[str]], *, is_one_line: bool) -> _Cont
     starts = _starts(*columns)
     # only the first of each run is hashed
     keys = [(columns[0][n], columns[1][n], bytes(columns[2][n])) for n in starts]
-    sources = _sources({part for _, _, part in keys}, is_one_line=is_one_line)
+    sources = _sources({part for _, _, part in keys})
     numbers = {key: n for n, key in enumerate(dict.fromkeys(keys))}
     places: list[int] = []
     for key, start, end in zip(keys, starts, [*starts[1:], len(events)], strict=False):
@@ -238,10 +237,14 @@ def _starts(*columns: Sequence[Any]) -> list[int]:
     return sorted(found)
 
 
-def _sources(parts: Collection[bytes], *, is_one_line: bool) -> dict[bytes, tuple[Source, str]]:
-    """Return the fields and the text of each source."""
+def _sources(parts: Collection[bytes]) -> dict[bytes, tuple[Source, str]]:
+    """Return the fields and the text of each source.
+
+    Raises:
+        UnicodeDecodeError: one is not UTF-8.
+    """
+    texts = json_texts(list(map(msgspec.Raw, parts)), b",".join(parts))
     huge = {part: parse(part) for part in parts if may_be_huge((part,))} if may_be_huge(parts) else {}
-    texts = JsonTexts(_normal(list(map(msgspec.Raw, parts)), is_one_line=is_one_line))
     return {
         part: (read_fields(Source, huge[part]), dump_json(huge[part]))
         if part in huge

@@ -6,6 +6,7 @@ by `coerce`, as the typed views of `SessionEvent` are: the result is the same.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
@@ -17,7 +18,7 @@ from fullstory_async.errors import DecodeError
 
 __all__ = [
     "App", "Custom", "Device", "Fields", "Identify", "Location", "Source", "Target", "Targeted", "Url",
-    "UserAgent", "all_fields_of", "parse", "parsed_fields_of", "read_fields", "source_of",
+    "UserAgent", "fields_by_type", "joined_by_type", "parse", "parsed_fields_of", "read_fields", "source_of",
 ]  # fmt: skip
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -178,33 +179,50 @@ _KINDS: Mapping[str, type[Fields]] = {
 _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     name: msgspec.json.Decoder(kind).decode for name, kind in _KINDS.items()
 }
-_LIST_DECODERS: Mapping[str, Callable[[Any], Any]] = {
-    name: msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]
-    for name, kind in _KINDS.items()
-}
+_ByType = msgspec.defstruct(
+    "_ByType",
+    [(name, list[kind]) for name, kind in _KINDS.items()],  # type: ignore[valid-type]
+    array_like=True,
+    gc=False,
+)
+"""The fields of events, in a list for each type."""
+_decode_by_type = msgspec.json.Decoder(_ByType).decode
 _decode_source = msgspec.json.Decoder(Source).decode
 _ERRORS = (msgspec.MsgspecError, RecursionError)
 
 
-def all_fields_of(kind: str, texts: Sequence[Any], joined: bytes) -> Sequence[Fields]:
-    """Return the fields of events of one type from their properties' JSON.
+def joined_by_type(texts: Mapping[str, Sequence[Any]]) -> bytes:
+    """Return the JSON of events' properties as a JSON array with an array for each documented type.
+
+    Behind them come the other types. Whoever looks for something in all properties finds it there.
+    """
+    joined = {kind: b",".join(own) for kind, own in texts.items()}
+    documented = [joined.pop(kind, b"") for kind in _KINDS]
+    return b"[[%b]]" % b"],[".join([*documented, *joined.values()])
+
+
+def fields_by_type(texts: Mapping[str, Sequence[Any]], joined: bytes) -> Mapping[str, Sequence[Fields]]:
+    """Return the fields of events, by type, from their properties' JSON.
 
     Args:
-        kind: the type.
-        texts: the properties of each event.
-        joined: the same, with commas between them.
+        texts: type of event → the properties of each.
+        joined: the same by `joined_by_type`.
 
     Raises:
         DecodeError: an event is nested too deeply.
     """
-    if kind not in _KINDS:
-        return [_NO_FIELDS] * len(texts)
-    try:
+    found = None
+    with contextlib.suppress(*_ERRORS):
         # at once: a call for each text takes as long as the decoding
-        fields: list[Fields] = _LIST_DECODERS[kind](b"[%b]" % joined)
-    except _ERRORS:
-        return [_fields_of(kind, text) for text in texts]
-    return fields
+        found = _decode_by_type(joined)
+    return {
+        kind: [_NO_FIELDS] * len(own)
+        if kind not in _KINDS
+        else [_fields_of(kind, text) for text in own]
+        if found is None
+        else getattr(found, kind)
+        for kind, own in texts.items()
+    }
 
 
 def _fields_of(kind: str, text: Any) -> Fields:

@@ -14,7 +14,9 @@ import msgspec
 
 from fullstory_async.json_ready import replace_surrogates
 
-__all__ = ["JsonTexts", "dump_json", "json_slices", "may_be_huge", "representable"]
+__all__ = ["JsonTexts", "dump_json", "json_slices", "json_texts", "may_be_huge", "representable"]
+
+_NULL, _EMPTY = msgspec.Raw(b"null"), msgspec.Raw(b"{}")
 
 _NUMBERS = bytes.maketrans(b"123456789E", b"000000000e")
 _NOT_NUMBERS = bytes(set(range(256)) - set(b'0123456789eE-.,:"_/ '))
@@ -46,6 +48,24 @@ class JsonTexts(Sequence[str]):
         if isinstance(index, slice):
             return JsonTexts(self.slices[index])
         return str(cast("bytes", self.slices[index]), "utf-8")
+
+
+def json_texts(slices: Sequence[msgspec.Raw], joined: bytes) -> JsonTexts:
+    """Return slices of an answer as a column. An object may be omitted if it is empty.
+
+    Args:
+        slices: valid JSON, except that msgspec does not check the strings that it skips.
+        joined: all of them.
+
+    Raises:
+        UnicodeDecodeError: a slice is not UTF-8.
+    """
+    # one look at all of them
+    if not joined.isascii():
+        str(joined, "utf-8")
+    if b"\n" in joined or b"\r" in joined:
+        slices = [msgspec.Raw(msgspec.json.format(each, indent=-1)) for each in slices]
+    return JsonTexts([_EMPTY if each == _NULL else each for each in slices] if _NULL in slices else slices)
 
 
 def json_slices(texts: Sequence[str | None]) -> Sequence[msgspec.Raw | None]:

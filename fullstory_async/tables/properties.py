@@ -15,11 +15,12 @@ from fullstory_async.tables.fields import (
     Identify,
     Source,
     Targeted,
-    all_fields_of,
+    fields_by_type,
+    joined_by_type,
     parse,
     parsed_fields_of,
 )
-from fullstory_async.tables.json_text import dump_json, may_be_huge
+from fullstory_async.tables.json_text import dump_json, json_texts, may_be_huge
 from fullstory_async.tables.rows import Repeated
 from fullstory_async.tables.rules import (
     FRUSTRATING,
@@ -53,24 +54,25 @@ def groups_of_parsed(kinds: Sequence[str], values: Sequence[Any]) -> dict[str, G
 
 
 def read_properties(
-    kinds: Sequence[str], parts: Sequence[msgspec.Raw], texts: Sequence[str]
+    kinds: Sequence[str], parts: Sequence[msgspec.Raw]
 ) -> tuple[Sequence[str], dict[str, Group]]:
-    """Return each event's properties as valid JSON, and the events by type.
+    """Return each event's properties as valid JSON on one line, and the events by type.
 
     Args:
         kinds: the type of each event.
         parts: the properties of each event.
-        texts: the same as texts on one line.
 
     Raises:
         DecodeError: an event is nested too deeply.
+        UnicodeDecodeError: the properties of an event are not UTF-8.
     """
-    groups, joined = {}, []
-    for kind, places in _places(kinds).items():
-        own = list(map(parts.__getitem__, places))
-        joined.append(b",".join(cast("Sequence[bytes]", own)))
-        groups[kind] = Group(places, all_fields_of(kind, own, joined[-1]))
-    if may_be_huge(joined):
+    places = _places(kinds)
+    by_type = {kind: list(map(parts.__getitem__, own)) for kind, own in places.items()}
+    joined = joined_by_type(by_type)
+    texts: Sequence[str] = json_texts(parts, joined)
+    fields = fields_by_type(by_type, joined)
+    groups = {kind: Group(own, fields[kind]) for kind, own in places.items()}
+    if may_be_huge((joined,)):
         changed = {n: parse(part) for n, part in enumerate(parts) if may_be_huge((part,))}
         texts = [dump_json(changed[n]) if n in changed else text for n, text in enumerate(texts)]
         groups = {kind: _changed(kind, group, changed) for kind, group in groups.items()}
@@ -86,8 +88,8 @@ def _changed(kind: str, group: Group, values: Mapping[int, Any]) -> Group:
 
 def _places(kinds: Sequence[str]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {kind: [] for kind in dict.fromkeys(kinds)}
-    for n, kind in enumerate(kinds):
-        found[kind].append(n)
+    for n, places in enumerate(map(found.__getitem__, kinds)):
+        places.append(n)
     return found
 
 

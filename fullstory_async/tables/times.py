@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
-from operator import itemgetter, le
-from typing import Any, cast
+from operator import itemgetter
+from typing import Any
 
 from fullstory_async import coerce
 from fullstory_async.json_ready import time_text
@@ -38,15 +37,19 @@ def canonical_times(values: Sequence[Any]) -> list[str | None]:
     return _padded(values) or [canonical_time(value) for value in values]
 
 
-def order_by_time(times: Sequence[str | None]) -> list[int] | None:
+def order_by_time(times: list[str | None]) -> list[int] | None:
     """Return the indexes of times in order, or ``None`` if they are in order.
 
     The order is stable, and one without a time stays behind its predecessor.
     """
-    keys = list(_filled(times)) if None in times else cast("Sequence[str]", times)
-    if all(map(le, keys, islice(keys, 1, None))):
-        return None
-    return sorted(range(len(keys)), key=keys.__getitem__)
+    keys: Sequence[Any] = times
+    try:
+        in_order = sorted(keys)
+    except TypeError:
+        # some are missing
+        keys = list(_filled(times))
+        in_order = sorted(keys)
+    return None if in_order == keys else sorted(range(len(keys)), key=keys.__getitem__)
 
 
 def _filled(times: Iterable[str | None]) -> Iterator[str]:
@@ -72,7 +75,8 @@ def _padded(values: Sequence[Any]) -> list[str | None]:
             return []
         # Python checks the calendar, once for each hour. It reads 24:00 as the next day in some versions, and
         # the year 1 is not the time of an event
-        for hour in set(map(_HOUR, values)):
+        ends = {_HOUR(min(values)), _HOUR(max(values))}
+        for hour in ends if len(ends) == 1 else set(map(_HOUR, values)):
             if datetime.fromisoformat(f"{hour}:00").year == 1 or hour.endswith("24"):
                 return []
     except (TypeError, IndexError, KeyError, ValueError):

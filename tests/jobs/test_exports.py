@@ -24,7 +24,8 @@ import pytest
 from fullstory_async import ClientConfig, ConfigurationError, FullStoryClient
 from fullstory_async.files.compression import zstd
 from fullstory_async.jobs import Job, JobPlan, JobReader
-from fullstory_async.jobs.export import export, text
+from fullstory_async.jobs.export import export, export_in_thread, text
+from fullstory_async.jobs.storage.reader import RecordReader
 from fullstory_async.sandbox import Sandbox
 from tests.exported import expected_rows, iso, make_job, names, same
 from tests.limits import until
@@ -111,6 +112,19 @@ def test_exports_are_private_repeatable_and_replace_what_was_there(
     assert path.read_bytes() == first
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not [each for each in tmp_path.iterdir() if each.name.startswith(".")]
+
+
+async def test_the_event_loop_is_not_woken_for_each_session(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    monkeypatch.setattr("fullstory_async.jobs.export._REPORT_SECONDS", 3600.0)
+    await export_in_thread(RecordReader(folder), tmp_path / "out.jsonl", progress=counted.append)
+    assert counted == [1, 14]
+    monkeypatch.setattr("fullstory_async.jobs.export._REPORT_SECONDS", 0.0)
+    counted.clear()
+    await export_in_thread(RecordReader(folder), tmp_path / "out.jsonl", progress=counted.append)
+    assert counted == [*range(1, 15), 14]
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "sqlite"])
