@@ -204,6 +204,17 @@ def test_a_time_that_no_clock_shows_is_read_as_it_is_alone(last: str) -> None:
     assert canonical_times(times) == list(map(canonical_time, times))
 
 
+@pytest.mark.parametrize("name", ["event_properties", "source_properties"])
+@pytest.mark.parametrize("kind", ["click", "made_up"])
+def test_slices_that_are_not_utf_8_are_no_columns(name: str, kind: str) -> None:
+    one = event("2026-05-04T10:00:00Z", kind, {"note": "?"}, source_properties={"note": "?"})
+    body = json.dumps({"events": [one]}, separators=(",", ":")).encode()
+    assert columns_of_answer(ID, body, None)
+    before, found, after = body.partition(f'"{name}":{{"note":"'.encode())
+    assert found
+    assert columns_of_answer(ID, before + found + b"\xff" + after, None) is None
+
+
 def test_a_visit_has_its_first_title_that_is_not_empty() -> None:
     titles = ("", "Cart", "Cart (1)")
     events = [
