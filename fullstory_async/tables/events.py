@@ -7,7 +7,6 @@ is read once.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -69,17 +68,6 @@ class EventColumns:
     fetched_at: str | None
     runs: Sequence[int]
     """The events with which another view or source begins."""
-
-    @functools.cached_property
-    def ends(self) -> tuple[str | None, str | None]:
-        """The first and the last time, which need not be those of the first and the last event."""
-        times: Sequence[Any] = self.values["event_time"]
-        try:
-            return min(times), max(times)
-        except (TypeError, ValueError):
-            # some are missing, or all
-            known = [when for when in times if when is not None]
-        return (min(known), max(known)) if known else (None, None)
 
     def rows(self, table: Table) -> ColumnRows:
         """Return the events as rows of a table of any schema."""

@@ -74,7 +74,7 @@ def page_rows(columns: EventColumns, visits: Sequence[Visit]) -> list[Row]:
     A visit lasts until the next one begins, and the last one until the session's last event.
     """
     ids = columns.ids
-    moments = [*map(_moment, (visit.entered_at for visit in visits)), _moment(columns.ends[1])]
+    moments = [*map(_moment, (visit.entered_at for visit in visits)), _moment(_ends(columns)[1])]
     seconds = map(_seconds, moments, moments[1:])
     return [
         (
@@ -88,19 +88,25 @@ def page_rows(columns: EventColumns, visits: Sequence[Visit]) -> list[Row]:
 def session_totals(columns: EventColumns, visits: Sequence[Visit]) -> tuple[Any, ...]:
     """Return the columns of the table ``sessions`` from ``user_uid`` to ``country``."""
     values = columns.values
-    start, end = columns.ends
-    signs = list(chain.from_iterable(values["frustrations"]))
+    start, end = _ends(columns)
+    signs = list(chain.from_iterable(filter(None, values["frustrations"])))
     urls = [visit.url for visit in visits if visit.url is not None]
     return (
         # the user at the session's end
         *(values[name][-1] if columns.count else None for name in ("user_uid", "user_email")),
         start, end, _seconds(_moment(start), _moment(end)), columns.count, len(visits),
-        sum(values["is_error"]), *map(signs.count, _SIGNS), _first(urls), _first(reversed(urls)),
+        values["is_error"].count(True), *map(signs.count, _SIGNS), _first(urls), _first(reversed(urls)),
         *(
             _first(values[name])
             for name in ("browser", "operating_system", "device_type", "country")
         ),
     )  # fmt: skip
+
+
+def _ends(columns: EventColumns) -> tuple[str | None, str | None]:
+    """Return the first and the last time. An event whose time can't be read stays behind the one before."""
+    times = columns.values["event_time"]
+    return _first(times), _first(reversed(times))
 
 
 def _moment(when: str | None) -> datetime | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from operator import itemgetter
 from typing import Any
 
 from fullstory_async import coerce
@@ -22,7 +21,7 @@ _PADDING = {
 }
 """Length of a time → what its Z becomes."""
 _FORM = "0000-00-00T00:00:00.000000"
-_HOUR = itemgetter(slice(len("2026-05-04T10")))
+_HOUR = len("2026-05-04T10")
 _AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 
 
@@ -75,8 +74,9 @@ def _padded(values: Sequence[Any]) -> list[str | None]:
             return []
         # Python checks the calendar, once for each hour. It reads 24:00 as the next day in some versions, and
         # the year 1 is not the time of an event
-        ends = {_HOUR(min(values)), _HOUR(max(values))}
-        for hour in ends if len(ends) == 1 else set(map(_HOUR, values)):
+        first: str = values[0][:_HOUR]
+        is_one_hour = joined.count(first) == len(values)
+        for hour in (first,) if is_one_hour else {value[:_HOUR] for value in values}:
             if datetime.fromisoformat(f"{hour}:00").year == 1 or hour.endswith("24"):
                 return []
     except (TypeError, IndexError, KeyError, ValueError):
