@@ -36,19 +36,19 @@ def canonical_times(values: Sequence[Any]) -> list[str | None]:
     return _padded(values) or [canonical_time(value) for value in values]
 
 
-def order_by_time(times: list[str | None]) -> list[int] | None:
+def order_by_time(times: Sequence[str | None]) -> list[int] | None:
     """Return the indexes of times in order, or ``None`` if they are in order.
 
     The order is stable, and one without a time stays behind its predecessor.
     """
-    keys: Sequence[Any] = times
+    keys: list[Any] = list(times)
     try:
         in_order = sorted(keys)
     except TypeError:
         # some are missing
         keys = list(_filled(times))
         in_order = sorted(keys)
-    return None if in_order == keys else sorted(range(len(keys)), key=keys.__getitem__)
+    return None if in_order == keys else sorted(range(len(keys)), key=lambda n: keys[n])
 
 
 def _filled(times: Iterable[str | None]) -> Iterator[str]:

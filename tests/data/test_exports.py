@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
+import subprocess
+import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,3 +120,23 @@ def test_views_that_compute_with_hashed_columns_are_left_out(tmp_path: Path, nam
         assert len(views) == (0 if name == "*" else 2)
         for view in views:
             database.execute(f"SELECT * FROM {view}").fetchall()
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "duckdb"])
+def test_the_command_does_without_pandas(folder: Path, tmp_path: Path, suffix: str) -> None:
+    program = (
+        "import sys\n"
+        "from fullstory_async.cli import main\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "except SystemExit as ended:\n"
+        "    imported = 'pandas' in sys.modules\n"
+        "    import pandas\n"  # it can be imported afterwards, and pyarrow finds it
+        "    import pyarrow\n"
+        "    assert len(pyarrow.table({'a': [1]}).to_pandas()) == 1\n"
+        "    print(ended.code, imported)\n"
+    )
+    command = [sys.executable, "-c", program, "job", "export", str(folder), str(tmp_path / f"out.{suffix}")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    code, imported = done.stdout.split()
+    assert (int(code), imported) == (0, "False")

@@ -21,6 +21,7 @@ from fullstory_async.cli.messages import consent_question, estimate_text
 from fullstory_async.cli.option_parsing import read_redactions
 from fullstory_async.cli.output import Output, print_rows, print_rows_as
 from fullstory_async.cli.terminal import ask
+from fullstory_async.cli.without_pandas import without_pandas
 from fullstory_async.config import ClientConfig
 from fullstory_async.jobs import JobEstimate, JobPlan
 from fullstory_async.jobs.plan import estimate_within_budget
@@ -259,7 +260,8 @@ def export(
         async with options.store() as store:
             return await store.export(out, **wanted)
 
-    written = asyncio.run(run())
+    with without_pandas():
+        written = asyncio.run(run())
     if not quiet:
         sys.stderr.write("".join(f"{path}\n" for path in written))
     return Exit.OK

@@ -20,6 +20,7 @@ from fullstory_async.cli.option_parsing import read_redactions
 from fullstory_async.cli.output import write_stderr
 from fullstory_async.cli.signals import on_interrupt
 from fullstory_async.cli.streams import require_output
+from fullstory_async.cli.without_pandas import without_pandas
 from fullstory_async.deprecation import OLD_SCHEMA
 from fullstory_async.errors import JobError
 from fullstory_async.jobs import JobReader
@@ -119,13 +120,14 @@ def export(
         sys.stderr.write(f"note: {OLD_SCHEMA}\n")
     reader = JobReader(folder)
     redaction = Redaction.of(hidden, reader.secret)
-    received, written = asyncio.run(
-        _export(
-            reader, out, out_dir=out_dir, file_format=file_format, overwrite=overwrite, append=append,
-            partition_by=partition_by, rows_per_file=rows_per_file, bom=bom, schema=schema, json=json,
-            redact=redaction, allow_missing=allow_missing, quiet=quiet,
-        )
-    )  # fmt: skip
+    with without_pandas():
+        received, written = asyncio.run(
+            _export(
+                reader, out, out_dir=out_dir, file_format=file_format, overwrite=overwrite, append=append,
+                partition_by=partition_by, rows_per_file=rows_per_file, bom=bom, schema=schema, json=json,
+                redact=redaction, allow_missing=allow_missing, quiet=quiet,
+            )
+        )  # fmt: skip
     if written is None:
         is_stream = to_stdout or (out is not None and out.is_fifo())
         write_stderr(f"interrupted; {'the output is incomplete' if is_stream else 'nothing was written'}\n")

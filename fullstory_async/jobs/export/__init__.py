@@ -33,7 +33,7 @@ Redact = Iterable[str] | Mapping[str, Literal["drop", "hash"]] | Redaction
 _BATCH = 200
 """Rows that are written together."""
 _REPORT_SECONDS = 0.1
-"""How often the event loop is told of progress: to wake it takes as long as a fifth of a session's work."""
+"""Seconds between two reports of progress: each one wakes the event loop."""
 
 
 class ExportOptions(TypedDict, total=False):
