@@ -111,7 +111,8 @@ def frustrations_of(kind: str, data: Any) -> tuple[str, ...]:
     signs: tuple[str, ...] = ("rage click",) if (data.fs_rage_count or 0) > 0 else ()
     if (data.fs_dead_count or 0) > 0:
         signs += ("dead click",)
-    if (data.fs_error_kind or "unknown").lower() != "unknown":
+    error = data.fs_error_kind
+    if error and error != "unknown" and error.lower() != "unknown":
         signs += ("error click",)
     return signs
 

@@ -33,16 +33,14 @@ def json_lines_writer(
     target: Path | IO[bytes], table: Table, *, compression: str = ""
 ) -> Iterator[RowWriter]:
     """Write rows as JSON Lines; JSON in them is nested, not quoted."""
-    line_type = functools.cache(_line_type)
+    line_of = functools.cache(_line_of)
     with _opened(target, compression) as file:
 
         def write(rows: Sequence[Row]) -> None:
             # by columns: each step is one loop in C
-            names, fields = [], []
-            for group in grouped(zip(table, columns_of(rows, len(table)), strict=True)):
-                names.append(group[0][0].name)
-                fields.append(_field_of(group, line_type))
-            file.write(_encode_lines(list(map(line_type(*names), *fields))))
+            groups = grouped(zip(table, columns_of(rows, len(table)), strict=True))
+            make, _ = line_of(tuple([group[0][0].name for group in groups]))
+            file.write(_encode_lines(list(map(make, *[_field_of(group, line_of) for group in groups]))))
 
         yield write
 
@@ -50,17 +48,22 @@ def json_lines_writer(
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
-def _line_type(*names: str) -> Callable[..., Any]:
-    """Return what makes an object of the values of columns, whose names may be any text."""
+def _line_of(names: tuple[str, ...]) -> tuple[Callable[..., Any], int]:
+    """Return what makes an object of the values of columns, and where the first value begins in its JSON.
+
+    The names may be any text.
+    """
+    start = len(msgspec.json.encode({names[0]: 0})) - len(b"0}")
     if any(len(msgspec.json.encode(name)) != len(name.encode()) + len('""') for name in names):
         # msgspec takes no names for fields that have to be escaped
-        return lambda *values: dict(zip(names, values, strict=True))
+        return lambda *values: dict(zip(names, values, strict=True)), start
     fields = {f"column_{n}": name for n, name in enumerate(names)}
-    return msgspec.defstruct("Line", [(field, Any) for field in fields], rename=fields, gc=False)
+    return msgspec.defstruct("Line", [(field, Any) for field in fields], rename=fields, gc=False), start
 
 
 def _field_of(
-    group: Sequence[tuple[Column, Sequence[Any]]], line_type: Callable[..., Callable[..., Any]]
+    group: Sequence[tuple[Column, Sequence[Any]]],
+    line_of: Callable[[tuple[str, ...]], tuple[Callable[..., Any], int]],
 ) -> Iterable[Any]:
     """Return the values of a group of columns as one field of a line.
 
@@ -70,14 +73,13 @@ def _field_of(
     column, values = group[0]
     if not isinstance(values, Repeated):
         return json_slices(values) if column.kind == "json" else values
-    line = line_type(*(column.name for column, _ in group))
+    make, start = line_of(tuple([column.name for column, _ in group]))
     distinct = [
         json_slices(each.values) if column.kind == "json" else each.values
         for column, each in cast("Sequence[tuple[Column, Repeated]]", group)
     ]
-    start = len(msgspec.json.encode({column.name: 0})) - len(b"0}")
     # text in JSON has no line break
-    lines = _encode_lines(list(map(line, *distinct))).splitlines()
+    lines = _encode_lines(list(map(make, *distinct))).splitlines()
     return Repeated([msgspec.Raw(line[start:-1]) for line in lines], values.places)
 
 
