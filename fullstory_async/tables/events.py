@@ -32,7 +32,7 @@ from fullstory_async.tables.fields import (
     source_of,
 )
 from fullstory_async.tables.ids import SessionIds
-from fullstory_async.tables.json_text import dump_json, json_texts, may_be_huge
+from fullstory_async.tables.json_text import dump_json, filled, json_texts, may_be_huge
 from fullstory_async.tables.properties import (
     Group,
     columns_of_groups,
@@ -231,7 +231,7 @@ def _sources(parts: Collection[bytes]) -> dict[bytes, tuple[Source, str]]:
     Raises:
         UnicodeDecodeError: one is not UTF-8.
     """
-    texts = json_texts(list(map(msgspec.Raw, parts)), b",".join(parts))
+    texts = json_texts(filled(list(map(msgspec.Raw, parts))), b",".join(parts))
     huge = {part: parse(part) for part in parts if may_be_huge((part,))} if may_be_huge(parts) else {}
     return {
         part: (read_fields(Source, huge[part]), dump_json(huge[part]))

@@ -6,7 +6,6 @@ by `coerce`, as the typed views of `SessionEvent` are: the result is the same.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
@@ -179,6 +178,10 @@ _KINDS: Mapping[str, type[Fields]] = {
 _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     name: msgspec.json.Decoder(kind).decode for name, kind in _KINDS.items()
 }
+_LIST_DECODERS: Mapping[str, Callable[[Any], Any]] = {
+    name: msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]
+    for name, kind in _KINDS.items()
+}
 _ByType = msgspec.defstruct(
     "_ByType",
     [(name, list[kind]) for name, kind in _KINDS.items()],  # type: ignore[valid-type]
@@ -211,18 +214,25 @@ def fields_by_type(texts: Mapping[str, Sequence[Any]], joined: bytes) -> Mapping
     Raises:
         DecodeError: an event is nested too deeply.
     """
-    found = None
-    with contextlib.suppress(*_ERRORS):
+    try:
         # at once: a call for each text takes as long as the decoding
         found = _decode_by_type(joined)
+    except _ERRORS:
+        return {kind: _fields_of_all(kind, own) for kind, own in texts.items()}
     return {
-        kind: [_NO_FIELDS] * len(own)
-        if kind not in _KINDS
-        else [_fields_of(kind, text) for text in own]
-        if found is None
-        else getattr(found, kind)
+        kind: getattr(found, kind) if kind in _KINDS else [_NO_FIELDS] * len(own)
         for kind, own in texts.items()
     }
+
+
+def _fields_of_all(kind: str, texts: Sequence[Any]) -> Sequence[Fields]:
+    if kind not in _KINDS:
+        return [_NO_FIELDS] * len(texts)
+    try:
+        fields: list[Fields] = _LIST_DECODERS[kind](b"[%b]" % b",".join(texts))
+    except _ERRORS:
+        return [_fields_of(kind, text) for text in texts]
+    return fields
 
 
 def _fields_of(kind: str, text: Any) -> Fields:

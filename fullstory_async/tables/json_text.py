@@ -14,7 +14,7 @@ import msgspec
 
 from fullstory_async.json_ready import replace_surrogates
 
-__all__ = ["JsonTexts", "dump_json", "json_slices", "json_texts", "may_be_huge", "representable"]
+__all__ = ["JsonTexts", "dump_json", "filled", "json_slices", "json_texts", "may_be_huge", "representable"]
 
 _NULL, _EMPTY = msgspec.Raw(b"null"), msgspec.Raw(b"{}")
 
@@ -50,8 +50,13 @@ class JsonTexts(Sequence[str]):
         return str(cast("bytes", self.slices[index]), "utf-8")
 
 
+def filled(slices: Sequence[msgspec.Raw]) -> Sequence[msgspec.Raw]:
+    """Return slices of an answer with an empty object in place of null: an empty one may be omitted."""
+    return [_EMPTY if each == _NULL else each for each in slices] if _NULL in slices else slices
+
+
 def json_texts(slices: Sequence[msgspec.Raw], joined: bytes) -> JsonTexts:
-    """Return slices of an answer as a column. An object may be omitted if it is empty.
+    """Return slices of an answer as a column.
 
     Args:
         slices: valid JSON, except that msgspec does not check the strings that it skips.
@@ -65,7 +70,7 @@ def json_texts(slices: Sequence[msgspec.Raw], joined: bytes) -> JsonTexts:
         str(joined, "utf-8")
     if b"\n" in joined or b"\r" in joined:
         slices = [msgspec.Raw(msgspec.json.format(each, indent=-1)) for each in slices]
-    return JsonTexts([_EMPTY if each == _NULL else each for each in slices] if _NULL in slices else slices)
+    return JsonTexts(slices)
 
 
 def json_slices(texts: Sequence[str | None]) -> Sequence[msgspec.Raw | None]:

@@ -20,7 +20,7 @@ from fullstory_async.tables.fields import (
     parse,
     parsed_fields_of,
 )
-from fullstory_async.tables.json_text import dump_json, json_texts, may_be_huge
+from fullstory_async.tables.json_text import dump_json, filled, json_texts, may_be_huge
 from fullstory_async.tables.rows import Repeated
 from fullstory_async.tables.rules import (
     FRUSTRATING,
@@ -66,7 +66,7 @@ def read_properties(
         DecodeError: an event is nested too deeply.
         UnicodeDecodeError: the properties of an event are not UTF-8.
     """
-    places = _places(kinds)
+    parts, places = filled(parts), _places(kinds)
     by_type = {kind: list(map(parts.__getitem__, own)) for kind, own in places.items()}
     joined = joined_by_type(by_type)
     texts: Sequence[str] = json_texts(parts, joined)
