@@ -20,7 +20,7 @@ from fullstory_async.jobs.export.parquet import RowGroups
 from fullstory_async.jobs.export.redaction import Redaction
 from fullstory_async.jobs.export.responses import response_columns
 from fullstory_async.jobs.export.structures import event_shapes
-from fullstory_async.jobs.export.tables import Tables
+from fullstory_async.jobs.export.tables import Tables, portions
 from fullstory_async.jobs.plan import EVENTS, SUMMARY
 from fullstory_async.jobs.session import JobSession, session_of_row
 from fullstory_async.jobs.storage.passes import Pass
@@ -186,8 +186,8 @@ class JobReader(RecordReader):
     def _record_batches(self, tables: Tables, table: str) -> Iterator[pa.RecordBatch]:
         groups = RowGroups(tables.columns(table))
         with closing(self.records()) as records:
-            for record in records:
-                for name, rows in tables.rows(record):
+            for portion in portions(records):
+                for name, rows in tables.rows(*portion):
                     if name == table and (batch := groups.add(rows)) is not None:
                         yield batch
         if (batch := groups.take()) is not None:

@@ -11,7 +11,7 @@ from fullstory_async.models.event_decoding import read_events_with_times
 from fullstory_async.tables.answer import ParsedEvent
 from fullstory_async.tables.arrow import column_batch, import_pyarrow
 from fullstory_async.tables.columns import TABLES
-from fullstory_async.tables.events import EventColumns, columns_of_answer, columns_of_parsed
+from fullstory_async.tables.events import Answer, EventColumns, columns_of_answers, columns_of_parsed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,17 +48,18 @@ def event_columns(session_id: str, events: Sequence[SessionEvent], body: bytes) 
 
 
 def _columns_of_body(session_id: str, body: bytes) -> EventColumns:
-    columns = columns_of_answer(session_id, body, None)
+    answer = Answer(session_id, body, None)
+    columns = columns_of_answers([answer])
     if columns is not None:
         return columns
     pairs = read_events_with_times(body)
-    return columns_of_parsed(session_id, [_parsed(event, when) for event, when in pairs], None)
+    return columns_of_parsed(answer, [_parsed(event, when) for event, when in pairs])
 
 
 def _columns_of_events(session_id: str, events: Sequence[SessionEvent]) -> EventColumns:
     times = [None if event.timestamp is None else time_text(event.timestamp) for event in events]
     parsed = [_parsed(event, when) for event, when in zip(events, times, strict=True)]
-    return columns_of_parsed(session_id, parsed, None)
+    return columns_of_parsed(Answer(session_id, b"", None), parsed)
 
 
 def _parsed(event: SessionEvent, when: Any) -> ParsedEvent:

@@ -1,4 +1,4 @@
-"""The events of one session, column by column, from the answer's bytes.
+"""The events of sessions, column by column, from the answers' bytes.
 
 An answer's JSON is not built as Python objects: the JSON columns are slices of the answer, and of a slice
 only the fields that other columns need are decoded. The source repeats within a session, so each distinct one
@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import islice
-from operator import eq
+from itertools import chain, islice
+from operator import eq, sub
 from typing import Any, NamedTuple
 
 import attrs
@@ -43,7 +43,7 @@ from fullstory_async.tables.properties import (
 from fullstory_async.tables.rows import ColumnRows, Repeated, picked
 from fullstory_async.tables.times import canonical_times, order_by_time
 
-__all__ = ["EventColumns", "columns_of_answer", "columns_of_parsed"]
+__all__ = ["Answer", "EventColumns", "columns_of_answers", "columns_of_parsed"]
 
 _NO_AGENT, _NO_URL, _NO_PLACE, _NO_DEVICE, _NO_APP = UserAgent(), Url(), Location(), Device(), App()
 _SOURCE_COLUMNS = (
@@ -56,18 +56,29 @@ _V1_NAMES = {
 }  # fmt: skip
 
 
+class Answer(NamedTuple):
+    """The answer to one call, as it is stored."""
+
+    full_session_id: str
+    body: bytes
+    fetched_at: str | None
+
+
 @attrs.frozen
 class EventColumns:
-    """The events of one session in order, column by column."""
+    """The events of some sessions, one after the other and each in order, column by column."""
 
-    ids: SessionIds
-    same: Sequence[int]
-    """A zero for each event: the places of a value that all have."""
+    ids: Sequence[SessionIds]
+    fetched_at: Sequence[str | None]
+    """When the events of each session were fetched."""
+    bounds: Sequence[int]
+    """The events with which each session begins, and the number of all."""
+    places: Sequence[int]
+    """The place of each event's session among all."""
     values: Mapping[str, Sequence[Any]]
     """Column → one value for each event."""
-    fetched_at: str | None
     runs: Sequence[int]
-    """The events with which another view or source begins."""
+    """The events with which another session, view or source begins."""
 
     def rows(self, table: Table) -> ColumnRows:
         """Return the events as rows of a table of any schema."""
@@ -78,36 +89,43 @@ class EventColumns:
     @property
     def count(self) -> int:
         """How many events there are."""
-        return len(self.same)
+        return len(self.places)
+
+    def events_of(self, session: int) -> slice:
+        """Return where the events of a session are, by its place."""
+        return slice(self.bounds[session], self.bounds[session + 1])
 
     def take(self, indexes: Sequence[int]) -> EventColumns:
-        """Return some of the events; they keep their numbers."""
-        every = {**self.values, "seq": range(self.count)}
+        """Return some of the events of one session; they keep their numbers."""
+        every = {**self.values, "seq": self._column("seq")}
         values = {name: picked(column, indexes) for name, column in every.items()}
-        same = bytes(len(indexes))
-        return EventColumns(self.ids, same, values, self.fetched_at, range(len(indexes)))
+        count = len(indexes)
+        return EventColumns(self.ids, self.fetched_at, (0, count), bytes(count), values, range(count))
 
     def _column(self, name: str) -> Sequence[Any]:
         if name in self.values:
             return self.values[name]
         if name == "seq":
-            return range(self.count)
+            return list(chain.from_iterable(map(range, map(sub, self.bounds[1:], self.bounds))))
         if name == "event_id":
             return self._event_ids()
         if name in ("fetched_at", "processed_time", "updated_time"):
-            return Repeated((self.fetched_at,), self.same)
-        return Repeated((getattr(self.ids, name),), self.same)
+            return Repeated(self.fetched_at, self.places)
+        return Repeated([getattr(each, name) for each in self.ids], self.places)
 
     def _event_ids(self) -> list[str]:
         """Return a hash of what identifies each event, equal in every export.
 
         Events that are the same in everything are distinguished by the number of their occurrence.
         """
-        names = ("event_time_raw", "event_type", "view_id", "event_properties", "source_properties")
+        names = (
+            "full_session_id", "event_time_raw", "event_type", "view_id", "event_properties",
+            "source_properties",
+        )  # fmt: skip
         seen: Counter[bytes] = Counter()
         found = []
-        for values in zip(*(self.values[name] for name in names), strict=True):
-            content = msgspec.json.encode((self.ids.full_session_id, *values))
+        for values in zip(*map(self._column, names), strict=True):
+            content = msgspec.json.encode(values)
             key = hashlib.blake2b(content, digest_size=16).digest()
             seen[key] += 1
             found.append(hashlib.blake2b(key + b"%d" % seen[key], digest_size=16).hexdigest())
@@ -130,51 +148,54 @@ class _Contexts(NamedTuple):
     """The events with which another context begins."""
 
 
-def columns_of_answer(full_session_id: str, body: bytes, fetched_at: str | None) -> EventColumns | None:
-    """Return the events of an answer; ``None`` if msgspec rejects it, see `columns_of_parsed`.
+def columns_of_answers(answers: Sequence[Answer]) -> EventColumns | None:
+    """Return the events of some answers; ``None`` if msgspec rejects one, see `columns_of_parsed`.
 
     Raises:
-        ValueError: an event is nested too deeply.
+        DecodeError: an event is nested too deeply.
     """
-    events = sliced_events(body)
-    if events is None:
-        return None
-    raw_times = [event.event_time for event in events]
-    times = canonical_times(raw_times)
-    order = order_by_time(times)
-    if order is not None:
-        events, times = [events[n] for n in order], [times[n] for n in order]
-        raw_times = [event.event_time for event in events]
+    events: list[SlicedEvent[str]] = []
+    times: list[str | None] = []
+    bounds = [0]
+    for answer in answers:
+        own = sliced_events(answer.body)
+        if own is None:
+            return None
+        own_times = canonical_times([event.event_time for event in own])
+        order = order_by_time(own_times)
+        if order is not None:
+            own, own_times = [own[n] for n in order], [own_times[n] for n in order]
+        events += own
+        times += own_times
+        bounds.append(len(events))
     kinds = [event.event_type for event in events]
     try:
         texts, groups = read_properties(kinds, [event.event_properties for event in events])
-        contexts = _contexts(events)
+        contexts = _contexts(events, bounds)
     except UnicodeDecodeError:
         # msgspec does not check the strings that it skips
         return None
     return _columns(
-        SessionIds.of(full_session_id), groups, contexts, fetched_at,
+        answers, bounds, groups, contexts,
         {
-            "event_type": kinds, "event_time": times, "event_time_raw": as_texts(raw_times),
-            "event_properties": texts,
+            "event_type": kinds, "event_time": times,
+            "event_time_raw": as_texts([event.event_time for event in events]), "event_properties": texts,
             "event_device_id": [event.device_id for event in events],
         },
     )  # fmt: skip
 
 
-def columns_of_parsed(
-    full_session_id: str, events: Sequence[ParsedEvent], fetched_at: str | None
-) -> EventColumns:
-    """Return the columns of events in order, of an answer that msgspec rejects."""
+def columns_of_parsed(answer: Answer, events: Sequence[ParsedEvent]) -> EventColumns:
+    """Return the columns of the events of an answer, in order, which msgspec rejects."""
     kinds = [event.type for event in events]
     contexts = [
         _context(read_fields(Source, event.source), dump_json(event.source), event.source_type, event.view_id)
         for event in events
     ]
     columns = _columns(
-        SessionIds.of(full_session_id),
+        [answer], (0, len(events)),
         groups_of_parsed(kinds, [event.data for event in events]),
-        _Contexts(contexts, range(len(events)), range(len(events))), fetched_at,
+        _Contexts(contexts, range(len(events)), range(len(events))),
         {
             "event_type": kinds, "event_time": canonical_times([event.time for event in events]),
             "event_time_raw": as_texts([event.time for event in events]),
@@ -192,13 +213,13 @@ def _clean(column: Sequence[Any]) -> Sequence[Any]:
     return [replace_surrogates(value) if isinstance(value, str) else value for value in column]
 
 
-def _contexts(events: Sequence[SlicedEvent[str]]) -> _Contexts:
-    """Return each event's context; equal ones are one."""
+def _contexts(events: Sequence[SlicedEvent[str]], bounds: Sequence[int]) -> _Contexts:
+    """Return each event's context; equal ones are one. A session begins with another run."""
     columns = (
         [event.source_type for event in events], [event.view_id for event in events],
         [event.source_properties for event in events],
     )  # fmt: skip
-    starts = _starts(*columns)
+    starts = sorted({*_starts(*columns), *bounds} - {len(events)})
     # only the first of each run is hashed
     keys = [(columns[0][n], columns[1][n], bytes(columns[2][n])) for n in starts]
     sources = _sources({part for _, _, part in keys})
@@ -212,9 +233,9 @@ def _contexts(events: Sequence[SlicedEvent[str]]) -> _Contexts:
     )  # fmt: skip
 
 
-def _starts(*columns: Sequence[Any]) -> list[int]:
+def _starts(*columns: Sequence[Any]) -> set[int]:
     """Return the places at which one of some columns differs from the place before."""
-    found = {0} if columns[0] else set[int]()
+    found = set[int]()
     for column in columns:
         # not by `ne`, which takes four times as long for slices
         is_same = bytes(map(eq, islice(column, 1, None), column))
@@ -222,7 +243,7 @@ def _starts(*columns: Sequence[Any]) -> list[int]:
         while place:
             found.add(place)
             place = is_same.find(0, place) + 1
-    return sorted(found)
+    return found
 
 
 def _sources(parts: Collection[bytes]) -> dict[bytes, tuple[Source, str]]:
@@ -253,19 +274,25 @@ def _context(source: Source, text: str, source_type: str | None, view_id: str | 
 
 
 def _columns(
-    ids: SessionIds,
+    answers: Sequence[Answer],
+    bounds: Sequence[int],
     groups: Mapping[str, Group],
     contexts: _Contexts,
-    fetched_at: str | None,
     values: dict[str, Sequence[Any]],
 ) -> EventColumns:
     """Add the columns that are computed from the fields of each event and its context."""
     known, places, runs = contexts
-    same = bytes(len(places))
+    sessions = bytes(bounds[-1]) if len(answers) == 1 else _places_of(bounds)
     values |= columns_of_groups(groups, Repeated([each.source for each in known], places))
-    values |= users_of(groups.get("identify"), same)
+    values |= users_of(groups.get("identify"), bounds, sessions)
     columns: Iterable[Sequence[Any]] = zip(*(each.values for each in known), strict=True)
     if not known:
         columns = [()] * len(_CONTEXT_COLUMNS)
     values |= {name: Repeated(column, places) for name, column in zip(_CONTEXT_COLUMNS, columns, strict=True)}
-    return EventColumns(ids, same, values, fetched_at, runs)
+    ids = [SessionIds.of(answer.full_session_id) for answer in answers]
+    return EventColumns(ids, [answer.fetched_at for answer in answers], bounds, sessions, values, runs)
+
+
+def _places_of(bounds: Sequence[int]) -> list[int]:
+    """Return the place of each event's session."""
+    return [place for place, count in enumerate(map(sub, bounds[1:], bounds)) for _ in range(count)]

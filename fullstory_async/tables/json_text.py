@@ -68,9 +68,14 @@ def json_texts(slices: Sequence[msgspec.Raw], joined: bytes) -> JsonTexts:
     # one look at all of them
     if not joined.isascii():
         str(joined, "utf-8")
-    if b"\n" in joined or b"\r" in joined:
-        slices = [msgspec.Raw(msgspec.json.format(each, indent=-1)) for each in slices]
-    return JsonTexts(slices)
+    has_lines = b"\n" in joined or b"\r" in joined
+    return JsonTexts([_in_one_line(each) for each in slices] if has_lines else slices)
+
+
+def _in_one_line(part: msgspec.Raw) -> msgspec.Raw:
+    text = bytes(part)
+    has_lines = b"\n" in text or b"\r" in text
+    return msgspec.Raw(msgspec.json.format(text, indent=-1)) if has_lines else part
 
 
 def json_slices(texts: Sequence[str | None]) -> Sequence[msgspec.Raw | None]:

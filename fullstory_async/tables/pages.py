@@ -16,6 +16,10 @@ from fullstory_async.tables.rows import picked
 __all__ = ["NO_TOTALS", "Visit", "page_rows", "session_totals", "visits_of"]
 
 _SIGNS = ("rage click", "dead click", "error click", "mouse thrash")
+_TOTALLED = (
+    "user_uid", "user_email", "event_time", "frustrations", "is_error", "browser", "operating_system",
+    "device_type", "country",
+)  # fmt: skip
 NO_TOTALS: tuple[None, ...] = (None,) * 18
 """The totals of a session whose events are not known."""
 
@@ -36,14 +40,14 @@ class Visit:
     frustrations: int = 0
 
 
-def visits_of(columns: EventColumns) -> list[Visit]:
-    """Return the visits of a session in order.
+def visits_of(columns: EventColumns) -> list[list[Visit]]:
+    """Return the visits of each session in order.
 
     An event without a URL belongs to the visit that its view is in. Events without a view and a URL, such as
     a server's, belong to no visit.
     """
-    visits: list[Visit] = []
-    open_visits: dict[str | None, Visit] = {}
+    visits: list[list[Visit]] = [[] for _ in columns.ids]
+    open_visits: dict[tuple[int, str | None], Visit] = {}
     values, starts = columns.values, columns.runs
     pages = (picked(values[name], starts) for name in ("view_id", "page_url", "page_path", "page_title"))
     times = values["event_time"]
@@ -52,12 +56,13 @@ def visits_of(columns: EventColumns) -> list[Visit]:
     signs = list(accumulate(map(len, values["frustrations"]), initial=0))
     ends = [*starts[1:], columns.count]
     for start, end, view_id, url, path, title in zip(starts, ends, *pages, strict=False):
-        visit = open_visits.get(view_id)
+        session = columns.places[start]
+        visit = open_visits.get((session, view_id))
         if visit is None or (url is not None and visit.url not in (None, url)):
             if view_id is None and url is None:
                 continue
-            visit = open_visits[view_id] = Visit(view_id, url, path)
-            visits.append(visit)
+            visit = open_visits[session, view_id] = Visit(view_id, url, path)
+            visits[session].append(visit)
         if url is not None and visit.url is None:
             visit.url, visit.path = url, path
         visit.title = visit.title or title
@@ -68,13 +73,14 @@ def visits_of(columns: EventColumns) -> list[Visit]:
     return visits
 
 
-def page_rows(columns: EventColumns, visits: Sequence[Visit]) -> list[Row]:
-    """Return the visits as rows of the table ``pages``.
+def page_rows(columns: EventColumns, session: int, visits: Sequence[Visit]) -> list[Row]:
+    """Return the visits of one session as rows of the table ``pages``.
 
     A visit lasts until the next one begins, and the last one until the session's last event.
     """
-    ids = columns.ids
-    moments = [*map(_moment, (visit.entered_at for visit in visits)), _moment(_ends(columns)[1])]
+    ids = columns.ids[session]
+    _, end = _ends(columns.values["event_time"][columns.events_of(session)])
+    moments = [*map(_moment, (visit.entered_at for visit in visits)), _moment(end)]
     seconds = map(_seconds, moments, moments[1:])
     return [
         (
@@ -85,16 +91,18 @@ def page_rows(columns: EventColumns, visits: Sequence[Visit]) -> list[Row]:
     ]  # fmt: skip
 
 
-def session_totals(columns: EventColumns, visits: Sequence[Visit]) -> tuple[Any, ...]:
-    """Return the columns of the table ``sessions`` from ``user_uid`` to ``country``."""
-    values = columns.values
-    start, end = _ends(columns)
+def session_totals(columns: EventColumns, session: int, visits: Sequence[Visit]) -> tuple[Any, ...]:
+    """Return the columns of the table ``sessions`` from ``user_uid`` to ``country``, of one session."""
+    own = columns.events_of(session)
+    values = {name: columns.values[name][own] for name in _TOTALLED}
+    count = own.stop - own.start
+    start, end = _ends(values["event_time"])
     signs = list(chain.from_iterable(filter(None, values["frustrations"])))
     urls = [visit.url for visit in visits if visit.url is not None]
     return (
         # the user at the session's end
-        *(values[name][-1] if columns.count else None for name in ("user_uid", "user_email")),
-        start, end, _seconds(_moment(start), _moment(end)), columns.count, len(visits),
+        *(values[name][-1] if count else None for name in ("user_uid", "user_email")),
+        start, end, _seconds(_moment(start), _moment(end)), count, len(visits),
         values["is_error"].count(True), *map(signs.count, _SIGNS), _first(urls), _first(reversed(urls)),
         *(
             _first(values[name])
@@ -103,9 +111,8 @@ def session_totals(columns: EventColumns, visits: Sequence[Visit]) -> tuple[Any,
     )  # fmt: skip
 
 
-def _ends(columns: EventColumns) -> tuple[str | None, str | None]:
-    """Return the first and the last time. An event whose time can't be read stays behind the one before."""
-    times = columns.values["event_time"]
+def _ends(times: Sequence[str | None]) -> tuple[str | None, str | None]:
+    """Return a session's first and last time. An event whose time can't be read stays where it was sent."""
     return _first(times), _first(reversed(times))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple, cast
@@ -136,14 +135,17 @@ def _put_elements(group: Group, texts: list[str | None], selectors: list[str | N
             texts[n], selectors[n] = None if target.masked else target.text, target.raw_selector
 
 
-def users_of(group: Group | None, same: Sequence[int]) -> dict[str, Sequence[str | None]]:
-    """Return the user's id and e-mail address at each event: those of the last identification.
+def users_of(
+    group: Group | None, bounds: Sequence[int], sessions: Sequence[int]
+) -> dict[str, Sequence[str | None]]:
+    """Return the user's id and e-mail address at each event: those of the session's last identification.
 
-    Before the first one, they are those of the first.
+    Before its first one, they are those of the first.
 
     Args:
         group: the identifications.
-        same: a zero for each event.
+        bounds: the events with which each session begins, and the number of all.
+        sessions: the place of each event's session.
     """
     found = [
         (n, each.user_id, each.user_email)
@@ -151,14 +153,24 @@ def users_of(group: Group | None, same: Sequence[int]) -> dict[str, Sequence[str
         if each.user_id or each.user_email
     ]
     users: list[tuple[str | None, str | None]] = []
-    places = array("I")
-    ends = [*(n for n, *_ in found[1:]), len(same)]
-    for n, ((_, uid, email), end) in enumerate(zip(found, ends, strict=False)):
-        # a later identification of the same user may leave the address out
-        known = users[-1][1] if users and users[-1][0] == uid else None
-        users.append((uid, email or known))
-        places.extend(repeat(n, end - len(places)))
-    uids, emails = zip(*users, strict=True) if users else ((None,), (None,))
-    # one object for all columns with one value
-    shared = places if len(users) > 1 else same
+    places: list[int] = []
+    left = iter([*found, (bounds[-1], None, None)])
+    n, uid, email = next(left)
+    for end in bounds[1:]:
+        known: tuple[str | None, str | None] = (None, None)
+        users.append(known)
+        is_first = True
+        while n < end:
+            # a later identification of the same user may leave the address out
+            known = uid, email or (known[1] if known[0] == uid else None)
+            if is_first:
+                users[-1], is_first = known, False
+            else:
+                places += [len(users) - 1] * (n - len(places))
+                users.append(known)
+            n, uid, email = next(left)
+        places += [len(users) - 1] * (end - len(places))
+    uids, emails = zip(*users, strict=True) if users else ((), ())
+    # one object for all columns that repeat by sessions
+    shared = places if len(users) > len(bounds) - 1 else sessions
     return {"user_uid": Repeated(uids, shared), "user_email": Repeated(emails, shared)}

@@ -62,6 +62,7 @@ def test_the_events_of_each_session_are_those_of_its_job(folder: Path) -> None:
 def test_a_job_is_read_batch_by_batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = JobReader(folder).to_arrow("events").read_all()
     monkeypatch.setattr(parquet, "_GROUP", 20)
+    monkeypatch.setattr("fullstory_async.jobs.export.tables._PORTION", 2)
     reader = JobReader(folder)
     read: list[str] = []
     records = reader.records

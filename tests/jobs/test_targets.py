@@ -445,6 +445,7 @@ def test_a_folder_for_each_date(job: JobReader, tmp_path: Path, monkeypatch: pyt
     ]
     assert left(tmp_path / "out" / "failures") == ["part-0000.csv"]
     # with few files open at once and nothing held back, a date that comes again gets a second file
+    monkeypatch.setattr("fullstory_async.jobs.export.tables._PORTION", 1)
     monkeypatch.setattr("fullstory_async.jobs.export.folders._WAITING_BYTES", 0)
     monkeypatch.setattr("fullstory_async.jobs.export.folders._OPEN_DATES", 1)
     export(job, out_dir=tmp_path / "out", file_format="csv", partition_by="date")

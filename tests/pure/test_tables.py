@@ -20,7 +20,7 @@ from fullstory_async.jobs.export.text import csv_text, json_lines_writer
 from fullstory_async.models import SessionEvents
 from fullstory_async.models.views import EVENT_TYPES
 from fullstory_async.tables.columns import Row, Table
-from fullstory_async.tables.events import columns_of_answer
+from fullstory_async.tables.events import Answer, EventColumns, columns_of_answers
 from fullstory_async.tables.ids import SessionIds
 from fullstory_async.tables.pages import visits_of
 from fullstory_async.tables.rows import ColumnRows, columns_of
@@ -28,6 +28,10 @@ from fullstory_async.tables.times import canonical_time, canonical_times
 from tests.odd_answers import FAR_TIMES, ODD_BODIES, TIMES, event
 
 ID = "5736495272951808:5629499534213120"
+
+
+def read(body: bytes, fetched_at: str | None = None) -> EventColumns | None:
+    return columns_of_answers([Answer(ID, body, fetched_at)])
 
 
 def rows_of(body: bytes) -> tuple[Table, Sequence[Row]]:
@@ -142,7 +146,7 @@ def test_odd_values_have_their_documented_form() -> None:
 def test_the_service_s_own_text_is_kept() -> None:
     own = '{ "b" : 1.50, "a":[ ], "b": "\\u0041" }'
     body = '{"events": [{"event_type": "x", "event_properties": ' + own + "}]}"
-    columns = columns_of_answer(ID, body.encode(), None)
+    columns = read(body.encode())
     assert columns is not None
     assert list(columns.values["event_properties"]) == [own]
 
@@ -175,7 +179,7 @@ def test_an_event_is_known_by_a_stable_hash() -> None:
     ).encode()
 
     def ids() -> list[str]:
-        columns = columns_of_answer(ID, body, "2026-05-05T00:00:00.000000Z")
+        columns = read(body, "2026-05-05T00:00:00.000000Z")
         assert columns is not None
         return [row[0] for row in columns.rows(table)]
 
@@ -209,10 +213,10 @@ def test_a_time_that_no_clock_shows_is_read_as_it_is_alone(last: str) -> None:
 def test_slices_that_are_not_utf_8_are_no_columns(name: str, kind: str) -> None:
     one = event("2026-05-04T10:00:00Z", kind, {"note": "?"}, source_properties={"note": "?"})
     body = json.dumps({"events": [one]}, separators=(",", ":")).encode()
-    assert columns_of_answer(ID, body, None)
+    assert read(body)
     before, found, after = body.partition(f'"{name}":{{"note":"'.encode())
     assert found
-    assert columns_of_answer(ID, before + found + b"\xff" + after, None) is None
+    assert read(before + found + b"\xff" + after) is None
 
 
 def test_a_visit_has_its_first_title_that_is_not_empty() -> None:
@@ -221,6 +225,6 @@ def test_a_visit_has_its_first_title_that_is_not_empty() -> None:
         event("2026-05-04T10:00:00Z", view_id="v", source_properties={"url": {"path": "/"}, "title": title})
         for title in titles
     ]
-    columns = columns_of_answer(ID, json.dumps({"events": events}).encode(), None)
+    columns = read(json.dumps({"events": events}).encode())
     assert columns is not None
-    assert [(visit.title, visit.events) for visit in visits_of(columns)] == [("Cart", 3)]
+    assert [(visit.title, visit.events) for visit in visits_of(columns)[0]] == [("Cart", 3)]

@@ -18,7 +18,7 @@ from fullstory_async.jobs.export.redaction import Redaction
 from fullstory_async.jobs.export.responses import response_columns
 from fullstory_async.jobs.export.streams import ExportStopped
 from fullstory_async.jobs.export.structures import event_shapes
-from fullstory_async.jobs.export.tables import Tables
+from fullstory_async.jobs.export.tables import Tables, portions
 from fullstory_async.jobs.export.target import Action
 from fullstory_async.jobs.export.writers import ExportTarget
 from fullstory_async.jobs.storage.records import RecordSource
@@ -130,11 +130,14 @@ def _rows_of(
     *,
     stopped: threading.Event | None,
 ) -> Iterator[tuple[str, Sequence[Row]]]:
-    """Yield the rows of each session, by table."""
-    for count, record in enumerate(source.records(), 1):
-        yield from tables.rows(record)
-        if progress is not None:
-            progress(count)
+    """Yield the rows of all sessions, by table."""
+    count = 0
+    for records in portions(source.records()):
+        yield from tables.rows(*records)
+        for _ in records:
+            count += 1
+            if progress is not None:
+                progress(count)
         if stopped is not None and stopped.is_set():
             raise ExportStopped
 

@@ -7,7 +7,7 @@ that an event with an invalid time is not lost. Free-form values stay JSON.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -22,14 +22,19 @@ from fullstory_async.messages import Response
 from fullstory_async.session_id import SessionId
 from fullstory_async.tables.answer import ParsedEvent
 from fullstory_async.tables.columns import SCHEMAS, Column, Row, Schema, Table
-from fullstory_async.tables.events import EventColumns, columns_of_answer, columns_of_parsed
+from fullstory_async.tables.events import Answer, EventColumns, columns_of_answers, columns_of_parsed
 from fullstory_async.tables.ids import SessionIds, replay_url
 from fullstory_async.tables.json_text import dump_json
-from fullstory_async.tables.pages import NO_TOTALS, page_rows, session_totals, visits_of
+from fullstory_async.tables.pages import NO_TOTALS, Visit, page_rows, session_totals, visits_of
 from fullstory_async.tables.shapes import StructShape
 from fullstory_async.validators import shown
 
-__all__ = ["Tables"]
+__all__ = ["Tables", "portions"]
+
+_PORTION = 20
+"""Sessions that are converted together at most."""
+_PORTION_BYTES = 1_000_000
+"""Bytes of responses after which a portion ends."""
 
 _JSON_COLUMNS = ("event_properties", "source_properties")
 _OF_EVENTS = ("view_id", "description")
@@ -51,6 +56,23 @@ def _check_schema(_: object, __: object, schema: object) -> None:
         raise ConfigurationError(
             f"schema (--schema) must be one of {', '.join(SCHEMAS)}, not {shown(schema)}"
         )
+
+
+class _OwnEvents(NamedTuple):
+    """The events of one session, among those that were read together."""
+
+    columns: EventColumns
+    place: int
+    """The session's place there."""
+    visits: Sequence[Visit]
+
+    @property
+    def totals(self) -> tuple[Any, ...]:
+        return session_totals(self.columns, self.place, self.visits)
+
+    @property
+    def pages(self) -> Sequence[Row]:
+        return page_rows(self.columns, self.place, self.visits)
 
 
 @attrs.frozen
@@ -115,41 +137,63 @@ class Tables:
             return column
         return attrs.evolve(column, is_required=False, kind="text" if how == "hash" else column.kind)
 
-    def rows(self, record: Record) -> Iterator[tuple[str, Sequence[Row]]]:
-        """Yield the rows of one session, table by table."""
-        failures = list(record.failures.values())
-        events = summary = None
-        try:
-            events = self._events(record)
-        # one malformed response must not end the export of all others
-        except DecodeError as error:
-            failures.append(record.malformed(EVENTS, error))
-        try:
-            summary = self._summary_row(record)
-        except DecodeError as error:
-            failures.append(record.malformed(SUMMARY, error))
-        visits = [] if events is None else visits_of(events)
-        made: dict[str, Callable[[], Sequence[Row]]] = {
-            "events": lambda: [] if events is None else events.rows(SCHEMAS[self.schema]["events"]),
-            "summaries": lambda: [] if summary is None else [summary],
-            "sessions": lambda: [
-                self._session_row(
-                    record, NO_TOTALS if events is None else session_totals(events, visits), failures
-                )
-            ],
-            "pages": lambda: [] if events is None else page_rows(events, visits),
-            "failures": lambda: [self._failure_row(each) for each in failures],
+    def rows(self, *records: Record) -> Iterator[tuple[str, Sequence[Row]]]:
+        """Yield the rows of sessions, table by table; for several small ones in less time than one by one."""
+        failures = [list(record.failures.values()) for record in records]
+        events = self._events_of(records, failures)
+        summaries = self._summary_rows(records, failures)
+        made: dict[str, Callable[[], Iterable[Sequence[Row]]]] = {
+            "events": lambda: self._event_rows(events),
+            "summaries": lambda: [summaries],
+            "sessions": lambda: [list(map(self._session_row, records, events, failures))],
+            "pages": lambda: [[row for each in events if each is not None for row in each.pages]],
+            "failures": lambda: [[self._failure_row(each) for own in failures for each in own]],
         }
         for name in self.names:
-            if rows := made[name]():
-                yield name, self._redacted(name, rows)
+            for rows in made[name]():
+                if rows:
+                    yield name, self._redacted(name, rows)
+
+    def _events_of(
+        self, records: Sequence[Record], failures: Sequence[list[JobFailure]]
+    ) -> list[_OwnEvents | None]:
+        """Return the events of each session; a response that can't be read is added to its failures."""
+        if len(records) > 1 and (together := self._events_together(records)) is not None:
+            return together
+        found: list[_OwnEvents | None] = []
+        for record, own in zip(records, failures, strict=True):
+            columns = None
+            try:
+                columns = self._events(record)
+            # one malformed response must not end the export of all others
+            except DecodeError as error:
+                own.append(record.malformed(EVENTS, error))
+            found.append(None if columns is None else _OwnEvents(columns, 0, visits_of(columns)[0]))
+        return found
+
+    def _events_together(self, records: Sequence[Record]) -> list[_OwnEvents | None] | None:
+        """Return the events of each session; ``None`` if they have to be read one by one."""
+        if self.redaction.rules:
+            return None
+        try:
+            columns = columns_of_answers([_answer(record) for record in records if EVENTS in record.bodies])
+        except DecodeError:
+            return None
+        if columns is None:
+            return None
+        visits = enumerate(visits_of(columns))
+        return [_OwnEvents(columns, *next(visits)) if EVENTS in record.bodies else None for record in records]
+
+    def _event_rows(self, events: Iterable[_OwnEvents | None]) -> Iterator[Sequence[Row]]:
+        table = SCHEMAS[self.schema]["events"]
+        return (each.columns.rows(table) for each in events if each is not None and each.place == 0)
 
     def _events(self, record: Record) -> EventColumns | None:
         if EVENTS not in record.bodies:
             return None
-        body, fetched_at = record.bodies[EVENTS], time_text(record.fetched[EVENTS])
+        answer = _answer(record)
         if not self.redaction.rules:
-            columns = columns_of_answer(record.session_id, body, fetched_at)
+            columns = columns_of_answers([answer])
             if columns is not None:
                 return columns
         parsed = [
@@ -157,9 +201,9 @@ class Tables:
                 event.type, raw_time, event.device_id, event.view_id, event.source_type,
                 *self._redacted_json(event.data, event.source_properties),
             )
-            for event, raw_time in events_with_times(Response(status=200, body=body))
+            for event, raw_time in events_with_times(Response(status=200, body=answer.body))
         ]  # fmt: skip
-        columns = columns_of_parsed(record.session_id, parsed, fetched_at)
+        columns = columns_of_parsed(answer, parsed)
         whole: dict[str, list[Any]] = {
             _JSON_COLUMNS[0]: [event.data for event in parsed],
             _JSON_COLUMNS[1]: [event.source for event in parsed],
@@ -197,6 +241,17 @@ class Tables:
             return _JSON_COLUMNS[0]
         own = (name for name, each in self.inputs.items() if each == column and self.redaction.how(name))
         return next(own, column)
+
+    def _summary_rows(self, records: Sequence[Record], failures: Sequence[list[JobFailure]]) -> list[Row]:
+        rows = []
+        for record, own in zip(records, failures, strict=True):
+            try:
+                row = self._summary_row(record)
+            except DecodeError as error:
+                own.append(record.malformed(SUMMARY, error))
+            else:
+                rows += [] if row is None else [row]
+        return rows
 
     def _summary_row(self, record: Record) -> Row | None:
         if SUMMARY not in record.bodies:
@@ -236,7 +291,7 @@ class Tables:
             failure.permanent, time_text(failure.at),
         )  # fmt: skip
 
-    def _session_row(self, record: Record, totals: tuple[Any, ...], failures: list[JobFailure]) -> Row:
+    def _session_row(self, record: Record, events: _OwnEvents | None, failures: Sequence[JobFailure]) -> Row:
         state = (
             "failed" if failures else "done" if record.bodies.keys() >= set(self.plan.operations) else "left"
         )
@@ -248,7 +303,7 @@ class Tables:
         is_id = all(failure.error != InvalidSessionId.__name__ for failure in failures)
         url = replay_url(self.organisation, record.session_id) if is_id else None
         return (
-            *self._ids(record.session_id), *totals, url, state,
+            *self._ids(record.session_id), *(NO_TOTALS if events is None else events.totals), url, state,
             failures[0].error if failures else None, time_text(fetched[0]) if fetched else None,
             _clean(record.input), *(given.get(name) for name in self._inputs),
         )  # fmt: skip
@@ -258,6 +313,24 @@ class Tables:
         if self.schema == "v1":
             return (ids.full_session_id,)
         return ids.full_session_id, ids.device_id, ids.session_id
+
+
+def portions(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Yield records, several small ones together."""
+    portion: list[Record] = []
+    size = 0
+    for record in records:
+        portion.append(record)
+        size += sum(map(len, record.bodies.values()))
+        if size >= _PORTION_BYTES or len(portion) == _PORTION:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
+def _answer(record: Record) -> Answer:
+    return Answer(record.session_id, record.bodies[EVENTS], time_text(record.fetched[EVENTS]))
 
 
 def _clean(text: str | None) -> str | None:
