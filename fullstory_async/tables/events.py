@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain, count, islice, repeat
 from operator import eq, sub
 from typing import Any, NamedTuple
 
@@ -99,8 +99,8 @@ class EventColumns:
         """Return some of the events of one session; they keep their numbers."""
         every = {**self.values, "seq": self._column("seq")}
         values = {name: picked(column, indexes) for name, column in every.items()}
-        count = len(indexes)
-        return EventColumns(self.ids, self.fetched_at, (0, count), bytes(count), values, range(count))
+        taken = len(indexes)
+        return EventColumns(self.ids, self.fetched_at, (0, taken), bytes(taken), values, range(taken))
 
     def _column(self, name: str) -> Sequence[Any]:
         if name in self.values:
@@ -282,7 +282,8 @@ def _columns(
 ) -> EventColumns:
     """Add the columns that are computed from the fields of each event and its context."""
     known, places, runs = contexts
-    sessions = bytes(bounds[-1]) if len(answers) == 1 else _places_of(bounds)
+    sizes = map(sub, bounds[1:], bounds)
+    sessions = list(chain.from_iterable(map(repeat, count(), sizes)))
     values |= columns_of_groups(groups, Repeated([each.source for each in known], places))
     values |= users_of(groups.get("identify"), bounds, sessions)
     columns: Iterable[Sequence[Any]] = zip(*(each.values for each in known), strict=True)
@@ -291,8 +292,3 @@ def _columns(
     values |= {name: Repeated(column, places) for name, column in zip(_CONTEXT_COLUMNS, columns, strict=True)}
     ids = [SessionIds.of(answer.full_session_id) for answer in answers]
     return EventColumns(ids, [answer.fetched_at for answer in answers], bounds, sessions, values, runs)
-
-
-def _places_of(bounds: Sequence[int]) -> list[int]:
-    """Return the place of each event's session."""
-    return [place for place, count in enumerate(map(sub, bounds[1:], bounds)) for _ in range(count)]

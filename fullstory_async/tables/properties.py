@@ -152,24 +152,19 @@ def users_of(
         for n, each in zip(*cast("tuple[Sequence[int], Sequence[Identify]]", group or ((), ())), strict=True)
         if each.user_id or each.user_email
     ]
+    by_session: dict[int, list[tuple[int, str | None, str | None]]] = {}
+    for each in found:
+        by_session.setdefault(sessions[each[0]], []).append(each)
     users: list[tuple[str | None, str | None]] = []
     places: list[int] = []
-    left = iter([*found, (bounds[-1], None, None)])
-    n, uid, email = next(left)
-    for end in bounds[1:]:
+    for session, end in enumerate(bounds[1:]):
+        identified = by_session.get(session, [(end, None, None)])
         known: tuple[str | None, str | None] = (None, None)
-        users.append(known)
-        is_first = True
-        while n < end:
+        for (_, uid, email), until in zip(identified, [*(n for n, *_ in identified[1:]), end], strict=True):
             # a later identification of the same user may leave the address out
             known = uid, email or (known[1] if known[0] == uid else None)
-            if is_first:
-                users[-1], is_first = known, False
-            else:
-                places += [len(users) - 1] * (n - len(places))
-                users.append(known)
-            n, uid, email = next(left)
-        places += [len(users) - 1] * (end - len(places))
+            places += [len(users)] * (until - len(places))
+            users.append(known)
     uids, emails = zip(*users, strict=True) if users else ((), ())
     # one object for all columns that repeat by sessions
     shared = places if len(users) > len(bounds) - 1 else sessions

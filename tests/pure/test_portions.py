@@ -28,7 +28,7 @@ USERS = body(
 )  # fmt: skip
 ONE_USER = body(event("2026-05-04T10:00:00Z"), event("2026-05-04T10:00:01Z", "identify", {"user_id": "u-3"}))
 LISTS_FAIL = b'{"events": 5}'
-DEEP = json.dumps({"events": [event(None, data={"a": None})]}).encode().replace(
+DEEP = json.dumps({"events": [event("2026-05-04T10:00:00Z", data={"a": None})]}).encode().replace(
     b"null", b"[" * 3000 + b"]" * 3000
 )  # fmt: skip
 BODIES = {**ODD_BODIES, "users": USERS, "one user": ONE_USER, "malformed": LISTS_FAIL, "deep": DEEP}
