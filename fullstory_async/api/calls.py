@@ -22,6 +22,7 @@ from fullstory_async.api.context import ApiContext
 from fullstory_async.api.single_flight import SharedCall, Waiter
 from fullstory_async.codec import decode_context, decode_events
 from fullstory_async.errors import APITimeoutError, RateLimitedError
+from fullstory_async.fanout import Host
 from fullstory_async.http import endpoints
 from fullstory_async.http.call import Call
 from fullstory_async.http.options import CallOptions
@@ -76,11 +77,14 @@ class ApiCall(Generic[R]):
         if self.waiter is not None:
             self.waiter.stop()
 
-    async def run(self) -> R:
+    async def run(self, host: Host | None = None) -> R:
         """Return the result of a request in flight for the same question, of the cache, or of a request."""
-        api, call, request, loop = self.api, self.call, self.call.request, asyncio.get_running_loop()
+        if self.waiter is not None:
+            # after a hand-over: the request continues in the task where it began
+            return await self._result(self.waiter)
+        api, call, request = self.api, self.call, self.call.request
         timeout = math.inf if call.patient else call.timeout or api.pipeline.timeout
-        waiter = self.waiter = Waiter(loop.time(), timeout, call.stopping)
+        waiter = self.waiter = Waiter(asyncio.get_running_loop().time(), timeout, call.stopping)
         headers = tuple(sorted(request.headers.items())) if request.headers else ()
         call.key = request.method, request.path, request.query, request.body, headers
         joined = api.shared.get(call.key)
@@ -93,10 +97,20 @@ class ApiCall(Generic[R]):
         else:
             call.set_timer(waiter)  # it also ends the wait for a file
             work = read_through(api, api.cache, call, self.decode)
-        call.task = loop.create_task(work)
+        # a wait with a timeout of its own needs a task that it can leave
+        if host is not None and timeout == math.inf:
+            result = await call.run_here(work, waiter, api.shared, host)
+            if call.host is not None and api.pending_writes:
+                await self._until_written(waiter)
+            return result
+        call.task = asyncio.get_running_loop().create_task(work)
         call.task.add_done_callback(call.settle)
-        result = await call.wait(waiter, api.shared)
-        if api.pending_writes:
+        return await self._result(waiter)
+
+    async def _result(self, waiter: Waiter[R]) -> R:
+        """Return the result of the own request, which runs in a task of its own."""
+        result = await self.call.wait(waiter, self.api.shared)
+        if self.api.pending_writes:
             await self._until_written(waiter)
         return result
 

@@ -2,9 +2,12 @@
 
 A call costs an activation, a summary takes long, and several people may ask a chat bot for the same one at
 once. The first caller starts the request, the others join it. It belongs to none of them: it runs in a task
-of its own as long as anybody waits for it, and is cancelled when the last waiter has left. The same holds for
-its place in the queue of the rate limiter: a priority call that joins a request without priority waits at
-that request's pace, because a request of its own would cost another activation.
+of its own as long as anybody waits for it, and is cancelled when the last waiter has left. The calls of a
+fan-out, which hardly anybody joins, run in the tasks of its workers; the first that joins one makes it have
+the task for itself (`Host.hand_over`).
+
+The same holds for its place in the queue of the rate limiter: a priority call that joins a request without
+priority waits at that request's pace, because a request of its own would cost another activation.
 
 A call that no other has joined ends at its caller's deadline. The first that joins it gives it the longer
 time of both (`Call.extend`), and a timer to each of them.
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Hashable
+from collections.abc import Coroutine, Hashable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -23,6 +26,7 @@ import attrs
 from fullstory_async.api.error_copies import separate
 from fullstory_async.concurrency import Alarm
 from fullstory_async.errors import APITimeoutError, FullStoryError
+from fullstory_async.fanout import Host
 from fullstory_async.http.call import Call
 
 __all__ = ["SharedCall", "SharedCalls", "Waiter"]
@@ -88,6 +92,8 @@ class SharedCall(Call, Generic[T]):
     """What makes another call equal to it."""
     waiters: list[Waiter[T]] = attrs.field(factory=list, init=False, repr=False)
     task: asyncio.Task[T] | None = attrs.field(default=None, init=False, repr=False)
+    host: Host | None = attrs.field(default=None, init=False, repr=False)
+    """Who lends it its task; ``None`` if the task is its own."""
 
     @property
     def is_open(self) -> bool:
@@ -120,6 +126,7 @@ class SharedCall(Call, Generic[T]):
 
     def prepare_wait(self, waiter: Waiter[T]) -> None:
         """Prepare the wait of a caller beside those that wait already."""
+        self._take_task()
         # an attempt in flight counts for those who join during it: they get its result
         waiter.attempts_before = self.attempts - self.in_flight
         self.extend(waiter.deadline)
@@ -131,18 +138,36 @@ class SharedCall(Call, Generic[T]):
         if waiter.timer is None and waiter.timeout != math.inf:
             waiter.timer = Alarm(waiter.deadline, partial(self._out_of_time, waiter))
 
-    async def wait(self, waiter: Waiter[T], shared: SharedCalls) -> T:
-        """Wait for the result, as long as the waiter has time. The last waiter to leave cancels the call."""
-        waiter.call, waiter.result = self, asyncio.get_running_loop().create_future()
+    async def run_here(
+        self, work: Coroutine[Any, Any, T], waiter: Waiter[T], shared: SharedCalls, host: Host
+    ) -> T:
+        """Run in the first caller's task, and return the result, also when others have joined meanwhile."""
+        self.task, self.host = asyncio.current_task(), host
+        waiter.call = self
         self.waiters.append(waiter)
         try:
-            return await waiter.result
+            return await work
+        finally:
+            # otherwise the waiters leave it one by one
+            if self.host is not None:
+                self.waiters.clear()
+                del shared[self.key]
+
+    async def wait(self, waiter: Waiter[T], shared: SharedCalls) -> T:
+        """Wait for the result, as long as the waiter has time. The last waiter to leave cancels the call."""
+        if (result := waiter.result) is None:
+            waiter.call, result = self, asyncio.get_running_loop().create_future()
+            waiter.result = result
+            self.waiters.append(waiter)
+        try:
+            return await result
         finally:
             if waiter.timer is not None:
                 waiter.timer.cancel()
                 waiter.timer = None
-            if waiter.result.done() and not waiter.result.cancelled():
-                waiter.result.exception()  # retrieved, in case this wait is cancelled at the same moment
+            if result.done() and not result.cancelled():
+                result.exception()  # retrieved, in case this wait is cancelled at the same moment
+            waiter.result = None  # it may join another call after this one
             if waiter in self.waiters:
                 self.waiters.remove(waiter)
             if not self.waiters:
@@ -151,6 +176,16 @@ class SharedCall(Call, Generic[T]):
                 if self.task is not None and not self.task.done():
                     self.task.cancel()
                     await asyncio.wait([self.task])
+
+    def _take_task(self) -> None:
+        """Take a task that was lent, and let the first caller wait in another one, as all do."""
+        if self.host is None or self.task is None:
+            return
+        self.task.add_done_callback(self.settle)
+        for waiter in self.waiters:
+            waiter.result = asyncio.get_running_loop().create_future()
+        self.host.hand_over(self.task)
+        self.host = None
 
     def _out_of_time(self, waiter: Waiter[T]) -> None:
         text = f"the call's time was over while it waited for {self.waits_for or 'the response'}"

@@ -22,6 +22,7 @@ from fullstory_async.errors import (
     Scope,
     StorageError,
 )
+from fullstory_async.fanout import Host
 from fullstory_async.files.compression import CorruptRecord, decompress
 from fullstory_async.http import endpoints
 from fullstory_async.http.call import Call
@@ -60,7 +61,7 @@ class StoreCall(SavedCall, Generic[T]):
         self.session_id = session_id
         self._fetching, self._run, self._decode = fetching, fetching.run, decode
 
-    async def run(self) -> T:
+    async def run(self, host: Host | None = None) -> T:  # noqa: ARG002  (no other caller joins it)
         """Return the answer that the store has or gets.
 
         Raises:

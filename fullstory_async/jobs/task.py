@@ -24,6 +24,7 @@ from fullstory_async.errors import (
     Scope,
     UnexpectedResponseError,
 )
+from fullstory_async.fanout import Host
 from fullstory_async.http.call import Call
 from fullstory_async.jobs.byte_budget import OpenCall
 from fullstory_async.jobs.outages import was_not_sent
@@ -58,7 +59,7 @@ class JobCall(SavedCall):
         """The job with its folder, for messages."""
         return f"the job {self._state.store.folder}"
 
-    async def run(self) -> None:
+    async def run(self, host: Host | None = None) -> None:  # noqa: ARG002  (no other caller joins it)
         """Make the call and settle it; without a connection, wait for the network and make it again.
 
         Raises:

@@ -39,7 +39,7 @@ class Call:
 
     def stop(self) -> None: ...
 
-    async def run(self) -> str:
+    async def run(self, host: object = None) -> str:
         Call.started += 1
         Call.running += 1
         Call.most = max(Call.most, Call.running)

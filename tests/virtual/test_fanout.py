@@ -63,7 +63,7 @@ class Work:
     def stop(self) -> None:
         pass
 
-    async def run(self) -> Any:
+    async def run(self, host: object = None) -> Any:
         value, self.attempts = await self._fetch(self.session_id, self._set_at_risk)
         return value
 
