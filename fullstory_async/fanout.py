@@ -18,6 +18,7 @@ been paid for, and only then is the error raised. Leaving the ``async with`` blo
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -93,6 +94,8 @@ class Work(Protocol[T_co]):
 class _Worker(Generic[T]):
     """What one of the workers does now."""
 
+    task: asyncio.Task[Any] | None = None
+    """The task that it runs in: another one after a hand-over."""
     call: Work[T] | None = None
     """Its call; ``None`` while it takes an id."""
     started: float = 0.0
@@ -149,7 +152,7 @@ class FanOut(Generic[T]):
             raise ClientStateError("this FanOut has been entered before; make a new one")
         self._source.start()
         self._outcomes: asyncio.Queue[Outcome[T] | None] = asyncio.Queue(self._concurrency)
-        self._running = self._concurrency
+        self._running, self._context = self._concurrency, contextvars.copy_context()
         for _ in range(self._concurrency):
             self._start(_Worker())
         return self
@@ -212,11 +215,13 @@ class FanOut(Generic[T]):
         """Leave the task of a worker to its call, which another caller has joined; see `Host`."""
         worker = self._workers.pop(task)
         task.remove_done_callback(self._worker_ended)
-        worker.is_new = True
+        worker.task, worker.is_new = None, True
         self._start(worker)
 
     def _start(self, worker: _Worker[T]) -> None:
-        task = asyncio.create_task(self._work(worker))
+        # not the context of the caller that has joined a call
+        context = self._context.copy()
+        task = asyncio.get_running_loop().create_task(self._work(worker), context=context)
         self._workers[task] = worker
         task.add_done_callback(self._worker_ended)
 
@@ -234,6 +239,7 @@ class FanOut(Generic[T]):
     async def _work(self, worker: _Worker[T]) -> Any:
         """Make one call after the other. After a hand-over, end with what the call returns or raises."""
         task, source, clock = asyncio.current_task(), self._source, asyncio.get_running_loop().time
+        worker.task = task
         waits_for_ids = source.is_async
         outcome: Outcome[T] | None
         while worker.call is not None or not self._stopping:
@@ -256,11 +262,11 @@ class FanOut(Generic[T]):
                 value = await (call.run(self) if self._brake.is_loose else self._run_braked(call))
             except FullStoryError as error:
                 # the program or all ids are wrong, not this id
-                if error.scope is Scope.PROGRAM or task not in self._workers:
+                if error.scope is Scope.PROGRAM or worker.task is not task:
                     raise
                 outcome = self._failure(worker, call, error)
             else:
-                if task not in self._workers:
+                if worker.task is not task:
                     return value
                 worker.delivers, ended = True, clock()
                 self._stop_by_rule(None, worker.started, ended)
@@ -269,6 +275,8 @@ class FanOut(Generic[T]):
                     elapsed=ended - worker.started,
                 )  # fmt: skip
                 del value
+            # neither a call nor its outcome is kept while the worker waits for the next id
+            del call
             if outcome is not None:
                 await self._deliver(worker, outcome)
             del outcome

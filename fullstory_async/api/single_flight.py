@@ -94,11 +94,13 @@ class SharedCall(Call, Generic[T]):
     task: asyncio.Task[T] | None = attrs.field(default=None, init=False, repr=False)
     host: Host | None = attrs.field(default=None, init=False, repr=False)
     """Who lends it its task; ``None`` if the task is its own."""
+    cancelled_before: int = attrs.field(default=0, init=False, repr=False)
+    """Cancellations of a lent task that other code has caught before."""
 
     @property
     def is_open(self) -> bool:
         """Whether another caller can still join it."""
-        ending = self.task is None or self.task.done() or self.task.cancelling() > 0
+        ending = self.task is None or self.task.done() or self.task.cancelling() > self.cancelled_before
         return not ending and bool(self.waiters)
 
     def wants_retry(self, error: FullStoryError, delay: float) -> bool:
@@ -142,8 +144,8 @@ class SharedCall(Call, Generic[T]):
         self, work: Coroutine[Any, Any, T], waiter: Waiter[T], shared: SharedCalls, host: Host
     ) -> T:
         """Run in the first caller's task, and return the result, also when others have joined meanwhile."""
-        self.task, self.host = asyncio.current_task(), host
-        waiter.call = self
+        self.task, self.host, waiter.call = asyncio.current_task(), host, self
+        self.cancelled_before = 0 if self.task is None else self.task.cancelling()
         self.waiters.append(waiter)
         try:
             return await work
@@ -151,7 +153,8 @@ class SharedCall(Call, Generic[T]):
             # otherwise the waiters leave it one by one
             if self.host is not None:
                 self.waiters.clear()
-                del shared[self.key]
+                if shared.get(self.key) is self:  # another one has taken its place if it was cancelled
+                    del shared[self.key]
 
     async def wait(self, waiter: Waiter[T], shared: SharedCalls) -> T:
         """Wait for the result, as long as the waiter has time. The last waiter to leave cancels the call."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import random
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -162,6 +165,78 @@ async def test_a_bug_reaches_the_block_and_the_other() -> None:
             _ = [outcome async for outcome in results]
     with pytest.raises(ProgramError, match="ZeroDivisionError"):
         await single
+
+
+async def test_another_fan_out_over_the_same_id_while_the_first_one_is_left() -> None:
+    transport, sessions = make(1.0)
+
+    async def again() -> list[FullStoryError | None]:
+        async with sessions.events_many(["1:2"]) as results:
+            return [outcome.error async for outcome in results]
+
+    async with sessions.events_many(["1:2"]):
+        await asyncio.sleep(0.5)
+        second = asyncio.create_task(again())
+        await asyncio.sleep(0)
+    third = asyncio.create_task(sessions.events("1:2"))
+    assert await second == [None]
+    assert isinstance(await third, SessionEvents)
+    assert len(transport.sent) == 2
+    assert not sessions._api.shared
+
+
+async def test_the_worker_goes_on_in_the_context_of_its_block() -> None:
+    user = contextvars.ContextVar("user", default="")
+    seen: list[str] = []
+    transport, sessions = make(1.0)
+
+    def respond(_: object) -> Response:
+        seen.append(user.get())
+        return EMPTY
+
+    async def single() -> None:
+        user.set("ada")
+        await sessions.events("1:2")
+
+    transport.respond = respond
+    user.set("the job")
+    async with sessions.events_many(["1:2", "1:3", "1:4"], concurrency=1) as results:
+        await asyncio.sleep(0.5)
+        other = asyncio.create_task(single())
+        assert [outcome.error async for outcome in results] == [None] * 3
+    await other
+    assert seen == ["the job"] * 3
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks that begin at once came with Python 3.12")
+async def test_tasks_that_begin_at_once_lose_no_outcome() -> None:
+    asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory", None))
+    _, sessions = make(0.0)
+    async with sessions.events_many(["1:2", "1:3", "1:2"], concurrency=2) as results:
+        assert [outcome.error async for outcome in results] == [None] * 3
+    async with sessions.events_many(["1:2", "1:3", "1:2"], concurrency=3) as results:
+        single = asyncio.create_task(sessions.events("1:2"))
+        assert [outcome.error async for outcome in results] == [None] * 3
+    assert isinstance(await single, SessionEvents)
+    assert not sessions._api.shared
+
+
+async def test_a_cancellation_that_a_source_of_ids_caught_keeps_nobody_from_joining() -> None:
+    transport, sessions = make(1.0)
+
+    async def ids() -> AsyncIterator[str]:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(1)
+        yield "1:2"
+
+    async with sessions.events_many(ids(), concurrency=1) as results:
+        await asyncio.sleep(0.5)
+        assert isinstance(await sessions.events("1:2"), SessionEvents)
+        assert [outcome.error async for outcome in results] == [None]
+    assert len(transport.sent) == 1
 
 
 class Watched(FakeTransport):
