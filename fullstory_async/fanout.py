@@ -6,7 +6,8 @@ consumer slows the fetching instead of filling the memory.
 
 A call runs in the task of its worker. A task of its own would take more time, and make all calls proceed in
 step, which triggers the garbage collector. If another caller joins a call (see `single_flight`), the task is
-handed over to the call, which must not end with this fan-out, and a new task continues as the worker.
+handed over to the call, which must not end with this fan-out, and a new task continues as the worker, in the
+context of the block. A context variable that a hook sets in a call keeps its value in the worker's next call.
 
 Every call gives exactly one `Outcome`; a failed call is a result, not an exception. Four things end the work
 early: a failure after which all further calls would be refused (`StopRule`), ids that all seem to be wrong
