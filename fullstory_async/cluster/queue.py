@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
@@ -41,6 +41,8 @@ _STALLED = 20.0
 """Seconds without a heartbeat after which a worker counts as dead."""
 _EVERY_TEN_SECONDS = "* * * * * */10"
 _RECONNECT = 1.0
+_LOST = 10.0
+"""Seconds after which a cancellation that had no effect was lost; procrastinate takes up to 6 to end."""
 _CREATION_LOCK = 0x66735F7175657565
 """Any number that is the same in all versions; the letters are "fs_queue"."""
 
@@ -93,6 +95,7 @@ class ShardQueue:
             kwargs={"prepare_threshold": None, "connect_timeout": 10},
         )  # fmt: skip
         self._app = App(connector=self._connector)
+        self._running_jobs = 0
 
     async def __aenter__(self) -> Self:
         async with _as_storage_errors():
@@ -156,16 +159,50 @@ class ShardQueue:
             name: the worker's name, for logs.
         """
 
-        async def sweep(timestamp: int) -> None:  # noqa: ARG001  (when it was due)
-            await self.sweep()
-            await self.fill(await work.count_unfinished())
+        async def shard() -> None:
+            with self._counted():
+                await work.run_shard()
 
-        self._app.task(name=_SHARD_TASK, queue=_SHARDS, retry=_RETRY)(work.run_shard)
+        async def sweep(timestamp: int) -> None:  # noqa: ARG001  (when it was due)
+            with self._counted():
+                await self.sweep()
+                await self.fill(await work.count_unfinished())
+
+        self._app.task(name=_SHARD_TASK, queue=_SHARDS, retry=_RETRY)(shard)
         task = self._app.task(name=_SWEEP_TASK, queue=_SWEEPS)(sweep)
         self._app.periodic(cron=_EVERY_TEN_SECONDS)(task)
-        async with asyncio.TaskGroup() as group:
-            for queue in (_SHARDS, _SWEEPS):
-                group.create_task(self._keep_serving(queue, name))
+        workers = [asyncio.create_task(self._keep_serving(queue, name)) for queue in (_SHARDS, _SWEEPS)]
+        try:
+            await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await self._end(workers)
+        # they end by themselves only with an error
+        for error in [each.exception() for each in workers if not each.cancelled()]:
+            if error is not None:
+                raise error
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._running_jobs += 1
+        try:
+            yield
+        finally:
+            self._running_jobs -= 1
+
+    async def _end(self, workers: list[asyncio.Task[None]]) -> None:
+        """Cancel the workers, and wait until they have ended.
+
+        asyncio before Python 3.12 loses a cancellation that arrives as the result does that a task waits for.
+        A worker that lost one would serve for ever, so it is cancelled again, unless a job is running: a
+        second cancellation would end that.
+        """
+        pending = set(workers)
+        while pending:
+            for worker in pending:
+                worker.cancel()
+            _, pending = await asyncio.wait(pending, timeout=_LOST)
+            while pending and self._running_jobs:
+                _, pending = await asyncio.wait(pending, timeout=_LOST)
 
     async def _keep_serving(self, queue: str, name: str) -> None:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -58,6 +59,38 @@ async def served(queue: ShardQueue, work: Work) -> AsyncIterator[None]:
         serving.cancel()
         await asyncio.wait([serving], timeout=SECONDS)
         assert serving.cancelled()
+
+
+async def test_a_worker_that_lost_its_cancellation_is_cancelled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cancelled: list[str] = []
+
+    async def keep_serving(_: ShardQueue, queue: str, name: str) -> None:
+        assert name == "test"
+        # asyncio.wait_for of Python 3.11 may end so, with the result of what it waited for
+        while cancelled.count(queue) < 3:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(SECONDS)
+            cancelled.append(queue)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr("fullstory_async.cluster.queue._LOST", 0.01)
+    monkeypatch.setattr(ShardQueue, "_keep_serving", keep_serving)
+    async with served(ShardQueue(Secret("postgresql://nowhere")), Work(nothing)):
+        await asyncio.sleep(0)
+    assert len(cancelled) == 6
+
+
+async def test_an_error_of_a_worker_ends_the_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def keep_serving(_: ShardQueue, queue: str, name: str) -> None:
+        if queue == "fullstory-sweeps":
+            raise ZeroDivisionError
+        await asyncio.sleep(SECONDS)
+
+    monkeypatch.setattr(ShardQueue, "_keep_serving", keep_serving)
+    with pytest.raises(ZeroDivisionError):
+        await ShardQueue(Secret("postgresql://nowhere")).serve(Work(nothing), name="test")
 
 
 async def test_many_processes_create_the_tables_once(postgres: Server, schema: str) -> None:
