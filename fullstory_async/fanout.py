@@ -221,8 +221,8 @@ class FanOut(Generic[T]):
 
     def _start(self, worker: _Worker[T]) -> None:
         # not the context of the caller that has joined a call
-        context = self._context.copy()
-        task = asyncio.get_running_loop().create_task(self._work(worker), context=context)
+        # (a program's own task factory need not take one as an argument)
+        task = self._context.copy().run(asyncio.get_running_loop().create_task, self._work(worker))
         self._workers[task] = worker
         task.add_done_callback(self._worker_ended)
 

@@ -6,7 +6,7 @@ of its own as long as anybody waits for it, and is cancelled when the last waite
 fan-out, which hardly anybody joins, run in the tasks of its workers; the first that joins one makes it have
 the task for itself (`Host.hand_over`).
 
-The same holds for its place in the queue of the rate limiter: a priority call that joins a request without
+They share its place in the queue of the rate limiter too: a priority call that joins a request without
 priority waits at that request's pace, because a request of its own would cost another activation.
 
 A call that no other has joined ends at its caller's deadline. The first that joins it gives it the longer

@@ -193,16 +193,18 @@ class ShardQueue:
         """Cancel the workers, and wait until they have ended.
 
         asyncio before Python 3.12 loses a cancellation that arrives as the result does that a task waits for.
-        A worker that lost one would serve for ever, so it is cancelled again, unless a job is running: a
-        second cancellation would end that.
+        A worker that lost one would serve for ever, so it is cancelled again, unless a job was running: a
+        second cancellation would end that, or what procrastinate saves of it.
         """
         pending = set(workers)
         while pending:
             for worker in pending:
                 worker.cancel()
-            _, pending = await asyncio.wait(pending, timeout=_LOST)
-            while pending and self._running_jobs:
+            was_busy = True
+            while pending and was_busy:
+                before = self._running_jobs
                 _, pending = await asyncio.wait(pending, timeout=_LOST)
+                was_busy = before + self._running_jobs > 0
 
     async def _keep_serving(self, queue: str, name: str) -> None:
         while True:

@@ -82,6 +82,25 @@ async def test_a_worker_that_lost_its_cancellation_is_cancelled_again(
     assert len(cancelled) == 6
 
 
+async def test_a_job_that_runs_on_is_not_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+
+    async def keep_serving(self: ShardQueue, queue: str, name: str) -> None:
+        assert name == "test"
+        try:
+            await asyncio.sleep(SECONDS)
+        finally:
+            with self._counted():
+                await asyncio.sleep(0.3)
+                ended.append(queue)
+
+    monkeypatch.setattr("fullstory_async.cluster.queue._LOST", 0.05)
+    monkeypatch.setattr(ShardQueue, "_keep_serving", keep_serving)
+    async with served(ShardQueue(Secret("postgresql://nowhere")), Work(nothing)):
+        await asyncio.sleep(0)
+    assert sorted(ended) == ["fullstory-shards", "fullstory-sweeps"]
+
+
 async def test_an_error_of_a_worker_ends_the_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
     async def keep_serving(_: ShardQueue, queue: str, name: str) -> None:
         if queue == "fullstory-sweeps":

@@ -9,7 +9,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NoReturn
 
 import pytest
@@ -17,6 +17,7 @@ import pytest
 from fullstory_async import RateLimit, RateLimitedError, RateLimiter, RetryPolicy, SessionEvents
 from fullstory_async.api import SessionsAPI
 from fullstory_async.errors import FullStoryError, NotFoundError, ProgramError, ServerError
+from fullstory_async.fanout import FanOut
 from fullstory_async.http.call import Attempt
 from fullstory_async.messages import Request, Response
 from fullstory_async.testing import FakeTransport, json_response
@@ -34,6 +35,18 @@ def make(seconds: float = 10.0, *script: Any, **settings: Any) -> tuple[FakeTran
 
 def others() -> set[asyncio.Task[Any]]:
     return asyncio.all_tasks() - {asyncio.current_task()}
+
+
+@asynccontextmanager
+async def joined(
+    sessions: SessionsAPI,
+) -> AsyncIterator[tuple[FanOut[SessionEvents], asyncio.Task[SessionEvents]]]:
+    """Begin a fan-out over one session, and a single call that joins its call."""
+    async with sessions.events_many(["1:2"]) as results:
+        await asyncio.sleep(0.5)
+        single = asyncio.create_task(sessions.events("1:2", timeout=100))
+        await asyncio.sleep(0.25)
+        yield results, single
 
 
 async def test_a_call_that_nobody_joins_has_no_task_of_its_own() -> None:
@@ -61,10 +74,8 @@ async def test_the_worker_goes_on_and_its_outcome_says_how_long_the_call_took() 
 
 async def test_leaving_the_fan_out_does_not_take_the_request_along() -> None:
     transport, sessions = make()
-    async with sessions.events_many(["1:2"]):
-        await asyncio.sleep(4)
-        single = asyncio.create_task(sessions.events("1:2"))
-        await asyncio.sleep(1)
+    async with joined(sessions) as (_, single):
+        pass
     assert isinstance(await single, SessionEvents)
     assert len(transport.sent) == 1
     assert not others()
@@ -86,10 +97,7 @@ async def test_leaving_in_the_turn_of_the_loop_in_which_another_joins() -> None:
 
 async def test_who_has_joined_may_leave_again() -> None:
     transport, sessions = make()
-    async with sessions.events_many(["1:2"]) as results:
-        await asyncio.sleep(1)
-        single = asyncio.create_task(sessions.events("1:2"))
-        await asyncio.sleep(1)
+    async with joined(sessions) as (results, single):
         single.cancel()
         assert [outcome.error async for outcome in results] == [None]
     assert len(transport.sent) == 1
@@ -97,10 +105,8 @@ async def test_who_has_joined_may_leave_again() -> None:
 
 async def test_when_both_have_left_the_request_is_dropped() -> None:
     transport, sessions = make()
-    async with sessions.events_many(["1:2"]):
-        await asyncio.sleep(1)
-        single = asyncio.create_task(sessions.events("1:2"))
-        await asyncio.sleep(1)
+    async with joined(sessions) as (_, single):
+        pass
     single.cancel()
     await asyncio.wait([single])
     assert not others()
@@ -112,10 +118,7 @@ async def test_a_stop_drops_an_unsent_call_for_the_fan_out_alone() -> None:
     limiter = RateLimiter(RateLimit(1, 1), max_wait=100)
     transport, sessions = make(0.1, limiter=limiter)
     limiter.pause(30)
-    async with sessions.events_many(["1:2"]) as results:
-        await asyncio.sleep(1)
-        single = asyncio.create_task(sessions.events("1:2", timeout=100))
-        await asyncio.sleep(1)
+    async with joined(sessions) as (results, single):
         results.stop()
         assert [outcome async for outcome in results] == []
         assert not single.done()
@@ -124,11 +127,9 @@ async def test_a_stop_drops_an_unsent_call_for_the_fan_out_alone() -> None:
 
 
 async def test_a_stopped_fan_out_gets_its_failure_while_the_other_waits_for_the_retry() -> None:
-    transport, sessions = make(2.0, json_response({}, status=500), retry=RetryPolicy(repeat_metered=True))
-    async with sessions.events_many(["1:2"]) as results:
-        await asyncio.sleep(0.5)
-        single = asyncio.create_task(sessions.events("1:2", timeout=100))
-        await asyncio.sleep(0.5)
+    retry = RetryPolicy(repeat_metered=True)
+    transport, sessions = make(2.0, json_response({}, status=500), retry=retry)
+    async with joined(sessions) as (results, single):
         results.stop()
         (outcome,) = [outcome async for outcome in results]
     assert isinstance(outcome.error, ServerError)
@@ -140,9 +141,7 @@ async def test_a_stopped_fan_out_gets_its_failure_while_the_other_waits_for_the_
 
 async def test_a_failure_reaches_both() -> None:
     transport, sessions = make(1.0, json_response({}, status=404))
-    async with sessions.events_many(["1:2"]) as results:
-        await asyncio.sleep(0.5)
-        single = asyncio.create_task(sessions.events("1:2"))
+    async with joined(sessions) as (results, single):
         (outcome,) = [outcome async for outcome in results]
     with pytest.raises(NotFoundError) as caught:
         await single
@@ -206,6 +205,19 @@ async def test_the_worker_goes_on_in_the_context_of_its_block() -> None:
         assert [outcome.error async for outcome in results] == [None] * 3
     await other
     assert seen == ["the job"] * 3
+
+
+async def test_a_task_factory_of_the_program_need_not_take_a_context() -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(lambda loop, work: asyncio.Task(work, loop=loop))
+    try:
+        transport, sessions = make(1.0)
+        async with joined(sessions) as (results, single):
+            assert [outcome.error async for outcome in results] == [None]
+        assert isinstance(await single, SessionEvents)
+    finally:
+        loop.set_task_factory(None)
+    assert len(transport.sent) == 1
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks that begin at once came with Python 3.12")
