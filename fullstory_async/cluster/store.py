@@ -14,6 +14,7 @@ import attrs
 from fullstory_async import validators
 from fullstory_async.client import FullStoryClient
 from fullstory_async.cluster import budget_rows
+from fullstory_async.cluster.adding import add_sessions, fetch_input_columns
 from fullstory_async.cluster.answers import Settlements
 from fullstory_async.cluster.claims import Claims
 from fullstory_async.cluster.owner import OwnerCheck
@@ -35,21 +36,17 @@ from fullstory_async.errors import (
 from fullstory_async.fanout import FanOut
 from fullstory_async.files.private_database import FINISH_SECONDS
 from fullstory_async.ids.inputs import SessionInput
-from fullstory_async.ids.source import IdSource
-from fullstory_async.jobs.added import iterate
 from fullstory_async.jobs.export import ExportOptions, export_in_thread
 from fullstory_async.jobs.outages import Outages
-from fullstory_async.jobs.storage.schema import fingerprint, replace_surrogates
+from fullstory_async.jobs.storage.schema import replace_surrogates
 from fullstory_async.models import RefOrRow, SessionEvents, SessionRef, session_id_of, text_of
 from fullstory_async.privacy import hide_arguments
 from fullstory_async.secret import Secret
-from fullstory_async.session_id import SessionId
 
 __all__ = ["PostgresStore"]
 
 _CONCURRENCY = 32
 _NETWORK_PATIENCE = 60.0
-_BATCH = 10_000
 _CONNECTIONS = 6
 
 
@@ -231,8 +228,11 @@ class PostgresStore:
         fetching = self._fetching(client, outages)
         return FanOut(ids, partial(raw_call, fetching), concurrency=concurrency, rule=fetching.rule)
 
-    async def add(self, ids: Iterable[RefOrRow] | AsyncIterable[RefOrRow]) -> AddedSessions:
+    async def add(self, ids: Iterable[RefOrRow | SessionInput] | AsyncIterable[RefOrRow]) -> AddedSessions:
         """Add sessions to be fetched. Those that the store has already are left as they are.
+
+        The text that an id came from, such as a replay URL, and the other columns of its row are kept and
+        exported. They may be personal data; `purge` erases them too. A session keeps the first that it got.
 
         Args:
             ids: any iterable of session ids, listed sessions, texts, or rows of a table as mappings.
@@ -241,27 +241,7 @@ class PostgresStore:
             ConfigurationError: no column has ids, or ids were rounded by another program.
             StorageError: the database can't be used; those before may have been added.
         """
-        source, new, given, refused = IdSource(ids), 0, 0, 0
-        batch: list[str] = []
-        source.start()
-        async for ref in iterate(source):
-            try:
-                batch.append(str(ref if type(ref) is SessionId else session_id_of(_plain(ref))))
-            except InvalidSessionId:
-                refused += 1
-            if len(batch) == _BATCH:
-                given, new = given + len(batch), new + await self._add(batch)
-                batch = []
-        given, new = given + len(batch), new + await self._add(batch)
-        return AddedSessions(new=new, known=given - new, refused=refused, without_id=source.without_id)
-
-    async def _add(self, batch: list[str]) -> int:
-        budget = self._opened.owner.budget
-        marks = [fingerprint(budget.secret, each) for each in batch]
-        query = self._database.statement("SELECT {schema}.add_sessions(%s, %s, %s)")
-        async with self._database.connection() as connection:
-            row = await (await connection.execute(query, (budget.number, batch, marks))).fetchone()
-        return 0 if row is None else int(row[0])
+        return await add_sessions(self._database, self._opened.owner.budget, ids)
 
     async def claim(self, limit: int) -> list[str]:
         """Claim up to ``limit`` pending sessions for this process, in the order in which they were added.
@@ -318,7 +298,8 @@ class PostgresStore:
             ConfigurationError: as there.
             StorageError: the database can't be read, or a file can't be written.
         """
-        source = StoreRecords(self._database, self._opened.owner.budget)
+        budget = self._opened.owner.budget
+        source = StoreRecords(self._database, budget, await fetch_input_columns(self._database, budget))
         return await export_in_thread(source, path, progress=progress, **options)
 
     def _fetching(self, client: FullStoryClient, outages: Outages) -> Fetching:
@@ -344,7 +325,3 @@ class PostgresStore:
         if not hasattr(self, "_run"):  # its making was refused, and a traceback shows it
             return "PostgresStore(not made)"
         return f"PostgresStore({self._database!r}, budget={self._budget_name!r})"
-
-
-def _plain(given: SessionRef | SessionInput) -> SessionRef:
-    return given.session_id if isinstance(given, SessionInput) else given

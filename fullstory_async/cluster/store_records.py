@@ -12,10 +12,13 @@ from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
+
 from fullstory_async.cluster.budget_rows import BudgetRow
 from fullstory_async.cluster.postgres import Postgres
 from fullstory_async.files.compression import CorruptRecord, decompress
 from fullstory_async.jobs.plan import EVENTS, JobPlan
+from fullstory_async.jobs.storage.inputs import unpack
 from fullstory_async.jobs.storage.records import JobFailure, Record
 
 __all__ = ["StoreRecords"]
@@ -26,7 +29,7 @@ _PAGE_BYTES = 8 * 1024 * 1024
 
 _QUERY = """
 SELECT p.seq, p.session_id, a.at, CASE WHEN %s THEN a.body END,
-    f.at, f.attempts, f.error, f.status, f.code, f.message, f.may_have_cost, f.permanent, f.body
+    f.at, f.attempts, f.error, f.status, f.code, f.message, f.may_have_cost, f.permanent, f.body, i.input
 FROM (
     SELECT s.seq, s.session_id, s.state, coalesce(octet_length(b.body), 0) AS size,
         sum(coalesce(octet_length(b.body), 0)) OVER (ORDER BY s.seq) AS total
@@ -36,6 +39,7 @@ FROM (
     ) s LEFT JOIN {schema}.answers b USING (seq)
 ) p
 LEFT JOIN {schema}.answers a USING (seq)
+LEFT JOIN {schema}.inputs i ON i.seq = p.seq
 LEFT JOIN {schema}.failures f ON f.seq = p.seq AND p.state > 1
 WHERE p.total - p.size < %s
 ORDER BY p.seq
@@ -52,11 +56,11 @@ class StoreRecords:
     organisation: str | None
     input_columns: Mapping[str, str]
     damaged: int
-    """Sessions that the last pass left out, because their answers are damaged."""
+    """Damaged rows that the last pass met: sessions that it left out for their answers, and lost inputs."""
 
-    def __init__(self, database: Postgres, budget: BudgetRow) -> None:
+    def __init__(self, database: Postgres, budget: BudgetRow, input_columns: Mapping[str, str]) -> None:
         """Prepare; the running event loop reads the pages, and another thread takes them."""
-        self.plan, self.input_columns = JobPlan(events=True), {}
+        self.plan, self.input_columns = JobPlan(events=True), input_columns
         self.secret, self.organisation, self.damaged = budget.secret, budget.organisation, 0
         self._database, self._budget = database, budget.number
         self._loop = asyncio.get_running_loop()
@@ -72,11 +76,25 @@ class StoreRecords:
         while page := asyncio.run_coroutine_threadsafe(self._page(after, wanted), self._loop).result():
             for row in page:
                 try:
-                    yield _record(*row)
+                    record = _record(*row[:-1])
                 except CorruptRecord as error:
                     self.damaged += 1
                     _logger.warning("the result of the session %s is damaged: %s", row[1], error)
+                else:
+                    yield self._with_input(record, row[-1])
             after = page[-1][0]
+
+    def _with_input(self, record: Record, stored: bytes | None) -> Record:
+        """Return a record with what its id came from; a damaged input is counted, and costs nothing else."""
+        if stored is None:
+            return record
+        try:
+            text, columns = unpack(stored)
+        except CorruptRecord as error:
+            self.damaged += 1
+            _logger.warning("the input of the session %s is damaged: %s", record.session_id, error)
+            return record
+        return attrs.evolve(record, input=text, input_columns=columns)
 
     async def _page(self, after: int, with_bodies: bool) -> list[tuple[Any, ...]]:
         values = (with_bodies, self._budget, after, _PAGE, _PAGE_BYTES)
@@ -90,7 +108,7 @@ def _record(
     attempts: int, error: str, status: int | None, code: str | None, message: str, may_have_cost: bool,
     permanent: bool, bad_body: bytes | None,
 ) -> Record:  # fmt: skip
-    """Return a row as a record. Raises `CorruptRecord` for a damaged body."""
+    """Return a row as a record, without its input. Raises `CorruptRecord` for a damaged body."""
     failures = {}
     if failed_at is not None:
         failures[EVENTS] = JobFailure(

@@ -46,6 +46,18 @@ def test_from_the_ids_to_the_export(cluster: Cluster) -> None:
     assert {row["full_session_id"] for row in rows} == set(cluster.sandbox.session_ids)
 
 
+def test_the_columns_of_a_table_come_with_the_export(cluster: Cluster) -> None:
+    tickets = "\n".join(f"T-{n},{each}" for n, each in enumerate(cluster.sandbox.session_ids[:3]))
+    (cluster.folder / "tickets.csv").write_text(f"Ticket,Session\n{tickets}\n")
+    assert cluster.run("init", "--max-activations", "500")[0] == 0
+    code, out, err = cluster.run("add", "--ids", "tickets.csv")
+    assert (code, json.loads(out)["new"]) == (0, 3), err
+    code, _, err = cluster.run("export", "out.jsonl", "--allow-missing")
+    assert code == 0, err
+    rows = [json.loads(line) for line in (cluster.folder / "out.sessions.jsonl").read_text().splitlines()]
+    assert [row["input_ticket"] for row in rows] == ["T-0", "T-1", "T-2"]
+
+
 def test_sessions_that_are_known_cost_nothing(cluster: Cluster) -> None:
     cluster.prepare(ids=cluster.sandbox.session_ids[:150])
     code, out, err = cluster.run("add", "--ids", "ids.txt")

@@ -60,6 +60,13 @@ async def test_the_text_and_the_row_of_an_id_are_kept(tmp_path: Path) -> None:
     }
 
 
+async def test_names_that_are_no_unicode_are_stored_as_values_are(tmp_path: Path) -> None:
+    # JSON allows lone surrogates in names too
+    await add(tmp_path / "j", [{"id": TWO, "a\ud800": 1, "a?": 2, "\0": 3}])
+    assert inputs(tmp_path / "j") == [(TWO, TWO, {"a?": "1", "a? 2": "2", "\0": "3"})]
+    assert list(JobReader(tmp_path / "j").input_columns) == ["a?", "a? 2", "\0"]
+
+
 async def test_of_several_rows_with_one_id_the_first_counts(tmp_path: Path) -> None:
     await add(tmp_path / "j", [URL, THREE, ONE])
     await add(tmp_path / "j", [{"id": TWO, "n": 1}, {"id": THREE, "n": 2}, {"id": THREE, "n": 3}])

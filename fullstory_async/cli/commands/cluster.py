@@ -104,8 +104,8 @@ def add(
 ) -> Exit:
     """Add sessions, whose events the workers then fetch. One activation per new session.
 
-    Sessions that are known already cost nothing. The other columns of a table are not kept. Prints what was
-    added as JSON, and exits with 3 if rows were left out because they are not ids.
+    Sessions that are known already cost nothing. The other columns of a table are kept and exported, as with
+    fetch. Prints what was added as JSON, and exits with 3 if rows were left out because they are not ids.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def add(
             if asks and not _has_consent(given, estimate):
                 sys.stderr.write("nothing was added\n")
                 return Exit.INTERRUPTED
-            added = await store.add(given)
+            added = await store.add(given.inputs())
             await queue.fill(await store.count_left(queue.most))
             print_rows([attrs.asdict(added)])
         return Exit.SOME_FAILED if added.refused else Exit.OK

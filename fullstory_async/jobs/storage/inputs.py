@@ -19,6 +19,7 @@ import msgspec
 from fullstory_async.errors import FullStoryError
 from fullstory_async.files.compression import CorruptRecord
 from fullstory_async.files.storage_faults import SQLITE_ERRORS
+from fullstory_async.ids.inputs import text_of_value
 from fullstory_async.jobs.storage.statements import get_meta, set_meta
 
 __all__ = [
@@ -29,9 +30,11 @@ __all__ = [
     "column_names",
     "distinct_names",
     "has_inputs",
+    "merged_names",
     "pack",
     "read_names",
     "unpack",
+    "write_names",
 ]
 
 
@@ -95,13 +98,23 @@ def unpack(stored: object) -> Input:
 def add_names(database: sqlite3.Connection, names: Iterable[str]) -> None:
     """Remember the names of columns; those beyond the first 300 are not exported."""
     known = read_names(get_meta(database, _NAMES)) or []
-    new = [name for name in names if name not in known][: _MAX_NAMES - len(known)]
-    if new:
-        set_meta(database, **{_NAMES: msgspec.json.encode([*known, *new]).decode()})
+    if (merged := merged_names(known, names)) != known:
+        set_meta(database, **{_NAMES: write_names(merged)})
+
+
+def merged_names(known: list[str], names: Iterable[str]) -> list[str]:
+    """Return known names and those that are new, 300 at most."""
+    new = [name for name in names if name not in known]
+    return [*known, *new[: _MAX_NAMES - len(known)]]
+
+
+def write_names(names: list[str]) -> str:
+    """Return the names of columns as they are stored."""
+    return msgspec.json.encode(names).decode()
 
 
 def read_names(stored: object) -> list[str] | None:
-    """Return the names of columns from ``meta``; ``None`` if they are damaged, which costs only columns."""
+    """Return stored names of columns; ``None`` if they are damaged, which costs only columns."""
     try:
         return [] if stored is None else msgspec.json.decode(str(stored), type=list[str])
     except ValueError:
@@ -125,7 +138,7 @@ def distinct_names(columns: Iterable[str]) -> tuple[str, ...]:
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     taken: set[str] = set()
     distinct = []
-    for given in names:
+    for given in map(text_of_value, names):
         name, number = given, 2
         while _plain(name) in taken:
             name, number = f"{given} {number}", number + 1
