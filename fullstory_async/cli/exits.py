@@ -6,6 +6,7 @@ import enum
 
 from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
+from fullstory_async.cli.program import program
 from fullstory_async.error_base import without_secrets
 from fullstory_async.errors import (
     APITimeoutError,
@@ -90,18 +91,21 @@ _BY_SCOPE = {
 
 
 _NEXT: dict[type[BaseException], str] = {
-    AuthenticationError: "check the key; 'fullstory-async whoami' tests it and is free",
-    NotFoundError: "check the id, and with 'fullstory-async whoami' that the key is of its organisation",
+    AuthenticationError: "check the key; '{program} whoami' tests it and is free",
+    NotFoundError: "check the id, and with '{program} whoami' that the key is of its organisation",
     ConnectError: "check the network, the proxy and --base-url",
     ServerError: "try again later",
 }
-"""What to do about errors whose texts are the server's or the system's; the others say it themselves."""
+"""What to do about errors whose texts are the server's or the system's; the others say it themselves.
+
+``{program}`` stands for the command line as it was started.
+"""
 
 
 def next_step(error: BaseException) -> str:
     """Return what to do about an error, to follow its text; nothing if that or a note says so itself."""
     step = None if getattr(error, "__notes__", ()) else _NEXT.get(type(error))
-    return "" if step is None else f"; {step}"
+    return "" if step is None else f"; {step.replace('{program}', program())}"
 
 
 def usage_text(error: CycloptsError) -> str:

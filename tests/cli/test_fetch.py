@@ -155,9 +155,19 @@ def test_an_erased_session_is_gone(run: Run, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text("\n".join(IDS))
     run("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
     code, out, err = run("job", "purge", "j", "--session", IDS[0].replace(":", "%3A"))
-    assert (code, out, err) == (0, "", "erased; earlier exports and backups still have it\n")
-    assert run("job", "purge", "j", "--session", IDS[0])[0] == 5
-    assert IDS[0] not in run("job", "results", "j")[1]
+    assert (code, out, err) == (0, "", "1 session erased; earlier exports and backups still have it\n")
+    given = [f"--session={each}" for each in (IDS[0], IDS[1], "na1.AbCdEfGhIjKlMnOp", IDS[2], IDS[1])]
+    code, out, err = run("job", "purge", "j", *given)
+    assert (code, out, err.splitlines()) == (
+        5,
+        "",
+        [
+            f"j has no data of the session {IDS[0]}, and will not fetch it",
+            "j has no data of the session <secret>, and will not fetch it",
+            "2 sessions erased; earlier exports and backups still have them",
+        ],
+    )
+    assert [row["full_session_id"] for row in lines(run("job", "results", "j")[1])] == IDS[3:]
     code, _, err = run("job", "purge", "nothing", "--session", IDS[0])
     assert (code, "there is no folder" in err) == (2, True)
 

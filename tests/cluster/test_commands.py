@@ -95,10 +95,10 @@ def test_a_session_is_erased_and_not_added_again(cluster: Cluster) -> None:
     one, *_ = ids = cluster.sandbox.session_ids[:3]
     cluster.prepare(ids=ids)
     assert cluster.run("work", "--until-done")[0] == 0
-    said = "erased; earlier exports and backups still have it\n"
+    said = "1 session erased; earlier exports and backups still have it\n"
     assert cluster.run("purge", "--session", one.replace(":", "!")) == (0, "", said)
     code, _, err = cluster.run("purge", "--session", one)
-    assert (code, err) == (5, "the store has no data of this session, and will not fetch it\n")
+    assert (code, err) == (5, f"the store has no data of the session {one}, and will not fetch it\n")
     assert json.loads(cluster.run("add", "--ids", "ids.txt")[1])["new"] == 0
     assert cluster.status()["sessions"] == 2
     dump = [row for table in ("sessions", "procrastinate_jobs") for row in cluster.postgres.do(
@@ -160,3 +160,19 @@ def test_no_output_has_the_password(cluster: Cluster) -> None:
         assert "passw0rd" not in out + err
         assert PASSWORD not in out + err
         assert "Traceback" not in err
+
+
+def test_sessions_are_erased_together_and_none_if_one_is_mistyped(cluster: Cluster) -> None:
+    ids = cluster.sandbox.session_ids[:3]
+    cluster.prepare(ids=ids)
+    assert cluster.run("purge", "--session", ids[1], "--session", "no id")[0] == 2
+    assert cluster.status()["sessions"] == 3
+    code, _, err = cluster.run("purge", "--session", ids[1], "--session", "7:7", "--session", ids[2])
+    assert (code, err.splitlines()) == (
+        5,
+        [
+            "the store has no data of the session 7:7, and will not fetch it",
+            "2 sessions erased; earlier exports and backups still have them",
+        ],
+    )
+    assert cluster.status()["sessions"] == 1

@@ -15,6 +15,7 @@ from cyclopts import App, Parameter
 from fullstory_async.cli.cluster_options import Cluster
 from fullstory_async.cli.cluster_status import status_row, watch
 from fullstory_async.cli.cluster_work import work
+from fullstory_async.cli.erasing import erase
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.ids import IdInput, read_ids
 from fullstory_async.cli.messages import consent_question, estimate_text
@@ -270,28 +271,26 @@ def export(
 @cluster.command
 def purge(
     *,
-    session: str,
+    session: Annotated[list[str], _Many],
     quiet: Annotated[bool, _Flag] = False,
     options: Cluster = Cluster(),  # noqa: B008
 ) -> Exit:
     """Erase a session's results and id, which no worker then fetches again. Free; needs no key.
 
+    Exits with 5 if the store did not have one of the sessions; the others are erased all the same.
+
     Parameters
     ----------
     session
-        Id of the session, in any form.
+        Id of a session, in any form. Can be repeated.
     quiet
         Print only warnings and errors.
     """
-    session_id = SessionId.parse(session)
+    # all of them first, so that a mistyped one erases nothing
+    session_ids = [SessionId.parse(each) for each in session]
 
-    async def run() -> bool:
+    async def run() -> Exit:
         async with options.store() as store:
-            return await store.purge(session_id)
+            return await erase(session_ids, store.purge, "the store", quiet=quiet)
 
-    if not asyncio.run(run()):
-        sys.stderr.write("the store has no data of this session, and will not fetch it\n")
-        return Exit.NOT_FOUND
-    if not quiet:
-        sys.stderr.write("erased; earlier exports and backups still have it\n")
-    return Exit.OK
+    return asyncio.run(run())

@@ -15,6 +15,7 @@ from fullstory_async import safe_json
 from fullstory_async.activations import Activations
 from fullstory_async.cli.commands.exports import exit_of, export
 from fullstory_async.cli.consoles import StreamConsole
+from fullstory_async.cli.erasing import erase
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.output import Output, print_rows, print_table, write_stderr
 from fullstory_async.jobs import Job, JobReader
@@ -26,6 +27,7 @@ from fullstory_async.tables.json_text import representable
 __all__ = ["job"]
 
 _Flag = Parameter(negative="")
+_Many = Parameter(negative="", consume_multiple=False)
 
 job = App(
     name="job",
@@ -183,18 +185,24 @@ def backup(folder: Path, target: Path, /, *, quiet: Annotated[bool, _Flag] = Fal
 
 @job.command
 def purge(
-    folder: Path, /, *, session: str, rescue_file: Path | None = None, quiet: Annotated[bool, _Flag] = False
+    folder: Path,
+    /,
+    *,
+    session: Annotated[list[str], _Many],
+    rescue_file: Path | None = None,
+    quiet: Annotated[bool, _Flag] = False,
 ) -> Exit:
     """Erase a session's results and id from a job, which never fetches it again.
 
-    Its rescued results are erased too. Files that were exported earlier are not changed.
+    Its rescued results are erased too. Files that were exported earlier are not changed. Exits with 5 if the
+    job did not have one of the sessions; the others are erased all the same.
 
     Parameters
     ----------
     folder
         Job folder.
     session
-        Id of the session, in any form.
+        Id of a session, in any form. Can be repeated.
     rescue_file
         File that fetch was given as --rescue-file.
     quiet
@@ -203,16 +211,11 @@ def purge(
     # opening a job creates the folder, so a mistyped name must fail first
     JobReader(folder)
 
-    async def erase() -> bool:
+    async def run() -> Exit:
         async with Job.open(folder, rescue_file=rescue_file) as opened:
-            return await opened.purge(session)
+            return await erase(session, opened.purge, str(folder), quiet=quiet)
 
-    if not asyncio.run(erase()):
-        sys.stderr.write(f"{folder} has no data of this session, and will not fetch it\n")
-        return Exit.NOT_FOUND
-    if not quiet:
-        sys.stderr.write("erased; earlier exports and backups still have it\n")
-    return Exit.OK
+    return asyncio.run(run())
 
 
 @job.command
