@@ -9,10 +9,26 @@ from fullstory_async.amounts import counted
 from fullstory_async.cli.exits import Exit
 from fullstory_async.cli.output import printable, write_stderr
 from fullstory_async.error_base import without_secrets
+from fullstory_async.errors import InvalidSessionId
+from fullstory_async.session_id import SessionId
 
-__all__ = ["erase"]
+__all__ = ["erase", "read_item"]
 
 T = TypeVar("T", bound=str)
+
+
+def read_item(text: str) -> str:
+    """Return the session id of a text, or the text itself, which a job may have as an item.
+
+    Raises:
+        InvalidSessionId: it is empty or a key, so it can't be meant.
+    """
+    try:
+        return SessionId.parse(text)
+    except InvalidSessionId:
+        if not text.strip() or without_secrets(text) != text:
+            raise
+        return text
 
 
 async def erase(

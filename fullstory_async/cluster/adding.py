@@ -23,8 +23,10 @@ __all__ = ["add_sessions", "fetch_input_columns"]
 _logger = logging.getLogger("fullstory_async.cluster")
 
 _BATCH = 10_000
+_BATCH_BYTES = 4 * 1024 * 1024
+"""Bytes of the inputs of a batch: it is one statement, behind which other adds and the workers wait."""
 _ADD = "SELECT {schema}.add_sessions(%s, %s, %s)"
-_ADD_INPUTS = "SELECT {schema}.add_inputs(%s, %s, %s)"
+_ADD_INPUTS = "SELECT {schema}.add_inputs(%s, %s, %b)"
 _NAMES = "SELECT names FROM {schema}.input_columns WHERE budget = %s"
 _SAVE_NAMES = """
 INSERT INTO {schema}.input_columns VALUES (%s, %s)
@@ -37,27 +39,28 @@ async def add_sessions(
 ) -> AddedSessions:
     """Add sessions; see `PostgresStore.add`."""
     source, given, new, refused = IdSource(ids, keeps_inputs=True), 0, 0, 0
-    batch = Batch(source.alike)
+    batch, size = Batch(source.alike, keeps_unusable=False), 0
     source.start()
     async for ref in iterate(source):
-        usable = batch.append(ref)
-        given, refused = given + usable, refused + (not usable)
-        if len(batch) >= _BATCH:
+        if not batch.append(ref):
+            refused += 1
+            continue
+        given, size = given + 1, size + len(batch.items[-1].given or b"")
+        if len(batch) >= _BATCH or size >= _BATCH_BYTES:
             new += await _add(database, budget, batch)
-            batch = Batch(source.alike)
+            batch, size = Batch(source.alike, keeps_unusable=False), 0
     new += await _add(database, budget, batch)
     return AddedSessions(new=new, known=given - new, refused=refused, without_id=source.without_id)
 
 
 async def _add(database: Postgres, budget: BudgetRow, batch: Batch) -> int:
     """Add sessions and their inputs in one transaction; return how many are new."""
-    usable = [item for item in batch.items if item.error is None]
-    ids = [item.text for item in usable]
+    ids = [item.text for item in batch.items]
     marks = [fingerprint(budget.secret, each) for each in ids]
     async with database.connection() as connection:
         cursor = await connection.execute(database.statement(_ADD), (budget.number, ids, marks))
         row = await cursor.fetchone()
-        if with_input := [item for item in usable if item.given is not None]:
+        if with_input := [item for item in batch.items if item.given is not None]:
             await _add_inputs(database, connection, budget, with_input, batch.names)
     return 0 if row is None else int(row[0])
 

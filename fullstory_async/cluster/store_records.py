@@ -25,18 +25,21 @@ __all__ = ["StoreRecords"]
 
 _PAGE = 500
 _PAGE_BYTES = 8 * 1024 * 1024
-"""Bytes of the answers of a page, as they are stored; a single larger one is a page."""
+"""Bytes of the answers and inputs of a page, as they are stored; a single larger session is a page."""
 
 _QUERY = """
 SELECT p.seq, p.session_id, a.at, CASE WHEN %s THEN a.body END,
     f.at, f.attempts, f.error, f.status, f.code, f.message, f.may_have_cost, f.permanent, f.body, i.input
 FROM (
-    SELECT s.seq, s.session_id, s.state, coalesce(octet_length(b.body), 0) AS size,
-        sum(coalesce(octet_length(b.body), 0)) OVER (ORDER BY s.seq) AS total
+    SELECT s.seq, s.session_id, s.state, s.size, sum(s.size) OVER (ORDER BY s.seq) AS total
     FROM (
-        SELECT seq, session_id, state FROM {schema}.sessions
-        WHERE budget = %s AND seq > %s ORDER BY seq LIMIT %s
-    ) s LEFT JOIN {schema}.answers b USING (seq)
+        SELECT s.seq, s.session_id, s.state,
+            coalesce(octet_length(b.body), 0) + coalesce(octet_length(g.input), 0) AS size
+        FROM (
+            SELECT seq, session_id, state FROM {schema}.sessions
+            WHERE budget = %s AND seq > %s ORDER BY seq LIMIT %s
+        ) s LEFT JOIN {schema}.answers b USING (seq) LEFT JOIN {schema}.inputs g USING (seq)
+    ) s
 ) p
 LEFT JOIN {schema}.answers a USING (seq)
 LEFT JOIN {schema}.inputs i ON i.seq = p.seq

@@ -39,8 +39,8 @@ class SessionInput:
 def text_of_value(value: Any) -> str:
     """Return a table's value as text; empty for a missing one."""
     if isinstance(value, str):
-        # lone surrogates, which JSON allows, can't be stored
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+        # lone surrogates, which JSON allows, can't be stored, nor can subclasses such as numpy's
+        return str.__str__(value) if value.isascii() else value.encode("utf-8", "replace").decode()
     if is_missing(value):
         return ""
     if isinstance(value, bool):

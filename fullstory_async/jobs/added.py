@@ -45,16 +45,20 @@ class Batch:
 
     alike: AlikeIds
     """Collects the ids that may be alike, over all batches."""
+    keeps_unusable: bool = True
+    """Whether texts that aren't ids become items, with their errors."""
     items: list[NewItem] = attrs.field(factory=list)
     names: dict[str, None] = attrs.field(factory=dict)
     """Names of the inputs' columns."""
 
     def append(self, given: SessionRef | SessionInput) -> bool:
-        """Add an id; return whether it is usable."""
+        """Add an id, or a text that isn't one; return whether it is an id."""
         ref = given.session_id if isinstance(given, SessionInput) else given
         try:
             session_id = session_id_of(ref)
         except InvalidSessionId as error:
+            if not self.keeps_unusable:
+                return False
             text = replace_surrogates(text_of(ref))
             self.items.append(NewItem(text, self._packed(given, text), error))
             return False

@@ -156,14 +156,18 @@ def test_an_erased_session_is_gone(run: Run, tmp_path: Path) -> None:
     run("fetch", "--ids", "ids", "--events", "--job", "j", *FAST)
     code, out, err = run("job", "purge", "j", "--session", IDS[0].replace(":", "%3A"))
     assert (code, out, err) == (0, "", "1 session erased; earlier exports and backups still have it\n")
-    given = [f"--session={each}" for each in (IDS[0], IDS[1], "na1.AbCdEfGhIjKlMnOp", IDS[2], IDS[1])]
+    for wrong in ("", "na1.AbCdEfGhIjKlMnOp"):
+        code, out, err = run("job", "purge", "j", f"--session={IDS[1]}", f"--session={wrong}")
+        assert (code, out, "AbCdEf" in err) == (2, "", False), err
+    link = f"https://app.fullstory.com/ui/ORG/session/{IDS[1].replace(':', '%3A')}"
+    given = [f"--session={each}" for each in (IDS[0], IDS[1], "a typo", IDS[2], link)]
     code, out, err = run("job", "purge", "j", *given)
     assert (code, out, err.splitlines()) == (
         5,
         "",
         [
             f"j has no data of the session {IDS[0]}, and will not fetch it",
-            "j has no data of the session <secret>, and will not fetch it",
+            "j has no data of the session a typo, and will not fetch it",
             "2 sessions erased; earlier exports and backups still have them",
         ],
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fullstory_async.cluster import PostgresStore, migrations
+from fullstory_async.cluster import PostgresStore, adding, migrations, store_records
 from fullstory_async.jobs import Job, JobPlan
 from tests.cluster.postgres_servers import Server
 from tests.cluster.test_store import bench, lines
@@ -111,3 +111,40 @@ async def test_a_damaged_input_costs_nothing_else(postgres: Server, schema: str,
         assert [found[each]["input_ticket"] for each in at.ids] == [None, "7", "7"]
         postgres.do(f'UPDATE "{schema}".input_columns SET names = \'["ti\'')
         assert "input_ticket" not in (await exported(store, tmp_path / "again"))[at.ids[1]]
+
+
+async def test_rows_that_are_refused_leave_no_column(postgres: Server, schema: str, tmp_path: Path) -> None:
+    async with bench(postgres, schema, 1) as at, at.store() as store:
+        [one] = at.ids
+        added = await store.add([{"session": one, "ticket": "7"}, {"session": "bad", "secret": "2"}])
+        assert (added.new, added.refused) == (1, 1)
+        found = await exported(store, tmp_path / "out")
+        assert [name for name in found[one] if name.startswith("input")] == ["input", "input_ticket"]
+
+
+async def test_wide_tables_are_added_and_exported_in_parts(
+    postgres: Server, schema: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    add, page = adding._add, store_records.StoreRecords._page
+
+    async def count_added(*given: Any) -> int:
+        sizes.append(len(given[2]))
+        return await add(*given)
+
+    async def count_read(*given: Any) -> list[tuple[Any, ...]]:
+        rows = await page(*given)
+        sizes.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(adding, "_add", count_added)
+    monkeypatch.setattr(adding, "_BATCH_BYTES", 3000)
+    monkeypatch.setattr(store_records.StoreRecords, "_page", count_read)
+    monkeypatch.setattr(store_records, "_PAGE_BYTES", 3000)
+    async with bench(postgres, schema, 10) as at, at.store() as store:
+        assert (await store.add({"session": each, "text": "x" * 1000} for each in at.ids)).new == 10
+        assert sizes == [3, 3, 3, 1]
+        sizes.clear()
+        found = await exported(store, tmp_path / "out")
+        assert [len(row["input_text"]) for row in found.values()] == [1000] * 10
+        assert (max(sizes), sum(sizes)) == (3, 10)

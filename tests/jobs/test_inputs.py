@@ -60,6 +60,18 @@ async def test_the_text_and_the_row_of_an_id_are_kept(tmp_path: Path) -> None:
     }
 
 
+class Text(str):  # noqa: SLOT000  (as a caller would write it)
+    """A text of another type, as numpy's."""
+
+
+async def test_texts_of_other_types_are_texts(tmp_path: Path) -> None:
+    rows = [{"id": ONE, "also": SessionId(TWO), Text("x"): Text("y")}, Text(URL), Text(THREE)]
+    await add(tmp_path / "j", rows)
+    assert inputs(tmp_path / "j") == [
+        (ONE, ONE, {"also": TWO, "x": "y"}), (TWO, URL, {}), (THREE, THREE, {}),
+    ]  # fmt: skip
+
+
 async def test_names_that_are_no_unicode_are_stored_as_values_are(tmp_path: Path) -> None:
     # JSON allows lone surrogates in names too
     await add(tmp_path / "j", [{"id": TWO, "a\ud800": 1, "a?": 2, "\0": 3}])

@@ -15,7 +15,7 @@ from fullstory_async import safe_json
 from fullstory_async.activations import Activations
 from fullstory_async.cli.commands.exports import exit_of, export
 from fullstory_async.cli.consoles import StreamConsole
-from fullstory_async.cli.erasing import erase
+from fullstory_async.cli.erasing import erase, read_item
 from fullstory_async.cli.exits import Exit, UsageError
 from fullstory_async.cli.output import Output, print_rows, print_table, write_stderr
 from fullstory_async.jobs import Job, JobReader
@@ -208,12 +208,13 @@ def purge(
     quiet
         Print only warnings and errors.
     """
+    items = [read_item(each) for each in session]
     # opening a job creates the folder, so a mistyped name must fail first
     JobReader(folder)
 
     async def run() -> Exit:
         async with Job.open(folder, rescue_file=rescue_file) as opened:
-            return await erase(session, opened.purge, str(folder), quiet=quiet)
+            return await erase(items, opened.purge, str(folder), quiet=quiet)
 
     return asyncio.run(run())
 
