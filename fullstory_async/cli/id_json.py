@@ -116,7 +116,7 @@ class _Reader:
         self.line = line
         self._pieces = pieces
         self._text, self._at = "", 0
-        self._decode = json.JSONDecoder().raw_decode
+        self._decode = json.JSONDecoder(parse_int=_int_or_text).raw_decode
 
     def peek(self) -> str:
         """Return the next character that is not white space; empty at the end."""
@@ -175,3 +175,10 @@ class _Reader:
         if size:
             self._text, self._at = "".join(read), 0
         return size > 0
+
+
+def _int_or_text(digits: str) -> int | str:
+    try:
+        return int(digits)
+    except ValueError:  # more digits than Python converts
+        return digits

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fullstory_async.cli.exits import UsageError
 from fullstory_async.cli.id_json import json_values
 from fullstory_async.cli.ids import read_ids
+from fullstory_async.ids.inputs import SessionInput
 
 
 def read(tmp_path: Path, text: bytes | str, column: str | None = None) -> tuple[str, ...]:
@@ -167,6 +168,14 @@ def test_a_malformed_array_is_refused_in_pieces_of_any_size(text: str) -> None:
                 value
                 for _, value in json_values(iter([text[n : n + chunk] for n in range(0, len(text), chunk)]))
             ]
+
+
+def test_a_number_of_many_digits_is_a_text(tmp_path: Path) -> None:
+    (tmp_path / "ids").write_text('{"session": "1:2", "n": %s}' % ("9" * 5000))
+    with closing(read_ids([str(tmp_path / "ids")])) as given:
+        [row] = given.inputs()
+    assert isinstance(row, SessionInput)
+    assert (row.session_id, row.columns) == ("1:2", {"n": "9" * 5000})
 
 
 def test_an_id_with_a_lone_surrogate_stays_what_it_is(tmp_path: Path) -> None:
