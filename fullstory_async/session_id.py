@@ -17,7 +17,6 @@ space, a slash, a control character or a lone surrogate, plain or percent-encode
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Any, Self
 from urllib.parse import unquote
 
@@ -41,6 +40,8 @@ _URL = re.compile(
 )
 _AFTER_MARKER = re.compile(r".*/(?:client-session|sessions?)/([^/]+)")
 _IN_PARENTHESES = re.compile(r"\(([^()]+)(?=[()])")
+_UNSENDABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and lone surrogates."""
 _WRAPPINGS = tuple(
     re.compile(pattern, re.DOTALL | re.IGNORECASE)
     for pattern in (
@@ -248,13 +249,9 @@ def _text_problem(text: str) -> str | None:
     """Return why a text can't be sent at all, or ``None``."""
     if not text:
         return "is empty"
-    for char in text:
-        category = unicodedata.category(char)
-        if category == "Cc":
-            return "contains a control character"
-        if category == "Cs":
-            return "contains a lone surrogate"
-    return None
+    if (found := _UNSENDABLE.search(text)) is None:
+        return None
+    return "contains a lone surrogate" if found[0] >= "\ud800" else "contains a control character"
 
 
 def _link_problem(text: str) -> str | None:
