@@ -68,7 +68,7 @@ def _sqlite_writers(
     found: Found, tables: Mapping[str, Table], session_ids: Iterable[str]
 ) -> Iterator[dict[str, RowWriter]]:
     # Closing it drops a transaction that was not committed.
-    with closing(sqlite3.connect(found.real, _PATIENCE, isolation_level=None)) as database:
+    with closing(sqlite3.connect(found.real, timeout=_PATIENCE, isolation_level=None)) as database:
         database.execute("PRAGMA temp_store = MEMORY")
         database.execute("BEGIN IMMEDIATE")
         for ids in _id_batches(database.execute, session_ids):
