@@ -2,12 +2,13 @@
 
 A call costs an activation, a summary takes long, and several people may ask a chat bot for the same one at
 once. The first caller starts the request, the others join it. It belongs to none of them: it runs in a task
-of its own as long as anybody waits for it, and is cancelled when the last waiter has left. The calls of a
-fan-out, which hardly anybody joins, run in the tasks of its workers; the first that joins one makes it have
+of its own as long as a caller waits for it, and is cancelled when the last waiter has left. The calls of a
+fan-out, which are rarely joined, run in the tasks of its workers; the first that joins one makes it have
 the task for itself (`Host.hand_over`).
 
-They share its place in the queue of the rate limiter too: a priority call that joins a request without
-priority waits at that request's pace, because a request of its own would cost another activation.
+All callers of a request share its place in the queue of the rate limiter too: a priority call that joins a
+request without priority waits at that request's pace, because a request of its own would cost another
+activation.
 
 A call that no other has joined ends at its caller's deadline. The first that joins it gives it the longer
 time of both (`Call.extend`), and a timer to each of them.

@@ -1,7 +1,7 @@
 -- What the id of a session came from: its text, and the other columns of its row in a table, after a checksum.
--- Not a column of the sessions, which are written again with each change of their state.
+-- Not a column of the sessions, which are written again with each change of their state. Erased with its session.
 CREATE TABLE {schema}.inputs (
-    seq bigint PRIMARY KEY,
+    seq bigint PRIMARY KEY REFERENCES {schema}.sessions ON DELETE CASCADE,
     input bytea NOT NULL
 );
 
@@ -23,25 +23,3 @@ SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     ORDER BY given.place
     ON CONFLICT DO NOTHING;
 $$;
-
--- Erase a session from a budget, never to be added again; return whether it was there.
-CREATE OR REPLACE FUNCTION {schema}.purge(p_budget integer, p_session_id text, p_mark text) RETURNS boolean
-LANGUAGE plpgsql SET search_path = {schema}, pg_temp AS $$
-DECLARE
-    v_seq bigint;
-    v_sent bigint;
-BEGIN
-    PERFORM pg_advisory_xact_lock(5067837, p_budget);
-    INSERT INTO purged VALUES (p_budget, p_mark) ON CONFLICT DO NOTHING;
-    DELETE FROM sessions WHERE budget = p_budget AND session_id = p_session_id RETURNING seq INTO v_seq;
-    IF v_seq IS NULL THEN
-        RETURN false;
-    END IF;
-    DELETE FROM answers WHERE seq = v_seq;
-    DELETE FROM failures WHERE seq = v_seq;
-    DELETE FROM inputs WHERE seq = v_seq;
-    -- the claim first, as everywhere: who marks it as sent meanwhile has it, and wants the budget next
-    DELETE FROM claims WHERE seq = v_seq RETURNING sent INTO v_sent;
-    UPDATE budgets SET at_risk = at_risk + v_sent WHERE id = p_budget AND v_sent > 0;
-    RETURN true;
-END $$;

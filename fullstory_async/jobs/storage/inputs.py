@@ -77,8 +77,8 @@ def add_input_column(database: sqlite3.Connection) -> None:
 
 def pack(text: str, columns: Mapping[str, str]) -> bytes:
     """Return an input as it is stored: JSON after its checksum."""
-    texts = map(text_of_value, columns.values())
-    body = msgspec.json.encode((text_of_value(text), dict(zip(distinct_names(columns), texts, strict=True))))
+    named = dict(zip(distinct_names(columns), columns.values(), strict=True))
+    body = msgspec.json.encode((text_of_value(text), named))
     return zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body
 
 
